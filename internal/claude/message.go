@@ -1,0 +1,111 @@
+package claude
+
+// Message is what one answer of /v1/messages tells about itself. The zero value
+// is ready to observe a stream. Not safe for concurrent use.
+type Message struct {
+	ID, Model, StopReason string
+	Usage                 Usage
+
+	Started bool   // message_start was seen
+	Content bool   // a content_block_start was seen
+	Delta   bool   // a message_delta was seen
+	Stopped bool   // message_stop was seen
+	Err     *Error // of the first error event
+}
+
+// WantedEvent reports whether Observe reads the data of an event; of the others the name is enough.
+func WantedEvent(name string) bool {
+	return name == "message_start" || name == "message_delta" || name == "error"
+}
+
+// Observe takes the next event of a stream: message_start is the base, and each
+// message_delta overwrites the fields that it has (streaming docs). Data that
+// breaks off counts as far as it goes. Nothing of ev is kept.
+func (m *Message) Observe(ev Event) {
+	switch ev.Name {
+	case "message_start":
+		m.ID, m.Model, m.StopReason, m.Usage = "", "", "", Usage{}
+		m.Started = true
+		s := scanner{text: ev.Data}
+		for name := range s.document {
+			if string(name) == "message" {
+				for name := range s.members {
+					m.scan(name, &s)
+				}
+			}
+		}
+	case "content_block_start":
+		m.Content = true
+	case "message_delta":
+		m.Delta = true
+		s := scanner{text: ev.Data}
+		for name := range s.document {
+			switch string(name) {
+			case "delta":
+				for name := range s.members {
+					if string(name) == "stop_reason" {
+						m.scan(name, &s)
+					}
+				}
+			case "usage":
+				m.Usage.scan(&s)
+			}
+		}
+	case "message_stop":
+		m.Stopped = true
+	case "error":
+		m.observeError(ev.Data)
+	}
+}
+
+func (m *Message) observeError(data []byte) {
+	if m.Err != nil {
+		return
+	}
+	e, ok := ParseError(data)
+	if !ok {
+		e = Error{Type: ErrAPI, Message: "The upstream sent an error event without a readable error."}
+	}
+	m.Err = &e
+}
+
+// scan takes the value of one member of a message object.
+func (m *Message) scan(name []byte, s *scanner) {
+	switch string(name) {
+	case "id":
+		s.replace(&m.ID)
+	case "model":
+		s.replace(&m.Model)
+	case "stop_reason":
+		s.replace(&m.StopReason)
+	case "usage":
+		m.Usage.scan(s)
+	}
+}
+
+// ParseMessage reads a plain answer of /v1/messages in one pass over its text,
+// whatever the size of its content. The Message is one that has gone through all
+// stages of a stream. It reports false when body is not a JSON object of type "message".
+func ParseMessage(body []byte) (Message, bool) {
+	m := Message{Started: true, Content: true, Delta: true, Stopped: true}
+	kind := ""
+	s := scanner{text: body}
+	for name := range s.document {
+		if string(name) == "type" {
+			s.replace(&kind)
+		} else {
+			m.scan(name, &s)
+		}
+	}
+	if s.err != nil || kind != "message" {
+		return Message{}, false
+	}
+	return m, true
+}
+
+// replace takes the value that comes next and stores it if it is a string.
+func (s *scanner) replace(to *string) {
+	if v, ok := s.string(); ok {
+		*to = v
+	}
+}

@@ -1,0 +1,173 @@
+package claude
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// observe feeds a whole stream and returns what its events told.
+func observe(stream string) Message {
+	var m Message
+	s := EventScanner{Want: WantedEvent}
+	s.Feed([]byte(stream), m.Observe)
+	return m
+}
+
+func TestObserveStream(t *testing.T) {
+	got := observe(string(messageStream(3)))
+	want := Message{
+		ID: "msg_01", Model: "claude-opus-5", StopReason: "end_turn",
+		Usage: Usage{
+			InputTokens: 12, OutputTokens: 421, CacheReadTokens: 90000,
+			CacheCreation5mTokens: 100, CacheCreation1hTokens: 200, ServiceTier: "standard",
+		},
+		Started: true, Content: true, Delta: true, Stopped: true,
+	}
+	if got != want {
+		t.Errorf("\n got %+v\nwant %+v", got, want)
+	}
+	if n := got.Usage.CacheCreationTokens(); n != 300 {
+		t.Errorf("cache creation %d", n)
+	}
+	if n := got.Usage.TotalInputTokens(); n != 90312 {
+		t.Errorf("total input %d", n)
+	}
+}
+
+func TestObserveStages(t *testing.T) {
+	f := func(stream string, want Message) {
+		t.Helper()
+		if got := observe(stream); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q:\n got %+v\nwant %+v", stream, got, want)
+		}
+	}
+	f("", Message{})
+	f("event: ping\ndata: {}\n\n: comment\n\n", Message{})
+	f("event: message_start\ndata: {\"message\":{\"id\":\"a\"}}\n\n", Message{ID: "a", Started: true})
+	f("event: message_start\ndata: {\"message\":{\"id\":\"a\",\"usage\":{\"input_tokens\":5,\n\n", Message{ID: "a", Usage: Usage{InputTokens: 5}, Started: true})
+	f("event: message_start\ndata: {\"message\":{\"id\":\"a\",\"model\":\"x\"}}\n\nevent: message_start\ndata: {\"message\":{\"id\":\"b\"}}\n\n",
+		Message{ID: "b", Started: true})
+	f("event: message_start\ndata: nonsense\n\n", Message{Started: true})
+	f("event: content_block_start\ndata: {}\n\n", Message{Content: true})
+	f("event: message_delta\ndata: {\"delta\":{\"stop_reason\":null,\"id\":\"x\"},\"usage\":null}\n\n", Message{Delta: true})
+	f("event: message_stop\ndata: {}\n\n", Message{Stopped: true})
+	f("data: {\"type\":\"message_stop\"}\n\n", Message{}) // the SDKs go by the event's name
+
+	f("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\nevent: error\ndata: {\"error\":\"second\"}\n\n",
+		Message{Err: &Error{Type: ErrOverloaded, Message: "Overloaded"}})
+	f("event: error\ndata: boom\n\n", Message{Err: &Error{Type: ErrAPI, Message: "The upstream sent an error event without a readable error."}})
+}
+
+func TestObserveUsage(t *testing.T) {
+	f := func(want Usage, usages ...string) {
+		t.Helper()
+		var m Message
+		for i, usage := range usages {
+			if i == 0 {
+				m.Observe(Event{Name: "message_start", Data: []byte(`{"message":{"usage":` + usage + `}}`)})
+			} else {
+				m.Observe(Event{Name: "message_delta", Data: []byte(`{"usage":` + usage + `}`)})
+			}
+		}
+		if m.Usage != want {
+			t.Errorf("%s:\n got %+v\nwant %+v", usages, m.Usage, want)
+		}
+	}
+	f(Usage{InputTokens: 10, OutputTokens: 50}, `{"input_tokens":10,"output_tokens":1}`, `{"output_tokens":20}`, `{"output_tokens":50}`)
+	f(Usage{InputTokens: 90, CacheReadTokens: 7}, `{"input_tokens":100}`, `{"input_tokens":90,"cache_read_input_tokens":7}`)
+	f(Usage{InputTokens: 10, OutputTokens: 3}, `{"input_tokens":10,"output_tokens":3}`, `{"input_tokens":0,"output_tokens":0}`)
+	f(Usage{InputTokens: 10}, `{"input_tokens":10}`, `{"input_tokens":-5,"output_tokens":1.5,"cache_read_input_tokens":"9"}`, `{"input_tokens":null}`, `[]`, `7`)
+	f(Usage{WebSearchRequests: 2, ServiceTier: "priority"}, `{"server_tool_use":{"web_search_requests":1},"service_tier":"priority"}`, `{"server_tool_use":{"web_search_requests":2},"service_tier":null}`)
+
+	// The two lifetimes of what was written to the cache, and a total without them.
+	f(Usage{CacheCreation5mTokens: 9}, `{"cache_creation_input_tokens":9}`)
+	f(Usage{CacheCreation5mTokens: 9}, `{"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0}}`)
+	f(Usage{CacheCreation1hTokens: 9}, `{"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":9},"cache_creation_input_tokens":9}`)
+	f(Usage{CacheCreation5mTokens: 4, CacheCreation1hTokens: 5}, `{"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5}}`, `{"cache_creation_input_tokens":9}`)
+	f(Usage{CacheCreation5mTokens: 6, CacheCreation1hTokens: 5}, `{"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5}}`, `{"cache_creation_input_tokens":11}`)
+	f(Usage{CacheCreation1hTokens: 3}, `{"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5}}`, `{"cache_creation_input_tokens":3}`)
+	f(Usage{CacheCreation1hTokens: 11}, `{"cache_creation":{"ephemeral_1h_input_tokens":5}}`, `{"cache_creation_input_tokens":11}`)
+}
+
+func TestObserveAllocations(t *testing.T) {
+	delta := Event{Name: "message_delta", Data: []byte(`{"type":"message_delta","delta":{"stop_sequence":null},"usage":{"output_tokens":421,"input_tokens":3}}`)}
+	var m Message
+	if n := testing.AllocsPerRun(100, func() { m.Observe(delta) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestParseMessage(t *testing.T) {
+	f := func(body string, want Message, wantOK bool) {
+		t.Helper()
+		got, ok := ParseMessage([]byte(body))
+		if got != want || ok != wantOK {
+			t.Errorf("%s:\n got %+v, %v\nwant %+v, %v", body, got, ok, want, wantOK)
+		}
+	}
+	whole := Message{Started: true, Content: true, Delta: true, Stopped: true}
+	f(`{"type":"message"}`, whole, true)
+	full := whole
+	full.ID, full.Model, full.StopReason = "msg_01", "claude-opus-5", "tool_use"
+	full.Usage = Usage{InputTokens: 1, OutputTokens: 2, CacheReadTokens: 3, CacheCreation5mTokens: 4}
+	f(`{"id":"msg_01","content":[{"type":"tool_use","id":"no","model":"no","usage":{"input_tokens":99}}],"type":"message","model":"claude-opus-5","stop_reason":"tool_use",
+		"usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}`, full, true)
+	f(`{"input_tokens":14}`, Message{}, false)
+	f(`{"type":"error","error":{"type":"api_error","message":"m"}}`, Message{}, false)
+	f(`{"type":"message","id":"msg_01"`, Message{}, false)
+	f(`{"type":"message"} {}`, Message{}, false)
+	f(`[{"type":"message"}]`, Message{}, false)
+	f(`<html>`, Message{}, false)
+	f(``, Message{}, false)
+}
+
+// FuzzMessage shows that a message does not depend on how its stream was cut.
+func FuzzMessage(f *testing.F) {
+	f.Add(messageStream(1), uint64(1))
+	f.Add([]byte("event: message_start\r\ndata: {\"message\":{\"id\":\"\\u00e9\",\ndata: \"usage\":{\"input_tokens\":5}}}\r\n\r\nevent: message_stop\n\n"), uint64(2))
+	f.Add([]byte("event: error\ndata: {\"error\":\"x\"}\n\nevent: message_delta\ndata: {\"usage\":{\"cache_creation_input_tokens\":9,\"cache_creation\":{\"ephemeral_1h_input_tokens\":3}}}\n\n"), uint64(3))
+	f.Fuzz(func(t *testing.T, stream []byte, seed uint64) {
+		want := observe(string(stream))
+		random := rand.New(rand.NewPCG(seed, 0))
+		var got Message
+		s := EventScanner{Want: WantedEvent}
+		for rest := stream; len(rest) > 0; {
+			n := 1 + random.IntN(min(len(rest), 20))
+			s.Feed(rest[:n], got.Observe)
+			rest = rest[n:]
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("\n got %+v\nwant %+v", got, want)
+		}
+		u := got.Usage
+		if min(u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests) < 0 {
+			t.Errorf("negative count: %+v", u)
+		}
+	})
+}
+
+func BenchmarkObserve(b *testing.B) {
+	start := Event{Name: "message_start", Data: []byte(`{"type":"message_start","message":{"id":"msg_01","type":"message","role":"assistant","model":"claude-opus-5","content":[],"stop_reason":null,"usage":{"input_tokens":12,"cache_creation_input_tokens":300,"cache_read_input_tokens":90000,"cache_creation":{"ephemeral_5m_input_tokens":100,"ephemeral_1h_input_tokens":200},"output_tokens":1,"service_tier":"standard"}}}`)}
+	b.ReportAllocs()
+	for b.Loop() {
+		var m Message
+		m.Observe(start)
+		if m.Usage.InputTokens != 12 {
+			b.Fatal(m)
+		}
+	}
+}
+
+func BenchmarkParseMessage(b *testing.B) {
+	body := []byte(`{"id":"msg_01","type":"message","role":"assistant","model":"claude-opus-5","content":[{"type":"text","text":"` +
+		strings.Repeat(`func main() {\n\tfmt.Println(\"hello\")\n}\n`, 20000) + `"}],"stop_reason":"end_turn","usage":{"input_tokens":12,"output_tokens":421}}`)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := ParseMessage(body); !ok {
+			b.Fatal("not a message")
+		}
+	}
+}

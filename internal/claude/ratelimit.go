@@ -1,0 +1,114 @@
+package claude
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Bucket is one token bucket of an account as an answer describes it (rate-limits docs).
+type Bucket struct {
+	Limit, Remaining int64     // requests or tokens; tokens remaining are rounded to thousands
+	Reset            time.Time // when the bucket is full again; zero when the answer does not tell
+	Known            bool      // the answer tells of this bucket, and all it tells makes sense
+}
+
+// Window is one usage window of a subscription (observed).
+type Window struct {
+	Status      string    // allowed, allowed_warning, rejected; an open set
+	Reset       time.Time // zero when the answer does not tell
+	Utilization float64   // used part, 1 is all of it; may exceed 1
+	Known       bool      // status or utilization was told
+}
+
+// Unified is the state of a subscription's limits as a whole and by window (observed).
+type Unified struct {
+	Status   string    // allowed, allowed_warning, rejected; an open set
+	Reset    time.Time // zero when the answer does not tell
+	FiveHour Window
+	SevenDay Window
+	Known    bool // the answer comes from a subscription
+}
+
+// RateLimits is what the headers of an answer tell about the account's limits.
+type RateLimits struct {
+	Requests, Tokens, InputTokens, OutputTokens Bucket
+	Unified                                     Unified
+}
+
+// ParseRateLimits reads the anthropic-ratelimit-* headers.
+func ParseRateLimits(h http.Header) RateLimits {
+	const prefix = "Anthropic-Ratelimit-"
+	return RateLimits{
+		Requests:     parseBucket(h, prefix+"Requests"),
+		Tokens:       parseBucket(h, prefix+"Tokens"),
+		InputTokens:  parseBucket(h, prefix+"Input-Tokens"),
+		OutputTokens: parseBucket(h, prefix+"Output-Tokens"),
+		Unified:      parseUnified(h, prefix+"Unified"),
+	}
+}
+
+func parseBucket(h http.Header, prefix string) Bucket {
+	limit, okLimit := parseCount(h.Get(prefix + "-Limit"))
+	remaining, okRemaining := parseCount(h.Get(prefix + "-Remaining"))
+	reset, okReset := parseReset(h.Get(prefix + "-Reset"))
+	if !okLimit || !okRemaining || !okReset {
+		return Bucket{}
+	}
+	return Bucket{Limit: limit, Remaining: remaining, Reset: reset, Known: true}
+}
+
+func parseUnified(h http.Header, prefix string) Unified {
+	u := Unified{
+		Status:   parseWord(h.Get(prefix + "-Status")),
+		FiveHour: parseWindow(h, prefix+"-5h"),
+		SevenDay: parseWindow(h, prefix+"-7d"),
+	}
+	u.Reset, _ = parseReset(h.Get(prefix + "-Reset"))
+	u.Known = u.Status != "" || u.FiveHour.Known || u.SevenDay.Known
+	return u
+}
+
+func parseWindow(h http.Header, prefix string) Window {
+	w := Window{Status: parseWord(h.Get(prefix + "-Status"))}
+	used, err := strconv.ParseFloat(h.Get(prefix+"-Utilization"), 64)
+	told := err == nil && used >= 0 && !math.IsInf(used, 0) // a NaN is not ≥ 0
+	if told {
+		w.Utilization = used
+	}
+	if w.Known = told || w.Status != ""; w.Known {
+		w.Reset, _ = parseReset(h.Get(prefix + "-Reset"))
+	}
+	return w
+}
+
+func parseCount(s string) (int64, bool) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil && n >= 0
+}
+
+// parseReset reads RFC 3339, as the documented headers have it, or Unix seconds, as
+// the unified ones have it. A missing value is a zero time; only nonsense is refused.
+func parseReset(s string) (time.Time, bool) {
+	if s == "" {
+		return time.Time{}, true
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if n, notUnix := strconv.ParseInt(s, 10, 64); notUnix == nil {
+		t, err = time.Unix(n, 0), nil
+	}
+	const endOf9999 = 253402300799 // the last second that RFC 3339 can name
+	if err != nil || t.Unix() <= 0 || t.Unix() > endOf9999 {
+		return time.Time{}, false
+	}
+	return t.UTC(), true
+}
+
+// parseWord returns s if it can be a status: it ends up in logs.
+func parseWord(s string) string {
+	if len(s) > 64 || !isGraphic(s) {
+		return ""
+	}
+	return s
+}

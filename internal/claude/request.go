@@ -1,0 +1,65 @@
+package claude
+
+// Request is what the body of a Messages request says to a load balancer.
+type Request struct {
+	Model string
+	// ModelStart and ModelEnd are the byte range of the model's JSON string with
+	// its quotes, so that another name can be put there; both 0 without a Model.
+	ModelStart, ModelEnd int
+	Stream               bool
+	MaxTokens            int64
+	UserID               string // metadata.user_id
+	Messages             int    // elements of messages
+}
+
+// ScanRequest reads a request body in one pass, without a tree and without
+// allocating more than its strings. A member that is missing or of the wrong
+// type stays zero: the upstream says best what is wrong with it. Of members with
+// the same name the last one counts, as in encoding/json.
+//
+// The error is a *SyntaxError exactly when body is not a JSON object; Request
+// then holds what stood before the fault.
+func ScanRequest(body []byte) (Request, error) {
+	var r Request
+	s := scanner{text: body}
+	for name := range s.document {
+		switch string(name) {
+		case "model":
+			r.scanModel(&s)
+		case "stream":
+			r.Stream = string(s.value()) == "true"
+		case "max_tokens":
+			r.MaxTokens, _ = s.integer()
+		case "metadata":
+			r.scanMetadata(&s)
+		case "messages":
+			r.Messages = 0
+			for range s.elements {
+				r.Messages++
+			}
+		}
+	}
+	if s.err != nil {
+		return r, s.err
+	}
+	return r, nil
+}
+
+func (r *Request) scanModel(s *scanner) {
+	start := s.at
+	model, ok := s.string()
+	if !ok {
+		r.Model, r.ModelStart, r.ModelEnd = "", 0, 0
+		return
+	}
+	r.Model, r.ModelStart, r.ModelEnd = model, start, s.at
+}
+
+func (r *Request) scanMetadata(s *scanner) {
+	r.UserID = ""
+	for name := range s.members {
+		if string(name) == "user_id" {
+			r.UserID, _ = s.string()
+		}
+	}
+}

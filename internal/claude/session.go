@@ -1,0 +1,57 @@
+package claude
+
+import (
+	"net/http"
+	"strings"
+)
+
+const maxSessionID = 128
+
+// SessionID is the client's session: the header that Claude Code sends, else the
+// session inside metadata.user_id, where Claude Code writes a JSON object into the
+// string, and wrote user_…_session_<uuid> before 2.1.78 (observed). It is "" when
+// there is none, and when it is too long or not printable to serve as a key.
+func SessionID(h http.Header, userID string) string {
+	if id := h.Get("X-Claude-Code-Session-Id"); validSessionID(id) {
+		return id
+	}
+	if id := sessionInUserID(userID); validSessionID(id) {
+		return id
+	}
+	return ""
+}
+
+func validSessionID(id string) bool {
+	return 0 < len(id) && len(id) <= maxSessionID && isGraphic(id)
+}
+
+func sessionInUserID(userID string) string {
+	if strings.HasPrefix(userID, "{") {
+		id := ""
+		s := scanner{text: []byte(userID)}
+		for name := range s.document {
+			if string(name) == "session_id" {
+				id, _ = s.string()
+			}
+		}
+		if s.err != nil {
+			return ""
+		}
+		return id
+	}
+	const mark = "_session_"
+	i := strings.LastIndex(userID, mark)
+	if i < 0 {
+		return ""
+	}
+	id := userID[i+len(mark):]
+	if strings.Trim(id, "0123456789abcdef-") != "" {
+		return ""
+	}
+	return id
+}
+
+// isGraphic reports whether s consists of ASCII characters that leave ink.
+func isGraphic(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}

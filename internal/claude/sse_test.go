@@ -1,0 +1,250 @@
+package claude
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestEventScanner(t *testing.T) {
+	f := func(stream string, want ...string) {
+		t.Helper()
+		var got []string
+		var s EventScanner
+		s.Feed([]byte(stream), func(ev Event) { got = append(got, fmt.Sprintf("%s=%s@%d", ev.Name, ev.Data, ev.End)) })
+		if !slices.Equal(got, want) {
+			t.Errorf("%q:\n got %q\nwant %q", stream, got, want)
+		}
+	}
+	f("event: ping\ndata: {}\n\n", "ping={}@22")
+	f("event: ping\r\ndata: {}\r\n\r\n", "ping={}@25")
+	f("data: {}\nevent: ping\n\n", "ping={}@22")
+	f("event:ping\ndata:{}\n\nevent:  two\ndata:  {}\n\n", "ping={}@20", " two= {}@43")
+	f("data: {}\n\n", "={}@10")
+	f("data: a\ndata:\ndata: b\ndata\n\n", "=a\n\nb\n@28")
+	f("event: ping\n\n", "ping=@13")
+	f("event\n\n", "=@7")
+	f("event: a\nevent: b\ndata: x\n\n", "b=x@27")
+	f("id: 7\nretry: 1\nevents: a\ndatum: b\nEvent: c\n\n")
+	f(": a comment\n\n")
+	f("\n\n\r\n")
+	f(": in\nevent: ping\n: between\ndata: {}\n\n", "ping={}@37")
+	f("event: ping\rdata: {}\n\n", "ping\rdata: {}=@22") // a lone CR ends no line
+	f("data: a\r\r\n\r\r\n\n", "=a\r@14")
+	f("event: ping\ndata: {}\n")
+	f("event: "+strings.Repeat("n", 200)+"\n\n", strings.Repeat("n", 128)+"=@209")
+}
+
+func TestEventScannerKeepsOnlyWhatIsWanted(t *testing.T) {
+	f := func(stream string, want ...string) {
+		t.Helper()
+		var got []string
+		s := EventScanner{Want: func(name string) bool { return name == "yes" }, MaxData: 4}
+		s.Feed([]byte(stream), func(ev Event) { got = append(got, fmt.Sprintf("%s=%s %v", ev.Name, ev.Data, ev.Truncated)) })
+		if !slices.Equal(got, want) {
+			t.Errorf("%q:\n got %q\nwant %q", stream, got, want)
+		}
+		if cap(s.data) > 16 {
+			t.Errorf("%q: %d bytes kept", stream, cap(s.data))
+		}
+	}
+	f("event: yes\ndata: 1234\n\n", "yes=1234 false")
+	f("event: yes\ndata: 12345\n\n", "yes=1234 true")
+	f("event: yes\ndata: 123\ndata: 4\n\nevent: yes\ndata: 1\n\n", "yes=123\n true", "yes=1 false")
+	f("data: 12345\nevent: yes\n\n", "yes=1234 true")
+	f("event: no\ndata: 12\n\nevent: yes\ndata: 34\n\n", "no= false", "yes=34 false")
+	f("data: 12\nevent: no\n\ndata: 34\n\n", "no= false", "= false")
+	f("event: no\ndata: 12\nevent: yes\ndata: 34\n\n", "yes=\n34 true")
+	f("data: 12\nevent: no\nevent: yes\ndata: 34\n\n", "yes=\n34 true")
+	f("event: no\ndata: "+strings.Repeat("x", 1000)+"\n\n", "no= false")
+}
+
+func TestEventScannerBoundary(t *testing.T) {
+	var s EventScanner
+	ignore := func(Event) {}
+	f := func(piece string, boundary int, mid bool) {
+		t.Helper()
+		if got := s.Feed([]byte(piece), ignore); got != boundary {
+			t.Errorf("%q: boundary %d, want %d", piece, got, boundary)
+		}
+		if s.MidEvent() != mid {
+			t.Errorf("%q: mid event is %v", piece, s.MidEvent())
+		}
+	}
+	f("", 0, false)
+	f("event: a\n", 0, true)
+	f("", 0, true)
+	f("\n", 1, false)
+	f("event: a\n\nevent: b\n\nda", 20, true)
+	f("ta: x", 0, true)
+	f("\n\r", 0, true)
+	f("\n", 1, false)
+	f(": comment", 0, true)
+	f("\n\n", 2, false)
+	f("\n", 1, false)
+}
+
+func TestEventScannerAllocations(t *testing.T) {
+	stream := messageStream(100)
+	s := EventScanner{Want: WantedEvent}
+	events := 0
+	count := func(Event) { events++ }
+	s.Feed(stream, count)
+	allocs := testing.AllocsPerRun(10, func() {
+		for piece := range slices.Chunk(stream, 100) {
+			s.Feed(piece, count)
+		}
+	})
+	if allocs != 0 || events == 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
+// FuzzEventScanner holds the scanner, fed whole and in pieces, against a parser
+// that has the whole stream before it.
+func FuzzEventScanner(f *testing.F) {
+	f.Add(messageStream(2), uint64(1), uint16(0))
+	f.Add([]byte("event: ping\r\ndata: {}\r\n\r\n: c\r\n\r\ndata: x\r\r\n\n"), uint64(2), uint16(3))
+	f.Add([]byte("data\ndata:\ndata: \ndata:  \nevent\n\nevent: message_start\ndata: 12345678\n\n\n"), uint64(3), uint16(4))
+	f.Add([]byte("event: no\ndata: 12\nevent: error\ndata: 34\n\neventx: 1\n\n:\n\n"), uint64(4), uint16(2))
+	f.Add([]byte("data: a\revent: b\n\r\n\r"), uint64(5), uint16(1))
+	f.Fuzz(func(t *testing.T, stream []byte, seed uint64, maxData uint16) {
+		bound := int(maxData)
+		if bound == 0 {
+			bound = defaultMaxData
+		}
+		want, lastBoundary := eventsOfWhole(stream, bound)
+		random := rand.New(rand.NewPCG(seed, 0))
+		for _, longest := range []int{len(stream), 1, 2, 7, 64} {
+			s := EventScanner{Want: WantedEvent, MaxData: int(maxData)}
+			var got []Event
+			boundary, at := 0, 0
+			for at < len(stream) {
+				piece := stream[at : at+1+random.IntN(min(longest, len(stream)-at))]
+				if longest == len(stream) {
+					piece = stream
+				}
+				last := 0
+				end := s.Feed(piece, func(ev Event) {
+					if ev.End <= last || ev.End > len(piece) {
+						t.Fatalf("end %d after %d in a piece of %d", ev.End, last, len(piece))
+					}
+					last = ev.End
+					ev.End += at
+					ev.Data = bytes.Clone(ev.Data)
+					got = append(got, ev)
+				})
+				if end < last || end > len(piece) {
+					t.Fatalf("boundary %d, last event ends at %d, piece of %d", end, last, len(piece))
+				}
+				if end > 0 {
+					boundary = at + end
+				}
+				at += len(piece)
+				if s.MidEvent() != (boundary < at) {
+					t.Fatalf("mid event is %v at %d, last boundary %d", s.MidEvent(), at, boundary)
+				}
+			}
+			if boundary != lastBoundary {
+				t.Errorf("pieces of %d: boundary %d, want %d", longest, boundary, lastBoundary)
+			}
+			if !slices.EqualFunc(got, want, sameEvent) {
+				t.Errorf("pieces of %d:\n got %+v\nwant %+v", longest, got, want)
+			}
+		}
+	})
+}
+
+func sameEvent(a, b Event) bool {
+	return a.Name == b.Name && bytes.Equal(a.Data, b.Data) && a.Truncated == b.Truncated && a.End == b.End
+}
+
+// eventsOfWhole parses a stream that lies there whole, line by line, and returns
+// its events and the offset just past the last blank line.
+func eventsOfWhole(stream []byte, bound int) (events []Event, boundary int) {
+	var e Event
+	named, hasData := false, false
+	end := 0
+	for line := range bytes.Lines(stream) {
+		end += len(line)
+		text, complete := bytes.CutSuffix(line, []byte("\n"))
+		if !complete {
+			break
+		}
+		text = bytes.TrimSuffix(text, []byte("\r"))
+		if len(text) == 0 {
+			boundary, e.End = end, end
+			if !WantedEvent(e.Name) {
+				e.Data, e.Truncated = nil, false
+			}
+			if named || hasData {
+				events = append(events, e)
+			}
+			e, named, hasData = Event{}, false, false
+			continue
+		}
+		field, value, _ := bytes.Cut(text, []byte(":"))
+		value = bytes.TrimPrefix(value, []byte(" "))
+		switch string(field) {
+		case "event":
+			named = true
+			e.Name = string(value[:min(len(value), maxEventName)])
+			if !WantedEvent(e.Name) && len(e.Data) > 0 {
+				e.Data, e.Truncated = nil, true
+			}
+		case "data":
+			if hasData {
+				value = append([]byte("\n"), value...)
+			}
+			hasData = true
+			if named && !WantedEvent(e.Name) {
+				e.Truncated = true
+				continue
+			}
+			kept := min(len(value), bound-len(e.Data))
+			e.Data = append(e.Data, value[:kept]...)
+			e.Truncated = e.Truncated || kept < len(value)
+		}
+	}
+	return events, boundary
+}
+
+func BenchmarkEventScanner(b *testing.B) {
+	stream := messageStream(1000)
+	for _, size := range []int{256, 32 << 10} {
+		b.Run(fmt.Sprintf("pieces of %d", size), func(b *testing.B) {
+			s := EventScanner{Want: WantedEvent}
+			events := 0
+			b.SetBytes(int64(len(stream)))
+			b.ReportAllocs()
+			for b.Loop() {
+				for piece := range slices.Chunk(stream, size) {
+					s.Feed(piece, func(Event) { events++ })
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(events), "ns/event")
+		})
+	}
+}
+
+// messageStream is an answer in n deltas.
+func messageStream(n int) []byte {
+	var b bytes.Buffer
+	event := func(name, data string) {
+		fmt.Fprintf(&b, "event: %s\ndata: {\"type\":%q%s}\n\n", name, name, data)
+	}
+	event("message_start", `,"message":{"id":"msg_01","type":"message","role":"assistant","model":"claude-opus-5","content":[],"stop_reason":null,`+
+		`"usage":{"input_tokens":12,"cache_creation_input_tokens":300,"cache_read_input_tokens":90000,"cache_creation":{"ephemeral_5m_input_tokens":100,"ephemeral_1h_input_tokens":200},"output_tokens":1,"service_tier":"standard"}}`)
+	event("content_block_start", `,"index":0,"content_block":{"type":"text","text":""}`)
+	event("ping", "")
+	for range n {
+		event("content_block_delta", `,"index":0,"delta":{"type":"text_delta","text":" and so the answer goes on"}`)
+	}
+	event("content_block_stop", `,"index":0`)
+	event("message_delta", `,"delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":421}`)
+	event("message_stop", "")
+	return b.Bytes()
+}
