@@ -1,0 +1,120 @@
+// Package config is what the operator wrote: plain data, decoded strictly.
+//
+// The struct tags of Config, Server and Timeouts are the only description of
+// the file. Decode, Schema, Reference and Redacted all walk the same tags, so a
+// field cannot be accepted without being documented, nor the other way round:
+//
+//	name        the field's name in the file; a field without one is not part of the file
+//	doc         its meaning, for the schema and the reference; 'words' in quotes are set as code
+//	default     its value when absent, or when written as an empty string
+//	enum        the only values it may have
+//	min, max    its bounds
+//	pattern     a regular expression for editors; Decode has a rule of its own
+//	required    it must be written
+//	zero        "default": a written 0 stands for the default
+//	omit        "zero": left out of Redacted when it is zero
+//	expand      "shell": a ${…} that is not ours is left to the shell
+//	deprecated  a sentence that says what to write instead
+//
+// Invariants: Decode reports every problem of the file in one pass, each with
+// its position. A message never shows a secret nor anything that came out of a
+// variable or a file. A Config is never modified once Decode has returned it.
+package config
+
+import (
+	"net/url"
+	"time"
+)
+
+// Mode is how servers are chosen.
+type Mode string
+
+// The modes.
+const (
+	ModeLoadBalance Mode = "load_balance" // spread over all healthy servers
+	ModeFallback    Mode = "fallback"     // the healthy server with the smallest priority
+)
+
+// Algorithm is how ModeLoadBalance spreads requests.
+type Algorithm string
+
+// The algorithms.
+const (
+	RoundRobin         Algorithm = "round_robin"
+	WeightedRoundRobin Algorithm = "weighted_round_robin"
+	Random             Algorithm = "random"
+)
+
+// AuthHeader is the header that carries a server's token.
+type AuthHeader string
+
+// The authentication headers.
+const (
+	AuthHeaderAuto          AuthHeader = "auto" // by the look of the token
+	AuthHeaderXAPIKey       AuthHeader = "x-api-key"
+	AuthHeaderAuthorization AuthHeader = "authorization" // Authorization: Bearer
+)
+
+// LogFormat is how log lines are written.
+type LogFormat string
+
+// The log formats.
+const (
+	LogAuto LogFormat = "auto" // text on a terminal, JSON otherwise
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// Config is the whole file with every default filled in.
+type Config struct {
+	SchemaURL    string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
+	Listen       string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. Beats 'port'. Without it the balancer listens on 'port' of every interface."`
+	Port         string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
+	Mode         Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
+	Algorithm    Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random" doc:"How 'load_balance' spreads requests: in turn, in turn with exactly the share that each 'weight' asks for, or at random."`
+	Servers      []Server      `name:"servers" required:"true" min:"1" doc:"The upstreams, at least one."`
+	Cooldown     time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"How long a failed server rests before one request tries it again. Doubles with consecutive failures, up to 10 minutes."`
+	Fallback     bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
+	Auth         bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
+	AuthKeys     []Secret      `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key'. Needed when 'auth' is on."`
+	Debug        bool          `name:"debug" default:"false" doc:"Whether headers and bodies are logged, credentials redacted."`
+	MaxBodyMB    int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
+	DrainTimeout time.Duration `name:"drain_timeout" default:"10m" doc:"How long running answers may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
+	Timeouts     Timeouts      `name:"timeouts" doc:"How long to wait for an upstream. There is no limit on the length of an answer."`
+	LogFormat    LogFormat     `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
+
+	// Files are the files named by ${file:…}, in order of appearance, be they
+	// there or not: a change to one of them changes the Config.
+	Files []string
+}
+
+// Timeouts bound the silence of an upstream. Zero means no limit.
+type Timeouts struct {
+	Connect        time.Duration `name:"connect" default:"10s" doc:"Until the connection stands, TLS included. 0 means no limit."`
+	ResponseHeader time.Duration `name:"response_header" default:"120s" doc:"From a streaming request to the first content of its answer. 0 means no limit."`
+	NonStreaming   time.Duration `name:"non_streaming" default:"10m" doc:"From any other request to the head of its answer, which comes when all of it is ready. 0 means no limit."`
+	Idle           time.Duration `name:"idle" default:"120s" doc:"Between two pieces of an answer. 0 means no limit."`
+}
+
+// Server is one upstream: an address and the account used there.
+type Server struct {
+	Name       string     `name:"name" omit:"zero" doc:"Name in logs and reports, unique. By default the host of 'url', with -2, -3, … appended where that is taken."`
+	URL        *url.URL   `name:"url" required:"true" pattern:"^[Hh][Tt][Tt][Pp][Ss]?://." doc:"Base address, http or https, without the '/v1' that clients add. A path prefix is kept."`
+	Weight     int        `name:"weight" default:"1" min:"0" doc:"Share of the requests with 'weighted_round_robin', and rank in 'fallback' mode when 'priority' is 0. 0 drains the server: no new work, running answers finish."`
+	Priority   int        `name:"priority" omit:"zero" default:"0" min:"0" doc:"Rank in 'fallback' mode, 1 is taken first. 0 derives it: after all written priorities, by descending 'weight', then in file order."`
+	Token      Secret     `name:"token" omit:"zero" doc:"Credential sent upstream in place of the one the client sent. Without it the credential of the client is passed on, unless 'auth' is on."`
+	AuthHeader AuthHeader `name:"auth_header" default:"auto" enum:"auto,x-api-key,authorization" doc:"Header that carries 'token'. 'auto' sends Anthropic API keys (sk-ant-…) as 'x-api-key', and OAuth tokens (sk-ant-oat…) and everything else as 'Authorization: Bearer'."`
+
+	// BalanceCheck is a Secret because commands often hold a token.
+	BalanceCheck         Secret        `name:"balance_check" omit:"zero" expand:"shell" doc:"Shell command that prints a number, the balance of the account. The server is out while the last reading is at or below 'balance_threshold'."`
+	BalanceCheckInterval time.Duration `name:"balance_check_interval" omit:"zero" default:"300s" min:"100ms" zero:"default" doc:"Time between two runs of 'balance_check'."`
+	BalanceThreshold     float64       `name:"balance_threshold" omit:"zero" default:"0" min:"0" doc:"Balance at or below which the server gets no requests."`
+}
+
+// Address is what to listen on, in the form net.Listen wants.
+func (c *Config) Address() string {
+	if c.Listen != "" {
+		return c.Listen
+	}
+	return ":" + c.Port
+}

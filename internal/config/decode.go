@@ -1,0 +1,165 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/tailscale/hujson"
+)
+
+// Decode reads the configuration text src: JSON with comments and trailing
+// commas. The file name is used in problems, and its folder is where relative
+// ${file:…} paths start. Variables are looked up with env.
+//
+// The Config is never nil: with errors it is what could be understood, with
+// defaults for the rest, and is not meant to be run. Problems come sorted by
+// position and never quote a secret nor the value of a variable.
+func Decode(file string, src []byte, env func(string) (string, bool)) (*Config, Problems) {
+	d := &decoder{src: source{file, trimBOM(src)}, env: env, nodes: map[string]node{}}
+	cfg := &Config{}
+	root := reflect.ValueOf(cfg).Elem()
+	setDefaults(root)
+	if v, ok := d.parse(); ok && d.object("", v, root) {
+		d.check(cfg)
+	}
+	cfg.Files = d.files
+	d.problems.sort()
+	return cfg, d.problems
+}
+
+// decoder collects everything about one Decode.
+type decoder struct {
+	src      source
+	env      func(string) (string, bool)
+	problems Problems
+	errors   int
+	files    []string
+	nodes    map[string]node // what was written, by path
+}
+
+// node is a value that stands in the file.
+type node struct {
+	offset int
+	ok     bool   // decoded without an error
+	shown  string // the text of a string that messages may quote
+}
+
+// label names the value in a message.
+func (n node) label() string {
+	if n.shown == "" {
+		return "this value"
+	}
+	return fmt.Sprintf("%.60q", n.shown)
+}
+
+// object decodes v into struct into, and reports whether v is an object at all.
+func (d *decoder) object(path string, v hujson.Value, into reflect.Value) bool {
+	obj, ok := v.Value.(*hujson.Object)
+	if !ok {
+		d.errorf(v.StartOffset, path, "must be an object, { … }, not %s", describe(v))
+		return false
+	}
+	fields := fieldsOf(into.Type())
+	first := map[string]int{}
+	for _, m := range obj.Members {
+		name := m.Name.Value.(hujson.Literal).String()
+		here := join(path, name)
+		if offset, dup := first[name]; dup {
+			line, _ := d.src.position(offset)
+			d.errorf(m.Name.StartOffset, here, "is written twice, first on line %d: remove one", line)
+		} else {
+			first[name] = m.Name.StartOffset
+		}
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+		if i < 0 {
+			d.unknown(m.Name.StartOffset, here, name, fields)
+			continue
+		}
+		d.value(here, m.Value, fields[i], into.Field(fields[i].index))
+	}
+	for _, f := range fields {
+		if _, written := first[f.name]; f.required && !written {
+			d.errorf(v.StartOffset, join(path, f.name), "is missing")
+		}
+	}
+	return true
+}
+
+// value decodes v into into, the place of field f.
+func (d *decoder) value(path string, v hujson.Value, f field, into reflect.Value) {
+	errors := d.errors
+	n := node{offset: v.StartOffset}
+	switch f.shape {
+	case shapeSection:
+		d.object(path, v, into)
+	case shapeList:
+		d.list(path, v, f, into)
+	case shapeBoolean:
+		d.boolean(path, v, into)
+	case shapeWhole, shapeNumber:
+		d.number(path, v, f, into)
+	case shapeDuration:
+		n.shown = d.duration(path, v, f, into)
+	default:
+		n.shown = d.text(path, v, f, into)
+	}
+	n.ok = d.errors == errors
+	d.nodes[path] = n
+}
+
+// list decodes v into slice into. An element that is wrong still takes its place, so that paths and indices agree.
+func (d *decoder) list(path string, v hujson.Value, f field, into reflect.Value) {
+	element := f.element()
+	array, ok := v.Value.(*hujson.Array)
+	if !ok {
+		d.errorf(v.StartOffset, path, "must be a list, [ … ], not %s", describe(v))
+		return
+	}
+	into.Set(reflect.MakeSlice(f.typ, len(array.Elements), len(array.Elements)))
+	for i, e := range array.Elements {
+		if element.shape == shapeSection {
+			setDefaults(into.Index(i))
+		}
+		d.value(fmt.Sprintf("%s[%d]", path, i), e, element, into.Index(i))
+	}
+	if low, _ := f.bounds(); len(array.Elements) < int(low) {
+		d.errorf(v.StartOffset, path, "is empty: at least %d needed", int(low))
+	}
+}
+
+// wrote returns what stands in the file at path, if it could be decoded.
+func (d *decoder) wrote(path string) (node, bool) {
+	n, ok := d.nodes[path]
+	return n, ok && n.ok
+}
+
+// join appends a field's name to a path.
+func join(path, name string) string {
+	if !isPlainName(name) {
+		return fmt.Sprintf("%s[%s]", path, strconv.Quote(shorten(name)))
+	}
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// describe names the kind of a value as a reader would.
+func describe(v hujson.Value) string {
+	switch v.Value.Kind() {
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case 'n':
+		return "null: leave the field out for its default"
+	default:
+		return v.Value.(hujson.Literal).String()
+	}
+}

@@ -1,0 +1,183 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// env is a look-up in a fixed set of variables.
+func env(pairs map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := pairs[name]
+		return value, ok
+	}
+}
+
+// decode decodes src and fails the test on any error.
+func decode(t *testing.T, src string) *Config {
+	t.Helper()
+	cfg, problems := Decode("config.json", []byte(src), env(nil))
+	for _, p := range problems {
+		if !p.Warning {
+			t.Errorf("%s", p)
+		}
+	}
+	return cfg
+}
+
+func TestDefaults(t *testing.T) {
+	cfg := decode(t, `{"servers": [{"url": "https://api.anthropic.com", "token": "sk-1"}]}`)
+	s := cfg.Servers[0]
+	if s.URL.String() != "https://api.anthropic.com" {
+		t.Errorf("URL = %s", s.URL)
+	}
+	s.URL, cfg.Servers = nil, nil
+	want := &Config{
+		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Cooldown: time.Minute, MaxBodyMB: 32, DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
+		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
+	}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("Config = %+v, want %+v", cfg, want)
+	}
+	if want := (Server{Name: "api.anthropic.com", Weight: 1, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderAuto, BalanceCheckInterval: 300 * time.Second}); s != want {
+		t.Errorf("Server = %+v, want %+v", s, want)
+	}
+	if cfg.Address() != ":3000" {
+		t.Errorf("Address = %q", cfg.Address())
+	}
+}
+
+func TestEveryField(t *testing.T) {
+	cfg := decode(t, `
+	// comments and trailing commas are fine
+	{
+		"$schema": "config.schema.json",
+		"listen": "127.0.0.1:8080",
+		"mode": "fallback",
+		"servers": [{
+			"name": "main", "url": "https://Relay.Example/claude/", "weight": 0, "priority": 2, "token": "sk-1", "auth_header": "x-api-key",
+			"balance_check": "echo 5", "balance_check_interval": 180, "balance_threshold": 10.5,
+		}],
+		"cooldown": 0.5, "auth": true, "auth_keys": ["sk-a", "sk-b",], "debug": true,
+		"max_body_mb": 1, "drain_timeout": "0s", "log_format": "json", /* nearly done */
+		"timeouts": {"connect": "1500ms", "response_header": 30, "non_streaming": "1h", "idle": 0},
+	} // no line break after this`)
+	s := cfg.Servers[0]
+	if got := s.URL.String(); got != "https://relay.example/claude" {
+		t.Errorf("URL = %s", got)
+	}
+	s.URL, cfg.Servers = nil, nil
+	want := &Config{
+		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Cooldown: 500 * time.Millisecond,
+		Auth: true, AuthKeys: []Secret{NewSecret("sk-a"), NewSecret("sk-b")}, Debug: true, MaxBodyMB: 1, LogFormat: LogJSON,
+		Timeouts: Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, NonStreaming: time.Hour},
+	}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("Config = %+v, want %+v", cfg, want)
+	}
+	wantServer := Server{
+		Name: "main", Priority: 2, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderXAPIKey,
+		BalanceCheck: NewSecret("echo 5"), BalanceCheckInterval: 3 * time.Minute, BalanceThreshold: 10.5,
+	}
+	if s != wantServer {
+		t.Errorf("Server = %+v, want %+v", s, wantServer)
+	}
+	if cfg.Address() != "127.0.0.1:8080" {
+		t.Errorf("Address = %q", cfg.Address())
+	}
+}
+
+// Older files hold empty strings and zeros where nothing was meant.
+func TestUnsetValuesStandForDefaults(t *testing.T) {
+	cfg := decode(t, `{"port": "", "mode": "", "algorithm": "", "cooldown": 0, "log_format": "", "servers": [
+		{"url": "https://a.example", "token": "sk-1", "auth_header": "", "balance_check": "", "balance_check_interval": "0s", "name": "", "priority": 0}]}`)
+	want := decode(t, `{"servers": [{"url": "https://a.example", "token": "sk-1"}]}`)
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("Config = %+v, want %+v", cfg, want)
+	}
+}
+
+func TestByteOrderMarkIsTolerated(t *testing.T) {
+	_, problems := Decode("config.json", []byte("\ufeff{\"sevrers\": []}"), env(nil))
+	if len(problems) == 0 || problems[0].Col != 1 {
+		t.Errorf("problems = %v, want the first in column 1", problems)
+	}
+	decode(t, "\ufeff{\"servers\": [{\"url\": \"https://a.example\"}]}")
+}
+
+func TestDeprecatedFallback(t *testing.T) {
+	f := func(fields string, want Mode) {
+		t.Helper()
+		cfg := decode(t, `{`+fields+`, "servers": [{"url": "https://a.example"}]}`)
+		if cfg.Mode != want {
+			t.Errorf("%s: mode %s, want %s", fields, cfg.Mode, want)
+		}
+	}
+	f(`"fallback": true`, ModeFallback)
+	f(`"fallback": false`, ModeLoadBalance)
+	f(`"fallback": true, "mode": "load_balance"`, ModeLoadBalance)
+	f(`"fallback": false, "mode": "fallback"`, ModeFallback)
+}
+
+func TestDerivedNames(t *testing.T) {
+	f := func(servers string, want ...string) {
+		t.Helper()
+		cfg, _ := Decode("config.json", []byte(`{"servers": [`+servers+`]}`), env(nil))
+		var got []string
+		for _, s := range cfg.Servers {
+			got = append(got, s.Name)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: names %q, want %q", servers, got, want)
+		}
+	}
+	f(`{"url": "https://a.example", "token": "1"}, {"url": "https://a.example", "token": "2"}, {"url": "https://a.example/x"}`, "a.example", "a.example-2", "a.example-3")
+	f(`{"url": "http://localhost:8080"}, {"url": "http://localhost:8081"}`, "localhost:8080", "localhost:8081")
+	f(`{"url": "https://a.example"}, {"url": "https://b.example", "name": "a.example"}, {"url": "https://a.example/", "name": "a.example-2"}`, "a.example-3", "a.example", "a.example-2")
+	f(`{"url": "https://a.example", "name": "x"}, {"url": "https://b.example", "name": "x"}`, "x", "b.example")
+	f(`{"url": 1}, {}`, "server", "server-2")
+}
+
+func TestExamplesAreFineAndPlain(t *testing.T) {
+	for _, name := range []string{"config.example.json", "config.fallback.example.json"} {
+		src := readExample(t, name)
+		if _, problems := Decode(name, src, env(nil)); len(problems) > 0 {
+			t.Errorf("%v", problems)
+		}
+		if strings.Contains(string(src), "// ") {
+			t.Errorf("%s holds a comment", name)
+		}
+	}
+}
+
+func readExample(t testing.TB, name string) []byte {
+	t.Helper()
+	src, err := os.ReadFile("../../" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+// The tags are written by hand, and so are the constants.
+func TestEnumTagsAreTheConstants(t *testing.T) {
+	f := func(name string, want ...string) {
+		t.Helper()
+		for _, l := range listings("", reflect.TypeFor[Config]()) {
+			if l.path == name {
+				if !reflect.DeepEqual(l.enum, want) {
+					t.Errorf("%s: tag has %q, constants are %q", name, l.enum, want)
+				}
+				return
+			}
+		}
+		t.Errorf("no field %s", name)
+	}
+	f("mode", string(ModeLoadBalance), string(ModeFallback))
+	f("algorithm", string(RoundRobin), string(WeightedRoundRobin), string(Random))
+	f("servers[].auth_header", string(AuthHeaderAuto), string(AuthHeaderXAPIKey), string(AuthHeaderAuthorization))
+	f("log_format", string(LogAuto), string(LogText), string(LogJSON))
+}

@@ -1,0 +1,131 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func FuzzDecode(f *testing.F) {
+	const marker = "Zq9mArKeR7x"    // what a variable holds
+	const literal = "LiT3rAlS3cReT" // a secret that stands in the file
+	vars := env(map[string]string{"SECRET": marker, "QUOTED": marker + `"}`, "N": "1"})
+	for _, name := range []string{"config.example.json", "config.fallback.example.json"} {
+		f.Add(string(readExample(f, name)))
+	}
+	f.Add(servers(`{"url": "https://${SECRET}", "token": "${SECRET}", "name": "${QUOTED}", "auth_header": "${SECRET}", "balance_check": "x ${SECRET} ${y%z}"}`))
+	f.Add(servers(`{"url": "https://a.example/v1", "token": "$${SECRET}", "balance_check_interval": "${SECRET}"}, {"url": "a.example"}, {"url": "https://u:p@h?q#f"}`))
+	f.Add(with(`"listen": "${SECRET}", "port": "${SECRET}", "mode": "${SECRET}", "auth": true, "auth_keys": ["${SECRET}", "${SECRET}", "", 1]`))
+	f.Add(servers(`{"url": "https://a.example/v1", "token": "Bearer ` + literal + `", "wieght": -1}`))
+	f.Add(servers(`{"url": "https://a.example", "balance_check": "echo ` + literal + `", "balance_check_interval": 1e9}`))
+	f.Add(with(`"auth": false, "auth_keys": ["` + literal + `\n"]`))
+	f.Add("\ufeff// c\r\n{\"a\": [1, {\"b\": \"\\ud800\"}], \"a\": 1e999, \"timeouts\": {\"idle\": \"1h\"},} /* x */ y")
+	f.Add(`{"token": "a` + "\n" + `", 'b': True, "servers": [[[`)
+
+	f.Fuzz(func(t *testing.T, src string) {
+		if strings.Contains(src, marker) || strings.Contains(src, "file:") {
+			t.Skip()
+		}
+		cfg, problems := Decode("c", []byte(src), vars)
+		lines := strings.Split(strings.TrimPrefix(src, "\ufeff"), "\n")
+		for i, p := range problems {
+			if p.Line < 1 || p.Line > len(lines) || p.Col < 1 || p.Col > len([]rune(lines[p.Line-1]))+1 {
+				t.Errorf("outside the source: %s", p)
+			}
+			if strings.Contains(p.String(), marker) {
+				t.Errorf("shows a variable: %s", p)
+			}
+			if strings.ContainsAny(p.String(), "\r\n") {
+				t.Errorf("more than one line: %s", p)
+			}
+			if i > 0 && (p.Line < problems[i-1].Line || p.Line == problems[i-1].Line && p.Col < problems[i-1].Col) {
+				t.Errorf("out of order: %s", p)
+			}
+		}
+		if strings.Count(src, literal) == 1 && strings.Contains(secretsOf(cfg), literal) {
+			if shown := fmt.Sprintf("%v %+v %s", problems, cfg, cfg.Redacted()); strings.Contains(shown, literal) {
+				t.Errorf("shows a secret: %s", shown)
+			}
+		}
+		if problems.Failed() {
+			return
+		}
+		checkConfig(t, cfg)
+		if shown := fmt.Sprintf("%+v %s", cfg, cfg.Redacted()); strings.Contains(shown, marker) && !strings.Contains(withoutSecrets(cfg), marker) {
+			t.Errorf("shows a secret: %s", shown)
+		}
+		checkRoundTrip(t, cfg)
+	})
+}
+
+// checkConfig checks what every other package relies on.
+func checkConfig(t *testing.T, cfg *Config) {
+	t.Helper()
+	names := map[string]bool{}
+	for i, s := range cfg.Servers {
+		if s.Name == "" || names[s.Name] || s.URL == nil || s.URL.Host == "" || s.Weight < 0 || s.Priority < 0 || s.BalanceCheckInterval <= 0 {
+			t.Errorf("servers[%d]: %+v", i, s)
+		}
+		names[s.Name] = true
+	}
+	if len(cfg.Servers) == 0 || cfg.Cooldown <= 0 || cfg.MaxBodyMB < 1 || cfg.Mode == "" || cfg.Algorithm == "" || cfg.LogFormat == "" || cfg.Auth && len(cfg.AuthKeys) == 0 {
+		t.Errorf("Config: %+v", cfg)
+	}
+}
+
+func secretsOf(cfg *Config) string {
+	var out strings.Builder
+	for _, s := range cfg.Servers {
+		out.WriteString(s.Token.Reveal() + " " + s.BalanceCheck.Reveal() + " ")
+	}
+	for _, k := range cfg.AuthKeys {
+		out.WriteString(k.Reveal() + " ")
+	}
+	return out.String()
+}
+
+// withoutSecrets is all that a Config may show.
+func withoutSecrets(cfg *Config) string {
+	out := fmt.Sprint(cfg.SchemaURL, cfg.Listen, cfg.Port, cfg.Mode, cfg.Algorithm)
+	for _, s := range cfg.Servers {
+		out += fmt.Sprint(s.Name, s.URL)
+	}
+	return strings.ToLower(out) + out
+}
+
+// checkRoundTrip decodes what Redacted wrote: apart from the secrets and what had no effect it is the same.
+func checkRoundTrip(t *testing.T, cfg *Config) {
+	t.Helper()
+	written := cfg.Redacted()
+	var keys int
+	if cfg.Auth {
+		keys = len(cfg.AuthKeys)
+	}
+	// Redacted keys are all alike, which Decode would refuse.
+	for n := range keys {
+		written = bytes.Replace(written, []byte("    \""+redacted+`"`), fmt.Appendf(nil, "    \"key-%d\"", n), 1)
+	}
+	again, problems := Decode("c", written, env(nil))
+	if problems.Failed() {
+		t.Fatalf("%v\n%s", problems, written)
+	}
+	strip := func(cfg *Config) *Config {
+		out := cfg.withoutUnused()
+		out.AuthKeys, out.Files = nil, nil
+		for i := range out.Servers {
+			s := &out.Servers[i]
+			s.Token, s.BalanceCheck = Secret{}, Secret{}
+			s.URL = &url.URL{Opaque: s.URL.String()} // one address has several spellings within
+		}
+		return out
+	}
+	if a, b := strip(cfg), strip(again); !reflect.DeepEqual(a, b) {
+		x, _ := json.Marshal(a)
+		y, _ := json.Marshal(b)
+		t.Errorf("decoded again:\n%s\n%s\n%s", x, y, written)
+	}
+}
