@@ -1,0 +1,48 @@
+package telemetry
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/term"
+)
+
+// Format is the shape of log lines.
+type Format string
+
+// The formats of NewLogger.
+const (
+	FormatAuto Format = "auto" // text on a terminal, JSON elsewhere
+	FormatText Format = "text"
+	FormatJSON Format = "json"
+)
+
+// NewLogger writes to w, coloured where w is a terminal and NO_COLOR is not set.
+// The level may change while the logger is in use.
+func NewLogger(w io.Writer, format Format, level slog.Leveler, env func(string) (string, bool)) *slog.Logger {
+	terminal := isTerminal(w)
+	if format == FormatJSON || format != FormatText && !terminal {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plainDurations}))
+	}
+	_, noColor := env("NO_COLOR")
+	return slog.New(tint.NewHandler(w, &tint.Options{
+		Level: level, TimeFormat: time.TimeOnly, NoColor: noColor || !terminal || runtime.GOOS == "windows",
+	}))
+}
+
+// plainDurations writes durations in seconds, which other programs can add up.
+func plainDurations(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+	}
+	return a
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
