@@ -1,0 +1,89 @@
+package upstream
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/config"
+)
+
+const (
+	idleConnTimeout = 90 * time.Second
+	idleConns       = 256
+	// A dead HTTP/2 connection stalls every stream on it, so it is asked for a sign of life.
+	pingAfterSilence = 15 * time.Second
+	pingTimeout      = 15 * time.Second
+	maxHeaderBytes   = 256 << 10
+)
+
+// newTransport makes the connection pool of one identity. It has no time-out
+// for answers: how long an answer may take depends on the request and is the
+// caller's to say, by the request's context.
+func newTransport(connect time.Duration) *http.Transport {
+	dialer := &net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		TLSHandshakeTimeout:    connect,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfterSilence, PingTimeout: pingTimeout},
+		MaxIdleConns:           idleConns,
+		MaxIdleConnsPerHost:    idleConns,
+		IdleConnTimeout:        idleConnTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		// Answers pass as they are; the Transport shall not add an Accept-Encoding of its own.
+		DisableCompression: true,
+	}
+}
+
+// RoundTrip sends r to the lease's endpoint. r.URL holds the path and query
+// that the client asked for; they are appended to the endpoint's base URL. An
+// endpoint with a credential replaces whatever credential r carries.
+func (l *Lease) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.URL = join(l.spec.URL, r.URL)
+	r.Host = ""
+	if l.HasToken() {
+		setCredential(r.Header, l.spec.AuthHeader, l.spec.Token.Reveal())
+	}
+	return l.transport.RoundTrip(r)
+}
+
+// join appends a request's path to a base URL. Escapes stay as the client wrote them.
+func join(base, request *url.URL) *url.URL {
+	u := *base
+	u.Path = strings.TrimSuffix(base.Path, "/") + request.Path
+	u.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + request.EscapedPath()
+	u.RawQuery = request.RawQuery
+	u.ForceQuery = request.ForceQuery
+	return &u
+}
+
+// DropCredentials removes both headers in which a client of the Messages API may carry one.
+func DropCredentials(h http.Header) {
+	h.Del("Authorization")
+	h.Del("X-Api-Key")
+}
+
+func setCredential(h http.Header, kind config.AuthHeader, token string) {
+	DropCredentials(h)
+	if credentialKind(kind, token) == config.AuthHeaderXAPIKey {
+		h.Set("X-Api-Key", token)
+		return
+	}
+	h.Set("Authorization", "Bearer "+token)
+}
+
+// credentialKind settles "auto": Anthropic's API keys go in x-api-key, OAuth
+// access tokens and the keys of relay vendors as a bearer token.
+func credentialKind(kind config.AuthHeader, token string) config.AuthHeader {
+	if kind != config.AuthHeaderAuto {
+		return kind
+	}
+	if strings.HasPrefix(token, "sk-ant-") && !strings.HasPrefix(token, "sk-ant-o") {
+		return config.AuthHeaderXAPIKey
+	}
+	return config.AuthHeaderAuthorization
+}
