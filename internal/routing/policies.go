@@ -1,0 +1,107 @@
+package routing
+
+import (
+	"slices"
+	"sync"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/upstream"
+)
+
+func newPolicy(a config.Algorithm, rnd func(n int) int) Policy {
+	switch a {
+	case config.WeightedRoundRobin:
+		return &weightedRoundRobin{}
+	case config.Random:
+		return random{rnd}
+	default:
+		return &roundRobin{}
+	}
+}
+
+// first takes the candidates in their order.
+type first struct{}
+
+func (first) Pick([]Candidate, uint64) int { return 0 }
+
+// random gives every candidate the same chance.
+type random struct{ intn func(n int) int }
+
+func (r random) Pick(c []Candidate, _ uint64) int { return r.intn(len(c)) }
+
+// roundRobin goes round the candidates in their order. It remembers whom it
+// picked, not a position: a candidate that drops out costs nobody a turn.
+type roundRobin struct {
+	mu    sync.Mutex
+	order []upstream.ID // every candidate seen, in the order of the configuration
+	last  int           // index into order; meaningful once order is not empty
+}
+
+func (r *roundRobin) Pick(c []Candidate, _ uint64) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.order) == 0 {
+		r.last = -1
+	}
+	r.learn(c)
+	n := len(r.order)
+	for step := 1; step <= n; step++ {
+		at := (r.last + step) % n
+		if i := indexOf(c, r.order[at]); i >= 0 {
+			r.last = at
+			return i
+		}
+	}
+	return 0
+}
+
+// learn inserts candidates seen for the first time behind the one that precedes them in c.
+func (r *roundRobin) learn(c []Candidate) {
+	at := 0
+	for _, candidate := range c {
+		if i := slices.Index(r.order, candidate.ID); i >= 0 {
+			at = i + 1
+			continue
+		}
+		r.order = slices.Insert(r.order, at, candidate.ID)
+		if at <= r.last {
+			r.last++
+		}
+		at++
+	}
+}
+
+// weightedRoundRobin is smooth: in every run of as many picks as the weights
+// add up to, each candidate is picked exactly as often as its weight says, and
+// its picks are spread out. The guarantee starts anew when the set of
+// candidates changes, for the credits of another set would distort it.
+type weightedRoundRobin struct {
+	mu     sync.Mutex
+	set    []upstream.ID
+	credit []int
+}
+
+func (w *weightedRoundRobin) Pick(c []Candidate, _ uint64) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.EqualFunc(w.set, c, func(id upstream.ID, c Candidate) bool { return id == c.ID }) {
+		w.set, w.credit = w.set[:0], make([]int, len(c))
+		for _, candidate := range c {
+			w.set = append(w.set, candidate.ID)
+		}
+	}
+	best, total := 0, 0
+	for i, candidate := range c {
+		total += candidate.Weight
+		w.credit[i] += candidate.Weight
+		if w.credit[i] > w.credit[best] {
+			best = i
+		}
+	}
+	w.credit[best] -= total
+	return best
+}
+
+func indexOf(c []Candidate, id upstream.ID) int {
+	return slices.IndexFunc(c, func(c Candidate) bool { return c.ID == id })
+}

@@ -1,0 +1,36 @@
+package routing
+
+import (
+	"cmp"
+	"slices"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/upstream"
+)
+
+// priorityTiers orders the servers of fallback mode, one per tier: written
+// priorities first, the smallest foremost; then the servers whose priority is 0,
+// the heaviest foremost. What is still equal keeps the order of the file.
+// servers and endpoints go together by index.
+func priorityTiers(servers []config.Server, endpoints []*upstream.Endpoint) [][]*upstream.Endpoint {
+	order := make([]int, len(servers))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := servers[i], servers[j]
+		switch {
+		case (a.Priority == 0) != (b.Priority == 0):
+			return cmp.Compare(b.Priority, a.Priority)
+		case a.Priority != b.Priority:
+			return cmp.Compare(a.Priority, b.Priority)
+		default:
+			return cmp.Compare(b.Weight, a.Weight)
+		}
+	})
+	var tiers [][]*upstream.Endpoint
+	for _, i := range order {
+		tiers = append(tiers, []*upstream.Endpoint{endpoints[i]})
+	}
+	return tiers
+}
