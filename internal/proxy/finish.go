@@ -1,0 +1,45 @@
+package proxy
+
+import (
+	"log/slog"
+	"time"
+
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
+)
+
+// finish records the request, however it ended.
+func (x *exchange) finish() {
+	e := &x.entry
+	e.Duration = time.Since(e.Start)
+	if e.Outcome == "" { // a panic on the way
+		e.Outcome = ledger.Failed
+	}
+	for _, r := range x.p.recorders {
+		r.Record(*e)
+	}
+	u := e.Message.Usage
+	level := slog.LevelInfo
+	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{
+		slog.String(telemetry.ID, e.ID), slog.String(telemetry.Client, e.Client), slog.String(telemetry.Method, e.Method), slog.String(telemetry.Path, e.Path),
+		slog.String(telemetry.Model, e.Model), slog.Bool(telemetry.Stream, e.Stream),
+		slog.String(telemetry.Server, e.Server()), slog.Int(telemetry.Attempts, len(e.Attempts)),
+		slog.Int(telemetry.Status, e.Status), slog.String(telemetry.Outcome, string(e.Outcome)),
+		slog.Duration(telemetry.FirstByte, e.TimeToFirstByte.Round(time.Millisecond)), slog.Duration(telemetry.Duration, e.Duration.Round(time.Millisecond)),
+		slog.Int64(telemetry.TokensIn, u.TotalInputTokens()), slog.Int64(telemetry.TokensOut, u.OutputTokens),
+		slog.Int64(telemetry.CacheRead, u.CacheReadTokens), slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()),
+	}
+	if e.Session != "" {
+		attrs = append(attrs, slog.String(telemetry.Session, e.Session))
+	}
+	if e.RequestID != "" {
+		attrs = append(attrs, slog.String(telemetry.UpstreamRequest, e.RequestID))
+	}
+	if x.cause != nil {
+		attrs = append(attrs, slog.String(telemetry.Reason, x.cause.Error()))
+	}
+	x.p.log.LogAttrs(x.ctx, level, telemetry.Request, attrs...)
+}

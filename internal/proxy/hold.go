@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/upstream"
+)
+
+const (
+	maxHeldError  = 1 << 20   // of an error's body
+	maxHeldPlain  = 16 << 20  // of a plain answer
+	maxHeldStream = 256 << 10 // of a stream before its first content
+	readStep      = 16 << 10
+)
+
+// hold reads as much of the answer as the verdict needs: an error's body, the
+// whole of a plain answer, a stream up to its first content. It returns the
+// error that the answer itself states, and its own error when the answer broke
+// off or is none.
+func (a *answer) hold(k kind) (*claude.Error, error) {
+	if err := a.decode(k); err != nil {
+		return nil, err
+	}
+	switch {
+	case a.res.StatusCode >= http.StatusBadRequest:
+		return a.holdError()
+	case a.res.StatusCode != http.StatusOK || k == kindOther:
+		return nil, nil
+	case a.isEventStream():
+		return a.holdStream()
+	default:
+		return a.holdPlain(k)
+	}
+}
+
+func (a *answer) holdError() (*claude.Error, error) {
+	// A broken error body is still that error: the status is what counts.
+	if err := a.fill(maxHeldError); err != nil {
+		if a.client.Err() != nil {
+			return nil, err
+		}
+		a.whole = true
+	}
+	if claimed, ok := claude.ParseError(a.held); ok {
+		return &claimed, nil
+	}
+	return nil, nil
+}
+
+func (a *answer) holdPlain(k kind) (*claude.Error, error) {
+	if err := a.fill(maxHeldPlain); err != nil {
+		return nil, err
+	}
+	if a.whole && !bytes.HasPrefix(bytes.TrimLeft(a.held, " \t\r\n"), []byte("{")) {
+		return nil, fmt.Errorf("%w: not a JSON object", upstream.ErrUnusable)
+	}
+	if message, ok := claude.ParseMessage(a.held); ok {
+		a.message = message
+	} else if claimed, ok := claude.ParseError(a.held); ok {
+		return &claimed, nil
+	}
+	return nil, nil
+}
+
+// fill reads until the end of the body or the bound.
+func (a *answer) fill(bound int) error {
+	for len(a.held) < bound {
+		n, err := a.readMore(bound)
+		if n == 0 && err == nil {
+			continue
+		}
+		if err != nil {
+			a.whole = errors.Is(err, io.EOF)
+			if a.whole {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// readMore appends one read to what is held.
+func (a *answer) readMore(bound int) (int, error) {
+	if len(a.held)+readStep > cap(a.held) {
+		a.held = append(make([]byte, 0, max(2*cap(a.held), readStep)+readStep), a.held...)
+	}
+	room := a.held[len(a.held):min(len(a.held)+readStep, cap(a.held))]
+	n, err := a.read(room[:min(len(room), bound-len(a.held))])
+	a.held = a.held[:len(a.held)+n]
+	return n, err
+}
+
+// holdStream reads until the upstream proves that it answers: message_start
+// alone, pings and comments prove nothing, for errors come after them.
+func (a *answer) holdStream() (*claude.Error, error) {
+	for len(a.held) < maxHeldStream {
+		n, err := a.readMore(maxHeldStream)
+		fed := len(a.held) - n
+		if boundary := a.events.Feed(a.held[fed:], a.message.Observe); boundary > 0 {
+			a.eventEnd = fed + boundary
+		}
+		switch {
+		case a.message.Err != nil:
+			return a.message.Err, nil
+		case a.message.Content || a.message.Delta:
+			return nil, nil
+		case errors.Is(err, io.EOF):
+			return nil, fmt.Errorf("%w: the stream ended before its content", upstream.ErrUnusable)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	relayBuffer = 32 << 10
+	// writeLimit is how long a client may take to accept one write before it counts as gone.
+	writeLimit = 5 * time.Minute
+)
+
+var errTruncated = errors.New("the stream ended without message_stop")
+
+// relay sends what is held and then the rest as it comes. A nil result means a whole answer.
+func (x *exchange) relay(a *answer) error {
+	if x.req.HTTP.Method == http.MethodHead {
+		return nil
+	}
+	x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, a.held)
+	if x.kind == kindStream && a.res.StatusCode == http.StatusOK && a.isEventStream() {
+		return x.relayEvents(a)
+	}
+	if err := x.write(a.held); err != nil || a.whole {
+		return err
+	}
+	return x.relayBytes(a)
+}
+
+// relayBytes passes bytes on as they come.
+func (x *exchange) relayBytes(a *answer) error {
+	buf := x.p.buffers.Get().(*[relayBuffer]byte)
+	defer x.p.buffers.Put(buf)
+	for {
+		n, err := a.read(buf[:])
+		x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, buf[:n])
+		if werr := x.write(buf[:n]); werr != nil {
+			return werr
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if a.res.ContentLength < 0 {
+			x.flush()
+		}
+	}
+}
+
+// relayEvents passes whole events on, each as soon as it is complete: if the
+// upstream breaks off inside one, the client's parser still stands between two
+// events and can be told. Only an event larger than the buffer goes out in parts.
+func (x *exchange) relayEvents(a *answer) error {
+	buf := x.p.buffers.Get().(*[relayBuffer]byte)
+	defer x.p.buffers.Put(buf)
+
+	// What was held has been fed to the scanner already; an event begun there is completed here.
+	head := a.held[:a.eventEnd]
+	pending := len(a.held) - a.eventEnd
+	if pending >= len(buf) {
+		head, pending, a.torn = a.held, 0, true
+	}
+	copy(buf[:], a.held[len(head):])
+	a.held = nil
+	if err := x.send(head); err != nil {
+		return err
+	}
+	for {
+		n, err := a.read(buf[pending:])
+		x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, buf[pending:pending+n])
+		ready := 0
+		if boundary := a.events.Feed(buf[pending:pending+n], a.message.Observe); boundary > 0 {
+			ready, a.torn = pending+boundary, false
+		}
+		pending += n
+		if ready == 0 && pending == len(buf) {
+			a.torn = true
+		}
+		if a.torn || err != nil && a.complete() {
+			ready = pending
+		}
+		if ready > 0 {
+			if werr := x.send(buf[:ready]); werr != nil {
+				return werr
+			}
+			pending = copy(buf[:], buf[ready:pending])
+		}
+		if err != nil {
+			return a.ended(err)
+		}
+	}
+}
+
+// complete says whether the stream has said all it had to say.
+func (a *answer) complete() bool { return a.message.Stopped || a.message.Err != nil }
+
+// ended tells a whole stream from one that broke off. Whatever happens to the
+// connection after message_stop harms nobody.
+func (a *answer) ended(err error) error {
+	switch {
+	case a.message.Stopped:
+		return nil
+	case !errors.Is(err, io.EOF):
+		return err
+	case a.message.Err != nil:
+		return nil
+	default:
+		return errTruncated
+	}
+}
+
+// send writes and flushes: an event is worth nothing in a buffer.
+func (x *exchange) send(p []byte) error {
+	if err := x.write(p); err != nil {
+		return err
+	}
+	return x.flush()
+}
+
+func (x *exchange) flush() error {
+	c := http.NewResponseController(x.w)
+	// Servers that cannot set deadlines, as in tests, still flush.
+	_ = c.SetWriteDeadline(time.Now().Add(writeLimit))
+	if err := c.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("%w: %w", errClientWrite, err)
+	}
+	return nil
+}
