@@ -1,0 +1,68 @@
+package edge
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"claude-code-lb/internal/claude"
+)
+
+const (
+	// bodyStall is how long a client may pause while it sends its body.
+	bodyStall = 30 * time.Second
+	bodyStep  = 64 << 10
+	// trustedLength is how much memory a Content-Length alone is worth before the bytes arrive.
+	trustedLength = 1 << 20
+)
+
+// bodyProblem is why a body was not accepted.
+type bodyProblem struct {
+	status  int
+	kind    claude.ErrorType
+	message string
+}
+
+// readBody reads the whole body, up to a limit in bytes.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *bodyProblem) {
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	c := http.NewResponseController(w)
+	// Servers without deadlines, as in tests, read on without them.
+	defer func() { _ = c.SetReadDeadline(time.Time{}) }()
+
+	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), trustedLength)+bytes.MinRead))
+	body := http.MaxBytesReader(w, r.Body, limit)
+	for {
+		_ = c.SetReadDeadline(time.Now().Add(bodyStall))
+		_, err := io.CopyN(buf, body, bodyStep)
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return buf.Bytes(), nil
+		default:
+			return nil, readProblem(err, limit)
+		}
+	}
+}
+
+func readProblem(err error, limit int64) *bodyProblem {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge(limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &bodyProblem{http.StatusRequestTimeout, claude.ErrTimeout,
+			fmt.Sprintf("No byte of the request body came for %s: send it again.", bodyStall)}
+	}
+	return &bodyProblem{http.StatusBadRequest, claude.ErrInvalidRequest, "The request body broke off: send it again."}
+}
+
+func tooLarge(limit int64) *bodyProblem {
+	return &bodyProblem{http.StatusRequestEntityTooLarge, claude.ErrTooLarge,
+		fmt.Sprintf("The request body exceeds %d MB: shorten the conversation, or raise max_body_mb of claude-code-lb.", limit>>20)}
+}

@@ -1,0 +1,154 @@
+// Package edge is the face to clients: it names and authenticates requests,
+// reads their bodies under limits, answers what is the balancer's own to answer,
+// and hands everything else to the proxy.
+//
+// One pointer, loaded once per request, holds everything that a reload
+// replaces: a request ends on the generation on which it began.
+package edge
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/proxy"
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/telemetry"
+)
+
+// Snapshot is one generation of everything that a reload replaces. It is never changed.
+type Snapshot struct {
+	Gen       uint64
+	Guard     *Guard
+	Table     *routing.Table
+	Limits    Limits
+	Forward   *proxy.Settings
+	Mode      string
+	Algorithm string
+}
+
+// Limits bound what a client may send.
+type Limits struct {
+	MaxBody int64 // bytes
+}
+
+// Handler serves clients. Safe for concurrent use.
+type Handler struct {
+	current atomic.Pointer[Snapshot]
+	open    atomic.Int64
+	proxy   *proxy.Proxy
+	log     *slog.Logger
+}
+
+// NewHandler makes a handler that starts on a first generation.
+func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
+	h := &Handler{proxy: p, log: log}
+	h.current.Store(first)
+	return h
+}
+
+// Swap puts a new generation in force for all requests that arrive from now on.
+func (h *Handler) Swap(s *Snapshot) { h.current.Store(s) }
+
+// Current is the generation in force.
+func (h *Handler) Current() *Snapshot { return h.current.Load() }
+
+// Open is the number of requests being served.
+func (h *Handler) Open() int64 { return h.open.Load() }
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.open.Add(1)
+	defer h.open.Add(-1)
+	id := "req_lb_" + rand.Text()[:20]
+	defer h.recoverPanic(w, r, id)
+
+	// A base URL with a slash at its end makes clients ask for "//v1/…".
+	for strings.HasPrefix(r.URL.Path, "//") {
+		r.URL.Path, r.URL.RawPath = r.URL.Path[1:], strings.TrimPrefix(r.URL.RawPath, "/")
+	}
+	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/v1/"):
+		h.serveAPI(w, r, id)
+	case path == "/health":
+		h.serveHealth(w, r)
+	case path == "/" || path == "/api/hello", r.Method == http.MethodPost && strings.HasPrefix(path, "/api/event_logging/"):
+		serveLocally(w, r)
+	default:
+		h.refuse(w, http.StatusNotFound, claude.ErrNotFound, id,
+			"claude-code-lb serves /v1/… and /health: set ANTHROPIC_BASE_URL to its address without a path.")
+	}
+}
+
+// serveLocally answers start-up probes and telemetry of Claude Code, which are
+// not the upstreams' business.
+func serveLocally(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		w.Write([]byte("{}\n"))
+	}
+}
+
+func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
+	s := h.current.Load()
+	if hasDotSegment(r.URL.Path) {
+		h.refuse(w, http.StatusBadRequest, claude.ErrInvalidRequest, id, "The path holds a . or .. segment: ask for the path itself.")
+		return
+	}
+	client, ok := s.Guard.Admit(r)
+	if !ok {
+		h.refuse(w, http.StatusUnauthorized, claude.ErrAuthentication, id,
+			"claude-code-lb does not know this client key: send one of its auth_keys as ANTHROPIC_AUTH_TOKEN (Authorization: Bearer) or as x-api-key.")
+		return
+	}
+	body, problem := readBody(w, r, s.Limits.MaxBody)
+	if problem != nil {
+		h.refuse(w, problem.status, problem.kind, id, problem.message)
+		return
+	}
+	s.Forward.Dump.Request(r.Context(), id, r, body)
+	h.proxy.Serve(w, proxy.Request{
+		ID: id, Client: client, HTTP: r, Body: proxy.NewBody(body), Start: time.Now(), Table: s.Table, Settings: s.Forward,
+	})
+}
+
+// hasDotSegment finds path segments with which a client could leave the part of an upstream that it is let into.
+func hasDotSegment(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// refuse answers with an error of our own and logs it.
+func (h *Handler) refuse(w http.ResponseWriter, status int, kind claude.ErrorType, id, message string) {
+	proxy.WriteError(w, status, 0, claude.Error{Type: kind, Message: message, RequestID: id})
+	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Status, status, telemetry.Reason, string(kind))
+}
+
+// recoverPanic turns a fault of ours into an error for one client instead of a dead process.
+func (h *Handler) recoverPanic(w http.ResponseWriter, r *http.Request, id string) {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	if fault == http.ErrAbortHandler {
+		panic(fault)
+	}
+	h.log.ErrorContext(context.WithoutCancel(r.Context()), telemetry.Panicked, telemetry.ID, id, telemetry.Err, fault, telemetry.Stack, string(debug.Stack()))
+	if w.Header().Get("Content-Type") != "" { // an answer has begun: cut it
+		panic(http.ErrAbortHandler)
+	}
+	proxy.WriteError(w, http.StatusInternalServerError, 0, claude.Error{
+		Type: claude.ErrAPI, Message: "claude-code-lb failed on this request; its log has the details under this request id.", RequestID: id,
+	})
+}

@@ -1,0 +1,44 @@
+package edge
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+// Health is the body of GET /health. It names neither servers nor keys: anybody may read it.
+type Health struct {
+	Status     string    `json:"status"` // ok, degraded, unavailable
+	Mode       string    `json:"mode"`
+	Algorithm  string    `json:"algorithm,omitempty"`
+	Total      int       `json:"total"`
+	Available  int       `json:"available"`
+	Cooling    int       `json:"cooling"`
+	LowBalance int       `json:"low_balance"`
+	Draining   int       `json:"draining"`
+	Time       time.Time `json:"time"`
+}
+
+// serveHealth answers 200 while a server is available for new work, else 503.
+func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) {
+	s := h.current.Load()
+	now := time.Now()
+	c := s.Table.Census(now)
+	health := Health{
+		Status: "ok", Mode: s.Mode, Algorithm: s.Algorithm, Total: c.Total, Available: c.Available,
+		Cooling: c.Cooling, LowBalance: c.LowBalance, Draining: c.Draining, Time: now.UTC().Truncate(time.Second),
+	}
+	status := http.StatusOK
+	switch {
+	case c.Available == 0:
+		health.Status, status = "unavailable", http.StatusServiceUnavailable
+	case c.Cooling+c.LowBalance > 0:
+		health.Status = "degraded"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		json.NewEncoder(w).Encode(health)
+	}
+}

@@ -1,0 +1,91 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"claude-code-lb/internal/upstream"
+)
+
+const (
+	headTimeout    = 30 * time.Second
+	keepAlive      = 5 * time.Minute
+	maxHeaderBytes = 256 << 10
+)
+
+// Server listens and serves. Listen and Drain may be called from any goroutine.
+type Server struct {
+	http   *http.Server
+	cancel context.CancelCauseFunc // ends all requests
+
+	mu       sync.Mutex
+	listener net.Listener
+	serving  sync.WaitGroup
+}
+
+// NewServer makes a server that does not listen yet.
+func NewServer(h http.Handler, log *slog.Logger) *Server {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &Server{
+		cancel: cancel,
+		http: &http.Server{
+			Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
+			BaseContext: func(net.Listener) context.Context { return ctx },
+			ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		},
+	}
+}
+
+// Listen begins to serve on an address and then stops listening on the former
+// one, whose connections live on. On an error everything stays as it was.
+func (s *Server) Listen(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s.mu.Lock()
+	former := s.listener
+	s.listener = l
+	s.mu.Unlock()
+	s.serving.Go(func() {
+		// Serve ends when its listener is closed: by the next Listen or by Drain.
+		_ = s.http.Serve(l)
+	})
+	if former != nil {
+		former.Close()
+	}
+	return nil
+}
+
+// Addr is the address that is listened on, nil before the first Listen.
+func (s *Server) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}
+
+// Drain stops listening and returns when the last request has ended. When ctx
+// ends first, it breaks off those still open, lets them tell their clients, and
+// returns ctx's error.
+func (s *Server) Drain(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err == nil {
+		return nil
+	}
+	s.cancel(upstream.ErrStopping)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if lastErr := s.http.Shutdown(last); lastErr != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	return err
+}
