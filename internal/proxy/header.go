@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -51,9 +52,8 @@ func (x *exchange) outgoing(lease *upstream.Lease) *http.Request {
 	}
 	if r.ContentLength > 0 {
 		r.Body = x.req.Body.Reader()
-	} else if in.Method == http.MethodPost || in.Method == http.MethodPut || in.Method == http.MethodPatch {
-		r.Body = x.req.Body.Reader()
-		h.Set("Content-Length", "0")
+		// Lets the transport turn to a fresh connection when an idle one proves dead before a byte was sent.
+		r.GetBody = func() (io.ReadCloser, error) { return x.req.Body.Reader(), nil }
 	}
 	return r
 }
