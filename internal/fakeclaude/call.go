@@ -1,0 +1,134 @@
+package fakeclaude
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/claude"
+)
+
+// call is one request on its way through the server.
+type call struct {
+	server    *Server
+	request   *http.Request
+	body      []byte
+	seq       uint64
+	id        string
+	ids       *rand.Rand
+	start     time.Time
+	settings  Settings
+	account   *Account
+	message   *messageRequest // never nil
+	complaint error           // about the body
+	model     string
+	stream    bool
+	seen      *Seen
+}
+
+// read takes in the body, once for the conditions of fault rules and the answer.
+func (c *call) read() {
+	c.message = &messageRequest{}
+	if c.request.Method == http.MethodPost && len(c.body) <= maxBody {
+		c.message, c.complaint = decodeRequest(c.body)
+	}
+	c.model, c.stream = c.message.Model, c.message.Stream
+}
+
+// respond computes the answer: what a fault puts in its place, or what the request
+// deserves.
+func (s *Server) respond(c *call, fault Fault) answer {
+	if account, ok := s.authenticate(c.request.Header); ok {
+		c.account = account
+	}
+	if ans, ok := fault.replacement(c); ok {
+		return ans.signed(c.id)
+	}
+	ans := s.deserved(c, fault)
+	ans.media = mediaJSON
+	if ans.events != nil {
+		ans.media = mediaStream
+	}
+	return ans.signed(c.id)
+}
+
+// deserved is the honest answer. The fault only makes sure that the answer has what
+// it is to strike at.
+func (s *Server) deserved(c *call, fault Fault) answer {
+	if len(c.body) > maxBody {
+		return failure(http.StatusRequestEntityTooLarge, claude.ErrTooLarge, "Request exceeds the maximum size")
+	}
+	route, allowed := routeOf(c.request.URL.Path)
+	if route == nil {
+		return failure(http.StatusNotFound, claude.ErrNotFound, "Not found")
+	}
+	if c.request.Method != allowed {
+		ans := failure(http.StatusMethodNotAllowed, claude.ErrInvalidRequest, "Method Not Allowed")
+		ans.header = map[string]string{"Allow": allowed}
+		return ans
+	}
+	if _, ok := s.authenticate(c.request.Header); !ok {
+		return unauthenticated(c.request.Header)
+	}
+	if c.request.Header.Get("Anthropic-Version") == "" {
+		return invalid("anthropic-version: header is required")
+	}
+	return route(s, c, fault)
+}
+
+func routeOf(path string) (route func(*Server, *call, Fault) answer, method string) {
+	switch {
+	case path == "/v1/messages":
+		return (*Server).respondMessage, http.MethodPost
+	case path == "/v1/messages/count_tokens":
+		return (*Server).respondCount, http.MethodPost
+	case path == "/v1/models":
+		return (*Server).respondModels, http.MethodGet
+	case strings.HasPrefix(path, "/v1/models/"):
+		return (*Server).respondModel, http.MethodGet
+	}
+	return nil, ""
+}
+
+// authenticate takes the credential from either header; x-api-key wins.
+func (s *Server) authenticate(h http.Header) (*Account, bool) {
+	key := credential(h)
+	if key == "" {
+		return nil, false
+	}
+	if s.keys == nil {
+		return s.account, true
+	}
+	account, ok := s.keys[key]
+	return account, ok
+}
+
+func credential(h http.Header) string {
+	if key := h.Get("X-Api-Key"); key != "" {
+		return key
+	}
+	scheme, key, ok := strings.Cut(h.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(key)
+}
+
+func unauthenticated(h http.Header) answer {
+	switch {
+	case credential(h) == "":
+		return failure(http.StatusUnauthorized, claude.ErrAuthentication, "x-api-key header is required")
+	case h.Get("X-Api-Key") != "":
+		return failure(http.StatusUnauthorized, claude.ErrAuthentication, "invalid x-api-key")
+	}
+	return failure(http.StatusUnauthorized, claude.ErrAuthentication, "Invalid bearer token")
+}
+
+// stableHash does not differ between processes.
+func stableHash(b []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(b) // never fails
+	return h.Sum64()
+}

@@ -1,0 +1,115 @@
+package fakeclaude
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// wire is the way to the client: it compresses and dribbles where a fault says so,
+// flushes every piece, and can break the connection.
+type wire struct {
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	clock Clock
+
+	gz    *gzip.Writer // nil: uncompressed
+	gzBuf bytes.Buffer
+	piece int           // bytes per piece of a trickle; 0: all at once
+	pause time.Duration // between pieces
+}
+
+// errAbort asks for http.ErrAbortHandler: the connection has to end without the
+// proper end of the answer, and it cannot be taken over (HTTP/2).
+var errAbort = errors.New("abort the connection")
+
+func newWire(w http.ResponseWriter, clock Clock) *wire {
+	return &wire{w: w, rc: http.NewResponseController(w), clock: clock}
+}
+
+func (x *wire) compress() { x.gz = gzip.NewWriter(&x.gzBuf) }
+
+// send writes p and sees to it that it leaves.
+func (x *wire) send(ctx context.Context, p []byte) error {
+	if x.gz != nil {
+		if _, err := x.gz.Write(p); err != nil {
+			return fmt.Errorf("compress: %w", err)
+		}
+		if err := x.gz.Flush(); err != nil {
+			return fmt.Errorf("compress: %w", err)
+		}
+		p = x.gzBuf.Bytes()
+		defer x.gzBuf.Reset()
+	}
+	if x.piece == 0 {
+		return x.push(p)
+	}
+	for len(p) > 0 {
+		n := min(x.piece, len(p))
+		if err := x.push(p[:n]); err != nil {
+			return err
+		}
+		p = p[n:]
+		if err := x.clock.Sleep(ctx, x.pause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *wire) push(p []byte) error {
+	if _, err := x.w.Write(p); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return x.flush()
+}
+
+func (x *wire) flush() error {
+	if err := x.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+// finish writes the end of a compressed body.
+func (x *wire) finish() error {
+	if x.gz == nil {
+		return nil
+	}
+	if err := x.gz.Close(); err != nil {
+		return fmt.Errorf("compress: %w", err)
+	}
+	return x.push(x.gzBuf.Bytes())
+}
+
+// sever ends the connection in the middle: with a TCP reset, or with an orderly
+// close that leaves the answer unfinished. It returns errAbort where the server
+// has to do it.
+func (x *wire) sever(reset bool) error {
+	conn, _, err := x.rc.Hijack()
+	if err != nil {
+		return errAbort
+	}
+	defer conn.Close()
+	if !reset {
+		return nil
+	}
+	inner := conn
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		inner = secure.NetConn() // a TLS connection would say goodbye first
+		defer inner.Close()
+	}
+	if tcp, ok := inner.(*net.TCPConn); ok {
+		drain(tcp)
+		if err := tcp.SetLinger(0); err != nil {
+			return fmt.Errorf("reset: %w", err)
+		}
+		return tcp.Close()
+	}
+	return nil
+}
