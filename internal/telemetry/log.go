@@ -29,7 +29,7 @@ func NewLogger(w io.Writer, format Format, level slog.Leveler, env func(string) 
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plainDurations}))
 	}
 	_, noColor := env("NO_COLOR")
-	return slog.New(tint.NewHandler(w, &tint.Options{
+	return slog.New(tint.NewTextHandler(w, &tint.Options{
 		Level: level, TimeFormat: time.TimeOnly, NoColor: noColor || !terminal || runtime.GOOS == "windows",
 	}))
 }

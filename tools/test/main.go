@@ -1,0 +1,164 @@
+// Command test is the project's one test command:
+//
+//	go run ./tools/test
+//
+// It needs Go and nothing else. It checks formatting, vets, runs staticcheck and
+// govulncheck, and then every test under the race detector. What a machine cannot
+// do is said aloud: a test that could not run is listed with its reason and counted
+// as skipped, and tests without the race detector are announced as such. The last
+// line is always "N passed, N failed, N skipped", each check counting as one test.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+type options struct {
+	noSkip   bool
+	install  bool
+	short    bool
+	run      string
+	packages []string
+}
+
+func main() {
+	var o options
+	flag.BoolVar(&o.noSkip, "no-skip", false, "fail when a test was skipped, the race detector is missing or a vulnerability is known (continuous integration)")
+	flag.BoolVar(&o.install, "install", os.Getenv("CI") == "true", "install what tests need (gcc, node, npm) with apt-get when root; on by default where CI=true")
+	flag.BoolVar(&o.short, "short", false, "leave out slow tests, as go test -short does")
+	flag.StringVar(&o.run, "run", "", "run only tests matching this `regexp`, as go test -run does")
+	flag.Parse()
+	o.packages = flag.Args()
+	if len(o.packages) == 0 {
+		o.packages = []string{"./..."}
+	}
+
+	ok, err := testAll(context.Background(), os.Stdout, o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error) {
+	if err := enterModule(ctx); err != nil {
+		return false, err
+	}
+	var notes []string
+	if o.install {
+		if err := install(ctx); err != nil {
+			notes = append(notes, err.Error())
+		}
+	}
+
+	r := newReport(out)
+	for _, c := range checks(o.packages, o.noSkip) {
+		if note := r.check(ctx, c); note != "" {
+			notes = append(notes, c.name+": "+note)
+		}
+	}
+	withoutRace, err := runTests(ctx, r, o)
+	if err != nil {
+		r.total.failed++
+		r.failures = append(r.failures, named{"", "go test", err.Error()})
+	}
+	if withoutRace != "" {
+		notes = append(notes, withoutRace)
+	}
+
+	for _, s := range r.skips {
+		fmt.Fprintln(out, "SKIPPED ", s)
+	}
+	for _, note := range notes {
+		fmt.Fprintln(out, "NOTE    ", note)
+	}
+	for _, f := range r.failures {
+		fmt.Fprintln(out, "FAILED  ", f)
+	}
+	ok = r.total.failed == 0
+	if o.noSkip && (r.total.skipped > 0 || withoutRace != "") {
+		fmt.Fprintln(out, "FAILED   -no-skip: something above did not run")
+		ok = false
+	}
+	fmt.Fprintln(out, r.total)
+	return ok, nil
+}
+
+// check runs one check and counts it as a test; one that comes to no verdict counts
+// as nothing and returns why.
+func (r *report) check(ctx context.Context, c check) (note string) {
+	start := time.Now()
+	note, err := c.run(ctx)
+	word := "ok"
+	switch {
+	case err != nil:
+		fmt.Fprintln(r.out, err)
+		word = "FAIL"
+		r.total.failed++
+		r.failures = append(r.failures, named{"", c.name, "check failed"})
+	case note != "":
+		word = "?"
+	default:
+		r.total.passed++
+	}
+	fmt.Fprintf(r.out, "%-4s  %-44s %7.2fs\n", word, c.name, time.Since(start).Seconds())
+	return note
+}
+
+// runTests folds one `go test` run into r. The result is not cached between runs:
+// the end-to-end tests build a binary whose sources the test cache does not see.
+func runTests(ctx context.Context, r *report, o options) (withoutRace string, err error) {
+	race, env, withoutRace := raceArgs(ctx)
+	args := append([]string{"test", "-json", "-count=1", "-timeout=10m"}, race...)
+	if o.short {
+		args = append(args, "-short")
+	}
+	if o.run != "" {
+		args = append(args, "-run", o.run)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, o.packages...)...)
+	cmd.Env = env
+	cmd.Stderr = r.out
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return withoutRace, fmt.Errorf("run tests: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return withoutRace, fmt.Errorf("run tests: %w", err)
+	}
+	failedBefore := r.total.failed
+	if err := r.read(events); err != nil {
+		return withoutRace, err
+	}
+	if err := cmd.Wait(); err != nil && r.total.failed == failedBefore {
+		// The go command failed without blaming a package, over a broken go.mod for example.
+		return withoutRace, fmt.Errorf("run tests: %w", err)
+	}
+	return withoutRace, nil
+}
+
+// enterModule makes the module's root the working directory, so that the command
+// does the same wherever in the tree it is started.
+func enterModule(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	file := strings.TrimSpace(string(out))
+	if cmp.Or(file, os.DevNull) == os.DevNull {
+		return errors.New("not inside the module")
+	}
+	return os.Chdir(filepath.Dir(file))
+}
