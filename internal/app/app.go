@@ -1,0 +1,128 @@
+// Package app is the command line: it reads flags, wires the rooms together and
+// decides when they start and stop. It is the only package that knows all others.
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"syscall"
+)
+
+// Std is what a command may touch of the process it runs in.
+type Std struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Env      func(string) (string, bool)
+}
+
+// Exit statuses of every command.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// command is a word after the program's name.
+type command struct {
+	name, summary string
+	takesConfig   bool // understands -c FILE
+	run           func(ctx context.Context, std Std, args []string) int
+}
+
+func commands() []command {
+	return []command{
+		{"init", "write a first configuration file", true, runInit},
+		{"check", "check the configuration file and print what it amounts to", true, runCheck},
+		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
+		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},
+		{"fake", "run a simulated upstream", false, runFake},
+	}
+}
+
+// Main runs the program and returns its exit status.
+func Main(args []string, std Std) int {
+	flags := flag.NewFlagSet("claude-code-lb", flag.ContinueOnError)
+	flags.SetOutput(std.Err)
+	flags.Usage = func() { usage(std.Err) }
+	file := flags.String("c", "", "")
+	showVersion := flags.Bool("version", false, "")
+	checkHealth := flags.Bool("health-check", false, "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	case *showVersion:
+		fmt.Fprintln(std.Out, "claude-code-lb", version())
+		return exitOK
+	case *checkHealth:
+		return runHealthCheck(context.Background(), std, *file)
+	case flags.NArg() == 0:
+		return runServe(std, *file)
+	}
+	return dispatch(std, *file, flags.Args())
+}
+
+// dispatch runs a sub-command, which the first SIGINT or SIGTERM asks to end.
+func dispatch(std Std, file string, args []string) int {
+	all := commands()
+	i := slices.IndexFunc(all, func(c command) bool { return c.name == args[0] })
+	if args[0] == "help" || i < 0 {
+		if args[0] != "help" {
+			fmt.Fprintf(std.Err, "claude-code-lb: no command %q\n\n", args[0])
+			usage(std.Err)
+			return exitUsage
+		}
+		usage(std.Out)
+		return exitOK
+	}
+	args = args[1:]
+	if file != "" && all[i].takesConfig {
+		args = append([]string{"-c", file}, args...)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return all[i].run(ctx, std, args)
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, `claude-code-lb: a load balancer for Claude Code and the Anthropic Messages API
+
+Usage:
+  claude-code-lb [-c FILE]           serve, with the configuration in FILE
+  claude-code-lb COMMAND [options]   (COMMAND -h tells its options)
+
+Options:
+  -c FILE         configuration file (default: $CONFIG_FILE, else config.json)
+  -health-check   ask the running instance; exit status 0 when it is healthy, else 1
+  -version        print the version
+  -help           print this
+
+Commands:
+`)
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-15s %s\n", c.name, c.summary)
+	}
+}
+
+// version is what the Go toolchain stamped into the binary.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && v == "(devel)" {
+			v = "devel " + s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return v + " " + info.GoVersion
+}

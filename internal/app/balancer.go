@@ -1,0 +1,112 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/edge"
+	"claude-code-lb/internal/proxy"
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/telemetry"
+	"claude-code-lb/internal/upstream"
+)
+
+// firstReading is how long traffic waits for the first balance readings.
+const firstReading = 2 * time.Second
+
+// balancer is everything that serves clients, wired together. Its generations
+// are applied one after the other by one goroutine.
+type balancer struct {
+	ctx     context.Context
+	log     *slog.Logger
+	level   *slog.LevelVar
+	pool    *upstream.Pool
+	handler *edge.Handler
+	server  *edge.Server
+	cfg     *config.Config
+	gen     uint64
+	address string // asked for; the listener may have chosen its port
+}
+
+// newBalancer wires a first generation, which does not listen yet. Balance checks end with ctx.
+func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, recorders ...proxy.Recorder) *balancer {
+	b := &balancer{ctx: ctx, log: log, level: level, pool: upstream.NewPool(ctx, log)}
+	snapshot, commit := b.build(cfg)
+	b.handler = edge.NewHandler(proxy.New(log, recorders...), log, snapshot)
+	b.server = edge.NewServer(b.handler, log)
+	commit()
+	return b
+}
+
+// listen begins to serve on the configured address.
+func (b *balancer) listen() error {
+	if err := b.server.Listen(b.cfg.Address()); err != nil {
+		return err
+	}
+	b.address = b.cfg.Address()
+	b.log.Info(telemetry.Listening, telemetry.Address, b.server.Addr().String())
+	return nil
+}
+
+// apply puts a new configuration in force: the new address first, for that can
+// fail, then the new generation, and at last the old one is retired.
+func (b *balancer) apply(cfg *config.Config) error {
+	if cfg.Address() != b.address {
+		if err := b.server.Listen(cfg.Address()); err != nil {
+			return err
+		}
+		b.address = cfg.Address()
+		b.log.Info(telemetry.Listening, telemetry.Address, b.server.Addr().String())
+	}
+	snapshot, commit := b.build(cfg)
+	b.handler.Swap(snapshot)
+	commit()
+	return nil
+}
+
+// build compiles a generation. It waits a moment for the first balance readings, so that an empty account gets no traffic.
+func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
+	b.gen++
+	b.cfg = cfg
+	b.level.Set(slog.LevelInfo)
+	if cfg.Debug {
+		b.level.Set(slog.LevelDebug)
+	}
+	endpoints, commit := b.pool.Reconcile(cfg)
+	ctx, cancel := context.WithTimeout(b.ctx, firstReading)
+	defer cancel()
+	b.pool.AwaitFirstReadings(ctx)
+	snapshot := &edge.Snapshot{
+		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, cfg.AuthKeys), Table: routing.NewTable(cfg, endpoints, routing.Random),
+		Limits: edge.Limits{MaxBody: int64(cfg.MaxBodyMB) << 20}, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
+	}
+	if cfg.Mode == config.ModeLoadBalance {
+		snapshot.Algorithm = string(cfg.Algorithm)
+	}
+	return snapshot, commit
+}
+
+func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
+	s := &proxy.Settings{
+		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle,
+		PassCredentials: !cfg.Auth,
+	}
+	if cfg.Debug {
+		s.Dump = telemetry.NewDump(log, telemetry.NewRedactor(secrets(cfg)))
+	}
+	return s
+}
+
+// secrets lists every credential of a configuration, for redaction.
+func secrets(cfg *config.Config) []string {
+	var all []string
+	for _, s := range cfg.Servers {
+		all = append(all, s.Token.Reveal())
+	}
+	for _, k := range cfg.AuthKeys {
+		all = append(all, k.Reveal())
+	}
+	return all
+}

@@ -1,0 +1,106 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+
+	"claude-code-lb/internal/config"
+)
+
+const checkIntro = `claude-code-lb check reads the configuration file and prints all its problems on
+standard error. Without errors, the configuration in effect follows on standard
+output, with secrets redacted.
+
+Usage: claude-code-lb check [-c FILE]
+
+Flags:
+`
+
+// runCheck prints the problems of the configuration file, and what it amounts
+// to if it can be used. Warnings alone do not make the exit status 1.
+func runCheck(_ context.Context, std Std, args []string) int {
+	flags := newFlags("check", checkIntro)
+	file := flags.String("c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
+	if status, done := parseFlags(flags, std, args); done {
+		return status
+	}
+	path := configPath(std, *file)
+	cfg, problems, err := loadConfig(std, path)
+	if err != nil {
+		explainUnreadable(std.Err, path, err)
+		return exitError
+	}
+	for _, p := range problems {
+		fmt.Fprintln(std.Err, p)
+	}
+	fmt.Fprintf(std.Err, "%s: %s\n", path, verdict(problems))
+	if problems.Failed() {
+		return exitError
+	}
+	if _, err := std.Out.Write(cfg.Redacted()); err != nil {
+		fmt.Fprintln(std.Err, "check: print the configuration:", err)
+		return exitError
+	}
+	return exitOK
+}
+
+// verdict counts problems in words.
+func verdict(problems config.Problems) string {
+	var errors, warnings int
+	for _, p := range problems {
+		if p.Warning {
+			warnings++
+		} else {
+			errors++
+		}
+	}
+	count := func(n int, what string) string {
+		if n == 1 {
+			return "1 " + what
+		}
+		return fmt.Sprintf("%d %ss", n, what)
+	}
+	switch {
+	case errors > 0 && warnings > 0:
+		return count(errors, "error") + ", " + count(warnings, "warning")
+	case errors > 0:
+		return count(errors, "error")
+	case warnings > 0:
+		return "ok, " + count(warnings, "warning")
+	default:
+		return "ok"
+	}
+}
+
+// newFlags makes a flag set for a command that takes no arguments besides flags.
+func newFlags(name, intro string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), intro)
+		flags.PrintDefaults()
+	}
+	return flags
+}
+
+// parseFlags parses args. It reports true, with the exit status, when the
+// command has nothing more to do: help was asked for, or args make no sense.
+func parseFlags(flags *flag.FlagSet, std Std, args []string) (status int, done bool) {
+	var said strings.Builder
+	flags.SetOutput(&said)
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(std.Out, said.String())
+		return exitOK, true
+	case err != nil:
+		fmt.Fprintf(std.Err, "%s: %v (%s -h tells its options)\n", flags.Name(), err, flags.Name())
+		return exitUsage, true
+	case flags.NArg() > 0:
+		fmt.Fprintf(std.Err, "%s: %q is not an option (%s -h tells them)\n", flags.Name(), flags.Arg(0), flags.Name())
+		return exitUsage, true
+	}
+	return exitOK, false
+}

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// run runs a command with the given standard input and environment.
+func run(t *testing.T, command string, in string, env map[string]string, args ...string) (status int, out, errOut string) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	std := Std{In: strings.NewReader(in), Out: &stdout, Err: &stderr, Env: func(name string) (string, bool) {
+		value, ok := env[name]
+		return value, ok
+	}}
+	for _, c := range commands() {
+		if c.name == command {
+			status = c.run(t.Context(), std, args)
+			return status, stdout.String(), stderr.String()
+		}
+	}
+	t.Fatalf("no command %s", command)
+	return 0, "", ""
+}
+
+// writeConfig writes a configuration file and returns its path.
+func writeConfig(t *testing.T, src string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCheckPrintsProblems(t *testing.T) {
+	path := writeConfig(t, `{
+  "port": 3000,
+  "servers": [{"url": "https://a.example", "wieght": 2, "token": "${TOKEN}", "priority": 1}]
+}`)
+	status, out, errOut := run(t, "check", "", nil, "-c", path)
+	want := path + `:2:11: port: error: must be a string, not a number: write "3000"
+` + path + `:3:44: servers[0].wieght: error: unknown field "wieght", did you mean "weight"?
+` + path + `:3:66: servers[0].token: error: the variable TOKEN is not set: export it, or write ${TOKEN:-default}
+` + path + `:3:90: servers[0].priority: warning: is ignored in load_balance mode: it ranks servers in fallback mode
+` + path + `: 3 errors, 1 warning
+`
+	if status != exitError || out != "" || errOut != want {
+		t.Errorf("status %d\n%s%s\nwant:\n%s", status, out, errOut, want)
+	}
+}
+
+func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
+	path := writeConfig(t, `{"servers": [{"url": "http://a.example", "token": "${TOKEN}"}]}`)
+	status, out, errOut := run(t, "check", "", map[string]string{"TOKEN": "s3cr3t", "CONFIG_FILE": path})
+	if status != exitOK || !strings.HasSuffix(errOut, path+": ok, 1 warning\n") {
+		t.Errorf("status %d, %s", status, errOut)
+	}
+	if !json.Valid([]byte(out)) || !strings.Contains(out, `"token": "[redacted]"`) || strings.Contains(out+errOut, "s3cr3t") {
+		t.Errorf("out: %s", out)
+	}
+}
+
+func TestCheckTakesTheExamples(t *testing.T) {
+	for _, name := range []string{"config.example.json", "config.fallback.example.json"} {
+		path := filepath.Join("..", "..", name)
+		if status, _, errOut := run(t, "check", "", nil, "-c", path); status != exitOK || errOut != path+": ok\n" {
+			t.Errorf("status %d, %s", status, errOut)
+		}
+	}
+}
+
+func TestCheckWithoutFileTellsWhatToDo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none.json")
+	status, out, errOut := run(t, "check", "", nil, "-c", path)
+	if status != exitError || out != "" || !strings.Contains(errOut, path) || !strings.Contains(errOut, "claude-code-lb init") {
+		t.Errorf("status %d\n%s%s", status, out, errOut)
+	}
+}
+
+func TestCommandUsage(t *testing.T) {
+	for _, name := range []string{"check", "init", "schema"} {
+		if status, out, errOut := run(t, name, "", nil, "-h"); status != exitOK || !strings.Contains(out, "Usage:") || errOut != "" {
+			t.Errorf("%s -h: status %d, out %q, err %q", name, status, out, errOut)
+		}
+		if status, out, errOut := run(t, name, "", nil, "-nonsense"); status != exitUsage || out != "" || strings.Count(errOut, "\n") != 1 {
+			t.Errorf("%s -nonsense: status %d, out %q, err %q", name, status, out, errOut)
+		}
+		if status, out, errOut := run(t, name, "", nil, "config.json"); status != exitUsage || out != "" || !strings.Contains(errOut, `"config.json" is not an option`) {
+			t.Errorf("%s config.json: status %d, out %q, err %q", name, status, out, errOut)
+		}
+	}
+}
+
+func TestSchemaCommand(t *testing.T) {
+	status, out, errOut := run(t, "schema", "", nil)
+	var schema struct {
+		Dialect    string         `json:"$schema"`
+		Properties map[string]any `json:"properties"`
+	}
+	if err := json.Unmarshal([]byte(out), &schema); err != nil || status != exitOK || errOut != "" {
+		t.Fatalf("status %d, %s, %v", status, errOut, err)
+	}
+	if schema.Dialect != "https://json-schema.org/draft/2020-12/schema" || schema.Properties["servers"] == nil {
+		t.Errorf("schema: %s", out)
+	}
+}

@@ -1,0 +1,52 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"claude-code-lb/internal/config"
+)
+
+// configPath says which configuration file to use: the flag's value, else
+// CONFIG_FILE from the environment, else config.json in the working directory.
+func configPath(std Std, flagValue string) string {
+	if flagValue != "" {
+		return flagValue
+	}
+	if path, ok := std.Env("CONFIG_FILE"); ok && path != "" {
+		return path
+	}
+	return "config.json"
+}
+
+// loadConfig reads and decodes a configuration file. The error is that of reading.
+func loadConfig(std Std, path string) (*config.Config, config.Problems, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, problems := config.Decode(path, src, std.Env)
+	return cfg, problems, nil
+}
+
+// explainUnreadable says what to do about a configuration file that cannot be read.
+func explainUnreadable(w io.Writer, path string, err error) {
+	full, absErr := filepath.Abs(path)
+	if absErr != nil {
+		full = path
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(w, "claude-code-lb: cannot read the configuration file %s: %v\n", full, errors.Unwrap(err))
+		return
+	}
+	fmt.Fprintf(w, `claude-code-lb: there is no configuration file at %s
+(looked for: -c FILE, then the environment variable CONFIG_FILE, then config.json in the working directory)
+
+  claude-code-lb init            writes a first one
+  claude-code-lb demo -for 15s   shows the balancer at work, without any configuration
+`, full)
+}

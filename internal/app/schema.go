@@ -1,0 +1,30 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"claude-code-lb/internal/config"
+)
+
+const schemaIntro = `claude-code-lb schema prints the JSON Schema of the configuration file, with which
+editors complete and check it:
+
+  claude-code-lb schema > config.schema.json
+
+and in the configuration file: "$schema": "./config.schema.json"
+
+Usage: claude-code-lb schema
+`
+
+// runSchema prints the JSON Schema of the configuration file.
+func runSchema(_ context.Context, std Std, args []string) int {
+	if status, done := parseFlags(newFlags("schema", schemaIntro), std, args); done {
+		return status
+	}
+	if _, err := std.Out.Write(config.Schema()); err != nil {
+		fmt.Fprintln(std.Err, "schema:", err)
+		return exitError
+	}
+	return exitOK
+}
