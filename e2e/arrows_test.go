@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "claude-code-lb"
+
+// arrows says which packages of the project each one may import. It is the plan of the house: a package that is
+// not named here, or an import that is not, needs a decision, and then a line.
+func arrows() map[string][]string {
+	return map[string][]string{
+		"":                    {"internal/app"},
+		"internal/claude":     nil,
+		"internal/config":     nil,
+		"internal/shared":     nil,
+		"internal/telemetry":  nil,
+		"internal/ledger":     {"internal/claude"},
+		"internal/upstream":   {"internal/claude", "internal/config", "internal/shared", "internal/telemetry"},
+		"internal/routing":    {"internal/config", "internal/upstream"},
+		"internal/proxy":      {"internal/claude", "internal/ledger", "internal/routing", "internal/upstream", "internal/telemetry"},
+		"internal/edge":       {"internal/claude", "internal/config", "internal/proxy", "internal/routing", "internal/upstream", "internal/shared", "internal/telemetry"},
+		"internal/dashboard":  {"internal/ledger", "internal/upstream", "internal/telemetry"},
+		"internal/fakeclaude": {"internal/claude"},
+		"internal/app": {"internal/claude", "internal/config", "internal/dashboard", "internal/edge", "internal/fakeclaude", "internal/ledger",
+			"internal/proxy", "internal/routing", "internal/shared", "internal/telemetry", "internal/upstream"},
+		"tools/test": nil,
+	}
+}
+
+func TestImportArrows(t *testing.T) {
+	t.Parallel()
+	list := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles", "./...")
+	list.Dir = ".."
+	var stderr bytes.Buffer
+	list.Stderr = &stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	seen := map[string]bool{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var pkg struct {
+			ImportPath       string
+			Imports, GoFiles []string
+		}
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(pkg.GoFiles) == 0 {
+			continue // tests alone
+		}
+		name := inModule(pkg.ImportPath)
+		seen[name] = true
+		allowed, planned := arrows()[name]
+		if !planned {
+			t.Errorf("package %s is not in the plan: add it to arrows with what it may import", pkg.ImportPath)
+			continue
+		}
+		for _, imported := range pkg.Imports {
+			if ours(imported) && !slices.Contains(allowed, inModule(imported)) {
+				t.Errorf("%s imports %s, which the plan does not allow: it may import %v", pkg.ImportPath, imported, allowed)
+			}
+		}
+	}
+	for _, name := range []string{"", "internal/app", "internal/proxy", "internal/upstream"} {
+		if !seen[name] {
+			t.Errorf("go list did not show %q: this test looks at the wrong place", name)
+		}
+	}
+}
+
+func ours(importPath string) bool {
+	return importPath == module || strings.HasPrefix(importPath, module+"/")
+}
+
+// inModule is a package's path inside the module.
+func inModule(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+// TestFileSize keeps files to one idea each.
+func TestFileSize(t *testing.T) {
+	t.Parallel()
+	const limit = 500
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != ".." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
+			return fs.SkipDir
+		case filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		files++
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if lines := bytes.Count(text, []byte("\n")); lines > limit {
+			t.Errorf("%s has %d lines, more than %d: find the second idea in it", path, lines, limit)
+		}
+		return nil
+	})
+	if err != nil || files < 50 {
+		t.Errorf("%d files looked at, %v", files, err)
+	}
+}

@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/fakeclaude"
+)
+
+// Faults of a simulated upstream that last until the test calls release.
+var (
+	heldBeforeHead = fakeclaude.Fault{Kind: fakeclaude.FaultStall, At: fakeclaude.AtStart, Delay: held}
+	heldMidText    = fakeclaude.Fault{Kind: fakeclaude.FaultSlow, At: fakeclaude.AtMidText, Delay: held}
+)
+
+// held is the delay that a heldClock takes as "until released".
+const held = fakeclaude.Duration(time.Hour)
+
+// heldClock is the machine's clock, except that a long sleep ends when the test says so.
+type heldClock struct {
+	once     sync.Once
+	released chan struct{}
+}
+
+func (c *heldClock) Now() time.Time { return time.Now() }
+
+func (c *heldClock) Sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	var short <-chan time.Time
+	if d < time.Duration(held) {
+		short = time.After(d)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.released:
+		return nil
+	case <-short:
+		return nil
+	}
+}
+
+// fake is a simulated upstream behind a real listener. It accepts its own token alone.
+type fake struct {
+	*fakeclaude.Server
+	name, url, token string
+	clock            *heldClock
+}
+
+// newFake starts an upstream called name, or one for each of several.
+func newFake(t *testing.T, name string, adjust ...func(*fakeclaude.Options)) *fake {
+	t.Helper()
+	f := &fake{name: name, token: "sk-ant-api03-" + name + "-upstream-token", clock: &heldClock{released: make(chan struct{})}}
+	o := fakeclaude.Options{Name: name, Clock: f.clock, Keys: []string{f.token}}
+	o.PingInterval = 2 * held
+	for _, a := range adjust {
+		a(&o)
+	}
+	f.Server = fakeclaude.New(o)
+	server := httptest.NewServer(f)
+	f.url = server.URL
+	t.Cleanup(func() {
+		f.release()
+		f.Close()
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return f
+}
+
+func newFakes(t *testing.T, names ...string) []*fake {
+	t.Helper()
+	var fakes []*fake
+	for _, name := range names {
+		fakes = append(fakes, newFake(t, name))
+	}
+	return fakes
+}
+
+// anyCredential lets an upstream accept every credential.
+func anyCredential(o *fakeclaude.Options) { o.Keys = nil }
+
+// ServeHTTP adds to the simulated API the balances that the example configurations ask for, and lets it live
+// below any path.
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/balance":
+		fmt.Fprintln(w, "42.5")
+	case "/v1/account/balance":
+		fmt.Fprintln(w, `{"balance": 17}`)
+	default:
+		prefix := r.URL.Path[:max(strings.Index(r.URL.Path, "/v1/"), 0)]
+		http.StripPrefix(prefix, f.Server).ServeHTTP(w, r)
+	}
+}
+
+// release ends what is held, now and later.
+func (f *fake) release() { f.clock.once.Do(func() { close(f.clock.released) }) }
+
+// fails makes every request fail from now on; without a fault none does.
+func (f *fake) fails(faults ...fakeclaude.Fault) {
+	var rules []fakeclaude.FaultRule
+	for _, fault := range faults {
+		rules = append(rules, fakeclaude.FaultRule{Fault: fault})
+	}
+	f.SetFaults(rules...)
+}
+
+// entry is the upstream in a configuration file.
+func (f *fake) entry() object { return object{"name": f.name, "url": f.url, "token": f.token} }
+
+// count is how many requests have arrived.
+func (f *fake) count() int { return int(f.Stats().Requests) }
+
+// served reports whether an answer came from this upstream.
+func (f *fake) served(a answer) bool {
+	return a.header.Get("Anthropic-Organization-Id") == f.Account().Organization()
+}
+
+// only is the one request that arrived.
+func (f *fake) only(t *testing.T) fakeclaude.Seen {
+	t.Helper()
+	seen := f.Requests()
+	if len(seen) != 1 {
+		t.Fatalf("%d requests arrived at %s, want 1", len(seen), f.name)
+	}
+	return seen[0]
+}
+
+// carries says where in a request some text is: "" when it is nowhere.
+func carries(seen fakeclaude.Seen, text string) string {
+	for name, values := range seen.Header {
+		if strings.Contains(strings.Join(values, "\n"), text) {
+			return "header " + name
+		}
+	}
+	if strings.Contains(seen.RequestURI, text) {
+		return "URL"
+	}
+	return ""
+}
+
+// status is a fault of a plain kind.
+func status(code int, header ...string) fakeclaude.Fault {
+	f := fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: code, Bare: true}
+	for i := 0; i+1 < len(header); i += 2 {
+		if f.Headers == nil {
+			f.Headers = map[string]string{}
+		}
+		f.Headers[header[i]] = header[i+1]
+	}
+	return f
+}
+
+// freeAddress is a loopback address on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// deadEntry is an upstream that refuses connections.
+func deadEntry(t *testing.T) object {
+	t.Helper()
+	return object{"name": "dead", "url": "http://" + freeAddress(t), "token": "sk-dead"}
+}
