@@ -96,8 +96,7 @@ func showDemo(ctx context.Context, std Std, f demoFlags, view *demoView) error {
 		return err
 	}
 	b := newBalancer(serving, cfg, demoLog(std, f.verbose), new(slog.LevelVar), view)
-	defer b.pool.Wait()
-	defer stop()
+	servers.Go(b.pool.Wait)
 	if err := b.listen(); err != nil {
 		return err
 	}
@@ -203,8 +202,8 @@ func parseDemoFlags(helpOut io.Writer, args []string) (demoFlags, error) {
 	case f.sessions < 1 || f.sessions > maxDemoSessions:
 		return f, fmt.Errorf("-sessions %d: want 1 to %d", f.sessions, maxDemoSessions)
 	}
-	if _, _, err := net.SplitHostPort(f.listen); err != nil {
-		return f, fmt.Errorf("-listen %q: want host:port", f.listen)
+	if _, err := net.ResolveTCPAddr("tcp", f.listen); err != nil {
+		return f, fmt.Errorf("-listen: %w", err)
 	}
 	return f, nil
 }

@@ -65,7 +65,7 @@ func playDemo(ctx context.Context, script []demoScene, upstreams []demoUpstream,
 		if !more {
 			return
 		}
-		view.note(strings.Join(names, " and ") + " would answer again: a request will try after the cooldown")
+		view.note(strings.Join(names, " and ") + " would answer again: one request will try after the cooldown")
 	}
 }
 

@@ -61,7 +61,7 @@ func (t *demoTally) summarize(w io.Writer, names []string, paint demoPaint, now 
 	if t.failures > 0 {
 		verdict = paint.in(demoRed, verdict)
 	}
-	fmt.Fprintf(w, "\n%s\n%d failures of upstreams were hidden: %d requests were answered by another one.\n", verdict, t.hidden, t.rescued)
+	fmt.Fprintf(w, "\n%s\n%d failures of upstreams stayed hidden: %d requests were answered by another upstream.\n", verdict, t.hidden, t.rescued)
 }
 
 func summaryOf(all []ledger.Summary, name string) ledger.Summary {

@@ -213,7 +213,7 @@ func attemptsOf(e ledger.Entry) string {
 		case a.Status >= http.StatusBadRequest:
 			way = append(way, fmt.Sprintf("%s ✗%d", a.Server, a.Status))
 		default: // the innermost cause stands last, behind addresses that say little here
-			way = append(way, a.Server+" ✗"+a.Reason[strings.LastIndex(a.Reason, ": ")+1:])
+			way = append(way, a.Server+" ✗"+strings.TrimSpace(a.Reason[strings.LastIndex(a.Reason, ": ")+1:]))
 		}
 	}
 	return strings.Join(way, " → ")
@@ -222,10 +222,14 @@ func attemptsOf(e ledger.Entry) string {
 func clock(t time.Time) string { return t.Format(time.TimeOnly) }
 
 func milliseconds(d time.Duration) string {
-	if d == 0 {
+	switch {
+	case d == 0:
 		return "-"
+	case d < time.Millisecond:
+		return "<1 ms"
+	default:
+		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
 	}
-	return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
 }
 
 func tokens(n int64) string {

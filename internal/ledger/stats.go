@@ -47,6 +47,7 @@ func (s *Stats) Record(e Entry) {
 		sums.requests++
 		last := i == len(e.Attempts)-1
 		switch {
+		case last && e.Outcome == ClientGone: // nobody's failure
 		case a.Reason != "", last && e.Outcome == Truncated:
 			sums.errors++
 		case last && e.Outcome == Answered && e.TimeToFirstByte > 0:

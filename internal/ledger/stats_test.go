@@ -13,6 +13,7 @@ func TestStatsCountsEveryAttempt(t *testing.T) {
 		{Server: "a", Start: start.Add(100 * time.Millisecond)},
 	}})
 	s.Record(Entry{Start: start, Outcome: Truncated, TimeToFirstByte: time.Second, Attempts: []Attempt{{Server: "a", Start: start}}})
+	s.Record(Entry{Start: start, Outcome: ClientGone, Attempts: []Attempt{{Server: "b", Reason: "client left", Start: start}}})
 
 	got, period := s.Take(start.Add(time.Minute))
 	if period != time.Minute || len(got) != 2 {
@@ -21,7 +22,7 @@ func TestStatsCountsEveryAttempt(t *testing.T) {
 	if a := got[0]; a.Server != "a" || a.Requests != 2 || a.Errors != 1 || a.MeanFirstByte != 200*time.Millisecond || a.FirstByteCount != 1 {
 		t.Errorf("a: %+v", a)
 	}
-	if b := got[1]; b.Server != "b" || b.Requests != 1 || b.Errors != 1 || b.P95FirstByte != 0 {
+	if b := got[1]; b.Server != "b" || b.Requests != 2 || b.Errors != 1 || b.P95FirstByte != 0 {
 		t.Errorf("b: %+v", b)
 	}
 	if again, _ := s.Take(start); len(again) != 0 {
