@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -101,4 +104,32 @@ func TestBalanceCheckEnvironment(t *testing.T) {
 	if !strings.Contains(got, "BALANCE_KEY=77\n") || strings.Contains(got, "sk-other-secret") {
 		t.Errorf("environment of the command:\n%s", got)
 	}
+}
+
+// TestBalanceCheckHangs: it delays neither the start for long nor the end, and leaves nothing behind.
+func TestBalanceCheckHangs(t *testing.T) {
+	t.Parallel()
+	unixOnly(t, "the command is written for a POSIX shell")
+	child := filepath.Join(t.TempDir(), "child")
+	f := newFake(t, "a")
+	b := start(t, balanced("random", f.entry().with("balance_check", fmt.Sprintf("sleep 600 & echo $! > '%s'; wait", child))))
+	b.mustServe(true, f)
+	b.signal(syscall.SIGTERM)
+	if status := b.exitStatus(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(readFile(t, child)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what the command started is gone", func() bool {
+		process, err := os.FindProcess(pid)
+		return err != nil || process.Signal(syscall.Signal(0)) != nil || isZombie(pid)
+	})
+}
+
+// isZombie reports a process that has ended, but that nobody has asked for its status.
+func isZombie(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(text), ") Z ")
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"claude-code-lb/internal/claude"
 )
 
 // drained starts a balancer with an open stream and asks it to end.
@@ -67,5 +69,24 @@ func TestDrainTimeout(t *testing.T) {
 	stream.rest().mustBreak(t)
 	if status := b.exitStatus(); status != 1 {
 		t.Errorf("exit status %d after breaking a stream off, want 1", status)
+	}
+}
+
+// TestSecondSignalBeforeTheAnswer: whoever still waits is told.
+func TestSecondSignalBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	unixOnly(t, "processes cannot be sent SIGTERM")
+	f := newFake(t, "a")
+	f.Script(heldBeforeHead)
+	b := start(t, balanced("round_robin", f.entry()))
+	answers := make(chan answer, 1)
+	go func() { answers <- b.ask(false) }()
+	eventually(t, "the request arrives", func() bool { return f.count() == 1 })
+	b.signal(syscall.SIGTERM)
+	b.waitLog("draining: no new requests, open ones may finish", nil)
+	b.signal(syscall.SIGTERM)
+	(<-answers).failure(t, 503, claude.ErrAPI)
+	if status := b.exitStatus(); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
 	}
 }

@@ -37,6 +37,8 @@ func TestFailover(t *testing.T) {
 		{"reset after the head", f{Kind: fakeclaude.FaultReset, At: fakeclaude.AtHeaders}, true, true},
 		{"closed", f{Kind: fakeclaude.FaultClose}, true, true},
 		{"closed in the middle", f{Kind: fakeclaude.FaultClose, At: fakeclaude.AtMidText}, false, true},
+		{"half of the JSON and a clean end", f{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMidText}, false, true},
+		{"broken JSON", f{Kind: fakeclaude.FaultMalformed}, false, true},
 		{"empty", f{Kind: fakeclaude.FaultEmpty}, true, true},
 		{"HTML with status 200", f{Kind: fakeclaude.FaultHTML}, true, true},
 		{"error event first", f{Kind: fakeclaude.FaultError}, true, false},

@@ -104,6 +104,9 @@ func (d *decoder) checkToken(cfg *Config, s Server, i int) {
 	}
 	if !written {
 		n = d.nodes[fmt.Sprintf("servers[%d]", i)]
+		if !n.ok { // no object that could hold one
+			return
+		}
 	}
 	if cfg.Auth {
 		d.warnf(n.offset, path, "is missing: requests go there without a credential, because with auth on the key of the client is not passed on")

@@ -45,22 +45,52 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 // Listen begins to serve on an address and then stops listening on the former
 // one, whose connections live on. On an error everything stays as it was.
 func (s *Server) Listen(address string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	l, err := net.Listen("tcp", address)
+	if err != nil && s.listener != nil && samePort(s.listener, address) {
+		l, err = s.moveOver(address)
+	}
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	s.mu.Lock()
-	former := s.listener
+	s.serve(l)
+	return nil
+}
+
+// serve puts a listener in the former one's place.
+func (s *Server) serve(l net.Listener) {
+	if s.listener != nil {
+		s.listener.Close()
+	}
 	s.listener = l
-	s.mu.Unlock()
 	s.serving.Go(func() {
 		// Serve ends when its listener is closed: by the next Listen or by Drain.
 		_ = s.http.Serve(l)
 	})
-	if former != nil {
-		former.Close()
+}
+
+// moveOver changes the host on one port, which two listeners cannot share: the
+// former one makes room, and comes back if that does not help.
+func (s *Server) moveOver(address string) (net.Listener, error) {
+	former := s.listener.Addr().String()
+	s.listener.Close()
+	l, err := net.Listen("tcp", address)
+	if err == nil {
+		return l, nil
 	}
-	return nil
+	back, backErr := net.Listen("tcp", former)
+	if backErr != nil {
+		return nil, errors.Join(err, backErr)
+	}
+	s.serve(back)
+	return nil, err
+}
+
+func samePort(l net.Listener, address string) bool {
+	_, former, _ := net.SplitHostPort(l.Addr().String())
+	_, port, _ := net.SplitHostPort(address)
+	return port == former
 }
 
 // Addr is the address that is listened on, nil before the first Listen.

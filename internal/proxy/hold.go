@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,8 +30,10 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 	switch {
 	case a.res.StatusCode >= http.StatusBadRequest:
 		return a.holdError()
-	case a.res.StatusCode != http.StatusOK || k == kindOther:
+	case k == kindOther:
 		return nil, nil
+	case a.res.StatusCode != http.StatusOK: // a 204 or a redirect is no answer to a message
+		return nil, fmt.Errorf("%w: status %d", upstream.ErrUnusable, a.res.StatusCode)
 	case a.isEventStream():
 		return a.holdStream()
 	default:
@@ -56,7 +59,7 @@ func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 	if err := a.fill(maxHeldPlain); err != nil {
 		return nil, err
 	}
-	if a.whole && !bytes.HasPrefix(bytes.TrimLeft(a.held, " \t\r\n"), []byte("{")) {
+	if a.whole && !isObject(a.held) {
 		return nil, fmt.Errorf("%w: not a JSON object", upstream.ErrUnusable)
 	}
 	if message, ok := claude.ParseMessage(a.held); ok {
@@ -65,6 +68,11 @@ func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 		return &claimed, nil
 	}
 	return nil, nil
+}
+
+// isObject tells a whole JSON object from a page, from nothing, and from one that was cut off cleanly.
+func isObject(b []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) && json.Valid(b)
 }
 
 // fill reads until the end of the body or the bound.

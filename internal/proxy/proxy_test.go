@@ -190,6 +190,9 @@ func TestFailuresBeforeTheFirstContentAreHidden(t *testing.T) {
 		w.Header().Set("Content-Length", "1000")
 		io.WriteString(w, plainReply)
 	}, plainBody)
+	f("JSON that ends early", respond(200, jsonType, plainReply[:40]), plainBody)
+	f("no content", respond(204, jsonType, ""), plainBody)
+	f("redirect", respond(302, "text/html", "", "Location", "https://elsewhere.example"), streamBody)
 	f("unknown encoding", respond(200, jsonType, "....", "Content-Encoding", "br"), plainBody)
 }
 

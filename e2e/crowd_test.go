@@ -1,0 +1,101 @@
+package e2e
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/fakeclaude"
+)
+
+// TestCrowd keeps many clients busy while two of three servers fail in all ways that come before an answer: nobody may notice.
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	type f = fakeclaude.Fault
+	fakes := newFakes(t, "shaky", "flaky", "steady")
+	for _, shaky := range fakes[:2] {
+		var rules []fakeclaude.FaultRule
+		for _, fault := range []f{
+			status(500), status(529), status(429, "Retry-After-Ms", "50"), status(401),
+			{Kind: fakeclaude.FaultReset}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtHeaders}, {Kind: fakeclaude.FaultEmpty},
+			{Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultError}, {Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageStart},
+		} {
+			rules = append(rules, fakeclaude.FaultRule{Fault: fault, Probability: 0.08})
+		}
+		shaky.SetFaults(rules...)
+	}
+	b := start(t, balanced("weighted_round_robin", fakes[0].entry().with("weight", 3), fakes[1].entry().with("weight", 2), fakes[2].entry()).with("cooldown", "20ms"))
+
+	const clients, each = 16, 25
+	flaws := make(chan string, clients*each)
+	var crowd sync.WaitGroup
+	for client := range clients {
+		crowd.Go(func() {
+			for i := range each {
+				stream := (client+i)%2 == 0
+				if flaw := b.ask(stream).flaw(stream); flaw != "" {
+					flaws <- flaw
+				}
+			}
+		})
+	}
+	crowd.Wait()
+	close(flaws)
+	for flaw := range flaws {
+		t.Error(flaw)
+	}
+	for _, f := range fakes {
+		if f.count() == 0 {
+			t.Errorf("%s got no request", f.name)
+		}
+	}
+	if failed := b.log.count("attempt failed"); failed < 20 {
+		t.Errorf("only %d attempts failed: the test shows nothing", failed)
+	}
+}
+
+// TestFailoverBesideMessages covers the other answers that are looked into before they go out.
+func TestFailoverBesideMessages(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []fakeclaude.Fault{status(503), {Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultReset}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtMidText}} {
+		for _, request := range [][3]string{
+			{"POST", "/v1/messages/count_tokens", message(false)},
+			{"GET", "/v1/models?limit=1000", ""},
+		} {
+			t.Run(fmt.Sprint(fault.Kind, " ", request[1]), func(t *testing.T) {
+				t.Parallel()
+				first, second := newFake(t, "first"), newFake(t, "second")
+				first.fails(fault)
+				b := start(t, fallback(first.entry(), second.entry()))
+				if a := b.do(request[0], request[1], request[2]); a.err != nil || a.status != 200 || !second.served(a) {
+					t.Errorf("status %d, %v: %s", a.status, a.err, a.body)
+				}
+			})
+		}
+	}
+}
+
+// TestPingsAreNoAnswer: an upstream that sends nothing else is too slow.
+func TestPingsAreNoAnswer(t *testing.T) {
+	t.Parallel()
+	first, second := newFake(t, "first", func(o *fakeclaude.Options) { o.PingInterval = fakeclaude.Duration(20_000_000) }), newFake(t, "second")
+	first.Script(fakeclaude.Fault{Kind: fakeclaude.FaultSlow, At: fakeclaude.AtMessageStart, Delay: held - 1})
+	b := start(t, fallback(first.entry(), second.entry()).with("timeouts", impatient))
+	b.mustServe(true, second)
+	if reason := b.waitLog("attempt failed", nil).text("reason"); reason != "no first content within 300ms" {
+		t.Errorf("failed for %q", reason)
+	}
+}
+
+// TestAllServersDrained has no server that takes new work: only the operator can help.
+func TestAllServersDrained(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "a")
+	b := start(t, balanced("round_robin", f.entry().with("weight", 0)))
+	a := b.ask(true)
+	a.failure(t, 503, claude.ErrAPI)
+	if a.header.Get("Retry-After") != "60" || f.count() != 0 {
+		t.Errorf("retry-after %q, %d requests arrived", a.header.Get("Retry-After"), f.count())
+	}
+}

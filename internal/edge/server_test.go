@@ -1,0 +1,71 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+)
+
+// answers reports whether something serves HTTP on an address.
+func answers(t *testing.T, address string) bool {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + address + "/")
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body)
+	return err == nil
+}
+
+func TestListenMovesToAnotherAddress(t *testing.T) {
+	s := NewServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { s.Drain(context.Background()) })
+	if err := s.Listen("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	first := s.Addr().String()
+	_, port, err := net.SplitHostPort(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if err := s.Listen(":" + port); err != nil || !answers(t, first) {
+		t.Errorf("from one host to all on the same port: %v", err)
+	}
+	if err := s.Listen("192.0.2.1:" + port); err == nil || !answers(t, first) {
+		t.Errorf("a host that is not ours: %v, and the old address must go on", err)
+	}
+	if err := s.Listen("127.0.0.1:0"); err != nil || !answers(t, s.Addr().String()) || answers(t, first) {
+		t.Errorf("to another port: %v", err)
+	}
+}
+
+func TestDrainBreaksOffWhenItsTimeIsOver(t *testing.T) {
+	begun, ended := make(chan struct{}), make(chan error)
+	s := NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done()
+		ended <- context.Cause(r.Context())
+	}), slog.New(slog.DiscardHandler))
+	if err := s.Listen("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	go answers(t, s.Addr().String())
+	<-begun
+	ctx, cancel := context.WithCancel(t.Context())
+	drained := make(chan error)
+	go func() { drained <- s.Drain(ctx) }()
+	cancel()
+	if cause := <-ended; cause == nil || cause.Error() != "claude-code-lb is stopping" {
+		t.Errorf("the request ended because of %v", cause)
+	}
+	if err := <-drained; !errors.Is(err, context.Canceled) {
+		t.Errorf("Drain = %v", err)
+	}
+}
