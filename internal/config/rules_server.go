@@ -104,7 +104,7 @@ func (d *decoder) checkToken(cfg *Config, s Server, i int) {
 	}
 	if !written {
 		n = d.nodes[fmt.Sprintf("servers[%d]", i)]
-		if !n.ok { // no object that could hold one
+		if d.src.text[n.offset] != '{' { // no object that could hold one
 			return
 		}
 	}
