@@ -412,6 +412,14 @@ func TestClientThatLeavesIsSeen(t *testing.T) {
 	if list := u.Requests(); len(list) != 1 || list[0].Outcome != OutcomeInFlight {
 		t.Errorf("in flight: %+v", list)
 	}
+	for seen := []byte(nil); !bytes.Contains(seen, []byte("text_delta")); {
+		piece := make([]byte, 4096)
+		n, err := resp.Body.Read(piece)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, piece[:n]...)
+	}
 	cancel()
 	if err := u.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
