@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -37,15 +38,42 @@ type RateLimits struct {
 	Unified                                     Unified
 }
 
+// RejectedUntil is when the last of the used-up limits ends: that of the
+// subscription as a whole or of a window with status rejected; zero when the answer does not tell.
+func (u Unified) RejectedUntil() time.Time {
+	var end time.Time
+	if u.Status == "rejected" {
+		end = u.Reset
+	}
+	for _, w := range [...]Window{u.FiveHour, u.SevenDay} {
+		if w.Status == "rejected" && w.Reset.After(end) {
+			end = w.Reset
+		}
+	}
+	return end
+}
+
+// limitPrefix begins the name of every header about the account's limits.
+const limitPrefix = "Anthropic-Ratelimit-"
+
+// HasRateLimits says whether an answer tells of any limit, be it one that RateLimits does not have.
+func HasRateLimits(h http.Header) bool {
+	for name := range h {
+		if strings.HasPrefix(name, limitPrefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // ParseRateLimits reads the anthropic-ratelimit-* headers.
 func ParseRateLimits(h http.Header) RateLimits {
-	const prefix = "Anthropic-Ratelimit-"
 	return RateLimits{
-		Requests:     parseBucket(h, prefix+"Requests"),
-		Tokens:       parseBucket(h, prefix+"Tokens"),
-		InputTokens:  parseBucket(h, prefix+"Input-Tokens"),
-		OutputTokens: parseBucket(h, prefix+"Output-Tokens"),
-		Unified:      parseUnified(h, prefix+"Unified"),
+		Requests:     parseBucket(h, limitPrefix+"Requests"),
+		Tokens:       parseBucket(h, limitPrefix+"Tokens"),
+		InputTokens:  parseBucket(h, limitPrefix+"Input-Tokens"),
+		OutputTokens: parseBucket(h, limitPrefix+"Output-Tokens"),
+		Unified:      parseUnified(h, limitPrefix+"Unified"),
 	}
 }
 

@@ -100,3 +100,30 @@ func FuzzParseRateLimits(f *testing.F) {
 		}
 	})
 }
+
+func TestRejectedUntil(t *testing.T) {
+	at := func(hour int) time.Time { return time.Date(2026, 8, 21, hour, 0, 0, 0, time.UTC) }
+	f := func(u Unified, want time.Time) {
+		t.Helper()
+		if got := u.RejectedUntil(); !got.Equal(want) {
+			t.Errorf("%+v: %v, want %v", u, got, want)
+		}
+	}
+	f(Unified{}, time.Time{})
+	f(Unified{Status: "allowed", Reset: at(1)}, time.Time{})
+	f(Unified{Status: "rejected"}, time.Time{})
+	f(Unified{Status: "rejected", Reset: at(1), SevenDay: Window{Status: "allowed", Reset: at(5)}}, at(1))
+	f(Unified{Status: "rejected", Reset: at(1), FiveHour: Window{Status: "rejected", Reset: at(2)}, SevenDay: Window{Status: "rejected", Reset: at(5)}}, at(5))
+	f(Unified{Status: "rejected", FiveHour: Window{Status: "rejected", Reset: at(2)}}, at(2))
+}
+
+func TestHasRateLimits(t *testing.T) {
+	for name, want := range map[string]bool{
+		"anthropic-ratelimit-requests-limit": true, "anthropic-ratelimit-unified-7d_oi-status": true,
+		"anthropic-organization-id": false, "retry-after": false,
+	} {
+		if got := HasRateLimits(header(name, "1")); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

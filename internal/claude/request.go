@@ -19,7 +19,10 @@ type Request struct {
 //
 // The error is a *SyntaxError exactly when body is not a JSON object; Request
 // then holds what stood before the fault.
-func ScanRequest(body []byte) (Request, error) {
+func ScanRequest(body []byte) (Request, error) { return scanRequest(body, nil) }
+
+// scanRequest is ScanRequest that takes the prompt's parts on the way, unless p is nil.
+func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 	var r Request
 	s := scanner{text: body}
 	for name := range s.document {
@@ -33,9 +36,18 @@ func ScanRequest(body []byte) (Request, error) {
 		case "metadata":
 			r.scanMetadata(&s)
 		case "messages":
-			r.Messages = 0
-			for range s.elements {
-				r.Messages++
+			r.scanMessages(&s, p)
+		case "tools":
+			if p != nil {
+				p.takeTools(&s)
+			}
+		case "cache_control": // of the whole request
+			if p != nil {
+				p.takeMark(&s)
+			}
+		case "system":
+			if p != nil {
+				p.takeSystem(&s)
 			}
 		}
 	}
@@ -43,6 +55,18 @@ func ScanRequest(body []byte) (Request, error) {
 		return r, s.err
 	}
 	return r, nil
+}
+
+func (r *Request) scanMessages(s *scanner, p *PromptScanner) {
+	r.Messages = 0
+	if p != nil {
+		p.turns = p.turns[:0]
+		r.Messages = p.takeTurns(s)
+		return
+	}
+	for range s.elements {
+		r.Messages++
+	}
 }
 
 func (r *Request) scanModel(s *scanner) {
