@@ -28,7 +28,7 @@ func newDelivery(w http.ResponseWriter, c *call, ans answer, f Fault) *delivery 
 	d := &delivery{call: c, ans: ans, fault: f, wire: newWire(w, c.server.clock)}
 	switch f.Kind {
 	case FaultGzip:
-		d.wire.compress()
+		d.wire.compress(f.Coding)
 	case FaultTrickle:
 		d.wire.pause = time.Duration(f.Delay)
 		d.wire.piece = f.Bytes
@@ -170,7 +170,7 @@ func (d *delivery) framed(strikeAt int) ([]byte, int) {
 		return body[:strikeAt], strikeAt
 	case d.ans.status == http.StatusNoContent || d.ans.status == http.StatusNotModified:
 		return nil, -1
-	case d.wire.gz != nil || d.fault.Kind == FaultEnd || d.ans.media == mediaStream:
+	case d.wire.encoder != nil || d.fault.Kind == FaultEnd || d.ans.media == mediaStream:
 		return body, -1
 	}
 	return body, len(body)
@@ -191,8 +191,8 @@ func (d *delivery) head(length int) {
 	for name, value := range d.ans.header {
 		h.Set(name, value)
 	}
-	if d.wire.gz != nil {
-		h.Set("Content-Encoding", "gzip")
+	if d.wire.encoder != nil {
+		h.Set("Content-Encoding", d.wire.coding)
 	}
 	if length >= 0 {
 		h.Set("Content-Length", strconv.Itoa(length))

@@ -85,8 +85,9 @@ type Fault struct {
 
 	// Delay is how long a stall or slowness lasts and the pause between the pieces
 	// of a trickle; for the other kinds, gzip aside, the wait before the fault.
-	Delay Duration `json:"delay,omitempty"`
-	Bytes int      `json:"bytes,omitempty"` // of FaultTrickle; default 16
+	Delay  Duration `json:"delay,omitempty"`
+	Bytes  int      `json:"bytes,omitempty"`  // of FaultTrickle; default 16
+	Coding string   `json:"coding,omitempty"` // of FaultGzip: one of Codings, the default being gzip
 }
 
 // Validate says what is wrong with a fault.
@@ -119,6 +120,8 @@ func (f Fault) Validate() error {
 		return fmt.Errorf("fault %s: delay is missing", f.Kind)
 	case f.Bytes < 0:
 		return fmt.Errorf("fault %s: bytes is negative", f.Kind)
+	case f.Coding != "" && !slices.Contains(Codings(), f.Coding):
+		return fmt.Errorf("fault %s: unknown coding %q (known: %s)", f.Kind, f.Coding, joined(Codings()))
 	}
 	for name, value := range f.Headers {
 		if !validHeader(name, value) {
@@ -136,7 +139,7 @@ func (f Fault) set() []string {
 		used bool
 	}{
 		{"at", f.At != ""}, {"status", f.Status != 0}, {"type", f.Type != ""}, {"message", f.Message != ""},
-		{"code", f.Code != ""}, {"body", f.Body != ""}, {"bytes", f.Bytes != 0},
+		{"code", f.Code != ""}, {"body", f.Body != ""}, {"bytes", f.Bytes != 0}, {"coding", f.Coding != ""},
 		{"headers", len(f.Headers) > 0}, {"bare", f.Bare}, {"delay", f.Delay != 0},
 	} {
 		if field.used {
@@ -157,6 +160,8 @@ func kindsWith(field string) []FaultKind {
 		return []FaultKind{FaultStatus, FaultError}
 	case "bytes":
 		return []FaultKind{FaultTrickle}
+	case "coding":
+		return []FaultKind{FaultGzip}
 	case "delay":
 		return slices.DeleteFunc(FaultKinds(), func(k FaultKind) bool { return k == FaultGzip })
 	}

@@ -3,6 +3,7 @@ package fakeclaude
 import (
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 
 	"claude-code-lb/internal/claude"
 )
@@ -254,26 +258,35 @@ func TestMalformedEvent(t *testing.T) {
 	}
 }
 
-func TestGzipFault(t *testing.T) {
+func TestCompressedAnswers(t *testing.T) {
 	u := serve(t, Options{})
-	for _, stream := range []bool{true, false} {
-		u.Script(Fault{Kind: FaultGzip})
-		got := u.ask(body(stream, ""))
-		if got.header.Get("Content-Encoding") != "gzip" {
-			t.Fatalf("headers are %v", got.header)
-		}
-		r, err := gzip.NewReader(bytes.NewReader(got.body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		unpacked, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if stream && lastEvent(unpacked) != "message_stop" || !stream && !json.Valid(unpacked) {
-			t.Errorf("stream %t: %s", stream, unpacked)
+	f := func(coding, want string, open func(io.Reader) (io.Reader, error)) {
+		t.Helper()
+		for _, stream := range []bool{true, false} {
+			u.Script(Fault{Kind: FaultGzip, Coding: coding})
+			got := u.ask(body(stream, ""))
+			if got.header.Get("Content-Encoding") != want {
+				t.Fatalf("headers are %v", got.header)
+			}
+			r, err := open(bytes.NewReader(got.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			unpacked, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stream && lastEvent(unpacked) != "message_stop" || !stream && !json.Valid(unpacked) {
+				t.Errorf("%s, stream %t: %s", want, stream, unpacked)
+			}
 		}
 	}
+	unzip := func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }
+	f("", "gzip", unzip)
+	f("gzip", "gzip", unzip)
+	f("deflate", "deflate", func(r io.Reader) (io.Reader, error) { return zlib.NewReader(r) })
+	f("br", "br", func(r io.Reader) (io.Reader, error) { return brotli.NewReader(r), nil })
+	f("zstd", "zstd", func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r, zstd.WithDecoderConcurrency(1)) })
 }
 
 // pieces records when a handler wrote what.

@@ -22,7 +22,7 @@ const FaultSyntax = `A fault is written KIND[=VALUE][,KEY=VALUE]…; a value wit
   slow=TIME         that much longer to the head of the answer, or at=
   trickle=TIME      pauses between pieces of bytes= (16)
   html[=CODE]       a web page (200)
-  gzip              compressed answer
+  gzip              compressed answer; coding=deflate, br or zstd (gzip)
   malformed[=POINT] broken JSON in a stream (message_start)
 
   POINT is start, headers, message_start, block_start, mid_text, first_block,
@@ -138,6 +138,8 @@ func (r *FaultRule) parseOption(p specPair) (err error) {
 		r.Fault.Delay, err = parseTime(p)
 	case "bytes":
 		r.Fault.Bytes, err = parseInt(p)
+	case "coding":
+		r.Fault.Coding = p.value
 	default:
 		return r.parseCondition(p)
 	}

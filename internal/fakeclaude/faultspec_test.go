@@ -36,6 +36,7 @@ func TestParseFaultRule(t *testing.T) {
 	f("html", FaultRule{Fault: Fault{Kind: FaultHTML}})
 	f("html=403", FaultRule{Fault: Fault{Kind: FaultHTML, Status: 403}})
 	f("gzip", FaultRule{Fault: Fault{Kind: FaultGzip}})
+	f("gzip,coding=br", FaultRule{Fault: Fault{Kind: FaultGzip, Coding: "br"}})
 	f("empty", FaultRule{Fault: Fault{Kind: FaultEmpty}})
 	f("end", FaultRule{Fault: Fault{Kind: FaultEnd}})
 	f("malformed=first_block", FaultRule{Fault: Fault{Kind: FaultMalformed, At: AtFirstBlock}})
@@ -76,6 +77,8 @@ func TestParseFaultRuleErrors(t *testing.T) {
 	f("trickle", "delay is missing")
 	f("gzip,delay=1s", "delay has no meaning here")
 	f("gzip=9", "takes no value")
+	f("gzip,coding=lzw", `unknown coding "lzw" (known: gzip, deflate, br, zstd)`)
+	f("html,coding=br", "coding has no meaning here")
 	f("status=500,message=\xff", "not UTF-8")
 	f("html,bare=1", "bare takes no value")
 }

@@ -2,7 +2,6 @@ package fakeclaude
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +17,11 @@ type wire struct {
 	rc    *http.ResponseController
 	clock Clock
 
-	gz    *gzip.Writer // nil: uncompressed
-	gzBuf bytes.Buffer
-	piece int           // bytes per piece of a trickle; 0: all at once
-	pause time.Duration // between pieces
+	encoder encoder // nil: uncompressed
+	encoded bytes.Buffer
+	coding  string        // of encoder, as in Content-Encoding
+	piece   int           // bytes per piece of a trickle; 0: all at once
+	pause   time.Duration // between pieces
 }
 
 // errAbort asks for http.ErrAbortHandler: the connection has to end without the
@@ -32,19 +32,17 @@ func newWire(w http.ResponseWriter, clock Clock) *wire {
 	return &wire{w: w, rc: http.NewResponseController(w), clock: clock}
 }
 
-func (x *wire) compress() { x.gz = gzip.NewWriter(&x.gzBuf) }
-
 // send writes p and sees to it that it leaves.
 func (x *wire) send(ctx context.Context, p []byte) error {
-	if x.gz != nil {
-		if _, err := x.gz.Write(p); err != nil {
+	if x.encoder != nil {
+		if _, err := x.encoder.Write(p); err != nil {
 			return fmt.Errorf("compress: %w", err)
 		}
-		if err := x.gz.Flush(); err != nil {
+		if err := x.encoder.Flush(); err != nil {
 			return fmt.Errorf("compress: %w", err)
 		}
-		p = x.gzBuf.Bytes()
-		defer x.gzBuf.Reset()
+		p = x.encoded.Bytes()
+		defer x.encoded.Reset()
 	}
 	if x.piece == 0 {
 		return x.push(p)
@@ -78,13 +76,13 @@ func (x *wire) flush() error {
 
 // finish writes the end of a compressed body.
 func (x *wire) finish() error {
-	if x.gz == nil {
+	if x.encoder == nil {
 		return nil
 	}
-	if err := x.gz.Close(); err != nil {
+	if err := x.encoder.Close(); err != nil {
 		return fmt.Errorf("compress: %w", err)
 	}
-	return x.push(x.gzBuf.Bytes())
+	return x.push(x.encoded.Bytes())
 }
 
 // sever ends the connection in the middle: with a TCP reset, or with an orderly
