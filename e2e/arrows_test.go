@@ -27,7 +27,7 @@ func arrows() map[string][]string {
 		"internal/telemetry":  nil,
 		"internal/ledger":     {"internal/claude"},
 		"internal/upstream":   {"internal/claude", "internal/config", "internal/shared", "internal/telemetry"},
-		"internal/routing":    {"internal/config", "internal/upstream"},
+		"internal/routing":    {"internal/claude", "internal/config", "internal/upstream"},
 		"internal/proxy":      {"internal/claude", "internal/ledger", "internal/routing", "internal/upstream", "internal/telemetry"},
 		"internal/edge":       {"internal/claude", "internal/config", "internal/proxy", "internal/routing", "internal/upstream", "internal/shared", "internal/telemetry"},
 		"internal/dashboard":  {"internal/ledger", "internal/upstream", "internal/telemetry"},

@@ -50,6 +50,7 @@ func TestVersionAndHelp(t *testing.T) {
 		{"check -help", 0, "Usage: claude-code-lb check"},
 		{"init --help", 0, "-url"},
 		{"schema -h", 0, "Usage: claude-code-lb schema"},
+		{"explain-error -h", 0, "-own-credential"},
 		{"fake -help", 0, "-fault"},
 		{"demo -help", 0, "-for"},
 		{"-no-such-flag", 2, "no-such-flag"},
@@ -175,7 +176,7 @@ func TestSchema(t *testing.T) {
 	if !strings.Contains(schema.Schema, "2020-12") {
 		t.Errorf("$schema is %q", schema.Schema)
 	}
-	for _, name := range []string{"port", "listen", "mode", "algorithm", "servers", "cooldown", "fallback", "auth", "auth_keys", "debug"} {
+	for _, name := range []string{"port", "listen", "mode", "algorithm", "servers", "cooldown", "fallback", "auth", "auth_keys", "debug", "error_rules", "breaker", "silence"} {
 		if schema.Properties[name] == nil {
 			t.Errorf("no property %q", name)
 		}

@@ -143,9 +143,15 @@ type openStream struct {
 // open asks for a stream and reads until its first piece of text has come.
 func (b *balancer) open(t *testing.T) *openStream {
 	t.Helper()
+	return b.openWith(t, message(true))
+}
+
+// openWith is open with a request of one's own.
+func (b *balancer) openWith(t *testing.T, body string) *openStream {
+	t.Helper()
 	ctx, leave := context.WithCancel(t.Context())
 	t.Cleanup(leave)
-	res, err := b.client.Do(newRequest(t, ctx, http.MethodPost, b.url+"/v1/messages", message(true)))
+	res, err := b.client.Do(newRequest(t, ctx, http.MethodPost, b.url+"/v1/messages", body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,21 +193,4 @@ func (a answer) mustBreak(t *testing.T) {
 	if len(names) == 0 || names[len(names)-1] != "error" || slices.Contains(names, "message_stop") {
 		t.Errorf("events %q, want an error as the last", names)
 	}
-}
-
-// askInBackground sends a request whose answer nobody waits for, until it is called off.
-func (b *balancer) askInBackground(t *testing.T) (leave context.CancelFunc) {
-	t.Helper()
-	ctx, leave := context.WithCancel(t.Context())
-	r := newRequest(t, ctx, http.MethodPost, b.url+"/v1/messages", message(false))
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		send(b.client, r)
-	}()
-	t.Cleanup(func() {
-		leave()
-		<-gone
-	})
-	return leave
 }

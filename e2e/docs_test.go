@@ -61,7 +61,7 @@ var (
 	// invoked is the program at the start of a command, maybe behind assignments of variables.
 	invoked    = regexp.MustCompile(`^(?:\w+=\S* )*(?:sudo )?(?:go run \.|\S*?claude-code-lb)(?:\s+(.*))?$`)
 	codeSpan   = regexp.MustCompile("`([^`]+)`")
-	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|schema|demo|fake)\b)`)
+	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|schema|explain-error|demo|fake)\b)`)
 	comment    = regexp.MustCompile(`(^|\s)#.*$`)
 	synopsis   = regexp.MustCompile(`\[([^-\]][^\]]*)\]`) // [options]
 	operator   = regexp.MustCompile(`\s(?:&&|\|\|?|;|&|\d?>>?|<)(?:\s|$)`)
@@ -131,7 +131,7 @@ func flagsOf(t *testing.T, command ...string) map[string]bool {
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	commands := map[string]map[string]bool{"": flagsOf(t)}
-	for _, name := range []string{"init", "check", "schema", "demo", "fake"} {
+	for _, name := range []string{"init", "check", "schema", "explain-error", "demo", "fake"} {
 		commands[name] = flagsOf(t, name)
 	}
 	found := 0
@@ -211,7 +211,7 @@ func TestRunnableBlocks(t *testing.T) {
 // runLine runs one line of a block, unless it builds or tests the program, as those who run this have done.
 func runLine(t *testing.T, dir, line string) {
 	t.Helper()
-	ours := regexp.MustCompile(`^(?:go run \.|\./claude-code-lb)( |$)`)
+	ours := regexp.MustCompile(`^(echo '[^']*' \| )?(?:go run \.|\./claude-code-lb)( |$)`)
 	if !ours.MatchString(line) {
 		if line != "" && !strings.HasPrefix(line, "go build ") && !strings.HasPrefix(line, "go run ./tools/") {
 			t.Errorf("a block marked as sh holds %q, which is not known to run anywhere: mark it as bash", line)
@@ -219,7 +219,7 @@ func runLine(t *testing.T, dir, line string) {
 		return
 	}
 	short := regexp.MustCompile(`-for \S+`).ReplaceAllString(line, "-for 3s")
-	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", ours.ReplaceAllString(short, `"$$PROGRAM"$1`))
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", ours.ReplaceAllString(short, `$1"$$PROGRAM"$2`))
 	cmd.Dir = dir
 	cmd.Env = environment("PROGRAM=" + binary)
 	if out, err := cmd.CombinedOutput(); err != nil || accident(string(out)) != "" {

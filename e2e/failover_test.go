@@ -92,7 +92,7 @@ func TestOneProbe(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
 	b := start(t, fallback(first.entry(), second.entry()).with("cooldown", "500ms"))
-	first.Script(status(529), heldBeforeHead)
+	first.Script(status(500), heldBeforeHead)
 	b.mustServe(false, second)
 	eventually(t, "the cooldown is over", func() bool { return b.available() == 2 })
 
@@ -238,21 +238,22 @@ func TestLastRefusal(t *testing.T) {
 		stream bool
 		status int
 		kind   claude.ErrorType
+		wait   string // at least
 	}{
-		{"overloaded", status(529), false, 529, claude.ErrOverloaded},
-		{"rate limit", status(429, "Retry-After", "3"), true, 429, claude.ErrRateLimit},
-		{"error event", fakeclaude.Fault{Kind: fakeclaude.FaultError}, true, 529, claude.ErrOverloaded},
+		{"overloaded", status(529), false, 529, claude.ErrOverloaded, "1"},
+		{"rate limit", status(429, "Retry-After", "3"), true, 429, claude.ErrRateLimit, "3"},
+		{"error event", fakeclaude.Fault{Kind: fakeclaude.FaultError}, true, 529, claude.ErrOverloaded, "1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			first, last := newFake(t, "first"), newFake(t, "last")
 			first.fails(status(500))
 			last.fails(test.fault)
-			b := start(t, fallback(first.entry(), last.entry()))
+			b := start(t, fallback(first.entry(), last.entry()).with("max_wait", 0))
 			a := b.ask(test.stream)
 			a.failure(t, test.status, test.kind)
-			if want := test.fault.Headers["Retry-After"]; a.header.Get("Retry-After") != want {
-				t.Errorf("retry-after %q, want the upstream's %q", a.header.Get("Retry-After"), want)
+			if got := a.header.Get("Retry-After"); got < test.wait || got > "4" {
+				t.Errorf("retry-after %q, want the earliest return, %s or a little more", got, test.wait)
 			}
 		})
 	}
@@ -262,11 +263,23 @@ func TestLastRefusal(t *testing.T) {
 func TestLastServerStanding(t *testing.T) {
 	t.Parallel()
 	only := newFake(t, "only")
-	only.Script(status(529), status(529))
+	only.Script(status(500), status(500))
 	b := start(t, balanced("round_robin", only.entry()))
 	for range 2 {
-		b.ask(false).failure(t, 529, claude.ErrOverloaded)
+		b.ask(false).failure(t, 500, claude.ErrAPI)
 	}
+	b.mustServe(true, only)
+	if only.count() != 3 {
+		t.Errorf("%d requests arrived, want all 3", only.count())
+	}
+}
+
+// TestOverloadIsWaitedOut hides what passes within seconds from the client.
+func TestOverloadIsWaitedOut(t *testing.T) {
+	t.Parallel()
+	only := newFake(t, "only")
+	only.Script(status(529), status(429, "Retry-After", "1"))
+	b := start(t, balanced("round_robin", only.entry()))
 	b.mustServe(true, only)
 	if only.count() != 3 {
 		t.Errorf("%d requests arrived, want all 3", only.count())

@@ -96,7 +96,7 @@ func TestNewListenAddress(t *testing.T) {
 func TestReloadKeepsWhatWasLearned(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first", anyCredential), newFake(t, "second")
-	first.Script(status(529))
+	first.Script(status(500))
 	b := start(t, fallback(first.entry(), second.entry()))
 	b.mustServe(true, second)
 

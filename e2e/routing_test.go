@@ -188,7 +188,7 @@ func TestFallbackOrder(t *testing.T) {
 				maps.Copy(entry, test.servers[i])
 				entries = append(entries, entry)
 			}
-			b := start(t, test.mode.with("servers", entries))
+			b := start(t, test.mode.with("servers", entries).with("max_wait", 0))
 			if a := b.ask(false); a.status != 529 {
 				t.Errorf("status %d with every server overloaded, want the last one's 529", a.status)
 			}

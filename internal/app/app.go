@@ -41,6 +41,7 @@ func commands() []command {
 		{"init", "write a first configuration file", true, runInit},
 		{"check", "check the configuration file and print what it amounts to", true, runCheck},
 		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
+		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
 		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},
 		{"fake", "run a simulated upstream", false, runFake},
 	}

@@ -23,6 +23,7 @@ type balancer struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	pool    *upstream.Pool
+	index   *routing.Index
 	handler *edge.Handler
 	server  *edge.Server
 	cfg     *config.Config
@@ -32,7 +33,7 @@ type balancer struct {
 
 // newBalancer wires a first generation, which does not listen yet. Balance checks end with ctx.
 func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, recorders ...proxy.Recorder) *balancer {
-	b := &balancer{ctx: ctx, log: log, level: level, pool: upstream.NewPool(ctx, log)}
+	b := &balancer{ctx: ctx, log: log, level: level, pool: upstream.NewPool(ctx, log), index: routing.NewIndex()}
 	snapshot, commit := b.build(cfg)
 	b.handler = edge.NewHandler(proxy.New(log, recorders...), log, snapshot)
 	b.server = edge.NewServer(b.handler, log)
@@ -79,7 +80,7 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	defer cancel()
 	b.pool.AwaitFirstReadings(ctx)
 	snapshot := &edge.Snapshot{
-		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, cfg.AuthKeys), Table: routing.NewTable(cfg, endpoints, routing.Random),
+		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, cfg.AuthKeys), Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
 		Limits: edge.Limits{MaxBody: int64(cfg.MaxBodyMB) << 20}, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
 	}
 	if cfg.Mode == config.ModeLoadBalance {
@@ -90,13 +91,23 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 
 func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 	s := &proxy.Settings{
-		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle,
-		PassCredentials: !cfg.Auth,
+		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle, Total: cfg.Timeouts.Total,
+		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, Silence: cfg.Silence, Hedge: cfg.Hedge,
+		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: upstream.NewRules(cfg.ErrorRules), PassCredentials: !cfg.Auth,
 	}
 	if cfg.Debug {
 		s.Dump = telemetry.NewDump(log, telemetry.NewRedactor(secrets(cfg)))
 	}
 	return s
+}
+
+// maxAttempts settles 0: every server is tried, some of them twice, but one request does not go through a whole large fleet.
+func maxAttempts(cfg *config.Config) int {
+	const few, many = 4, 10
+	if cfg.MaxAttempts > 0 {
+		return cfg.MaxAttempts
+	}
+	return min(max(2*len(cfg.Servers), few), many)
 }
 
 // secrets lists every credential of a configuration, for redaction.

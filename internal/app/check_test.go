@@ -82,7 +82,7 @@ func TestCheckWithoutFileTellsWhatToDo(t *testing.T) {
 }
 
 func TestCommandUsage(t *testing.T) {
-	for _, name := range []string{"check", "init", "schema"} {
+	for _, name := range []string{"check", "init", "schema", "explain-error"} {
 		if status, out, errOut := run(t, name, "", nil, "-h"); status != exitOK || !strings.Contains(out, "Usage:") || errOut != "" {
 			t.Errorf("%s -h: status %d, out %q, err %q", name, status, out, errOut)
 		}

@@ -25,12 +25,28 @@ func configPath(std Std, flagValue string) string {
 
 // loadConfig reads and decodes a configuration file. The error is that of reading.
 func loadConfig(std Std, path string) (*config.Config, config.Problems, error) {
-	src, err := os.ReadFile(path)
+	src, err := readBounded(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	cfg, problems := config.Decode(path, src, std.Env)
 	return cfg, problems, nil
+}
+
+// maxConfigBytes bounds what is read of a configuration: -c may name a device that never ends.
+const maxConfigBytes = 8 << 20
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err == nil && len(src) > maxConfigBytes {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it is larger than %d MiB", maxConfigBytes>>20)}
+	}
+	return src, err
 }
 
 // explainUnreadable says what to do about a configuration file that cannot be read.

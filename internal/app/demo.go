@@ -32,6 +32,7 @@ Flags:
 const demoConfigText = `{
   "listen": "${DEMO_LISTEN}",
   "cooldown": "2s",
+  "slow_start": "2s",
   "timeouts": {"response_header": "1.2s", "non_streaming": "2s", "idle": "5s"},
   "servers": [
     {"name": "alpha", "url": "${ALPHA_URL}", "token": "demo-token-of-alpha"},

@@ -21,7 +21,8 @@ const statisticsPeriod = 5 * time.Minute
 // runServe serves until a signal ends it.
 func runServe(std Std, file string) int {
 	path := configPath(std, file)
-	cfg, problems, err := loadConfig(std, path)
+	watched := &watchedFile{path: path}
+	cfg, problems, err := watched.load(std)
 	if err != nil {
 		explainUnreadable(std.Err, path, err)
 		return exitError
@@ -52,7 +53,7 @@ func runServe(std Std, file string) int {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return exitError
 	}
-	s := &service{balancer: b, stats: stats, std: std, file: newWatchedFile(path, cfg), signals: signals}
+	s := &service{balancer: b, stats: stats, std: std, file: watched, signals: signals}
 	return s.run()
 }
 
@@ -92,8 +93,7 @@ func (s *service) run() int {
 // reload puts the file's present content in force, or keeps the old
 // configuration and says why.
 func (s *service) reload() {
-	cfg, problems, err := loadConfig(s.std, s.file.path)
-	s.file.seen(cfg)
+	cfg, problems, err := s.file.load(s.std)
 	logProblems(s.log, problems)
 	if err == nil && problems.Failed() {
 		err = errors.New("the configuration has errors")

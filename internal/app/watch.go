@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -23,19 +24,28 @@ type watchedFile struct {
 	latest  []byte   // content at the last look
 }
 
-func newWatchedFile(path string, cfg *config.Config) *watchedFile {
-	w := &watchedFile{path: path}
-	w.seen(cfg)
-	return w
+// load reads and decodes the file. What is compared from now on was read
+// before that: content that arrives in between is seen as a change, not missed.
+func (w *watchedFile) load(std Std) (*config.Config, config.Problems, error) {
+	for {
+		w.applied = w.read()
+		w.latest = w.applied
+		cfg, problems, err := loadConfig(std, w.path)
+		if cfg == nil || !w.refersTo(cfg.Files) || !isRegular(w.path) {
+			return cfg, problems, err
+		}
+	}
 }
 
-// seen notes that the present content has been acted upon. cfg is nil when it could not be read.
-func (w *watchedFile) seen(cfg *config.Config) {
-	if cfg != nil {
-		w.others = slices.Clone(cfg.Files)
+// refersTo reports whether one of these files was not compared so far, and adds it.
+func (w *watchedFile) refersTo(files []string) (more bool) {
+	for _, path := range files {
+		if !slices.Contains(w.others, path) {
+			w.others = append(w.others, path)
+			more = true
+		}
 	}
-	w.applied = w.read()
-	w.latest = w.applied
+	return more
 }
 
 // changed reports new content that has stood still since the last look: a file
@@ -47,15 +57,28 @@ func (w *watchedFile) changed() bool {
 }
 
 // read returns all content, one file after the other. A file that is missing
-// for a moment, as some editors leave it, counts as having none.
+// for a moment, as some editors leave it, counts as having none, and so does a
+// pipe: it can be read only once.
 func (w *watchedFile) read() []byte {
 	var all []byte
 	for _, path := range append([]string{w.path}, w.others...) {
-		content, err := os.ReadFile(path)
+		content, err := readWatched(path)
 		if err != nil {
 			content = []byte(err.Error())
 		}
 		all = append(append(all, content...), 0)
 	}
 	return all
+}
+
+func readWatched(path string) ([]byte, error) {
+	if !isRegular(path) {
+		return nil, fs.ErrNotExist
+	}
+	return readBounded(path)
+}
+
+func isRegular(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }

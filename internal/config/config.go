@@ -23,6 +23,7 @@ package config
 
 import (
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -43,6 +44,15 @@ const (
 	RoundRobin         Algorithm = "round_robin"
 	WeightedRoundRobin Algorithm = "weighted_round_robin"
 	Random             Algorithm = "random"
+)
+
+// Affinity is whether conversations stay with the account that has cached them.
+type Affinity string
+
+// The kinds of affinity.
+const (
+	AffinityAuto Affinity = "auto" // while it is cached there
+	AffinityOff  Affinity = "off"  // every request for itself
 )
 
 // AuthHeader is the header that carries a server's token.
@@ -72,6 +82,7 @@ type Config struct {
 	Port         string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
 	Mode         Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
 	Algorithm    Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random" doc:"How 'load_balance' spreads requests: in turn, in turn with exactly the share that each 'weight' asks for, or at random."`
+	Affinity     Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': while it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request by itself, at the cost of writing the conversation into many caches."`
 	Servers      []Server      `name:"servers" required:"true" min:"1" doc:"The upstreams, at least one."`
 	Cooldown     time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"How long a failed server rests before one request tries it again. Doubles with consecutive failures, up to 10 minutes."`
 	Fallback     bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
@@ -81,17 +92,82 @@ type Config struct {
 	MaxBodyMB    int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
 	DrainTimeout time.Duration `name:"drain_timeout" default:"10m" doc:"How long running answers may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
 	Timeouts     Timeouts      `name:"timeouts" doc:"How long to wait for an upstream. There is no limit on the length of an answer."`
-	LogFormat    LogFormat     `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
+
+	MaxAttempts       int           `name:"max_attempts" omit:"zero" default:"0" min:"0" max:"100" doc:"Most tries of one request at all upstreams together. 0 means twice the number of servers, from 4 to 10."`
+	MaxWait           time.Duration `name:"max_wait" default:"30s" doc:"How long a request may wait in all for a resting server to return when no other is left. 0 answers at once."`
+	Silence           time.Duration `name:"silence" default:"45s" doc:"After this long without an answer a streaming client gets status 200 and then a comment line every 15 s, so that nothing on the way takes the connection for dead. What fails from then on is told as an 'error' event. 0 switches it off."`
+	Hedge             bool          `name:"hedge" default:"false" doc:"Whether a streaming request that is slower than 95 % of the recent ones at its server is also sent to a second one; the first content wins. The loser may be billed all the same."`
+	RetryBudget       int           `name:"retry_budget_percent" default:"20" min:"0" max:"100" doc:"Most tries beyond the first of each request, as a share of the requests of the last 10 s, balancer-wide. Moving on to a healthy server is counted but never refused."`
+	RetryFloor        int           `name:"retry_budget_floor" default:"10" min:"0" doc:"Tries beyond the first that are granted in 10 s however few requests there are."`
+	MaxEjectedPercent int           `name:"max_ejected_percent" default:"50" min:"0" max:"100" doc:"Largest share of the servers that may rest for failures of their own (connections, time-outs, 5xx), but never all: beyond it the ones closest to recovery are tried, at a measured pace, once no healthy server is left."`
+	Breaker           Breaker       `name:"breaker" doc:"When failures of its own make a server rest."`
+	SlowStart         time.Duration `name:"slow_start" default:"30s" doc:"A server that returns from a rest gets its full share of the requests only after this long, and a growing part until then. 0 gives it at once."`
+	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"How to judge particular answers of upstreams. The first rule that fits beats what is built in; 'claude-code-lb explain-error' shows what fits."`
+
+	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
 
 	// Files are the files named by ${file:…}, in order of appearance, be they
 	// there or not: a change to one of them changes the Config.
 	Files []string
 }
 
+// Breaker says when an endpoint's failures open its circuit breaker.
+type Breaker struct {
+	Consecutive int           `name:"consecutive" default:"1" min:"1" max:"1000" doc:"Failures in a row that make the server rest for 'cooldown'."`
+	Percent     int           `name:"percent" default:"50" min:"1" max:"100" doc:"Share of failures within 'window' that makes the server rest, in a row or not."`
+	Minimum     int           `name:"minimum" default:"10" min:"1" max:"100000" doc:"Attempts within 'window' below which 'percent' does not count."`
+	Window      time.Duration `name:"window" default:"30s" min:"1s" max:"10m" doc:"The time that 'percent' looks back."`
+}
+
+// ErrorScope is whom an ErrorRule makes answerable.
+type ErrorScope string
+
+// The scopes of error rules.
+const (
+	ErrorScopeRequest    ErrorScope = "request"
+	ErrorScopeCredential ErrorScope = "credential"
+	ErrorScopeAccount    ErrorScope = "account"
+	ErrorScopeModel      ErrorScope = "model"
+	ErrorScopeRateLimit  ErrorScope = "rate_limit"
+	ErrorScopeCapacity   ErrorScope = "capacity"
+	ErrorScopeEndpoint   ErrorScope = "endpoint"
+)
+
+// ErrorRule judges answers that fit all its conditions. At least one is written.
+type ErrorRule struct {
+	Server   string        `name:"server" omit:"zero" doc:"Name of the server whose answers are meant. Without it all are."`
+	Status   int           `name:"status" omit:"zero" default:"0" min:"0" max:"599" doc:"Status of the answer, 400 or above. For an 'error' event inside a stream it is the one that goes with its type. 0 means any."`
+	Type     string        `name:"type" omit:"zero" doc:"Type of the error, such as 'overloaded_error'."`
+	Message  string        `name:"message" omit:"zero" doc:"Regular expression (RE2) found in the message of the error, or in the body of an answer that is no error of the API."`
+	Header   string        `name:"header" omit:"zero" doc:"Header of the answer, 'name' or 'name: regular expression'."`
+	Scope    ErrorScope    `name:"scope" required:"true" enum:"request,credential,account,model,rate_limit,capacity,endpoint" doc:"Whom it concerns: the 'request' itself (passed on to the client), the 'credential' of the server, its 'account', the 'model' on that server (a request without one does not fit), the 'rate_limit' of the account, the 'capacity' of the service, or the 'endpoint'."`
+	Duration time.Duration `name:"duration" omit:"zero" default:"0s" doc:"How long the one concerned rests. 0 leaves it to what the answer says and to the usual growth."`
+
+	Line int // of the file where the rule begins, for messages
+}
+
+// HeaderParts splits Header into the header's name and the expression for its value, each "" if there is none.
+func (r ErrorRule) HeaderParts() (name, expression string) {
+	name, expression, _ = strings.Cut(r.Header, ":")
+	return strings.TrimSpace(name), strings.TrimSpace(expression)
+}
+
+// HealthCheck asks a server from time to time whether it is well.
+type HealthCheck struct {
+	Path     string        `name:"path" omit:"zero" doc:"Path to GET, below 'url'; any status below 500 is well. Either this or 'model'."`
+	Model    string        `name:"model" omit:"zero" doc:"Model to send a message of one token to. It costs a little each time."`
+	Interval time.Duration `name:"interval" omit:"zero" default:"30s" min:"100ms" zero:"default" doc:"Time between two checks."`
+	Jitter   int           `name:"jitter_percent" omit:"zero" default:"20" min:"0" max:"100" doc:"Part of 'interval' by which each pause is shortened at random."`
+}
+
+// Enabled says whether anything is asked.
+func (h HealthCheck) Enabled() bool { return h.Path != "" || h.Model != "" }
+
 // Timeouts bound the silence of an upstream. Zero means no limit.
 type Timeouts struct {
 	Connect        time.Duration `name:"connect" default:"10s" doc:"Until the connection stands, TLS included. 0 means no limit."`
-	ResponseHeader time.Duration `name:"response_header" default:"120s" doc:"From a streaming request to the first content of its answer. 0 means no limit."`
+	ResponseHeader time.Duration `name:"response_header" default:"120s" doc:"From a streaming request to the first content of its answer, at most. A server whose recent answers came sooner is given less, but 60 s at least if this is more. 0 means no limit."`
+	Total          time.Duration `name:"total" default:"280s" doc:"From a request to the first content of its answer, all tries and waits together; an answer that is not streamed is only not tried anew after it. 0 means no limit."`
 	NonStreaming   time.Duration `name:"non_streaming" default:"10m" doc:"From any other request to the head of its answer, which comes when all of it is ready. 0 means no limit."`
 	Idle           time.Duration `name:"idle" default:"120s" doc:"Between two pieces of an answer. 0 means no limit."`
 }
@@ -104,6 +180,9 @@ type Server struct {
 	Priority   int        `name:"priority" omit:"zero" default:"0" min:"0" doc:"Rank in 'fallback' mode, 1 is taken first. 0 derives it: after all written priorities, by descending 'weight', then in file order."`
 	Token      Secret     `name:"token" omit:"zero" doc:"Credential sent upstream in place of the one the client sent. Without it the credential of the client is passed on, unless 'auth' is on."`
 	AuthHeader AuthHeader `name:"auth_header" default:"auto" enum:"auto,x-api-key,authorization" doc:"Header that carries 'token'. 'auto' sends Anthropic API keys (sk-ant-…) as 'x-api-key', and OAuth tokens (sk-ant-oat…) and everything else as 'Authorization: Bearer'."`
+
+	Account     string      `name:"account" omit:"zero" doc:"Name of the account or organization that 'token' belongs to. Servers with one account share its limits. By default it is learned from the answers."`
+	HealthCheck HealthCheck `name:"health_check" omit:"zero" doc:"Active checks. They bring a server back sooner and find a dead one early; they never overrule real traffic. Off without 'path' and 'model'."`
 
 	// BalanceCheck is a Secret because commands often hold a token.
 	BalanceCheck         Secret        `name:"balance_check" omit:"zero" expand:"shell" doc:"Shell command that prints a number, the balance of the account. The server is out while the last reading is at or below 'balance_threshold'."`

@@ -36,14 +36,20 @@ func TestDefaults(t *testing.T) {
 	}
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
-		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Cooldown: time.Minute, MaxBodyMB: 32, DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
-		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
+		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, Cooldown: time.Minute, MaxBodyMB: 32, DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
+		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, Total: 280 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
+		MaxWait:  30 * time.Second, Silence: 45 * time.Second, RetryBudget: 20, RetryFloor: 10, MaxEjectedPercent: 50,
+		Breaker: Breaker{Consecutive: 1, Percent: 50, Minimum: 10, Window: 30 * time.Second}, SlowStart: 30 * time.Second,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("Config = %+v, want %+v", cfg, want)
 	}
-	if want := (Server{Name: "api.anthropic.com", Weight: 1, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderAuto, BalanceCheckInterval: 300 * time.Second}); s != want {
-		t.Errorf("Server = %+v, want %+v", s, want)
+	wantServer := Server{
+		Name: "api.anthropic.com", Weight: 1, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderAuto, BalanceCheckInterval: 300 * time.Second,
+		HealthCheck: HealthCheck{Interval: 30 * time.Second, Jitter: 20},
+	}
+	if s != wantServer {
+		t.Errorf("Server = %+v, want %+v", s, wantServer)
 	}
 	if cfg.Address() != ":3000" {
 		t.Errorf("Address = %q", cfg.Address())
@@ -56,14 +62,18 @@ func TestEveryField(t *testing.T) {
 	{
 		"$schema": "config.schema.json",
 		"listen": "127.0.0.1:8080",
-		"mode": "fallback",
+		"mode": "fallback", "affinity": "off",
 		"servers": [{
 			"name": "main", "url": "https://Relay.Example/claude/", "weight": 0, "priority": 2, "token": "sk-1", "auth_header": "x-api-key",
+			"account": "team", "health_check": {"path": "/health", "interval": 5, "jitter_percent": 0},
 			"balance_check": "echo 5", "balance_check_interval": 180, "balance_threshold": 10.5,
 		}],
 		"cooldown": 0.5, "auth": true, "auth_keys": ["sk-a", "sk-b",], "debug": true,
 		"max_body_mb": 1, "drain_timeout": "0s", "log_format": "json", /* nearly done */
-		"timeouts": {"connect": "1500ms", "response_header": 30, "non_streaming": "1h", "idle": 0},
+		"timeouts": {"connect": "1500ms", "response_header": 30, "non_streaming": "1h", "idle": 0, "total": "2m"},
+		"max_attempts": 3, "max_wait": 0, "silence": "10s", "hedge": false, "retry_budget_percent": 0, "retry_budget_floor": 1, "max_ejected_percent": 100,
+		"breaker": {"consecutive": 3, "percent": 20, "minimum": 5, "window": "1m"}, "slow_start": 0,
+		"error_rules": [{"server": "main", "status": 400, "type": "t", "message": "m+", "header": "x-a: b", "scope": "model", "duration": "1h"}],
 	} // no line break after this`)
 	s := cfg.Servers[0]
 	if got := s.URL.String(); got != "https://relay.example/claude" {
@@ -71,15 +81,19 @@ func TestEveryField(t *testing.T) {
 	}
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
-		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Cooldown: 500 * time.Millisecond,
+		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Affinity: AffinityOff, Cooldown: 500 * time.Millisecond,
 		Auth: true, AuthKeys: []Secret{NewSecret("sk-a"), NewSecret("sk-b")}, Debug: true, MaxBodyMB: 1, LogFormat: LogJSON,
-		Timeouts: Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, NonStreaming: time.Hour},
+		Timeouts:    Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, Total: 2 * time.Minute, NonStreaming: time.Hour},
+		MaxAttempts: 3, Silence: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,
+		Breaker:    Breaker{Consecutive: 3, Percent: 20, Minimum: 5, Window: time.Minute},
+		ErrorRules: []ErrorRule{{Server: "main", Status: 400, Type: "t", Message: "m+", Header: "x-a: b", Scope: ErrorScopeModel, Duration: time.Hour, Line: 17}},
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("Config = %+v, want %+v", cfg, want)
 	}
 	wantServer := Server{
 		Name: "main", Priority: 2, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderXAPIKey,
+		Account: "team", HealthCheck: HealthCheck{Path: "/health", Interval: 5 * time.Second},
 		BalanceCheck: NewSecret("echo 5"), BalanceCheckInterval: 3 * time.Minute, BalanceThreshold: 10.5,
 	}
 	if s != wantServer {
@@ -179,5 +193,7 @@ func TestEnumTagsAreTheConstants(t *testing.T) {
 	f("mode", string(ModeLoadBalance), string(ModeFallback))
 	f("algorithm", string(RoundRobin), string(WeightedRoundRobin), string(Random))
 	f("servers[].auth_header", string(AuthHeaderAuto), string(AuthHeaderXAPIKey), string(AuthHeaderAuthorization))
+	f("error_rules[].scope", string(ErrorScopeRequest), string(ErrorScopeCredential), string(ErrorScopeAccount), string(ErrorScopeModel),
+		string(ErrorScopeRateLimit), string(ErrorScopeCapacity), string(ErrorScopeEndpoint))
 	f("log_format", string(LogAuto), string(LogText), string(LogJSON))
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,6 +25,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add(servers(`{"url": "https://a.example/v1", "token": "Bearer ` + literal + `", "wieght": -1}`))
 	f.Add(servers(`{"url": "https://a.example", "balance_check": "echo ` + literal + `", "balance_check_interval": 1e9}`))
 	f.Add(with(`"auth": false, "auth_keys": ["` + literal + `\n"]`))
+	f.Add(with(`"error_rules": [{"server": "${SECRET}", "status": 400, "type": "${SECRET}", "message": "(${SECRET}", "header": "${SECRET}: [", "scope": "model", "duration": "1h"}]`))
+	f.Add(with(`"error_rules": [{"message": "(?i)quota|[", "scope": "account"}, {"header": "x-a: b+", "scope": "endpoint"}, {"header": "x-a: b+", "scope": "request", "duration": 1}, {}, 7]`))
+	f.Add(with(`"max_attempts": 1, "max_wait": 0, "silence": "10m", "hedge": true, "retry_budget_percent": 101, "retry_budget_floor": 0, "max_ejected_percent": 0, "slow_start": 0, "timeouts": {"total": 1}, "breaker": {"consecutive": 0, "percent": 1, "minimum": 1, "window": "1s"}`))
+	f.Add(servers(`{"url": "https://a.example", "token": "t", "account": "${SECRET}\n", "health_check": {"path": "${SECRET}", "model": "${SECRET}", "interval": 0, "jitter_percent": 100}}, {"url": "https://b.example", "health_check": {"interval": 5}}`))
 	f.Add("\ufeff// c\r\n{\"a\": [1, {\"b\": \"\\ud800\"}], \"a\": 1e999, \"timeouts\": {\"idle\": \"1h\"},} /* x */ y")
 	f.Add(`{"token": "a` + "\n" + `", 'b': True, "servers": [[[`)
 
@@ -72,6 +78,17 @@ func checkConfig(t *testing.T, cfg *Config) {
 		}
 		names[s.Name] = true
 	}
+	for i, r := range cfg.ErrorRules {
+		name, value := r.HeaderParts()
+		for _, expression := range []string{r.Message, value} {
+			if _, err := regexp.Compile(expression); err != nil {
+				t.Errorf("error_rules[%d]: %v", i, err)
+			}
+		}
+		if r.Scope == "" || r.Line < 1 || r.Header != "" && name == "" {
+			t.Errorf("error_rules[%d]: %+v", i, r)
+		}
+	}
 	if len(cfg.Servers) == 0 || cfg.Cooldown <= 0 || cfg.MaxBodyMB < 1 || cfg.Mode == "" || cfg.Algorithm == "" || cfg.LogFormat == "" || cfg.Auth && len(cfg.AuthKeys) == 0 {
 		t.Errorf("Config: %+v", cfg)
 	}
@@ -92,7 +109,10 @@ func secretsOf(cfg *Config) string {
 func withoutSecrets(cfg *Config) string {
 	out := fmt.Sprint(cfg.SchemaURL, cfg.Listen, cfg.Port, cfg.Mode, cfg.Algorithm)
 	for _, s := range cfg.Servers {
-		out += fmt.Sprint(s.Name, s.URL)
+		out += fmt.Sprint(s.Name, s.URL, s.Account, s.HealthCheck)
+	}
+	for _, r := range cfg.ErrorRules {
+		out += fmt.Sprint(r)
 	}
 	return strings.ToLower(out) + out
 }
@@ -116,6 +136,10 @@ func checkRoundTrip(t *testing.T, cfg *Config) {
 	strip := func(cfg *Config) *Config {
 		out := cfg.withoutUnused()
 		out.AuthKeys, out.Files = nil, nil
+		out.ErrorRules = slices.Clone(out.ErrorRules)
+		for i := range out.ErrorRules {
+			out.ErrorRules[i].Line = 0
+		}
 		for i := range out.Servers {
 			s := &out.Servers[i]
 			s.Token, s.BalanceCheck = Secret{}, Secret{}

@@ -36,6 +36,9 @@ func (c *Config) withoutUnused() *Config {
 		if s.BalanceCheck.Empty() {
 			s.BalanceCheckInterval, s.BalanceThreshold = 0, 0
 		}
+		if !s.HealthCheck.Enabled() {
+			s.HealthCheck = HealthCheck{}
+		}
 	}
 	return &out
 }

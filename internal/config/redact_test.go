@@ -11,13 +11,16 @@ func TestRedacted(t *testing.T) {
 	cfg := decode(t, `{
 		"listen": "127.0.0.1:3000", "mode": "fallback", "auth": true, "auth_keys": ["s3cr3t"], "cooldown": 90,
 		"servers": [
-			{"url": "https://a.example/x", "token": "s3cr3t", "priority": 1},
-			{"url": "https://b.example", "name": "say <$${b}>", "balance_check": "echo s3cr3t"},
+			{"url": "https://a.example/x", "token": "s3cr3t", "priority": 1, "account": "team", "health_check": {"model": "m"}},
+			{"url": "https://b.example", "name": "say <$${b}>", "balance_check": "echo s3cr3t", "health_check": {"interval": 5}},
 		],
+		"max_attempts": 3,
+		"error_rules": [{"status": 400, "message": "no <quota>$", "scope": "account"}, {"header": "x-a", "scope": "endpoint", "duration": 90}],
 	}`)
 	const want = `{
   "listen": "127.0.0.1:3000",
   "mode": "fallback",
+  "affinity": "auto",
   "servers": [
     {
       "name": "a.example",
@@ -25,7 +28,13 @@ func TestRedacted(t *testing.T) {
       "weight": 1,
       "priority": 1,
       "token": "[redacted]",
-      "auth_header": "auto"
+      "auth_header": "auto",
+      "account": "team",
+      "health_check": {
+        "model": "m",
+        "interval": "30s",
+        "jitter_percent": 20
+      }
     },
     {
       "name": "say <$${b}>",
@@ -47,9 +56,36 @@ func TestRedacted(t *testing.T) {
   "timeouts": {
     "connect": "10s",
     "response_header": "2m",
+    "total": "4m40s",
     "non_streaming": "10m",
     "idle": "2m"
   },
+  "max_attempts": 3,
+  "max_wait": "30s",
+  "silence": "45s",
+  "hedge": false,
+  "retry_budget_percent": 20,
+  "retry_budget_floor": 10,
+  "max_ejected_percent": 50,
+  "breaker": {
+    "consecutive": 1,
+    "percent": 50,
+    "minimum": 10,
+    "window": "30s"
+  },
+  "slow_start": "30s",
+  "error_rules": [
+    {
+      "status": 400,
+      "message": "no <quota>$",
+      "scope": "account"
+    },
+    {
+      "header": "x-a",
+      "scope": "endpoint",
+      "duration": "1m30s"
+    }
+  ],
   "log_format": "auto"
 }
 `

@@ -19,6 +19,8 @@ func (d *decoder) check(cfg *Config) {
 	}
 	d.checkTwins(cfg)
 	d.checkDrained(cfg)
+	d.checkErrorRules(cfg)
+	d.checkFailover(cfg)
 }
 
 // checkMode settles the mode between its field and the deprecated one.

@@ -17,9 +17,7 @@ func (d *decoder) nameServers(cfg *Config) {
 		if !ok || s.Name == "" {
 			continue
 		}
-		if strings.ContainsFunc(s.Name, unicode.IsControl) || len(s.Name) > 100 {
-			d.errorf(n.offset, path, "must be one line of at most 100 bytes")
-		}
+		d.checkLabel(n.offset, path, s.Name)
 		if other, taken := owner[s.Name]; taken {
 			d.errorf(n.offset, path, "%s is already the name of servers[%d]", n.label(), other)
 			s.Name = ""
@@ -47,11 +45,22 @@ func (d *decoder) nameServers(cfg *Config) {
 	}
 }
 
+// checkLabel reports a name that would not fit into a line of the log.
+func (d *decoder) checkLabel(offset int, path, s string) {
+	if strings.ContainsFunc(s, unicode.IsControl) || len(s) > 100 {
+		d.errorf(offset, path, "must be one line of at most 100 bytes")
+	}
+}
+
 func (d *decoder) checkServer(cfg *Config, i int) {
 	s := cfg.Servers[i]
 	at := func(name string) string { return fmt.Sprintf("servers[%d].%s", i, name) }
 	d.checkURL(s, at("url"))
 	d.checkToken(cfg, s, i)
+	d.checkHealth(s.HealthCheck, at("health_check"))
+	if n, ok := d.wrote(at("account")); ok {
+		d.checkLabel(n.offset, at("account"), s.Account)
+	}
 
 	if n, ok := d.wrote(at("priority")); ok && s.Priority != 0 && cfg.Mode == ModeLoadBalance && d.fine("mode") {
 		d.warnf(n.offset, at("priority"), "is ignored in load_balance mode: it ranks servers in fallback mode")

@@ -51,8 +51,8 @@ func newFront(t *testing.T, weight int, keys ...string) *front {
 	eps, commit := pool.Reconcile(cfg)
 	commit()
 	f.Handler = NewHandler(proxy.New(log), log, &Snapshot{
-		Guard: NewGuard(len(keys) > 0, secrets), Table: routing.NewTable(cfg, eps, routing.Random), Limits: Limits{MaxBody: 1 << 20},
-		Forward: &proxy.Settings{PassCredentials: len(keys) == 0}, Mode: "load_balance", Algorithm: "round_robin",
+		Guard: NewGuard(len(keys) > 0, secrets), Table: routing.NewTable(cfg, eps, routing.NewIndex(), routing.Random), Limits: Limits{MaxBody: 1 << 20},
+		Forward: &proxy.Settings{PassCredentials: len(keys) == 0, MaxAttempts: 4, RetryFloor: 10}, Mode: "load_balance", Algorithm: "round_robin",
 	})
 	return f
 }

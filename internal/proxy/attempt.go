@@ -1,14 +1,11 @@
 package proxy
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
-	"strings"
 	"time"
 
 	"claude-code-lb/internal/claude"
@@ -25,7 +22,10 @@ type answer struct {
 	whole   bool           // held is all there is
 	torn    bool           // the client has got part of an event
 	decoded bool           // the body was compressed: its length and encoding headers no longer hold
+	claimed *claude.Error  // what an error answer says, if it is one of the API
 	outcome upstream.Outcome
+	// timedOut says that a wait of the balancer's own ran out; curtailed, that the first one was shorter than the endpoint is due.
+	timedOut, curtailed bool
 
 	events   claude.EventScanner // over held, and then over the rest
 	eventEnd int                 // offset in held just past the last complete event
@@ -38,49 +38,88 @@ type answer struct {
 	client   context.Context // of the client's request
 }
 
-// attempt sends the request to one endpoint and holds the answer until there
-// is a verdict. The answer must be closed.
-func (x *exchange) attempt(lease *upstream.Lease) *answer {
+// open begins an attempt at an endpoint. It must be closed.
+func (x *exchange) open(lease *upstream.Lease) *answer {
 	s := x.req.Settings
 	ctx, cancel := context.WithCancelCause(x.ctx)
-	a := &answer{
+	return &answer{
 		lease: lease, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, first: newWatch(cancel), gap: newWatch(cancel),
-		idle:   &upstream.TimeoutError{Waiting: "next byte", After: s.Idle},
-		events: claude.EventScanner{Want: claude.WantedEvent},
+		idle: &upstream.TimeoutError{Waiting: "next byte", After: s.Idle},
 	}
-	if x.kind == kindStream {
-		a.first.expect(&upstream.TimeoutError{Waiting: "first content", After: s.FirstContent})
-	} else {
-		a.first.expect(&upstream.TimeoutError{Waiting: "response header", After: s.NonStreaming})
-	}
+}
+
+// perform sends the request and holds the answer until there is a verdict.
+func (x *exchange) perform(a *answer) {
+	s := x.req.Settings
+	a.first.expect(x.firstWait(a))
 	defer a.first.stop()
-	out := x.outgoing(lease).WithContext(ctx)
-	s.Dump.Attempt(ctx, x.req.ID, lease.Name(), out)
-	res, err := lease.RoundTrip(out)
+	out := x.outgoing(a.lease).WithContext(a.ctx)
+	s.Dump.Attempt(a.ctx, x.req.ID, a.lease.Name(), out)
+	res, err := a.lease.RoundTrip(out)
 	if err != nil {
-		a.judge(nil, a.explain(err))
-		return a
+		x.judge(a, nil, a.explain(err))
+		return
 	}
 	a.res = res
-	s.Dump.Answer(ctx, x.req.ID, lease.Name(), res)
+	a.lease.Learn(res.Header)
+	s.Dump.Answer(a.ctx, x.req.ID, a.lease.Name(), res)
 	if x.kind != kindStream {
 		a.first.stop()
 	}
-	claimed, err := a.hold(x.kind)
+	a.claimed, err = a.hold(x.kind)
 	if err != nil {
 		err = a.explain(err)
 	}
-	a.judge(claimed, err)
-	return a
+	x.judge(a, a.claimed, err)
+}
+
+// firstWait is how long an attempt may take to its first content, or its head where the answer is not streamed.
+func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
+	s := x.req.Settings
+	if x.kind != kindStream {
+		return &upstream.TimeoutError{Waiting: "response header", After: s.NonStreaming}
+	}
+	limit := a.lease.FirstContentLimit(x.tokens(), s.FirstContent)
+	if left := s.Total - time.Since(x.req.Start); s.Total > 0 && (limit <= 0 || left < limit) {
+		a.curtailed = true
+		limit = max(left, time.Millisecond)
+	}
+	return &upstream.TimeoutError{Waiting: "first content", After: limit}
 }
 
 // judge settles the verdict on what is known by now.
-func (a *answer) judge(claimed *claude.Error, err error) {
-	ev := upstream.Evidence{Error: claimed, Err: err, Now: time.Now()}
+func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
+	ev := upstream.Evidence{
+		Error: claimed, Err: err, Now: time.Now(), Server: a.lease.Name(), Model: x.entry.Model,
+		OwnCredential: x.req.Settings.PassCredentials && !a.lease.HasToken(),
+	}
 	if a.res != nil {
 		ev.Status, ev.Header = a.res.StatusCode, a.res.Header
 	}
-	a.outcome = upstream.Judge(ev)
+	if ev.Status >= http.StatusBadRequest {
+		ev.Body = a.held
+	}
+	a.outcome = x.req.Settings.Rules.Judge(ev)
+	timeout, ok := errors.AsType[*upstream.TimeoutError](err)
+	a.timedOut = ok
+	if ok && a.curtailed && timeout.Waiting == "first content" {
+		// It was given less than it is due: nothing is known of the endpoint.
+		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "the time for all attempts is over"}
+	}
+}
+
+// symptom names a failure that a request may bring upon any endpoint, and is "" for every other.
+func (a *answer) symptom() string {
+	switch {
+	case a.outcome.Scope != upstream.ScopeEndpoint || a.timedOut:
+		return ""
+	case a.res != nil && (a.res.StatusCode >= http.StatusInternalServerError || a.res.StatusCode < http.StatusBadRequest && a.claimed != nil):
+		return a.outcome.Reason
+	case a.res == nil && !a.outcome.Free:
+		return "broken connection"
+	default:
+		return ""
+	}
 }
 
 // explain replaces the bare cancellation that reading or sending reports by its cause.
@@ -120,19 +159,12 @@ func (a *answer) decode(k kind) error {
 	if k == kindOther {
 		return nil
 	}
-	switch encoding := strings.ToLower(a.res.Header.Get("Content-Encoding")); encoding {
-	case "", "identity":
-		return nil
-	case "gzip", "x-gzip":
-		z, err := gzip.NewReader(a.res.Body)
-		if err != nil {
-			return fmt.Errorf("%w: gzip: %w", upstream.ErrUnusable, err)
-		}
-		a.body, a.decoded = z, true
-		return nil
-	default:
-		return fmt.Errorf("%w: unknown content-encoding", upstream.ErrUnusable)
+	body, changed, err := decoded(a.res.Body, a.res.Header.Values("Content-Encoding"))
+	if err != nil {
+		return err
 	}
+	a.res.Body, a.body, a.decoded = body, body, changed
+	return nil
 }
 
 func (a *answer) isEventStream() bool {

@@ -42,4 +42,5 @@ func (x *exchange) finish() {
 		attrs = append(attrs, slog.String(telemetry.Reason, x.cause.Error()))
 	}
 	x.p.log.LogAttrs(x.ctx, level, telemetry.Request, attrs...)
+	x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
 }

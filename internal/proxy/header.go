@@ -36,6 +36,7 @@ func (x *exchange) outgoing(lease *upstream.Lease) *http.Request {
 	dropHopByHop(h)
 	h.Del("Content-Length")
 	h.Del("Expect") // the body is here already
+	h.Del(traceHeader)
 	if !x.req.Settings.PassCredentials || lease.HasToken() {
 		upstream.DropCredentials(h)
 	}

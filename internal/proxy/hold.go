@@ -42,14 +42,20 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 }
 
 func (a *answer) holdError() (*claude.Error, error) {
-	// A broken error body is still that error: the status is what counts.
-	if err := a.fill(maxHeldError); err != nil {
-		if a.client.Err() != nil {
-			return nil, err
+	broken := a.fill(maxHeldError)
+	if broken != nil && a.client.Err() != nil {
+		return nil, broken
+	}
+	claimed, ok := claude.ParseError(a.held)
+	if broken != nil {
+		// The status of a server's own failure says it all. A refusal of the request without its
+		// text would leave the client with nothing.
+		if !ok && a.res.StatusCode < http.StatusInternalServerError {
+			return nil, broken
 		}
 		a.whole = true
 	}
-	if claimed, ok := claude.ParseError(a.held); ok {
+	if ok {
 		return &claimed, nil
 	}
 	return nil, nil
@@ -105,15 +111,25 @@ func (a *answer) readMore(bound int) (int, error) {
 }
 
 // holdStream reads until the upstream proves that it answers: message_start
-// alone, pings and comments prove nothing, for errors come after them.
+// alone, pings and comments prove nothing, for errors come after them. Up to
+// there every event must be sound.
 func (a *answer) holdStream() (*claude.Error, error) {
+	malformed := false
+	observe := func(ev claude.Event) {
+		proven := a.message.Content || a.message.Delta
+		malformed = malformed || !proven && len(ev.Data) > 0 && !ev.Truncated && !json.Valid(ev.Data)
+		a.message.Observe(ev)
+	}
+	defer func() { a.events.Want = claude.WantedEvent }()
 	for len(a.held) < maxHeldStream {
 		n, err := a.readMore(maxHeldStream)
 		fed := len(a.held) - n
-		if boundary := a.events.Feed(a.held[fed:], a.message.Observe); boundary > 0 {
+		if boundary := a.events.Feed(a.held[fed:], observe); boundary > 0 {
 			a.eventEnd = fed + boundary
 		}
 		switch {
+		case malformed:
+			return nil, fmt.Errorf("%w: an event that is not JSON", upstream.ErrUnusable)
 		case a.message.Err != nil:
 			return a.message.Err, nil
 		case a.message.Content || a.message.Delta:

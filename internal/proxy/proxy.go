@@ -11,9 +11,11 @@ package proxy
 
 import (
 	"context"
-	"errors"
+	"hash/maphash"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -31,9 +33,19 @@ type Recorder interface {
 
 // Settings are what a generation of the configuration says about forwarding.
 type Settings struct {
-	FirstContent time.Duration // a streaming attempt's time to its first content
-	NonStreaming time.Duration // any other attempt's time to its answer's head
-	Idle         time.Duration // longest silence between two reads of an answer
+	FirstContent time.Duration // a streaming attempt's time to its first content, at most; 0: no limit
+	NonStreaming time.Duration // any other attempt's time to its answer's head; 0: no limit
+	Idle         time.Duration // longest silence between two reads of an answer; 0: no limit
+	Total        time.Duration // from the request to its first content, all attempts together; 0: no limit
+
+	MaxAttempts  int           // at all endpoints together, at least 1
+	MaxWait      time.Duration // for resting endpoints, in all
+	Silence      time.Duration // before a streaming client is told that somebody is there; 0: never
+	Hedge        bool          // whether slow streaming requests are sent to a second endpoint too
+	RetryPercent int           // retries granted in proportion to requests
+	RetryFloor   int           // retries granted in any case
+
+	Rules upstream.Rules // of the operator, on how to judge answers
 	// PassCredentials lets a client's own credential go to servers that have none.
 	PassCredentials bool
 	Dump            *telemetry.Dump // nil unless debug is on
@@ -55,88 +67,83 @@ type Proxy struct {
 	log       *slog.Logger
 	recorders []Recorder
 	buffers   sync.Pool
+	budget    retryBudget
+	scanners  sync.Pool    // of *claude.PromptScanner
+	seed      maphash.Seed // of the names of bodies
 }
 
 // New makes a Proxy that tells every recorder of every finished request.
 func New(log *slog.Logger, recorders ...Recorder) *Proxy {
-	p := &Proxy{log: log, recorders: recorders}
+	p := &Proxy{log: log, recorders: recorders, seed: maphash.MakeSeed()}
 	p.buffers.New = func() any { return new([relayBuffer]byte) }
+	fingerprints := rand.Uint64()
+	p.scanners.New = func() any { return &claude.PromptScanner{Seed: fingerprints} }
 	return p
 }
 
 // Serve answers one request. It panics with http.ErrAbortHandler where an
 // answer breaks off, which is net/http's way to cut the client's connection.
 func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
-	x := newExchange(p, w, req)
+	scanner := p.scanners.Get().(*claude.PromptScanner)
+	defer p.scanners.Put(scanner)
+	x := newExchange(p, w, req, scanner)
 	defer x.finish()
+	x.silence = x.keepAlive(req.Settings.Silence)
+	defer x.silence.end()
 	x.run()
 }
 
 // exchange is one request on its way.
 type exchange struct {
-	p     *Proxy
-	w     http.ResponseWriter
-	req   Request
-	ctx   context.Context // ends when the client leaves or the balancer stops
-	kind  kind
-	query routing.Query
-	tried routing.Tried
-	entry ledger.Entry
-	// refusal is the latest failed attempt that brought an answer: what the client gets when no attempt succeeds.
-	refusal *answer
-	cause   error // why the committed answer broke off
+	p        *Proxy
+	w        http.ResponseWriter
+	req      Request
+	ctx      context.Context // ends when the client leaves or the balancer stops
+	kind     kind
+	query    routing.Query
+	tried    routing.Tried
+	silence  *silence
+	entry    ledger.Entry
+	trail    trail
+	warmth   routing.Warmth // what the account of the endpoint asked last holds of the prompt
+	failures []*answer      // the failed attempts, in order
+	timeouts int            // of them, waits that ran out
+	cause    error          // why the committed answer broke off
 }
 
-func newExchange(p *Proxy, w http.ResponseWriter, req Request) *exchange {
+// newExchange reads the request's body; the scanner is in use as long as the exchange is.
+func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.PromptScanner) *exchange {
 	r := req.HTTP
 	// What cannot be scanned is forwarded all the same: the upstream says best what is wrong with it.
-	scan, _ := claude.ScanRequest(req.Body.b)
-	return &exchange{
+	scan, prompt, _ := scanner.Scan(req.Body.b)
+	x := &exchange{
 		p: p, w: w, req: req, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream),
 		entry: ledger.Entry{
 			ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID),
 			Method: r.Method, Path: r.URL.Path, Model: scan.Model, Stream: scan.Stream,
 		},
 	}
+	x.query = routing.Query{
+		Subject:  upstream.Subject{Model: scan.Model, Tenant: p.tenant(req), Body: maphash.Bytes(p.seed, req.Body.b)},
+		Patience: req.Settings.MaxWait, Passed: x.trail.passed, Warm: &x.warmth,
+	}
+	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
+		x.query.Prompt = prompt
+	}
+	return x
 }
 
-// run tries endpoint after endpoint until one answer is committed, the client leaves, or none is left.
-func (x *exchange) run() {
-	for {
-		lease, err := x.req.Table.Next(x.query, &x.tried, time.Now())
-		if err != nil {
-			x.giveUp(err)
-			return
-		}
-		x.tried.Add(lease.ID())
-		a := x.attempt(lease)
-		switch {
-		case a.outcome.Scope == upstream.ScopeClient:
-			x.settle(a)
-			a.close()
-			x.interrupted()
-			return
-		case a.outcome.Failover():
-			x.settle(a)
-			a.close()
-			x.remember(a)
-		default:
-			x.commit(a)
-			return
-		}
+// tenant names the client's own credential where it is sent upstream, without revealing it.
+func (p *Proxy) tenant(req Request) string {
+	if !req.Settings.PassCredentials {
+		return ""
 	}
-}
-
-// interrupted ends a request that was cancelled before its commit. Only when it was the balancer that
-// stopped is somebody there to be told.
-func (x *exchange) interrupted() {
-	x.entry.Outcome = ledger.ClientGone
-	if !errors.Is(context.Cause(x.ctx), upstream.ErrStopping) {
-		return
+	h := req.HTTP.Header
+	credential := h.Get("X-Api-Key") + " " + h.Get("Authorization")
+	if credential == " " {
+		return ""
 	}
-	x.entry.Outcome = ledger.Failed
-	e := claude.Error{Type: claude.ErrAPI, Message: "claude-code-lb is stopping: try again in a moment.", RequestID: x.req.ID}
-	x.entry.Status = WriteError(x.w, http.StatusServiceUnavailable, time.Second, e)
+	return strconv.FormatUint(maphash.String(p.seed, credential), 36)
 }
 
 // settle teaches the endpoint the verdict and notes the attempt.
@@ -151,15 +158,9 @@ func (x *exchange) settle(a *answer) {
 		Server: a.lease.Name(), Status: status, Reason: a.outcome.Reason, RequestID: upstreamID,
 		Start: a.start, Duration: now.Sub(a.start),
 	})
+	x.trail.attempted(a, x.warmth, now)
 	if a.outcome.Failover() {
 		x.p.log.InfoContext(x.ctx, telemetry.AttemptFailed, telemetry.ID, x.req.ID, telemetry.Server, a.lease.Name(),
 			telemetry.Reason, a.outcome.Reason, telemetry.Scope, a.outcome.Scope.String(), telemetry.Duration, now.Sub(a.start).Round(time.Millisecond))
-	}
-}
-
-// remember keeps a failed attempt's answer as the one to give when all fail.
-func (x *exchange) remember(a *answer) {
-	if a.res != nil && (a.res.StatusCode >= 400 || a.message.Err != nil) {
-		x.refusal = a
 	}
 }

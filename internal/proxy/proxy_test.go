@@ -39,8 +39,14 @@ func (r *rig) Record(e ledger.Entry) {
 
 func newRig(t *testing.T, upstreams ...http.HandlerFunc) *rig {
 	t.Helper()
-	r := &rig{t: t, recorded: make(chan struct{}, 100), settings: Settings{FirstContent: 5 * time.Second, NonStreaming: 5 * time.Second, Idle: 5 * time.Second}}
-	cfg := &config.Config{Mode: config.ModeFallback, Cooldown: time.Minute, Timeouts: config.Timeouts{Connect: time.Second}}
+	return newRigWith(t, func(*config.Config) {}, upstreams...)
+}
+
+// newRigWith changes the configuration before it takes effect.
+func newRigWith(t *testing.T, change func(*config.Config), upstreams ...http.HandlerFunc) *rig {
+	t.Helper()
+	r := &rig{t: t, recorded: make(chan struct{}, 100), settings: Settings{FirstContent: 5 * time.Second, NonStreaming: 5 * time.Second, Idle: 5 * time.Second, MaxAttempts: 4, RetryFloor: 10}}
+	cfg := &config.Config{Mode: config.ModeFallback, Cooldown: time.Minute, MaxEjectedPercent: 50, Timeouts: config.Timeouts{Connect: time.Second}}
 	for i, h := range upstreams {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			// Only a server that has read the body notices a client that leaves.
@@ -61,11 +67,12 @@ func newRig(t *testing.T, upstreams ...http.HandlerFunc) *rig {
 		})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	change(cfg)
 	log := slog.New(slog.DiscardHandler)
 	pool := upstream.NewPool(ctx, log)
 	eps, commit := pool.Reconcile(cfg)
 	commit()
-	r.table = routing.NewTable(cfg, eps, routing.Random)
+	r.table = routing.NewTable(cfg, eps, routing.NewIndex(), routing.Random)
 	p := New(log, r)
 	r.front = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
@@ -182,6 +189,12 @@ func TestFailuresBeforeTheFirstContentAreHidden(t *testing.T) {
 	f("cut after message_start", stream(abort, startEvent), streamBody)
 	f("error event first", stream(nil, errorEvent), streamBody)
 	f("error event after message_start", stream(nil, startEvent, pingEvent, errorEvent), streamBody)
+	f("event that is no JSON", stream(nil, startEvent, "event: content_block_start\ndata: {\"type\":\"content\n\n", textEvent, stopEvent), streamBody)
+	f("400 without its text", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		w.WriteHeader(400)
+		io.WriteString(w, `{"type":"error",`)
+	}, streamBody)
 	f("HTML with 200, stream", respond(200, "text/html", "<html>busy</html>"), streamBody)
 	f("HTML with 200, plain", respond(200, "text/html", "<html>busy</html>"), plainBody)
 	f("empty 200", respond(200, jsonType, ""), plainBody)
@@ -193,7 +206,7 @@ func TestFailuresBeforeTheFirstContentAreHidden(t *testing.T) {
 	f("JSON that ends early", respond(200, jsonType, plainReply[:40]), plainBody)
 	f("no content", respond(204, jsonType, ""), plainBody)
 	f("redirect", respond(302, "text/html", "", "Location", "https://elsewhere.example"), streamBody)
-	f("unknown encoding", respond(200, jsonType, "....", "Content-Encoding", "br"), plainBody)
+	f("unknown encoding", respond(200, jsonType, "....", "Content-Encoding", "compress"), plainBody)
 }
 
 func TestSlowUpstreamsAreLeft(t *testing.T) {

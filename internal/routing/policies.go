@@ -15,8 +15,19 @@ func newPolicy(a config.Algorithm, rnd func(n int) int) Policy {
 	case config.Random:
 		return random{rnd}
 	default:
-		return &roundRobin{}
+		return &roundRobin{intn: rnd}
 	}
+}
+
+// admitted lets a candidate that is still ramping up take part only as often as
+// its share says, unless all of them are.
+func admitted(c []Candidate, intn func(n int) int) []Candidate {
+	const whole = 1000
+	ramping := func(c Candidate) bool { return c.Share < 1 }
+	if !slices.ContainsFunc(c, ramping) || !slices.ContainsFunc(c, func(c Candidate) bool { return !ramping(c) }) {
+		return c
+	}
+	return slices.DeleteFunc(slices.Clone(c), func(c Candidate) bool { return ramping(c) && intn(whole) >= int(whole*c.Share) })
 }
 
 // first takes the candidates in their order.
@@ -27,11 +38,15 @@ func (first) Pick([]Candidate, uint64) int { return 0 }
 // random gives every candidate the same chance.
 type random struct{ intn func(n int) int }
 
-func (r random) Pick(c []Candidate, _ uint64) int { return r.intn(len(c)) }
+func (r random) Pick(c []Candidate, _ uint64) int {
+	from := admitted(c, r.intn)
+	return indexOf(c, from[r.intn(len(from))].ID)
+}
 
 // roundRobin goes round the candidates in their order. It remembers whom it
 // picked, not a position: a candidate that drops out costs nobody a turn.
 type roundRobin struct {
+	intn  func(n int) int
 	mu    sync.Mutex
 	order []upstream.ID // every candidate seen, in the order of the configuration
 	last  int           // index into order; meaningful once order is not empty
@@ -44,12 +59,13 @@ func (r *roundRobin) Pick(c []Candidate, _ uint64) int {
 		r.last = -1
 	}
 	r.learn(c)
+	from := admitted(c, r.intn)
 	n := len(r.order)
 	for step := 1; step <= n; step++ {
 		at := (r.last + step) % n
-		if i := indexOf(c, r.order[at]); i >= 0 {
+		if indexOf(from, r.order[at]) >= 0 {
 			r.last = at
-			return i
+			return indexOf(c, r.order[at])
 		}
 	}
 	return 0
@@ -78,22 +94,23 @@ func (r *roundRobin) learn(c []Candidate) {
 type weightedRoundRobin struct {
 	mu     sync.Mutex
 	set    []upstream.ID
-	credit []int
+	credit []float64
 }
 
 func (w *weightedRoundRobin) Pick(c []Candidate, _ uint64) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !slices.EqualFunc(w.set, c, func(id upstream.ID, c Candidate) bool { return id == c.ID }) {
-		w.set, w.credit = w.set[:0], make([]int, len(c))
+		w.set, w.credit = w.set[:0], make([]float64, len(c))
 		for _, candidate := range c {
 			w.set = append(w.set, candidate.ID)
 		}
 	}
-	best, total := 0, 0
+	best, total := 0, 0.0
 	for i, candidate := range c {
-		total += candidate.Weight
-		w.credit[i] += candidate.Weight
+		weight := float64(candidate.Weight) * candidate.Share
+		total += weight
+		w.credit[i] += weight
 		if w.credit[i] > w.credit[best] {
 			best = i
 		}

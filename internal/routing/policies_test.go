@@ -10,7 +10,7 @@ import (
 func candidates(weights ...int) []Candidate {
 	var c []Candidate
 	for i, w := range weights {
-		c = append(c, Candidate{ID: upstream.ID{byte(i + 1)}, Weight: w})
+		c = append(c, Candidate{ID: upstream.ID{byte(i + 1)}, Weight: w, Share: 1})
 	}
 	return c
 }
@@ -102,5 +102,31 @@ func BenchmarkWeightedRoundRobin(b *testing.B) {
 	p, c := &weightedRoundRobin{}, candidates(5, 3, 1, 1, 2, 8, 1, 1)
 	for b.Loop() {
 		p.Pick(c, 0)
+	}
+}
+
+func TestSlowStartTakesAGrowingShare(t *testing.T) {
+	f := func(p Policy, share float64, least, most int) {
+		t.Helper()
+		c := candidates(1, 1)
+		c[1].Share = share
+		ramping := 0
+		for _, i := range picks(p, c, 1000) {
+			ramping += i
+		}
+		if ramping < least || ramping > most {
+			t.Errorf("%T: a share of %v got %d of 1000 picks", p, share, ramping)
+		}
+	}
+	for _, share := range []float64{0.1, 0.5, 1} {
+		fair := int(1000 * share / (1 + share))
+		f(&weightedRoundRobin{}, share, fair-1, fair+1)
+		f(&roundRobin{intn: Random}, share, fair*8/10, fair*12/10)
+		f(random{Random}, share, fair*4/10, fair*12/10)
+	}
+	alone := candidates(1)
+	alone[0].Share = 0.1
+	if (&roundRobin{intn: Random}).Pick(alone, 0) != 0 || (random{Random}).Pick(alone, 0) != 0 {
+		t.Error("the only candidate was not picked")
 	}
 }

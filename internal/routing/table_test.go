@@ -17,7 +17,7 @@ var t0 = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 func table(t *testing.T, mode config.Mode, servers ...config.Server) *Table {
 	t.Helper()
-	cfg := &config.Config{Mode: mode, Algorithm: config.RoundRobin, Cooldown: time.Minute}
+	cfg := &config.Config{Mode: mode, Algorithm: config.RoundRobin, Cooldown: time.Minute, MaxEjectedPercent: 50}
 	for _, s := range servers {
 		u, err := url.Parse("http://" + s.Name)
 		if err != nil {
@@ -31,7 +31,7 @@ func table(t *testing.T, mode config.Mode, servers ...config.Server) *Table {
 	t.Cleanup(func() { cancel(); p.Wait() })
 	eps, commit := p.Reconcile(cfg)
 	commit()
-	return NewTable(cfg, eps, Random)
+	return NewTable(cfg, eps, NewIndex(), Random)
 }
 
 // order asks the table until nobody is left and tells who was named.
@@ -53,11 +53,12 @@ func order(t *testing.T, table *Table, now time.Time) string {
 	}
 }
 
+// settle has a server's next attempt end in an outcome.
 func settle(t *testing.T, table *Table, name string, o upstream.Outcome, now time.Time) {
 	t.Helper()
 	for _, e := range table.Endpoints() {
 		if e.Name() == name {
-			lease := e.AcquireAnyway(now)
+			lease, _ := e.AcquireAnyway(now, upstream.Subject{})
 			lease.Settle(t.Context(), o, now)
 			lease.Release()
 		}

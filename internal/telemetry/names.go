@@ -25,11 +25,15 @@ const (
 	BalanceRestored = "balance restored, server back"
 	BalanceRead     = "balance read"
 	BalanceUnknown  = "balance check failed, the last reading stands"
+	ProbePassed     = "health check passed, server may return"
+	ProbeFailed     = "health check failed, server out"
+	ProbeMade       = "health check made"
 	Statistics      = "statistics"
 	DebugRequest    = "debug: request"
 	DebugAttempt    = "debug: upstream request"
 	DebugAnswer     = "debug: upstream answer"
 	DebugChunk      = "debug: chunk"
+	DebugTrail      = "debug: trail"
 	Panicked        = "request handler panicked"
 )
 
@@ -62,6 +66,7 @@ const (
 	Failures  = "failures"
 	Balance   = "balance"
 	Threshold = "threshold"
+	Trail     = "trail"
 	Err       = "error"
 	Problem   = "problem"
 

@@ -25,7 +25,9 @@ const (
 // balance is what the last successful reading said. It is a state of its own:
 // no cooldown ends it, only a reading above the threshold does.
 type balance struct {
-	low bool
+	low   bool
+	value float64 // of the last reading
+	known bool
 }
 
 // balancePlan is what the operator asked for. A zero command means no checks.
@@ -51,7 +53,7 @@ func (p *Pool) startChecker(l *learned, plan balancePlan) *balanceChecker {
 	if plan.command.Empty() {
 		cancel()
 		close(c.first)
-		l.setBalance(false)
+		l.forgetBalance()
 		return c
 	}
 	p.wg.Go(func() { c.run(ctx, l) })
@@ -85,7 +87,7 @@ func (c *balanceChecker) check(ctx context.Context, l *learned) {
 		return
 	}
 	low := value <= c.plan.threshold
-	switch changed := l.setBalance(low); {
+	switch changed := l.setBalance(value, low, time.Now()); {
 	case changed && low:
 		c.log.Warn(telemetry.BalanceLow, telemetry.Server, c.plan.server, telemetry.Balance, value, telemetry.Threshold, c.plan.threshold)
 	case changed:
@@ -95,13 +97,23 @@ func (c *balanceChecker) check(ctx context.Context, l *learned) {
 	}
 }
 
-// setBalance stores a reading and reports whether it changed anything.
-func (l *learned) setBalance(low bool) bool {
+// setBalance stores a reading and reports whether it changed anything. An
+// account that was out for want of money is tried again when its balance has risen.
+func (l *learned) setBalance(value float64, low bool, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	changed := l.balance.low != low
-	l.balance.low = low
+	changed, risen := l.balance.low != low, l.balance.known && value > l.balance.value
+	l.balance = balance{low: low, value: value, known: true}
+	if risen {
+		l.account.Load().recover(now)
+	}
 	return changed
+}
+
+func (l *learned) forgetBalance() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.balance = balance{}
 }
 
 // readBalance runs a command and parses the number it prints. Its error never

@@ -100,24 +100,24 @@ func TestLowBalanceIsAStateOfItsOwn(t *testing.T) {
 	commit()
 
 	far := t0.Add(24 * time.Hour)
-	if v := eps[0].View(far); v.Unfit != LowBalance {
+	if v := eps[0].View(far, Subject{}); v.Unfit != LowBalance {
 		t.Fatalf("a balance at the threshold left %+v", v)
 	}
 	c := p.known[eps[0].ID()].checker
 	l := p.known[eps[0].ID()].learned
 	write("garbage")
 	c.check(t.Context(), l)
-	if v := eps[0].View(far); v.Unfit != LowBalance {
+	if v := eps[0].View(far, Subject{}); v.Unfit != LowBalance {
 		t.Errorf("a failed reading changed the state: %+v", v)
 	}
 	write("5.01")
 	c.check(t.Context(), l)
-	if v := eps[0].View(far); v.Unfit != Fit {
+	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
 		t.Errorf("a balance above the threshold left %+v", v)
 	}
 	write("garbage")
 	c.check(t.Context(), l)
-	if v := eps[0].View(far); v.Unfit != Fit {
+	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
 		t.Errorf("a failed reading took the server out: %+v", v)
 	}
 	write("0")
@@ -125,7 +125,7 @@ func TestLowBalanceIsAStateOfItsOwn(t *testing.T) {
 	s.BalanceCheck = config.Secret{}
 	eps, commit = p.Reconcile(configured(s))
 	commit()
-	if v := eps[0].View(far); v.Unfit != Fit {
+	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
 		t.Errorf("without a check the balance still counts: %+v", v)
 	}
 }

@@ -11,15 +11,31 @@ const (
 	jitterShare = 0.1
 )
 
-// breaker is the circuit breaker of one endpoint. It is closed while openUntil
-// is zero, open before openUntil, and half-open from then on until one probe
-// has told. The zero value is closed. Its owner guards it by a mutex.
+// trip says when failures open a breaker, and for how long.
+type trip struct {
+	cooldown    time.Duration // of the first opening; 0 switches resting off
+	consecutive int           // failures in a row
+	percent     int           // share of failures among the attempts of the window; 0: never
+	minimum     int           // attempts in the window below which percent does not count
+	window      time.Duration
+}
+
+// atOnce is the trip of everything an upstream says outright, such as that a key is not valid.
+func atOnce(cooldown time.Duration) trip { return trip{cooldown: cooldown, consecutive: 1} }
+
+// breaker is a circuit breaker. It is closed while openUntil is zero, open
+// before openUntil, and half-open from then on until one probe has told. The
+// zero value is closed. Its owner guards it by a mutex.
 type breaker struct {
-	failures  int       // consecutive openings
+	openings  int       // consecutive openings
 	openUntil time.Time // zero: closed
 	probing   bool      // the half-open permit is taken
 	epoch     uint64    // counts openings and closings: verdicts of an earlier epoch are stale
 	reason    string    // of the last opening
+	streak    int       // consecutive failures while closed
+	tally     tally     // successes and failures while closed
+	closedAt  time.Time // when it closed again; zero if it never was open
+	vouched   bool      // a health check has ended a rest since the last success
 }
 
 // permit is what an attempt holds of a breaker.
@@ -31,21 +47,26 @@ type permit struct {
 
 func (b *breaker) closed() bool { return b.openUntil.IsZero() }
 
+// resting says whether the breaker admits nobody until openUntil.
+func (b *breaker) resting(now time.Time) bool { return now.Before(b.openUntil) }
+
+// admits says whether acquire would grant a permit.
+func (b *breaker) admits(now time.Time) bool { return b.closed() || !b.resting(now) && !b.probing }
+
 // acquire takes a permit, and the only half-open one where it is due.
 func (b *breaker) acquire(now time.Time) (permit, bool) {
-	switch {
-	case b.closed():
-		return permit{epoch: b.epoch}, true
-	case now.Before(b.openUntil) || b.probing:
+	if !b.admits(now) {
 		return permit{}, false
-	default:
-		b.probing = true
-		return permit{epoch: b.epoch, probe: true}, true
 	}
+	b.probing = !b.closed()
+	return permit{epoch: b.epoch, probe: b.probing}, true
 }
 
-// acquireAnyway takes a permit that an open breaker would refuse.
-func (b *breaker) acquireAnyway(now time.Time) permit {
+// admit takes a permit that an open breaker would refuse to acquire. No breaker is a closed one.
+func (b *breaker) admit(now time.Time) permit {
+	if b == nil {
+		return permit{}
+	}
 	if p, ok := b.acquire(now); ok {
 		return p
 	}
@@ -59,43 +80,65 @@ func (b *breaker) giveBack(p permit) {
 	}
 }
 
-// succeed closes the breaker and reports whether it was open. A success that
-// began before the opening says nothing about the time since.
-func (b *breaker) succeed(p permit) bool {
-	if p.epoch != b.epoch || b.closed() {
+// succeed counts a success; it closes the breaker and reports whether it was
+// open. A success that began before the opening says nothing about the time since.
+func (b *breaker) succeed(p permit, t trip, now time.Time) bool {
+	if p.epoch != b.epoch {
 		return false
 	}
-	*b = breaker{epoch: b.epoch + 1}
+	if b.closed() {
+		b.streak, b.vouched = 0, false
+		b.tally.add(true, t.window, now)
+		return false
+	}
+	*b = breaker{epoch: b.epoch + 1, closedAt: now}
 	return true
 }
 
-// fail opens the breaker and returns for how long, or 0 when the failure
-// teaches nothing new: many requests that were under way together fail
+// fail counts a failure. It returns for how long the breaker opens, or 0 when
+// the failure opens nothing: many requests that were under way together fail
 // together, and that is one failure, not many. spread is a random number in [0, 1).
-func (b *breaker) fail(p permit, o Outcome, base time.Duration, now time.Time, spread float64) time.Duration {
+func (b *breaker) fail(p permit, o Outcome, t trip, now time.Time, spread float64) time.Duration {
 	if p.epoch != b.epoch {
 		return 0
 	}
 	if p.extra {
 		return b.extend(o, now)
 	}
-	wait := cooldown(o.RetryAfter, base, b.failures+1, spread)
-	if wait <= 0 {
+	wait := cooldown(o.asked(maxRetryAfter), t.cooldown, b.openings+1, spread)
+	if wait <= 0 || !p.probe && !b.trips(t, now) {
 		b.giveBack(p)
 		return 0
 	}
-	*b = breaker{failures: b.failures + 1, openUntil: now.Add(wait), epoch: b.epoch + 1, reason: o.Reason}
+	*b = breaker{openings: b.openings + 1, openUntil: now.Add(wait), epoch: b.epoch + 1, reason: o.Reason, vouched: b.vouched}
 	return wait
+}
+
+// trips counts a failure of a closed breaker and says whether it is one too many.
+func (b *breaker) trips(t trip, now time.Time) bool {
+	b.streak++
+	good, bad := b.tally.add(false, t.window, now)
+	total := good + bad
+	return b.streak >= t.consecutive || t.percent > 0 && total >= t.minimum && bad*100 >= t.percent*total
 }
 
 // extend lets a failed attempt through an open breaker do no more than convey what the upstream asks for.
 func (b *breaker) extend(o Outcome, now time.Time) time.Duration {
-	until := now.Add(min(o.RetryAfter, maxRetryAfter))
+	until := now.Add(o.asked(maxRetryAfter))
 	if o.RetryAfter <= 0 || !until.After(b.openUntil) {
 		return 0
 	}
 	b.openUntil, b.reason = until, o.Reason
 	return until.Sub(now)
+}
+
+// expire makes an open breaker half-open at once, and reports whether it was resting.
+func (b *breaker) expire(now time.Time) bool {
+	if !b.resting(now) {
+		return false
+	}
+	b.openUntil = now
+	return true
 }
 
 // cooldown is how long an endpoint rests after so many consecutive failures:
@@ -106,7 +149,7 @@ func cooldown(retryAfter, base time.Duration, failures int, spread float64) time
 		return 0
 	}
 	if retryAfter > 0 {
-		return min(retryAfter, maxRetryAfter)
+		return retryAfter
 	}
 	wait := min(base, maxCooldown)
 	for range failures - 1 {
@@ -116,3 +159,28 @@ func cooldown(retryAfter, base time.Duration, failures int, spread float64) time
 	}
 	return wait - time.Duration(jitterShare*spread*float64(wait))
 }
+
+// tally counts attempts over a sliding window, to the precision of half of it.
+type tally struct {
+	since       time.Time // begin of the present half
+	now, before [2]int    // failures and successes of the present half and the one before
+}
+
+// add counts one attempt and returns the sums of the window.
+func (t *tally) add(good bool, window time.Duration, now time.Time) (goods, bads int) {
+	switch half := window / 2; {
+	case now.Sub(t.since) >= window:
+		t.since, t.before, t.now = now, [2]int{}, [2]int{}
+	case now.Sub(t.since) >= half:
+		t.since, t.before, t.now = t.since.Add(half), t.now, [2]int{}
+	}
+	if good {
+		t.now[1]++
+	} else {
+		t.now[0]++
+	}
+	return t.now[1] + t.before[1], t.now[0] + t.before[0]
+}
+
+// undo takes the latest failure back.
+func (t *tally) undo() { t.now[0] = max(t.now[0]-1, 0) }

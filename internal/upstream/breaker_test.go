@@ -7,6 +7,8 @@ import (
 
 var t0 = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
+var broken = Outcome{Scope: ScopeEndpoint, Reason: "status 500"}
+
 func TestCooldownGrowsAndIsBounded(t *testing.T) {
 	f := func(retryAfter, base time.Duration, failures int, spread float64, want time.Duration) {
 		t.Helper()
@@ -23,14 +25,27 @@ func TestCooldownGrowsAndIsBounded(t *testing.T) {
 	f(0, time.Hour, 1, 0, 10*time.Minute)
 	f(3*time.Second, time.Minute, 9, 0.5, 3*time.Second)
 	f(30*time.Minute, time.Minute, 1, 0, 30*time.Minute)
-	f(100*time.Hour, time.Minute, 1, 0, time.Hour)
 	f(0, 0, 3, 0, 0)
+}
+
+func TestWhatAnUpstreamAsksForIsBounded(t *testing.T) {
+	f := func(o Outcome, want time.Duration) {
+		t.Helper()
+		if got := o.asked(time.Hour); got != want {
+			t.Errorf("%+v: %v, want %v", o, got, want)
+		}
+	}
+	f(Outcome{}, 0)
+	f(Outcome{RetryAfter: time.Minute}, time.Minute)
+	f(Outcome{RetryAfter: 100 * time.Hour}, time.Hour)
+	f(Outcome{RetryAfter: 100 * time.Hour, Ruled: true}, 100*time.Hour)
 }
 
 func TestBreakerHalfOpenAdmitsOne(t *testing.T) {
 	var b breaker
+	once := atOnce(time.Minute)
 	p, ok := b.acquire(t0)
-	if !ok || b.fail(p, Outcome{Scope: ScopeEndpoint}, time.Minute, t0, 0) != time.Minute {
+	if !ok || b.fail(p, broken, once, t0, 0) != time.Minute {
 		t.Fatal("a closed breaker did not open")
 	}
 	if _, ok := b.acquire(t0.Add(59 * time.Second)); ok {
@@ -49,11 +64,12 @@ func TestBreakerHalfOpenAdmitsOne(t *testing.T) {
 	if !ok {
 		t.Fatal("a probe without verdict did not give its permit back")
 	}
-	if wait := b.fail(probe, Outcome{Scope: ScopeEndpoint}, time.Minute, due, 0); wait != 2*time.Minute {
+	if wait := b.fail(probe, broken, once, due, 0); wait != 2*time.Minute {
 		t.Errorf("the second opening lasts %v, want 2m", wait)
 	}
-	probe, _ = b.acquire(due.Add(2 * time.Minute))
-	if !b.succeed(probe) || !b.closed() || b.failures != 0 {
+	back := due.Add(2 * time.Minute)
+	probe, _ = b.acquire(back)
+	if !b.succeed(probe, once, back) || !b.closed() || b.openings != 0 || !b.closedAt.Equal(back) {
 		t.Errorf("a good probe left %+v", b)
 	}
 }
@@ -66,65 +82,101 @@ func TestBreakerCountsSimultaneousFailuresOnce(t *testing.T) {
 		permits = append(permits, p)
 	}
 	for _, p := range permits {
-		b.fail(p, Outcome{Scope: ScopeEndpoint}, time.Minute, t0, 0)
+		b.fail(p, broken, atOnce(time.Minute), t0, 0)
 	}
-	if b.failures != 1 {
-		t.Errorf("100 requests that failed together count as %d failures", b.failures)
+	if b.openings != 1 {
+		t.Errorf("100 requests that failed together count as %d failures", b.openings)
 	}
-	if b.succeed(permits[0]) {
+	if b.succeed(permits[0], atOnce(time.Minute), t0) {
 		t.Error("a success from before the opening closed the breaker")
 	}
 }
 
 func TestBreakerExtraPermits(t *testing.T) {
 	var b breaker
-	p, _ := b.acquire(t0)
-	b.fail(p, Outcome{Scope: ScopeEndpoint}, time.Minute, t0, 0)
+	once := atOnce(time.Minute)
+	b.fail(b.admit(t0), broken, once, t0, 0)
 
-	extra := b.acquireAnyway(t0.Add(time.Second))
-	if b.fail(extra, Outcome{Scope: ScopeEndpoint}, time.Minute, t0.Add(time.Second), 0) != 0 || b.failures != 1 {
+	extra := b.admit(t0.Add(time.Second))
+	if b.fail(extra, broken, once, t0.Add(time.Second), 0) != 0 || b.openings != 1 {
 		t.Error("a failed last resort made the cooldown longer")
 	}
-	if b.fail(extra, Outcome{Scope: ScopeRateLimit, RetryAfter: 5 * time.Minute}, time.Minute, t0, 0) != 5*time.Minute {
+	asked := Outcome{Scope: ScopeAccount, RetryAfter: 5 * time.Minute}
+	if b.fail(extra, asked, once, t0, 0) != 5*time.Minute {
 		t.Error("a retry-after learned by a last resort was ignored")
 	}
-	if !b.succeed(b.acquireAnyway(t0.Add(2 * time.Second))) {
+	later := t0.Add(2 * time.Second)
+	if !b.succeed(b.admit(later), once, later) {
 		t.Error("a good last resort did not bring the endpoint back")
 	}
+}
+
+func TestBreakerTripsOnRunsAndShares(t *testing.T) {
+	f := func(trip trip, events string, apart time.Duration, want bool) {
+		t.Helper()
+		var b breaker
+		now := t0
+		for _, e := range events {
+			p, _ := b.acquire(now)
+			if e == '+' {
+				b.succeed(p, trip, now)
+			} else {
+				b.fail(p, broken, trip, now, 0)
+			}
+			now = now.Add(apart)
+		}
+		if b.closed() == want {
+			t.Errorf("%s, %v apart: open is %v, want %v", events, apart, !b.closed(), want)
+		}
+	}
+	runs := trip{cooldown: time.Minute, consecutive: 3, window: 30 * time.Second}
+	f(runs, "--", time.Second, false)
+	f(runs, "---", time.Second, true)
+	f(runs, "--+--+--", time.Second, false)
+	shares := trip{cooldown: time.Minute, consecutive: 100, percent: 50, minimum: 6, window: 30 * time.Second}
+	f(shares, "-+-+-", time.Second, false)
+	f(shares, "-+-+-+-", time.Second, true)
+	f(shares, "+++-+++-+++-", time.Second, false)
+	f(shares, "-+-+-+-", time.Minute, false)
+	f(trip{consecutive: 1}, "-", time.Second, false)
 }
 
 // FuzzBreaker drives a breaker through any order of events and holds it to its
 // invariants: one probe at most, never stuck open, never open beyond the bound.
 func FuzzBreaker(f *testing.F) {
-	f.Add([]byte{0, 2, 1, 0, 2, 3, 200, 0, 4, 5})
-	f.Fuzz(func(t *testing.T, events []byte) {
+	f.Add([]byte{0, 2, 1, 0, 2, 3, 200, 0, 4, 5}, byte(1))
+	f.Add([]byte{0, 2, 0, 2, 0, 3, 0, 2, 6, 0, 1, 2}, byte(3))
+	f.Fuzz(func(t *testing.T, events []byte, consecutive byte) {
 		var b breaker
 		now := t0
+		trip := trip{cooldown: time.Minute, consecutive: int(consecutive), percent: 50, minimum: 4, window: 30 * time.Second}
 		var held []permit
 		for _, e := range events {
-			switch e % 6 {
+			switch kind := e % 7; kind {
 			case 0:
 				if p, ok := b.acquire(now); ok {
 					held = append(held, p)
 				}
 			case 1:
-				held = append(held, b.acquireAnyway(now))
+				held = append(held, b.admit(now))
 			case 2, 3, 4:
 				if len(held) == 0 {
 					continue
 				}
 				p := held[0]
 				held = held[1:]
-				switch e % 6 {
+				switch kind {
 				case 2:
-					b.fail(p, Outcome{Scope: ScopeEndpoint, RetryAfter: time.Duration(e) * time.Second}, time.Minute, now, 0.5)
+					b.fail(p, Outcome{Scope: ScopeEndpoint, RetryAfter: time.Duration(e) * time.Second}, trip, now, 0.5)
 				case 3:
-					b.succeed(p)
+					b.succeed(p, trip, now)
 				case 4:
 					b.giveBack(p)
 				}
 			case 5:
 				now = now.Add(time.Duration(e) * time.Second)
+			case 6:
+				b.expire(now)
 			}
 			probes := 0
 			for _, p := range held {

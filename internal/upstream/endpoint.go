@@ -1,57 +1,46 @@
 package upstream
 
 import (
-	"context"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/telemetry"
 )
 
 // Endpoint is a server of one generation of the configuration, together with
 // what has been learned about its identity. Safe for concurrent use.
 type Endpoint struct {
 	spec      config.Server
-	cooldown  time.Duration // base
+	trip      trip
+	slowStart time.Duration
 	id        ID
 	learned   *learned
 	transport *http.Transport
+	accounts  *accounts
+	origin    *origin
+	bell      *bell
 	log       *slog.Logger
 }
 
-// learned outlives generations.
+// learned outlives generations. The order of locks is: learned, account, origin.
 type learned struct {
 	inFlight atomic.Int64
+	account  atomic.Pointer[account]
+	latency  latency
 
-	mu      sync.Mutex
-	breaker breaker
-	balance balance
-}
-
-// Unfit says why an endpoint takes no new work. The order is that of last
-// resorts: the lower the value, the sooner it is tried when nothing else is left.
-type Unfit uint8
-
-// The reasons of Unfit.
-const (
-	Fit        Unfit = iota
-	Cooling          // resting after a failure
-	Probing          // half-open, and its one probe is under way
-	LowBalance       // the last balance reading is at or below the threshold
-	Draining         // weight 0: never takes new work
-)
-
-// View is what is known of an endpoint at one moment.
-type View struct {
-	Unfit    Unfit
-	ReadyAt  time.Time // when a cooling endpoint may be probed
-	Reason   string    // of the last failure while it is not forgiven
-	InFlight int64     // leases not yet released
+	mu         sync.Mutex
+	breaker    breaker             // of the endpoint itself
+	credential breaker             // of its key
+	models     map[string]*breaker // of models that it refuses; closed ones are left out
+	pauses     rests               // while the service is overloaded, by class of models
+	balance    balance
+	suspects   suspects
+	succeeded  time.Time // the latest success
+	paced      time.Time // when the latest extra attempt was granted
 }
 
 // ID names an endpoint's identity: base URL, kind of credential, credential. It reveals none of them.
@@ -69,117 +58,144 @@ func (e *Endpoint) Weight() int { return e.spec.Weight }
 // HasToken says whether the server has a credential of its own.
 func (e *Endpoint) HasToken() bool { return !e.spec.Token.Empty() }
 
-// View reports the endpoint's fitness at a moment.
-func (e *Endpoint) View(now time.Time) View {
+// Domain names the account that the endpoint belongs to, as far as is known:
+// prompts are cached per account. It changes when the account is learned.
+func (e *Endpoint) Domain() uint64 { return e.learned.account.Load().domain }
+
+// Changed returns a channel that is closed when an endpoint of the same pool has returned or a
+// probe has told. A caller that is going to wait takes it before it looks at the endpoints.
+func (e *Endpoint) Changed() <-chan struct{} { return e.bell.next() }
+
+// Subject is what a request asks for, as far as an endpoint's standing depends on it.
+type Subject struct {
+	Model  string // asked for, "" if none
+	Tenant string // names the client's own credential where it is sent upstream, else ""
+	Body   uint64 // names the request's body: the same for the same bytes
+}
+
+// class is the key of limits and pauses. They hold for a class of models (rate-limits docs).
+func (s Subject) class() string { return claude.ModelClass(s.Model) + "|" }
+
+// limit is the key of rate limits: a client's own credential has limits of its own.
+func (s Subject) limit() string { return s.class() + s.Tenant }
+
+// Unfit says why an endpoint takes no new work, mildest first.
+type Unfit uint8
+
+// The reasons of Unfit.
+const (
+	Fit           Unfit = iota
+	Paused              // the service is overloaded: a short pause
+	RateLimited         // until the limit is over
+	Cooling             // resting after failures of its own
+	Probing             // half-open, and its one probe is under way
+	ModelOut            // it refuses this model
+	CredentialOut       // it refuses its key
+	AccountOut          // its account has no credit, a spending limit, or is disabled
+	LowBalance          // the last balance reading is at or below the threshold
+	Draining            // weight 0: never takes new work
+)
+
+var unfitNames = [...]string{"fit", "paused", "rate_limited", "cooling", "probing", "model_out", "credential_out", "account_out", "low_balance", "draining"}
+
+// String names the reason as logs and traces show it.
+func (u Unfit) String() string { return unfitNames[u] }
+
+// View is what is known of an endpoint at one moment.
+type View struct {
+	Unfit    Unfit     // the gravest reason
+	ReadyAt  time.Time // when none of the reasons holds any more; of no meaning for Probing and from LowBalance on
+	Reason   string    // of the last failure while it is not forgiven
+	InFlight int64     // leases not yet released
+	Ejected  bool      // its own circuit breaker is not closed
+	Share    float64   // of the work it would normally get: below 1 during slow start
+}
+
+func (v *View) because(u Unfit, ready time.Time, reason string) {
+	if u > v.Unfit {
+		v.Unfit, v.Reason = u, reason
+	}
+	if ready.After(v.ReadyAt) {
+		v.ReadyAt = ready
+	}
+}
+
+// broken notes a breaker that does not admit an attempt.
+func (v *View) broken(b *breaker, resting Unfit, now time.Time) {
+	switch {
+	case b == nil || b.admits(now):
+	case b.resting(now):
+		v.because(resting, b.openUntil, b.reason)
+	default:
+		v.because(max(Probing, resting), b.openUntil, b.reason)
+	}
+}
+
+func (v *View) waiting(r rest, u Unfit, now time.Time) {
+	if now.Before(r.until) {
+		v.because(u, r.until, r.reason)
+	}
+}
+
+// View reports the endpoint's fitness for a subject at a moment.
+func (e *Endpoint) View(now time.Time, s Subject) View {
+	e.learned.mu.Lock()
+	defer e.learned.mu.Unlock()
+	a := e.learned.account.Load()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return e.fitness(a, now, s)
+}
+
+// fitness is View for a caller that holds the mutexes of the endpoint and its account.
+func (e *Endpoint) fitness(a *account, now time.Time, s Subject) View {
+	v := e.standing(now)
+	v.broken(e.learned.models[s.Model], ModelOut, now)
+	v.broken(&a.out, AccountOut, now)
+	class := s.class()
+	v.waiting(e.learned.pauses[class], Paused, now)
+	v.waiting(e.origin.pause(class), Paused, now)
+	v.waiting(a.limits[s.limit()], RateLimited, now)
+	return v
+}
+
+// Overall reports the endpoint's fitness whatever the subject: a pause or limit of any class counts.
+func (e *Endpoint) Overall(now time.Time) View {
 	l := e.learned
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := View{ReadyAt: l.breaker.openUntil, Reason: l.breaker.reason, InFlight: l.inFlight.Load()}
-	switch {
-	case e.spec.Weight == 0:
-		v.Unfit = Draining
-	case l.balance.low:
-		v.Unfit = LowBalance
-	case l.breaker.closed():
-		v.Unfit = Fit
-	case now.Before(l.breaker.openUntil):
-		v.Unfit = Cooling
-	case l.breaker.probing:
-		v.Unfit = Probing
+	v := e.standing(now)
+	v.waiting(l.pauses.longest(), Paused, now)
+	v.waiting(e.origin.pause(""), Paused, now)
+	a := l.account.Load()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v.broken(&a.out, AccountOut, now)
+	v.waiting(a.limits.longest(), RateLimited, now)
+	return v
+}
+
+// standing is what holds for every subject. The caller holds the mutex.
+func (e *Endpoint) standing(now time.Time) View {
+	l := e.learned
+	v := View{InFlight: l.inFlight.Load(), Ejected: !l.breaker.closed(), Share: e.share(now)}
+	v.broken(&l.breaker, Cooling, now)
+	v.broken(&l.credential, CredentialOut, now)
+	if l.balance.low {
+		v.because(LowBalance, time.Time{}, "balance low")
+	}
+	if e.spec.Weight == 0 {
+		v.because(Draining, time.Time{}, "weight 0")
 	}
 	return v
 }
 
-// Acquire takes an in-flight slot and, where one is due, the half-open permit,
-// in one step. It fails when the endpoint is not fit.
-func (e *Endpoint) Acquire(now time.Time) (*Lease, bool) {
-	l := e.learned
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if e.spec.Weight == 0 || l.balance.low {
-		return nil, false
+// share ramps an endpoint up after its breaker has closed: it may still be weak, and its connections are cold.
+func (e *Endpoint) share(now time.Time) float64 {
+	const least = 0.1
+	back := e.learned.breaker.closedAt
+	if back.IsZero() || e.slowStart <= 0 {
+		return 1
 	}
-	p, ok := l.breaker.acquire(now)
-	if !ok {
-		return nil, false
-	}
-	return e.lease(p), true
-}
-
-// AcquireAnyway takes a slot on an endpoint that rests: the last resort when no other is left.
-func (e *Endpoint) AcquireAnyway(now time.Time) *Lease {
-	l := e.learned
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return e.lease(l.breaker.acquireAnyway(now))
-}
-
-func (e *Endpoint) lease(p permit) *Lease {
-	e.learned.inFlight.Add(1)
-	return &Lease{Endpoint: e, permit: p}
-}
-
-// Lease is one request's hold on an endpoint. One goroutine owns it. Settle
-// may be called once or never, Release exactly once, last.
-type Lease struct {
-	*Endpoint
-	permit  permit
-	settled bool
-}
-
-// Settle teaches the endpoint the verdict on the attempt.
-func (l *Lease) Settle(ctx context.Context, o Outcome, now time.Time) {
-	if l.settled {
-		return
-	}
-	l.settled = true
-	b := &l.learned.breaker
-	var back bool
-	var out time.Duration
-	var failures int
-	l.learned.mu.Lock()
-	switch o.Scope {
-	case ScopeNone:
-		back = b.succeed(l.permit)
-	case ScopeRequest, ScopeClient:
-		b.giveBack(l.permit)
-	default:
-		out = b.fail(l.permit, o, l.cooldown, now, rand.Float64())
-		failures = b.failures
-	}
-	l.learned.mu.Unlock()
-
-	if back {
-		l.log.InfoContext(ctx, telemetry.ServerBack, telemetry.Server, l.Name())
-	}
-	if out > 0 {
-		l.log.WarnContext(ctx, telemetry.ServerOut, telemetry.Server, l.Name(), telemetry.Reason, o.Reason,
-			telemetry.Scope, o.Scope.String(), telemetry.Cooldown, out.Round(time.Millisecond), telemetry.Failures, failures)
-	}
-}
-
-// Break charges a failure that came after the attempt had been settled as
-// good: an answer that broke off. It says nothing where the endpoint is resting
-// already.
-func (l *Lease) Break(ctx context.Context, o Outcome, now time.Time) {
-	l.learned.mu.Lock()
-	closed := l.learned.breaker.closed()
-	l.permit = permit{epoch: l.learned.breaker.epoch}
-	l.learned.mu.Unlock()
-	if closed {
-		l.settled = false
-		l.Settle(ctx, o, now)
-	}
-}
-
-// Release gives the slot back, and with it a permit on which no verdict was given.
-func (l *Lease) Release() {
-	l.learned.inFlight.Add(-1)
-	if l.settled {
-		return
-	}
-	l.settled = true
-	l.learned.mu.Lock()
-	l.learned.breaker.giveBack(l.permit)
-	l.learned.mu.Unlock()
+	return min(max(float64(now.Sub(back))/float64(e.slowStart), least), 1)
 }

@@ -1,15 +1,9 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"strings"
 	"time"
-
-	"claude-code-lb/internal/claude"
 )
 
 // Scope says whom the verdict on an attempt concerns.
@@ -17,35 +11,66 @@ type Scope uint8
 
 // The scopes of an Outcome.
 const (
-	ScopeNone      Scope = iota // it worked
-	ScopeRequest                // the client's own request is at fault: the answer is its answer
-	ScopeClient                 // the client left, or the balancer stops: nobody's fault
-	ScopeAccount                // the credential or its account: 401, 402, 403
-	ScopeRateLimit              // the account's rate limit: 429
-	ScopeCapacity               // the service is overloaded: 529
-	ScopeEndpoint               // connection, time-out, 5xx, an answer that is none
+	ScopeNone       Scope = iota // it worked
+	ScopeRequest                 // the client's own request is at fault: the answer is its answer
+	ScopeClient                  // the client left, or the balancer stops: nobody's fault
+	ScopeCredential              // this key: 401, 403
+	ScopeAccount                 // the organization behind the key: 402, its credit, its spend limit
+	ScopeModel                   // this model at this endpoint
+	ScopeRateLimit               // the account's rate limit for a class of models: 429
+	ScopeCapacity                // the service is overloaded: 529
+	ScopeEndpoint                // connection, time-out, 5xx, an answer that is none
 )
 
-var scopeNames = [...]string{"none", "request", "client", "account", "rate_limit", "capacity", "endpoint"}
+var scopeNames = [...]string{"none", "request", "client", "credential", "account", "model", "rate_limit", "capacity", "endpoint"}
 
-// String names the scope as logs show it.
+// String names the scope as logs and the configuration show it.
 func (s Scope) String() string { return scopeNames[s] }
 
 // Outcome is the verdict on one attempt.
 type Outcome struct {
-	Scope      Scope
-	Reason     string        // in a few words, for logs; "" when it worked
-	RetryAfter time.Duration // what the upstream asked for; 0 when it did not
+	Scope  Scope
+	Reason string // in a few words, for logs; "" when it worked, or when the request is at fault beyond doubt
+	// RetryAfter is how long the upstream asked to wait, or how long a rule
+	// wants the one concerned to rest; 0 when neither is known.
+	RetryAfter time.Duration
+	// Ruled says that RetryAfter is what a rule of the operator wants: it is not bounded.
+	Ruled bool
+	// Free says that the upstream refused before it did any work, so that asking once more costs nothing.
+	// It is false with ScopeRequest: the answer would be the same.
+	Free bool
+	// Doubtful goes with ScopeRequest: the refusal may be this upstream's own
+	// peculiarity. Another one is asked, nobody is charged, and two of a kind settle it.
+	Doubtful bool
 }
 
 // Failover says whether another endpoint may do better with the same request.
-func (o Outcome) Failover() bool { return o.Scope >= ScopeAccount }
+func (o Outcome) Failover() bool { return o.Scope >= ScopeCredential || o.Doubtful }
+
+// asked is RetryAfter as far as it is followed: what an upstream asks for is bounded.
+func (o Outcome) asked(most time.Duration) time.Duration {
+	if o.Ruled {
+		return o.RetryAfter
+	}
+	return min(o.RetryAfter, most)
+}
+
+// Rest is how long the one concerned rests because of RetryAfter until somebody asks it again; 0 when RetryAfter is.
+func (o Outcome) Rest() time.Duration {
+	if o.Scope == ScopeCapacity {
+		return o.asked(maxAskedPause)
+	}
+	return o.asked(maxRetryAfter)
+}
 
 // ErrClientGone is the cause of a request's end when its client has left.
 var ErrClientGone = errors.New("client left")
 
 // ErrStopping is the cause of a request's end when the balancer stops before it is done.
 var ErrStopping = errors.New("claude-code-lb is stopping")
+
+// ErrOutrun is the cause of an attempt's end when a hedged one was faster.
+var ErrOutrun = errors.New("another upstream was faster")
 
 // ErrUnusable marks an answer that arrived but is none: empty, HTML instead of
 // JSON, a stream that ended before it began, an encoding nobody asked for.
@@ -64,81 +89,3 @@ func (e *TimeoutError) Timeout() bool { return true }
 
 // Temporary reports true.
 func (e *TimeoutError) Temporary() bool { return true }
-
-// Evidence is everything known of an attempt at the moment of the verdict.
-type Evidence struct {
-	Status int           // 0 when no head arrived
-	Header http.Header   // of the answer, nil without one
-	Error  *claude.Error // of an error body or of an error event inside a 200
-	Err    error         // of the transport or of reading the answer
-	Now    time.Time
-}
-
-// Judge turns evidence into a verdict. It is pure.
-func Judge(ev Evidence) Outcome {
-	if ev.Err != nil {
-		return judgeErr(ev.Err)
-	}
-	status := ev.Status
-	if status < 400 && ev.Error != nil {
-		status = claude.StatusForType(ev.Error.Type)
-	}
-	o := Outcome{Scope: scopeOfStatus(status)}
-	if !o.Failover() {
-		return o
-	}
-	o.Reason = fmt.Sprintf("status %d", status)
-	if ev.Status < 400 {
-		o.Reason = "error event"
-	}
-	if ev.Error != nil && ev.Error.Type != "" {
-		o.Reason += " " + word(string(ev.Error.Type))
-	}
-	if wait, ok := claude.RetryAfter(ev.Header, ev.Now); ok {
-		o.RetryAfter = wait
-	}
-	return o
-}
-
-// word keeps what a wire name may hold, so that nothing an upstream sends reaches a log as it is.
-func word(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '_' || r >= 'a' && r <= 'z' {
-			return r
-		}
-		return -1
-	}, s[:min(len(s), 40)])
-}
-
-func judgeErr(err error) Outcome {
-	if errors.Is(err, ErrStopping) {
-		return Outcome{Scope: ScopeClient, Reason: ErrStopping.Error()}
-	}
-	if errors.Is(err, ErrClientGone) || errors.Is(err, context.Canceled) {
-		return Outcome{Scope: ScopeClient, Reason: "client left"}
-	}
-	if timeout, ok := errors.AsType[*TimeoutError](err); ok {
-		return Outcome{Scope: ScopeEndpoint, Reason: timeout.Error()}
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return Outcome{Scope: ScopeEndpoint, Reason: "connect: " + op.Err.Error()}
-	}
-	return Outcome{Scope: ScopeEndpoint, Reason: err.Error()}
-}
-
-func scopeOfStatus(status int) Scope {
-	switch {
-	case status < 400:
-		return ScopeNone
-	case status == http.StatusUnauthorized, status == http.StatusPaymentRequired, status == http.StatusForbidden:
-		return ScopeAccount
-	case status == http.StatusTooManyRequests:
-		return ScopeRateLimit
-	case status == 529:
-		return ScopeCapacity
-	case status >= 500, status == http.StatusRequestTimeout:
-		return ScopeEndpoint
-	default:
-		return ScopeRequest
-	}
-}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -20,6 +21,10 @@ type Pool struct {
 	log   *slog.Logger
 	known map[ID]*resident
 	wg    sync.WaitGroup
+
+	accounts *accounts
+	origins  map[string]*origin // by scheme and host
+	bell     *bell
 }
 
 // resident is what the pool keeps of one identity.
@@ -28,11 +33,16 @@ type resident struct {
 	transport *http.Transport
 	connect   time.Duration // the transport was made with
 	checker   *balanceChecker
+	prober    *prober
+	trip      trip // the prober was made with
 }
 
 // NewPool makes an empty pool. Balance checks end with ctx.
 func NewPool(ctx context.Context, log *slog.Logger) *Pool {
-	return &Pool{ctx: ctx, log: log, known: map[ID]*resident{}}
+	return &Pool{
+		ctx: ctx, log: log, known: map[ID]*resident{},
+		accounts: &accounts{known: map[string]*account{}}, origins: map[string]*origin{}, bell: &bell{},
+	}
 }
 
 // Wait returns when every balance check has ended, after the pool's context has.
@@ -48,32 +58,72 @@ func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func
 		id := identify(spec)
 		r := kept[id]
 		if r == nil {
-			r = p.renew(p.known[id], spec, cfg.Timeouts.Connect)
+			r = p.renew(id, p.known[id], spec, cfg)
 			kept[id] = r
 		}
 		endpoints = append(endpoints, &Endpoint{
-			spec: spec, cooldown: cfg.Cooldown, id: id, learned: r.learned, transport: r.transport, log: p.log,
+			spec: spec, trip: tripOf(cfg), slowStart: cfg.SlowStart, id: id, learned: r.learned, transport: r.transport,
+			accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
 		})
 	}
 	old := p.known
 	p.known = kept
-	return endpoints, func() { retire(old, kept) }
+	return endpoints, func() {
+		retire(old, kept)
+		p.forget(endpoints)
+	}
+}
+
+func tripOf(cfg *config.Config) trip {
+	return trip{
+		cooldown: cfg.Cooldown, consecutive: cfg.Breaker.Consecutive,
+		percent: cfg.Breaker.Percent, minimum: cfg.Breaker.Minimum, window: cfg.Breaker.Window,
+	}
+}
+
+func (p *Pool) originOf(spec config.Server) *origin {
+	key := originKey(spec)
+	if p.origins[key] == nil {
+		p.origins[key] = &origin{refused: map[*account]time.Time{}}
+	}
+	return p.origins[key]
+}
+
+func originKey(spec config.Server) string { return spec.URL.Scheme + "://" + spec.URL.Host }
+
+// forget drops the accounts and origins that no endpoint has any more.
+func (p *Pool) forget(endpoints []*Endpoint) {
+	accounts, origins := map[*account]bool{}, map[*origin]bool{}
+	for _, e := range endpoints {
+		accounts[e.learned.account.Load()], origins[e.origin] = true, true
+	}
+	p.accounts.prune(accounts)
+	maps.DeleteFunc(p.origins, func(_ string, o *origin) bool { return !origins[o] })
 }
 
 // renew carries a resident over into a new generation, or makes a new one.
-func (p *Pool) renew(old *resident, spec config.Server, connect time.Duration) *resident {
-	r := &resident{connect: connect}
+func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Config) *resident {
+	r := &resident{}
 	if old != nil {
 		*r = *old
 	} else {
 		r.learned = &learned{}
+		r.learned.account.Store(&account{domain: domainOf(id[:])})
 	}
-	if r.transport == nil || r.connect != connect {
-		r.transport, r.connect = newTransport(connect), connect
+	if spec.Account != "" {
+		r.learned.account.Store(p.accounts.named(spec.Account))
+	}
+	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect
+	if fresh {
+		r.transport, r.connect = newTransport(cfg.Timeouts.Connect), cfg.Timeouts.Connect
 	}
 	plan := balancePlan{server: spec.Name, command: spec.BalanceCheck, interval: spec.BalanceCheckInterval, threshold: spec.BalanceThreshold}
 	if r.checker == nil || r.checker.plan != plan {
 		r.checker = p.startChecker(r.learned, plan)
+	}
+	trip := tripOf(cfg)
+	if probe := planProbe(spec); fresh || r.prober.plan != probe || r.trip != trip {
+		r.prober, r.trip = startProber(p.ctx, &p.wg, p.log, probe, r.transport, vouching{r.learned, trip, p.bell}), trip
 	}
 	return r
 }
@@ -83,6 +133,9 @@ func retire(old, kept map[ID]*resident) {
 		now := kept[id]
 		if now == nil || now.checker != r.checker {
 			r.checker.stop()
+		}
+		if now == nil || now.prober != r.prober {
+			r.prober.stop()
 		}
 		if now == nil || now.transport != r.transport {
 			r.transport.CloseIdleConnections()

@@ -1,0 +1,125 @@
+package app
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func explain(t *testing.T, paste string, args ...string) (out, errs string, status int) {
+	t.Helper()
+	status, out, errs = run(t, "explain-error", paste, nil, args...)
+	return out, errs, status
+}
+
+const creditError = `{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}`
+
+func TestExplainError(t *testing.T) {
+	f := func(paste string, args []string, want ...string) {
+		t.Helper()
+		out, errs, status := explain(t, paste, args...)
+		if status != exitOK || errs != "" {
+			t.Errorf("%q: status %d, %s", paste, status, errs)
+		}
+		for _, w := range want {
+			if !strings.Contains(out, w) {
+				t.Errorf("%q %q: no %q in\n%s", paste, args, w, out)
+			}
+		}
+	}
+	f("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 12\r\n\r\n{}", nil, "read as     status 429, no error of the API", "scope       rate_limit", "for 12s", "costs nothing")
+	f("HTTP/2 400\ncontent-type: application/json\n\n"+creditError, nil, "status 400, type invalid_request_error", "scope       account", "every server with this account, for 1m0s, doubled")
+	f(creditError, []string{"-own-credential"}, "scope       request: the request, or a peculiarity", "rests       nobody")
+	f("HTTP/1.1 100 Continue\n\nHTTP/1.1 529\n\n", nil, "scope       capacity", "for a second or two")
+	f("*   Trying 1.2.3.4:443...\n> POST /v1/messages HTTP/2\n> x-api-key: sk-ant-api03-secret\n>\n< HTTP/2 404\n< content-type: application/json\n<\n{ [90 bytes data]\n"+
+		`{"type":"error","error":{"type":"not_found_error","message":"model: claude-x"}}`, []string{"-model", "claude-x"}, "scope       model")
+	f("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}", nil, "with an error inside", "scope       capacity", "may be billed")
+	f("<html>busy</html>", []string{"-status", "503"}, "scope       endpoint: the server itself")
+	f("<html>no</html>", []string{"-status", "418"}, "another server is asked; two refusals alike")
+	f(`{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"}}`, nil, "gets the answer as it is", "rests       nobody")
+	f("HTTP/1.1 200 OK\n\n{}", nil, "scope       none: nothing is wrong")
+	f("$ curl -i https://a.example/v1/messages\nHTTP/1.1 503 Busy\n\n", nil, "status 503", "scope       endpoint")
+
+	// Answers that are none.
+	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<html>Log in</html>", nil, "status 200, no message of the API", "scope       endpoint", "may be billed")
+	f("HTTP/1.1 302 Found\nlocation: https://a.example/login\n\n", nil, "scope       endpoint")
+	f("event: message_start\ndata: {}\n\n", []string{"-status", "200"}, "no message of the API")
+	f("event: message_start\ndata: {}\n\nevent: content_block_start\ndata: {}\n\nevent: error\ndata: "+creditError, nil, "has content already")
+
+	// How long.
+	f("HTTP/1.1 429 Too Many\nRetry-After-Ms: 1500\n\n{}", nil, "for 1.5s\n")
+	f("HTTP/1.1 503 Busy\nRetry-After: 86400\n\n", nil, "for 24h0m0s, until 2", "; asked again after 1h0m0s all the same")
+	f("HTTP/1.1 529\nRetry-After: 90\n\n", nil, "for 1m30s; asked again after 1m0s all the same")
+	f(`{"type":"error","error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}`, nil,
+		"code enforced_spend_limit_reached", "scope       account", "-01 00:00 UTC")
+}
+
+// Whatever is pasted may hold a credential; it is never shown, and neither is any other text of the answer.
+func TestExplainErrorShowsNoSecret(t *testing.T) {
+	const secret = "sk-ant-api03-s3cr3t"
+	for _, paste := range []string{
+		"> x-api-key: " + secret + "\n< HTTP/1.1 401 No\n< x-key: " + secret + "\n<\n" + `{"error":{"type":"` + secret + `","message":"` + secret + `","details":{"error_code":"` + secret + `"}}}`,
+		"HTTP/1.1 401 " + secret + "\n" + secret + "\n\n",
+		"HTTP/1.1 200 OK\nx: " + secret + "\n\n" + secret,
+		secret,
+	} {
+		out, errs, _ := explain(t, paste)
+		if strings.Contains(out+errs, "s3cr3t") || strings.Contains(out+errs, "sk-") {
+			t.Errorf("%q: %s%s", paste, out, errs)
+		}
+	}
+}
+
+func TestExplainErrorThroughMain(t *testing.T) {
+	file := writeConfig(t, `{"servers": [{"url": "https://a.example", "token": "t"}], "error_rules": [{"status": 400, "scope": "capacity"}]}`)
+	var out, errs strings.Builder
+	std := Std{In: strings.NewReader(creditError), Out: &out, Err: &errs, Env: func(string) (string, bool) { return "", false }}
+	if status := Main([]string{"-c", file, "explain-error"}, std); status != exitOK || errs.String() != "" || !strings.Contains(out.String(), "error_rules[0]") {
+		t.Errorf("status %d\n%s%s", status, &out, &errs)
+	}
+}
+
+func TestExplainErrorByRules(t *testing.T) {
+	file := writeConfig(t, `{"servers": [{"url": "https://a.example", "name": "relay", "token": "t"}], "cooldown": 7, "breaker": {"consecutive": 3},
+		"error_rules": [{"server": "relay", "status": 400, "message": "quota", "scope": "account", "duration": "20h"}, {"status": 418, "scope": "endpoint"}]}`)
+	out, errs, _ := explain(t, "the quota is used up", "-c", file, "-server", "relay", "-status", "400")
+	if !strings.Contains(out, "decided by  error_rules[0], "+file+":2\n") || !strings.Contains(out, "for 20h0m0s, until ") || strings.Contains(out, "again after") {
+		t.Errorf("by the first rule:\n%s%s", out, errs)
+	}
+	out, _, _ = explain(t, "short and stout", "-c", file, "-status", "418")
+	if !strings.Contains(out, "decided by  error_rules[1]") || !strings.Contains(out, "after 3 failures in a row or 50 % of its attempts, for 7s, doubled") {
+		t.Errorf("by the second rule:\n%s", out)
+	}
+}
+
+func TestExplainErrorRefuses(t *testing.T) {
+	f := func(paste, want string, args ...string) {
+		t.Helper()
+		if out, errs, status := explain(t, paste, args...); status != exitUsage || out != "" || !strings.Contains(errs, want) {
+			t.Errorf("%q %q: status %d, %q, %q", paste, args, status, out, errs)
+		}
+	}
+	f("", "there is no answer")
+	f("hello", "no status, no error of the API")
+	f("HTTP/1.1 500 Oops\nno colon here\n\n", "the head of the answer cannot be read")
+	f("x", "status 42 is none", "-status", "42")
+	f("x", "no such file", "-f", filepath.Join(t.TempDir(), "none"))
+	f("x", "no such file", "-c", filepath.Join(t.TempDir(), "none"))
+	f("x", "has errors", "-c", writeConfig(t, "{}"))
+	f("x", `has no server named "other"`, "-server", "other", "-c", writeConfig(t, `{"servers": [{"url": "https://a.example", "token": "t"}]}`))
+}
+
+func FuzzParsePaste(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 429 Slow\nRetry-After: 1\n\n{}"))
+	f.Add([]byte("* x\n> y\n< HTTP/2 500\n< a: b\n<\nbody"))
+	f.Add([]byte("event: error\ndata: {\"error\":\"x\"}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		a, err := parsePaste(text)
+		if err == nil && a.status != 0 && (a.status < 0 || a.status > 999) {
+			t.Errorf("status %d", a.status)
+		}
+		if a.event && a.claimed == nil {
+			t.Error("an event without an error")
+		}
+	})
+}

@@ -1,0 +1,112 @@
+package app
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"claude-code-lb/internal/fakeclaude"
+	"claude-code-lb/internal/upstream"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/failover.md from the model")
+
+const failoverIntro = `# Failover, fault by fault
+
+What the client sees of every fault of an upstream, at every point of an answer, and who rests afterwards. The tables are printed from the model
+that the fault matrix is tested against (` + "`internal/app/matrix_model_test.go`" + `), in every combination of fault, point, streaming or not, one to three upstreams, and
+HTTP/1.1 or HTTP/2 on the way to them. The names of faults and points are those of the [simulator](simulator.md).
+
+- **hidden**: the client gets the whole answer of another upstream and notices nothing.
+- **whole**: the client gets the whole answer of this upstream.
+- **passed on**: the client gets the upstream's own error as it is.
+- **cut short**: the client has content already. It gets what came, then an ` + "`error`" + ` event, and a broken connection. Nothing is ever sent twice.
+- **ended by the upstream's error event**: the same with the upstream's own words. If they arrive together with the first content, the fault is still hidden.
+- a status with a type: what the client gets when no upstream is left, in Anthropic's format.
+
+"Twice at most": a slow answer may be billed all the same, so after two time-outs a request ends, even if a third upstream is left.
+
+Whoever rests, rests as described in [How an upstream is chosen](../README.md#how-an-upstream-is-chosen). With ` + "`max_wait`" + ` above 0 a request that has no upstream left waits for one that
+returns in time before any of the errors below. A fault that several upstreams show on one and the same request, and on no other, is the request's:
+nobody rests for it.
+`
+
+func TestFailoverDoc(t *testing.T) {
+	const file = "../../docs/failover.md"
+	want := failoverIntro + table("Streaming requests", true) + table("Requests that do not stream", false)
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil || string(got) != want {
+		t.Errorf("%s is not what the model says, %v: go test ./internal/app -run TestFailoverDoc -update", file, err)
+	}
+}
+
+// table prints the model for one kind of request; faults with the same row share it.
+func table(title string, stream bool) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "\n## %s\n\n| Fault | Another upstream is left | None is left | Who rests |\n| --- | --- | --- | --- |\n", title)
+	names, previous := []string{}, ""
+	flush := func() {
+		if len(names) > 0 {
+			fmt.Fprintf(&out, "| %s %s\n", strings.Join(names, "; "), previous)
+		}
+	}
+	for _, f := range faults() {
+		row := fmt.Sprintf("| %s | %s | %s |", withAnother(f, stream), alone(f, stream), whoRestsFor(f, stream))
+		if row != previous {
+			flush()
+			names, previous = nil, row
+		}
+		names = append(names, "`"+name(f)+"`")
+	}
+	flush()
+	return out.String()
+}
+
+func withAnother(f fakeclaude.Fault, stream bool) string {
+	v := expect(f, stream, 2, true)
+	switch {
+	case v.whole && v.asked[1] == 0:
+		return "whole"
+	case v.whole && effectOf(f, stream) == lateness:
+		return "hidden, twice at most"
+	case v.whole:
+		return "hidden"
+	default:
+		return described(f, v, stream)
+	}
+}
+
+func alone(f fakeclaude.Fault, stream bool) string {
+	v := expect(f, stream, 1, false)
+	if v.whole {
+		return "whole"
+	}
+	return described(f, v, stream)
+}
+
+func described(f fakeclaude.Fault, v view, stream bool) string {
+	switch {
+	case v.truncated && v.cut:
+		return "cut short"
+	case v.truncated && effectOf(f, stream) == lastWords:
+		return "ended by the upstream's error event"
+	case v.truncated, v.status == statusOf(f):
+		return "passed on"
+	default:
+		return fmt.Sprintf("%d `%s`", v.status, v.kind)
+	}
+}
+
+func whoRestsFor(f fakeclaude.Fault, stream bool) string {
+	return map[upstream.Unfit]string{
+		upstream.Fit: "nobody", upstream.Paused: "this class of models here, for seconds", upstream.RateLimited: "this class of models at the account",
+		upstream.Cooling: "this server", upstream.CredentialOut: "this key", upstream.AccountOut: "the account",
+	}[restOf(f, stream)]
+}

@@ -1,0 +1,18 @@
+package config
+
+// checkFailover warns of settings that take failover away or do nothing.
+func (d *decoder) checkFailover(cfg *Config) {
+	several := len(cfg.Servers) > 1
+	if n, ok := d.wrote("max_attempts"); ok && cfg.MaxAttempts == 1 && several {
+		d.warnf(n.offset, "max_attempts", "of 1 switches failover off: no request is sent to a second server")
+	}
+	if n, ok := d.wrote("hedge"); ok && cfg.Hedge && !several {
+		d.warnf(n.offset, "hedge", "is ignored with a single server")
+	}
+	if n, ok := d.wrote("silence"); ok && cfg.Silence > 0 && cfg.Timeouts.Total > 0 && cfg.Silence >= cfg.Timeouts.Total {
+		d.warnf(n.offset, "silence", "never begins: timeouts.total ends the request before")
+	}
+	if n, ok := d.wrote("max_wait"); ok && cfg.Timeouts.Total > 0 && cfg.MaxWait > cfg.Timeouts.Total {
+		d.warnf(n.offset, "max_wait", "is cut short by timeouts.total")
+	}
+}

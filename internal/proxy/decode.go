@@ -1,0 +1,238 @@
+package proxy
+
+import (
+	"bufio"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+
+	"claude-code-lb/internal/upstream"
+)
+
+const (
+	// maxCodings of one answer are undone; more are a mistake or an attack.
+	maxCodings = 3
+	// maxWindow bounds how much of its output a decoder keeps. It is what RFC 9659 asks of decoders of zstd.
+	maxWindow = 8 << 20
+)
+
+var (
+	errWindow   = errors.New("window larger than 8 MB")
+	errTrailing = errors.New("data after its end")
+)
+
+// decoded undoes the codings that the Content-Encoding lines of an answer name,
+// in the order in which they were applied (RFC 9110, section 8.4). It reports
+// whether there were any; without one the result is body itself. Nothing is
+// read yet: what is wrong with the data shows when it is read.
+//
+// Whatever can be decoded of the bytes that have come is given out at once. An
+// error of body comes through as it is; one of the coding wraps
+// upstream.ErrUnusable, and io.ErrUnexpectedEOF where it broke off. Closing the
+// result frees the decoders and closes body; it must not overlap a Read.
+func decoded(body io.ReadCloser, contentEncoding []string) (r io.ReadCloser, changed bool, err error) {
+	codings, err := parseCodings(contentEncoding)
+	if err != nil {
+		return nil, false, err
+	}
+	r = body
+	for _, c := range slices.Backward(codings) {
+		r = newDecoder(c, r)
+	}
+	return r, len(codings) > 0, nil
+}
+
+// coding is one way in which a body may be encoded.
+type coding struct {
+	name string
+	// open begins to decode. There is at least one byte, or an error, to be read.
+	open func(*bufio.Reader) (io.ReadCloser, error)
+	// repeats says that several encoded bodies in a row are one.
+	repeats bool
+}
+
+// parseCodings lists the codings of an answer, the unknown ones being an error.
+func parseCodings(lines []string) ([]coding, error) {
+	var codings []coding
+	for name := range strings.SplitSeq(strings.ToLower(strings.Join(lines, ",")), ",") {
+		switch name = strings.TrimSpace(name); name {
+		case "", "identity":
+		case "gzip", "x-gzip":
+			codings = append(codings, coding{"gzip", openGzip, true})
+		case "deflate":
+			codings = append(codings, coding{"deflate", openDeflate, false})
+		case "br":
+			codings = append(codings, coding{"br", openBrotli, false})
+		case "zstd":
+			codings = append(codings, coding{"zstd", openZstd, true})
+		default:
+			return nil, fmt.Errorf("%w: unknown content-encoding", upstream.ErrUnusable)
+		}
+	}
+	if len(codings) > maxCodings {
+		return nil, fmt.Errorf("%w: more than %d content-encodings", upstream.ErrUnusable, maxCodings)
+	}
+	return codings, nil
+}
+
+func openGzip(in *bufio.Reader) (io.ReadCloser, error) {
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, err
+	}
+	// With multistream on, the last bytes of a member would wait for the next one.
+	z.Multistream(false)
+	return z, nil
+}
+
+// openDeflate decodes the zlib format, which is what "deflate" means, and the
+// bare deflate data that some servers send under this name.
+func openDeflate(in *bufio.Reader) (io.ReadCloser, error) {
+	head, err := in.Peek(2)
+	if err != nil {
+		return nil, err
+	}
+	const method, largestWindow = 8, 7 // RFC 1950, section 2.2
+	if head[0]&0x0f == method && head[0]>>4 <= largestWindow && binary.BigEndian.Uint16(head)%31 == 0 {
+		return zlib.NewReader(in)
+	}
+	return flate.NewReader(in), nil
+}
+
+func openBrotli(in *bufio.Reader) (io.ReadCloser, error) {
+	head, err := in.Peek(1)
+	if err != nil {
+		return nil, err
+	}
+	// These bits mean 16 MB; every other window is at most half of it (RFC 7932, section 9.1).
+	if head[0]&0x0f == 0x0f {
+		return nil, errWindow
+	}
+	return io.NopCloser(brotli.NewReader(in)), nil
+}
+
+func openZstd(in *bufio.Reader) (io.ReadCloser, error) {
+	z, err := zstd.NewReader(in,
+		zstd.WithDecoderConcurrency(1), // decodes inside Read, without goroutines
+		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(maxWindow),
+		zstd.WithDecoderMaxMemory(maxWindow)) // for frames that are a window by themselves
+	if err != nil {
+		return nil, err
+	}
+	return z.IOReadCloser(), nil
+}
+
+// decoder undoes one coding.
+type decoder struct {
+	coding coding
+	body   source
+	in     *bufio.Reader // over body
+	stream io.ReadCloser // nil before the first byte and between two encoded bodies
+	begun  bool
+	err    error // how reading ended
+}
+
+func newDecoder(c coding, body io.ReadCloser) *decoder {
+	d := &decoder{coding: c, body: source{ReadCloser: body}}
+	d.in = bufio.NewReader(&d.body)
+	return d
+}
+
+func (d *decoder) Read(p []byte) (int, error) {
+	for d.err == nil {
+		if d.stream == nil {
+			if err := d.open(); err != nil {
+				d.err = d.explain(err)
+				break
+			}
+		}
+		n, err := d.stream.Read(p)
+		switch {
+		case errors.Is(err, io.EOF):
+			// Of the coding. Whether more follows is asked next time: n bytes need not wait for the answer.
+			d.release()
+		case err != nil:
+			d.err = d.explain(err)
+			return n, d.err
+		}
+		if n > 0 || err == nil {
+			return n, nil
+		}
+	}
+	return 0, d.err
+}
+
+// open begins the next encoded body. Only where there may be none, io.EOF tells that there is none.
+func (d *decoder) open() error {
+	_, err := d.in.Peek(1)
+	switch {
+	case errors.Is(err, io.EOF) && !d.begun:
+		return io.ErrUnexpectedEOF
+	case err != nil:
+		return err
+	case d.begun && !d.coding.repeats:
+		return errTrailing
+	}
+	d.begun = true
+	stream, err := d.coding.open(d.in)
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	d.stream = stream
+	return err
+}
+
+// explain tells a clean end, an error of the body and one of the coding apart.
+func (d *decoder) explain(err error) error {
+	switch {
+	case d.body.err != nil:
+		return d.body.err
+	case errors.Is(err, io.EOF):
+		return io.EOF
+	default:
+		return fmt.Errorf("%w: decode %s: %w", upstream.ErrUnusable, d.coding.name, err)
+	}
+}
+
+func (d *decoder) release() {
+	if d.stream != nil {
+		d.stream.Close() // says no more than Read did
+		d.stream = nil
+	}
+}
+
+// Close frees the decoder and closes the body.
+func (d *decoder) Close() error {
+	d.release()
+	d.err = http.ErrBodyReadAfterClose
+	return d.body.Close()
+}
+
+// source is a body that remembers the error it failed with. Decoders hide it:
+// they take some for an early end, and zstd takes some for a clean one.
+type source struct {
+	io.ReadCloser
+	err error // never io.EOF
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}

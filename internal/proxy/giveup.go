@@ -1,0 +1,177 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/telemetry"
+	"claude-code-lb/internal/upstream"
+)
+
+const (
+	// maxRetryAfter is the longest wait that a client is asked for: Claude Code gives up at once on more.
+	maxRetryAfter = time.Minute
+	// shortRetryAfter is asked for where nobody knows when an upstream returns.
+	shortRetryAfter = 10 * time.Second
+)
+
+// giveUp answers when no further attempt is made: with the best failed one that
+// concerns the client, else with an error of our own.
+func (x *exchange) giveUp(why error) {
+	x.forgive()
+	x.entry.Outcome = ledger.Failed
+	wait := x.earliestReturn()
+	opened := x.silence.end()
+	if a := x.bestRefusal(); a != nil {
+		x.entry.RequestID = a.res.Header.Get("Request-Id")
+		if opened {
+			x.tell(a.asError())
+			return
+		}
+		x.writeRefusal(a, wait)
+		return
+	}
+	x.p.log.WarnContext(x.ctx, telemetry.NoUpstream, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Err, why)
+	status, e := x.ownError(why)
+	if opened {
+		x.tell(e)
+		return
+	}
+	x.trace()
+	x.entry.Status = WriteError(x.w, status, wait, e)
+}
+
+// earliestReturn is how long a client had better wait before it asks again.
+func (x *exchange) earliestReturn() time.Duration {
+	outlook := x.req.Table.Outlook(x.query, &x.tried, time.Now())
+	switch {
+	case outlook.Mildest == upstream.Fit:
+		return time.Second
+	case outlook.Mildest == upstream.Draining: // only the operator can help
+		return maxRetryAfter
+	case outlook.RetryAfter <= 0:
+		return shortRetryAfter
+	default:
+		return min(outlook.RetryAfter, maxRetryAfter)
+	}
+}
+
+// bestRefusal returns the failed attempt to answer with: one that tells the
+// client most about when to come again, and of those the latest. What an
+// upstream says about its own key or account is no answer to the client.
+func (x *exchange) bestRefusal() *answer {
+	if first := x.refusedTwice(); first != nil {
+		return first
+	}
+	var best *answer
+	for _, a := range x.failures {
+		if rank := a.rank(); rank > 0 && (best == nil || rank >= best.rank()) {
+			best = a
+		}
+	}
+	return best
+}
+
+// rank orders refusals by their worth to the client; 0 is none.
+func (a *answer) rank() int {
+	if a.res == nil || a.res.StatusCode < http.StatusBadRequest && a.message.Err == nil {
+		return 0
+	}
+	switch a.outcome.Scope {
+	case upstream.ScopeCapacity:
+		return 5
+	case upstream.ScopeRateLimit:
+		return 4
+	case upstream.ScopeEndpoint:
+		return 3
+	case upstream.ScopeModel:
+		return 2
+	case upstream.ScopeRequest:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// writeRefusal passes on a refusal that was held whole. An error event inside a
+// 200 becomes the plain error that it would have been a moment earlier.
+func (x *exchange) writeRefusal(a *answer, wait time.Duration) {
+	if a.res.StatusCode < http.StatusBadRequest {
+		copyHeader(x.w.Header(), a.res.Header)
+		for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Retry-After-Ms"} {
+			x.w.Header().Del(name)
+		}
+		x.trace()
+		x.entry.Status = WriteError(x.w, claude.StatusForType(a.message.Err.Type), wait, *a.message.Err)
+		return
+	}
+	a.whole = true
+	if status := a.res.StatusCode; status == http.StatusTooManyRequests || status >= http.StatusInternalServerError {
+		a.res.Header.Del("Retry-After-Ms")
+		a.res.Header.Set("Retry-After", seconds(wait))
+	}
+	x.writeHead(a)
+	x.write(a.held)
+}
+
+// asError is what an answer says, where only an error event can still say it.
+func (a *answer) asError() claude.Error {
+	switch {
+	case a.message.Err != nil:
+		return *a.message.Err
+	case a.claimed != nil:
+		return *a.claimed
+	case a.res.StatusCode >= http.StatusBadRequest:
+		return claude.Error{Type: claude.TypeForStatus(a.res.StatusCode), Message: fmt.Sprintf("The upstream answered with status %d.", a.res.StatusCode)}
+	default:
+		return claude.Error{Type: claude.ErrAPI, Message: "The upstream answered a streaming request with a plain message: ask again."}
+	}
+}
+
+// ownError words the failure of all upstreams.
+func (x *exchange) ownError(why error) (int, claude.Error) {
+	e := claude.Error{Type: claude.ErrAPI, RequestID: x.req.ID}
+	n := len(x.entry.Attempts)
+	unavailable, _ := errors.AsType[*routing.Unavailable](why)
+	switch {
+	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Draining:
+		e.Message = "No upstream takes new work: give a server a weight above 0 in the configuration of claude-code-lb."
+		return http.StatusServiceUnavailable, e
+	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.RateLimited:
+		e.Type, e.Message = claude.ErrRateLimit, "Every upstream has reached its rate limit: try again when the first one is over."
+		return http.StatusTooManyRequests, e
+	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Paused:
+		e.Type, e.Message = claude.ErrOverloaded, "Every upstream is overloaded: try again in a moment."
+		return claude.StatusOverloaded, e
+	case n > 0 && x.timeouts == n:
+		e.Type, e.Message = claude.ErrTimeout, "No upstream answered in time ("+strconv.Itoa(n)+" tried): try again in a moment."
+		return http.StatusGatewayTimeout, e
+	case x.allRefusedKey():
+		e.Message = "Every upstream refused its credential or account: check the servers' tokens and accounts; the log of claude-code-lb has the details under this request id."
+	case n == 0:
+		e.Message = "Every upstream is resting after failures: try again in a moment."
+	default:
+		e.Message = "Every upstream failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
+	}
+	return http.StatusServiceUnavailable, e
+}
+
+func (x *exchange) allRefusedKey() bool {
+	for _, a := range x.failures {
+		if a.outcome.Scope != upstream.ScopeCredential && a.outcome.Scope != upstream.ScopeAccount {
+			return false
+		}
+	}
+	return len(x.failures) > 0
+}
+
+// seconds writes a wait for a Retry-After header: whole seconds, rounded up, 60 at most.
+func seconds(wait time.Duration) string {
+	return strconv.Itoa(int((min(wait, maxRetryAfter) + time.Second - 1) / time.Second))
+}

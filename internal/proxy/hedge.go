@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"time"
+
+	"claude-code-lb/internal/upstream"
+)
+
+// ask sends the request to an endpoint and returns the attempt with its
+// verdict. A slow streaming request may be sent to a second endpoint too: then
+// the first good answer is returned and the other attempt is settled.
+func (x *exchange) ask(lease *upstream.Lease) *answer {
+	first := x.open(lease)
+	after, known := time.Duration(0), false
+	if x.req.Settings.Hedge && x.kind == kindStream {
+		after, known = lease.HedgeAfter(x.tokens())
+	}
+	if !known {
+		x.perform(first)
+		return first
+	}
+	verdicts := make(chan *answer, 2)
+	go func() { x.perform(first); verdicts <- first }()
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case a := <-verdicts:
+		return a
+	case <-timer.C:
+	}
+	second := x.rival()
+	if second == nil {
+		return <-verdicts
+	}
+	go func() { x.perform(second); verdicts <- second }()
+	return x.faster(first, second, verdicts)
+}
+
+// rival opens an attempt at a second endpoint if one is fit and the budget allows it.
+func (x *exchange) rival() *answer {
+	now, s := time.Now(), x.req.Settings
+	if len(x.entry.Attempts)+1 >= s.MaxAttempts || !x.p.budget.left(now, s.RetryPercent, s.RetryFloor) {
+		return nil
+	}
+	query := x.query
+	query.FitOnly = true
+	lease, err := x.req.Table.Next(query, &x.tried, now)
+	if err != nil {
+		return nil
+	}
+	x.tried.Add(lease.ID())
+	x.p.budget.retry(now)
+	return x.open(lease)
+}
+
+// faster awaits the first good answer of two, and otherwise the last bad one.
+func (x *exchange) faster(first, second *answer, verdicts <-chan *answer) *answer {
+	a := <-verdicts
+	other := second
+	if a == second {
+		other = first
+	}
+	if a.outcome.Failover() {
+		x.failed(a)
+		return <-verdicts
+	}
+	other.cancel(upstream.ErrOutrun)
+	<-verdicts
+	// It may have been ready in the same moment; what it said of its endpoint holds then.
+	x.settle(other)
+	other.close()
+	return a
+}
+
+// tokens estimates the input tokens of the request, as if none were cached: about four bytes each.
+func (x *exchange) tokens() int64 { return int64(x.req.Body.Len()) / 4 }

@@ -1,0 +1,187 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/upstream"
+)
+
+// maxTimeouts is how many waits may run out before a request is given up: a
+// slow answer may still be billed, so it is bought at most twice.
+const maxTimeouts = 2
+
+// errInterrupted says that the client left, or the balancer stops, while the request waited.
+var errInterrupted = errors.New("interrupted")
+
+// run tries endpoint after endpoint until one answer is committed, the client leaves, or none is left.
+func (x *exchange) run() {
+	x.p.budget.request(x.req.Start)
+	for {
+		lease, err := x.next()
+		switch {
+		case errors.Is(err, errInterrupted):
+			x.interrupted()
+			return
+		case err != nil:
+			x.giveUp(err)
+			return
+		}
+		a := x.ask(lease)
+		switch {
+		case a.outcome.Scope == upstream.ScopeClient:
+			x.settle(a)
+			a.close()
+			x.interrupted()
+			return
+		case a.outcome.Failover():
+			x.failed(a)
+		default:
+			x.commit(a)
+			return
+		}
+	}
+}
+
+// next claims the endpoint to ask next, waiting for one to return where that is soon.
+func (x *exchange) next() (*upstream.Lease, error) {
+	for {
+		now := time.Now()
+		if err := x.exhausted(now); err != nil {
+			return nil, err
+		}
+		retry := len(x.entry.Attempts) > 0
+		x.query.FitOnly = retry && !x.p.budget.left(now, x.req.Settings.RetryPercent, x.req.Settings.RetryFloor)
+		lease, err := x.req.Table.Next(x.query, &x.tried, now)
+		if wait, ok := errors.AsType[*routing.Wait](err); ok {
+			if err := x.wait(wait, now); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err == nil {
+			x.tried.Add(lease.ID())
+			if retry {
+				x.p.budget.retry(now)
+			}
+		}
+		return lease, err
+	}
+}
+
+// exhausted says why no further attempt is made, whatever endpoints are left.
+func (x *exchange) exhausted(now time.Time) error {
+	switch total := x.req.Settings.Total; {
+	case len(x.entry.Attempts) == 0:
+		return nil
+	case len(x.entry.Attempts) >= x.req.Settings.MaxAttempts:
+		return errors.New("all attempts are used up")
+	case x.timeouts >= maxTimeouts:
+		return errors.New("two upstreams did not answer in time")
+	case total > 0 && now.Sub(x.req.Start) >= total:
+		return errors.New("the time for all attempts is over")
+	case x.refusedTwice() != nil:
+		return errors.New("two upstreams refused alike")
+	}
+	return nil
+}
+
+// wait lets time pass until an endpoint returns, at the cost of the request's patience.
+func (x *exchange) wait(w *routing.Wait, now time.Time) error {
+	x.trail.waits(w.Until.Sub(now), now)
+	timer := time.NewTimer(w.Until.Sub(now))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.Changed:
+	case <-x.ctx.Done():
+		return errInterrupted
+	}
+	x.query.Patience = max(x.query.Patience-time.Since(now), 0)
+	if total := x.req.Settings.Total; total > 0 {
+		x.query.Patience = min(x.query.Patience, max(total-time.Since(x.req.Start), 0))
+	}
+	return nil
+}
+
+// failed notes a failed attempt and what follows from it.
+func (x *exchange) failed(a *answer) {
+	x.settle(a)
+	a.close()
+	x.failures = append(x.failures, a)
+	if a.rank() == 0 {
+		a.held = nil // nobody will see it
+	}
+	if a.outcome.Free {
+		x.tried.Refused(a.lease.ID(), time.Now())
+	}
+	if a.timedOut {
+		x.timeouts++
+	}
+}
+
+// refusedTwice returns the first of two refusals alike that different
+// endpoints gave and that may be the request's own fault.
+func (x *exchange) refusedTwice() *answer {
+	for i, a := range x.failures {
+		for _, b := range x.failures[:i] {
+			if a.refused() && b.refused() && a.res.StatusCode == b.res.StatusCode && a.lease.ID() != b.lease.ID() {
+				return b
+			}
+		}
+	}
+	return nil
+}
+
+// refused says whether the answer may be the request's own fault.
+func (a *answer) refused() bool { return a.outcome.Doubtful && a.res != nil }
+
+// poisonous says whether it seems to be the request that fails and not the
+// endpoints: several of them, and nothing else, failed on it in the same way.
+func (x *exchange) poisonous() bool {
+	if len(x.failures) < 2 {
+		return false
+	}
+	first, several := x.failures[0], false
+	for _, a := range x.failures {
+		if a.symptom() == "" || a.symptom() != first.symptom() {
+			return false
+		}
+		several = several || a.lease.ID() != first.lease.ID()
+	}
+	return several
+}
+
+// forgive takes back what a request that kills whoever serves it has done to the endpoints' standing.
+func (x *exchange) forgive() {
+	if !x.poisonous() {
+		return
+	}
+	now := time.Now()
+	for _, a := range x.failures {
+		a.lease.Forgive(now)
+	}
+}
+
+// interrupted ends a request that was cancelled before its commit. Only when it was the balancer that
+// stopped is somebody there to be told.
+func (x *exchange) interrupted() {
+	x.forgive()
+	x.entry.Outcome = ledger.ClientGone
+	opened := x.silence.end()
+	if !errors.Is(context.Cause(x.ctx), upstream.ErrStopping) {
+		return
+	}
+	x.entry.Outcome = ledger.Failed
+	e := claude.Error{Type: claude.ErrAPI, Message: "claude-code-lb is stopping: try again in a moment.", RequestID: x.req.ID}
+	if opened {
+		x.tell(e)
+		return
+	}
+	x.entry.Status = WriteError(x.w, http.StatusServiceUnavailable, time.Second, e)
+}

@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/upstream"
+)
+
+// traceHeader is the request header with which a client asks for the trail.
+const traceHeader = "X-Lb-Trace"
+
+// maxSteps bounds the trail of one request.
+const maxSteps = 64
+
+// trail is how a request came to its answer: who was passed over and why, who
+// was asked and what came of it, and the waits in between.
+type trail struct {
+	steps []step
+}
+
+type step struct {
+	at     time.Time // begin
+	server string
+	view   *upstream.View    // of an endpoint that was passed over
+	asked  *upstream.Outcome // of an attempt
+	took   time.Duration     // of an attempt or a wait
+	warm   routing.Warmth    // of an attempt: what was cached there
+}
+
+func (t *trail) add(s step) {
+	if len(t.steps) < maxSteps {
+		t.steps = append(t.steps, s)
+	}
+}
+
+// passed notes an endpoint that was not fit, once.
+func (t *trail) passed(e *upstream.Endpoint, v upstream.View) {
+	for _, s := range t.steps {
+		if s.server == e.Name() && s.view != nil && s.view.Unfit == v.Unfit {
+			return
+		}
+	}
+	t.add(step{at: time.Now(), server: e.Name(), view: &v})
+}
+
+func (t *trail) attempted(a *answer, warm routing.Warmth, now time.Time) {
+	t.add(step{at: a.start, server: a.lease.Name(), asked: &a.outcome, took: now.Sub(a.start), warm: warm})
+}
+
+// waits notes a wait; several in a row are one.
+func (t *trail) waits(wait time.Duration, now time.Time) {
+	if n := len(t.steps); n > 0 && t.steps[n-1].isWait() {
+		t.steps[n-1].took = now.Add(wait).Sub(t.steps[n-1].at)
+		return
+	}
+	t.add(step{at: now, took: wait})
+}
+
+func (s step) isWait() bool { return s.view == nil && s.asked == nil }
+
+func (s step) String() string {
+	switch {
+	case s.view != nil && s.view.ReadyAt.After(s.at):
+		return fmt.Sprintf("%s: %s for %s (%s)", s.server, s.view.Unfit, brief(s.view.ReadyAt.Sub(s.at)), s.view.Reason)
+	case s.view != nil:
+		return fmt.Sprintf("%s: %s", s.server, s.view.Unfit)
+	case s.isWait():
+		return fmt.Sprintf("waited up to %s", brief(s.took))
+	case s.asked.Scope == upstream.ScopeNone:
+		return fmt.Sprintf("%s: answered in %s", s.server, brief(s.took)) + s.cached()
+	default:
+		return fmt.Sprintf("%s: %s (%s) in %s", s.server, s.asked.Reason, s.asked.Scope, brief(s.took))
+	}
+}
+
+// cached tells what had made the endpoint the conversation's home, in tokens of four bytes.
+func (s step) cached() string {
+	if s.warm.Held == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", warm (about %dk of %dk tokens cached, %s left)", s.warm.Held/4000, s.warm.Total/4000, brief(s.warm.Expires.Sub(s.at)))
+}
+
+func brief(d time.Duration) time.Duration {
+	if d > time.Second {
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Millisecond)
+}
+
+// String tells the trail in one line.
+func (t *trail) String() string {
+	parts := make([]string, len(t.steps))
+	for i, s := range t.steps {
+		parts[i] = s.String()
+	}
+	return strings.Join(parts, "; ")
+}
+
+// LogValue makes the trail a list for logs.
+func (t *trail) LogValue() slog.Value {
+	parts := make([]string, len(t.steps))
+	for i, s := range t.steps {
+		parts[i] = s.String()
+	}
+	return slog.AnyValue(parts)
+}
+
+// trace adds the trail to the answer's headers if the client asked for it.
+func (x *exchange) trace() {
+	if x.req.HTTP.Header.Get(traceHeader) != "1" {
+		return
+	}
+	h := x.w.Header()
+	h.Set("X-Lb-Upstream", headerText(x.entry.Server()))
+	h.Set("X-Lb-Attempts", fmt.Sprint(len(x.entry.Attempts)))
+	h.Set("X-Lb-Reason", headerText(x.trail.String()))
+}
+
+// headerText makes any text fit for a header: one line of printable ASCII, of moderate length.
+func headerText(s string) string {
+	const longest = 2000
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), longest)])
+}

@@ -1,0 +1,73 @@
+package routing
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/upstream"
+)
+
+// FuzzNext plays requests that begin, end in every way or are cancelled at any
+// moment against a table of three servers, and holds it to what a client relies on.
+func FuzzNext(f *testing.F) {
+	f.Add([]byte{0, 1, 0, 1, 0, 1, 0, 9, 200, 0, 2})
+	f.Add([]byte{0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 9, 60, 0, 8, 0, 0, 1, 2})
+	outcomes := []upstream.Outcome{
+		{}, failed, badKey, limited, {Scope: upstream.ScopeCapacity}, {Scope: upstream.ScopeAccount}, {Scope: upstream.ScopeModel}, {Scope: upstream.ScopeRequest},
+	}
+	f.Fuzz(func(t *testing.T, events []byte) {
+		tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1}, config.Server{Name: "b", Weight: 2}, config.Server{Name: "c", Weight: 1})
+		now := t0
+		var open []*upstream.Lease
+		for i, e := range events {
+			switch kind := int(e % 11); {
+			case kind == 0:
+				var lease *upstream.Lease
+				lease, now = begin(t, tb, now)
+				open = append(open, lease)
+			case kind == 9:
+				now = now.Add(time.Duration(e) * time.Second)
+			case kind == 10 && len(open) > 0: // cancelled: no verdict
+				open[0].Release()
+				open = open[1:]
+			case len(open) > 0:
+				last := len(open) - 1
+				open[last].Settle(t.Context(), outcomes[(kind-1)%len(outcomes)], now)
+				if i%5 == 0 {
+					open[last].Forgive(now)
+				}
+				open[last].Release()
+				open = open[:last]
+			}
+		}
+		for _, lease := range open {
+			lease.Release()
+		}
+		far := now.Add(48 * time.Hour)
+		for _, e := range tb.Endpoints() {
+			if v := e.View(far, upstream.Subject{}); v.Unfit != upstream.Fit || v.InFlight != 0 {
+				t.Fatalf("%s after two days: %+v", e.Name(), v)
+			}
+		}
+	})
+}
+
+// begin claims an endpoint for a new request without patience. Only the pace may
+// refuse it: a second later somebody serves it, whatever has failed before.
+func begin(t *testing.T, tb *Table, now time.Time) (*upstream.Lease, time.Time) {
+	lease, err := tb.Next(Query{}, &Tried{}, now)
+	if err == nil {
+		return lease, now
+	}
+	if none, ok := errors.AsType[*Unavailable](err); !ok || none.Mildest == upstream.Fit {
+		t.Fatalf("refused with %v", err)
+	}
+	now = now.Add(time.Second)
+	lease, err = tb.Next(Query{}, &Tried{}, now)
+	if err != nil {
+		t.Fatalf("refused a second later: %v", err)
+	}
+	return lease, now
+}

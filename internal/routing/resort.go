@@ -1,0 +1,213 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"claude-code-lb/internal/upstream"
+)
+
+// Wait says that an endpoint is about to return within the request's patience.
+type Wait struct {
+	Until time.Time
+	// Changed is closed when an endpoint has returned or a probe has told: it is worth asking again before Until.
+	Changed <-chan struct{}
+}
+
+func (w *Wait) Error() string { return "an upstream returns at " + w.Until.Format(time.TimeOnly) }
+
+// Unavailable says that no endpoint is left for a request.
+type Unavailable struct {
+	RetryAfter time.Duration  // until the first one that rests may be asked; 0 when none is known to return
+	Mildest    upstream.Unfit // the mildest reason of any of them
+}
+
+func (u *Unavailable) Error() string {
+	return fmt.Sprintf("no upstream available (%s), the first returns in %s", u.Mildest, u.RetryAfter.Round(time.Second))
+}
+
+// standing is one endpoint as a request finds it that has nowhere fit to go.
+type standing struct {
+	*upstream.Endpoint
+	view  upstream.View
+	tried bool
+	ready time.Time // when it may be asked; zero when that cannot be told or it may never be
+	open  bool      // it may be asked again at all
+}
+
+// resort finds what is left when no untried endpoint is fit. In this order:
+//
+//   - an endpoint that refused this request for free and is fit again;
+//   - an untried endpoint that rests for failures of its own, where more of them
+//     rest than may: while one server might work no request is refused;
+//   - waiting for the first one to return, if that is within the request's patience;
+//   - any untried endpoint at all, the mildest reason first: it may be back before
+//     its time, and otherwise gives a fresh answer to pass on.
+func (t *Table) resort(q Query, tried *Tried, now time.Time) (*upstream.Lease, error) {
+	changed := t.changed() // before looking: a return in between must not be missed
+	again := func(e *upstream.Endpoint) bool {
+		at, ok := time.Time{}, true
+		if tried.Has(e.ID()) {
+			at, ok = tried.again(e.ID())
+		}
+		return ok && !now.Before(at)
+	}
+	q.Passed = nil // they have all been told of
+	for _, tier := range t.tiers {
+		if lease := t.claim(tier, q, now, again); lease != nil {
+			return lease, nil
+		}
+	}
+	all := t.survey(q, tried, now)
+	earliest := earliestOf(all)
+	for _, s := range t.spare(all) {
+		lease, paced := s.AcquireAnyway(now, q.Subject)
+		if lease != nil {
+			return lease, nil
+		}
+		earliest = sooner(earliest, paced)
+	}
+	if until, ok := worthWaiting(all, earliest, q.Patience, now); ok {
+		return nil, &Wait{Until: until, Changed: changed}
+	}
+	for _, s := range lastResorts(all) {
+		if lease, _ := s.AcquireAnyway(now, q.Subject); lease != nil {
+			return lease, nil
+		}
+	}
+	return nil, t.unavailable(all, now)
+}
+
+func (t *Table) changed() <-chan struct{} {
+	for _, tier := range t.tiers {
+		for _, e := range tier {
+			return e.Changed() // all endpoints of a table share one pool
+		}
+	}
+	return nil
+}
+
+func (t *Table) survey(q Query, tried *Tried, now time.Time) []standing {
+	var all []standing
+	for _, tier := range t.tiers {
+		for _, e := range tier {
+			s := standing{Endpoint: e, view: e.View(now, q.Subject), tried: tried.Has(e.ID()), open: true}
+			var again time.Time
+			if s.tried {
+				again, s.open = tried.again(e.ID())
+			}
+			s.ready = later(s.view.ReadyAt, again)
+			if s.view.Unfit >= upstream.LowBalance || !s.ready.After(now) {
+				s.ready = time.Time{}
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// spare lists the untried endpoints that rest for failures of their own beyond
+// the share that may, those closest to recovery first.
+func (t *Table) spare(all []standing) []standing {
+	ejected, excess := t.ejected(all)
+	return slices.DeleteFunc(ejected[:excess], func(s standing) bool {
+		return s.tried || s.view.Unfit != upstream.Cooling && s.view.Unfit != upstream.Probing
+	})
+}
+
+// ejected lists the endpoints that rest for failures of their own, those
+// closest to recovery first, and says how many they are beyond the share that may.
+func (t *Table) ejected(all []standing) (ejected []standing, excess int) {
+	working := 0
+	for _, s := range all {
+		if s.view.Unfit == upstream.Draining {
+			continue
+		}
+		working++
+		if s.view.Ejected {
+			ejected = append(ejected, s)
+		}
+	}
+	slices.SortStableFunc(ejected, func(a, b standing) int { return a.view.ReadyAt.Compare(b.view.ReadyAt) })
+	allowed := max(min(working*t.maxEjected/100, working-1), 0)
+	return ejected, max(len(ejected)-allowed, 0)
+}
+
+func earliestOf(all []standing) time.Time {
+	var earliest time.Time
+	for _, s := range all {
+		if s.open {
+			earliest = sooner(earliest, s.ready)
+		}
+	}
+	return earliest
+}
+
+// worthWaiting says until when a request of some patience waits. For an
+// endpoint whose probe is under way no time can be told: it may return at any.
+func worthWaiting(all []standing, earliest time.Time, patience time.Duration, now time.Time) (time.Time, bool) {
+	if patience <= 0 {
+		return time.Time{}, false
+	}
+	limit := now.Add(patience)
+	if !earliest.IsZero() && !earliest.After(limit) {
+		return earliest, true
+	}
+	probed := slices.ContainsFunc(all, func(s standing) bool {
+		return s.open && s.view.Unfit != upstream.Fit && s.view.Unfit < upstream.LowBalance && !s.view.ReadyAt.After(now)
+	})
+	return limit, probed
+}
+
+func lastResorts(all []standing) []standing {
+	rest := slices.DeleteFunc(slices.Clone(all), func(s standing) bool { return s.tried || s.view.Unfit == upstream.Draining })
+	slices.SortStableFunc(rest, func(a, b standing) int {
+		return cmp.Or(cmp.Compare(a.view.Unfit, b.view.Unfit), a.view.ReadyAt.Compare(b.view.ReadyAt))
+	})
+	return rest
+}
+
+// soon is when a client may come again that found servers resting beyond the
+// share that may: they are asked at any time.
+const soon = 10 * time.Second
+
+// Outlook tells what a request with a query would find now that claims nothing.
+// Mildest is Fit when there is an endpoint for it.
+func (t *Table) Outlook(q Query, tried *Tried, now time.Time) *Unavailable {
+	return t.unavailable(t.survey(q, tried, now), now)
+}
+
+func (t *Table) unavailable(all []standing, now time.Time) *Unavailable {
+	u := &Unavailable{Mildest: upstream.Draining}
+	var earliest time.Time
+	if _, excess := t.ejected(all); excess > 0 {
+		earliest = now.Add(soon)
+	}
+	for _, s := range all {
+		u.Mildest = min(u.Mildest, s.view.Unfit)
+		if s.view.Unfit < upstream.LowBalance && s.view.ReadyAt.After(now) {
+			earliest = sooner(earliest, s.view.ReadyAt)
+		}
+	}
+	if !earliest.IsZero() {
+		u.RetryAfter = earliest.Sub(now)
+	}
+	return u
+}
+
+// sooner returns the earlier of two times, zero being none.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,98 @@
+package upstream
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// account is what keys of one organization share, wherever they are used: its
+// credit and its rate limits. Safe for concurrent use. Where the mutex of an
+// endpoint is held too, that one is taken first.
+type account struct {
+	domain uint64 // names it; never changes
+
+	mu     sync.Mutex
+	out    breaker // no credit, a spending limit, disabled
+	limits rests   // rate limits by limitSubject
+}
+
+// accounts finds the account that an endpoint belongs to. Safe for concurrent use.
+type accounts struct {
+	mu    sync.Mutex
+	known map[string]*account
+}
+
+// named returns the account that the configuration names.
+func (a *accounts) named(name string) *account {
+	return a.find("name "+name, &account{domain: domainOf([]byte(name))})
+}
+
+// domainOf derives an account's name from what first told of it, the same in every process.
+func domainOf(origin []byte) uint64 {
+	sum := sha256.Sum256(origin)
+	return binary.LittleEndian.Uint64(sum[:])
+}
+
+// of returns the account of an organization that answers at an origin; the
+// first endpoint that is heard of there brings its own. Two origins are two
+// accounts even if they name one organization: a relay may pass on the header
+// of an account that many of its customers share.
+func (a *accounts) of(origin, organization string, own *account) *account {
+	return a.find("organization "+origin+" "+organization, own)
+}
+
+func (a *accounts) find(key string, own *account) *account {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if found := a.known[key]; found != nil {
+		return found
+	}
+	a.known[key] = own
+	return own
+}
+
+// prune forgets the accounts that no endpoint has any more.
+func (a *accounts) prune(used map[*account]bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, each := range a.known {
+		if !used[each] {
+			delete(a.known, key)
+		}
+	}
+}
+
+// adopt takes over what another account learned before both turned out to be one.
+func (a *account) adopt(other *account) {
+	other.mu.Lock()
+	out, limits := other.out, other.limits
+	other.limits = nil
+	other.mu.Unlock()
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if out.openUntil.After(a.out.openUntil) {
+		a.out = breaker{openings: out.openings, openUntil: out.openUntil, reason: out.reason, epoch: a.out.epoch + 1}
+	}
+	a.limits.merge(limits)
+}
+
+// organizationOf names the organization that an answer comes from, "" when it does not tell (api/errors docs).
+func organizationOf(h http.Header) string {
+	const longest = 100 // of a name that is worth remembering
+	id := h.Get("Anthropic-Organization-Id")
+	if len(id) > longest {
+		return ""
+	}
+	return id
+}
+
+// recover lets an account that is out be tried by the next request, and reports whether it was.
+func (a *account) recover(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.out.expire(now)
+}

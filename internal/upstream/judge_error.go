@@ -1,0 +1,69 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strings"
+)
+
+// judgeErr judges an attempt that brought no answer, or one that broke off.
+func judgeErr(err error) Outcome {
+	switch {
+	case errors.Is(err, ErrStopping):
+		return Outcome{Scope: ScopeClient, Reason: ErrStopping.Error()}
+	case errors.Is(err, ErrOutrun):
+		return Outcome{Scope: ScopeClient, Reason: ErrOutrun.Error()}
+	case errors.Is(err, ErrClientGone), errors.Is(err, context.Canceled):
+		return Outcome{Scope: ScopeClient, Reason: ErrClientGone.Error()}
+	}
+	o := Outcome{Scope: ScopeEndpoint}
+	if timeout, ok := errors.AsType[*TimeoutError](err); ok {
+		o.Reason = timeout.Error()
+	} else if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "dial" || op.Op == "proxyconnect") {
+		o.Reason, o.Free = "connect: "+plain(op.Err.Error()), true
+	} else if failed := handshake(err); failed != nil {
+		o.Reason, o.Free = "TLS: "+plain(failed.Error()), true
+	} else if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
+		o.Reason = "malformed header" // its text is the header
+	} else {
+		o.Reason = plain(err.Error())
+	}
+	return o
+}
+
+// handshake finds an error with which a TLS connection does not come about, so that nothing was sent; nil if it is none.
+func handshake(err error) error {
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[tls.AlertError](err); ok {
+		return e
+	}
+	// The Transport's time-out has no type of its own that could be asked for.
+	if errors.Is(err, http.ErrSchemeMismatch) || err.Error() == "net/http: TLS handshake timeout" {
+		return err
+	}
+	return nil
+}
+
+// plain makes the text of an error fit for logs: printable, of moderate length,
+// and cut before the first quote, behind which stands what others have written:
+// a line that an upstream sent, a proxy's address with its password.
+func plain(text string) string {
+	const longest = 160
+	text, _, _ = strings.Cut(text, `"`)
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, text[:min(len(text), longest)])
+	return strings.TrimRight(text, " :")
+}

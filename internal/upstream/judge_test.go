@@ -1,0 +1,291 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/config"
+)
+
+const anyModel = "claude-opus-4-5"
+
+func failure(kind claude.ErrorType, message string) *claude.Error {
+	return &claude.Error{Type: kind, Message: message}
+}
+
+func TestJudgeAnswers(t *testing.T) {
+	f := func(status int, e *claude.Error, want Scope, rest time.Duration, header ...string) {
+		t.Helper()
+		ev := Evidence{Status: status, Header: http.Header{}, Error: e, Model: anyModel, Now: t0}
+		for i := 0; i < len(header); i += 2 {
+			ev.Header.Set(header[i], header[i+1])
+		}
+		if got := Judge(ev); got.Scope != want || got.RetryAfter != rest || got.Doubtful {
+			t.Errorf("%d %+v %v: %+v, want %v for %v", status, e, header, got, want, rest)
+		}
+	}
+	const day = 24 * time.Hour
+	at := func(after time.Duration) string { return t0.Add(after).Format(time.RFC3339) }
+	unix := func(after time.Duration) string { return fmt.Sprint(t0.Add(after).Unix()) }
+	invalid := func(message string) *claude.Error { return failure(claude.ErrInvalidRequest, message) }
+
+	f(200, nil, ScopeNone, 0)
+	f(302, nil, ScopeNone, 0)
+
+	// The request's own fault.
+	f(400, invalid("prompt is too long: 210000 tokens > 200000 maximum"), ScopeRequest, 0)
+	f(400, invalid("messages.1.content.0: thinking block is bound to a different conversation"), ScopeRequest, 0, "Retry-After", "9")
+	f(404, failure(claude.ErrNotFound, "Not found"), ScopeRequest, 0)
+	f(409, failure(claude.ErrConflict, "conflict"), ScopeRequest, 0)
+	f(413, nil, ScopeRequest, 0, "Content-Type", "text/html")
+	f(422, invalid("max_tokens: too large"), ScopeRequest, 0)
+	f(400, invalid("tools.0.name: 'credit balance is too low' is no name"), ScopeRequest, 0)
+	f(200, invalid("x"), ScopeRequest, 0)
+
+	// The key.
+	f(401, failure(claude.ErrAuthentication, "invalid x-api-key"), ScopeCredential, 0)
+	f(401, nil, ScopeCredential, 0)
+	f(403, failure(claude.ErrPermission, "Your API key does not have permission"), ScopeCredential, 0)
+	f(400, invalid("You have reached your specified workspace API usage limits."), ScopeCredential, 30*day+12*time.Hour)
+	f(400, invalid("You have reached your specified workspace API usage limits. You will regain access on 2026-01-03 at 12:00 UTC."), ScopeCredential, 2*day)
+	f(200, failure(claude.ErrAuthentication, "x"), ScopeCredential, 0)
+
+	// The account.
+	f(402, failure(claude.ErrBilling, "payment"), ScopeAccount, 0)
+	f(400, invalid("Your credit balance is too low to access the Anthropic API."), ScopeAccount, 0)
+	f(400, invalid("This organization has been disabled."), ScopeAccount, 0)
+	f(400, invalid("You have reached your specified API usage limits. You will regain access on 2026-01-03 at 12:00 UTC."), ScopeAccount, 2*day)
+	f(400, invalid("You have reached your specified API usage limits."), ScopeAccount, 30*day+12*time.Hour)
+	f(429, &claude.Error{Type: claude.ErrRateLimit, Code: "enforced_spend_limit_reached"}, ScopeAccount, 30*day+12*time.Hour)
+	f(429, failure(claude.ErrRateLimit, "Your monthly spend limit is reached"), ScopeAccount, 30*day+12*time.Hour)
+	f(403, &claude.Error{Type: claude.ErrPermission, Code: "oauth_not_allowed_for_organization"}, ScopeAccount, 0)
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeAccount, 3*time.Hour,
+		"Anthropic-Ratelimit-Unified-Status", "rejected", "Anthropic-Ratelimit-Unified-Reset", unix(3*time.Hour), "X-Should-Retry", "true")
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeAccount, 5*day,
+		"Anthropic-Ratelimit-Unified-Status", "rejected", "Anthropic-Ratelimit-Unified-Reset", unix(3*time.Hour),
+		"Anthropic-Ratelimit-Unified-7d-Status", "rejected", "Anthropic-Ratelimit-Unified-7d-Reset", unix(5*day), "Retry-After", "10")
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeAccount, 4*time.Hour, "Retry-After", "14400",
+		"Anthropic-Ratelimit-Unified-Status", "rejected", "Anthropic-Ratelimit-Unified-5h-Status", "rejected", "Anthropic-Ratelimit-Unified-5h-Reset", unix(3*time.Hour))
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeAccount, 0, "Anthropic-Ratelimit-Unified-Status", "rejected", "Anthropic-Ratelimit-Unified-Reset", unix(-time.Hour))
+
+	// The model.
+	f(404, failure(claude.ErrNotFound, "model: claude-opus-4-5"), ScopeModel, 0)
+	f(403, failure(claude.ErrPermission, "Your account may not use Claude-Opus-4-5 yet"), ScopeModel, 0)
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeModel, 5*time.Second, "X-Should-Retry", "true")
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeModel, 2*time.Second, "X-Should-Retry", "true", "Retry-After", "2")
+
+	// The rate limit.
+	f(429, failure(claude.ErrRateLimit, "This would exceed the workspace spend limit"), ScopeRateLimit, 60*time.Second, "Retry-After", "60")
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeRateLimit, 250*time.Millisecond, "Retry-After-Ms", "250", "Retry-After", "1")
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeRateLimit, 0, "X-Should-Retry", "true", "Anthropic-Ratelimit-Unified-7d_oi-Status", "rejected")
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeRateLimit, 9*time.Second, "Retry-After", "9",
+		"Anthropic-Ratelimit-Unified-Status", "allowed", "Anthropic-Ratelimit-Unified-Reset", unix(3*time.Hour))
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeRateLimit, 7*time.Second, "Retry-After", "7")
+	f(429, nil, ScopeRateLimit, 0)
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeRateLimit, 7*time.Second, "Retry-After", "7", "X-Should-Retry", "true", "Anthropic-Ratelimit-Requests-Limit", "50",
+		"Anthropic-Ratelimit-Requests-Remaining", "0", "Anthropic-Ratelimit-Requests-Reset", at(time.Minute))
+	f(429, failure(claude.ErrRateLimit, "limit"), ScopeRateLimit, 40*time.Second,
+		"Anthropic-Ratelimit-Input-Tokens-Limit", "50", "Anthropic-Ratelimit-Input-Tokens-Remaining", "0", "Anthropic-Ratelimit-Input-Tokens-Reset", at(40*time.Second),
+		"Anthropic-Ratelimit-Requests-Limit", "50", "Anthropic-Ratelimit-Requests-Remaining", "49", "Anthropic-Ratelimit-Requests-Reset", at(time.Minute))
+
+	// The service.
+	f(529, failure(claude.ErrOverloaded, "Overloaded"), ScopeCapacity, 0)
+	f(529, nil, ScopeCapacity, 4*time.Second, "Retry-After", "4")
+	f(503, failure(claude.ErrOverloaded, "Overloaded"), ScopeCapacity, 0)
+	f(200, failure(claude.ErrOverloaded, "Overloaded"), ScopeCapacity, 0)
+
+	// The endpoint.
+	for _, status := range []int{408, 500, 502, 503, 504, 520} {
+		f(status, nil, ScopeEndpoint, 0)
+	}
+	f(503, nil, ScopeEndpoint, 30*time.Second, "Retry-After", "30")
+	f(500, invalid("Your credit balance is too low"), ScopeEndpoint, 0)
+	f(200, failure(claude.ErrAPI, "x"), ScopeEndpoint, 0)
+	f(200, failure(claude.ErrTimeout, "x"), ScopeEndpoint, 0)
+	f(200, failure("", "x"), ScopeEndpoint, 0)
+}
+
+// A request that names no model, such as a look-up of one, cannot make a model rest.
+func TestNoModelNoModelScope(t *testing.T) {
+	f := func(status int, message string, want Scope, header http.Header) {
+		t.Helper()
+		if got := Judge(Evidence{Status: status, Header: header, Error: failure(claude.TypeForStatus(status), message), Now: t0}); got.Scope != want {
+			t.Errorf("%d %q: %+v, want %v", status, message, got, want)
+		}
+	}
+	f(404, "model: claude-x", ScopeRequest, nil)
+	f(403, "model: claude-x", ScopeCredential, nil)
+	f(429, "limit", ScopeRateLimit, http.Header{"X-Should-Retry": {"true"}})
+}
+
+func TestJudgeErrors(t *testing.T) {
+	f := func(err error, want Outcome) {
+		t.Helper()
+		if got := Judge(Evidence{Err: err, Now: t0}); got != want {
+			t.Errorf("Judge(%v) = %+v, want %+v", err, got, want)
+		}
+	}
+	f(ErrClientGone, Outcome{Scope: ScopeClient, Reason: "client left"})
+	f(fmt.Errorf("send: %w", context.Canceled), Outcome{Scope: ScopeClient, Reason: "client left"})
+	f(ErrStopping, Outcome{Scope: ScopeClient, Reason: "claude-code-lb is stopping"})
+	f(ErrOutrun, Outcome{Scope: ScopeClient, Reason: "another upstream was faster"})
+	f(&TimeoutError{Waiting: "next byte", After: time.Second}, Outcome{Scope: ScopeEndpoint, Reason: "no next byte within 1s"})
+	f(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true})
+	f(tls.AlertError(40), Outcome{Scope: ScopeEndpoint, Reason: "TLS: tls: handshake failure", Free: true})
+	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example"}}, Outcome{Scope: ScopeEndpoint, Reason: "connect: lookup a.example: no such host", Free: true})
+	f(&net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true})
+	f(http.ErrSchemeMismatch, Outcome{Scope: ScopeEndpoint, Reason: "TLS: http: server gave HTTP response to HTTPS client", Free: true})
+	f(errors.New("net/http: TLS handshake timeout"), Outcome{Scope: ScopeEndpoint, Reason: "TLS: net/http: TLS handshake timeout", Free: true})
+	f(&net.OpError{Op: "read", Err: syscall.ECONNRESET}, Outcome{Scope: ScopeEndpoint, Reason: "read: connection reset by peer"})
+	f(io.ErrUnexpectedEOF, Outcome{Scope: ScopeEndpoint, Reason: "unexpected EOF"})
+	f(fmt.Errorf("%w: empty", ErrUnusable), Outcome{Scope: ScopeEndpoint, Reason: "unusable answer: empty"})
+
+	// What others have written stays out.
+	f(fmt.Errorf("invalid proxy address %q: parse", "http://user:s3cr3t@proxy"), Outcome{Scope: ScopeEndpoint, Reason: "invalid proxy address"})
+	f(fmt.Errorf("broken: %w", textproto.ProtocolError("malformed MIME header line: s3cr3t")), Outcome{Scope: ScopeEndpoint, Reason: "malformed header"})
+	f(errors.New("odd \x1b[31m\n"+strings.Repeat("x", 200)), Outcome{Scope: ScopeEndpoint, Reason: "odd [31m" + strings.Repeat("x", 150)})
+}
+
+func TestWhatIsFree(t *testing.T) {
+	f := func(status int, e *claude.Error, want bool) {
+		t.Helper()
+		if got := Judge(Evidence{Status: status, Error: e, Now: t0}); got.Free != want {
+			t.Errorf("%d %+v: free is %v", status, e, got.Free)
+		}
+	}
+	f(429, nil, true)
+	f(529, nil, true)
+	f(500, nil, true)
+	f(401, nil, true)
+	f(408, nil, false)
+	f(504, nil, false)
+	f(500, failure(claude.ErrTimeout, ""), false)
+	f(503, failure(claude.ErrOverloaded, ""), true)
+	f(400, failure(claude.ErrInvalidRequest, "Your credit balance is too low"), true)
+	f(200, failure(claude.ErrOverloaded, ""), false)
+}
+
+func TestDoubtfulRefusals(t *testing.T) {
+	f := func(ev Evidence, want Outcome) {
+		t.Helper()
+		ev.Now = t0
+		if got := Judge(ev); got != want || !got.Failover() {
+			t.Errorf("%+v: %+v, want %+v", ev, got, want)
+		}
+	}
+	page := http.Header{"Content-Type": {"text/html; charset=utf-8"}}
+	f(Evidence{Status: 400, Header: page}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 400"})
+	f(Evidence{Status: 418}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 418"})
+	f(Evidence{Status: 401, OwnCredential: true, Error: failure(claude.ErrAuthentication, "")}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 401 authentication_error"})
+	f(Evidence{Status: 400, OwnCredential: true, Error: failure(claude.ErrInvalidRequest, "Your credit balance is too low")},
+		Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 400 invalid_request_error, no credit"})
+}
+
+func TestReasonsQuoteNoUpstream(t *testing.T) {
+	got := Judge(Evidence{Status: 500, Error: failure("sk-ant-api03\x1b[31m", "secret")}).Reason
+	if got != "status 500 skantapim" {
+		t.Errorf("reason %q", got)
+	}
+}
+
+func TestRules(t *testing.T) {
+	rules := NewRules([]config.ErrorRule{
+		{Server: "relay", Status: 400, Message: "(?i)quota", Scope: config.ErrorScopeAccount, Duration: 2 * time.Hour},
+		{Header: "x-maintenance: ^on$", Scope: config.ErrorScopeEndpoint, Duration: 5 * time.Minute},
+		{Header: "x-blocked", Scope: config.ErrorScopeCredential},
+		{Type: "overloaded_error", Scope: config.ErrorScopeRateLimit},
+		{Status: 503, Scope: config.ErrorScopeRequest},
+		{Status: 422, Scope: config.ErrorScopeModel},
+		{Status: 429, Scope: config.ErrorScopeEndpoint},
+	})
+	f := func(ev Evidence, wantRule int, wantScope Scope, rest time.Duration) {
+		t.Helper()
+		ev.Now = t0
+		if o, i := rules.Explain(ev); i != wantRule || o.Scope != wantScope || o.RetryAfter != rest {
+			t.Errorf("%+v: rule %d, %+v; want rule %d, %v for %v", ev, i, o, wantRule, wantScope, rest)
+		}
+	}
+	quota := failure(claude.ErrInvalidRequest, "monthly QUOTA used up")
+	f(Evidence{Server: "relay", Status: 400, Error: quota}, 0, ScopeAccount, 2*time.Hour)
+	f(Evidence{Server: "relay", Status: 400, Body: []byte("no quota left")}, 0, ScopeAccount, 2*time.Hour)
+	f(Evidence{Server: "other", Status: 400, Error: quota}, -1, ScopeRequest, 0)
+	f(Evidence{Status: 404, Header: http.Header{"X-Maintenance": {"on"}}}, 1, ScopeEndpoint, 5*time.Minute)
+	f(Evidence{Status: 404, Header: http.Header{"X-Maintenance": {"off"}}}, -1, ScopeRequest, 0)
+	f(Evidence{Status: 502, Header: http.Header{"X-Blocked": {""}}}, 2, ScopeCredential, 0)
+	f(Evidence{Status: 200, Error: failure(claude.ErrOverloaded, "")}, 3, ScopeRateLimit, 0)
+	f(Evidence{Status: 529, Error: failure(claude.ErrOverloaded, ""), Header: http.Header{"Retry-After": {"3"}}}, 3, ScopeRateLimit, 3*time.Second)
+	f(Evidence{Status: 503}, 4, ScopeRequest, 0)
+	f(Evidence{Status: 422, Error: quota, Model: anyModel, Header: http.Header{"Retry-After": {"8"}}}, 5, ScopeModel, 8*time.Second)
+	f(Evidence{Status: 422, Error: quota}, -1, ScopeRequest, 0)
+	f(Evidence{Status: 429, Error: failure(claude.ErrRateLimit, "spend limit")}, 6, ScopeEndpoint, 30*24*time.Hour+12*time.Hour)
+	f(Evidence{Status: 200, Header: http.Header{"X-Maintenance": {"on"}}}, -1, ScopeNone, 0)
+	f(Evidence{Status: 503, Err: ErrClientGone}, -1, ScopeClient, 0)
+	f(Evidence{Err: errors.New("reset")}, -1, ScopeEndpoint, 0)
+}
+
+func TestWhatARuleConcludes(t *testing.T) {
+	rules := NewRules([]config.ErrorRule{{Status: 400, Scope: config.ErrorScopeCredential, Duration: time.Minute}, {Status: 503, Scope: config.ErrorScopeRequest, Duration: time.Minute}})
+	f := func(ev Evidence, want Outcome) {
+		t.Helper()
+		if got := rules.Judge(ev); got != want {
+			t.Errorf("%+v: %+v, want %+v", ev, got, want)
+		}
+	}
+	f(Evidence{Status: 400}, Outcome{Scope: ScopeCredential, Reason: "status 400, by a rule", RetryAfter: time.Minute, Ruled: true, Free: true})
+	f(Evidence{Status: 400, OwnCredential: true}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 400, by a rule"})
+	f(Evidence{Status: 503}, Outcome{Scope: ScopeRequest})
+	f(Evidence{Status: 200, Error: failure(claude.ErrInvalidRequest, "")}, Outcome{Scope: ScopeCredential, Reason: "error event invalid_request_error, by a rule", RetryAfter: time.Minute, Ruled: true})
+}
+
+// FuzzJudge holds every verdict to what its users rely on.
+func FuzzJudge(f *testing.F) {
+	f.Add(429, "rate_limit_error", "limit", "", "12", "rejected", "1767268800", true)
+	f.Add(400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access on 2026-02-30 at 00:00 UTC", "", "", "", "", false)
+	f.Add(400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access on 9999-12-31 at 00:00 UTC", "", "", "", "", false)
+	f.Add(200, "overloaded_error", "", "enforced_spend_limit_reached", "-1", "", "x", false)
+	f.Add(403, "", "", "", "1e300", "rejected", "253402300799", true)
+	rules := NewRules([]config.ErrorRule{{Type: "api_error", Scope: config.ErrorScopeAccount}, {Message: "a", Header: "retry-after: 1", Scope: config.ErrorScopeModel}})
+	f.Fuzz(func(t *testing.T, status int, kind, message, code, retryAfter, unified, reset string, own bool) {
+		ev := Evidence{
+			Status: status, Model: anyModel, OwnCredential: own, Now: t0,
+			Header: http.Header{"Retry-After": {retryAfter}, "Anthropic-Ratelimit-Unified-Status": {unified}, "Anthropic-Ratelimit-Unified-Reset": {reset}},
+		}
+		if kind != "" {
+			ev.Error = &claude.Error{Type: claude.ErrorType(kind), Message: message, Code: code}
+		}
+		for _, o := range []Outcome{Judge(ev), rules.Judge(ev)} {
+			switch {
+			case o.RetryAfter < 0:
+				t.Errorf("a rest of %v", o.RetryAfter)
+			case (o.Scope == ScopeNone) != (status < 400 && ev.Error == nil):
+				t.Errorf("scope %v", o.Scope)
+			case o.Doubtful && o.Scope != ScopeRequest:
+				t.Errorf("doubtful, yet scope %v", o.Scope)
+			case o.Free && (status < 400 || o.Scope <= ScopeClient):
+				t.Errorf("free: %+v", o)
+			case own && (o.Scope == ScopeCredential || o.Scope == ScopeAccount):
+				t.Errorf("a client's own key charged: %v", o.Scope)
+			case o.Failover() == (o.Reason == ""), len(o.Reason) > 120, strings.ContainsAny(o.Reason, "\n\x1b"):
+				t.Errorf("reason %q of %+v", o.Reason, o)
+			}
+		}
+	})
+}
+
+func TestTimeoutErrorIsOne(t *testing.T) {
+	var err error = fmt.Errorf("read: %w", &TimeoutError{Waiting: "next byte"})
+	if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
+		t.Error("a TimeoutError does not report Timeout")
+	}
+}

@@ -1,0 +1,118 @@
+package upstream
+
+import (
+	"net/http"
+	"time"
+)
+
+const (
+	// pace is the shortest pause between two attempts at an endpoint that rests for failures of its own.
+	pace = 250 * time.Millisecond
+	// slowPace is the same where the answer is as good as known, such as that of an account without credit.
+	slowPace = time.Second
+)
+
+// Lease is one request's hold on an endpoint. One goroutine owns it. Settle
+// may be called once or never, Release exactly once, last.
+type Lease struct {
+	*Endpoint
+	subject Subject
+	account *account // at the time of the attempt
+	started time.Time
+	settled bool
+	prior   *breaker // the endpoint's own, before this lease's failure was charged to it
+
+	endpoint, credential, model, out permit
+}
+
+// Acquire takes an in-flight slot and, where they are due, the half-open
+// permits, in one step. It fails when the endpoint is not fit for the subject.
+func (e *Endpoint) Acquire(now time.Time, s Subject) (*Lease, bool) {
+	lease, _ := e.acquire(now, s, false)
+	return lease, lease != nil
+}
+
+// AcquireAnyway takes a slot on an endpoint that rests, when no other is left.
+// It is granted at a measured pace: where it is not, again says when to ask anew.
+func (e *Endpoint) AcquireAnyway(now time.Time, s Subject) (lease *Lease, again time.Time) {
+	return e.acquire(now, s, true)
+}
+
+func (e *Endpoint) acquire(now time.Time, s Subject, anyway bool) (*Lease, time.Time) {
+	l := e.learned
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account.Load()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if v := e.fitness(a, now, s); v.Unfit != Fit {
+		next := l.paced.Add(v.pace())
+		if !anyway || v.Unfit == Draining || now.Before(next) {
+			return nil, next
+		}
+		l.paced = now
+	}
+	l.inFlight.Add(1)
+	return &Lease{
+		Endpoint: e, subject: s, account: a, started: now,
+		endpoint: l.breaker.admit(now), credential: l.credential.admit(now), model: l.models[s.Model].admit(now), out: a.out.admit(now),
+	}, time.Time{}
+}
+
+func (v View) pace() time.Duration {
+	if v.Unfit == Cooling || v.Unfit == Probing {
+		return pace
+	}
+	return slowPace
+}
+
+// Release gives the slot back, and with it the permits on which no verdict was given.
+func (l *Lease) Release() {
+	l.learned.inFlight.Add(-1)
+	if l.settled {
+		return
+	}
+	l.settled = true
+	l.lock()
+	l.giveBack()
+	l.unlock()
+	l.bell.ring()
+}
+
+func (l *Lease) lock() {
+	l.learned.mu.Lock()
+	l.account.mu.Lock()
+}
+
+func (l *Lease) unlock() {
+	l.account.mu.Unlock()
+	l.learned.mu.Unlock()
+}
+
+// giveBack returns all permits without a verdict. The caller holds the locks.
+func (l *Lease) giveBack() {
+	l.learned.breaker.giveBack(l.endpoint)
+	l.learned.credential.giveBack(l.credential)
+	l.account.out.giveBack(l.out)
+	if b := l.learned.models[l.subject.Model]; b != nil {
+		b.giveBack(l.model)
+	}
+}
+
+// Learn takes from the head of an answer which account the endpoint belongs
+// to, unless the configuration names it.
+func (l *Lease) Learn(h http.Header) {
+	organization := organizationOf(h)
+	if l.spec.Account != "" || organization == "" || !l.HasToken() {
+		return
+	}
+	own := l.learned.account.Load()
+	shared := l.accounts.of(originKey(l.spec), organization, own)
+	if shared == own || !l.learned.account.CompareAndSwap(own, shared) {
+		return
+	}
+	shared.adopt(own)
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	l.account, l.out = shared, permit{epoch: shared.out.epoch}
+}

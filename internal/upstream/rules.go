@@ -1,0 +1,95 @@
+package upstream
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+
+	"claude-code-lb/internal/config"
+)
+
+// Rules are the operator's own on how to judge answers. The zero value has none. Immutable.
+type Rules []rule
+
+type rule struct {
+	config.ErrorRule
+	scope       Scope
+	message     *regexp.Regexp // nil: any
+	header      string         // canonical name, "" for none
+	headerValue *regexp.Regexp // nil: any
+}
+
+// NewRules compiles rules that config has checked; it panics on others.
+func NewRules(written []config.ErrorRule) Rules {
+	rules := make(Rules, len(written))
+	for i, w := range written {
+		name, value := w.HeaderParts()
+		rules[i] = rule{
+			ErrorRule: w, scope: scopeNamed(w.Scope), message: compile(w.Message),
+			header: http.CanonicalHeaderKey(name), headerValue: compile(value),
+		}
+	}
+	return rules
+}
+
+func compile(expression string) *regexp.Regexp {
+	if expression == "" {
+		return nil
+	}
+	return regexp.MustCompile(expression)
+}
+
+func scopeNamed(name config.ErrorScope) Scope {
+	for scope, each := range scopeNames {
+		if each == string(name) {
+			return Scope(scope)
+		}
+	}
+	return ScopeEndpoint
+}
+
+// Judge is the verdict by the first rule that fits, and by what is built in where none does.
+func (r Rules) Judge(ev Evidence) Outcome {
+	o, _ := r.Explain(ev)
+	return o
+}
+
+// Explain is Judge that also tells which rule decided: its index, or -1 for what is built in.
+func (r Rules) Explain(ev Evidence) (Outcome, int) {
+	if ev.Err == nil && ev.status() >= http.StatusBadRequest {
+		for i := range r {
+			if r[i].fits(ev) {
+				return r[i].judge(ev), i
+			}
+		}
+	}
+	return Judge(ev), -1
+}
+
+func (r *rule) fits(ev Evidence) bool {
+	message, kind := string(ev.Body), ""
+	if ev.Error != nil {
+		message, kind = ev.Error.Message, string(ev.Error.Type)
+	}
+	switch {
+	case r.Server != "" && r.Server != ev.Server,
+		r.Status != 0 && r.Status != ev.status(),
+		r.Type != "" && r.Type != kind,
+		r.scope == ScopeModel && ev.Model == "", // there is none that could rest
+		r.message != nil && !r.message.MatchString(message):
+		return false
+	case r.header == "":
+		return true
+	}
+	values := ev.Header.Values(r.header)
+	return len(values) > 0 && (r.headerValue == nil || r.headerValue.MatchString(strings.Join(values, ", ")))
+}
+
+// judge is the verdict of a rule that fits.
+func (r *rule) judge(ev Evidence) Outcome {
+	o := Outcome{Scope: r.scope, Reason: reason(ev, ev.status()) + ", by a rule", RetryAfter: restOf(ev, r.scope)}
+	if r.Duration > 0 {
+		o.RetryAfter, o.Ruled = r.Duration, true
+	}
+	return ev.conclude(o)
+}

@@ -1,0 +1,209 @@
+package upstream
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"claude-code-lb/internal/telemetry"
+)
+
+// maxModels bounds the models that one endpoint is remembered to refuse.
+const maxModels = 256
+
+// verdict is what an outcome changed.
+type verdict struct {
+	out      time.Duration // how long somebody rests from now on; 0: nobody
+	failures int           // in a row, that one's
+	back     bool          // somebody came back
+	told     bool          // a probe ended: those who wait for it look again
+}
+
+// Settle teaches the endpoint and its account the verdict on the attempt.
+func (l *Lease) Settle(ctx context.Context, o Outcome, now time.Time) {
+	if l.settled {
+		return
+	}
+	l.settled = true
+	v := verdict{told: l.endpoint.probe || l.credential.probe || l.model.probe || l.out.probe}
+	l.lock()
+	l.teach(o, now, rand.Float64(), &v)
+	l.unlock()
+	l.report(ctx, o, v)
+}
+
+func (l *Lease) report(ctx context.Context, o Outcome, v verdict) {
+	if v.back || v.told {
+		l.bell.ring()
+	}
+	if v.back {
+		l.log.InfoContext(ctx, telemetry.ServerBack, telemetry.Server, l.Name())
+	}
+	if v.out <= 0 {
+		return
+	}
+	attrs := []any{telemetry.Server, l.Name(), telemetry.Reason, o.Reason, telemetry.Scope, o.Scope.String(),
+		telemetry.Cooldown, v.out.Round(time.Millisecond), telemetry.Failures, v.failures}
+	if o.Scope == ScopeModel || o.Scope == ScopeRateLimit || o.Scope == ScopeCapacity {
+		attrs = append(attrs, telemetry.Model, l.subject.Model)
+	}
+	l.log.WarnContext(ctx, telemetry.ServerOut, attrs...)
+}
+
+// teach applies an outcome to the state that its scope has. The caller holds the locks.
+func (l *Lease) teach(o Outcome, now time.Time, spread float64, v *verdict) {
+	d, cooldown := l.learned, atOnce(l.trip.cooldown)
+	switch o.Scope {
+	case ScopeNone:
+		l.succeed(now, v)
+		return
+	case ScopeEndpoint:
+		l.chargeEndpoint(o, now, spread, v)
+	case ScopeCapacity:
+		l.pause(o, now, spread, v)
+	case ScopeRateLimit:
+		v.out = l.account.limits.refused(l.subject.limit(), l.started, now, o.Reason, func(before int) time.Duration {
+			v.failures = before + 1
+			return l.restAfter(o, before, spread)
+		})
+	case ScopeCredential:
+		v.out, v.failures = d.credential.fail(l.credential, o, cooldown, now, spread), d.credential.openings
+	case ScopeAccount:
+		v.out, v.failures = l.account.out.fail(l.out, o, cooldown, now, spread), l.account.out.openings
+	case ScopeModel:
+		b := l.modelBreaker(now)
+		v.out, v.failures = b.fail(l.model, o, cooldown, now, spread), b.openings
+	}
+	if o.Scope != ScopeEndpoint && o.Scope >= ScopeCredential && o.Scope != ScopeCapacity {
+		// Whoever refuses in so many words is there: only the refusal counts.
+		v.back = d.breaker.succeed(l.endpoint, l.trip, now) || v.back
+	}
+	l.giveBack()
+}
+
+func (l *Lease) succeed(now time.Time, v *verdict) {
+	d, none := l.learned, trip{}
+	d.succeeded = now
+	back := d.breaker.succeed(l.endpoint, l.trip, now)
+	back = d.credential.succeed(l.credential, none, now) || back
+	back = l.account.out.succeed(l.out, none, now) || back
+	if b := d.models[l.subject.Model]; b != nil {
+		back = b.succeed(l.model, none, now) || back
+		if b.closed() {
+			delete(d.models, l.subject.Model)
+		}
+	}
+	class := l.subject.class()
+	back = d.pauses.served(class, l.started, now) || back
+	l.origin.served(l.account, class, l.started, now)
+	v.back = l.account.limits.served(l.subject.limit(), l.started, now) || back
+}
+
+// chargeEndpoint counts a failure of the endpoint itself.
+func (l *Lease) chargeEndpoint(o Outcome, now time.Time, spread float64, v *verdict) {
+	d := l.learned
+	d.suspects.note(l.subject.Body, now)
+	before := d.breaker
+	v.out = d.breaker.fail(l.endpoint, o, l.trip, now, spread)
+	v.failures = d.breaker.openings
+	if !l.endpoint.extra && l.endpoint.epoch == before.epoch {
+		l.prior = &before
+	}
+}
+
+// pause keeps off an overloaded service for a moment. Its breaker stays as it is.
+func (l *Lease) pause(o Outcome, now time.Time, spread float64, v *verdict) {
+	class := l.subject.class()
+	v.out = l.learned.pauses.refused(class, l.started, now, o.Reason, func(before int) time.Duration {
+		v.failures = before + 1
+		return pauseAfter(o.asked(maxAskedPause), before, spread)
+	})
+	l.origin.overloaded(l.account, class, o.Reason, v.out, l.started, now)
+}
+
+// restAfter is how long a rate limit lasts for which nothing says so itself.
+func (l *Lease) restAfter(o Outcome, before int, spread float64) time.Duration {
+	return cooldown(o.asked(maxRetryAfter), l.trip.cooldown, before+1, spread)
+}
+
+// modelBreaker returns the breaker of the model that was asked for.
+func (l *Lease) modelBreaker(now time.Time) *breaker {
+	d := l.learned
+	if b := d.models[l.subject.Model]; b != nil {
+		return b
+	}
+	if d.models == nil || len(d.models) >= maxModels {
+		d.models = map[string]*breaker{}
+	}
+	b := &breaker{}
+	d.models[l.subject.Model] = b
+	return b
+}
+
+// Break charges a failure that came after the attempt had been settled as
+// good: an answer that broke off. It says nothing where the endpoint is resting
+// already.
+func (l *Lease) Break(ctx context.Context, o Outcome, now time.Time) {
+	var v verdict
+	l.lock()
+	if l.learned.breaker.closed() {
+		l.endpoint = permit{epoch: l.learned.breaker.epoch}
+		l.credential, l.out, l.model = permit{epoch: l.learned.credential.epoch}, permit{epoch: l.account.out.epoch}, permit{}
+		l.started = now
+		l.teach(o, now, rand.Float64(), &v)
+	}
+	l.unlock()
+	l.report(ctx, o, v)
+}
+
+// Forgive takes back what Settle charged to the endpoint itself, because it
+// was the request that failed and not the endpoint. It reports false, and takes
+// nothing back, when requests with other bodies have failed there lately.
+func (l *Lease) Forgive(now time.Time) bool {
+	d := l.learned
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.suspects.others(l.subject.Body, now) {
+		return false
+	}
+	if l.prior == nil {
+		return true
+	}
+	switch epoch := d.breaker.epoch; epoch {
+	case l.prior.epoch: // it was counted, and opened nothing
+		d.breaker.streak = max(d.breaker.streak-1, 0)
+		d.breaker.tally.undo()
+	case l.prior.epoch + 1: // it opened the breaker
+		d.breaker = *l.prior
+		d.breaker.epoch, d.breaker.probing = epoch+1, false
+		l.bell.ring()
+	}
+	l.prior = nil
+	return true
+}
+
+// suspects are the bodies that failed at an endpoint last, the latest first.
+type suspects [2]struct {
+	body uint64
+	at   time.Time
+}
+
+// suspicion is how long a failure counts against the endpoint when another body fails there too.
+const suspicion = time.Minute
+
+func (s *suspects) note(body uint64, now time.Time) {
+	if s[0].body != body {
+		s[1] = s[0]
+	}
+	s[0].body, s[0].at = body, now
+}
+
+// others says whether another body has failed lately.
+func (s *suspects) others(body uint64, now time.Time) bool {
+	for _, suspect := range s {
+		if suspect.body != body && !suspect.at.IsZero() && now.Sub(suspect.at) < suspicion {
+			return true
+		}
+	}
+	return false
+}

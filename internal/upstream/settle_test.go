@@ -1,0 +1,270 @@
+package upstream
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/config"
+)
+
+const opus, haiku = "claude-opus-4-5", "claude-haiku-4-5"
+
+// endpoints makes a pool's first generation.
+func endpoints(t *testing.T, servers ...config.Server) []*Endpoint {
+	t.Helper()
+	cfg := configured(servers...)
+	cfg.SlowStart = 30 * time.Second
+	eps, commit := pool(t).Reconcile(cfg)
+	commit()
+	return eps
+}
+
+// attempt has one attempt at a subject end in an outcome.
+func attempt(t *testing.T, e *Endpoint, s Subject, o Outcome, now time.Time) *Lease {
+	t.Helper()
+	lease, again := e.AcquireAnyway(now, s)
+	if lease == nil {
+		t.Fatalf("no attempt before %v", again)
+	}
+	lease.Settle(t.Context(), o, now)
+	lease.Release()
+	return lease
+}
+
+func TestEveryScopeHasItsOwnState(t *testing.T) {
+	type reach struct{ same, otherModel, otherKey Unfit } // of the account
+	f := func(o Outcome, want reach) {
+		t.Helper()
+		a, b := server(t, "a", "http://a", "t1"), server(t, "b", "http://a", "t2")
+		a.Account, b.Account = "team", "team"
+		eps := endpoints(t, a, b)
+		attempt(t, eps[0], Subject{Model: opus}, o, t0)
+		got := reach{eps[0].View(t0, Subject{Model: opus}).Unfit, eps[0].View(t0, Subject{Model: haiku}).Unfit, eps[1].View(t0, Subject{Model: opus}).Unfit}
+		if got != want {
+			t.Errorf("%v: %v, want %v", o.Scope, got, want)
+		}
+		if got.same != Fit && eps[0].Overall(t0).Unfit == Fit && o.Scope != ScopeModel {
+			t.Errorf("%v: fit on the whole", o.Scope)
+		}
+	}
+	f(Outcome{}, reach{})
+	f(Outcome{Scope: ScopeRequest}, reach{})
+	f(Outcome{Scope: ScopeClient}, reach{})
+	f(Outcome{Scope: ScopeCredential}, reach{CredentialOut, CredentialOut, Fit})
+	f(Outcome{Scope: ScopeAccount}, reach{AccountOut, AccountOut, AccountOut})
+	f(Outcome{Scope: ScopeModel}, reach{ModelOut, Fit, Fit})
+	f(Outcome{Scope: ScopeRateLimit}, reach{RateLimited, Fit, RateLimited})
+	f(Outcome{Scope: ScopeCapacity}, reach{Paused, Fit, Fit})
+	f(Outcome{Scope: ScopeEndpoint}, reach{Cooling, Cooling, Fit})
+}
+
+func TestARefusalInWordsProvesTheEndpointAlive(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	attempt(t, e, Subject{}, broken, t0)
+	due := t0.Add(time.Minute)
+	attempt(t, e, Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: 5 * time.Second}, due)
+	if v := e.View(due, Subject{Model: haiku}); v.Unfit != Fit || v.Ejected {
+		t.Errorf("view %+v", v)
+	}
+}
+
+func TestOverloadPausesAreShortAndGrow(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	now, longest := t0, time.Duration(0)
+	for range 12 {
+		attempt(t, e, Subject{}, Outcome{Scope: ScopeCapacity}, now)
+		v := e.View(now, Subject{})
+		if v.Unfit != Paused || v.Ejected {
+			t.Fatalf("view %+v", v)
+		}
+		longest = max(longest, v.ReadyAt.Sub(now))
+		now = v.ReadyAt
+	}
+	if longest < 15*time.Second || longest > 45*time.Second {
+		t.Errorf("the longest pause was %v", longest)
+	}
+	attempt(t, e, Subject{}, Outcome{}, now)
+	attempt(t, e, Subject{}, Outcome{Scope: ScopeCapacity}, now.Add(time.Millisecond))
+	if wait := e.View(now, Subject{}).ReadyAt.Sub(now); wait > 2*time.Second {
+		t.Errorf("after a success the pause is %v", wait)
+	}
+	asked := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	attempt(t, asked, Subject{}, Outcome{Scope: ScopeCapacity, RetryAfter: 7 * time.Second}, t0)
+	if at := asked.View(t0, Subject{}).ReadyAt; !at.Equal(t0.Add(7 * time.Second)) {
+		t.Errorf("ready at %v", at)
+	}
+}
+
+func TestSeveralOverloadedAccountsAreOneOverloadedService(t *testing.T) {
+	eps := endpoints(t, server(t, "a", "http://api", "t1"), server(t, "b", "http://api", "t2"), server(t, "c", "http://api", "t3"), server(t, "d", "http://other", "t4"))
+	overloaded := Outcome{Scope: ScopeCapacity, RetryAfter: 4 * time.Second}
+	fit := func(now time.Time) (n int) {
+		for _, e := range eps {
+			if e.View(now, Subject{}).Unfit == Fit {
+				n++
+			}
+		}
+		return n
+	}
+	attempt(t, eps[0], Subject{}, overloaded, t0)
+	if n := fit(t0); n != 3 {
+		t.Errorf("after one account: %d fit", n)
+	}
+	attempt(t, eps[1], Subject{}, overloaded, t0.Add(time.Second))
+	now := t0.Add(time.Second)
+	if n := fit(now); n != 1 || eps[3].View(now, Subject{}).Unfit != Fit {
+		t.Errorf("after two accounts: %d fit, %+v", n, eps[3].View(now, Subject{}))
+	}
+	if v := eps[2].View(now, Subject{}); v.Unfit != Paused || v.Ejected {
+		t.Errorf("the third account: %+v", v)
+	}
+	if n := fit(t0.Add(6 * time.Second)); n != 4 {
+		t.Errorf("after the pause: %d fit", n)
+	}
+}
+
+func TestOrganizationsAreLearned(t *testing.T) {
+	head := http.Header{"Anthropic-Organization-Id": {"org-1"}}
+	eps := endpoints(t, server(t, "a", "http://api", "t1"), server(t, "b", "http://api", "t2"), server(t, "c", "http://relay", "t3"))
+	for _, e := range eps {
+		lease, _ := e.Acquire(t0, Subject{Model: opus})
+		lease.Learn(head)
+		lease.Settle(t.Context(), Outcome{}, t0)
+		lease.Release()
+	}
+	attempt(t, eps[0], Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: 9 * time.Second}, t0)
+	if v := eps[1].View(t0, Subject{Model: opus}); v.Unfit != RateLimited {
+		t.Errorf("another key of the organization: %+v", v)
+	}
+	if v := eps[2].View(t0, Subject{Model: opus}); v.Unfit != Fit {
+		t.Errorf("the same organization behind a relay: %+v", v)
+	}
+}
+
+func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
+	eps := endpoints(t, server(t, "a", "http://api", "t1"), server(t, "b", "http://api", "t2"))
+	attempt(t, eps[1], Subject{}, Outcome{Scope: ScopeAccount, RetryAfter: time.Minute}, t0)
+	attempt(t, eps[1], Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: time.Minute}, t0.Add(2*time.Second))
+	for _, e := range eps {
+		lease, _ := e.AcquireAnyway(t0.Add(10*time.Second), Subject{})
+		lease.Learn(http.Header{"Anthropic-Organization-Id": {"org-1"}})
+		lease.Release()
+	}
+	if v := eps[0].View(t0.Add(10*time.Second), Subject{Model: opus}); v.Unfit != AccountOut {
+		t.Errorf("view %+v", v)
+	}
+}
+
+func TestARisenBalanceEndsAnEmptyAccount(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
+	e.learned.setBalance(0.5, false, t0)
+	attempt(t, e, Subject{}, Outcome{Scope: ScopeAccount}, t0)
+	e.learned.setBalance(0.4, false, t0)
+	if v := e.View(t0, Subject{}); v.Unfit != AccountOut {
+		t.Errorf("with less money: %+v", v)
+	}
+	e.learned.setBalance(50, false, t0)
+	if v := e.View(t0, Subject{}); v.Unfit != Fit {
+		t.Errorf("topped up: %+v", v)
+	}
+}
+
+func TestAPoisonousRequestIsForgivenOnceOnlyItFails(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
+	poison := attempt(t, e, Subject{Body: 1}, broken, t0)
+	if v := e.View(t0, Subject{}); v.Unfit != Cooling {
+		t.Fatalf("view %+v", v)
+	}
+	if !poison.Forgive(t0) {
+		t.Error("the only body that failed was not forgiven")
+	}
+	if v := e.View(t0, Subject{}); v.Unfit != Fit || v.Share != 1 {
+		t.Errorf("after forgiving: %+v", v)
+	}
+	other := attempt(t, e, Subject{Body: 2}, broken, t0.Add(time.Second))
+	if other.Forgive(t0.Add(time.Second)) {
+		t.Error("a second body that failed was forgiven")
+	}
+	if v := e.View(t0.Add(time.Second), Subject{}); v.Unfit != Cooling {
+		t.Errorf("view %+v", v)
+	}
+}
+
+func TestSlowStart(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
+	attempt(t, e, Subject{}, broken, t0)
+	back := t0.Add(time.Minute)
+	attempt(t, e, Subject{}, Outcome{}, back)
+	f := func(after time.Duration, want float64) {
+		t.Helper()
+		if got := e.View(back.Add(after), Subject{}).Share; got != want {
+			t.Errorf("after %v: share %v, want %v", after, got, want)
+		}
+	}
+	f(0, 0.1)
+	f(15*time.Second, 0.5)
+	f(30*time.Second, 1)
+	f(time.Hour, 1)
+}
+
+func TestFirstContentLimitLearns(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
+	f := func(uncached int64, most, want time.Duration) {
+		t.Helper()
+		if got := e.FirstContentLimit(uncached, most).Round(time.Second); got != want {
+			t.Errorf("limit for %d tokens, at most %v: %v, want %v", uncached, most, got, want)
+		}
+	}
+	f(0, 2*time.Minute, 2*time.Minute)
+	f(0, 0, 0)
+	for range enough {
+		e.Observe(2*time.Second, 20_000) // one second as if cached
+	}
+	f(0, 2*time.Minute, time.Minute)
+	f(380_000, 2*time.Minute, 80*time.Second)
+	f(0, 5*time.Second, 5*time.Second)
+	f(1_000_000, 2*time.Minute, 2*time.Minute)
+	if after, ok := e.HedgeAfter(20_000); !ok || after != 2*time.Second {
+		t.Errorf("hedge after %v, %v", after, ok)
+	}
+}
+
+// TestLeasesUnderConcurrency holds the whole state to its invariants under many
+// goroutines: no half-open permit twice, every slot given back, nothing stuck.
+func TestLeasesUnderConcurrency(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
+	outcomes := []Outcome{{}, broken, {Scope: ScopeCredential}, {Scope: ScopeAccount}, {Scope: ScopeModel}, {Scope: ScopeClient}, {Scope: ScopeRequest}}
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			now := t0
+			for i := range 400 {
+				now = now.Add(time.Duration(g+i%40) * time.Second)
+				lease, ok := e.Acquire(now, Subject{Model: opus, Body: uint64(i)})
+				if !ok {
+					continue
+				}
+				if o := outcomes[(g*7+i)%len(outcomes)]; i%5 > 0 {
+					lease.Settle(context.Background(), o, now)
+				}
+				lease.Release()
+			}
+		})
+	}
+	wg.Wait()
+	far := t0.Add(24 * time.Hour)
+	if v := e.View(far, Subject{Model: opus}); v.Unfit != Fit || v.InFlight != 0 {
+		t.Errorf("at the end: %+v", v)
+	}
+	first, ok := e.Acquire(far, Subject{Model: opus})
+	if !ok {
+		t.Fatal("stuck")
+	}
+	if _, again := e.Acquire(far, Subject{Model: opus}); again && first.endpoint.probe {
+		t.Error("two probes")
+	}
+	first.Release()
+}
