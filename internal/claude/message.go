@@ -4,6 +4,7 @@ package claude
 // is ready to observe a stream. Not safe for concurrent use.
 type Message struct {
 	ID, Model, StopReason string
+	Container             string // id of the container that was used, if one was
 	Usage                 Usage
 
 	Started bool   // message_start was seen
@@ -24,7 +25,7 @@ func WantedEvent(name string) bool {
 func (m *Message) Observe(ev Event) {
 	switch ev.Name {
 	case "message_start":
-		m.ID, m.Model, m.StopReason, m.Usage = "", "", "", Usage{}
+		m.ID, m.Model, m.StopReason, m.Container, m.Usage = "", "", "", "", Usage{}
 		m.Started = true
 		s := scanner{text: ev.Data}
 		for name := range s.document {
@@ -43,7 +44,7 @@ func (m *Message) Observe(ev Event) {
 			switch string(name) {
 			case "delta":
 				for name := range s.members {
-					if string(name) == "stop_reason" {
+					if string(name) == "stop_reason" || string(name) == "container" {
 						m.scan(name, &s)
 					}
 				}
@@ -78,6 +79,12 @@ func (m *Message) scan(name []byte, s *scanner) {
 		s.replace(&m.Model)
 	case "stop_reason":
 		s.replace(&m.StopReason)
+	case "container":
+		for name := range s.members {
+			if string(name) == "id" {
+				s.replace(&m.Container)
+			}
+		}
 	case "usage":
 		m.Usage.scan(s)
 	}

@@ -21,6 +21,10 @@ type Prompt struct {
 	Turns  []Boundary // end of every message
 	Marked bool       // there is a cache_control: without one nothing is cached (prompt-caching docs)
 	Hour   bool       // some mark asks for the cache's longer time to live
+	// Thinking says that some message holds thinking of a model: later models drop what another account has signed (preserved-thinking docs).
+	Thinking bool
+	// IDs are what the request names of things that one account keeps: files, a container, skills. In the order of the body.
+	IDs []string
 }
 
 // Boundary is the end of a prefix.
@@ -48,6 +52,7 @@ type PromptScanner struct {
 	tools  part
 	system part
 	prompt Prompt
+	ids    namedIDs
 }
 
 // part is one stretch of the prompt by itself: the parts are chained when all of them are known.
@@ -61,12 +66,13 @@ type part struct {
 // body is not a JSON object: what cannot be read has no fingerprints.
 func (p *PromptScanner) Scan(body []byte) (Request, *Prompt, error) {
 	p.turns, p.tools, p.system, p.prompt.Hour = p.turns[:0], part{}, part{}, false
-	p.prompt.Marked = false
+	p.prompt.Marked, p.prompt.Thinking, p.ids = false, false, p.ids[:0]
 	r, err := scanRequest(body, p)
 	if err != nil {
 		return r, nil, err
 	}
 	p.chain(r.Model)
+	p.prompt.IDs = p.ids
 	return r, &p.prompt, nil
 }
 
@@ -165,13 +171,23 @@ func (p *PromptScanner) takeBlock(s *scanner) {
 		default:
 			others++
 			p.write(name)
-			p.write(s.value())
+			value := s.value()
+			p.write(value)
+			switch string(name) {
+			case "file_id":
+				p.ids.add(value)
+			case "source":
+				p.ids.addSource(value)
+			}
 		}
 	}
 	if others == 0 && text != nil && string(kind) == `"text"` {
 		p.mark(textMark)
 		p.write(text)
 		return
+	}
+	if k := string(kind); k == `"thinking"` || k == `"redacted_thinking"` {
+		p.prompt.Thinking = true
 	}
 	p.mark(blockMark)
 	p.write(kind)

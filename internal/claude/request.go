@@ -41,6 +41,10 @@ func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 			if p != nil {
 				p.takeTools(&s)
 			}
+		case "container":
+			if p != nil {
+				p.ids.addContainer(s.value())
+			}
 		case "cache_control": // of the whole request
 			if p != nil {
 				p.takeMark(&s)

@@ -3,6 +3,8 @@ package claude
 import (
 	"net/http"
 	"strings"
+
+	"github.com/zeebo/xxh3"
 )
 
 const maxSessionID = 128
@@ -19,6 +21,18 @@ func SessionID(h http.Header, userID string) string {
 		return id
 	}
 	return ""
+}
+
+// ConversationKey names the conversation that a request belongs to: the session and, within it,
+// the agent and the model, for each of these sends a prompt of its own. It is 0
+// when no session is known. The header names the agent on requests of spawned agents only.
+func ConversationKey(h http.Header, session, model string, seed uint64) uint64 {
+	if session == "" {
+		return 0
+	}
+	key := xxh3.HashStringSeed(session, seed)
+	key = key*31 + xxh3.HashStringSeed(h.Get("X-Claude-Code-Agent-Id"), seed)
+	return max(key*31+xxh3.HashStringSeed(model, seed), 1)
 }
 
 func validSessionID(id string) bool {

@@ -15,15 +15,16 @@ import (
 type Account struct {
 	name string
 
-	mu     sync.Mutex
-	limits Limits
-	cache  promptCache
-	meters map[string]*meter // by model family
+	mu                     sync.Mutex
+	limits                 Limits
+	cache                  promptCache
+	files, batches, skills shelf
+	meters                 map[string]*Meter // by model family
 }
 
 // NewAccount returns an account with an empty cache and full buckets.
 func NewAccount(name string, l Limits) *Account {
-	return &Account{name: name, limits: l, meters: map[string]*meter{}}
+	return &Account{name: name, limits: l, meters: map[string]*Meter{}}
 }
 
 // Organization is the id that answers carry in anthropic-organization-id.
@@ -45,16 +46,17 @@ func (a *Account) Reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.cache = promptCache{}
+	a.files, a.batches, a.skills = shelf{}, shelf{}, shelf{}
 	clear(a.meters)
 }
 
 // admit asks the cache and the rate limits about a prompt. A refused request
 // leaves no trace in either.
-func (a *Account) admit(model string, p *prompt, minimum int64, now time.Time) (cacheUse, *refusal) {
+func (a *Account) admit(model string, p *prompt, minimum int64, now time.Time) (cacheUse, *Refusal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	use := a.cache.lookup(p, minimum, now)
-	if no := a.meter(model, now).admit(use.billedInput(), now); no != nil {
+	if no := a.meter(model, now).Admit(use.billedInput(), now); no != nil {
 		return use, no
 	}
 	a.cache.refresh(p, use.hit, now)
@@ -71,20 +73,20 @@ func (a *Account) begin(p *prompt, hit int, minimum int64, start, now time.Time)
 func (a *Account) spendOutput(model string, tokens int64, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.meter(model, now).spendOutput(tokens, now)
+	a.meter(model, now).SpendOutput(tokens, now)
 }
 
 func (a *Account) writeLimitHeaders(h http.Header, model string, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.meter(model, now).writeHeaders(h, now)
+	a.meter(model, now).WriteHeaders(h, now)
 }
 
-func (a *Account) meter(model string, now time.Time) *meter {
+func (a *Account) meter(model string, now time.Time) *Meter {
 	family := modelFamily(model)
 	m, ok := a.meters[family]
 	if !ok {
-		m = newMeter(a.limits, now)
+		m = NewMeter(a.limits, now)
 		a.meters[family] = m
 	}
 	return m

@@ -11,6 +11,7 @@ import (
 type answer struct {
 	status  int
 	media   string            // Content-Type
+	kind    string            // Content-Type of what is no JSON, else ""
 	header  map[string]string // besides those every answer has
 	body    []byte            // of a plain answer
 	problem *claude.Error     // an error in place of body; gets the request's id

@@ -31,7 +31,7 @@ type call struct {
 // read takes in the body, once for the conditions of fault rules and the answer.
 func (c *call) read() {
 	c.message = &messageRequest{}
-	if c.request.Method == http.MethodPost && len(c.body) <= maxBody {
+	if _, ok := keeping(c.request.URL.Path); !ok && c.request.Method == http.MethodPost && len(c.body) <= maxBody {
 		c.message, c.complaint = decodeRequest(c.body)
 	}
 	c.model, c.stream = c.message.Model, c.message.Stream
@@ -50,6 +50,8 @@ func (s *Server) respond(c *call, fault Fault) answer {
 	ans.media = mediaJSON
 	if ans.events != nil {
 		ans.media = mediaStream
+	} else if ans.kind != "" {
+		ans.media = ans.kind
 	}
 	return ans.signed(c.id)
 }
@@ -59,6 +61,12 @@ func (s *Server) respond(c *call, fault Fault) answer {
 func (s *Server) deserved(c *call, fault Fault) answer {
 	if len(c.body) > maxBody {
 		return failure(http.StatusRequestEntityTooLarge, claude.ErrTooLarge, "Request exceeds the maximum size")
+	}
+	if k, ok := keeping(c.request.URL.Path); ok {
+		if _, ok := s.authenticate(c.request.Header); !ok {
+			return unauthenticated(c.request.Header)
+		}
+		return s.respondKept(c, k)
 	}
 	route, allowed := routeOf(c.request.URL.Path)
 	if route == nil {

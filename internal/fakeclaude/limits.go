@@ -68,14 +68,15 @@ func (b *bucket) left() float64 {
 	return b.level / float64(b.limit)
 }
 
-// meter holds the buckets of one model family. Its account's lock guards it.
-type meter struct {
+// Meter holds the rate limits of one account for one model family. Not safe for concurrent use.
+type Meter struct {
 	limits                  Limits
 	requests, input, output bucket
 }
 
-func newMeter(l Limits, now time.Time) *meter {
-	return &meter{
+// NewMeter returns full buckets.
+func NewMeter(l Limits, now time.Time) *Meter {
+	return &Meter{
 		limits:   l,
 		requests: newBucket(l.Requests, now),
 		input:    newBucket(l.InputTokens, now),
@@ -83,25 +84,25 @@ func newMeter(l Limits, now time.Time) *meter {
 	}
 }
 
-func (m *meter) refill(now time.Time) {
+func (m *Meter) refill(now time.Time) {
 	m.requests.refill(now)
 	m.input.refill(now)
 	m.output.refill(now)
 }
 
-// refusal is why a request was not admitted and for how long.
-type refusal struct {
+// Refusal is why a request was not admitted and for how long.
+type Refusal struct {
 	limit string // "requests", "input tokens" or "output tokens"
 	rate  int64
 	wait  time.Duration
 }
 
-// admit charges one request with its billed input, or refuses and charges nothing.
+// Admit charges one request with its billed input, or refuses and charges nothing.
 // Output is charged when it is produced, so one token left is enough to be admitted.
-func (m *meter) admit(input int64, now time.Time) *refusal {
+func (m *Meter) Admit(input int64, now time.Time) *Refusal {
 	m.refill(now)
-	worst := refusal{}
-	for _, r := range []refusal{
+	worst := Refusal{}
+	for _, r := range []Refusal{
 		{"requests", m.requests.limit, m.requests.wait(1)},
 		{"input tokens", m.input.limit, m.input.wait(float64(input))},
 		{"output tokens", m.output.limit, m.output.wait(1)},
@@ -125,7 +126,8 @@ func (m *meter) admit(input int64, now time.Time) *refusal {
 	return nil
 }
 
-func (m *meter) spendOutput(tokens int64, now time.Time) {
+// SpendOutput charges output tokens that were produced.
+func (m *Meter) SpendOutput(tokens int64, now time.Time) {
 	if m.output.limit == 0 {
 		return
 	}
@@ -133,8 +135,8 @@ func (m *meter) spendOutput(tokens int64, now time.Time) {
 	m.output.level -= float64(tokens)
 }
 
-// writeHeaders sets the anthropic-ratelimit-* headers of the limits that exist.
-func (m *meter) writeHeaders(h http.Header, now time.Time) {
+// WriteHeaders sets the anthropic-ratelimit-* headers of the limits that exist.
+func (m *Meter) WriteHeaders(h http.Header, now time.Time) {
 	m.refill(now)
 	writeBucket(h, "requests", &m.requests, 1)
 	writeBucket(h, "input-tokens", &m.input, 1000)
@@ -162,7 +164,7 @@ func writeBucket(h http.Header, name string, b *bucket, step int64) {
 	h.Set(prefix+"-Reset", reset.UTC().Format(time.RFC3339))
 }
 
-// retryAfter is the whole number of seconds after which the refused request fits.
-func (r refusal) retryAfter() string {
+// RetryAfter is the whole number of seconds after which the refused request fits.
+func (r Refusal) RetryAfter() string {
 	return strconv.Itoa(int(math.Ceil(r.wait.Seconds())))
 }

@@ -17,6 +17,12 @@ func (s *Server) respondMessage(c *call, fault Fault) answer {
 	if p.tokens > model.MaxInputTokens {
 		return invalid(fmt.Sprintf("prompt is too long: %d tokens > %d maximum", p.tokens, model.MaxInputTokens))
 	}
+	c.account.mu.Lock()
+	id, missing := s.lacks(c.account, c.body)
+	c.account.mu.Unlock()
+	if missing {
+		return failure(http.StatusNotFound, claude.ErrNotFound, "File not found: "+id)
+	}
 	req := c.message
 	minimum := minimumPrefix(req.Model)
 	if c.settings.CacheMin > 0 {
@@ -39,7 +45,7 @@ func (s *Server) respondMessage(c *call, fault Fault) answer {
 		usage:   newUsage(use, talk.tokens),
 		begin:   func() { c.account.begin(p, use.hit, minimum, c.start, s.clock.Now()) },
 	}
-	id := "msg_" + token(c.ids)
+	id = "msg_" + token(c.ids)
 	if req.Stream {
 		ans.events = streamEvents(newMessage(id, req.Model, newUsage(use, min(talk.tokens, 1))), talk)
 		return ans
@@ -50,10 +56,10 @@ func (s *Server) respondMessage(c *call, fault Fault) answer {
 }
 
 // limited is the 429 of a real limit.
-func limited(r *refusal) answer {
+func limited(r *Refusal) answer {
 	ans := failure(http.StatusTooManyRequests, claude.ErrRateLimit, fmt.Sprintf(
 		"This request would exceed your organization's rate limit of %d %s per minute. Please try again later.", r.rate, r.limit))
-	ans.header = map[string]string{"Retry-After": r.retryAfter()}
+	ans.header = map[string]string{"Retry-After": r.RetryAfter()}
 	ans.limited = true
 	return ans
 }

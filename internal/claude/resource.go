@@ -1,0 +1,176 @@
+package claude
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// What an account keeps under an id knows no other account: batches, files, skills of
+// one's own, containers (API reference of each). Ids begin with the name of what they stand for.
+const (
+	batchesPath = "/v1/messages/batches"
+	filesPath   = "/v1/files"
+	skillsPath  = "/v1/skills"
+)
+
+// maxID is longer than any id of the API.
+const maxID = 128
+
+// idPattern is an id of something that belongs to one account.
+var idPattern = regexp.MustCompile(`^(?:msgbatch|file|skill|skillver|container)_[A-Za-z0-9_-]+$`)
+
+// isID says whether s can be the id of something that belongs to one account.
+func isID(s string) bool { return len(s) <= maxID && idPattern.MatchString(s) }
+
+// Resource is what a request asks of the APIs for batches, files and skills.
+type Resource struct {
+	ID     string // named by the path, or by the cursor of a list; "" if none is
+	List   bool   // the answer is a list
+	Upload bool   // the body may be larger than any message
+	Data   bool   // the answer is what is stored, not what is said about it
+}
+
+// ResourceOf reads the path and query of a request. It reports false for other APIs.
+func ResourceOf(method string, u *url.URL) (Resource, bool) {
+	var rest string
+	switch path := u.Path; {
+	case below(path, batchesPath):
+		rest = path[len(batchesPath):]
+	case below(path, filesPath):
+		rest = path[len(filesPath):]
+	case below(path, skillsPath):
+		rest = path[len(skillsPath):]
+	default:
+		return Resource{}, false
+	}
+	id, action, _ := strings.Cut(strings.Trim(rest, "/"), "/")
+	last := action[strings.LastIndexByte(action, '/')+1:]
+	r := Resource{Data: last == "results" || last == "content"}
+	if isID(id) {
+		r.ID = id
+	}
+	if id == "" || action == "versions" {
+		r.List = method == http.MethodGet
+		r.Upload = method == http.MethodPost && !below(u.Path, batchesPath)
+	}
+	if r.List && r.ID == "" {
+		for _, name := range [...]string{"after_id", "before_id"} {
+			if cursor := u.Query().Get(name); isID(cursor) {
+				r.ID = cursor
+			}
+		}
+	}
+	return r, true
+}
+
+func below(path, root string) bool {
+	return path == root || strings.HasPrefix(path, root+"/")
+}
+
+// ResourceIDs lists the ids in an answer of these APIs: of the object itself, or of the elements of a list.
+func ResourceIDs(body []byte) []string {
+	var answer struct {
+		ID   string `json:"id"`
+		Data []struct {
+			ID string `json:"id"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return nil
+	}
+	var ids []string
+	if isID(answer.ID) {
+		ids = append(ids, answer.ID)
+	}
+	for _, element := range answer.Data {
+		if isID(element.ID) {
+			ids = append(ids, element.ID)
+		}
+	}
+	return ids
+}
+
+var resultsURL = regexp.MustCompile(`"results_url"\s*:\s*"([^"\\]*)"`)
+
+// PointResultsTo replaces the origin in every results_url of an answer by another
+// one, such as "https://lb.example": SDKs fetch results from the address that is told. It returns body itself when there is none.
+func PointResultsTo(body []byte, origin string) []byte {
+	found := resultsURL.FindAllSubmatchIndex(body, -1)
+	if len(found) == 0 {
+		return body
+	}
+	var out []byte
+	done := 0
+	for _, at := range found {
+		path := bytes.Index(body[at[2]:at[3]], []byte(batchesPath+"/"))
+		if path < 0 {
+			continue
+		}
+		out = append(append(out, body[done:at[2]]...), origin...)
+		done = at[2] + path
+	}
+	return append(out, body[done:]...)
+}
+
+// fileReference is a file's id where it is one: in a text the quotes would be escaped.
+var fileReference = regexp.MustCompile(`"file_id"\s*:\s*"(file_[A-Za-z0-9_-]{1,120})"`)
+
+// IDsInBatch lists the files that the requests of a batch name.
+func IDsInBatch(body []byte) []string {
+	var ids []string
+	if !bytes.Contains(body, []byte(`"file_`)) {
+		return nil
+	}
+	for _, found := range fileReference.FindAllSubmatch(body, -1) {
+		ids = append(ids, string(found[1]))
+	}
+	return ids
+}
+
+// namedIDs collects the ids that the body of a Messages request names.
+type namedIDs []string
+
+func (n *namedIDs) add(value []byte) {
+	s := scanner{text: value}
+	if id, ok := s.string(); ok && isID(id) {
+		*n = append(*n, id)
+	}
+}
+
+// addContainer takes the value of container: an id, or an object with an id and skills. Skills
+// of type anthropic are known everywhere.
+func (n *namedIDs) addContainer(value []byte) {
+	n.add(value)
+	s := scanner{text: value}
+	for name := range s.members {
+		switch string(name) {
+		case "id":
+			n.add(s.value())
+		case "skills":
+			for range s.elements {
+				for name := range s.members {
+					if string(name) == "skill_id" {
+						n.add(s.value())
+					}
+				}
+			}
+		}
+	}
+}
+
+// addSource takes the source of a block: {"type":"file","file_id":"…"}. Anything longer is data.
+func (n *namedIDs) addSource(value []byte) {
+	if len(value) > 4*maxID {
+		return
+	}
+	s := scanner{text: value}
+	for name := range s.members {
+		if string(name) == "file_id" {
+			n.add(s.value())
+		}
+	}
+}
