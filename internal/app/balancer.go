@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"claude-code-lb/internal/config"
@@ -24,6 +25,7 @@ type balancer struct {
 	level   *slog.LevelVar
 	pool    *upstream.Pool
 	index   *routing.Index
+	owners  *routing.Owners
 	handler *edge.Handler
 	server  *edge.Server
 	cfg     *config.Config
@@ -32,10 +34,14 @@ type balancer struct {
 }
 
 // newBalancer wires a first generation, which does not listen yet. Balance checks end with ctx.
-func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, recorders ...proxy.Recorder) *balancer {
-	b := &balancer{ctx: ctx, log: log, level: level, pool: upstream.NewPool(ctx, log), index: routing.NewIndex()}
+func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, kept state, recorders ...proxy.Recorder) *balancer {
+	b := &balancer{ctx: ctx, log: log, level: level, pool: upstream.NewPool(ctx, log), index: routing.NewIndex(cfg.IndexMemoryMB<<20, rand.Uint64())}
+	kept.loadIndex(b.index) // with it the seed of all fingerprints
 	snapshot, commit := b.build(cfg)
-	b.handler = edge.NewHandler(proxy.New(log, recorders...), log, snapshot)
+	forward := proxy.New(log, b.index.Seed(), recorders...)
+	b.owners = forward.Owners
+	kept.loadOwners(b.owners)
+	b.handler = edge.NewHandler(forward, log, snapshot)
 	b.server = edge.NewServer(b.handler, log)
 	commit()
 	return b
@@ -81,7 +87,7 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	b.pool.AwaitFirstReadings(ctx)
 	snapshot := &edge.Snapshot{
 		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, cfg.AuthKeys), Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
-		Limits: edge.Limits{MaxBody: int64(cfg.MaxBodyMB) << 20}, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
+		Limits: edge.Limits{MaxBody: int64(cfg.MaxBodyMB) << 20, MaxUpload: int64(cfg.MaxUploadMB) << 20}, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
 	}
 	if cfg.Mode == config.ModeLoadBalance {
 		snapshot.Algorithm = string(cfg.Algorithm)
@@ -92,7 +98,7 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 	s := &proxy.Settings{
 		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle, Total: cfg.Timeouts.Total,
-		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, Silence: cfg.Silence, Hedge: cfg.Hedge,
+		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, BurstHold: cfg.BurstHold, Silence: cfg.Silence, Hedge: cfg.Hedge,
 		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: upstream.NewRules(cfg.ErrorRules), PassCredentials: !cfg.Auth,
 	}
 	if cfg.Debug {

@@ -96,7 +96,7 @@ func showDemo(ctx context.Context, std Std, f demoFlags, view *demoView) error {
 	if err != nil {
 		return err
 	}
-	b := newBalancer(serving, cfg, demoLog(std, f.verbose), new(slog.LevelVar), view)
+	b := newBalancer(serving, cfg, demoLog(std, f.verbose), new(slog.LevelVar), state{}, view)
 	servers.Go(b.pool.Wait)
 	if err := b.listen(); err != nil {
 		return err

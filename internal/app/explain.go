@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 
 const explainIntro = `claude-code-lb explain-error reads an answer of an upstream and tells how it is judged:
 whom it concerns, what the client sees, who rests and for how long. The answer is
-pasted on standard input: what curl -i or curl -v printed, the body alone, or the
-error event of a stream.
+pasted on standard input: what curl -i or curl -v printed, the body alone, the
+error event of a stream, or the line in which a client shows it.
 
 Usage: claude-code-lb explain-error [flags] < ANSWER
 
@@ -124,11 +125,9 @@ func (e *explaining) paste(std Std) ([]byte, error) {
 // evidence is what the balancer would have known of such an answer.
 func (e *explaining) evidence(a pasted) (upstream.Evidence, error) {
 	ev := upstream.Evidence{
-		Status: a.status, Header: a.header, Body: a.body, Error: a.claimed, Server: e.server, Model: e.model, OwnCredential: e.own, Now: time.Now(),
+		Header: a.header, Body: a.body, Error: a.claimed, Server: e.server, Model: e.model, OwnCredential: e.own, Now: time.Now(),
 	}
-	if a.status == 0 {
-		ev.Status = e.status
-	}
+	ev.Status = cmp.Or(a.status, e.status, a.said)
 	switch {
 	case a.event && ev.Status == 0:
 		ev.Status = http.StatusOK
@@ -139,9 +138,9 @@ func (e *explaining) evidence(a pasted) (upstream.Evidence, error) {
 	case ev.Status < 100 || ev.Status > 599:
 		return ev, fmt.Errorf("status %d is none: write one from 100 to 599", ev.Status)
 	case ev.Status < http.StatusBadRequest && ev.Status != http.StatusOK:
-		ev.Err = fmt.Errorf("%w: status %d", upstream.ErrUnusable, ev.Status)
+		ev.Err = fmt.Errorf("%w: neither a 200 nor an error", upstream.ErrUnusable)
 	case ev.Status == http.StatusOK && ev.Error == nil && !a.content:
-		ev.Err = fmt.Errorf("%w: no message", upstream.ErrUnusable)
+		ev.Err = fmt.Errorf("%w: %s", upstream.ErrUnusable, a.oddity())
 	}
 	return ev, nil
 }

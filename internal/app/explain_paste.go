@@ -17,6 +17,7 @@ import (
 // pasted is an answer as somebody copied it from a terminal.
 type pasted struct {
 	status  int // 0 when the text has no head
+	said    int // what a line without a head seems to call the status; 0 when nothing looks like one
 	header  http.Header
 	body    []byte
 	claimed *claude.Error // what the body says, if it is an error of the API
@@ -24,21 +25,21 @@ type pasted struct {
 	content bool          // the body is a message, or a stream that has begun to be one
 }
 
-// parsePaste reads what curl -i or curl -v printed, a body alone, or events of a stream.
+// parsePaste reads what curl -i or curl -v printed, a body alone, events of a
+// stream, or a line in which a client shows an error.
 func parsePaste(text []byte) (pasted, error) {
 	text = bytes.ReplaceAll(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\r\n"), []byte("\n"))
 	a := pasted{header: http.Header{}, body: fromHead(bytes.TrimLeft(onlyReceived(text), "\n \t"))}
-	statusLine := regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([0-9]{3})(?: [^\n]*)?(?:\n|$)`)
+	statusLine := regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([0-9]{3})(?: ([^\n]*))?(?:\n|$)`)
+	var phrase []byte
 	for { // the last head counts: those before it are of a proxy, a redirect or a 100
 		head := statusLine.FindSubmatch(a.body)
 		if head == nil {
 			break
 		}
 		a.status, _ = strconv.Atoi(string(head[1]))
-		lines, rest, _ := bytes.Cut(a.body[len(head[0]):], []byte("\n\n"))
-		if bytes.HasPrefix(a.body[len(head[0]):], []byte("\n")) {
-			lines, rest = nil, a.body[len(head[0])+1:]
-		}
+		phrase = head[2]
+		lines, rest := cutHead(a.body[len(head[0]):])
 		header, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(append(bytes.Clone(lines), "\n\n"...)))).ReadMIMEHeader()
 		if err != nil {
 			return a, errors.New("the head of the answer cannot be read: a status line, header lines and an empty line are expected")
@@ -46,7 +47,26 @@ func parsePaste(text []byte) (pasted, error) {
 		a.header, a.body = http.Header(header), bytes.TrimLeft(rest, "\n")
 	}
 	a.read()
+	switch {
+	case a.claimed != nil || a.content:
+	case a.status == 0:
+		a.readLine(a.body)
+	case len(a.body) == 0:
+		a.readLine(phrase)
+	}
 	return a, nil
+}
+
+// cutHead parts the header lines from the body. The empty line between them gets lost when people copy.
+func cutHead(text []byte) (lines, body []byte) {
+	for end := 0; end < len(text); {
+		line, _, _ := bytes.Cut(text[end:], []byte("\n"))
+		if len(line) == 0 || line[0] == '{' || line[0] == '<' {
+			return text[:end], text[end:]
+		}
+		end = min(end+len(line)+1, len(text))
+	}
+	return text, nil
 }
 
 // fromHead leaves out what stands before the head of an answer, such as the command that was typed.
@@ -93,4 +113,16 @@ func (a *pasted) read() {
 	s := claude.EventScanner{Want: claude.WantedEvent}
 	s.Feed(append(bytes.Clone(a.body), "\n\n"...), m.Observe)
 	a.claimed, a.event, a.content = m.Err, m.Err != nil, m.Content || m.Delta
+}
+
+// oddity says what a body is that is neither a message nor an error.
+func (a *pasted) oddity() string {
+	switch body := bytes.TrimSpace(a.body); {
+	case len(body) == 0:
+		return "nothing in it"
+	case body[0] == '<':
+		return "a web page, no message of the API"
+	default:
+		return "no message of the API"
+	}
 }

@@ -41,15 +41,35 @@ func TestExplainError(t *testing.T) {
 	f("$ curl -i https://a.example/v1/messages\nHTTP/1.1 503 Busy\n\n", nil, "status 503", "scope       endpoint")
 
 	// Answers that are none.
-	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<html>Log in</html>", nil, "status 200, no message of the API", "scope       endpoint", "may be billed")
-	f("HTTP/1.1 302 Found\nlocation: https://a.example/login\n\n", nil, "scope       endpoint")
+	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<html>Log in</html>", nil, "status 200, unusable answer: a web page, no message of the API", "scope       endpoint", "may be billed")
+	f("<!DOCTYPE html><p>Log in</p>", []string{"-status", "200"}, "unusable answer: a web page", "sees nothing of it while another server can answer")
+	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<script>e = {\"error\":{\"type\":\"overloaded_error\"}}</script>", nil, "unusable answer: a web page", "scope       endpoint")
+	f("HTTP/1.1 200 OK\ncontent-length: 0\n\n", nil, "unusable answer: nothing in it", "scope       endpoint")
+	f("HTTP/1.1 302 Found\nlocation: https://a.example/login\n\n", nil, "status 302, unusable answer: neither a 200 nor an error", "scope       endpoint")
 	f("event: message_start\ndata: {}\n\n", []string{"-status", "200"}, "no message of the API")
 	f("event: message_start\ndata: {}\n\nevent: content_block_start\ndata: {}\n\nevent: error\ndata: "+creditError, nil, "has content already")
 
+	// As clients show it.
+	overloaded := `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}`
+	f("API Error: 529 "+overloaded, nil, "status 529, type overloaded_error", "scope       capacity")
+	f("  ⎿  API Error (529 "+overloaded+") · Retrying in 1 seconds… (attempt 1/10)", nil, "status 529, type overloaded_error", "scope       capacity")
+	f("the relay said "+creditError, nil, "scope       account")
+	f("529 "+overloaded, nil, "status 529, type overloaded_error")
+	f("HTTP/1.1 529 "+overloaded, nil, "status 529, type overloaded_error")
+	f("HTTP/1.1 529 Overloaded\nretry-after: 9\n"+overloaded, nil, "status 529, type overloaded_error", "for 9s")
+	f("HTTP/2 529 …", nil, "status 529, no error of the API")
+	f("  ⎿  API Error (529 {...}) · Retrying in 1 seconds…", nil, "status 529, no error of the API", "scope       capacity")
+	f("upstream {a} b:443 at 10:00:00.503: "+overloaded+" 529", nil, "status 529, type overloaded_error")
+	f("dial b:443: status:503", nil, "status 503")
+	f("it was 503", []string{"-status", "529"}, "status 529")
+	f("API Error: Repeated 529 Overloaded errors", nil, "status 529, no error of the API", "scope       capacity")
+
 	// How long.
 	f("HTTP/1.1 429 Too Many\nRetry-After-Ms: 1500\n\n{}", nil, "for 1.5s\n")
-	f("HTTP/1.1 503 Busy\nRetry-After: 86400\n\n", nil, "for 24h0m0s, until 2", "; asked again after 1h0m0s all the same")
-	f("HTTP/1.1 529\nRetry-After: 90\n\n", nil, "for 1m30s; asked again after 1m0s all the same")
+	f("HTTP/1.1 503 Busy\nRetry-After: 86400\n\n", nil, "for 1h0m0s at a time: the answer speaks of 24h0m0s, until 2")
+	f("HTTP/1.1 429 Later\nRetry-After: 259200\n\n", nil, "for 1h0m0s at a time: the answer speaks of 3 days, until 2")
+	f("HTTP/1.1 429 Later\nRetry-After: 1e99\n\n", nil, "for 1h0m0s at a time: the answer speaks of 366 days, until 2")
+	f("HTTP/1.1 529\nRetry-After: 90\n\n", nil, "for 1m0s at a time: the answer speaks of 1m30s\n")
 	f(`{"type":"error","error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}`, nil,
 		"code enforced_spend_limit_reached", "scope       account", "-01 00:00 UTC")
 }
@@ -83,7 +103,7 @@ func TestExplainErrorByRules(t *testing.T) {
 	file := writeConfig(t, `{"servers": [{"url": "https://a.example", "name": "relay", "token": "t"}], "cooldown": 7, "breaker": {"consecutive": 3},
 		"error_rules": [{"server": "relay", "status": 400, "message": "quota", "scope": "account", "duration": "20h"}, {"status": 418, "scope": "endpoint"}]}`)
 	out, errs, _ := explain(t, "the quota is used up", "-c", file, "-server", "relay", "-status", "400")
-	if !strings.Contains(out, "decided by  error_rules[0], "+file+":2\n") || !strings.Contains(out, "for 20h0m0s, until ") || strings.Contains(out, "again after") {
+	if !strings.Contains(out, "decided by  error_rules[0], "+file+":2\n") || !strings.Contains(out, "for 20h0m0s, until ") || strings.Contains(out, "at a time") {
 		t.Errorf("by the first rule:\n%s%s", out, errs)
 	}
 	out, _, _ = explain(t, "short and stout", "-c", file, "-status", "418")
@@ -101,6 +121,7 @@ func TestExplainErrorRefuses(t *testing.T) {
 	}
 	f("", "there is no answer")
 	f("hello", "no status, no error of the API")
+	f("request 42429 at b:443", "no status, no error of the API")
 	f("HTTP/1.1 500 Oops\nno colon here\n\n", "the head of the answer cannot be read")
 	f("x", "status 42 is none", "-status", "42")
 	f("x", "no such file", "-f", filepath.Join(t.TempDir(), "none"))
@@ -112,6 +133,7 @@ func TestExplainErrorRefuses(t *testing.T) {
 func FuzzParsePaste(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 429 Slow\nRetry-After: 1\n\n{}"))
 	f.Add([]byte("* x\n> y\n< HTTP/2 500\n< a: b\n<\nbody"))
+	f.Add([]byte("API Error (529 {} {\"error\":\"x\"}) 500"))
 	f.Add([]byte("event: error\ndata: {\"error\":\"x\"}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		a, err := parsePaste(text)

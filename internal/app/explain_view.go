@@ -39,7 +39,7 @@ func (v verdictOn) readAs() string {
 	text, e := fmt.Sprintf("status %d", v.ev.Status), v.ev.Error
 	switch {
 	case v.ev.Err != nil:
-		return text + ", no message of the API"
+		return text + ", " + v.ev.Err.Error()
 	case e == nil && v.ev.Status >= 400:
 		return text + ", no error of the API"
 	case e == nil:
@@ -125,21 +125,25 @@ func (v verdictOn) whoRests() string {
 
 // howLong tells a rest that the answer or a rule asks for. Where it is too long to be believed, somebody looks sooner.
 func (v verdictOn) howLong() string {
-	text := "for " + roundUp(v.RetryAfter).String()
+	length := inWords(v.RetryAfter)
 	if v.RetryAfter >= time.Hour {
-		text += ", until " + v.ev.Now.Add(v.RetryAfter).UTC().Format("2006-01-02 15:04 UTC")
+		length += ", until " + v.ev.Now.Add(v.RetryAfter).UTC().Format("2006-01-02 15:04 UTC")
 	}
 	if rest := v.Rest(); rest < v.RetryAfter {
-		text += fmt.Sprintf("; asked again after %s all the same", rest)
+		return fmt.Sprintf("for %s at a time: the answer speaks of %s", rest, length)
 	}
-	return text
+	return "for " + length
 }
 
-// roundUp makes a wait readable and never 0.
-func roundUp(d time.Duration) time.Duration {
+// inWords makes a wait readable and never 0.
+func inWords(d time.Duration) string {
+	const day = 24 * time.Hour
 	unit := time.Millisecond
-	if d > time.Minute {
+	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", d/day)
+	case d > time.Minute:
 		unit = time.Second
 	}
-	return (d + unit - 1).Truncate(unit)
+	return ((d + unit - 1).Truncate(unit)).String()
 }

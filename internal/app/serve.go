@@ -46,14 +46,15 @@ func runServe(std Std, file string) int {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
-	b := newBalancer(ctx, cfg, log, level, stats)
+	kept := newState(std, path, cfg, log)
+	b := newBalancer(ctx, cfg, log, level, kept, stats)
 	defer b.pool.Wait()
 	defer cancel()
 	if err := b.listen(); err != nil {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return exitError
 	}
-	s := &service{balancer: b, stats: stats, std: std, file: watched, signals: signals}
+	s := &service{balancer: b, stats: stats, std: std, file: watched, state: kept, signals: signals}
 	return s.run()
 }
 
@@ -63,6 +64,7 @@ type service struct {
 	stats   *ledger.Stats
 	std     Std
 	file    *watchedFile
+	state   state
 	signals <-chan os.Signal
 }
 
@@ -70,12 +72,20 @@ type service struct {
 func (s *service) run() int {
 	statistics := time.NewTicker(statisticsPeriod)
 	defer statistics.Stop()
+	save := time.NewTicker(snapshotPeriod)
+	defer save.Stop()
+	saveOwners := time.NewTicker(ownersPeriod)
+	defer saveOwners.Stop()
 	look := time.NewTicker(watchInterval)
 	defer look.Stop()
 	for {
 		select {
 		case <-statistics.C:
 			s.logStatistics()
+		case <-save.C:
+			s.state.saveIndex(s.index)
+		case <-saveOwners.C:
+			s.state.saveOwners(s.owners)
 		case <-look.C:
 			if s.file.changed() {
 				s.reload()
@@ -133,6 +143,8 @@ func (s *service) drain(sig os.Signal) int {
 		status = exitError
 	}
 	s.logStatistics()
+	s.state.saveIndex(s.index)
+	s.state.saveOwners(s.owners)
 	s.log.Info(telemetry.Stopped)
 	return status
 }
@@ -162,9 +174,12 @@ func logStart(log *slog.Logger, path string, cfg *config.Config) {
 	if cfg.Mode == config.ModeLoadBalance {
 		attrs = append(attrs, telemetry.Algorithm, cfg.Algorithm)
 	}
+	attrs = append(attrs, telemetry.Affinity, cfg.Affinity)
 	log.Info(telemetry.Starting, append(attrs, telemetry.Auth, cfg.Auth, telemetry.Cooldown, cfg.Cooldown, telemetry.MaxBodyMB, cfg.MaxBodyMB,
 		telemetry.ConnectTimeout, cfg.Timeouts.Connect, telemetry.HeaderTimeout, cfg.Timeouts.ResponseHeader,
-		telemetry.PlainTimeout, cfg.Timeouts.NonStreaming, telemetry.IdleTimeout, cfg.Timeouts.Idle, telemetry.DrainTimeout, cfg.DrainTimeout)...)
+		telemetry.PlainTimeout, cfg.Timeouts.NonStreaming, telemetry.IdleTimeout, cfg.Timeouts.Idle, telemetry.DrainTimeout, cfg.DrainTimeout,
+		telemetry.TotalTimeout, cfg.Timeouts.Total, telemetry.MaxAttempts, maxAttempts(cfg), telemetry.MaxWait, cfg.MaxWait,
+		telemetry.Silence, cfg.Silence, telemetry.Hedge, cfg.Hedge)...)
 	for _, server := range cfg.Servers {
 		log.Info(telemetry.ServerListed, telemetry.Server, server.Name, telemetry.URL, server.URL.String(), telemetry.Weight, server.Weight,
 			telemetry.Priority, server.Priority, telemetry.Token, !server.Token.Empty(), telemetry.BalanceCheck, !server.BalanceCheck.Empty())

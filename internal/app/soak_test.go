@@ -54,7 +54,7 @@ func newSoak(t *testing.T) *soak {
 		t.Fatal(problems)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	b := newBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), ledger.NewStats(time.Now()))
+	b := newBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), state{}, ledger.NewStats(time.Now()))
 	s := &soak{balancer: b, t: t, front: httptest.NewServer(b.handler), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: soakSessions}}}
 	s.close = sync.OnceFunc(func() {
 		s.client.CloseIdleConnections()

@@ -44,7 +44,13 @@ const (
 	RoundRobin         Algorithm = "round_robin"
 	WeightedRoundRobin Algorithm = "weighted_round_robin"
 	Random             Algorithm = "random"
+	LeastInFlight      Algorithm = "least_inflight"
+	PowerOfTwo         Algorithm = "p2c"
+	CostAware          Algorithm = "cost_aware"
 )
+
+// treatsAlike says that every server gets as much as any other, whatever its weight.
+func (a Algorithm) treatsAlike() bool { return a == RoundRobin || a == Random }
 
 // Affinity is whether conversations stay with the account that has cached them.
 type Affinity string
@@ -54,6 +60,9 @@ const (
 	AffinityAuto Affinity = "auto" // while it is cached there
 	AffinityOff  Affinity = "off"  // every request for itself
 )
+
+// StateOff as Config.StateDir keeps nothing.
+const StateOff = "off"
 
 // AuthHeader is the header that carries a server's token.
 type AuthHeader string
@@ -77,21 +86,25 @@ const (
 
 // Config is the whole file with every default filled in.
 type Config struct {
-	SchemaURL    string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
-	Listen       string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. Beats 'port'. Without it the balancer listens on 'port' of every interface."`
-	Port         string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
-	Mode         Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
-	Algorithm    Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random" doc:"How 'load_balance' spreads requests: in turn, in turn with exactly the share that each 'weight' asks for, or at random."`
-	Affinity     Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': while it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request by itself, at the cost of writing the conversation into many caches."`
-	Servers      []Server      `name:"servers" required:"true" min:"1" doc:"The upstreams, at least one."`
-	Cooldown     time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"How long a failed server rests before one request tries it again. Doubles with consecutive failures, up to 10 minutes."`
-	Fallback     bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
-	Auth         bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
-	AuthKeys     []Secret      `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key'. Needed when 'auth' is on."`
-	Debug        bool          `name:"debug" default:"false" doc:"Whether headers and bodies are logged, credentials redacted."`
-	MaxBodyMB    int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
-	DrainTimeout time.Duration `name:"drain_timeout" default:"10m" doc:"How long running answers may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
-	Timeouts     Timeouts      `name:"timeouts" doc:"How long to wait for an upstream. There is no limit on the length of an answer."`
+	SchemaURL     string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
+	Listen        string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. Beats 'port'. Without it the balancer listens on 'port' of every interface."`
+	Port          string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
+	Mode          Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
+	Algorithm     Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random,least_inflight,p2c,cost_aware" doc:"How 'load_balance' spreads requests, or conversations where 'affinity' keeps them together: 'round_robin' in turn; 'weighted_round_robin' in turn, with exactly the share that each 'weight' asks for; 'random'; 'least_inflight' to the fewest open requests for its weight; 'p2c' to the better of two at random, by the time to first token of recent answers and the open requests; 'cost_aware' to where most of the prompt is cached among those that are not loaded above the others."`
+	Affinity      Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': while it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request by itself, at the cost of writing the conversation into many caches."`
+	BurstHold     time.Duration `name:"burst_hold" omit:"zero" default:"0s" max:"1m" doc:"How long requests are held back at most while another one is writing into the prompt cache what they begin with, so that it is written once. It costs as much time to the first token, and recorded days hardly ever have such bursts: 0, no hold."`
+	IndexMemoryMB int           `name:"index_memory_mb" omit:"zero" default:"64" min:"1" max:"65536" doc:"Memory for remembering which account has cached which conversations, in MiB. One takes about 10,000 entries; a conversation that is cached takes a few. Changing it needs a restart."`
+	StateDir      string        `name:"state_dir" omit:"zero" doc:"Directory for what outlives a restart, such as which account has cached which conversation. A relative one is below that of this file. Without it STATE_DIRECTORY, which systemd sets, is used, else a directory beside this file, named after it: 'config.state'. 'off' keeps nothing. Changing it needs a restart."`
+	Servers       []Server      `name:"servers" required:"true" min:"1" doc:"The upstreams, at least one."`
+	Cooldown      time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"How long a failed server rests before one request tries it again. Doubles with consecutive failures, up to 10 minutes."`
+	Fallback      bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
+	Auth          bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
+	AuthKeys      []Secret      `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key'. Needed when 'auth' is on."`
+	Debug         bool          `name:"debug" default:"false" doc:"Whether headers and bodies are logged, credentials redacted."`
+	MaxBodyMB     int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
+	MaxUploadMB   int           `name:"max_upload_mb" default:"500" min:"1" max:"1048576" doc:"Largest file or skill that a client may upload, in MiB. Uploads are passed on as they come and held nowhere."`
+	DrainTimeout  time.Duration `name:"drain_timeout" default:"10m" doc:"How long running answers may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
+	Timeouts      Timeouts      `name:"timeouts" doc:"How long to wait for an upstream. There is no limit on the length of an answer."`
 
 	MaxAttempts       int           `name:"max_attempts" omit:"zero" default:"0" min:"0" max:"100" doc:"Most tries of one request at all upstreams together. 0 means twice the number of servers, from 4 to 10."`
 	MaxWait           time.Duration `name:"max_wait" default:"30s" doc:"How long a request may wait in all for a resting server to return when no other is left. 0 answers at once."`
@@ -102,7 +115,7 @@ type Config struct {
 	MaxEjectedPercent int           `name:"max_ejected_percent" default:"50" min:"0" max:"100" doc:"Largest share of the servers that may rest for failures of their own (connections, time-outs, 5xx), but never all: beyond it the ones closest to recovery are tried, at a measured pace, once no healthy server is left."`
 	Breaker           Breaker       `name:"breaker" doc:"When failures of its own make a server rest."`
 	SlowStart         time.Duration `name:"slow_start" default:"30s" doc:"A server that returns from a rest gets its full share of the requests only after this long, and a growing part until then. 0 gives it at once."`
-	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"How to judge particular answers of upstreams. The first rule that fits beats what is built in; 'claude-code-lb explain-error' shows what fits."`
+	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"How to judge particular errors of upstreams: answers with status 400 or above, and 'error' events inside a stream. The first rule that fits beats what is built in; 'claude-code-lb explain-error' shows what fits."`
 
 	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
 
@@ -168,7 +181,7 @@ type Timeouts struct {
 	Connect        time.Duration `name:"connect" default:"10s" doc:"Until the connection stands, TLS included. 0 means no limit."`
 	ResponseHeader time.Duration `name:"response_header" default:"120s" doc:"From a streaming request to the first content of its answer, at most. A server whose recent answers came sooner is given less, but 60 s at least if this is more. 0 means no limit."`
 	Total          time.Duration `name:"total" default:"280s" doc:"From a request to the first content of its answer, all tries and waits together; an answer that is not streamed is only not tried anew after it. 0 means no limit."`
-	NonStreaming   time.Duration `name:"non_streaming" default:"10m" doc:"From any other request to the head of its answer, which comes when all of it is ready. 0 means no limit."`
+	NonStreaming   time.Duration `name:"non_streaming" default:"10m" doc:"From any other request to the end of its answer, as far as it is held to be looked at (16 MB). 0 means no limit."`
 	Idle           time.Duration `name:"idle" default:"120s" doc:"Between two pieces of an answer. 0 means no limit."`
 }
 
@@ -176,18 +189,27 @@ type Timeouts struct {
 type Server struct {
 	Name       string     `name:"name" omit:"zero" doc:"Name in logs and reports, unique. By default the host of 'url', with -2, -3, … appended where that is taken."`
 	URL        *url.URL   `name:"url" required:"true" pattern:"^[Hh][Tt][Tt][Pp][Ss]?://." doc:"Base address, http or https, without the '/v1' that clients add. A path prefix is kept."`
-	Weight     int        `name:"weight" default:"1" min:"0" doc:"Share of the requests with 'weighted_round_robin', and rank in 'fallback' mode when 'priority' is 0. 0 drains the server: no new work, running answers finish."`
+	Weight     int        `name:"weight" default:"1" min:"0" doc:"Share of the requests, in proportion to the others, with every 'algorithm' but 'round_robin' and 'random'; rank in 'fallback' mode when 'priority' is 0. 0 drains the server: no new work, running answers finish."`
 	Priority   int        `name:"priority" omit:"zero" default:"0" min:"0" doc:"Rank in 'fallback' mode, 1 is taken first. 0 derives it: after all written priorities, by descending 'weight', then in file order."`
 	Token      Secret     `name:"token" omit:"zero" doc:"Credential sent upstream in place of the one the client sent. Without it the credential of the client is passed on, unless 'auth' is on."`
 	AuthHeader AuthHeader `name:"auth_header" default:"auto" enum:"auto,x-api-key,authorization" doc:"Header that carries 'token'. 'auto' sends Anthropic API keys (sk-ant-…) as 'x-api-key', and OAuth tokens (sk-ant-oat…) and everything else as 'Authorization: Bearer'."`
 
-	Account     string      `name:"account" omit:"zero" doc:"Name of the account or organization that 'token' belongs to. Servers with one account share its limits. By default it is learned from the answers."`
-	HealthCheck HealthCheck `name:"health_check" omit:"zero" doc:"Active checks. They bring a server back sooner and find a dead one early; they never overrule real traffic. Off without 'path' and 'model'."`
+	Account         string      `name:"account" omit:"zero" doc:"Name of the account or organization that 'token' belongs to. Servers with one account share its limits. By default it is learned from the answers."`
+	PriceMultiplier float64     `name:"price_multiplier" default:"1" min:"0" doc:"What the server charges in terms of the list price: '0.5' is half of it. A cached conversation moves to a cheaper server when that earns back the price of writing it there."`
+	RateLimit       RateLimit   `name:"rate_limit" omit:"zero" doc:"Limits of the account per minute, for upstreams that do not tell them in their answers. A request that does not fit goes elsewhere while it can. What an answer tells beats what is written here."`
+	HealthCheck     HealthCheck `name:"health_check" omit:"zero" doc:"Active checks. They bring a server back sooner and find a dead one early; they never overrule real traffic. Off without 'path' and 'model'."`
 
 	// BalanceCheck is a Secret because commands often hold a token.
 	BalanceCheck         Secret        `name:"balance_check" omit:"zero" expand:"shell" doc:"Shell command that prints a number, the balance of the account. The server is out while the last reading is at or below 'balance_threshold'."`
 	BalanceCheckInterval time.Duration `name:"balance_check_interval" omit:"zero" default:"300s" min:"100ms" zero:"default" doc:"Time between two runs of 'balance_check'."`
 	BalanceThreshold     float64       `name:"balance_threshold" omit:"zero" default:"0" min:"0" doc:"Balance at or below which the server gets no requests."`
+}
+
+// RateLimit is what an account may be asked for in a minute; 0 means no limit.
+type RateLimit struct {
+	Requests     int `name:"requests" omit:"zero" default:"0" min:"0" doc:"Requests per minute. 0 means no limit."`
+	InputTokens  int `name:"input_tokens" omit:"zero" default:"0" min:"0" doc:"Input tokens per minute, those read from the prompt cache left out. 0 means no limit."`
+	OutputTokens int `name:"output_tokens" omit:"zero" default:"0" min:"0" doc:"Output tokens per minute. 0 means no limit."`
 }
 
 // Address is what to listen on, in the form net.Listen wants.

@@ -36,7 +36,7 @@ func TestDefaults(t *testing.T) {
 	}
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
-		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, Cooldown: time.Minute, MaxBodyMB: 32, DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
+		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, IndexMemoryMB: 64, Cooldown: time.Minute, MaxBodyMB: 32, MaxUploadMB: 500, DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
 		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, Total: 280 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
 		MaxWait:  30 * time.Second, Silence: 45 * time.Second, RetryBudget: 20, RetryFloor: 10, MaxEjectedPercent: 50,
 		Breaker: Breaker{Consecutive: 1, Percent: 50, Minimum: 10, Window: 30 * time.Second}, SlowStart: 30 * time.Second,
@@ -45,7 +45,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("Config = %+v, want %+v", cfg, want)
 	}
 	wantServer := Server{
-		Name: "api.anthropic.com", Weight: 1, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderAuto, BalanceCheckInterval: 300 * time.Second,
+		Name: "api.anthropic.com", Weight: 1, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderAuto, BalanceCheckInterval: 300 * time.Second, PriceMultiplier: 1,
 		HealthCheck: HealthCheck{Interval: 30 * time.Second, Jitter: 20},
 	}
 	if s != wantServer {
@@ -62,10 +62,10 @@ func TestEveryField(t *testing.T) {
 	{
 		"$schema": "config.schema.json",
 		"listen": "127.0.0.1:8080",
-		"mode": "fallback", "affinity": "off",
+		"mode": "fallback", "affinity": "off", "burst_hold": "2s", "index_memory_mb": 8,
 		"servers": [{
 			"name": "main", "url": "https://Relay.Example/claude/", "weight": 0, "priority": 2, "token": "sk-1", "auth_header": "x-api-key",
-			"account": "team", "health_check": {"path": "/health", "interval": 5, "jitter_percent": 0},
+			"account": "team", "price_multiplier": 0.5, "rate_limit": {"requests": 50, "input_tokens": 30000, "output_tokens": 8000}, "health_check": {"path": "/health", "interval": 5, "jitter_percent": 0},
 			"balance_check": "echo 5", "balance_check_interval": 180, "balance_threshold": 10.5,
 		}],
 		"cooldown": 0.5, "auth": true, "auth_keys": ["sk-a", "sk-b",], "debug": true,
@@ -81,8 +81,8 @@ func TestEveryField(t *testing.T) {
 	}
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
-		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Affinity: AffinityOff, Cooldown: 500 * time.Millisecond,
-		Auth: true, AuthKeys: []Secret{NewSecret("sk-a"), NewSecret("sk-b")}, Debug: true, MaxBodyMB: 1, LogFormat: LogJSON,
+		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Affinity: AffinityOff, BurstHold: 2 * time.Second, IndexMemoryMB: 8, Cooldown: 500 * time.Millisecond,
+		Auth: true, AuthKeys: []Secret{NewSecret("sk-a"), NewSecret("sk-b")}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, LogFormat: LogJSON,
 		Timeouts:    Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, Total: 2 * time.Minute, NonStreaming: time.Hour},
 		MaxAttempts: 3, Silence: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,
 		Breaker:    Breaker{Consecutive: 3, Percent: 20, Minimum: 5, Window: time.Minute},
@@ -93,7 +93,7 @@ func TestEveryField(t *testing.T) {
 	}
 	wantServer := Server{
 		Name: "main", Priority: 2, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderXAPIKey,
-		Account: "team", HealthCheck: HealthCheck{Path: "/health", Interval: 5 * time.Second},
+		Account: "team", PriceMultiplier: 0.5, RateLimit: RateLimit{Requests: 50, InputTokens: 30000, OutputTokens: 8000}, HealthCheck: HealthCheck{Path: "/health", Interval: 5 * time.Second},
 		BalanceCheck: NewSecret("echo 5"), BalanceCheckInterval: 3 * time.Minute, BalanceThreshold: 10.5,
 	}
 	if s != wantServer {
@@ -191,7 +191,8 @@ func TestEnumTagsAreTheConstants(t *testing.T) {
 		t.Errorf("no field %s", name)
 	}
 	f("mode", string(ModeLoadBalance), string(ModeFallback))
-	f("algorithm", string(RoundRobin), string(WeightedRoundRobin), string(Random))
+	f("algorithm", string(RoundRobin), string(WeightedRoundRobin), string(Random),
+		string(LeastInFlight), string(PowerOfTwo), string(CostAware))
 	f("servers[].auth_header", string(AuthHeaderAuto), string(AuthHeaderXAPIKey), string(AuthHeaderAuthorization))
 	f("error_rules[].scope", string(ErrorScopeRequest), string(ErrorScopeCredential), string(ErrorScopeAccount), string(ErrorScopeModel),
 		string(ErrorScopeRateLimit), string(ErrorScopeCapacity), string(ErrorScopeEndpoint))

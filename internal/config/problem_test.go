@@ -80,9 +80,14 @@ func TestUnknownFields(t *testing.T) {
 	f(`"_note"`, `_note: error: unknown field "_note": write a comment as // … or /* … */`)
 	f(`"token"`, `token: error: unknown field "token": it belongs in servers[]`)
 	f(`"idle"`, `idle: error: unknown field "idle": it belongs in timeouts`)
+	f(`"wieght"`, `wieght: error: unknown field "wieght", did you mean "weight"? It belongs in servers[]`)
+	f(`"jitter"`, `jitter: error: unknown field "jitter", did you mean "jitter_percent"? It belongs in servers[].health_check`)
+	f(`"retry_budget"`, `retry_budget: error: unknown field "retry_budget", did you mean "retry_budget_percent"?`)
 	f(`"Cool-Down"`, `Cool-Down: error: unknown field "Cool-Down", did you mean "cooldown"?`)
 	f(`"a\nb"`, `["a\nb"]: error: unknown field "a\nb"`)
 	problems(t, servers(`{"url": "https://a.example", "token": "t", "cooldown": 1}`), `1:57: servers[0].cooldown: error: unknown field "cooldown": it belongs at the top of the file`)
+	problems(t, servers(`{"url": "https://a.example", "token": "t", "health_check": {"path": "/", "jitter": 5}}`),
+		`1:87: servers[0].health_check.jitter: error: unknown field "jitter", did you mean "jitter_percent"?`)
 }
 
 func TestNumbers(t *testing.T) {
@@ -160,6 +165,9 @@ func TestRulesAcrossFields(t *testing.T) {
 	problems(t, `{}`, `1:1: servers: error: is missing`)
 	problems(t, servers(``), `1:13: servers: error: is empty: at least 1 needed`)
 	problems(t, servers(a+`, {"url": "https://a.example/", "token": "t"}`), `1:58: servers[1]: warning: has the url and the token of servers[0]: both are one account with one limit`)
+	problems(t, servers(`{"url": "https://A.Example:443/x", "token": "t"}, {"url": "https://a.example/x/", "token": "t"}`),
+		`1:64: servers[1]: warning: has the url and the token of servers[0]: both are one account with one limit`)
+	problems(t, servers(a+`, {"url": "https://a.example:80", "token": "t"}`))
 	problems(t, servers(a+`, {"url": "https://a.example", "token": "u"}`))
 	problems(t, servers(`{"name": "x", "url": "https://a.example", "token": "t"}, {"name": "x", "url": "https://b.example", "token": "t"}`),
 		`1:80: servers[1].name: error: "x" is already the name of servers[0]`)
@@ -168,6 +176,9 @@ func TestRulesAcrossFields(t *testing.T) {
 		`1:67: servers[0].weight: warning: is ignored with algorithm round_robin: write "algorithm": "weighted_round_robin"`,
 		`1:82: servers[0].priority: warning: is ignored in load_balance mode: it ranks servers in fallback mode`,
 		`1:106: servers[0].balance_threshold: warning: is ignored without "balance_check"`)
+	for _, weighs := range []string{"weighted_round_robin", "least_inflight", "p2c", "cost_aware"} {
+		problems(t, `{"algorithm": "`+weighs+`", "servers": [{"url": "https://a.example", "token": "t", "weight": 5}]}`)
+	}
 	problems(t, `{"mode": "fallback", "algorithm": "random", "servers": [`+a+`, {"url": "https://b.example", "token": "t", "weight": 0, "priority": 1}]}`,
 		`1:35: algorithm: warning: is ignored in fallback mode: servers are taken by priority`,
 		`1:169: servers[1].priority: warning: is ignored while weight is 0: the server gets no new work`)

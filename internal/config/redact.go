@@ -24,6 +24,9 @@ func (c *Config) withoutUnused() *Config {
 	if out.Mode == ModeFallback {
 		out.Algorithm = ""
 	}
+	if out.Affinity == AffinityOff {
+		out.BurstHold, out.IndexMemoryMB = 0, 0
+	}
 	if !out.Auth {
 		out.AuthKeys = nil
 	}

@@ -21,6 +21,7 @@ func TestRedacted(t *testing.T) {
   "listen": "127.0.0.1:3000",
   "mode": "fallback",
   "affinity": "auto",
+  "index_memory_mb": 64,
   "servers": [
     {
       "name": "a.example",
@@ -30,6 +31,7 @@ func TestRedacted(t *testing.T) {
       "token": "[redacted]",
       "auth_header": "auto",
       "account": "team",
+      "price_multiplier": 1,
       "health_check": {
         "model": "m",
         "interval": "30s",
@@ -41,6 +43,7 @@ func TestRedacted(t *testing.T) {
       "url": "https://b.example",
       "weight": 1,
       "auth_header": "auto",
+      "price_multiplier": 1,
       "balance_check": "[redacted]",
       "balance_check_interval": "5m"
     }
@@ -52,6 +55,7 @@ func TestRedacted(t *testing.T) {
   ],
   "debug": false,
   "max_body_mb": 32,
+  "max_upload_mb": 500,
   "drain_timeout": "10m",
   "timeouts": {
     "connect": "10s",

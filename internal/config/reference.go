@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -64,7 +65,7 @@ func meaning(f field) string {
 	out = regexp.MustCompile(`'([^']+)'`).ReplaceAllString(out, "`$1`")
 	switch {
 	case f.max != "":
-		out += fmt.Sprintf(" From %s to %s.", f.min, f.max)
+		out += fmt.Sprintf(" From %s to %s.", cmp.Or(f.min, "0"), f.max)
 	case f.shape == shapeDuration && f.min != "":
 		out += fmt.Sprintf(" At least %s.", f.min)
 	}

@@ -1,6 +1,9 @@
 package config
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestErrorRuleProblems(t *testing.T) {
 	f := func(rules string, want ...string) {
@@ -39,9 +42,13 @@ func TestErrorRuleServers(t *testing.T) {
 	f(`{"url": "s3cr3", "token": "t"}`, `1:78: servers[0].url: error: must begin with https:// or http://: write "https://s3cr3"`)
 }
 
-func TestAccountNames(t *testing.T) {
+func TestNames(t *testing.T) {
 	problems(t, servers(`{"url": "https://a.example", "token": "t", "account": "team"}, {"url": "https://b.example", "token": "t", "account": ""}`))
-	problems(t, servers(`{"url": "https://a.example", "token": "t", "account": "a\nb"}`), `1:68: servers[0].account: error: must be one line of at most 100 bytes`)
+	problems(t, servers(`{"url": "https://a.example", "token": "t", "account": "a\nb"}`), `1:68: servers[0].account: error: must be one line of at most 100 bytes, without control characters`)
+	for _, name := range []string{`a\u0007b`, `a\u2028b`, `\u202eevil`, strings.Repeat("x", 101)} {
+		problems(t, servers(`{"url": "https://a.example", "token": "t", "name": "`+name+`"}`), `1:65: servers[0].name: error: must be one line of at most 100 bytes, without control characters`)
+	}
+	problems(t, servers(`{"url": "https://a.example", "token": "t", "name": "主; a: b 👨‍👩‍👧"}`))
 }
 
 func TestFailoverWarnings(t *testing.T) {
@@ -50,6 +57,11 @@ func TestFailoverWarnings(t *testing.T) {
 	problems(t, with(`"max_attempts": 1`))
 	problems(t, with(`"hedge": true`), `1:11: hedge: warning: is ignored with a single server`)
 	problems(t, `{"hedge": true`+two)
-	problems(t, with(`"silence": 40, "timeouts": {"total": 30}`), `1:13: silence: warning: never begins: timeouts.total ends the request before`)
-	problems(t, with(`"max_wait": 40, "timeouts": {"total": 30}`), `1:14: max_wait: warning: is cut short by timeouts.total`)
+	problems(t, with(`"silence": 40, "timeouts": {"total": 30, "response_header": 9}`), `1:13: silence: warning: never begins: timeouts.total ends the request before`)
+	problems(t, with(`"max_wait": 40, "timeouts": {"total": 30, "response_header": 9}`), `1:14: max_wait: warning: is cut short by timeouts.total`)
+	problems(t, with(`"timeouts": {"response_header": "5m"}`), `1:34: timeouts.response_header: warning: is not below timeouts.total (4m40s): a server that hangs leaves no time for another one`)
+	problems(t, with(`"timeouts": {"response_header": 0}`), `1:34: timeouts.response_header: warning: is not below timeouts.total (4m40s): a server that hangs leaves no time for another one`)
+	problems(t, with(`"timeouts": {"total": 120}`), `1:24: timeouts.total: warning: is not above timeouts.response_header (2m): a server that hangs leaves no time for another one`)
+	problems(t, with(`"timeouts": {"total": 121}`))
+	problems(t, with(`"timeouts": {"total": 0, "response_header": "1h"}`))
 }

@@ -15,4 +15,18 @@ func (d *decoder) checkFailover(cfg *Config) {
 	if n, ok := d.wrote("max_wait"); ok && cfg.Timeouts.Total > 0 && cfg.MaxWait > cfg.Timeouts.Total {
 		d.warnf(n.offset, "max_wait", "is cut short by timeouts.total")
 	}
+	d.checkFirstContent(cfg.Timeouts)
+}
+
+// checkFirstContent warns where one server that hangs takes all the time there is. It is not even
+// charged then, for it may have been about to answer.
+func (d *decoder) checkFirstContent(t Timeouts) {
+	if t.Total == 0 || 0 < t.ResponseHeader && t.ResponseHeader < t.Total {
+		return
+	}
+	if n, ok := d.wrote("timeouts.response_header"); ok {
+		d.warnf(n.offset, "timeouts.response_header", "is not below timeouts.total (%s): a server that hangs leaves no time for another one", formatDuration(t.Total))
+	} else if n, ok := d.wrote("timeouts.total"); ok {
+		d.warnf(n.offset, "timeouts.total", "is not above timeouts.response_header (%s): a server that hangs leaves no time for another one", formatDuration(t.ResponseHeader))
+	}
 }

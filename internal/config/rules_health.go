@@ -1,25 +1,58 @@
 package config
 
-import "net/url"
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+)
 
-// checkHealth looks at the health_check of a server, which stands at path: it
-// asks for one thing, by a path that can be sent.
-func (d *decoder) checkHealth(check HealthCheck, path string) {
-	if n, ok := d.wrote(path + ".path"); ok && check.Path != "" {
-		_, err := url.ParseRequestURI(check.Path)
+// checkHealth looks at the health_check of a server, which stands at place: it asks for
+// one thing, by a path that stays below the address, or by a message with a credential.
+func (d *decoder) checkHealth(s Server, place string) {
+	check := s.HealthCheck
+	if n, ok := d.wrote(place + ".path"); ok && check.Path != "" {
 		switch {
-		case err != nil || check.Path[0] != '/':
-			d.errorf(n.offset, path+".path", `%s is not a path such as "/health"`, n.label())
+		case !isPlainPath(check.Path):
+			d.errorf(n.offset, place+".path", "%s is not a plain path: write %s", n.label(), suggestedPath(n.shown))
 		case check.Model != "":
-			d.errorf(n.offset, path+".path", `stands beside "model": write one of them`)
+			d.errorf(n.offset, place+".path", `stands beside "model": write one of them`)
 		}
 	}
-	if check.Enabled() || !d.fine(path+".path") || !d.fine(path+".model") {
+	if n, ok := d.wrote(place + ".model"); ok && check.Model != "" && s.Token.Empty() && d.fine(strings.TrimSuffix(place, "health_check")+"token") {
+		d.warnf(n.offset, place+".model", `is sent without a credential, because "token" is missing: the refusal proves no more than a "path" would`)
+	}
+	if check.Enabled() || !d.fine(place+".path") || !d.fine(place+".model") {
 		return
 	}
 	for _, name := range []string{".interval", ".jitter_percent"} {
-		if n, ok := d.wrote(path + name); ok {
-			d.warnf(n.offset, path+name, `is ignored without "path" or "model"`)
+		if n, ok := d.wrote(place + name); ok {
+			d.warnf(n.offset, place+name, `is ignored without "path" or "model"`)
 		}
 	}
+}
+
+// isPlainPath says whether s, a path with or without a query, stays below the
+// address that it is appended to, whoever reads it.
+func isPlainPath(s string) bool {
+	u, err := url.ParseRequestURI(s)
+	if err != nil || s[0] != '/' || strings.HasPrefix(s, "//") || strings.Contains(s, "#") || strings.Contains(u.Path, `\`) {
+		return false
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// suggestedPath is the plain path that was probably meant, quoted. Of a text that must not be shown, "", it tells nothing.
+func suggestedPath(shown string) string {
+	u, err := url.Parse(strings.ReplaceAll(shown, `\`, "/"))
+	if err != nil || path.Clean("/"+u.Path) == "/" {
+		return `one such as "/health"`
+	}
+	plain := url.URL{Path: path.Clean("/" + u.Path), RawQuery: u.RawQuery}
+	return fmt.Sprintf("%.60q", plain.String())
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"unicode"
 )
@@ -47,8 +48,9 @@ func (d *decoder) nameServers(cfg *Config) {
 
 // checkLabel reports a name that would not fit into a line of the log.
 func (d *decoder) checkLabel(offset int, path, s string) {
-	if strings.ContainsFunc(s, unicode.IsControl) || len(s) > 100 {
-		d.errorf(offset, path, "must be one line of at most 100 bytes")
+	unfit := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) }
+	if strings.ContainsFunc(s, unfit) || len(s) > 100 {
+		d.errorf(offset, path, "must be one line of at most 100 bytes, without control characters")
 	}
 }
 
@@ -57,7 +59,7 @@ func (d *decoder) checkServer(cfg *Config, i int) {
 	at := func(name string) string { return fmt.Sprintf("servers[%d].%s", i, name) }
 	d.checkURL(s, at("url"))
 	d.checkToken(cfg, s, i)
-	d.checkHealth(s.HealthCheck, at("health_check"))
+	d.checkHealth(s, at("health_check"))
 	if n, ok := d.wrote(at("account")); ok {
 		d.checkLabel(n.offset, at("account"), s.Account)
 	}
@@ -65,7 +67,7 @@ func (d *decoder) checkServer(cfg *Config, i int) {
 	if n, ok := d.wrote(at("priority")); ok && s.Priority != 0 && cfg.Mode == ModeLoadBalance && d.fine("mode") {
 		d.warnf(n.offset, at("priority"), "is ignored in load_balance mode: it ranks servers in fallback mode")
 	}
-	if n, ok := d.wrote(at("weight")); ok && s.Weight > 1 && cfg.Mode == ModeLoadBalance && cfg.Algorithm != WeightedRoundRobin && d.fine("mode") && d.fine("algorithm") {
+	if n, ok := d.wrote(at("weight")); ok && s.Weight > 1 && cfg.Mode == ModeLoadBalance && cfg.Algorithm.treatsAlike() && d.fine("mode") && d.fine("algorithm") {
 		d.warnf(n.offset, at("weight"), `is ignored with algorithm %s: write "algorithm": "weighted_round_robin"`, cfg.Algorithm)
 	}
 	if n, ok := d.wrote(at("priority")); ok && s.Priority != 0 && s.Weight == 0 && cfg.Mode == ModeFallback {
@@ -140,13 +142,23 @@ func (d *decoder) checkTwins(cfg *Config) {
 		if s.URL == nil || !d.fine(path+".url") || !d.fine(path+".token") {
 			continue
 		}
-		id := identity{s.URL.String(), s.Token}
+		id := identity{sameAddress(s.URL), s.Token}
 		if other, twin := first[id]; twin {
 			d.warnf(d.nodes[path].offset, path, "has the url and the token of servers[%d]: both are one account with one limit", other)
 			continue
 		}
 		first[id] = i
 	}
+}
+
+// sameAddress writes an address without what makes no difference: a host's case, and the usual port.
+func sameAddress(u *url.URL) string {
+	plain := *u
+	plain.Host = strings.ToLower(u.Host)
+	if usual := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]; usual != "" {
+		plain.Host = strings.TrimSuffix(plain.Host, usual)
+	}
+	return plain.String()
 }
 
 func (d *decoder) checkDrained(cfg *Config) {

@@ -25,7 +25,19 @@ func (d *decoder) unknown(offset int, path, name string, here []field) {
 		d.errorf(offset, path, "unknown field %q, did you mean %q?", shown, best)
 		return
 	}
+	if best := nearest(name, allNames()); best != "" {
+		d.errorf(offset, path, "unknown field %q, did you mean %q? It belongs %s", shown, best, sectionOf(best))
+		return
+	}
 	d.errorf(offset, path, "unknown field %q", shown)
+}
+
+func allNames() []string {
+	var names []string
+	for _, l := range listings("", reflect.TypeFor[Config]()) {
+		names = append(names, l.name)
+	}
+	return names
 }
 
 // sectionOf says in which part of the file a field of this name exists, "" if in none.
@@ -41,7 +53,8 @@ func sectionOf(name string) string {
 	return "in " + strings.TrimSuffix(all[i].path, "."+name)
 }
 
-// nearest returns the candidate that s is most likely a misspelling of, "" if none is close enough.
+// nearest returns the candidate that s is most likely a misspelling or the first
+// words of, "" if none is close enough.
 func nearest(s string, candidates []string) string {
 	plain := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 	best, bestDistance := "", 1+min(len(s), 40)/4
@@ -53,7 +66,15 @@ func nearest(s string, candidates []string) string {
 			best, bestDistance = c, d
 		}
 	}
-	return best
+	if best != "" || len(s) < 4 {
+		return best
+	}
+	for _, c := range candidates {
+		if strings.HasPrefix(c, plain(s)+"_") {
+			return c
+		}
+	}
+	return ""
 }
 
 // distance is the number of typing errors between a and b: a character too much,

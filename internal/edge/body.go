@@ -51,6 +51,24 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *bod
 	}
 }
 
+// stallReader reads on while the client goes on sending.
+type stallReader struct {
+	c    *http.ResponseController
+	body io.Reader
+}
+
+func (s *stallReader) Read(p []byte) (int, error) {
+	// Servers without deadlines, as in tests, read on without them.
+	_ = s.c.SetReadDeadline(time.Now().Add(bodyStall))
+	n, err := s.body.Read(p)
+	if err != nil { // an answer may take longer than a client may pause
+		s.done()
+	}
+	return n, err
+}
+
+func (s *stallReader) done() { _ = s.c.SetReadDeadline(time.Time{}) }
+
 func readProblem(err error, limit int64) *bodyProblem {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLarge(limit)

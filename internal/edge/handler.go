@@ -9,6 +9,7 @@ package edge
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -35,7 +36,8 @@ type Snapshot struct {
 
 // Limits bound what a client may send.
 type Limits struct {
-	MaxBody int64 // bytes
+	MaxBody   int64 // bytes
+	MaxUpload int64 // bytes, of a file or skill
 }
 
 // Handler serves clients. Safe for concurrent use.
@@ -77,7 +79,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "/v1/"):
 		h.serveAPI(w, r, id)
 	case path == "/health":
-		h.serveHealth(w, r)
+		h.serveHealth(w, r, id)
 	case path == "/" || path == "/api/hello", r.Method == http.MethodPost && strings.HasPrefix(path, "/api/event_logging/"):
 		serveLocally(w, r)
 	default:
@@ -108,6 +110,10 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 			"claude-code-lb does not know this client key: send one of its auth_keys as ANTHROPIC_AUTH_TOKEN (Authorization: Bearer) or as x-api-key.")
 		return
 	}
+	if resource, ok := claude.ResourceOf(r.Method, r.URL); ok && resource.Upload {
+		h.serveUpload(w, r, s, id, client)
+		return
+	}
 	body, problem := readBody(w, r, s.Limits.MaxBody)
 	if problem != nil {
 		h.refuse(w, problem.status, problem.kind, id, problem.message)
@@ -116,6 +122,21 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 	s.Forward.Dump.Request(r.Context(), id, r, body)
 	h.proxy.Serve(w, proxy.Request{
 		ID: id, Client: client, HTTP: r, Body: proxy.NewBody(body), Start: time.Now(), Table: s.Table, Settings: s.Forward,
+	})
+}
+
+// serveUpload passes a body on as it comes: files may be larger than memory.
+func (h *Handler) serveUpload(w http.ResponseWriter, r *http.Request, s *Snapshot, id, client string) {
+	limit := s.Limits.MaxUpload
+	if r.ContentLength > limit {
+		h.refuse(w, http.StatusRequestEntityTooLarge, claude.ErrTooLarge, id,
+			fmt.Sprintf("The upload exceeds %d MB: raise max_upload_mb of claude-code-lb.", limit>>20))
+		return
+	}
+	body := &stallReader{http.NewResponseController(w), http.MaxBytesReader(w, r.Body, limit)}
+	defer body.done()
+	h.proxy.Serve(w, proxy.Request{
+		ID: id, Client: client, HTTP: r, Upload: proxy.NewUpload(body, r.ContentLength), Start: time.Now(), Table: s.Table, Settings: s.Forward,
 	})
 }
 

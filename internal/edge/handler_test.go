@@ -50,8 +50,8 @@ func newFront(t *testing.T, weight int, keys ...string) *front {
 	t.Cleanup(func() { cancel(); pool.Wait() })
 	eps, commit := pool.Reconcile(cfg)
 	commit()
-	f.Handler = NewHandler(proxy.New(log), log, &Snapshot{
-		Guard: NewGuard(len(keys) > 0, secrets), Table: routing.NewTable(cfg, eps, routing.NewIndex(), routing.Random), Limits: Limits{MaxBody: 1 << 20},
+	f.Handler = NewHandler(proxy.New(log, 1), log, &Snapshot{
+		Guard: NewGuard(len(keys) > 0, secrets), Table: routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random), Limits: Limits{MaxBody: 1 << 20},
 		Forward: &proxy.Settings{PassCredentials: len(keys) == 0, MaxAttempts: 4, RetryFloor: 10}, Mode: "load_balance", Algorithm: "round_robin",
 	})
 	return f
@@ -82,6 +82,8 @@ func TestRoutes(t *testing.T) {
 	ask("POST", "/api/event_logging/batch", 200, false)
 	ask("POST", "/api/event_logging/v2/batch", 200, false)
 	ask("GET", "/health", 200, false)
+	ask("HEAD", "/health", 200, false)
+	ask("POST", "/health", 405, false)
 	ask("POST", "/v1/messages?beta=true", 200, true)
 	ask("DELETE", "/v1/files/f1", 200, true)
 	ask("POST", "//v1/messages", 200, true)
@@ -108,6 +110,11 @@ func TestErrorsHaveTheShapeOfTheAPI(t *testing.T) {
 	check(f.ask(t, "POST", "/v1/messages", "{}", "Authorization", "Basic client-key"), 401, claude.ErrAuthentication)
 	check(f.ask(t, "POST", "/v1/messages", strings.Repeat("x", 1<<20+1), "X-Api-Key", "client-key"), 413, claude.ErrTooLarge)
 	check(f.ask(t, "POST", "/elsewhere", ""), 404, claude.ErrNotFound)
+	w := f.ask(t, "POST", "/health", "{}")
+	check(w, 405, claude.ErrInvalidRequest)
+	if allow := w.Header().Get("Allow"); allow != "GET, HEAD" {
+		t.Errorf("Allow: %q", allow)
+	}
 }
 
 func TestClientKeysAreTakenFromBothHeadersAndStayHere(t *testing.T) {

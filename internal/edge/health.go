@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+
+	"claude-code-lb/internal/claude"
 )
 
 // Health is the body of GET /health. It names neither servers nor keys: anybody may read it.
@@ -20,7 +22,12 @@ type Health struct {
 }
 
 // serveHealth answers 200 while a server is available for new work, else 503.
-func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request, id string) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		h.refuse(w, http.StatusMethodNotAllowed, claude.ErrInvalidRequest, id, "/health answers GET and HEAD.")
+		return
+	}
 	s := h.current.Load()
 	now := time.Now()
 	c := s.Table.Census(now)

@@ -28,7 +28,18 @@ type Entry struct {
 	Bytes           int64         // of the answer's body
 	Message         claude.Message
 	RequestID       string // the upstream's own, of the answer that was sent
+	Routed          Routed // why it came from there; "" when no answer was committed
 }
+
+// Routed is why a server was asked.
+type Routed string
+
+// The reasons.
+const (
+	Warm   Routed = "warm"   // its account has the conversation cached
+	Placed Routed = "placed" // by mode and algorithm
+	Pinned Routed = "pinned" // only its account knows what the request names
+)
 
 // Attempt is one try at one upstream.
 type Attempt struct {

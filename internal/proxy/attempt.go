@@ -4,23 +4,25 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"time"
 
 	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/upstream"
 )
 
 // answer is one attempt: the upstream's response as far as it has been read, and the verdict.
 type answer struct {
 	lease   *upstream.Lease
+	warm    routing.Warmth // what its account holds of the prompt
 	start   time.Time
 	res     *http.Response // nil when no head arrived
 	body    io.Reader      // the rest of the body, decoded where it came encoded
 	held    []byte         // read from body, not yet relayed
 	whole   bool           // held is all there is
 	torn    bool           // the client has got part of an event
+	stream  bool           // it is a stream of events, as its first bytes tell
 	decoded bool           // the body was compressed: its length and encoding headers no longer hold
 	claimed *claude.Error  // what an error answer says, if it is one of the API
 	outcome upstream.Outcome
@@ -43,7 +45,7 @@ func (x *exchange) open(lease *upstream.Lease) *answer {
 	s := x.req.Settings
 	ctx, cancel := context.WithCancelCause(x.ctx)
 	return &answer{
-		lease: lease, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, first: newWatch(cancel), gap: newWatch(cancel),
+		lease: lease, warm: x.warmth, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, first: newWatch(cancel), gap: newWatch(cancel),
 		idle: &upstream.TimeoutError{Waiting: "next byte", After: s.Idle},
 	}
 }
@@ -61,9 +63,9 @@ func (x *exchange) perform(a *answer) {
 		return
 	}
 	a.res = res
-	a.lease.Learn(res.Header)
+	a.lease.Learn(res.StatusCode, res.Header, time.Now())
 	s.Dump.Answer(a.ctx, x.req.ID, a.lease.Name(), res)
-	if x.kind != kindStream {
+	if x.kind == kindOther {
 		a.first.stop()
 	}
 	a.claimed, err = a.hold(x.kind)
@@ -77,7 +79,7 @@ func (x *exchange) perform(a *answer) {
 func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
 	s := x.req.Settings
 	if x.kind != kindStream {
-		return &upstream.TimeoutError{Waiting: "response header", After: s.NonStreaming}
+		return &upstream.TimeoutError{Waiting: "answer", After: s.NonStreaming}
 	}
 	limit := a.lease.FirstContentLimit(x.tokens(), s.FirstContent)
 	if left := s.Total - time.Since(x.req.Start); s.Total > 0 && (limit <= 0 || left < limit) {
@@ -100,6 +102,10 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 		ev.Body = a.held
 	}
 	a.outcome = x.req.Settings.Rules.Judge(ev)
+	x.judgeSearch(a)
+	if x.uploadProblem() != nil {
+		a.outcome = upstream.Outcome{Scope: upstream.ScopeClient, Reason: "the upload broke off"}
+	}
 	timeout, ok := errors.AsType[*upstream.TimeoutError](err)
 	a.timedOut = ok
 	if ok && a.curtailed && timeout.Waiting == "first content" {
@@ -165,9 +171,4 @@ func (a *answer) decode(k kind) error {
 	}
 	a.res.Body, a.body, a.decoded = body, body, changed
 	return nil
-}
-
-func (a *answer) isEventStream() bool {
-	media, _, err := mime.ParseMediaType(a.res.Header.Get("Content-Type"))
-	return err == nil && media == "text/event-stream"
 }

@@ -16,8 +16,10 @@ func (x *exchange) commit(a *answer) {
 	x.settle(a)
 	defer a.close()
 	x.learn(a)
+	x.owned(a)
+	x.localize(a)
 	x.entry.RequestID = a.res.Header.Get("Request-Id")
-	x.entry.Outcome = ledger.Answered
+	x.entry.Outcome, x.entry.Routed = ledger.Answered, x.routed(a)
 	x.entry.TimeToFirstByte = time.Since(x.req.Start)
 	if opened := x.silence.end(); !opened {
 		x.writeHead(a)
@@ -28,6 +30,13 @@ func (x *exchange) commit(a *answer) {
 	}
 	broken := x.relay(a)
 	x.entry.Message = a.message
+	if id := a.message.Container; id != "" {
+		x.p.Owners.Learn(a.lease.Domain(), time.Now(), id)
+	}
+	a.lease.Produced(a.message.Usage.OutputTokens, time.Now())
+	if broken == nil {
+		x.req.Table.Ended(&x.query, a.message.Usage.OutputTokens)
+	}
 	if broken != nil {
 		x.breakOff(a, broken)
 	}
@@ -37,8 +46,20 @@ func (x *exchange) commit(a *answer) {
 	}
 }
 
+// routed says in a word why this endpoint was asked.
+func (x *exchange) routed(a *answer) ledger.Routed {
+	switch {
+	case x.pin.known != "":
+		return ledger.Pinned
+	case a.warm.Home:
+		return ledger.Warm
+	default:
+		return ledger.Placed
+	}
+}
+
 // streams says whether the answer is a stream of events that may follow a status 200.
-func (a *answer) streams() bool { return a.res.StatusCode == http.StatusOK && a.isEventStream() }
+func (a *answer) streams() bool { return a.res.StatusCode == http.StatusOK && a.stream }
 
 // learn takes from a good answer that its account has the prompt in its cache now,
 // and from a stream the time to its first content.
@@ -46,10 +67,12 @@ func (x *exchange) learn(a *answer) {
 	if a.outcome.Scope != upstream.ScopeNone || !a.message.Started {
 		return
 	}
-	x.req.Table.Remember(a.lease.Endpoint, x.query.Prompt, a.start)
+	now, u := time.Now(), a.message.Usage
+	uncached := u.InputTokens + u.CacheCreationTokens()
+	a.lease.Spend(uncached, now)
+	x.req.Table.Begun(&x.query, a.lease.Endpoint, a.warm, u, a.start)
 	if x.kind == kindStream {
-		u := a.message.Usage
-		a.lease.Observe(time.Since(a.start), u.InputTokens+u.CacheCreationTokens())
+		a.lease.Observe(now.Sub(a.start), uncached, now)
 	}
 }
 
@@ -75,6 +98,9 @@ func (x *exchange) writeHead(a *answer) {
 	if a.decoded {
 		h.Del("Content-Encoding")
 		h.Del("Content-Length")
+	}
+	if x.kind == kindStream && a.streams() {
+		h.Del("Content-Length") // if it breaks off, that is added
 	}
 	if a.whole && x.req.HTTP.Method != http.MethodHead {
 		h.Set("Content-Length", strconv.Itoa(len(a.held)))
@@ -104,7 +130,7 @@ func (x *exchange) breakOff(a *answer, broken error) {
 	x.cause = err
 	o := upstream.Judge(upstream.Evidence{Err: err, Now: time.Now()})
 	x.charge(a, o)
-	if x.kind == kindStream && a.isEventStream() && !a.torn {
+	if x.kind == kindStream && a.stream && !a.torn {
 		e := claude.Error{Type: claude.ErrAPI, Message: "The upstream broke off its answer (" + o.Reason + "): ask again.", RequestID: x.req.ID}
 		x.write(e.AppendEvent(nil))
 		x.flush()

@@ -32,6 +32,9 @@ func (x *exchange) finish() {
 		slog.Int64(telemetry.TokensIn, u.TotalInputTokens()), slog.Int64(telemetry.TokensOut, u.OutputTokens),
 		slog.Int64(telemetry.CacheRead, u.CacheReadTokens), slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()),
 	}
+	if e.Routed != "" {
+		attrs = append(attrs, slog.String(telemetry.Routed, string(e.Routed)))
+	}
 	if e.Session != "" {
 		attrs = append(attrs, slog.String(telemetry.Session, e.Session))
 	}

@@ -49,7 +49,7 @@ func (x *exchange) giveUp(why error) {
 
 // earliestReturn is how long a client had better wait before it asks again.
 func (x *exchange) earliestReturn() time.Duration {
-	outlook := x.req.Table.Outlook(x.query, &x.tried, time.Now())
+	outlook := x.req.Table.Outlook(&x.query, &x.tried, time.Now())
 	switch {
 	case outlook.Mildest == upstream.Fit:
 		return time.Second

@@ -51,6 +51,10 @@ func (x *exchange) outgoing(lease *upstream.Lease) *http.Request {
 		Method: in.Method, URL: in.URL, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(x.req.Body.Len()), Body: http.NoBody,
 	}
+	if x.req.Upload != nil {
+		r.Body, r.ContentLength = x.req.Upload, x.req.Upload.Length
+		return r
+	}
 	if r.ContentLength > 0 {
 		r.Body = x.req.Body.Reader()
 		// Lets the transport turn to a fresh connection when an idle one proves dead before a byte was sent.

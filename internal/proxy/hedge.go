@@ -44,7 +44,7 @@ func (x *exchange) rival() *answer {
 	}
 	query := x.query
 	query.FitOnly = true
-	lease, err := x.req.Table.Next(query, &x.tried, now)
+	lease, err := x.req.Table.Next(&query, &x.tried, now)
 	if err != nil {
 		return nil
 	}

@@ -9,9 +9,10 @@ import (
 type kind uint8
 
 const (
-	kindOther  kind = iota // anything: passed on as it comes
-	kindPlain              // one JSON document, of moderate size
-	kindStream             // a stream of message events
+	kindOther    kind = iota // anything: passed on as it comes
+	kindPlain                // one JSON document, of moderate size
+	kindStream               // a stream of message events
+	kindResource             // what is said of a batch, file or skill
 )
 
 const messagesPath = "/v1/messages"

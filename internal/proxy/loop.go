@@ -57,7 +57,7 @@ func (x *exchange) next() (*upstream.Lease, error) {
 		}
 		retry := len(x.entry.Attempts) > 0
 		x.query.FitOnly = retry && !x.p.budget.left(now, x.req.Settings.RetryPercent, x.req.Settings.RetryFloor)
-		lease, err := x.req.Table.Next(x.query, &x.tried, now)
+		lease, err := x.req.Table.Next(&x.query, &x.tried, now)
 		if wait, ok := errors.AsType[*routing.Wait](err); ok {
 			if err := x.wait(wait, now); err != nil {
 				return nil, err
@@ -79,7 +79,9 @@ func (x *exchange) exhausted(now time.Time) error {
 	switch total := x.req.Settings.Total; {
 	case len(x.entry.Attempts) == 0:
 		return nil
-	case len(x.entry.Attempts) >= x.req.Settings.MaxAttempts:
+	case x.uploading():
+		return errors.New("an upload is sent once")
+	case len(x.entry.Attempts) >= x.mostAttempts():
 		return errors.New("all attempts are used up")
 	case x.timeouts >= maxTimeouts:
 		return errors.New("two upstreams did not answer in time")
@@ -89,6 +91,14 @@ func (x *exchange) exhausted(now time.Time) error {
 		return errors.New("two upstreams refused alike")
 	}
 	return nil
+}
+
+// mostAttempts is how many there may be: a search goes through all accounts.
+func (x *exchange) mostAttempts() int {
+	if x.pin.searching {
+		return max(x.req.Settings.MaxAttempts, len(x.req.Table.Accounts()))
+	}
+	return x.req.Settings.MaxAttempts
 }
 
 // wait lets time pass until an endpoint returns, at the cost of the request's patience.
@@ -103,6 +113,7 @@ func (x *exchange) wait(w *routing.Wait, now time.Time) error {
 		return errInterrupted
 	}
 	x.query.Patience = max(x.query.Patience-time.Since(now), 0)
+	x.query.Queue = max(x.query.Queue-time.Since(now), 0)
 	if total := x.req.Settings.Total; total > 0 {
 		x.query.Patience = min(x.query.Patience, max(total-time.Since(x.req.Start), 0))
 	}
@@ -128,6 +139,9 @@ func (x *exchange) failed(a *answer) {
 // refusedTwice returns the first of two refusals alike that different
 // endpoints gave and that may be the request's own fault.
 func (x *exchange) refusedTwice() *answer {
+	if x.pin.searching {
+		return nil
+	}
 	for i, a := range x.failures {
 		for _, b := range x.failures[:i] {
 			if a.refused() && b.refused() && a.res.StatusCode == b.res.StatusCode && a.lease.ID() != b.lease.ID() {
@@ -174,6 +188,10 @@ func (x *exchange) interrupted() {
 	x.forgive()
 	x.entry.Outcome = ledger.ClientGone
 	opened := x.silence.end()
+	if err := x.uploadProblem(); err != nil && x.ctx.Err() == nil {
+		x.refuseUpload(err)
+		return
+	}
 	if !errors.Is(context.Cause(x.ctx), upstream.ErrStopping) {
 		return
 	}

@@ -264,6 +264,29 @@ func TestTraceIsShownOnRequest(t *testing.T) {
 	}
 }
 
+// Whatever a server is called, the trail tells where its name ends.
+func TestTraceOfOddNames(t *testing.T) {
+	f := func(name, upstream, reason string) {
+		t.Helper()
+		r := newRigWith(t, func(c *config.Config) { c.Servers[0].Name = name }, whole)
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", r.front.URL+"/v1/messages", strings.NewReader(streamBody))
+		req.Header.Set("X-Lb-Trace", "1")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		<-r.recorded
+		if h := res.Header; h.Get("X-Lb-Upstream") != upstream || !strings.HasPrefix(h.Get("X-Lb-Reason"), reason+": answered in ") {
+			t.Errorf("%s: headers %v", name, h)
+		}
+	}
+	f("127.0.0.1:4001", "127.0.0.1:4001", "127.0.0.1:4001")
+	f("b: answered in 1ms; c", "b: answered in 1ms; c", `"b: answered in 1ms; c"`)
+	f(`"b:`, `"b:`, `"\"b:"`)
+	f("主", `\u4e3b`, `\u4e3b`)
+}
+
 func TestHedge(t *testing.T) {
 	release := make(chan struct{})
 	slow := func(w http.ResponseWriter, r *http.Request) {

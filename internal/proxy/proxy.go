@@ -13,7 +13,6 @@ import (
 	"context"
 	"hash/maphash"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
@@ -40,6 +39,7 @@ type Settings struct {
 
 	MaxAttempts  int           // at all endpoints together, at least 1
 	MaxWait      time.Duration // for resting endpoints, in all
+	BurstHold    time.Duration // for another request that is writing into a cache what this one begins with
 	Silence      time.Duration // before a streaming client is told that somebody is there; 0: never
 	Hedge        bool          // whether slow streaming requests are sent to a second endpoint too
 	RetryPercent int           // retries granted in proportion to requests
@@ -57,6 +57,7 @@ type Request struct {
 	Client   string // who asks, for the log
 	HTTP     *http.Request
 	Body     Body
+	Upload   *Upload // in place of Body where that is passed on as it comes
 	Start    time.Time
 	Table    *routing.Table
 	Settings *Settings
@@ -66,18 +67,20 @@ type Request struct {
 type Proxy struct {
 	log       *slog.Logger
 	recorders []Recorder
-	buffers   sync.Pool
-	budget    retryBudget
-	scanners  sync.Pool    // of *claude.PromptScanner
-	seed      maphash.Seed // of the names of bodies
+	// Owners remembers which account keeps what stands behind an id. It may be replaced before the first request.
+	Owners   *routing.Owners
+	buffers  sync.Pool
+	budget   retryBudget
+	scanners sync.Pool    // of *claude.PromptScanner
+	seed     maphash.Seed // of the names of bodies
 }
 
 // New makes a Proxy that tells every recorder of every finished request.
-func New(log *slog.Logger, recorders ...Recorder) *Proxy {
-	p := &Proxy{log: log, recorders: recorders, seed: maphash.MakeSeed()}
+// Fingerprints are comparable among those who share the seed.
+func New(log *slog.Logger, seed uint64, recorders ...Recorder) *Proxy {
+	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), seed: maphash.MakeSeed()}
 	p.buffers.New = func() any { return new([relayBuffer]byte) }
-	fingerprints := rand.Uint64()
-	p.scanners.New = func() any { return &claude.PromptScanner{Seed: fingerprints} }
+	p.scanners.New = func() any { return &claude.PromptScanner{Seed: seed} }
 	return p
 }
 
@@ -88,6 +91,10 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 	defer p.scanners.Put(scanner)
 	x := newExchange(p, w, req, scanner)
 	defer x.finish()
+	if x.pin.conflict[0] != "" {
+		x.refuseConflict()
+		return
+	}
 	x.silence = x.keepAlive(req.Settings.Silence)
 	defer x.silence.end()
 	x.run()
@@ -102,6 +109,7 @@ type exchange struct {
 	kind     kind
 	query    routing.Query
 	tried    routing.Tried
+	pin      pin
 	silence  *silence
 	entry    ledger.Entry
 	trail    trail
@@ -125,12 +133,38 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	}
 	x.query = routing.Query{
 		Subject:  upstream.Subject{Model: scan.Model, Tenant: p.tenant(req), Body: maphash.Bytes(p.seed, req.Body.b)},
-		Patience: req.Settings.MaxWait, Passed: x.trail.passed, Warm: &x.warmth,
+		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Passed: x.trail.passed, Warm: &x.warmth,
 	}
 	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
-		x.query.Prompt = prompt
+		x.query.Prompt, x.query.MaxTokens = prompt, scan.MaxTokens
+		x.query.Conversation = claude.ConversationKey(r.Header, x.entry.Session, scan.Model, scanner.Seed)
+		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
+	}
+	x.pinned(namedBy(prompt))
+	if x.pin.isResource && !x.pin.resource.Data {
+		x.kind = kindResource
 	}
 	return x
+}
+
+// namedBy lists the ids that a prompt names.
+func namedBy(p *claude.Prompt) []string {
+	if p == nil {
+		return nil
+	}
+	return p.IDs
+}
+
+// queue is how long a request waits for room in a rate limit: as long as its client will.
+func (s *Settings) queue() time.Duration {
+	const usual = 4 * time.Minute
+	switch {
+	case s.MaxWait <= 0:
+		return 0
+	case s.Total > 0:
+		return s.Total
+	}
+	return usual
 }
 
 // tenant names the client's own credential where it is sent upstream, without revealing it.
@@ -158,7 +192,7 @@ func (x *exchange) settle(a *answer) {
 		Server: a.lease.Name(), Status: status, Reason: a.outcome.Reason, RequestID: upstreamID,
 		Start: a.start, Duration: now.Sub(a.start),
 	})
-	x.trail.attempted(a, x.warmth, now)
+	x.trail.attempted(a, x.pin.known, now)
 	if a.outcome.Failover() {
 		x.p.log.InfoContext(x.ctx, telemetry.AttemptFailed, telemetry.ID, x.req.ID, telemetry.Server, a.lease.Name(),
 			telemetry.Reason, a.outcome.Reason, telemetry.Scope, a.outcome.Scope.String(), telemetry.Duration, now.Sub(a.start).Round(time.Millisecond))

@@ -72,8 +72,8 @@ func newRigWith(t *testing.T, change func(*config.Config), upstreams ...http.Han
 	pool := upstream.NewPool(ctx, log)
 	eps, commit := pool.Reconcile(cfg)
 	commit()
-	r.table = routing.NewTable(cfg, eps, routing.NewIndex(), routing.Random)
-	p := New(log, r)
+	r.table = routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random)
+	p := New(log, 1, r)
 	r.front = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
@@ -94,7 +94,17 @@ type reply struct {
 
 func (r *rig) post(path, body string) reply {
 	r.t.Helper()
-	res, err := http.Post(r.front.URL+path, "application/json", strings.NewReader(body))
+	return r.send("POST", path, body)
+}
+
+func (r *rig) send(method, path, body string) reply {
+	r.t.Helper()
+	req, err := http.NewRequest(method, r.front.URL+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", jsonType)
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		r.t.Fatal(err)
 	}

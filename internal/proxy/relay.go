@@ -22,7 +22,7 @@ func (x *exchange) relay(a *answer) error {
 		return nil
 	}
 	x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, a.held)
-	if x.kind == kindStream && a.res.StatusCode == http.StatusOK && a.isEventStream() {
+	if x.kind == kindStream && a.streams() {
 		return x.relayEvents(a)
 	}
 	if err := x.write(a.held); err != nil || a.whole {

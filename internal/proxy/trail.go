@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +30,8 @@ type step struct {
 	asked  *upstream.Outcome // of an attempt
 	took   time.Duration     // of an attempt or a wait
 	warm   routing.Warmth    // of an attempt: what was cached there
+	status int               // of an attempt's answer
+	pinned string            // the id that left an attempt no choice
 }
 
 func (t *trail) add(s step) {
@@ -47,8 +50,16 @@ func (t *trail) passed(e *upstream.Endpoint, v upstream.View) {
 	t.add(step{at: time.Now(), server: e.Name(), view: &v})
 }
 
-func (t *trail) attempted(a *answer, warm routing.Warmth, now time.Time) {
-	t.add(step{at: a.start, server: a.lease.Name(), asked: &a.outcome, took: now.Sub(a.start), warm: warm})
+func (t *trail) attempted(a *answer, pinned string, now time.Time) {
+	t.add(step{at: a.start, server: a.lease.Name(), asked: &a.outcome, took: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
+}
+
+// status is that of the answer, 0 without one.
+func (a *answer) status() int {
+	if a.res == nil {
+		return 0
+	}
+	return a.res.StatusCode
 }
 
 // waits notes a wait; several in a row are one.
@@ -63,26 +74,48 @@ func (t *trail) waits(wait time.Duration, now time.Time) {
 func (s step) isWait() bool { return s.view == nil && s.asked == nil }
 
 func (s step) String() string {
+	server := label(s.server)
 	switch {
 	case s.view != nil && s.view.ReadyAt.After(s.at):
-		return fmt.Sprintf("%s: %s for %s (%s)", s.server, s.view.Unfit, brief(s.view.ReadyAt.Sub(s.at)), s.view.Reason)
+		return fmt.Sprintf("%s: %s for %s (%s)", server, s.view.Unfit, brief(s.view.ReadyAt.Sub(s.at)), s.view.Reason)
 	case s.view != nil:
-		return fmt.Sprintf("%s: %s", s.server, s.view.Unfit)
+		return fmt.Sprintf("%s: %s", server, s.view.Unfit)
 	case s.isWait():
 		return fmt.Sprintf("waited up to %s", brief(s.took))
 	case s.asked.Scope == upstream.ScopeNone:
-		return fmt.Sprintf("%s: answered in %s", s.server, brief(s.took)) + s.cached()
+		return fmt.Sprintf("%s: answered in %s", server, brief(s.took)) + s.cached()
+	case s.asked.Reason == "":
+		return fmt.Sprintf("%s: status %d (%s) in %s", server, s.status, s.asked.Scope, brief(s.took))
 	default:
-		return fmt.Sprintf("%s: %s (%s) in %s", s.server, s.asked.Reason, s.asked.Scope, brief(s.took))
+		return fmt.Sprintf("%s: %s (%s) in %s", server, s.asked.Reason, s.asked.Scope, brief(s.took))
 	}
 }
 
-// cached tells what had made the endpoint the conversation's home, in tokens of four bytes.
+// label is a server's name as the trail shows it: in quotes where the trail's own punctuation would hide its end.
+func label(name string) string {
+	if strings.ContainsAny(name, `;"\`) || strings.Contains(name+" ", ": ") {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// cached tells what had made the endpoint the conversation's home, as far as can be told.
 func (s step) cached() string {
+	if s.pinned != "" {
+		return ", the account that keeps " + s.pinned
+	}
 	if s.warm.Held == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", warm (about %dk of %dk tokens cached, %s left)", s.warm.Held/4000, s.warm.Total/4000, brief(s.warm.Expires.Sub(s.at)))
+	return fmt.Sprintf(", warm on %s (%s of %s tokens cached, expires in %s)", label(s.server), thousands(s.warm.Held), thousands(s.warm.Total), brief(s.warm.Expires.Sub(s.at)))
+}
+
+// thousands shows a number of tokens as people say it.
+func thousands(n int64) string {
+	if n < 1000 {
+		return strconv.FormatInt(n, 10)
+	}
+	return strconv.FormatInt((n+500)/1000, 10) + "k"
 }
 
 func brief(d time.Duration) time.Duration {
@@ -124,10 +157,16 @@ func (x *exchange) trace() {
 // headerText makes any text fit for a header: one line of printable ASCII, of moderate length.
 func headerText(s string) string {
 	const longest = 2000
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
+	var b strings.Builder
+	for _, r := range s {
+		if b.Len() >= longest {
+			break
 		}
-		return r
-	}, s[:min(len(s), longest)])
+		if r < ' ' || r > '~' {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }

@@ -3,7 +3,6 @@ package routing
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -39,12 +38,24 @@ func (c *talk) ask(t *testing.T) *claude.Prompt {
 // serve places a request and has it answered; it returns the server's name.
 func serve(t *testing.T, tb *Table, p *claude.Prompt, now time.Time) string {
 	t.Helper()
-	lease, err := tb.Next(Query{Prompt: p}, &Tried{}, now)
+	return ask(t, tb, &Query{Prompt: p}, now)
+}
+
+// ask is serve for a whole query. The answer reports a quarter of a token per byte, and as cached what the router expects.
+func ask(t *testing.T, tb *Table, q *Query, now time.Time) string {
+	t.Helper()
+	var warm Warmth
+	q.Warm = &warm
+	lease, err := tb.Next(q, &Tried{}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lease.Settle(t.Context(), upstream.Outcome{}, now)
-	tb.Remember(lease.Endpoint, p, now)
+	u := claude.Usage{CacheReadTokens: warm.Held}
+	if q.Prompt != nil {
+		u.CacheCreation5mTokens = int64(q.Prompt.Last().Bytes)/4 - warm.Held
+	}
+	tb.Begun(q, lease.Endpoint, warm, u, now)
 	lease.Release()
 	return lease.Name()
 }
@@ -88,12 +99,12 @@ func TestAHomeThatReturnsSoonIsWaitedFor(t *testing.T) {
 	home := serve(t, tb, c.ask(t), t0)
 	settle(t, tb, home, limited, t0) // for 10 seconds
 	next := c.ask(t)
-	_, err := tb.Next(Query{Prompt: next, Patience: 30 * time.Second}, &Tried{}, t0)
+	_, err := tb.Next(&Query{Prompt: next, Patience: 30 * time.Second}, &Tried{}, t0)
 	if wait, ok := errors.AsType[*Wait](err); !ok || wait.Until.Sub(t0) != 10*time.Second {
 		t.Errorf("got %v", err)
 	}
 	for _, q := range []Query{{Prompt: next}, {Prompt: next, Patience: 9 * time.Second}, {Prompt: next, Patience: time.Minute, FitOnly: true}} {
-		lease, err := tb.Next(q, &Tried{}, t0)
+		lease, err := tb.Next(&q, &Tried{}, t0)
 		if err != nil || lease.Name() == home {
 			t.Errorf("patience %v: %v, %v", q.Patience, lease, err)
 			continue
@@ -132,17 +143,20 @@ func TestWhatConversationsShareMakesNoHome(t *testing.T) {
 func TestOnlyWhatIsCachedHasAHome(t *testing.T) {
 	f := func(body string, want bool) {
 		t.Helper()
-		x := NewIndex()
 		tb := three(t)
 		var s claude.PromptScanner
 		_, p, err := s.Scan([]byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		x.Remember(tb.Endpoints()[0], p, t0)
-		domains, warmth := x.home(p, t0, nil)
-		if (len(domains) > 0) != want || want && (warmth.Held != warmth.Total || !warmth.Expires.Equal(t0.Add(shortTTL))) {
-			t.Errorf("%.60s…: %v, %+v", body, domains, warmth)
+		first := serve(t, tb, p, t0)
+		var warm Warmth
+		lease, err := tb.Next(&Query{Prompt: p, Warm: &warm}, &Tried{}, t0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (lease.Name() == first) != want || want && (warm.Held != warm.Total || !warm.Expires.Equal(t0.Add(shortTTL))) {
+			t.Errorf("%.60s…: first %s, then %s, %+v", body, first, lease.Name(), warm)
 		}
 	}
 	long := strings.Repeat("z", 5000)
@@ -155,46 +169,7 @@ func TestOnlyWhatIsCachedHasAHome(t *testing.T) {
 
 func TestAffinityOff(t *testing.T) {
 	cfg := &config.Config{Mode: config.ModeLoadBalance, Affinity: config.AffinityOff}
-	if tb := NewTable(cfg, nil, NewIndex(), Random); tb.index != nil {
+	if tb := NewTable(cfg, nil, NewIndex(1<<20, 1), Random); tb.index != nil {
 		t.Error("the index is used")
-	}
-}
-
-func TestTheIndexIsBounded(t *testing.T) {
-	x, tb := NewIndex(), three(t)
-	e := tb.Endpoints()[0]
-	for i := range maxFingerprints * 5 / 4 {
-		b := claude.Boundary{Fingerprint: rand.Uint64(), Bytes: leastCached}
-		x.Remember(e, &claude.Prompt{Marked: true, Turns: []claude.Boundary{b}}, t0.Add(time.Duration(i)*time.Millisecond))
-	}
-	if n := x.Len(); n > maxFingerprints {
-		t.Errorf("%d prefixes remembered", n)
-	}
-}
-
-// BenchmarkHome is one routing decision among 100,000 live conversations, 16 accounts.
-func BenchmarkHome(b *testing.B) {
-	x := NewIndex()
-	domains := make([]holder, 16)
-	for i := range domains {
-		domains[i] = holder{domain: rand.Uint64(), expires: t0.Add(time.Hour)}
-	}
-	prompts := make([]*claude.Prompt, 1000)
-	for i := range 100_000 {
-		turns := make([]claude.Boundary, 3)
-		for n := range turns {
-			turns[n] = claude.Boundary{Fingerprint: rand.Uint64(), Bytes: 100_000 + 1000*n}
-		}
-		x.shard(turns[0].Fingerprint).put(turns[0].Fingerprint, domains[i%16], t0)
-		prompts[i%1000] = &claude.Prompt{Marked: true, Turns: turns}
-	}
-	b.ReportAllocs()
-	var room [8]uint64
-	i := 0
-	for b.Loop() {
-		if found, _ := x.home(prompts[i%1000], t0, room[:0]); len(found) != 1 {
-			b.Fatal("no home")
-		}
-		i++
 	}
 }

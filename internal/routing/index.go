@@ -5,158 +5,173 @@ import (
 	"time"
 
 	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/upstream"
 )
 
 const (
 	shards = 64
-	// maxFingerprints bounds the index, at about 100 bytes each: several per conversation that is cached anywhere.
-	maxFingerprints = 400_000
-	// leastCached is the shortest prompt that any model caches, in bytes: 512 tokens or more (prompt-caching docs).
-	leastCached = 2 << 10
-	// lookBack is how many turns from the end are looked at: what a conversation has grown by since its last request.
-	lookBack = 64
+	// entryBytes is about what one fingerprint takes in memory, the map's own room included.
+	entryBytes = 100
+	// sweepEvery is how often a shard drops what has expired.
+	sweepEvery = time.Minute
 
 	shortTTL = 5 * time.Minute
 	longTTL  = time.Hour
+	// pendingTTL bounds how long a prefix counts as being written: an attempt that failed never says so.
+	pendingTTL = time.Minute
 )
 
 // Index remembers which account has cached which prompts. It outlives
 // generations and is all that routing remembers between requests. Safe for
 // concurrent use, bounded in memory.
 type Index struct {
+	seed   uint64
+	most   int // fingerprints per shard
+	ratios ratios
+	output ratios // usual output tokens
 	shards [shards]shard
 }
 
 type shard struct {
 	mu      sync.Mutex
-	holders map[uint64][]holder // by fingerprint
+	entries map[uint64]entry // by fingerprint
+	sweepAt int64
 }
 
-// holder is an account that has a prefix in its cache.
+// entry is who holds a prefix: nearly always one account.
+type entry struct {
+	first holder
+	more  []holder
+}
+
+// holder is an account that has a prefix in its cache, or is about to.
 type holder struct {
 	domain  uint64
-	expires time.Time
+	expires int64  // in Unix nanoseconds
+	tokens  uint32 // of the prefix
+	pending bool   // being written: it cannot be read yet
 }
 
-// NewIndex returns an empty index.
-func NewIndex() *Index { return &Index{} }
+// NewIndex returns an empty index that takes so many bytes of memory at most, about.
+func NewIndex(bytes int, seed uint64) *Index {
+	return &Index{seed: seed, most: max(bytes/entryBytes/shards, 16), ratios: ratios{byModel: map[string]float64{}}, output: ratios{byModel: map[string]float64{}}}
+}
+
+// Seed is that of the fingerprints that the index can compare.
+func (x *Index) Seed() uint64 { return x.seed }
 
 func (x *Index) shard(fingerprint uint64) *shard { return &x.shards[fingerprint%shards] }
 
-// Remember notes that an account's cache holds a prompt since its answer to it
-// has begun. The time to live counts from the start of the request.
-func (x *Index) Remember(e *upstream.Endpoint, p *claude.Prompt, start time.Time) {
-	if !cacheable(p) {
-		return
-	}
-	ttl := shortTTL
-	if p.Hour {
-		ttl = longTTL
-	}
-	h := holder{domain: e.Domain(), expires: start.Add(ttl)}
-	for _, b := range [...]claude.Boundary{p.Tools, p.System, p.Last()} {
-		if b.Bytes >= leastCached {
-			x.shard(b.Fingerprint).put(b.Fingerprint, h, start)
-		}
-	}
-}
-
-func cacheable(p *claude.Prompt) bool {
-	return p != nil && p.Marked && p.Last().Bytes >= leastCached
-}
-
-func (s *shard) put(fingerprint uint64, h holder, now time.Time) {
+// put notes that an account holds a prefix. What is readable already stays so.
+func (x *Index) put(fingerprint uint64, h holder, now time.Time) {
+	s := x.shard(fingerprint)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.holders == nil {
-		s.holders = map[uint64][]holder{}
-	}
-	list := s.holders[fingerprint]
-	for i := range list {
-		if list[i].domain == h.domain {
-			if h.expires.After(list[i].expires) {
-				list[i].expires = h.expires
-			}
+	at := now.UnixNano()
+	s.makeRoom(x.most, at)
+	e := s.entries[fingerprint]
+	if old := e.of(h.domain); old != nil {
+		if h.pending && old.expires > at {
 			return
 		}
+		h.expires = max(h.expires, old.expires)
+		*old = h
+	} else if e.first.expires <= at {
+		e.first = h
+	} else {
+		e.more = append(living(e.more, at), h)
 	}
-	if len(s.holders) >= maxFingerprints/shards {
-		s.makeRoom(now)
-	}
-	s.holders[fingerprint] = append(living(list, now), h)
+	s.entries[fingerprint] = e
 }
 
-// makeRoom drops what has expired, and else an arbitrary part.
-func (s *shard) makeRoom(now time.Time) {
-	for fingerprint, list := range s.holders {
-		if list = living(list, now); len(list) > 0 {
-			s.holders[fingerprint] = list
-		} else {
-			delete(s.holders, fingerprint)
-		}
-	}
-	for fingerprint := range s.holders {
-		if len(s.holders) < maxFingerprints/shards*9/10 {
-			return
-		}
-		delete(s.holders, fingerprint)
+// join notes that an account holds a prefix, if it is remembered of any account.
+func (x *Index) join(fingerprint uint64, h holder, now time.Time) {
+	s := x.shard(fingerprint)
+	s.mu.Lock()
+	_, known := s.entries[fingerprint]
+	s.mu.Unlock()
+	if known {
+		x.put(fingerprint, h, now)
 	}
 }
 
-func living(list []holder, now time.Time) []holder {
+// replace notes the only account that an entry has from now on.
+func (x *Index) replace(fingerprint uint64, h holder, now time.Time) {
+	s := x.shard(fingerprint)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.makeRoom(x.most, now.UnixNano())
+	s.entries[fingerprint] = entry{first: h}
+}
+
+// of returns the account's place in the entry, nil when it has none.
+func (e *entry) of(domain uint64) *holder {
+	if e.first.domain == domain {
+		return &e.first
+	}
+	for i := range e.more {
+		if e.more[i].domain == domain {
+			return &e.more[i]
+		}
+	}
+	return nil
+}
+
+func living(list []holder, at int64) []holder {
 	kept := list[:0]
 	for _, h := range list {
-		if h.expires.After(now) {
+		if h.expires > at {
 			kept = append(kept, h)
 		}
 	}
 	return kept
 }
 
-// Warmth is what an account holds of a prompt.
-type Warmth struct {
-	Held, Total int // bytes of the prompt
-	Expires     time.Time
+// makeRoom drops what has expired from time to time, and an arbitrary part when that is not enough.
+func (s *shard) makeRoom(most int, at int64) {
+	if s.entries == nil {
+		s.entries = map[uint64]entry{}
+	}
+	if at < s.sweepAt && len(s.entries) < most {
+		return
+	}
+	s.sweepAt = at + int64(sweepEvery)
+	for fingerprint, e := range s.entries {
+		all := living(append(e.more, e.first), at)
+		if len(all) == 0 {
+			delete(s.entries, fingerprint)
+			continue
+		}
+		s.entries[fingerprint] = entry{first: all[len(all)-1], more: all[: len(all)-1 : len(all)-1]}
+	}
+	for fingerprint := range s.entries {
+		if len(s.entries) < most {
+			return
+		}
+		delete(s.entries, fingerprint)
+		if len(s.entries) < most*9/10 {
+			return
+		}
+	}
 }
 
-// warmEnough is the share of a prompt that must be cached for an account to be its home: for less it is not worth waiting.
-const warmEnough = 0.25
-
-// home finds the accounts that hold the longest part of a conversation, and how
-// much that is. What conversations share, tools and system, does not make a home: everybody
-// would live in one.
-func (x *Index) home(p *claude.Prompt, now time.Time, into []uint64) ([]uint64, Warmth) {
-	if x == nil || !cacheable(p) {
-		return nil, Warmth{}
-	}
-	total := p.Last().Bytes
-	for i := len(p.Turns) - 1; i >= max(len(p.Turns)-lookBack, 0); i-- {
-		b := p.Turns[i]
-		if float64(b.Bytes) < warmEnough*float64(total) {
-			break
-		}
-		if domains, expires := x.shard(b.Fingerprint).find(b.Fingerprint, now, into); len(domains) > 0 {
-			return domains, Warmth{Held: b.Bytes, Total: total, Expires: expires}
-		}
-	}
-	return nil, Warmth{}
-}
-
-// find appends the accounts that hold a prefix, and returns when the last of them forgets it.
-func (s *shard) find(fingerprint uint64, now time.Time, into []uint64) ([]uint64, time.Time) {
+// find appends the accounts that hold a prefix at a moment.
+func (x *Index) find(fingerprint uint64, at int64, into []holder) []holder {
+	s := x.shard(fingerprint)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var last time.Time
-	for _, h := range s.holders[fingerprint] {
-		if h.expires.After(now) {
-			into = append(into, h.domain)
-			if h.expires.After(last) {
-				last = h.expires
-			}
+	e, ok := s.entries[fingerprint]
+	if !ok {
+		return into
+	}
+	if e.first.expires > at {
+		into = append(into, e.first)
+	}
+	for _, h := range e.more {
+		if h.expires > at {
+			into = append(into, h)
 		}
 	}
-	return into, last
+	return into
 }
 
 // Len is the number of prefixes remembered, expired ones included.
@@ -165,8 +180,55 @@ func (x *Index) Len() int {
 	for i := range x.shards {
 		s := &x.shards[i]
 		s.mu.Lock()
-		n += len(s.holders)
+		n += len(s.entries)
 		s.mu.Unlock()
 	}
 	return n
+}
+
+// ttlOf is how long a prompt is cached after its last use, as its marks ask for.
+func ttlOf(p *claude.Prompt) time.Duration {
+	if p.Hour {
+		return longTTL
+	}
+	return shortTTL
+}
+
+// ratios is a number by model that follows what answers report: how many tokens
+// a byte of text makes, for tokenizers differ, or how long answers are. Safe for concurrent use.
+type ratios struct {
+	mu      sync.RWMutex
+	byModel map[string]float64
+}
+
+const (
+	// usualRatio is used until the first answer: a token of English or code is about four bytes.
+	usualRatio = 0.25
+	// usualOutput is the same for the tokens of an answer.
+	usualOutput = 400
+	maxRatios   = 256
+)
+
+func (r *ratios) of(model string, usual float64) float64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if ratio, ok := r.byModel[model]; ok {
+		return ratio
+	}
+	return usual
+}
+
+// learn takes what one answer reports.
+func (r *ratios) learn(model string, seen float64) {
+	const share = 0.1 // of one answer
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, known := r.byModel[model]
+	switch {
+	case !known && len(r.byModel) >= maxRatios:
+	case !known:
+		r.byModel[model] = seen
+	default:
+		r.byModel[model] = old + share*(seen-old)
+	}
 }

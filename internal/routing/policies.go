@@ -14,6 +14,12 @@ func newPolicy(a config.Algorithm, rnd func(n int) int) Policy {
 		return &weightedRoundRobin{}
 	case config.Random:
 		return random{rnd}
+	case config.LeastInFlight:
+		return leastInFlight{rnd}
+	case config.PowerOfTwo:
+		return powerOfTwo{rnd}
+	case config.CostAware:
+		return costAware{}
 	default:
 		return &roundRobin{intn: rnd}
 	}

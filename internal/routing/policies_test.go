@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"claude-code-lb/internal/config"
@@ -106,6 +107,7 @@ func BenchmarkWeightedRoundRobin(b *testing.B) {
 }
 
 func TestSlowStartTakesAGrowingShare(t *testing.T) {
+	draw := rand.New(rand.NewPCG(1, 2)).IntN
 	f := func(p Policy, share float64, least, most int) {
 		t.Helper()
 		c := candidates(1, 1)
@@ -121,8 +123,8 @@ func TestSlowStartTakesAGrowingShare(t *testing.T) {
 	for _, share := range []float64{0.1, 0.5, 1} {
 		fair := int(1000 * share / (1 + share))
 		f(&weightedRoundRobin{}, share, fair-1, fair+1)
-		f(&roundRobin{intn: Random}, share, fair*8/10, fair*12/10)
-		f(random{Random}, share, fair*4/10, fair*12/10)
+		f(&roundRobin{intn: draw}, share, fair*8/10, fair*12/10)
+		f(random{draw}, share, fair*4/10, fair*12/10)
 	}
 	alone := candidates(1)
 	alone[0].Share = 0.1

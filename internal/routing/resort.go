@@ -42,10 +42,10 @@ type standing struct {
 //   - an endpoint that refused this request for free and is fit again;
 //   - an untried endpoint that rests for failures of its own, where more of them
 //     rest than may: while one server might work no request is refused;
-//   - waiting for the first one to return, if that is within the request's patience;
+//   - waiting for the first one to return, or for room in a rate limit, if that is within the request's patience;
 //   - any untried endpoint at all, the mildest reason first: it may be back before
 //     its time, and otherwise gives a fresh answer to pass on.
-func (t *Table) resort(q Query, tried *Tried, now time.Time) (*upstream.Lease, error) {
+func (t *Table) resort(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	changed := t.changed() // before looking: a return in between must not be missed
 	again := func(e *upstream.Endpoint) bool {
 		at, ok := time.Time{}, true
@@ -54,16 +54,15 @@ func (t *Table) resort(q Query, tried *Tried, now time.Time) (*upstream.Lease, e
 		}
 		return ok && !now.Before(at)
 	}
-	q.Passed = nil // they have all been told of
-	for _, tier := range t.tiers {
-		if lease := t.claim(tier, q, now, again); lease != nil {
-			return lease, nil
+	for _, tier := range t.reach(q) {
+		if lease, err := t.claim(tier, q, f, now, nil, again); lease != nil || err != nil {
+			return lease, err
 		}
 	}
-	all := t.survey(q, tried, now)
+	all := t.survey(q, f, tried, now)
 	earliest := earliestOf(all)
 	for _, s := range t.spare(all) {
-		lease, paced := s.AcquireAnyway(now, q.Subject)
+		lease, paced := s.AcquireAnyway(now, f.subject(q, s.Endpoint))
 		if lease != nil {
 			return lease, nil
 		}
@@ -72,8 +71,11 @@ func (t *Table) resort(q Query, tried *Tried, now time.Time) (*upstream.Lease, e
 	if until, ok := worthWaiting(all, earliest, q.Patience, now); ok {
 		return nil, &Wait{Until: until, Changed: changed}
 	}
+	if until, ok := worthQueueing(all, q.Queue, now); ok {
+		return nil, &Wait{Until: until, Changed: changed}
+	}
 	for _, s := range lastResorts(all) {
-		if lease, _ := s.AcquireAnyway(now, q.Subject); lease != nil {
+		if lease, _ := s.AcquireAnyway(now, f.subject(q, s.Endpoint)); lease != nil {
 			return lease, nil
 		}
 	}
@@ -89,11 +91,11 @@ func (t *Table) changed() <-chan struct{} {
 	return nil
 }
 
-func (t *Table) survey(q Query, tried *Tried, now time.Time) []standing {
+func (t *Table) survey(q *Query, f *placement, tried *Tried, now time.Time) []standing {
 	var all []standing
-	for _, tier := range t.tiers {
+	for _, tier := range t.reach(q) {
 		for _, e := range tier {
-			s := standing{Endpoint: e, view: e.View(now, q.Subject), tried: tried.Has(e.ID()), open: true}
+			s := standing{Endpoint: e, view: e.View(now, f.subject(q, e)), tried: tried.Has(e.ID()), open: true}
 			var again time.Time
 			if s.tried {
 				again, s.open = tried.again(e.ID())
@@ -161,6 +163,17 @@ func worthWaiting(all []standing, earliest time.Time, patience time.Duration, no
 	return limit, probed
 }
 
+// worthQueueing says until when a request waits for room in a rate limit.
+func worthQueueing(all []standing, queue time.Duration, now time.Time) (time.Time, bool) {
+	var earliest time.Time
+	for _, s := range all {
+		if s.open && s.view.Unfit == upstream.Short {
+			earliest = sooner(earliest, s.ready)
+		}
+	}
+	return earliest, !earliest.IsZero() && earliest.Sub(now) <= queue
+}
+
 func lastResorts(all []standing) []standing {
 	rest := slices.DeleteFunc(slices.Clone(all), func(s standing) bool { return s.tried || s.view.Unfit == upstream.Draining })
 	slices.SortStableFunc(rest, func(a, b standing) int {
@@ -175,8 +188,8 @@ const soon = 10 * time.Second
 
 // Outlook tells what a request with a query would find now that claims nothing.
 // Mildest is Fit when there is an endpoint for it.
-func (t *Table) Outlook(q Query, tried *Tried, now time.Time) *Unavailable {
-	return t.unavailable(t.survey(q, tried, now), now)
+func (t *Table) Outlook(q *Query, tried *Tried, now time.Time) *Unavailable {
+	return t.unavailable(t.survey(q, &placement{}, tried, now), now)
 }
 
 func (t *Table) unavailable(all []standing, now time.Time) *Unavailable {

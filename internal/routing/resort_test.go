@@ -22,7 +22,7 @@ func three(t *testing.T) *Table {
 // next says what a query gets: a server's name, "wait" with how long, or "none" with how long.
 func next(t *testing.T, tb *Table, q Query, tried *Tried, now time.Time) string {
 	t.Helper()
-	lease, err := tb.Next(q, tried, now)
+	lease, err := tb.Next(&q, tried, now)
 	if wait, ok := errors.AsType[*Wait](err); ok {
 		return "wait " + wait.Until.Sub(now).String()
 	}
@@ -42,7 +42,7 @@ func TestServersRestingBeyondTheShareAreTried(t *testing.T) {
 	now := t0.Add(21 * time.Second)
 	var tried Tried
 	for _, want := range []string{"a", "b"} {
-		lease, err := tb.Next(Query{}, &tried, now)
+		lease, err := tb.Next(&Query{}, &tried, now)
 		if err != nil || lease.Name() != want {
 			t.Fatalf("got %v, %v, want %s", lease, err, want)
 		}
@@ -114,11 +114,11 @@ func TestProbesUnderWayAreWaitedFor(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1})
 	settle(t, tb, "a", badKey, t0)
 	due := t0.Add(time.Minute)
-	probe, err := tb.Next(Query{}, &Tried{}, due)
+	probe, err := tb.Next(&Query{}, &Tried{}, due)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = tb.Next(Query{Patience: 30 * time.Second}, &Tried{}, due)
+	_, err = tb.Next(&Query{Patience: 30 * time.Second}, &Tried{}, due)
 	wait, ok := errors.AsType[*Wait](err)
 	if !ok || !wait.Until.Equal(due.Add(30*time.Second)) {
 		t.Fatalf("got %v", err)

@@ -10,6 +10,7 @@ package routing
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"claude-code-lb/internal/claude"
@@ -20,9 +21,14 @@ import (
 // Candidate is what a policy may know of an endpoint.
 type Candidate struct {
 	ID       upstream.ID
-	Weight   int     // above 0
-	Share    float64 // of Weight that it is up to, above 0: less than 1 after a rest
-	InFlight int64   // requests not yet ended
+	Weight   int           // above 0
+	Share    float64       // of Weight that it is up to, above 0: less than 1 after a rest
+	InFlight int64         // requests not yet ended
+	Load     float64       // tokens that its account was given lately
+	Held     float64       // part of the prompt that its account has cached
+	Price    float64       // of a token, 1 being the list's
+	Latency  time.Duration // usual time to first token; 0 when none is known
+	domain   uint64        // of its account
 }
 
 // Policy picks among candidates of one tier. Candidates are never empty and come in the order of the
@@ -35,17 +41,25 @@ type Policy interface {
 type Table struct {
 	tiers      [][]*upstream.Endpoint
 	policy     Policy
-	index      *Index // nil: conversations have no home
-	maxEjected int    // percent
+	full       bool      // the policy places by what is cached: it is better at it than habit
+	searches   sync.Pool // of *placement
+	index      *Index    // nil: conversations have no home
+	maxEjected int       // percent
 }
 
 // Query describes the request to be placed.
 type Query struct {
-	Key      uint64         // names the conversation; policies without affinity ignore it
-	Prompt   *claude.Prompt // nil without one that a cache could hold
-	Subject  upstream.Subject
-	Patience time.Duration // how long the request may still wait for an endpoint to return
-	FitOnly  bool          // nothing but a fit endpoint that was not tried will do
+	// Account, unless nil, is the only one that will do: it keeps what the request names.
+	Account      *uint64
+	Conversation uint64         // names the session and agent that ask; 0 when the client does not tell
+	Compacted    bool           // the conversation was summed up just now: nothing of it is worth keeping
+	MaxTokens    int64          // of output, 0 when the client does not tell
+	Prompt       *claude.Prompt // nil without one that a cache could hold
+	Subject      upstream.Subject
+	Patience     time.Duration // how long the request may still wait for an endpoint to return
+	Queue        time.Duration // how long it may still wait for room in a rate limit: a refusal would only make its client wait
+	Hold         time.Duration // how long it may be held back for another one to write into the cache what both begin with
+	FitOnly      bool          // nothing but a fit endpoint that was not tried will do
 	// Passed, unless nil, is told of every endpoint that was not fit. It must not keep the view.
 	Passed func(e *upstream.Endpoint, v upstream.View)
 	// Warm, unless nil, receives what the claimed endpoint's account holds of the prompt.
@@ -62,6 +76,7 @@ type Tried struct {
 
 type try struct {
 	id    upstream.ID
+	times int
 	again time.Time // from when it may be asked once more; zero: never
 }
 
@@ -69,9 +84,10 @@ type try struct {
 func (t *Tried) Add(id upstream.ID) {
 	if i := t.index(id); i >= 0 {
 		t.tries[i].again = time.Time{}
+		t.tries[i].times++
 		return
 	}
-	t.tries = append(t.tries, try{id: id})
+	t.tries = append(t.tries, try{id: id, times: 1})
 }
 
 // Refused marks a tried endpoint as one that refused before it did any work:
@@ -91,6 +107,12 @@ func (t *Tried) again(id upstream.ID) (time.Time, bool) {
 	return t.tries[i].again, !t.tries[i].again.IsZero()
 }
 
+// oncemore says from when an endpoint that refused once, before it did any work, may be asked again.
+func (t *Tried) oncemore(id upstream.ID) (time.Time, bool) {
+	i := t.index(id)
+	return t.tries[i].again, t.tries[i].times == 1 && !t.tries[i].again.IsZero()
+}
+
 func (t *Tried) index(id upstream.ID) int {
 	return slices.IndexFunc(t.tries, func(each try) bool { return each.id == id })
 }
@@ -102,23 +124,44 @@ func NewTable(cfg *config.Config, endpoints []*upstream.Endpoint, index *Index, 
 	if cfg.Mode == config.ModeFallback {
 		t.tiers, t.policy = priorityTiers(cfg.Servers, endpoints), first{}
 	} else {
-		t.policy = newPolicy(cfg.Algorithm, rnd)
+		t.policy, t.full = newPolicy(cfg.Algorithm, rnd), cfg.Algorithm == config.CostAware
 	}
 	if cfg.Affinity != config.AffinityOff {
 		t.index = index
 	}
+	t.searches.New = func() any { return &placement{} }
 	return t
-}
-
-// Remember notes that a prompt, whose request began at start, is in the cache of an endpoint's account.
-func (t *Table) Remember(e *upstream.Endpoint, p *claude.Prompt, start time.Time) {
-	if t.index != nil {
-		t.index.Remember(e, p, start)
-	}
 }
 
 // Random draws from the process's generator, which is safe for concurrent use.
 func Random(n int) int { return rand.IntN(n) }
+
+// reach is the tiers as far as they will do for a request.
+func (t *Table) reach(q *Query) [][]*upstream.Endpoint {
+	if q.Account == nil {
+		return t.tiers
+	}
+	tiers := make([][]*upstream.Endpoint, len(t.tiers))
+	for i, tier := range t.tiers {
+		for _, e := range tier {
+			if e.Domain() == *q.Account {
+				tiers[i] = append(tiers[i], e)
+			}
+		}
+	}
+	return tiers
+}
+
+// Accounts lists the accounts of all endpoints, each once.
+func (t *Table) Accounts() []uint64 {
+	var all []uint64
+	for _, e := range t.Endpoints() {
+		if !slices.Contains(all, e.Domain()) {
+			all = append(all, e.Domain())
+		}
+	}
+	return all
+}
 
 // Endpoints lists all endpoints in the order of the tiers.
 func (t *Table) Endpoints() []*upstream.Endpoint { return slices.Concat(t.tiers...) }
@@ -126,47 +169,107 @@ func (t *Table) Endpoints() []*upstream.Endpoint { return slices.Concat(t.tiers.
 // Next claims the endpoint to ask next: one of the account that has cached the
 // conversation, else the policy's pick in the first tier with a fit endpoint that
 // was not tried. When none is fit, see resort. The error is always *Wait or *Unavailable.
-func (t *Table) Next(q Query, tried *Tried, now time.Time) (*upstream.Lease, error) {
+func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	q.tell(Warmth{})
-	if lease, err := t.atHome(q, tried, now); lease != nil || err != nil {
+	q.Subject = q.Subject.Keyed()
+	f := t.searches.Get().(*placement)
+	defer t.searches.Put(f)
+	f.reset()
+	if t.index != nil {
+		t.index.look(q, now, f)
+	}
+	lease, err := t.next(q, f, tried, now)
+	if lease != nil {
+		t.announce(q, lease.Endpoint, now)
+	}
+	return lease, err
+}
+
+func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
+	if q.Account != nil {
+		f.home, f.coming = f.home[:0], f.coming[:0] // there is no choice
+	}
+	if lease, err := t.atHome(q, f, tried, now); lease != nil || err != nil {
 		return lease, err
 	}
-	for _, tier := range t.tiers {
-		if lease := t.claim(tier, q, now, func(e *upstream.Endpoint) bool { return !tried.Has(e.ID()) }); lease != nil {
-			return lease, nil
+	for _, tier := range t.reach(q) {
+		lease, err := t.claim(tier, q, f, now, q.Passed, func(e *upstream.Endpoint) bool { return !tried.Has(e.ID()) })
+		if lease != nil || err != nil {
+			return lease, err
 		}
 	}
-	if q.FitOnly {
-		return nil, t.unavailable(t.survey(q, tried, now), now)
+	if !q.FitOnly {
+		return t.resort(q, f, tried, now)
 	}
-	return t.resort(q, tried, now)
+	changed, all := t.changed(), t.survey(q, f, tried, now)
+	if until, ok := worthQueueing(all, q.Queue, now); ok {
+		return nil, &Wait{Until: until, Changed: changed}
+	}
+	return nil, t.unavailable(all, now)
 }
 
 // claim picks in one tier, among those that qualify, until a pick can be
-// acquired: another request may take a half-open permit in between.
-func (t *Table) claim(tier []*upstream.Endpoint, q Query, now time.Time, qualifies func(*upstream.Endpoint) bool) *upstream.Lease {
-	var fit []*upstream.Endpoint
-	var candidates []Candidate
+// acquired: another request may take a half-open permit in between. The error is a *Wait: the
+// pick is right, but not yet.
+func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now time.Time, passed func(*upstream.Endpoint, upstream.View), qualifies func(*upstream.Endpoint) bool) (*upstream.Lease, error) {
+	f.fit, f.candidates = f.fit[:0], f.candidates[:0]
 	for _, e := range tier {
 		if !qualifies(e) {
 			continue
 		}
-		v := e.View(now, q.Subject)
+		v := e.View(now, f.subject(q, e))
 		if v.Unfit == upstream.Fit {
-			fit = append(fit, e)
-			candidates = append(candidates, Candidate{ID: e.ID(), Weight: e.Weight(), Share: v.Share, InFlight: v.InFlight})
-		} else if q.Passed != nil {
-			q.Passed(e, v)
+			f.fit = append(f.fit, e)
+			f.candidates = append(f.candidates, f.candidate(e, v))
+		} else if passed != nil {
+			passed(e, v)
 		}
 	}
-	for len(fit) > 0 {
-		i := t.policy.Pick(candidates, q.Key)
-		if lease, ok := fit[i].Acquire(now, q.Subject); ok {
-			return lease
+	for len(f.fit) > 0 {
+		i := t.pick(q, f)
+		e := f.fit[i]
+		if wait := f.hold(q, e, now); wait != nil {
+			return nil, wait
 		}
-		fit, candidates = slices.Delete(fit, i, i+1), slices.Delete(candidates, i, i+1)
+		if lease, ok := e.Acquire(now, f.subject(q, e)); ok {
+			warmth, _ := f.held(e.Domain())
+			q.tell(warmth)
+			return lease, nil
+		}
+		f.fit, f.candidates = slices.Delete(f.fit, i, i+1), slices.Delete(f.candidates, i, i+1)
 	}
-	return nil
+	return nil, nil
+}
+
+// pick chooses among the candidates: the account that served the conversation
+// last, where there is no better reason for another one, else the policy's choice.
+func (t *Table) pick(q *Query, f *placement) int {
+	if i := f.signed(q); i >= 0 {
+		return i
+	}
+	if i := f.served(t.full && cacheable(q.Prompt)); i >= 0 {
+		return i
+	}
+	return t.policy.Pick(f.candidates, q.key())
+}
+
+// key names what the request belongs to, as well as can be told.
+func (q *Query) key() uint64 {
+	switch {
+	case q.Conversation != 0:
+		return q.Conversation
+	case q.Prompt != nil && len(q.Prompt.Turns) > 0:
+		return q.Prompt.Turns[0].Fingerprint
+	}
+	return q.Subject.Body
+}
+
+func (f *placement) candidate(e *upstream.Endpoint, v upstream.View) Candidate {
+	c := Candidate{ID: e.ID(), Weight: e.Weight(), Share: v.Share, InFlight: v.InFlight, Price: e.Price(), Load: v.Load, Latency: v.Latency, domain: e.Domain()}
+	if tokens, _ := f.soon(c.domain); f.total > 0 {
+		c.Held = float64(tokens) / float64(f.total)
+	}
+	return c
 }
 
 // Census counts endpoints by fitness.

@@ -3,6 +3,7 @@ package routing
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -15,9 +16,14 @@ import (
 
 var t0 = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-func table(t *testing.T, mode config.Mode, servers ...config.Server) *Table {
+func table(t testing.TB, mode config.Mode, servers ...config.Server) *Table {
 	t.Helper()
-	cfg := &config.Config{Mode: mode, Algorithm: config.RoundRobin, Cooldown: time.Minute, MaxEjectedPercent: 50}
+	return tableBy(t, mode, config.RoundRobin, servers...)
+}
+
+func tableBy(t testing.TB, mode config.Mode, a config.Algorithm, servers ...config.Server) *Table {
+	t.Helper()
+	cfg := &config.Config{Mode: mode, Algorithm: a, Cooldown: time.Minute, MaxEjectedPercent: 50}
 	for _, s := range servers {
 		u, err := url.Parse("http://" + s.Name)
 		if err != nil {
@@ -31,7 +37,19 @@ func table(t *testing.T, mode config.Mode, servers ...config.Server) *Table {
 	t.Cleanup(func() { cancel(); p.Wait() })
 	eps, commit := p.Reconcile(cfg)
 	commit()
-	return NewTable(cfg, eps, NewIndex(), Random)
+	return NewTable(cfg, eps, NewIndex(1<<20, 1), Random)
+}
+
+// tableOf has so many servers of weight 1, the full policy, and a large index.
+func tableOf(t testing.TB, servers int) *Table {
+	t.Helper()
+	var specs []config.Server
+	for i := range servers {
+		specs = append(specs, config.Server{Name: fmt.Sprint("s", i), Weight: 1, PriceMultiplier: 1})
+	}
+	tb := tableBy(t, config.ModeLoadBalance, config.CostAware, specs...)
+	tb.index = NewIndex(64<<20, 1)
+	return tb
 }
 
 // order asks the table until nobody is left and tells who was named.
@@ -40,7 +58,7 @@ func order(t *testing.T, table *Table, now time.Time) string {
 	var names []string
 	var tried Tried
 	for {
-		lease, err := table.Next(Query{}, &tried, now)
+		lease, err := table.Next(&Query{}, &tried, now)
 		if err != nil {
 			if _, ok := errors.AsType[*Unavailable](err); !ok {
 				t.Fatalf("error %v", err)
@@ -97,7 +115,7 @@ func TestExactlyOneProbe(t *testing.T) {
 	due := t0.Add(time.Minute)
 	count := map[string]int{}
 	for range 10 {
-		lease, err := tb.Next(Query{}, &Tried{}, due)
+		lease, err := tb.Next(&Query{}, &Tried{}, due)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,14 +128,14 @@ func TestExactlyOneProbe(t *testing.T) {
 
 func TestNothingIsLeft(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 0})
-	if _, err := tb.Next(Query{}, &Tried{}, t0); err == nil {
+	if _, err := tb.Next(&Query{}, &Tried{}, t0); err == nil {
 		t.Error("a drained server took new work")
 	}
 	tb = table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1})
 	settle(t, tb, "a", upstream.Outcome{Scope: upstream.ScopeRateLimit, RetryAfter: 42 * time.Second}, t0)
 	var tried Tried
 	tried.Add(tb.Endpoints()[0].ID())
-	_, err := tb.Next(Query{}, &tried, t0)
+	_, err := tb.Next(&Query{}, &tried, t0)
 	if u, ok := errors.AsType[*Unavailable](err); !ok || u.RetryAfter != 42*time.Second {
 		t.Errorf("error %v", err)
 	}

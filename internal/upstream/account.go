@@ -14,9 +14,11 @@ import (
 type account struct {
 	domain uint64 // names it; never changes
 
-	mu     sync.Mutex
-	out    breaker // no credit, a spending limit, disabled
-	limits rests   // rate limits by limitSubject
+	mu      sync.Mutex
+	out     breaker            // no credit, a spending limit, disabled
+	limits  rests              // rate limits by Subject.limit
+	budgets map[string]*budget // what is left of them, by the same
+	load    load
 }
 
 // accounts finds the account that an endpoint belongs to. Safe for concurrent use.

@@ -55,6 +55,9 @@ func (e *Endpoint) ID() ID { return e.id }
 // Weight is the server's weight in the configuration.
 func (e *Endpoint) Weight() int { return e.spec.Weight }
 
+// Price is what a token costs there, 1 being the list price.
+func (e *Endpoint) Price() float64 { return e.spec.PriceMultiplier }
+
 // HasToken says whether the server has a credential of its own.
 func (e *Endpoint) HasToken() bool { return !e.spec.Token.Empty() }
 
@@ -66,18 +69,42 @@ func (e *Endpoint) Domain() uint64 { return e.learned.account.Load().domain }
 // probe has told. A caller that is going to wait takes it before it looks at the endpoints.
 func (e *Endpoint) Changed() <-chan struct{} { return e.bell.next() }
 
+// Wake closes the channel that Changed has given out: something else than the endpoints' standing has changed.
+func (e *Endpoint) Wake() { e.bell.ring() }
+
 // Subject is what a request asks for, as far as an endpoint's standing depends on it.
 type Subject struct {
 	Model  string // asked for, "" if none
 	Tenant string // names the client's own credential where it is sent upstream, else ""
 	Body   uint64 // names the request's body: the same for the same bytes
+	Tokens int64  // of input, as far as can be estimated: what it adds to an account's load
+	Demand Demand // of the limits
+
+	classKey, limitKey string
+}
+
+// Keyed returns the subject ready to be asked about often.
+func (s Subject) Keyed() Subject {
+	s.classKey = s.class()
+	s.limitKey = s.limit()
+	return s
 }
 
 // class is the key of limits and pauses. They hold for a class of models (rate-limits docs).
-func (s Subject) class() string { return claude.ModelClass(s.Model) + "|" }
+func (s Subject) class() string {
+	if s.classKey != "" {
+		return s.classKey
+	}
+	return claude.ModelClass(s.Model) + "|"
+}
 
 // limit is the key of rate limits: a client's own credential has limits of its own.
-func (s Subject) limit() string { return s.class() + s.Tenant }
+func (s Subject) limit() string {
+	if s.limitKey != "" {
+		return s.limitKey
+	}
+	return s.class() + s.Tenant
+}
 
 // Unfit says why an endpoint takes no new work, mildest first.
 type Unfit uint8
@@ -85,6 +112,7 @@ type Unfit uint8
 // The reasons of Unfit.
 const (
 	Fit           Unfit = iota
+	Short               // what is left of a rate limit is predicted to be too little for this request
 	Paused              // the service is overloaded: a short pause
 	RateLimited         // until the limit is over
 	Cooling             // resting after failures of its own
@@ -96,7 +124,7 @@ const (
 	Draining            // weight 0: never takes new work
 )
 
-var unfitNames = [...]string{"fit", "paused", "rate_limited", "cooling", "probing", "model_out", "credential_out", "account_out", "low_balance", "draining"}
+var unfitNames = [...]string{"fit", "short", "paused", "rate_limited", "cooling", "probing", "model_out", "credential_out", "account_out", "low_balance", "draining"}
 
 // String names the reason as logs and traces show it.
 func (u Unfit) String() string { return unfitNames[u] }
@@ -109,6 +137,10 @@ type View struct {
 	InFlight int64     // leases not yet released
 	Ejected  bool      // its own circuit breaker is not closed
 	Share    float64   // of the work it would normally get: below 1 during slow start
+	Load     float64   // tokens that its account was given lately
+	Headroom float64   // the part that is left of the account's tightest limit, 0 to 1
+
+	Latency time.Duration // to the first token of recent answers, as if all was cached; 0 when none is known
 }
 
 func (v *View) because(u Unfit, ready time.Time, reason string) {
@@ -156,6 +188,12 @@ func (e *Endpoint) fitness(a *account, now time.Time, s Subject) View {
 	v.waiting(e.learned.pauses[class], Paused, now)
 	v.waiting(e.origin.pause(class), Paused, now)
 	v.waiting(a.limits[s.limit()], RateLimited, now)
+	b := a.budget(s, e.spec.RateLimit, now)
+	if ready := b.ready(s.Demand, now); ready.After(now) {
+		v.because(Short, ready, "rate limit nearly used up")
+	}
+	v.Latency = e.learned.latency.usual()
+	v.Load, v.Headroom = a.load.now(now), b.headroom(now)
 	return v
 }
 

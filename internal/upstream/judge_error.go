@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+	"syscall"
 )
 
 // judgeErr judges an attempt that brought no answer, or one that broke off.
@@ -24,15 +25,29 @@ func judgeErr(err error) Outcome {
 	if timeout, ok := errors.AsType[*TimeoutError](err); ok {
 		o.Reason = timeout.Error()
 	} else if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "dial" || op.Op == "proxyconnect") {
-		o.Reason, o.Free = "connect: "+plain(op.Err.Error()), true
+		o.Reason, o.Free = "connect: "+cause(op.Err), true
 	} else if failed := handshake(err); failed != nil {
 		o.Reason, o.Free = "TLS: "+plain(failed.Error()), true
 	} else if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		o.Reason = "malformed header" // its text is the header
 	} else {
-		o.Reason = plain(err.Error())
+		o.Reason = cause(err)
 	}
 	return o
+}
+
+// cause words an error without the addresses that net puts around it: clients see it.
+func cause(err error) string {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno.Error()
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return plain("name lookup: " + dns.Err)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		return op.Op + ": " + plain(op.Err.Error())
+	}
+	return plain(err.Error())
 }
 
 // handshake finds an error with which a TLS connection does not come about, so that nothing was sent; nil if it is none.

@@ -143,11 +143,11 @@ func TestJudgeErrors(t *testing.T) {
 	f(&TimeoutError{Waiting: "next byte", After: time.Second}, Outcome{Scope: ScopeEndpoint, Reason: "no next byte within 1s"})
 	f(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true})
 	f(tls.AlertError(40), Outcome{Scope: ScopeEndpoint, Reason: "TLS: tls: handshake failure", Free: true})
-	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example"}}, Outcome{Scope: ScopeEndpoint, Reason: "connect: lookup a.example: no such host", Free: true})
+	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example"}}, Outcome{Scope: ScopeEndpoint, Reason: "connect: name lookup: no such host", Free: true})
 	f(&net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true})
 	f(http.ErrSchemeMismatch, Outcome{Scope: ScopeEndpoint, Reason: "TLS: http: server gave HTTP response to HTTPS client", Free: true})
 	f(errors.New("net/http: TLS handshake timeout"), Outcome{Scope: ScopeEndpoint, Reason: "TLS: net/http: TLS handshake timeout", Free: true})
-	f(&net.OpError{Op: "read", Err: syscall.ECONNRESET}, Outcome{Scope: ScopeEndpoint, Reason: "read: connection reset by peer"})
+	f(&net.OpError{Op: "read", Err: syscall.ECONNRESET}, Outcome{Scope: ScopeEndpoint, Reason: "connection reset by peer"})
 	f(io.ErrUnexpectedEOF, Outcome{Scope: ScopeEndpoint, Reason: "unexpected EOF"})
 	f(fmt.Errorf("%w: empty", ErrUnusable), Outcome{Scope: ScopeEndpoint, Reason: "unusable answer: empty"})
 

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -30,20 +31,40 @@ type latency struct {
 	next int
 	n    int
 	p95  time.Duration
+
+	mean float64 // of the same in seconds, later ones counting more; meaningful once n is above 0
+	at   time.Time
 }
+
+// latencyMemory is the time after which an answer's time counts a third.
+const latencyMemory = time.Minute
 
 func scale(uncached int64) float64 { return 1 + float64(max(uncached, 0))/unitTokens }
 
 // observe takes the time to first token of an answer to a prompt with so many uncached tokens.
-func (l *latency) observe(took time.Duration, uncached int64) {
+func (l *latency) observe(took time.Duration, uncached int64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ring[l.next] = time.Duration(float64(took) / scale(uncached))
+	took = time.Duration(float64(took) / scale(uncached))
+	const least = 0.1 // of one answer on the mean, however soon it follows another
+	share := max(1-math.Exp(-max(now.Sub(l.at), 0).Seconds()/latencyMemory.Seconds()), least)
+	if l.n == 0 {
+		share = 1
+	}
+	l.mean, l.at = l.mean+share*(took.Seconds()-l.mean), now
+	l.ring[l.next] = took
 	l.next = (l.next + 1) % samples
 	l.n = min(l.n+1, samples)
 	sorted := l.ring
 	slices.Sort(sorted[:l.n])
 	l.p95 = sorted[(l.n*95-1)/100]
+}
+
+// usual is the mean time of recent answers, 0 when there was none.
+func (l *latency) usual() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Duration(l.mean * float64(time.Second))
 }
 
 // quantile95 predicts the time within which 95 of 100 answers begin; it reports false when too few are known.
@@ -74,8 +95,8 @@ func (e *Endpoint) HedgeAfter(uncached int64) (time.Duration, bool) {
 	return e.learned.latency.quantile95(uncached)
 }
 
-// Observe teaches the endpoint the time to first token of an answer and the
+// Observe teaches the endpoint the time to first token of an answer that has begun now, and the
 // uncached input tokens that it reported.
-func (e *Endpoint) Observe(took time.Duration, uncached int64) {
-	e.learned.latency.observe(took, uncached)
+func (e *Endpoint) Observe(took time.Duration, uncached int64, now time.Time) {
+	e.learned.latency.observe(took, uncached, now)
 }

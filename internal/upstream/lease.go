@@ -3,6 +3,8 @@ package upstream
 import (
 	"net/http"
 	"time"
+
+	"claude-code-lb/internal/claude"
 )
 
 const (
@@ -20,6 +22,7 @@ type Lease struct {
 	account *account // at the time of the attempt
 	started time.Time
 	settled bool
+	debit   debit
 	prior   *breaker // the endpoint's own, before this lease's failure was charged to it
 
 	endpoint, credential, model, out permit
@@ -47,16 +50,20 @@ func (e *Endpoint) acquire(now time.Time, s Subject, anyway bool) (*Lease, time.
 	defer a.mu.Unlock()
 	if v := e.fitness(a, now, s); v.Unfit != Fit {
 		next := l.paced.Add(v.pace())
-		if !anyway || v.Unfit == Draining || now.Before(next) {
+		if !anyway || v.Unfit == Draining || v.Unfit != Short && now.Before(next) {
 			return nil, next
 		}
-		l.paced = now
+		if v.Unfit != Short { // a prediction may be wrong, and the upstream says so at no cost
+			l.paced = now
+		}
 	}
 	l.inFlight.Add(1)
-	return &Lease{
+	lease := &Lease{
 		Endpoint: e, subject: s, account: a, started: now,
 		endpoint: l.breaker.admit(now), credential: l.credential.admit(now), model: l.models[s.Model].admit(now), out: a.out.admit(now),
-	}, time.Time{}
+	}
+	lease.charge(now)
+	return lease, time.Time{}
 }
 
 func (v View) pace() time.Duration {
@@ -69,14 +76,17 @@ func (v View) pace() time.Duration {
 // Release gives the slot back, and with it the permits on which no verdict was given.
 func (l *Lease) Release() {
 	l.learned.inFlight.Add(-1)
-	if l.settled {
-		return
-	}
-	l.settled = true
 	l.lock()
-	l.giveBack()
+	l.discharge(0, time.Time{})
+	settled := l.settled
+	if !settled {
+		l.settled = true
+		l.giveBack()
+	}
 	l.unlock()
-	l.bell.ring()
+	if !settled {
+		l.bell.ring()
+	}
 }
 
 func (l *Lease) lock() {
@@ -100,8 +110,32 @@ func (l *Lease) giveBack() {
 }
 
 // Learn takes from the head of an answer which account the endpoint belongs
-// to, unless the configuration names it.
-func (l *Lease) Learn(h http.Header) {
+// to, unless the configuration names it, and what is left of its limits.
+func (l *Lease) Learn(status int, h http.Header, now time.Time) {
+	limits := claude.ParseRateLimits(h)
+	l.identify(h)
+	l.account.mu.Lock()
+	defer l.account.mu.Unlock()
+	l.told(&limits, status >= http.StatusBadRequest, now)
+}
+
+// Spend corrects what the request was expected to take from the limits, as soon as the answer tells.
+func (l *Lease) Spend(uncached int64, now time.Time) {
+	l.account.mu.Lock()
+	defer l.account.mu.Unlock()
+	l.spent(uncached, now)
+}
+
+// Produced ends the request's claim on the limits with the output tokens that it took.
+func (l *Lease) Produced(output int64, now time.Time) {
+	l.account.mu.Lock()
+	defer l.account.mu.Unlock()
+	l.account.load.add(float64(output), now)
+	l.discharge(output, now)
+}
+
+// identify finds the account that an answer names.
+func (l *Lease) identify(h http.Header) {
 	organization := organizationOf(h)
 	if l.spec.Account != "" || organization == "" || !l.HasToken() {
 		return
@@ -115,4 +149,7 @@ func (l *Lease) Learn(h http.Header) {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	l.account, l.out = shared, permit{epoch: shared.out.epoch}
+	b := shared.budget(l.subject, l.spec.RateLimit, l.started)
+	b.owe(l.debit.demand) // the old account is nobody's any more
+	l.debit.budget, l.debit.before = b, b.taken()
 }

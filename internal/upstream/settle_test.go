@@ -131,7 +131,7 @@ func TestOrganizationsAreLearned(t *testing.T) {
 	eps := endpoints(t, server(t, "a", "http://api", "t1"), server(t, "b", "http://api", "t2"), server(t, "c", "http://relay", "t3"))
 	for _, e := range eps {
 		lease, _ := e.Acquire(t0, Subject{Model: opus})
-		lease.Learn(head)
+		lease.Learn(200, head, t0)
 		lease.Settle(t.Context(), Outcome{}, t0)
 		lease.Release()
 	}
@@ -150,7 +150,7 @@ func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
 	attempt(t, eps[1], Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: time.Minute}, t0.Add(2*time.Second))
 	for _, e := range eps {
 		lease, _ := e.AcquireAnyway(t0.Add(10*time.Second), Subject{})
-		lease.Learn(http.Header{"Anthropic-Organization-Id": {"org-1"}})
+		lease.Learn(200, http.Header{"Anthropic-Organization-Id": {"org-1"}}, t0)
 		lease.Release()
 	}
 	if v := eps[0].View(t0.Add(10*time.Second), Subject{Model: opus}); v.Unfit != AccountOut {
@@ -221,7 +221,7 @@ func TestFirstContentLimitLearns(t *testing.T) {
 	f(0, 2*time.Minute, 2*time.Minute)
 	f(0, 0, 0)
 	for range enough {
-		e.Observe(2*time.Second, 20_000) // one second as if cached
+		e.Observe(2*time.Second, 20_000, t0) // one second as if cached
 	}
 	f(0, 2*time.Minute, time.Minute)
 	f(380_000, 2*time.Minute, 80*time.Second)

@@ -1,0 +1,115 @@
+package app
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/telemetry"
+)
+
+const (
+	routingState = "routing.snapshot"
+	ownersState  = "owners.json"
+	// snapshotPeriod is how often what can be lost in a crash is saved: as long as an idle conversation is cached.
+	snapshotPeriod = 5 * time.Minute
+	// ownersPeriod is the same for what an account was asked to keep, which is not to be found again so easily.
+	ownersPeriod = 2 * time.Second
+)
+
+// state is the directory in which a balancer keeps what outlives it. Nothing
+// depends on it: without it a restart begins with less knowledge. The zero value keeps nothing.
+type state struct {
+	dir string
+	log *slog.Logger
+}
+
+// newState says where a configuration keeps its state: where it says, else
+// where systemd wants it, else in a directory beside the configuration file,
+// named after it. Nothing is created before there is something to keep.
+func newState(std Std, path string, cfg *config.Config, log *slog.Logger) state {
+	dir := cfg.StateDir
+	switch given, ok := std.Env("STATE_DIRECTORY"); {
+	case dir == config.StateOff:
+		return state{}
+	case dir != "" && !filepath.IsAbs(dir):
+		dir = filepath.Join(filepath.Dir(path), dir)
+	case dir != "":
+	case ok && given != "":
+		dir, _, _ = strings.Cut(given, ":")
+	case isRegular(path):
+		dir = strings.TrimSuffix(path, filepath.Ext(path)) + ".state"
+	}
+	return state{dir: dir, log: log}
+}
+
+// load reads what an earlier process kept, if it did. What cannot be used is reported and ignored.
+func (s state) load(name string, read func(io.Reader) error) {
+	if s.dir == "" {
+		return
+	}
+	file := filepath.Join(s.dir, name)
+	f, err := os.Open(file)
+	if err == nil {
+		err = errors.Join(read(f), f.Close())
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		s.log.Warn(telemetry.StateIgnored, telemetry.File, file, telemetry.Err, err)
+	default:
+		s.log.Info(telemetry.StateRestored, telemetry.File, file)
+	}
+}
+
+// save replaces a file in one step: whoever reads it finds the old or the new content.
+func (s state) save(name string, write func(io.Writer) error) {
+	if s.dir == "" {
+		return
+	}
+	if err := s.replace(filepath.Join(s.dir, name), write); err != nil {
+		s.log.Warn(telemetry.StateNotSaved, telemetry.File, filepath.Join(s.dir, name), telemetry.Err, err)
+	}
+}
+
+func (s state) replace(file string, write func(io.Writer) error) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.dir, filepath.Base(file)+".*.tmp") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
+}
+
+func (s state) loadIndex(x *routing.Index) {
+	s.load(routingState, func(r io.Reader) error { return x.Load(r, time.Now()) })
+}
+
+func (s state) loadOwners(o *routing.Owners) {
+	s.load(ownersState, func(r io.Reader) error { return o.Load(r, time.Now()) })
+}
+
+func (s state) saveOwners(o *routing.Owners) {
+	if o.Changed() {
+		s.save(ownersState, o.Save)
+	}
+}
+
+func (s state) saveIndex(x *routing.Index) {
+	if x.Len() > 0 {
+		s.save(routingState, func(w io.Writer) error { return x.Save(w, time.Now()) })
+	}
+}

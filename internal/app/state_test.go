@@ -1,0 +1,71 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"claude-code-lb/internal/config"
+)
+
+func TestWhereStateIsKept(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "team.json")
+	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := func(stateDir, systemd, file, want string) {
+		t.Helper()
+		std := Std{Env: func(name string) (string, bool) { return systemd, name == "STATE_DIRECTORY" && systemd != "" }}
+		if got := newState(std, file, &config.Config{StateDir: stateDir}, nil).dir; got != want {
+			t.Errorf("state_dir %q, STATE_DIRECTORY %q: %q, want %q", stateDir, systemd, got, want)
+		}
+	}
+	f("", "", file, filepath.Join(dir, "team.state"))
+	f("", "/var/lib/lb:/var/lib/more", file, "/var/lib/lb")
+	f("kept", "/var/lib/lb", file, filepath.Join(dir, "kept"))
+	f("/srv/lb", "", file, "/srv/lb")
+	f("off", "/var/lib/lb", file, "")
+	f("", "", "/dev/null", "")
+}
+
+func TestStateIsReplacedInOneStep(t *testing.T) {
+	var log bytes.Buffer
+	s := state{dir: filepath.Join(t.TempDir(), "new", "dir"), log: slog.New(slog.NewTextHandler(&log, nil))}
+	text := func(text string) func(io.Writer) error {
+		return func(w io.Writer) error { _, err := io.WriteString(w, text); return err }
+	}
+	read := func() string {
+		got := "nothing"
+		s.load("x", func(r io.Reader) error { b, err := io.ReadAll(r); got = string(b); return err })
+		return got
+	}
+	if got := read(); got != "nothing" || log.Len() > 0 {
+		t.Errorf("before there is any: %q, %s", got, &log)
+	}
+	s.save("x", text("one"))
+	s.save("x", func(w io.Writer) error { return errors.Join(text("half")(w), errors.New("disk full")) })
+	if got := read(); got != "one" || !strings.Contains(log.String(), "disk full") {
+		t.Errorf("after a failed save: %q, %s", got, &log)
+	}
+	left, err := os.ReadDir(s.dir)
+	if err != nil || len(left) != 1 {
+		t.Errorf("left in the directory: %v, %v", left, err)
+	}
+	if info, err := left[0].Info(); err != nil || info.Mode().Perm()&0o077 != 0 && os.PathSeparator == '/' {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	log.Reset()
+	s.load("x", func(io.Reader) error { return errors.New("odd") })
+	if !strings.Contains(log.String(), "ignored") || !strings.Contains(log.String(), "odd") {
+		t.Errorf("%s", &log)
+	}
+	none := state{}
+	none.save("x", text("one"))
+	none.load("x", func(io.Reader) error { t.Error("read"); return nil })
+}

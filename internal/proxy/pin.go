@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/upstream"
+)
+
+// pin is what the ids that a request names say about where it belongs: what
+// stands behind an id is known to one account alone.
+type pin struct {
+	resource   claude.Resource
+	isResource bool
+	known      string    // the id whose account is asked; "" if there is none
+	unknown    []string  // ids of which no account is known
+	searching  bool      // the accounts are asked one after the other who knows them
+	conflict   [2]string // two ids of two accounts; "" where there is none
+}
+
+// pinned finds the account that keeps what the request names.
+func (x *exchange) pinned(named []string) {
+	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
+	if x.pin.isResource {
+		named = claude.IDsInBatch(x.req.Body.b)
+	}
+	if id := x.pin.resource.ID; id != "" {
+		named = append(named[:len(named):len(named)], id)
+	}
+	if len(named) == 0 {
+		return
+	}
+	accounts := x.req.Table.Accounts()
+	for _, id := range named {
+		domain, known := x.p.Owners.Of(id)
+		known = known && slices.Contains(accounts, domain)
+		switch {
+		case !known:
+			x.pin.unknown = append(x.pin.unknown, id)
+		case x.query.Account == nil:
+			x.query.Account, x.pin.known = &domain, id
+		case *x.query.Account != domain:
+			x.pin.conflict = [2]string{x.pin.known, id}
+		}
+	}
+	x.pin.searching = x.query.Account == nil && len(accounts) > 1
+}
+
+// refuseConflict answers a request that no single account can serve.
+func (x *exchange) refuseConflict() {
+	x.entry.Outcome = ledger.Failed
+	x.entry.Status = WriteError(x.w, http.StatusBadRequest, 0, claude.Error{
+		Type: claude.ErrInvalidRequest, RequestID: x.req.ID,
+		Message: x.pin.conflict[0] + " and " + x.pin.conflict[1] + " belong to different accounts behind claude-code-lb: one request can only use what one account keeps. Upload or create both again.",
+	})
+}
+
+// elsewhere says whether an answer only means that this account is not the one that keeps what is named.
+func (x *exchange) elsewhere(a *answer) bool {
+	if !x.pin.searching || a.res == nil || a.claimed == nil {
+		return false
+	}
+	switch a.res.StatusCode {
+	case http.StatusNotFound:
+		if x.pin.isResource {
+			return true
+		}
+	case http.StatusBadRequest:
+	default:
+		return false
+	}
+	for _, id := range x.pin.unknown {
+		if bytes.Contains(a.held, []byte(id)) {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeSearch turns "not found" into a reason to ask the next account, while there is a choice.
+func (x *exchange) judgeSearch(a *answer) {
+	if x.elsewhere(a) {
+		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "this account does not know " + x.pin.unknown[0]}
+	}
+}
+
+// owned notes which account keeps what, as a good answer shows it.
+func (x *exchange) owned(a *answer) {
+	if a.res == nil || a.res.StatusCode >= http.StatusMultipleChoices {
+		return
+	}
+	now, domain := time.Now(), a.lease.Domain()
+	if x.req.HTTP.Method == http.MethodDelete && x.pin.resource.ID != "" {
+		x.p.Owners.Forget(x.pin.resource.ID)
+		return
+	}
+	if !x.pin.isResource || x.pin.resource.ID != "" {
+		x.p.Owners.Learn(domain, now, x.pin.unknown...)
+	}
+	if x.kind == kindResource {
+		x.p.Owners.Learn(domain, now, claude.ResourceIDs(a.held)...)
+	}
+}
+
+// localize points the address of a batch's results back at the balancer, by the
+// name under which the client knows it.
+func (x *exchange) localize(a *answer) {
+	if x.kind != kindResource || !a.whole || a.res.StatusCode != http.StatusOK {
+		return
+	}
+	in, scheme := x.req.HTTP, "http"
+	if in.TLS != nil || in.Header.Get("X-Forwarded-Proto") == "https" {
+		scheme = "https"
+	}
+	a.held = claude.PointResultsTo(a.held, scheme+"://"+in.Host)
+}
+
+// holdResource reads what an answer says of a batch, file or skill, as far as it is of moderate
+// size. One that breaks off is only asked for again where that changes nothing.
+func (a *answer) holdResource(method string) error {
+	err := a.fill(maxHeldError)
+	if method == http.MethodGet {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// keeper is an account that knows some ids, and says of every other file or path that there is none.
+func keeper(asked *atomic.Int64, ids ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		named := r.URL.Path + string(body)
+		for _, id := range ids {
+			if strings.Contains(named, id) {
+				respond(200, jsonType, fmt.Sprintf(`{"id":%q,"type":"message","container":{"id":"container_of_%s"}}`, id, id))(w, r)
+				return
+			}
+		}
+		message := "nothing here"
+		if at := strings.Index(named, `"file_id":"`); at >= 0 {
+			message, _, _ = strings.Cut(named[at+len(`"file_id":"`):], `"`)
+		}
+		respond(404, jsonType, `{"type":"error","error":{"type":"not_found_error","message":"Not found: `+message+`"}}`)(w, r)
+	}
+}
+
+// fileBody names files in a request for a message.
+func fileBody(ids ...string) string {
+	var blocks []string
+	for _, id := range ids {
+		blocks = append(blocks, `{"type":"document","source":{"type":"file","file_id":"`+id+`"}}`)
+	}
+	return `{"model":"claude-test","messages":[{"role":"user","content":[` + strings.Join(blocks, ",") + `]}]}`
+}
+
+// accounts is a rig in front of three keepers.
+func accounts(t *testing.T) (r *rig, asked *[3]atomic.Int64) {
+	asked = &[3]atomic.Int64{}
+	r = newRig(t, keeper(&asked[0], "file_a"), keeper(&asked[1], "file_b", "msgbatch_b"), keeper(&asked[2], "file_c"))
+	return r, asked
+}
+
+func TestAnUnknownIDIsLookedFor(t *testing.T) {
+	r, asked := accounts(t)
+	count := func() [3]int64 { return [3]int64{asked[0].Load(), asked[1].Load(), asked[2].Load()} }
+	f := func(method, path, body string, status int, want [3]int64) {
+		t.Helper()
+		if got := r.send(method, path, body); got.StatusCode != status {
+			t.Errorf("%s %s: status %d %s", method, path, got.StatusCode, got.Body)
+		}
+		if got := count(); got != want {
+			t.Errorf("%s %s: asked %v, want %v", method, path, got, want)
+		}
+		if c := r.table.Census(r.last().Start); c.Available != 3 {
+			t.Errorf("%s %s: somebody rests: %+v", method, path, c)
+		}
+	}
+	f("GET", "/v1/files/file_c", "", 200, [3]int64{1, 1, 1})
+	f("GET", "/v1/files/file_c/content", "", 200, [3]int64{1, 1, 2}) // it has been learned
+	f("POST", "/v1/messages", fileBody("file_b"), 200, [3]int64{2, 2, 2})
+	f("POST", "/v1/messages", fileBody("file_b"), 200, [3]int64{2, 3, 2})
+	f("GET", "/v1/messages/batches/msgbatch_b", "", 200, [3]int64{3, 4, 2})
+	f("POST", "/v1/messages/batches/msgbatch_b/cancel", "", 200, [3]int64{3, 5, 2})
+	f("GET", "/v1/files/file_nowhere", "", 404, [3]int64{4, 6, 3})
+	f("DELETE", "/v1/files/file_c", "", 200, [3]int64{4, 6, 4})
+	f("GET", "/v1/files/file_c", "", 200, [3]int64{5, 7, 5}) // what was deleted is unknown again
+	f("POST", "/v1/messages", `{"model":"m","container":"container_of_file_b","messages":[]}`, 200, [3]int64{5, 8, 5})
+}
+
+func TestIDsOfTwoAccounts(t *testing.T) {
+	r, asked := accounts(t)
+	r.send("GET", "/v1/files/file_a", "")
+	r.send("GET", "/v1/files/file_b", "")
+	before := asked[0].Load() + asked[1].Load() + asked[2].Load()
+	got := r.send("POST", "/v1/messages", fileBody("file_a", "file_b"))
+	if got.StatusCode != 400 || !strings.Contains(got.Body, "file_a and file_b belong to different accounts") || !strings.Contains(got.Body, "invalid_request_error") {
+		t.Errorf("%d %s", got.StatusCode, got.Body)
+	}
+	if asked[0].Load()+asked[1].Load()+asked[2].Load() != before {
+		t.Error("an upstream was asked")
+	}
+}
+
+// TestTheOwnerIsNeverReplaced by an account that cannot know the id.
+func TestTheOwnerIsNeverReplaced(t *testing.T) {
+	var others atomic.Int64
+	owner := sequence(respond(200, jsonType, `{"id":"file_x"}`), respond(500, jsonType, `{}`))
+	r := newRig(t, owner, keeper(&others))
+	r.send("GET", "/v1/files/file_x", "")
+	if got := r.send("POST", "/v1/messages", fileBody("file_x")); got.StatusCode != 500 || others.Load() != 0 {
+		t.Errorf("%d %s, another account was asked %d times", got.StatusCode, got.Body, others.Load())
+	}
+}
+
+func TestResultsAreFetchedThroughUs(t *testing.T) {
+	r := newRig(t, respond(200, jsonType, `{"id":"msgbatch_1","results_url":"https://api.anthropic.com/v1/messages/batches/msgbatch_1/results"}`))
+	got := r.send("GET", "/v1/messages/batches/msgbatch_1", "")
+	if want := `{"id":"msgbatch_1","results_url":"` + r.front.URL + `/v1/messages/batches/msgbatch_1/results"}`; got.Body != want || got.Err != nil {
+		t.Errorf("got %s, %v, want %s", got.Body, got.Err, want)
+	}
+}

@@ -1,0 +1,82 @@
+package routing
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/config"
+)
+
+func TestOwners(t *testing.T) {
+	o := NewOwners()
+	f := func(o *Owners, id string, want uint64, known bool) {
+		t.Helper()
+		if got, ok := o.Of(id); got != want || ok != known {
+			t.Errorf("%s: %d, %t", id, got, ok)
+		}
+	}
+	f(o, "file_1", 0, false)
+	o.Learn(7, t0, "file_1", "msgbatch_1")
+	o.Learn(8, t0.Add(-ownedFor-time.Hour), "file_2")
+	f(o, "file_1", 7, true)
+	if !o.Changed() {
+		t.Error("nothing to save")
+	}
+	var saved bytes.Buffer
+	if err := o.Save(&saved); err != nil || o.Changed() {
+		t.Fatal(err, o.Changed())
+	}
+	restored := NewOwners()
+	if err := restored.Load(bytes.NewReader(saved.Bytes()), t0); err != nil {
+		t.Fatal(err)
+	}
+	f(restored, "msgbatch_1", 7, true)
+	f(restored, "file_2", 0, false) // nobody has asked for it in a long time
+	o.Forget("file_1")
+	f(o, "file_1", 0, false)
+	for _, bad := range []string{"", "{", `{"version":2,"owners":{}}`, `{"version":1,"owners":{},"more":1}`, "\x00\x01"} {
+		if err := NewOwners().Load(strings.NewReader(bad), t0); !errors.Is(err, ErrSnapshot) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	for i := range maxOwned + 1 {
+		o.Learn(1, t0, fmt.Sprint("file_", i))
+	}
+	if n := len(o.byID); n > maxOwned {
+		t.Errorf("%d ids", n)
+	}
+}
+
+// TestOnlyTheOwnerWillDo whatever the algorithm, the tier and its standing.
+func TestOnlyTheOwnerWillDo(t *testing.T) {
+	tb := table(t, config.ModeFallback, named(t, "a", "b", "c")...)
+	b := tb.Endpoints()[1].Domain()
+	pinned := func(patience time.Duration) *Query { return &Query{Account: &b, Patience: patience} }
+	if got := claimed(t, tb, pinned(0), &Tried{}, t0); got != "b" {
+		t.Errorf("%s", got)
+	}
+	settle(t, tb, "b", limited, t0) // for 10 seconds
+	_, err := tb.Next(pinned(time.Minute), &Tried{}, t0)
+	if wait, ok := errors.AsType[*Wait](err); !ok || wait.Until.Sub(t0) != 10*time.Second {
+		t.Errorf("%v", err)
+	}
+	var tried Tried
+	if got := claimed(t, tb, pinned(0), &tried, t0); got != "b" { // as a last resort
+		t.Errorf("%s", got)
+	}
+	if _, err := tb.Next(pinned(0), &tried, t0); err == nil {
+		t.Error("another account was asked")
+	}
+	nobody := uint64(1)
+	_, err = tb.Next(&Query{Account: &nobody}, &Tried{}, t0)
+	if _, ok := errors.AsType[*Unavailable](err); !ok {
+		t.Errorf("%v", err)
+	}
+	if n := len(tb.Accounts()); n != 3 {
+		t.Errorf("%d accounts", n)
+	}
+}

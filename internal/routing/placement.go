@@ -1,0 +1,219 @@
+package routing
+
+import (
+	"iter"
+	"slices"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/upstream"
+)
+
+const (
+	// warmEnough is the share of a conversation, shared beginnings left out, that must be cached for an
+	// account to be its home: for less it is not worth waiting.
+	warmEnough = 0.25
+	// leastCached is the shortest prompt that any model caches, in bytes: 512 tokens or more (prompt-caching docs).
+	leastCached = 2 << 10
+	// lookBack is how many turns from the end are looked at: what a conversation has grown by since its last request.
+	lookBack = 64
+	// firstTurns are looked at too when a conversation is at home nowhere: agents of one kind begin alike.
+	firstTurns = 8
+	// signerTTL is how long the account is remembered that served a conversation.
+	signerTTL = 24 * time.Hour
+)
+
+// placement is what one search for an endpoint knows of the prompt. It is used again by later searches.
+type placement struct {
+	total      int64           // tokens of the prompt
+	output     int64           // tokens that the answer will have, as answers usually do
+	boundary   claude.Boundary // the longest prefix of the conversation that can be read from any cache
+	home       []holder        // who holds it, when that is enough to be at home there
+	coming     []holder        // who is being sent a longer one right now
+	shared     []holder        // what else is held, by account: the longest that can be read, the longest on its way
+	last       uint64          // the account that served the conversation last, 0 if none did lately
+	signer     uint64          // the account that served it last, however long ago
+	fit        []*upstream.Endpoint
+	candidates []Candidate
+}
+
+func (f *placement) reset() {
+	f.home, f.coming, f.shared = f.home[:0], f.coming[:0], f.shared[:0]
+	f.last, f.signer, f.total, f.output, f.boundary = 0, 0, 0, 0, claude.Boundary{}
+}
+
+func cacheable(p *claude.Prompt) bool {
+	return p != nil && p.Marked && p.Last().Bytes >= leastCached
+}
+
+// look finds out who holds what of the prompt.
+func (x *Index) look(q *Query, now time.Time, f *placement) {
+	if q.Prompt == nil {
+		return
+	}
+	ratio := x.ratios.of(q.Subject.Model, usualRatio)
+	f.output = int64(x.output.of(q.Subject.Model, usualOutput))
+	if q.MaxTokens > 0 {
+		f.output = min(f.output, q.MaxTokens)
+	}
+	f.total = int64(float64(q.Prompt.Last().Bytes) * ratio)
+	at := now.UnixNano()
+	if q.Conversation != 0 && !q.Compacted {
+		var room [1]holder
+		for _, h := range x.find(q.conversation(), at, room[:0]) {
+			f.signer = h.domain
+			if time.Unix(0, h.expires).Add(ttlOf(q.Prompt) - signerTTL).After(now) {
+				f.last = h.domain
+			}
+		}
+	}
+	if !cacheable(q.Prompt) {
+		return
+	}
+	if !q.Compacted {
+		x.lookHome(q.Prompt, at, f)
+	}
+	if len(f.home) > 0 {
+		for _, h := range f.home { // what was counted beats what was estimated
+			if h.tokens > 0 {
+				f.total = int64(h.tokens) + int64(float64(q.Prompt.Last().Bytes-f.boundary.Bytes)*ratio)
+			}
+		}
+		return
+	}
+	x.lookShared(q.Prompt, at, f)
+}
+
+// lookShared finds for each account the longest prefix of the prompt that it holds.
+func (x *Index) lookShared(p *claude.Prompt, at int64, f *placement) {
+	for b := range meetings(p) {
+		f.shared = x.findMore(b, at, f.shared)
+	}
+	f.shared = x.findMore(p.System, at, f.shared)
+	f.shared = x.findMore(p.Tools, at, f.shared)
+}
+
+// findMore appends the holders of a prefix, but of each account only the first that
+// can be read and the first that is on its way.
+func (x *Index) findMore(b claude.Boundary, at int64, list []holder) []holder {
+	if b.Bytes < leastCached {
+		return list
+	}
+	known := len(list)
+	list = x.find(b.Fingerprint, at, list)
+	kept := list[:known]
+	for _, h := range list[known:] {
+		if !slices.ContainsFunc(kept[:known], func(k holder) bool { return k.domain == h.domain && k.pending == h.pending }) {
+			kept = append(kept, h)
+		}
+	}
+	return kept
+}
+
+// lookHome finds the longest part of the conversation that is cached. What
+// conversations share, tools and system, makes no home: all would live in one.
+func (x *Index) lookHome(p *claude.Prompt, at int64, f *placement) {
+	shared := p.System.Bytes
+	least := shared + int(warmEnough*float64(p.Last().Bytes-shared))
+	var room [4]holder
+	for i := len(p.Turns) - 1; i >= max(len(p.Turns)-lookBack, 0); i-- {
+		b := p.Turns[i]
+		if b.Bytes < least {
+			return
+		}
+		first := len(f.coming) == 0
+		for _, h := range x.find(b.Fingerprint, at, room[:0]) {
+			if !h.pending {
+				f.home = append(f.home, h)
+			} else if first {
+				f.coming = append(f.coming, h)
+			}
+		}
+		if len(f.home) > 0 {
+			f.boundary = b
+			return
+		}
+	}
+}
+
+// meetings are the places inside a conversation where another request may part from it.
+func meetings(p *claude.Prompt) iter.Seq[claude.Boundary] {
+	return func(yield func(claude.Boundary) bool) {
+		n := len(p.Turns)
+		for i := n - 1; i >= 0; i-- {
+			if i < firstTurns || i >= n-lookBack {
+				if p.Turns[i].Bytes >= leastCached && !yield(p.Turns[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// held is what an account has of the prompt, and whether the conversation is at home there.
+func (f *placement) held(domain uint64) (w Warmth, home bool) {
+	w.Total = f.total
+	for _, h := range f.home {
+		if h.domain == domain {
+			return Warmth{
+				Held: min(int64(h.tokens), f.total), Total: f.total, Expires: time.Unix(0, h.expires),
+				Home: true, boundary: f.boundary.Fingerprint, cut: f.boundary.Bytes,
+			}, true
+		}
+	}
+	for _, h := range f.shared {
+		if h.domain == domain && !h.pending {
+			w.Held, w.Expires = min(int64(h.tokens), f.total), time.Unix(0, h.expires)
+		}
+	}
+	return w, len(f.home) == 0 && slices.ContainsFunc(f.coming, func(h holder) bool { return h.domain == domain })
+}
+
+// soon is what an account has of the prompt or is just being sent, in tokens, and since when it is.
+func (f *placement) soon(domain uint64) (tokens int64, since time.Time) {
+	for _, list := range [...][]holder{f.coming, f.shared} {
+		for _, h := range list {
+			if h.domain == domain && int64(h.tokens) > tokens {
+				tokens, since = int64(h.tokens), time.Time{}
+				if h.pending {
+					since = time.Unix(0, h.expires).Add(-pendingTTL)
+				}
+			}
+		}
+	}
+	return min(tokens, f.total), since
+}
+
+// subject is what the request asks of an endpoint: what its account has cached costs no budget there.
+func (f *placement) subject(q *Query, e *upstream.Endpoint) upstream.Subject {
+	s := q.Subject
+	if f.total == 0 {
+		return s
+	}
+	warmth, _ := f.held(e.Domain())
+	s.Tokens, s.Demand.Output = f.total, f.output
+	s.Demand.Input = max(f.total-warmth.Held, 0)
+	return s
+}
+
+// served finds the candidate whose account has served the conversation lately, unless
+// the policy can do better than habit: where some candidate holds a part of the prompt. It is -1 when there is none.
+func (f *placement) served(better bool) int {
+	if f.last == 0 || better && slices.ContainsFunc(f.candidates, func(c Candidate) bool { return c.Held > 0 }) {
+		return -1
+	}
+	return slices.IndexFunc(f.candidates, func(c Candidate) bool { return c.domain == f.last })
+}
+
+// signed finds the candidate whose account has signed the thinking in the conversation, unless
+// it is loaded above the others. It is -1 when there is none.
+func (f *placement) signed(q *Query) int {
+	if f.signer == 0 || !q.Prompt.Thinking {
+		return -1
+	}
+	i := slices.IndexFunc(f.candidates, func(c Candidate) bool { return c.domain == f.signer })
+	if i < 0 || f.candidates[i].load() > boundOf(f.candidates) {
+		return -1
+	}
+	return i
+}

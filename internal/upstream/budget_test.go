@@ -1,0 +1,169 @@
+package upstream
+
+import (
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/config"
+)
+
+// limitHead is an answer's head that tells what is left of the input tokens.
+func limitHead(limit, remaining int) http.Header {
+	return http.Header{
+		"Anthropic-Ratelimit-Input-Tokens-Limit":     {strconv.Itoa(limit)},
+		"Anthropic-Ratelimit-Input-Tokens-Remaining": {strconv.Itoa(remaining)},
+		"Anthropic-Ratelimit-Input-Tokens-Reset":     {t0.Add(time.Minute).Format(time.RFC3339)},
+	}
+}
+
+func wanting(input int64) Subject {
+	return Subject{Model: opus, Tokens: input, Demand: Demand{Input: input}}
+}
+
+// taken acquires a lease for a demand.
+func taken(t *testing.T, e *Endpoint, input int64, now time.Time) *Lease {
+	t.Helper()
+	l, ok := e.Acquire(now, wanting(input))
+	if !ok {
+		t.Fatalf("not acquired: %+v", e.View(now, wanting(input)))
+	}
+	return l
+}
+
+func TestWhatIsLeftDecides(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	f := func(after time.Duration, input int64, want Unfit, ready time.Duration) {
+		t.Helper()
+		v := e.View(t0.Add(after), wanting(input))
+		if v.Unfit != want || want != Fit && v.ReadyAt.Sub(t0).Round(100*time.Millisecond) != ready {
+			t.Errorf("%d tokens after %s: %s, ready after %s", input, after, v.Unfit, v.ReadyAt.Sub(t0))
+		}
+	}
+	f(0, 1_000_000, Fit, 0) // nothing is known
+	first := taken(t, e, 100_000, t0)
+	first.Learn(http.StatusOK, limitHead(600_000, 60_000), t0)
+	first.Settle(t.Context(), Outcome{}, t0)
+	first.Produced(1000, t0)
+	first.Release()
+
+	f(0, 50_000, Fit, 0)
+	f(0, 70_000, Short, 1*time.Second+100*time.Millisecond) // 10,500 more at 10,000 a second, rounding included
+	f(time.Second, 69_000, Fit, 0)
+	f(0, 900_000, Short, 54*time.Second) // more than all: a full bucket
+	if v := e.View(t0, Subject{Model: haiku, Demand: Demand{Input: 70_000}}); v.Unfit != Fit {
+		t.Errorf("another class of models: %s", v.Unfit)
+	}
+
+	second := taken(t, e, 50_000, t0) // under way: it counts from now on
+	f(0, 50_000, Short, 4*time.Second+100*time.Millisecond)
+	second.Release() // without an answer
+	f(0, 50_000, Fit, 0)
+
+	third := taken(t, e, 50_000, t0)
+	third.Learn(http.StatusTooManyRequests, limitHead(600_000, 20_000), t0) // others use the account too
+	third.Settle(t.Context(), Outcome{Scope: ScopeRequest}, t0)
+	third.Release()
+	f(0, 50_000, Short, 3*time.Second+100*time.Millisecond)
+	if h := e.View(t0, wanting(0)).Headroom; h < 0.03 || h > 0.04 {
+		t.Errorf("headroom %v", h)
+	}
+}
+
+func TestALateHeadKnowsNothingOfLaterRequests(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	teacher := taken(t, e, 0, t0)
+	teacher.Learn(http.StatusOK, limitHead(600_000, 600_000), t0)
+	teacher.Release()
+	a, b := taken(t, e, 200_000, t0), taken(t, e, 300_000, t0)
+	b.Learn(http.StatusOK, limitHead(600_000, 100_000), t0) // counts both
+	a.Learn(http.StatusOK, limitHead(600_000, 400_000), t0) // was written before b came
+	for _, l := range []*Lease{a, b} {
+		l.Settle(t.Context(), Outcome{}, t0)
+		l.Produced(0, t0)
+		l.Release()
+	}
+	if v := e.View(t0, wanting(150_000)); v.Unfit == Fit {
+		t.Error("the head that came last was believed")
+	}
+}
+
+func TestConfiguredLimits(t *testing.T) {
+	limited := server(t, "a", "http://a", "t")
+	limited.RateLimit = config.RateLimit{Requests: 2, InputTokens: 60_000, OutputTokens: 6000}
+	e := endpoints(t, limited)[0]
+	first := taken(t, e, 50_000, t0)
+	first.Learn(http.StatusOK, nil, t0)
+	first.Settle(t.Context(), Outcome{}, t0)
+	if v := e.View(t0, wanting(20_000)); v.Unfit != Short {
+		t.Errorf("%s", v.Unfit)
+	}
+	first.Spend(30_000, t0) // the answer tells better
+	first.Produced(6500, t0)
+	first.Release()
+	if v := e.View(t0, wanting(20_000)); v.Unfit != Short || v.ReadyAt.Sub(t0) != 5*time.Second { // of output, 100 a second
+		t.Errorf("%s until %s", v.Unfit, v.ReadyAt.Sub(t0))
+	}
+	soon := t0.Add(5 * time.Second)
+	taken(t, e, 20_000, soon).Release()
+	taken(t, e, 0, soon)
+	if v := e.View(soon, wanting(0)); v.Unfit != Short {
+		t.Errorf("a third request within the minute: %s", v.Unfit)
+	}
+}
+
+// TestAbsurdClaimsPass as soon as a minute is over, whatever an upstream says it has counted.
+func TestAbsurdClaimsPass(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	l := taken(t, e, 1<<60, t0)
+	l.Learn(http.StatusOK, http.Header{
+		"Anthropic-Ratelimit-Output-Tokens-Limit": {"1000"}, "Anthropic-Ratelimit-Output-Tokens-Remaining": {"1000"},
+		"Anthropic-Ratelimit-Input-Tokens-Limit": {"1"}, "Anthropic-Ratelimit-Input-Tokens-Remaining": {"0"},
+		"Anthropic-Ratelimit-Requests-Limit": {"9223372036854775807"}, "Anthropic-Ratelimit-Requests-Remaining": {"0"},
+	}, t0)
+	l.Produced(1<<62, t0)
+	l.Release()
+	if v := e.View(t0.Add(2*time.Minute), wanting(5)); v.Unfit != Fit {
+		t.Errorf("%s until %s", v.Unfit, v.ReadyAt.Sub(t0))
+	}
+	if v := e.View(t0, wanting(5)); v.Load > 2e7 {
+		t.Errorf("load %v", v.Load)
+	}
+}
+
+func TestSubscriptionWindow(t *testing.T) {
+	eps := endpoints(t, server(t, "a", "http://a", "t"))
+	l := taken(t, eps[0], 0, t0)
+	reset := t0.Add(time.Hour)
+	l.Learn(http.StatusOK, http.Header{
+		"Anthropic-Ratelimit-Unified-Status":         {"allowed_warning"},
+		"Anthropic-Ratelimit-Unified-5h-Utilization": {"1.02"},
+		"Anthropic-Ratelimit-Unified-5h-Reset":       {strconv.FormatInt(reset.Unix(), 10)},
+		"Anthropic-Ratelimit-Unified-7d-Utilization": {"0.4"},
+		"Anthropic-Ratelimit-Unified-7d-Reset":       {strconv.FormatInt(reset.Add(48*time.Hour).Unix(), 10)},
+	}, t0)
+	l.Release()
+	if v := eps[0].View(t0, wanting(1)); v.Unfit != Short || !v.ReadyAt.Equal(reset) {
+		t.Errorf("%s until %s", v.Unfit, v.ReadyAt)
+	}
+	if v := eps[0].View(reset, wanting(1)); v.Unfit != Fit || v.Headroom != 0.6 {
+		t.Errorf("afterwards %s, headroom %v", v.Unfit, v.Headroom)
+	}
+}
+
+func TestLoadIsForgottenSlowly(t *testing.T) {
+	eps := endpoints(t, server(t, "a", "http://a", "t"))
+	l := taken(t, eps[0], 1000, t0)
+	l.Produced(100, t0)
+	l.Release()
+	f := func(after time.Duration, want float64) {
+		t.Helper()
+		if got := eps[0].View(t0.Add(after), Subject{}).Load; got < want-1 || got > want+1 {
+			t.Errorf("after %s: %v, want %v", after, got, want)
+		}
+	}
+	f(0, 1100)
+	f(loadMemory, 1100*0.3679)
+	f(10*loadMemory, 0)
+}
