@@ -32,8 +32,9 @@ func arrows() map[string][]string {
 		"internal/edge":       {"internal/claude", "internal/config", "internal/proxy", "internal/routing", "internal/upstream", "internal/shared", "internal/telemetry"},
 		"internal/dashboard":  {"internal/ledger", "internal/upstream", "internal/telemetry"},
 		"internal/fakeclaude": {"internal/claude"},
+		"internal/replay":     {"internal/claude", "internal/config", "internal/fakeclaude", "internal/routing", "internal/upstream"},
 		"internal/app": {"internal/claude", "internal/config", "internal/dashboard", "internal/edge", "internal/fakeclaude", "internal/ledger",
-			"internal/proxy", "internal/routing", "internal/shared", "internal/telemetry", "internal/upstream"},
+			"internal/proxy", "internal/replay", "internal/routing", "internal/shared", "internal/telemetry", "internal/upstream"},
 		"tools/test": nil,
 	}
 }

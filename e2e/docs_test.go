@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -61,7 +62,7 @@ var (
 	// invoked is the program at the start of a command, maybe behind assignments of variables.
 	invoked    = regexp.MustCompile(`^(?:\w+=\S* )*(?:sudo )?(?:go run \.|\S*?claude-code-lb)(?:\s+(.*))?$`)
 	codeSpan   = regexp.MustCompile("`([^`]+)`")
-	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|schema|explain-error|demo|fake)\b)`)
+	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|schema|explain-error|simulate|demo|fake)\b)`)
 	comment    = regexp.MustCompile(`(^|\s)#.*$`)
 	synopsis   = regexp.MustCompile(`\[([^-\]][^\]]*)\]`) // [options]
 	operator   = regexp.MustCompile(`\s(?:&&|\|\|?|;|&|\d?>>?|<)(?:\s|$)`)
@@ -131,7 +132,7 @@ func flagsOf(t *testing.T, command ...string) map[string]bool {
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	commands := map[string]map[string]bool{"": flagsOf(t)}
-	for _, name := range []string{"init", "check", "schema", "explain-error", "demo", "fake"} {
+	for _, name := range []string{"init", "check", "schema", "explain-error", "simulate", "demo", "fake"} {
 		commands[name] = flagsOf(t, name)
 	}
 	found := 0
@@ -182,17 +183,24 @@ func misuse(commands map[string]map[string]bool, words []string) string {
 	return ""
 }
 
-// TestRunnableBlocks runs the blocks of both READMEs that are marked as sh, not bash: those that work anywhere, as
+// TestRunnableBlocks runs the blocks of both READMEs and of docs/routing.md that are marked as sh, not bash: those that work anywhere, as
 // they stand. They are run with the program as built for these tests, and the demo is cut short.
 func TestRunnableBlocks(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "the blocks are written for a POSIX shell")
-	for _, file := range documents(t)[:2] {
+	for _, file := range append(documents(t)[:2], filepath.Join("..", "docs", "routing.md")) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			blocks, _ := parse(readFile(t, file))
 			blocks = slices.DeleteFunc(blocks, func(b block) bool { return b.language != "sh" })
 			demos, dir := 0, t.TempDir()
+			traces, err := filepath.Abs(filepath.Join("..", "traces"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(traces, filepath.Join(dir, "traces")); err != nil {
+				t.Fatal(err)
+			}
 			for _, b := range blocks {
 				for _, line := range b.lines {
 					if strings.Contains(line, "demo") {
@@ -201,7 +209,7 @@ func TestRunnableBlocks(t *testing.T) {
 					runLine(t, dir, line)
 				}
 			}
-			if demos == 0 {
+			if demos == 0 && strings.HasPrefix(filepath.Base(file), "README") {
 				t.Error("no demo among the runnable blocks")
 			}
 		})

@@ -44,6 +44,7 @@ func commands() []command {
 		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
 		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},
 		{"fake", "run a simulated upstream", false, runFake},
+		{"simulate", "replay a recorded day with any policy and number of accounts", false, runSimulate},
 	}
 }
 

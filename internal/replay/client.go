@@ -1,0 +1,206 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"syscall"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/upstream"
+)
+
+// exchange is one request of a client, with the balancer's state of it.
+type exchange struct {
+	*engine
+	i        int // index of the request
+	began    time.Duration
+	query    routing.Query
+	warmth   routing.Warmth
+	tried    routing.Tried
+	attempts int
+	waited   bool
+	limited  bool // some upstream answered 429
+	path     []*node
+}
+
+// arrive is a client that sends a request of the trace.
+func (e *engine) arrive(i int) {
+	x := &exchange{engine: e, i: i, began: e.now, path: slices.Clone(e.trace.requests[i].prompt.path(nil))}
+	x.send()
+}
+
+// send gives the request to the balancer, for the first time or after a refusal.
+func (x *exchange) send() {
+	r := &x.trace.requests[x.i]
+	x.tried, x.attempts = routing.Tried{}, 0
+	prompt := *x.prompts.of(x.i)
+	prompt.Turns = slices.Clone(prompt.Turns)
+	x.query = routing.Query{
+		Prompt: &prompt, Patience: x.cfg.MaxWait, Queue: x.cfg.Timeouts.Total, Warm: &x.warmth, Hold: x.Hold,
+		Subject: upstream.Subject{Model: r.model, Body: uint64(x.i) + 1},
+	}
+	if !x.NoSession && r.session >= 0 {
+		head := http.Header{}
+		if r.agent > 0 {
+			head.Set("X-Claude-Code-Agent-Id", fmt.Sprint(r.agent))
+		}
+		x.query.Conversation = claude.ConversationKey(head, fmt.Sprint("session ", r.session), r.model, x.index.Seed())
+	}
+	x.try()
+}
+
+// try is the balancer's loop over endpoints.
+func (x *exchange) try() {
+	for {
+		if x.attempts > 0 && x.attempts >= max(min(2*x.Accounts, 10), 4) {
+			x.giveUp(time.Second)
+			return
+		}
+		now := x.clock()
+		lease, err := x.table.Next(&x.query, &x.tried, now)
+		if wait, ok := errors.AsType[*routing.Wait](err); ok {
+			x.wait(wait, now)
+			return
+		}
+		if none, ok := errors.AsType[*routing.Unavailable](err); ok {
+			x.giveUp(none.RetryAfter)
+			return
+		}
+		x.tried.Add(lease.ID())
+		x.attempts++
+		if x.ask(lease) {
+			return
+		}
+	}
+}
+
+// wait tries again when the time is over, or when something has changed before.
+func (x *exchange) wait(w *routing.Wait, now time.Time) {
+	began, over := x.now, false
+	if !x.waited {
+		x.waited = true
+		x.figures.waited++
+	}
+	again := func() {
+		if over {
+			return
+		}
+		over = true
+		x.query.Patience = max(x.query.Patience-(x.now-began), 0)
+		x.query.Queue = max(x.query.Queue-(x.now-began), 0)
+		x.try()
+	}
+	x.at(x.now+max(w.Until.Sub(now), time.Millisecond), again)
+	x.waiting = append(x.waiting, waiter{w.Changed, again})
+}
+
+// wake tells those who wait of a change.
+func (e *engine) wake() {
+	e.waiting = slices.DeleteFunc(e.waiting, func(w waiter) bool {
+		select {
+		case <-w.changed:
+			e.at(e.now, w.again)
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// ask sends the request to an account. It reports false when the balancer has to look further at once.
+func (x *exchange) ask(lease *upstream.Lease) bool {
+	r := &x.trace.requests[x.i]
+	which := x.byName[lease.Name()]
+	a := x.accounts[which]
+	if a.death.covers(x.now) {
+		x.fail(lease, upstream.Evidence{Err: unreachable{}, Now: x.clock()}, nil)
+		return false
+	}
+	read := a.lookup(x.path, x.now)
+	meter := a.meter(r.model, x.clock())
+	if refusal := meter.Admit(r.input-read, x.clock()); refusal != nil {
+		x.figures.refused++
+		x.limited = true
+		head := http.Header{"Retry-After": {refusal.RetryAfter()}}
+		meter.WriteHeaders(head, x.clock())
+		said := &claude.Error{Type: claude.ErrRateLimit, Message: "This request would exceed your account's rate limit."}
+		x.fail(lease, upstream.Evidence{Status: http.StatusTooManyRequests, Header: head, Error: said, Now: x.clock()}, head)
+		return false
+	}
+	a.refresh(x.path, read, x.now)
+	x.figures.placed(x.trace, x.i, which, x.accounts, x.path, x.now)
+	begin, warmth := x.now, x.warmth
+	x.at(x.now+firstTokenAfter+time.Duration(r.input-read)*perUncachedToken, func() { x.begins(lease, which, warmth, begin, read) })
+	return true
+}
+
+// begins is the first token of an answer.
+func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmth, sent time.Duration, read int64) {
+	r := &x.trace.requests[x.i]
+	a, now := x.accounts[which], x.clock()
+	if a.death.covers(x.now) {
+		x.fail(lease, upstream.Evidence{Err: unreachable{}, Now: now}, nil)
+		x.try()
+		return
+	}
+	head := http.Header{}
+	a.meter(r.model, now).WriteHeaders(head, now)
+	lease.Learn(http.StatusOK, head, now)
+	lease.Settle(context.Background(), upstream.Outcome{}, now)
+	usage := claude.Usage{CacheReadTokens: read, CacheCreation5mTokens: r.prompt.tokens - read, InputTokens: r.input - r.prompt.tokens}
+	lease.Spend(r.input-read, now)
+	x.table.Begun(&x.query, lease.Endpoint, warmth, usage, x.epoch.Add(sent))
+	x.wake()
+	lease.Observe(x.now-sent, r.input-read, now)
+	a.write(x.path, sent, x.now)
+	x.figures.answered(r, read, x.now-x.began)
+	x.at(x.now+time.Duration(r.output)*perOutputToken, func() { x.ends(lease, which) })
+}
+
+// ends is the last token of an answer.
+func (x *exchange) ends(lease *upstream.Lease, which int) {
+	r := &x.trace.requests[x.i]
+	x.accounts[which].meter(r.model, x.clock()).SpendOutput(r.output, x.clock())
+	lease.Produced(r.output, x.clock())
+	x.table.Ended(&x.query, r.output)
+	lease.Release()
+	if r.next == 0 {
+		return
+	}
+	gap := x.trace.requests[r.next].at - r.at
+	next := r.next
+	x.at(max(x.began+gap, x.now), func() { x.arrive(next) })
+}
+
+func (x *exchange) fail(lease *upstream.Lease, ev upstream.Evidence, head http.Header) {
+	o := upstream.Judge(ev)
+	if head != nil {
+		lease.Learn(ev.Status, head, ev.Now)
+	}
+	lease.Settle(context.Background(), o, ev.Now)
+	lease.Release()
+	if o.Free {
+		x.tried.Refused(lease.ID(), ev.Now)
+	}
+}
+
+// giveUp is what a client does that was refused: it comes again, as real ones do.
+func (x *exchange) giveUp(after time.Duration) {
+	if x.limited {
+		x.figures.clientRefused++
+	} else {
+		x.figures.clientFailed++
+	}
+	x.at(x.now+min(max(after, time.Second), time.Minute), x.send)
+}
+
+// unreachable is the error of a connection to a host that is down.
+type unreachable struct{}
+
+func (unreachable) Error() string { return "connection refused" }
+func (unreachable) Unwrap() error { return syscall.ECONNREFUSED }

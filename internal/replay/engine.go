@@ -1,0 +1,209 @@
+package replay
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/fakeclaude"
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/upstream"
+)
+
+// Options say what is tried out.
+type Options struct {
+	Policy   string // an algorithm, plain or with "+affinity" behind it; cost_aware has it in any case
+	Accounts int
+	Limits   fakeclaude.Limits // of each account
+	Outages  []Outage
+	Restart  time.Duration  // when the balancer restarts; 0: never
+	Snapshot bool           // a restart finds the index as it was
+	Settings map[string]any // fields of the configuration besides those that the other options set
+
+	Seed uint64 // of everything random
+
+	Hold      time.Duration // how long a burst is held back for its first request
+	NoSession bool          // clients do not tell which session a request belongs to
+	Deviation float64       // by which part a session's text differs from the usual number of bytes per token
+}
+
+// Outage is a time in which an account cannot be reached.
+type Outage struct {
+	Account int
+	From    time.Duration
+	Length  time.Duration
+}
+
+// What the model of the upstream takes for an answer: prefill and generation at the
+// usual speed of the service, so that a prompt of 115,000 tokens with 92 % cached begins after about three seconds.
+const (
+	firstTokenAfter  = 2910 * time.Millisecond
+	perUncachedToken = 17 * time.Microsecond
+	perOutputToken   = 15 * time.Millisecond
+)
+
+// engine replays one trace with one policy.
+type engine struct {
+	Options
+	trace    *Trace
+	cfg      *config.Config
+	epoch    time.Time
+	now      time.Duration
+	events   events
+	pool     *upstream.Pool
+	table    *routing.Table
+	index    *routing.Index
+	accounts []*account
+	byName   map[string]int
+	prompts  prompts
+	figures  figures
+	serial   int
+	waiting  []waiter
+}
+
+// waiter is a request that waits for a change.
+type waiter struct {
+	changed <-chan struct{}
+	again   func()
+}
+
+// Run replays a trace.
+func Run(ctx context.Context, trace *Trace, o Options) (Result, error) {
+	e := &engine{Options: o, trace: trace, epoch: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), byName: map[string]int{}}
+	e.prompts = prompts{trace: trace, deviation: o.Deviation}
+	if err := e.configure(); err != nil {
+		return Result{}, err
+	}
+	for range o.Accounts {
+		e.accounts = append(e.accounts, newAccount(trace.blocks.count, o.Limits))
+	}
+	for _, out := range o.Outages {
+		if out.Account < 0 || out.Account >= o.Accounts {
+			return Result{}, fmt.Errorf("there is no account %d", out.Account)
+		}
+		e.accounts[out.Account].death = outage{out.From, out.From + out.Length}
+	}
+	e.start(ctx, nil)
+	e.figures.begin(o.Accounts, trace)
+	e.schedule()
+	for steps := 0; e.events.Len() > 0; steps++ {
+		if steps%1000 == 0 && ctx.Err() != nil {
+			return Result{}, ctx.Err()
+		}
+		next := heap.Pop(&e.events).(event)
+		e.now = next.at
+		next.do()
+	}
+	return e.figures.result(o), nil
+}
+
+// configure decodes a configuration as a user would write it, so that every default is the product's.
+func (e *engine) configure() error {
+	algorithm, affinity := strings.CutSuffix(e.Policy, "+affinity")
+	text := map[string]any{"algorithm": algorithm, "affinity": config.AffinityOff}
+	if affinity || algorithm == string(config.CostAware) {
+		text["affinity"] = config.AffinityAuto
+	}
+	for name, value := range e.Settings {
+		text[name] = value
+	}
+	var servers []any
+	for i := range e.Accounts {
+		name := fmt.Sprint("account-", i)
+		e.byName[name] = i
+		servers = append(servers, map[string]any{"name": name, "url": "https://" + name + ".invalid", "token": "sk-" + name, "account": name})
+	}
+	text["servers"] = servers
+	src, err := json.Marshal(text)
+	if err != nil {
+		return err
+	}
+	cfg, problems := config.Decode("policy "+e.Policy, src, func(string) (string, bool) { return "", false })
+	if problems.Failed() {
+		return errors.New(problems[0].String())
+	}
+	e.cfg = cfg
+	return nil
+}
+
+// start makes a balancer, with what a snapshot holds if there is one.
+func (e *engine) start(ctx context.Context, snapshot []byte) {
+	e.pool = upstream.NewPool(ctx, slog.New(slog.DiscardHandler))
+	e.index = routing.NewIndex(e.cfg.IndexMemoryMB<<20, e.Seed)
+	if snapshot != nil {
+		if err := e.index.Load(bytes.NewReader(snapshot), e.clock()); err != nil {
+			panic("the balancer cannot read its own snapshot: " + err.Error())
+		}
+	}
+	endpoints, commit := e.pool.Reconcile(e.cfg)
+	source := rand.New(rand.NewPCG(e.Seed, 2))
+	e.table = routing.NewTable(e.cfg, endpoints, e.index, source.IntN)
+	commit()
+}
+
+func (e *engine) restart(ctx context.Context) {
+	if !e.Snapshot {
+		e.start(ctx, nil)
+		return
+	}
+	var snapshot bytes.Buffer
+	if err := e.index.Save(&snapshot, e.clock()); err != nil {
+		panic("memory does not take the snapshot: " + err.Error())
+	}
+	e.start(ctx, snapshot.Bytes())
+}
+
+// schedule puts the first request of every thread, and every one without, on the clock.
+func (e *engine) schedule() {
+	first := make([]bool, e.trace.threads)
+	for i := range e.trace.requests {
+		r := &e.trace.requests[i]
+		if r.thread >= 0 && first[r.thread] {
+			continue
+		}
+		if r.thread >= 0 {
+			first[r.thread] = true
+		}
+		e.at(r.at, func() { e.arrive(i) })
+	}
+	if e.Restart > 0 {
+		e.at(e.Restart, func() { e.restart(context.Background()) })
+	}
+}
+
+func (e *engine) clock() time.Time { return e.epoch.Add(e.now) }
+
+func (e *engine) at(when time.Duration, do func()) {
+	e.serial++
+	heap.Push(&e.events, event{at: max(when, e.now), serial: e.serial, do: do})
+}
+
+// event is something that happens at a moment; of several the one that was planned first.
+type event struct {
+	at     time.Duration
+	serial int
+	do     func()
+}
+
+type events []event
+
+func (h events) Len() int { return len(h) }
+func (h events) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].serial < h[j].serial
+}
+func (h events) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *events) Push(x any)   { *h = append(*h, x.(event)) }
+func (h *events) Pop() any {
+	last := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = event{}
+	*h = (*h)[:len(*h)-1]
+	return last
+}

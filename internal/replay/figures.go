@@ -1,0 +1,135 @@
+package replay
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Result is what one policy came to.
+type Result struct {
+	Policy   string `json:"policy"`
+	Accounts int    `json:"accounts"`
+	// CostRatio is the cost in terms of one unlimited account's. See Cost.
+	CostRatio    float64 `json:"cost_ratio"`
+	HitRate      float64 `json:"hit_rate"`          // part of the input tokens that was read from the cache
+	Imbalance15m float64 `json:"imbalance_15m_p95"` // largest share of an account in terms of the mean one, in 95 of 100 quarters of an hour at most
+	ImbalanceRun float64 `json:"imbalance_run"`     // the same over the whole run
+	Client429    int     `json:"client_429"`        // that clients were shown
+	Upstream429  int     `json:"upstream_429"`
+	TTFTMean     float64 `json:"ttft_mean_ms"`  // from a client's request to the first token, waits included
+	Waited       int     `json:"waited"`        // requests that waited for an account
+	Moved        int     `json:"moved"`         // conversations that were sent away from an account that had them cached
+	MovedAgain   int     `json:"moved_again"`   // of them, those to which it happened more than once
+	Failed       int     `json:"client_failed"` // errors other than 429 that clients were shown
+	Requests     int     `json:"requests"`
+
+	// Cost is in units of an input token: 1.25 for every uncached one, 0.1 for every cached one, 5 for every output token.
+	Cost float64 `json:"cost"`
+}
+
+// quarter is the window of Imbalance15m.
+const quarter = 15 * time.Minute
+
+// figures are collected while a trace is replayed.
+type figures struct {
+	cost, input, read float64
+	ttft              time.Duration
+	answers           int
+
+	waited, refused, clientRefused, clientFailed int
+
+	tokens   []float64   // by account
+	windows  [][]float64 // by quarter and account
+	quarters int         // that the trace has: what waits for the last answers behind them is no window
+	last     []int       // account that a thread was sent to last, -1 for none
+	moves    []int       // by thread
+}
+
+func (f *figures) begin(accounts int, t *Trace) {
+	f.tokens = make([]float64, accounts)
+	f.last = slices.Repeat([]int{-1}, t.threads)
+	f.moves = make([]int, t.threads)
+	f.quarters = int(t.span/quarter) + 1
+}
+
+// placed counts a request that an account has admitted.
+func (f *figures) placed(t *Trace, i, which int, accounts []*account, path []*node, at time.Duration) {
+	r := &t.requests[i]
+	tokens := float64(r.input + r.output)
+	f.tokens[which] += tokens
+	w := int(at / quarter)
+	for len(f.windows) <= w {
+		f.windows = append(f.windows, make([]float64, len(accounts)))
+	}
+	f.windows[w][which] += tokens
+	if r.thread < 0 {
+		return
+	}
+	if before := f.last[r.thread]; before >= 0 && before != which && held(accounts[before], r, path, at) {
+		f.moves[r.thread]++
+	}
+	f.last[r.thread] = which
+}
+
+// held says whether an account has a good part of what is the conversation's own in its cache.
+func held(a *account, r *request, path []*node, at time.Duration) bool {
+	shared := int64(0)
+	if r.system != nil {
+		shared = r.system.tokens
+	}
+	return float64(a.lookup(path, at)-shared) >= 0.25*float64(r.input-shared)
+}
+
+// answered counts an answer that has begun.
+func (f *figures) answered(r *request, read int64, ttft time.Duration) {
+	f.cost += 1.25*float64(r.input-read) + 0.1*float64(read) + 5*float64(r.output)
+	f.input += float64(r.input)
+	f.read += float64(read)
+	f.ttft += ttft
+	f.answers++
+}
+
+func (f *figures) result(o Options) Result {
+	r := Result{
+		Policy: o.Policy, Accounts: o.Accounts, Cost: f.cost, Requests: f.answers,
+		Client429: f.clientRefused, Upstream429: f.refused, Failed: f.clientFailed, Waited: f.waited,
+		ImbalanceRun: imbalance(f.tokens),
+	}
+	if f.input > 0 {
+		r.HitRate = f.read / f.input
+	}
+	if f.answers > 0 {
+		r.TTFTMean = float64(f.ttft.Milliseconds()) / float64(f.answers)
+	}
+	var quarters []float64
+	for _, w := range f.windows[:min(len(f.windows), f.quarters)] {
+		if x := imbalance(w); x > 0 {
+			quarters = append(quarters, x)
+		}
+	}
+	if slices.Sort(quarters); len(quarters) > 0 {
+		r.Imbalance15m = quarters[int(math.Ceil(0.95*float64(len(quarters))))-1]
+	}
+	for _, n := range f.moves {
+		if n > 0 {
+			r.Moved++
+		}
+		if n > 1 {
+			r.MovedAgain++
+		}
+	}
+	return r
+}
+
+// imbalance is the largest value in terms of the mean, 0 when all are 0.
+func imbalance(values []float64) float64 {
+	total := 0.0
+	for _, v := range values {
+		total += v
+	}
+	if total == 0 {
+		return 0
+	}
+	return slices.Max(values) * float64(len(values)) / total
+}

@@ -1,0 +1,224 @@
+// Package replay answers what a policy would have cost: it sends a recorded day
+// of requests through the balancer's own routing, on a virtual clock, against
+// accounts with a prompt cache and rate limits.
+//
+// The routing is the real one: endpoints, leases, index and policies as they
+// serve requests. What is modelled is the other side. An account holds the
+// blocks of the prompts that it was sent, per model, for the cache's time to
+// live since their last use, readable once the first token of the answer that
+// wrote them is out. A thread of a conversation sends its next request as long
+// after the one before as it did in the recording, or when that one's answer has ended, if that is later.
+package replay
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// Trace is a recorded stretch of requests. It is never changed after Read.
+type Trace struct {
+	requests []request
+	threads  int
+	blocks   *tree
+	span     time.Duration
+}
+
+// request is one request of a trace.
+type request struct {
+	at            time.Duration // since the trace began
+	thread        int           // who waits for its answer before it sends the next one; -1: nobody
+	session       int           // -1 when the trace does not tell
+	agent         int
+	model         string
+	input, output int64 // tokens
+	prompt        *node // end of the last whole block
+	tools, system *node // ends of the prefixes that conversations share; nil when not told
+	next          int   // index of the thread's next request, 0 for none
+}
+
+// Requests is how many requests the trace has.
+func (t *Trace) Requests() int { return len(t.requests) }
+
+// Span is the time from the beginning to the last request.
+func (t *Trace) Span() time.Duration { return t.span }
+
+// mooncakeBlock is the tokens of one block in a trace of Mooncake's format, which does not tell.
+const mooncakeBlock = 512
+
+// line is a line of either format.
+type line struct {
+	// A header.
+	Trace string `json:"trace"`
+	Block int    `json:"block"`
+
+	T       float64   `json:"t"`
+	Session *int      `json:"s"`
+	Agent   int       `json:"a"`
+	Model   string    `json:"m"`
+	In      int64     `json:"in"`
+	Out     int64     `json:"out"`
+	Tools   int       `json:"tp"`
+	System  int       `json:"sp"`
+	Blocks  [][]int64 `json:"b"`
+
+	// Mooncake's.
+	Timestamp *float64 `json:"timestamp"` // milliseconds
+	InputLen  int64    `json:"input_length"`
+	OutputLen int64    `json:"output_length"`
+	HashIDs   []int64  `json:"hash_ids"`
+}
+
+// Read reads a trace, plain or compressed by gzip: one JSON object per line, in
+// the order of time, either as export-trace writes it or as Mooncake published its own.
+func Read(r io.Reader) (*Trace, error) {
+	in := bufio.NewReader(r)
+	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		unzipped, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, fmt.Errorf("gzip: %w", err)
+		}
+		in = bufio.NewReader(unzipped)
+	}
+	t := reader{block: 64, threads: map[[2]int]int{}, Trace: Trace{blocks: newTree()}}
+	dec := json.NewDecoder(in)
+	for n := 1; ; n++ {
+		var l line
+		err := dec.Decode(&l)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = t.take(l)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", n, err)
+		}
+	}
+	if len(t.requests) == 0 {
+		return nil, errors.New("it holds no request")
+	}
+	return t.finish(), nil
+}
+
+// reader is a trace that is being read.
+type reader struct {
+	Trace
+	block   int64
+	told    bool           // some request says how long its tools and system are
+	threads map[[2]int]int // by session and agent
+}
+
+func (t *reader) take(l line) error {
+	switch {
+	case l.Trace != "":
+		if l.Block < 0 || l.Block > 1<<20 {
+			return fmt.Errorf("a block of %d tokens", l.Block)
+		}
+		if l.Block > 0 {
+			t.block = int64(l.Block)
+		}
+		return nil
+	case l.HashIDs != nil:
+		return t.takeMooncake(l)
+	case l.Blocks != nil:
+		return t.takeOwn(l)
+	}
+	return errors.New("neither a request nor a header: it has no b and no hash_ids")
+}
+
+func (t *reader) takeOwn(l line) error {
+	var runs []run
+	for _, b := range l.Blocks {
+		if len(b) != 2 || b[1] <= 0 || b[1] > 1<<24 {
+			return errors.New("b is not a list of [first id, count]")
+		}
+		runs = append(runs, run{first: b[0], count: int(b[1])})
+	}
+	r := request{at: seconds(l.T), session: -1, thread: -1, agent: l.Agent, model: l.Model, input: l.In, output: l.Out}
+	if l.Session != nil {
+		key := [2]int{*l.Session, l.Agent}
+		if _, known := t.threads[key]; !known {
+			t.threads[key] = len(t.threads)
+		}
+		r.session, r.thread = *l.Session, t.threads[key]
+	}
+	return t.add(r, runs, t.block, l.Tools, l.System)
+}
+
+func (t *reader) takeMooncake(l line) error {
+	if l.Timestamp == nil {
+		return errors.New("no timestamp")
+	}
+	r := request{at: seconds(*l.Timestamp / 1000), session: -1, thread: -1, input: l.InputLen, output: l.OutputLen}
+	whole := min(int(max(l.InputLen, 0)/mooncakeBlock), len(l.HashIDs)) // the last one is only begun
+	var runs []run
+	for _, id := range l.HashIDs[:whole] {
+		if n := len(runs); n > 0 && runs[n-1].first+int64(runs[n-1].count) == id {
+			runs[n-1].count++
+		} else {
+			runs = append(runs, run{first: id, count: 1})
+		}
+	}
+	return t.add(r, runs, mooncakeBlock, 0, 0)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func (t *reader) add(r request, runs []run, block int64, tools, system int) error {
+	const mostTokens = 1 << 30
+	if r.at < 0 || r.input < 0 || r.output < 0 || r.input > mostTokens || r.output > mostTokens {
+		return errors.New("a time or a number of tokens that is out of range")
+	}
+	total := 0
+	for _, each := range runs {
+		total += each.count
+	}
+	if tools < 0 || system < tools || system > total {
+		return fmt.Errorf("tp %d and sp %d do not fit %d blocks", tools, system, total)
+	}
+	ends := t.blocks.insert(r.model, runs, block, []int{tools, system, total}, len(t.requests))
+	t.told = t.told || system > 0
+	if tools > 0 {
+		r.tools = ends[0]
+	}
+	if system > 0 {
+		r.system = ends[1]
+	}
+	r.prompt = ends[2]
+	if n := len(t.requests); n > 0 && r.at < t.requests[n-1].at {
+		return errors.New("it is earlier than the one before")
+	}
+	t.requests = append(t.requests, r)
+	return nil
+}
+
+func (t *reader) finish() *Trace {
+	done := t.Trace
+	done.threads = len(t.threads)
+	done.span = done.requests[len(done.requests)-1].at
+	last := slices.Repeat([]int{-1}, done.threads)
+	for i := range done.requests {
+		thread := done.requests[i].thread
+		if thread < 0 {
+			continue
+		}
+		if before := last[thread]; before >= 0 {
+			done.requests[before].next = i
+		}
+		last[thread] = i
+	}
+	done.blocks.number()
+	for i := range done.requests {
+		if r := &done.requests[i]; !t.told {
+			r.system = r.prompt.guessSystem()
+		}
+	}
+	return &done
+}

@@ -1,0 +1,132 @@
+package replay
+
+import "slices"
+
+// run is a stretch of blocks with consecutive ids.
+type run struct {
+	first int64
+	count int
+}
+
+// node is a stretch of a prompt between two places where prompts end or part.
+// What stands before it is part of its identity: equal nodes are equal prefixes.
+type node struct {
+	id     int
+	parent *node // nil for the root of a model
+	first  int64 // id of its first block
+	count  int   // of blocks
+	tokens int64 // of the prefix up to its end, whole blocks alone
+	size   int64 // of a block in tokens
+	ended  int   // index of the first request whose prompt, or a shared part of it, ends here; notEnded if none does
+	owner  int   // index of the first request that has it
+	kids   map[int64]*node
+}
+
+const notEnded = int(^uint(0) >> 1)
+
+// tree holds the prompts of a trace so that what two have in common is there once.
+type tree struct {
+	roots map[string]*node // by model
+	count int
+}
+
+func newTree() *tree { return &tree{roots: map[string]*node{}} }
+
+// insert adds a prompt and returns the nodes that end after so many blocks; cuts ascend.
+func (t *tree) insert(model string, runs []run, size int64, cuts []int, request int) []*node {
+	at := t.roots[model]
+	if at == nil {
+		at = &node{kids: map[int64]*node{}, ended: notEnded}
+		t.roots[model] = at
+	}
+	ends := make([]*node, 0, len(cuts))
+	depth := 0
+	for i := 0; len(ends) < len(cuts); {
+		if depth == cuts[len(ends)] {
+			at.ended = min(at.ended, request)
+			ends = append(ends, at)
+			continue
+		}
+		r := &runs[i]
+		step := min(r.count, cuts[len(ends)]-depth)
+		next := at.child(r.first, step, size, request)
+		at = next
+		depth += next.count
+		if r.first, r.count = r.first+int64(next.count), r.count-next.count; r.count == 0 {
+			i++
+		}
+	}
+	return ends
+}
+
+// child returns a node below n that begins with some block and is not longer
+// than count, splitting one that is.
+func (n *node) child(first int64, count int, size int64, request int) *node {
+	kid := n.kids[first]
+	switch {
+	case kid == nil:
+		kid = &node{parent: n, first: first, count: count, size: size, tokens: n.tokens + int64(count)*size, ended: notEnded, owner: request, kids: map[int64]*node{}}
+		n.kids[first] = kid
+	case kid.count > count:
+		upper := &node{parent: n, first: first, count: count, size: size, tokens: n.tokens + int64(count)*size, ended: notEnded, owner: kid.owner, kids: map[int64]*node{}}
+		kid.parent, kid.first, kid.count = upper, kid.first+int64(count), kid.count-count
+		upper.kids[kid.first] = kid
+		n.kids[first] = upper
+		kid = upper
+	}
+	return kid
+}
+
+// number gives every node its final id, 0 and up, in a fixed order.
+func (t *tree) number() {
+	models := make([]string, 0, len(t.roots))
+	for model := range t.roots {
+		models = append(models, model)
+	}
+	slices.Sort(models)
+	for _, model := range models {
+		t.numberBelow(t.roots[model])
+	}
+}
+
+func (t *tree) numberBelow(n *node) {
+	pending := []*node{n}
+	for len(pending) > 0 {
+		n := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
+		n.id = t.count
+		t.count++
+		firsts := make([]int64, 0, len(n.kids))
+		for first := range n.kids {
+			firsts = append(firsts, first)
+		}
+		slices.Sort(firsts)
+		for _, first := range firsts {
+			pending = append(pending, n.kids[first])
+		}
+	}
+}
+
+// guessSystem finds the system prompt of a prompt whose trace does not tell it:
+// several prompts begin with it and go on differently, and none ends there, or many do. It is nil when there is none.
+func (n *node) guessSystem() *node {
+	const many = 8
+	var system *node
+	for _, each := range n.path(nil) {
+		if len(each.kids) < 2 || each.ended != notEnded && len(each.kids) < many {
+			break
+		}
+		system = each
+	}
+	return system
+}
+
+// path lists the nodes from the first block to the end of n.
+func (n *node) path(into []*node) []*node {
+	into = into[:0]
+	for ; n != nil && n.parent != nil; n = n.parent {
+		into = append(into, n)
+	}
+	slices.Reverse(into)
+	return into
+}
