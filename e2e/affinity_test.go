@@ -83,7 +83,7 @@ func TestAffinityIsExplained(t *testing.T) {
 	s := &session{name: "explained"}
 	b.do("POST", "/v1/messages", s.next())
 	a := b.do("POST", "/v1/messages", s.next(), "X-Lb-Trace", "1")
-	if got := a.header.Get("X-Lb-Reason"); !strings.HasPrefix(got, "a: answered in ") || !strings.Contains(got, ", warm (about 4k of 4k tokens cached, ") {
+	if got := a.header.Get("X-Lb-Reason"); !strings.HasPrefix(got, "a: answered in ") || !strings.Contains(got, ", warm on a (5k of 5k tokens cached, ") {
 		t.Errorf("reason %q", got)
 	}
 }

@@ -69,6 +69,13 @@ func TestStartAndEnd(t *testing.T) {
 	if !strings.HasPrefix(starting.text("mode"), "load_balance") || starting.text("algorithm") != "weighted_round_robin" || starting.text("version") == "" {
 		t.Errorf("start: %v", starting)
 	}
+	for name, want := range map[string]any{
+		"affinity": "auto", "max_attempts": 4.0, "max_wait": 30.0, "silence": 45.0, "hedge": false, "total_timeout": 280.0, "response_header_timeout": 120.0,
+	} {
+		if starting[name] != want {
+			t.Errorf("start: %s is %v, want %v", name, starting[name], want)
+		}
+	}
 	if listed := b.log.count("server"); listed != 2 {
 		t.Errorf("%d servers listed at the start", listed)
 	}

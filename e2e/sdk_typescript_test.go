@@ -39,7 +39,7 @@ func TestTypeScriptSDK(t *testing.T) {
 	node("npm", "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts")
 
 	first, second := newFake(t, "first"), newFake(t, "second")
-	first.Script(status(529))
+	first.Script(status(529, "retry-after", "45"))
 	b := start(t, fallback(first.entry(), second.entry()).with("auth", true).with("auth_keys", []string{clientKey}))
 	out := node("node", "run.mjs", b.url, clientKey, model)
 	if n := strings.Count(out, "ok "); n != 8 {

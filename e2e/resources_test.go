@@ -1,0 +1,195 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/anthropics/anthropic-sdk-go"
+)
+
+// TestFilesBelongToAccounts takes files through their life by the official SDK, in front of three
+// accounts, with a restart in the middle.
+func TestFilesBelongToAccounts(t *testing.T) {
+	t.Parallel()
+	unixOnly(t, "a process cannot be asked to end")
+	fakes := newFakes(t, "a", "b", "c")
+	b := start(t, balanced("round_robin", fakes[0].entry(), fakes[1].entry(), fakes[2].entry()))
+	client := sdkClient(b, clientKey)
+	var files []string
+	for i := range 3 {
+		file, err := client.Beta.Files.Upload(t.Context(), anthropic.BetaFileUploadParams{
+			File: anthropic.File(strings.NewReader(fmt.Sprint("content ", i)), fmt.Sprintf("file%d.txt", i), "text/plain"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file.ID)
+	}
+	b.client.CloseIdleConnections()
+	b.signal(syscall.SIGTERM)
+	b.exitStatus()
+	b = startFile(t, b.file)
+	client = sdkClient(b, clientKey)
+	for i, id := range files {
+		for range 3 { // wherever round robin stands
+			res, err := client.Beta.Files.Download(t.Context(), id, anthropic.BetaFileDownloadParams{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			content, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if string(content) != fmt.Sprint("content ", i) || err != nil {
+				t.Errorf("%q, %v", content, err)
+			}
+		}
+		body := fmt.Sprintf(`{"model":%q,"max_tokens":64,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":%q}}]}]}`, model, id)
+		if a := b.do("POST", "/v1/messages", body); a.status != 200 || !fakes[i].served(a) {
+			t.Errorf("a message about file %d: status %d %s", i, a.status, a.body)
+		}
+	}
+	both := fmt.Sprintf(`{"model":%q,"max_tokens":64,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":%q}},{"type":"document","source":{"type":"file","file_id":%q}}]}]}`, model, files[0], files[1])
+	if a := b.do("POST", "/v1/messages", both); a.status != 400 || !strings.Contains(string(a.body), "different accounts") {
+		t.Errorf("files of two accounts: status %d %s", a.status, a.body)
+	}
+	if _, err := client.Beta.Files.Delete(t.Context(), files[0], anthropic.BetaFileDeleteParams{}); err != nil {
+		t.Error(err)
+	}
+	_, err := client.Beta.Files.GetMetadata(t.Context(), files[0], anthropic.BetaFileGetMetadataParams{})
+	if e, ok := errors.AsType[*anthropic.Error](err); !ok || e.StatusCode != http.StatusNotFound {
+		t.Errorf("after it was deleted: %v", err)
+	}
+}
+
+// TestBatchesBelongToAccounts does the same for batches: their results come through the balancer.
+func TestBatchesBelongToAccounts(t *testing.T) {
+	t.Parallel()
+	fakes := newFakes(t, "a", "b", "c")
+	b := start(t, balanced("random", fakes[0].entry(), fakes[1].entry(), fakes[2].entry()))
+	client := sdkClient(b, clientKey)
+	for range 4 {
+		batch, err := client.Messages.Batches.New(t.Context(), anthropic.MessageBatchNewParams{Requests: []anthropic.MessageBatchNewParamsRequest{{
+			CustomID: "first", Params: anthropic.MessageBatchNewParamsRequestParams{Model: model, MaxTokens: 64, Messages: hello},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			got, err := client.Messages.Batches.Get(t.Context(), batch.ID, anthropic.MessageBatchGetParams{})
+			if err != nil || got.ResultsURL != b.url+"/v1/messages/batches/"+batch.ID+"/results" {
+				t.Errorf("%v, results at %q", err, got.ResultsURL)
+			}
+		}
+		results := client.Messages.Batches.ResultsStreaming(t.Context(), batch.ID, anthropic.MessageBatchResultsParams{})
+		n := 0
+		for results.Next() {
+			n++
+			if results.Current().CustomID != "first" {
+				t.Errorf("%+v", results.Current())
+			}
+		}
+		if results.Err() != nil || n != 1 {
+			t.Errorf("%d results, %v", n, results.Err())
+		}
+		if _, err := client.Messages.Batches.Cancel(t.Context(), batch.ID, anthropic.MessageBatchCancelParams{}); err != nil {
+			t.Error(err)
+		}
+		if _, err := client.Messages.Batches.Delete(t.Context(), batch.ID, anthropic.MessageBatchDeleteParams{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := client.Messages.Batches.List(t.Context(), anthropic.MessageBatchListParams{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSkillsBelongToAccounts(t *testing.T) {
+	t.Parallel()
+	fakes := newFakes(t, "a", "b")
+	b := start(t, balanced("round_robin", fakes[0].entry(), fakes[1].entry()))
+	client := sdkClient(b, clientKey)
+	for range 2 {
+		skill, err := client.Beta.Skills.New(t.Context(), anthropic.BetaSkillNewParams{
+			Files: []io.Reader{anthropic.File(strings.NewReader("# A skill"), "skill/SKILL.md", "text/markdown")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := client.Beta.Skills.Get(t.Context(), skill.ID, anthropic.BetaSkillGetParams{}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestALargeUploadIsHeldNowhere passes on more than the balancer may have memory for.
+func TestALargeUploadIsHeldNowhere(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the memory of a process is read from /proc")
+	}
+	const size = 200 << 20
+	var got atomic.Int64
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		got.Store(n)
+		if err == nil {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"id":"file_large","type":"file"}`)
+		}
+	}))
+	t.Cleanup(sink.Close)
+	b := start(t, object{"servers": []object{{"url": sink.URL, "token": "t"}}, "max_upload_mb": 256})
+	res, err := b.client.Post(b.url+"/v1/files", "multipart/form-data; boundary=x", io.LimitReader(zeros{}, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 200 || got.Load() != size {
+		t.Errorf("status %d, %d of %d bytes arrived", res.StatusCode, got.Load(), size)
+	}
+	if peak := peakMemory(t, b.cmd.Process.Pid); peak > 100<<20 {
+		t.Errorf("the balancer took %d MB", peak>>20)
+	}
+	patient := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}} // waits to be told to send
+	defer patient.CloseIdleConnections()
+	tooLarge := newRequest(t, t.Context(), "POST", b.url+"/v1/files", "")
+	tooLarge.Body, tooLarge.ContentLength = io.NopCloser(io.LimitReader(zeros{}, 300<<20)), 300<<20
+	tooLarge.Header.Set("Expect", "100-continue")
+	if a := send(patient, tooLarge); a.status != http.StatusRequestEntityTooLarge || !strings.Contains(string(a.body), "max_upload_mb") {
+		t.Errorf("one that is too large: status %d %s, %v", a.status, a.body, a.err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// peakMemory is the most memory that a process has had, in bytes.
+func peakMemory(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kb, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kb << 10
+}
