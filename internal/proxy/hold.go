@@ -169,12 +169,27 @@ func (a *answer) readMore(bound int) (int, error) {
 	return n, err
 }
 
+// unfinished is the length of the event that has only begun, 0 for a comment.
+func (a *answer) unfinished() int {
+	rest := a.held[a.eventEnd:]
+	if bytes.HasPrefix(rest, []byte(":")) {
+		return 0
+	}
+	return len(rest)
+}
+
 // holdStream reads until the upstream proves that it answers: message_start
 // alone, pings and comments prove nothing, for errors come after them. Up to
-// there every event must be sound.
+// there every event must be sound. Other events are believed when they have filled the bound.
 func (a *answer) holdStream() (*claude.Error, error) {
-	malformed := false
+	malformed, said := false, 0
 	observe := func(ev claude.Event) {
+		if ev.Name != "ping" {
+			said += len(ev.Data)
+		}
+		if ev.Truncated {
+			said = maxHeldStream
+		}
 		proven := a.message.Content || a.message.Delta
 		malformed = malformed || !proven && len(ev.Data) > 0 && !ev.Truncated && !json.Valid(ev.Data)
 		a.message.Observe(ev)
@@ -202,6 +217,8 @@ func (a *answer) holdStream() (*claude.Error, error) {
 			return nil, fmt.Errorf("%w: the stream ended before its content", upstream.ErrUnusable)
 		case err != nil:
 			return nil, err
+		case len(a.held) >= maxHeldStream && said+a.unfinished() >= maxHeldStream/2:
+			return nil, nil // it says a lot, in words that are not known yet
 		case len(a.held) >= maxHeldStream:
 			return nil, fmt.Errorf("%w: no content within %d KB", upstream.ErrUnusable, maxHeldStream>>10)
 		}

@@ -125,6 +125,17 @@ func TestUnsoundStreams(t *testing.T) {
 	f("only pings", "ended before its content", startEvent, pingEvent)
 }
 
+// TestALotOfTheUnknownIsAnAnswer too: the API may learn new events.
+func TestALotOfTheUnknownIsAnAnswer(t *testing.T) {
+	unknown := strings.Repeat("event: news\ndata: {\"type\":\"news\",\"of\":\"something\"}\n\n", 7000)
+	for _, text := range []string{unknown, "event: news\ndata: {\"type\":\"news\",\"of\":\"" + strings.Repeat("x", 400_000) + "\"}\n\n"} {
+		r := newRig(t, stream(nil, startEvent, text, blockEvent, textEvent, deltaEvent, stopEvent), stream(nil, wholeReply))
+		if got := r.post("/v1/messages", streamBody); got.Err != nil || !strings.HasPrefix(got.Body, startEvent+text) || len(r.last().Attempts) != 1 {
+			t.Errorf("client got %d bytes, %v, after %d attempts", len(got.Body), got.Err, len(r.last().Attempts))
+		}
+	}
+}
+
 // TestDrips are answers that never get finished: what is known decides in good time.
 func TestDrips(t *testing.T) {
 	drip := func(status int, text string) http.HandlerFunc {
