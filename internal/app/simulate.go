@@ -132,12 +132,15 @@ func (s *simulation) run(ctx context.Context, std Std) error {
 	return print(std.Out, report)
 }
 
+// maxSimulated accounts fit into the memory of a laptop.
+const maxSimulated = 256
+
 func (s *simulation) counts() ([]int, error) {
 	var counts []int
 	for text := range strings.SplitSeq(s.accounts, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil || n < 1 || n > 1000 {
-			return nil, fmt.Errorf("-accounts %s: want numbers from 1 to 1000", s.accounts)
+		if err != nil || n < 1 || n > maxSimulated {
+			return nil, fmt.Errorf("-accounts %s: want numbers from 1 to %d", s.accounts, maxSimulated)
 		}
 		counts = append(counts, n)
 	}

@@ -78,8 +78,8 @@ func TestSimulateRefuses(t *testing.T) {
 		}
 	}
 	f("want text, json or csv", "-format", "xml")
-	f("want numbers from 1 to 1000", "-accounts", "0")
-	f("want numbers from 1 to 1000", "-accounts", "eight")
+	f("want numbers from 1 to 256", "-accounts", "0")
+	f("want numbers from 1 to 256", "-accounts", "eight")
 	f("such as 450000, 450k or 2M", "-itpm", "many")
 	f("ACCOUNT@TIME+LENGTH", "-kill", "0@4h")
 	f("there is no account 9", "-kill", "9@4h+10m")

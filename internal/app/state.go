@@ -29,7 +29,12 @@ const (
 type state struct {
 	dir string
 	log *slog.Logger
+
+	complained map[string]time.Time // by file: a disk that is full is so for hours
 }
+
+// complaintPeriod is how often the same trouble is logged.
+const complaintPeriod = 10 * time.Minute
 
 // newState says where a configuration keeps its state: where it says, else
 // where systemd wants it, else in a directory beside the configuration file,
@@ -47,7 +52,7 @@ func newState(std Std, path string, cfg *config.Config, log *slog.Logger) state 
 	case isRegular(path):
 		dir = strings.TrimSuffix(path, filepath.Ext(path)) + ".state"
 	}
-	return state{dir: dir, log: log}
+	return state{dir: dir, log: log, complained: map[string]time.Time{}}
 }
 
 // load reads what an earlier process kept, if it did. What cannot be used is reported and ignored.
@@ -74,7 +79,13 @@ func (s state) save(name string, write func(io.Writer) error) {
 	if s.dir == "" {
 		return
 	}
-	if err := s.replace(filepath.Join(s.dir, name), write); err != nil {
+	err := s.replace(filepath.Join(s.dir, name), write)
+	if err == nil {
+		delete(s.complained, name)
+		return
+	}
+	if now := time.Now(); now.Sub(s.complained[name]) > complaintPeriod {
+		s.complained[name] = now
 		s.log.Warn(telemetry.StateNotSaved, telemetry.File, filepath.Join(s.dir, name), telemetry.Err, err)
 	}
 }
