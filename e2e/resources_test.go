@@ -159,6 +159,11 @@ func TestALargeUploadIsHeldNowhere(t *testing.T) {
 	if res.StatusCode != 200 || got.Load() != size {
 		t.Errorf("status %d, %d of %d bytes arrived", res.StatusCode, got.Load(), size)
 	}
+	batch := newRequest(t, t.Context(), "POST", b.url+"/v1/messages/batches", "")
+	batch.Body, batch.ContentLength = io.NopCloser(io.LimitReader(zeros{}, 200<<20)), 200<<20
+	if a := send(b.client, batch); a.status != 200 || got.Load() != size {
+		t.Errorf("a large batch: status %d, %d bytes arrived", a.status, got.Load())
+	}
 	if peak := peakMemory(t, b.cmd.Process.Pid); peak > 100<<20 {
 		t.Errorf("the balancer took %d MB", peak>>20)
 	}

@@ -30,7 +30,8 @@ func isID(s string) bool { return len(s) <= maxID && idPattern.MatchString(s) }
 type Resource struct {
 	ID     string // named by the path, or by the cursor of a list; "" if none is
 	List   bool   // the answer is a list
-	Upload bool   // the body may be larger than any message
+	Upload bool   // the body is a file, which may be larger than any message
+	Batch  bool   // the body is a batch, which may be so too: 256 MB (API reference)
 	Data   bool   // the answer is what is stored, not what is said about it
 }
 
@@ -55,7 +56,8 @@ func ResourceOf(method string, u *url.URL) (Resource, bool) {
 	}
 	if id == "" || action == "versions" {
 		r.List = method == http.MethodGet
-		r.Upload = method == http.MethodPost && !below(u.Path, batchesPath)
+		r.Batch = method == http.MethodPost && below(u.Path, batchesPath)
+		r.Upload = method == http.MethodPost && !r.Batch
 	}
 	if r.List && r.ID == "" {
 		for _, name := range [...]string{"after_id", "before_id"} {

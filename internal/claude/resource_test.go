@@ -19,7 +19,7 @@ func TestResourceOf(t *testing.T) {
 		}
 	}
 	f("POST", "/v1/messages", Resource{}, false)
-	f("POST", "/v1/messages/batches", Resource{}, true)
+	f("POST", "/v1/messages/batches", Resource{Batch: true}, true)
 	f("GET", "/v1/messages/batches", Resource{List: true}, true)
 	f("GET", "/v1/messages/batches?after_id=msgbatch_1&limit=5", Resource{ID: "msgbatch_1", List: true}, true)
 	f("GET", "/v1/messages/batches/msgbatch_01A-b", Resource{ID: "msgbatch_01A-b"}, true)

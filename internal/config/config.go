@@ -102,7 +102,7 @@ type Config struct {
 	AuthKeys      []Secret      `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key'. Needed when 'auth' is on."`
 	Debug         bool          `name:"debug" default:"false" doc:"Whether headers and bodies are logged, credentials redacted."`
 	MaxBodyMB     int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
-	MaxUploadMB   int           `name:"max_upload_mb" default:"500" min:"1" max:"1048576" doc:"Largest file or skill that a client may upload, in MiB. Uploads are passed on as they come and held nowhere."`
+	MaxUploadMB   int           `name:"max_upload_mb" default:"500" min:"1" max:"1048576" doc:"Largest file or skill that a client may upload, in MiB. Uploads are passed on as they come and held nowhere. So are batches above 'max_body_mb'."`
 	DrainTimeout  time.Duration `name:"drain_timeout" default:"10m" doc:"How long running answers may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
 	Timeouts      Timeouts      `name:"timeouts" doc:"How long to wait for an upstream. There is no limit on the length of an answer."`
 

@@ -110,7 +110,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 			"claude-code-lb does not know this client key: send one of its auth_keys as ANTHROPIC_AUTH_TOKEN (Authorization: Bearer) or as x-api-key.")
 		return
 	}
-	if resource, ok := claude.ResourceOf(r.Method, r.URL); ok && resource.Upload {
+	if resource, ok := claude.ResourceOf(r.Method, r.URL); ok && (resource.Upload || resource.Batch && r.ContentLength > s.Limits.MaxBody) {
 		h.serveUpload(w, r, s, id, client)
 		return
 	}
