@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -36,39 +37,60 @@ func (t *Table) atHome(q *Query, f *placement, tried *Tried, now time.Time) (*up
 	return nil, &Wait{Until: ready, Changed: changed}
 }
 
+// serverOf names an endpoint among those of its account.
+func serverOf(e *upstream.Endpoint) uint32 {
+	id := e.ID()
+	return binary.LittleEndian.Uint32(id[:])
+}
+
 // tryHome is atHome without waiting: ready is when it is worth trying again, zero when it is not.
 func (t *Table) tryHome(q *Query, f *placement, tried *Tried, now time.Time) (lease *upstream.Lease, ready time.Time, err error) {
-	for _, tier := range t.tiers {
-		for _, e := range tier {
-			warmth, home := f.held(e.Domain())
-			if !home {
-				continue
-			}
-			again, open := again(tried, e, warmth)
-			if !open {
-				continue
-			}
-			s := f.subject(q, e)
-			v := e.View(now, s)
-			if v.Unfit != upstream.Fit || again.After(now) {
-				if at := later(v.ReadyAt, again); warmth.Held > 0 && at.Sub(now) <= homeWait(v.Unfit) {
-					ready = sooner(ready, at)
+	for _, same := range [...]bool{true, false} { // the very server first, then others of its account
+		for _, tier := range t.tiers {
+			for _, e := range tier {
+				warmth, home := f.held(e.Domain())
+				if !home || (f.serverAt(e.Domain()) == serverOf(e)) != same {
+					continue
 				}
-				continue
+				lease, at, err := t.tryServer(q, f, e, warmth, tried, now)
+				if lease != nil || err != nil {
+					return lease, time.Time{}, err
+				}
+				ready = sooner(ready, at)
 			}
-			if lease := t.cheaper(q, f, e, warmth, tried, now); lease != nil {
-				return lease, time.Time{}, nil
-			}
-			if wait := f.hold(q, e, now); wait != nil {
-				return nil, time.Time{}, wait
-			}
-			if lease, ok := e.Acquire(now, s); ok {
-				q.tell(warmth)
-				return lease, time.Time{}, nil
-			}
+		}
+		if same && !ready.IsZero() {
+			return nil, ready, nil
 		}
 	}
 	return nil, ready, nil
+}
+
+// tryServer is tryHome with one endpoint.
+func (t *Table) tryServer(q *Query, f *placement, e *upstream.Endpoint, w Warmth, tried *Tried, now time.Time) (lease *upstream.Lease, ready time.Time, err error) {
+	again, open := again(tried, e, w)
+	if !open {
+		return nil, time.Time{}, nil
+	}
+	s := f.subject(q, e)
+	v := e.View(now, s)
+	if v.Unfit != upstream.Fit || again.After(now) {
+		if at := later(v.ReadyAt, again); w.Held > 0 && at.Sub(now) <= homeWait(v.Unfit) {
+			ready = at
+		}
+		return nil, ready, nil
+	}
+	if lease := t.cheaper(q, f, e, w, tried, now); lease != nil {
+		return lease, time.Time{}, nil
+	}
+	if wait := f.hold(q, e, now); wait != nil {
+		return nil, time.Time{}, wait
+	}
+	if lease, ok := e.Acquire(now, s); ok {
+		q.tell(w)
+		return lease, time.Time{}, nil
+	}
+	return nil, time.Time{}, nil
 }
 
 const (
@@ -153,7 +175,7 @@ func (t *Table) announce(q *Query, e *upstream.Endpoint, now time.Time) {
 	if t.index == nil || !cacheable(q.Prompt) {
 		return
 	}
-	h := holder{domain: e.Domain(), expires: now.Add(pendingTTL).UnixNano(), pending: true}
+	h := holder{domain: e.Domain(), server: serverOf(e), expires: now.Add(pendingTTL).UnixNano(), pending: true}
 	ratio := t.index.ratios.of(q.Subject.Model, usualRatio)
 	for _, b := range leaves(q.Prompt) {
 		if b.Bytes >= leastCached {
@@ -192,7 +214,7 @@ func (t *Table) Begun(q *Query, e *upstream.Endpoint, w Warmth, u claude.Usage, 
 		x.ratios.learn(q.Subject.Model, float64(total)/float64(bytes))
 	}
 	ttl := ttlOf(p)
-	h := holder{domain: e.Domain(), expires: start.Add(ttl).UnixNano()}
+	h := holder{domain: e.Domain(), server: serverOf(e), expires: start.Add(ttl).UnixNano()}
 	if q.Conversation != 0 {
 		x.replace(q.conversation(), holder{domain: h.domain, expires: start.Add(signerTTL).UnixNano()}, start)
 	}

@@ -306,3 +306,23 @@ func TestAServerThatCachesNothingIsNoHome(t *testing.T) {
 		}
 	}
 }
+
+// TestTheVeryServerIsPreferred among those of one account: their keys may stand in workspaces with caches of their own.
+func TestTheVeryServerIsPreferred(t *testing.T) {
+	servers := named(t, "a", "b")
+	servers[0].Account, servers[1].Account = "team", "team"
+	tb := table(t, config.ModeLoadBalance, servers...)
+	for i := range uint64(4) {
+		home := serve(t, tb, long(i, 10, 5_000), t0)
+		for turns := range 3 {
+			if got := serve(t, tb, long(i, 11+turns, 5_000), t0); got != home {
+				t.Errorf("conversation %d was sent from %s to %s", i, home, got)
+			}
+		}
+	}
+	home := serve(t, tb, long(9, 10, 5_000), t0)
+	settle(t, tb, home, failed, t0)
+	if got := serve(t, tb, long(9, 11, 5_000), t0); got == home {
+		t.Errorf("%s rests", got)
+	}
+}

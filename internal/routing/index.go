@@ -48,6 +48,7 @@ type holder struct {
 	domain  uint64
 	expires int64  // in Unix nanoseconds
 	tokens  uint32 // of the prefix
+	server  uint32 // of the account that was used: keys of one organization may stand in workspaces with caches of their own
 	pending bool   // being written: it cannot be read yet
 }
 

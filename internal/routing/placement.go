@@ -169,6 +169,18 @@ func (f *placement) held(domain uint64) (w Warmth, home bool) {
 	return w, len(f.home) == 0 && slices.ContainsFunc(f.coming, func(h holder) bool { return h.domain == domain })
 }
 
+// serverAt is the server through which an account was given what it holds of the conversation.
+func (f *placement) serverAt(domain uint64) uint32 {
+	for _, list := range [...][]holder{f.home, f.coming} {
+		for _, h := range list {
+			if h.domain == domain {
+				return h.server
+			}
+		}
+	}
+	return 0
+}
+
 // soon is what an account has of the prompt or is just being sent, in tokens, and since when it is.
 func (f *placement) soon(domain uint64) (tokens int64, since time.Time) {
 	for _, list := range [...][]holder{f.coming, f.shared} {

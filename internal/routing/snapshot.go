@@ -13,7 +13,7 @@ import (
 
 // A snapshot is: the magic, the number of entries and of ratios, and the seed of
 // the fingerprints; the entries; the ratios; and a checksum over all of it. Numbers are little-endian.
-const snapshotMagic = "claude-code-lb routing 1\n"
+const snapshotMagic = "claude-code-lb routing 2\n"
 
 // savedHead follows the magic.
 type savedHead struct {
@@ -25,11 +25,11 @@ type savedHead struct {
 type savedHolder struct {
 	Fingerprint, Domain uint64
 	Expires             int64
-	Tokens              uint32
+	Tokens, Server      uint32
 }
 
 const (
-	savedHolderBytes = 28
+	savedHolderBytes = 32
 	maxSavedName     = 1 << 10
 )
 
@@ -84,7 +84,8 @@ func (h savedHolder) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, h.Fingerprint)
 	b = binary.LittleEndian.AppendUint64(b, h.Domain)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Expires))
-	return binary.LittleEndian.AppendUint32(b, h.Tokens)
+	b = binary.LittleEndian.AppendUint32(b, h.Tokens)
+	return binary.LittleEndian.AppendUint32(b, h.Server)
 }
 
 // saved appends the shard's holders that are not expired and not pending.
@@ -94,7 +95,7 @@ func (s *shard) saved(at int64, into []savedHolder) []savedHolder {
 	for fingerprint, e := range s.entries {
 		keep := func(h holder) {
 			if h.expires > at && !h.pending {
-				into = append(into, savedHolder{fingerprint, h.domain, h.expires, h.tokens})
+				into = append(into, savedHolder{fingerprint, h.domain, h.expires, h.tokens, h.server})
 			}
 		}
 		keep(e.first)
@@ -127,7 +128,7 @@ func (x *Index) Load(r io.Reader, now time.Time) error {
 		}
 		holders = append(holders, savedHolder{
 			binary.LittleEndian.Uint64(record[:]), binary.LittleEndian.Uint64(record[8:]),
-			int64(binary.LittleEndian.Uint64(record[16:])), binary.LittleEndian.Uint32(record[24:]),
+			int64(binary.LittleEndian.Uint64(record[16:])), binary.LittleEndian.Uint32(record[24:]), binary.LittleEndian.Uint32(record[28:]),
 		})
 	}
 	ratios, err := loadRatios(in, head.Ratios)
@@ -175,7 +176,7 @@ func (x *Index) restore(seed uint64, holders []savedHolder, ratios map[string]fl
 	furthest := now.Add(signerTTL).UnixNano() // a clock that was set back must not keep entries for ever
 	for _, h := range holders {
 		if h.Expires > now.UnixNano() {
-			x.put(h.Fingerprint, holder{domain: h.Domain, expires: min(h.Expires, furthest), tokens: h.Tokens}, now)
+			x.put(h.Fingerprint, holder{domain: h.Domain, expires: min(h.Expires, furthest), tokens: h.Tokens, server: h.Server}, now)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -21,10 +22,14 @@ type account struct {
 	load    load
 }
 
+// cache is what keys of one workspace share.
+type cache struct{ domain uint64 }
+
 // accounts finds the account that an endpoint belongs to. Safe for concurrent use.
 type accounts struct {
 	mu    sync.Mutex
 	known map[string]*account
+	cache map[string]*cache // by origin and workspace
 }
 
 // named returns the account that the configuration names.
@@ -56,10 +61,25 @@ func (a *accounts) find(key string, own *account) *account {
 	return own
 }
 
-// prune forgets the accounts that no endpoint has any more.
-func (a *accounts) prune(used map[*account]bool) {
+// cacheOf returns what keys of a workspace at an origin share; the first
+// endpoint that is heard of there gives it its name.
+func (a *accounts) cacheOf(origin, workspace string, own uint64) *cache {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	key := origin + " " + workspace
+	found := a.cache[key]
+	if found == nil {
+		found = &cache{own}
+		a.cache[key] = found
+	}
+	return found
+}
+
+// prune forgets the accounts and caches that no endpoint has any more.
+func (a *accounts) prune(used map[*account]bool, caches map[*cache]bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.cache, func(_ string, c *cache) bool { return !caches[c] })
 	for key, each := range a.known {
 		if !used[each] {
 			delete(a.known, key)
@@ -83,9 +103,14 @@ func (a *account) adopt(other *account) {
 }
 
 // organizationOf names the organization that an answer comes from, "" when it does not tell (api/errors docs).
-func organizationOf(h http.Header) string {
+func organizationOf(h http.Header) string { return shortID(h, "Anthropic-Organization-Id") }
+
+// workspaceOf names the workspace that an answer comes from, "" when it does not tell (api/errors docs).
+func workspaceOf(h http.Header) string { return shortID(h, "Anthropic-Workspace-Id") }
+
+func shortID(h http.Header, name string) string {
 	const longest = 100 // of a name that is worth remembering
-	id := h.Get("Anthropic-Organization-Id")
+	id := h.Get(name)
 	if len(id) > longest {
 		return ""
 	}

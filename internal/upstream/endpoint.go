@@ -30,6 +30,7 @@ type Endpoint struct {
 type learned struct {
 	inFlight atomic.Int64
 	account  atomic.Pointer[account]
+	cache    atomic.Pointer[cache] // nil while no answer has named the workspace
 	latency  latency
 
 	mu         sync.Mutex
@@ -61,9 +62,15 @@ func (e *Endpoint) Price() float64 { return e.spec.PriceMultiplier }
 // HasToken says whether the server has a credential of its own.
 func (e *Endpoint) HasToken() bool { return !e.spec.Token.Empty() }
 
-// Domain names the account that the endpoint belongs to, as far as is known:
-// prompts are cached per account. It changes when the account is learned.
-func (e *Endpoint) Domain() uint64 { return e.learned.account.Load().domain }
+// Domain names what the endpoint shares with others of its account, as far as is known: the
+// prompt cache, and what is kept under ids. It is the workspace where answers name
+// one, else the account (prompt-caching docs). It changes when either is learned.
+func (e *Endpoint) Domain() uint64 {
+	if c := e.learned.cache.Load(); c != nil && e.spec.Account == "" {
+		return c.domain
+	}
+	return e.learned.account.Load().domain
+}
 
 // Changed returns a channel that is closed when an endpoint of the same pool has returned or a
 // probe has told. A caller that is going to wait takes it before it looks at the endpoints.

@@ -136,6 +136,10 @@ func (l *Lease) Produced(output int64, now time.Time) {
 
 // identify finds the account that an answer names.
 func (l *Lease) identify(h http.Header) {
+	if workspace := workspaceOf(h); workspace != "" && l.HasToken() {
+		own := domainOf(l.id[:])
+		l.learned.cache.Store(l.accounts.cacheOf(originKey(l.spec), workspace, own))
+	}
 	organization := organizationOf(h)
 	if l.spec.Account != "" || organization == "" || !l.HasToken() {
 		return

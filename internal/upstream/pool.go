@@ -41,7 +41,7 @@ type resident struct {
 func NewPool(ctx context.Context, log *slog.Logger) *Pool {
 	return &Pool{
 		ctx: ctx, log: log, known: map[ID]*resident{},
-		accounts: &accounts{known: map[string]*account{}}, origins: map[string]*origin{}, bell: &bell{},
+		accounts: &accounts{known: map[string]*account{}, cache: map[string]*cache{}}, origins: map[string]*origin{}, bell: &bell{},
 	}
 }
 
@@ -93,11 +93,11 @@ func originKey(spec config.Server) string { return spec.URL.Scheme + "://" + spe
 
 // forget drops the accounts and origins that no endpoint has any more.
 func (p *Pool) forget(endpoints []*Endpoint) {
-	accounts, origins := map[*account]bool{}, map[*origin]bool{}
+	accounts, caches, origins := map[*account]bool{}, map[*cache]bool{}, map[*origin]bool{}
 	for _, e := range endpoints {
-		accounts[e.learned.account.Load()], origins[e.origin] = true, true
+		accounts[e.learned.account.Load()], caches[e.learned.cache.Load()], origins[e.origin] = true, true, true
 	}
-	p.accounts.prune(accounts)
+	p.accounts.prune(accounts, caches)
 	maps.DeleteFunc(p.origins, func(_ string, o *origin) bool { return !origins[o] })
 }
 

@@ -34,6 +34,23 @@ func attempt(t *testing.T, e *Endpoint, s Subject, o Outcome, now time.Time) *Le
 	return lease
 }
 
+// TestWorkspacesShareLimitsButNoCache where answers name them.
+func TestWorkspacesShareLimitsButNoCache(t *testing.T) {
+	eps := endpoints(t, server(t, "a", "http://a", "t1"), server(t, "b", "http://a", "t2"), server(t, "c", "http://a", "t3"))
+	first := eps[0].Domain()
+	for i, workspace := range []string{"w1", "w2", "w1"} {
+		l := attempt(t, eps[i], Subject{Model: opus}, Outcome{}, t0)
+		l.Learn(http.StatusOK, http.Header{"Anthropic-Organization-Id": {"org"}, "Anthropic-Workspace-Id": {workspace}}, t0)
+	}
+	if eps[0].Domain() != first || eps[2].Domain() != first || eps[1].Domain() == first {
+		t.Errorf("caches %d, %d, %d, at first %d", eps[0].Domain(), eps[1].Domain(), eps[2].Domain(), first)
+	}
+	attempt(t, eps[0], Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: time.Minute, Reason: "limited"}, t0)
+	if v := eps[1].View(t0, Subject{Model: opus}); v.Unfit != RateLimited {
+		t.Errorf("another workspace of the organization: %s", v.Unfit)
+	}
+}
+
 func TestEveryScopeHasItsOwnState(t *testing.T) {
 	type reach struct{ same, otherModel, otherKey Unfit } // of the account
 	f := func(o Outcome, want reach) {
