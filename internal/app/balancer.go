@@ -8,6 +8,7 @@ import (
 
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/edge"
+	"claude-code-lb/internal/ledger"
 	"claude-code-lb/internal/proxy"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/telemetry"
@@ -99,12 +100,30 @@ func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 	s := &proxy.Settings{
 		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle, Total: cfg.Timeouts.Total,
 		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, BurstHold: cfg.BurstHold, Silence: cfg.Silence, Hedge: cfg.Hedge,
-		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: upstream.NewRules(cfg.ErrorRules), PassCredentials: !cfg.Auth,
+		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: upstream.NewRules(cfg.ErrorRules), Prices: ledger.ListPrices().With(ownPrices(cfg)), PassCredentials: !cfg.Auth,
 	}
 	if cfg.Debug {
 		s.Dump = telemetry.NewDump(log, telemetry.NewRedactor(secrets(cfg)))
 	}
 	return s
+}
+
+// ownPrices are those of the configuration, the usual ratios filled in.
+func ownPrices(cfg *config.Config) []ledger.Price {
+	var prices []ledger.Price
+	usual := func(price, otherwise float64) float64 {
+		if price < 0 {
+			return otherwise
+		}
+		return price
+	}
+	for _, p := range cfg.Prices {
+		prices = append(prices, ledger.Price{
+			Model: p.Model, Input: p.Input, Output: p.Output, Above: int64(p.Above), CacheRead: usual(p.CacheRead, p.Input/10),
+			CacheWrite5m: usual(p.CacheWrite5m, p.Input*5/4), CacheWrite1h: usual(p.CacheWrite1h, p.Input*2),
+		})
+	}
+	return prices
 }
 
 // maxAttempts settles 0: every server is tried, some of them twice, but one request does not go through a whole large fleet.

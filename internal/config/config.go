@@ -117,11 +117,24 @@ type Config struct {
 	SlowStart         time.Duration `name:"slow_start" default:"30s" doc:"A server that returns from a rest gets its full share of the requests only after this long, and a growing part until then. 0 gives it at once."`
 	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"How to judge particular errors of upstreams: answers with status 400 or above, and 'error' events inside a stream. The first rule that fits beats what is built in; 'claude-code-lb explain-error' shows what fits."`
 
+	Prices []Price `name:"prices" omit:"zero" doc:"Prices that beat the list prices that are built in. The first one whose 'model' fits holds."`
+
 	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
 
 	// Files are the files named by ${file:…}, in order of appearance, be they
 	// there or not: a change to one of them changes the Config.
 	Files []string
+}
+
+// Price is what the tokens of some models cost, in dollars per million.
+type Price struct {
+	Model        string  `name:"model" required:"true" doc:"Pattern for names of models: '*' stands for anything, '?' for one character, '[5-8]' for one of them."`
+	Input        float64 `name:"input" required:"true" min:"0" doc:"Dollars per million input tokens that are neither written to the prompt cache nor read from it."`
+	Output       float64 `name:"output" required:"true" min:"0" doc:"Dollars per million output tokens."`
+	CacheRead    float64 `name:"cache_read" default:"-1" doc:"The same for tokens read from the prompt cache. Without it a tenth of 'input'."`
+	CacheWrite5m float64 `name:"cache_write_5m" default:"-1" doc:"The same for tokens written to it for 5 minutes. Without it 1.25 times 'input'."`
+	CacheWrite1h float64 `name:"cache_write_1h" default:"-1" doc:"The same for an hour. Without it twice 'input'."`
+	Above        int     `name:"above" omit:"zero" default:"0" min:"0" doc:"Size of the prompt in tokens beyond which this price holds. 0 means any size."`
 }
 
 // Breaker says when an endpoint's failures open its circuit breaker.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -235,4 +236,17 @@ func TestSyntax(t *testing.T) {
 func TestDeepNestingIsAnError(t *testing.T) {
 	problems(t, strings.Repeat("[", maxSource), `1:101: error: brackets are nested too deeply`)
 	problems(t, "{\n"+strings.Repeat(`{"a":`, maxSource/5-10), `2:496: error: brackets are nested too deeply`)
+}
+
+func TestPrices(t *testing.T) {
+	cfg := decode(t, `{"servers": [{"url": "https://a.example", "token": "t"}], "prices": [{"model": "claude-opus-*", "input": 4, "output": 20}, {"model": "gpt-[45]", "input": 1, "output": 2, "cache_read": 0}]}`)
+	want := []Price{{Model: "claude-opus-*", Input: 4, Output: 20, CacheRead: -1, CacheWrite5m: -1, CacheWrite1h: -1}, {Model: "gpt-[45]", Input: 1, Output: 2, CacheWrite5m: -1, CacheWrite1h: -1}}
+	if !reflect.DeepEqual(cfg.Prices, want) {
+		t.Errorf("%+v", cfg.Prices)
+	}
+	for _, bad := range []string{`[{"model": "[", "input": 1, "output": 2}]`, `[{"model": "", "input": 1, "output": 2}]`, `[{"model": "a", "output": 2}]`, `[{"model": "a", "input": -1, "output": 2}]`} {
+		if _, problems := Decode("c.json", []byte(`{"servers": [{"url": "https://a.example", "token": "t"}], "prices": `+bad+`}`), env(nil)); !problems.Failed() {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
 }

@@ -21,6 +21,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkDrained(cfg)
 	d.checkErrorRules(cfg)
 	d.checkFailover(cfg)
+	d.checkPrices(cfg)
 }
 
 // checkMode settles the mode between its field and the deprecated one.

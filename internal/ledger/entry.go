@@ -28,6 +28,8 @@ type Entry struct {
 	Bytes           int64         // of the answer's body
 	Message         claude.Message
 	RequestID       string // the upstream's own, of the answer that was sent
+	Cost            Money  // of the answer that was sent
+	Priced          bool   // Cost is known
 	Routed          Routed // why it came from there; "" when no answer was committed
 }
 

@@ -30,6 +30,7 @@ func (x *exchange) commit(a *answer) {
 	}
 	broken := x.relay(a)
 	x.entry.Message = a.message
+	x.price(a)
 	if id := a.message.Container; id != "" {
 		x.p.Owners.Learn(a.lease.Domain(), time.Now(), id)
 	}
@@ -44,6 +45,19 @@ func (x *exchange) commit(a *answer) {
 		x.judge(a, a.message.Err, nil)
 		x.charge(a, a.outcome)
 	}
+}
+
+// price notes what the answer costs, as far as it has come.
+func (x *exchange) price(a *answer) {
+	u, prices := a.message.Usage, x.req.Settings.Prices
+	if prices == nil || !a.message.Started {
+		return
+	}
+	model := a.message.Model
+	if model == "" {
+		model = x.entry.Model
+	}
+	x.entry.Cost, x.entry.Priced = prices.Cost(model, u, a.lease.Price())
 }
 
 // routed says in a word why this endpoint was asked.

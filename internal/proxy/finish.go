@@ -32,6 +32,9 @@ func (x *exchange) finish() {
 		slog.Int64(telemetry.TokensIn, u.TotalInputTokens()), slog.Int64(telemetry.TokensOut, u.OutputTokens),
 		slog.Int64(telemetry.CacheRead, u.CacheReadTokens), slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()),
 	}
+	if e.Message.Started {
+		attrs = append(attrs, costOf(e))
+	}
 	if e.Routed != "" {
 		attrs = append(attrs, slog.String(telemetry.Routed, string(e.Routed)))
 	}
@@ -46,4 +49,12 @@ func (x *exchange) finish() {
 	}
 	x.p.log.LogAttrs(x.ctx, level, telemetry.Request, attrs...)
 	x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
+}
+
+// costOf shows what a request has cost; a price that is not known is not taken for nothing.
+func costOf(e *ledger.Entry) slog.Attr {
+	if !e.Priced {
+		return slog.String(telemetry.Cost, "unknown")
+	}
+	return slog.String(telemetry.Cost, e.Cost.String())
 }

@@ -45,7 +45,8 @@ type Settings struct {
 	RetryPercent int           // retries granted in proportion to requests
 	RetryFloor   int           // retries granted in any case
 
-	Rules upstream.Rules // of the operator, on how to judge answers
+	Prices *ledger.Prices // nil: nothing is priced
+	Rules  upstream.Rules // of the operator, on how to judge answers
 	// PassCredentials lets a client's own credential go to servers that have none.
 	PassCredentials bool
 	Dump            *telemetry.Dump // nil unless debug is on

@@ -56,6 +56,7 @@ const (
 	CacheRead       = "cache_read"
 	CacheCreated    = "cache_created"
 	Routed          = "routed"
+	Cost            = "cost_usd"
 	Session         = "session"
 	Stream          = "stream"
 	UpstreamRequest = "upstream_request_id"

@@ -1,0 +1,99 @@
+package ledger
+
+import (
+	_ "embed"
+	"encoding/json"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+
+	"claude-code-lb/internal/claude"
+)
+
+// Money is an amount in nano-dollars: the price of a token is a whole number of
+// them, so that sums do not drift.
+type Money int64
+
+// dollar is one dollar.
+const dollar Money = 1e9
+
+// String writes dollars, such as "0.012345".
+func (m Money) String() string {
+	return strconv.FormatFloat(float64(m)/float64(dollar), 'f', 6, 64)
+}
+
+// Price is what the tokens of some models cost, in dollars per million.
+type Price struct {
+	Model        string  `json:"model"` // pattern as of path.Match, without regard to case
+	Input        float64 `json:"input"`
+	CacheWrite5m float64 `json:"cache_write_5m"`
+	CacheWrite1h float64 `json:"cache_write_1h"`
+	CacheRead    float64 `json:"cache_read"`
+	Output       float64 `json:"output"`
+	// Above is the size of the prompt in tokens, cached ones included, beyond which the price holds; 0: any size.
+	Above int64 `json:"above"`
+}
+
+// Prices is a table of prices. The first one that fits holds. It is never changed.
+type Prices struct {
+	Date      string  `json:"date"`
+	Source    string  `json:"source"`
+	Batch     float64 `json:"batch"`      // part of the price that a batch pays
+	WebSearch float64 `json:"web_search"` // dollars per search
+	Models    []Price `json:"models"`
+}
+
+//go:embed prices.json
+var listPrices []byte
+
+// ListPrices are the published ones, as of their Date.
+func ListPrices() *Prices {
+	var p Prices
+	if err := json.Unmarshal(listPrices, &p); err != nil {
+		panic("ledger: prices.json: " + err.Error())
+	}
+	return &p
+}
+
+// With puts other prices before those of the table.
+func (p *Prices) With(first []Price) *Prices {
+	out := *p
+	out.Models = append(append([]Price{}, first...), p.Models...)
+	return &out
+}
+
+// Cost is what an answer costs at a server that charges a multiple of the list
+// price. It reports false when the model's price is not known: that is not free.
+func (p *Prices) Cost(model string, u claude.Usage, multiplier float64) (Money, bool) {
+	price, ok := p.find(model, max(u.TotalInputTokens(), 0))
+	if !ok {
+		return 0, false
+	}
+	cost := tokens(u.InputTokens, price.Input) + tokens(u.OutputTokens, price.Output) + tokens(u.CacheReadTokens, price.CacheRead) +
+		tokens(u.CacheCreation5mTokens, price.CacheWrite5m) + tokens(u.CacheCreation1hTokens, price.CacheWrite1h)
+	factor := multiplier
+	if u.ServiceTier == "batch" {
+		factor *= p.Batch
+	}
+	cost += float64(max(u.WebSearchRequests, 0)) * p.WebSearch * float64(dollar)
+	return Money(math.Round(min(cost*factor, math.MaxInt64/2))), true
+}
+
+// tokens costs some tokens at a price per million, in nano-dollars.
+func tokens(n int64, perMillion float64) float64 {
+	return float64(max(n, 0)) * math.Round(perMillion*1000)
+}
+
+func (p *Prices) find(model string, prompt int64) (Price, bool) {
+	model = strings.ReplaceAll(strings.ToLower(model), ".", "-")
+	for _, each := range p.Models {
+		if each.Above > 0 && prompt <= each.Above {
+			continue
+		}
+		if fits, _ := path.Match(strings.ToLower(each.Model), model); fits {
+			return each, true
+		}
+	}
+	return Price{}, false
+}

@@ -1,0 +1,76 @@
+package ledger
+
+import (
+	"path"
+	"testing"
+
+	"claude-code-lb/internal/claude"
+)
+
+func TestCost(t *testing.T) {
+	list := ListPrices()
+	f := func(p *Prices, model string, u claude.Usage, multiplier float64, want Money, known bool) {
+		t.Helper()
+		if got, ok := p.Cost(model, u, multiplier); got != want || ok != known {
+			t.Errorf("%s %+v: %d, %t, want %d, %t", model, u, got, ok, want, known)
+		}
+	}
+	million := claude.Usage{InputTokens: 1e6}
+	f(list, "claude-opus-4-5-20251101", million, 1, 5*dollar, true)
+	f(list, "claude-opus-4-1-20250805", million, 1, 15*dollar, true)
+	f(list, "us.anthropic.claude-opus-4-20250514-v1:0", million, 1, 15*dollar, true)
+	f(list, "claude-opus-5.5", million, 1, 4*dollar, true)
+	f(list, "CLAUDE-SONNET-4-6", million, 0.5, 1.5*1e9, true)
+	f(list, "claude-3-5-haiku-20241022", million, 1, 0.8*1e9, true)
+	f(list, "gpt-1", million, 1, 0, false)
+	f(list, "", million, 1, 0, false)
+
+	// Every kind of token, at Opus 4.5: 10·5 + 20·6.25 + 30·10 + 40·0.5 + 50·25 millionths.
+	all := claude.Usage{InputTokens: 10, CacheCreation5mTokens: 20, CacheCreation1hTokens: 30, CacheReadTokens: 40, OutputTokens: 50}
+	f(list, "claude-opus-4-5", all, 1, 1_745_000, true)
+	all.ServiceTier = "batch"
+	f(list, "claude-opus-4-5", all, 1, 872_500, true)
+	f(list, "claude-opus-4-5", claude.Usage{WebSearchRequests: 3}, 1, 30_000_000, true)
+
+	// A long prompt, cached part included.
+	f(list, "claude-haiku-5-5", claude.Usage{CacheReadTokens: 99_990, InputTokens: 10}, 1, 99_990*10+10*100, true)
+	f(list, "claude-haiku-5-5", claude.Usage{CacheReadTokens: 99_991, InputTokens: 10}, 1, 99_991*50+10*500, true)
+
+	own := list.With([]Price{{Model: "claude-opus-*", Input: 1}, {Model: "gpt-*", Input: 2}})
+	f(own, "claude-opus-4-5", million, 1, 1*dollar, true)
+	f(own, "gpt-1", million, 1, 2*dollar, true)
+	f(own, "claude-sonnet-5", million, 1, 2*dollar, true)
+
+	// Nonsense in an answer costs nothing absurd.
+	f(list, "claude-opus-4-5", claude.Usage{InputTokens: -5, OutputTokens: -1}, 1, 0, true)
+	if got, ok := list.Cost("claude-opus-4-5", claude.Usage{OutputTokens: 1 << 62}, 1); got < 0 || !ok {
+		t.Errorf("%d", got)
+	}
+}
+
+func TestListPricesHoldForEveryModelOfTheDay(t *testing.T) {
+	list := ListPrices()
+	if list.Date == "" || list.Source == "" {
+		t.Error("prices without a date or a source")
+	}
+	for _, p := range list.Models {
+		if _, err := path.Match(p.Model, ""); err != nil {
+			t.Errorf("%s: %v", p.Model, err)
+		}
+		if p.CacheRead >= p.Input || p.CacheWrite5m <= p.Input || p.CacheWrite1h <= p.CacheWrite5m || p.Output <= p.Input {
+			t.Errorf("%s: %+v", p.Model, p)
+		}
+	}
+}
+
+func TestMoney(t *testing.T) {
+	f := func(m Money, want string) {
+		t.Helper()
+		if got := m.String(); got != want {
+			t.Errorf("%d: %s, want %s", int64(m), got, want)
+		}
+	}
+	f(0, "0.000000")
+	f(12_345_678, "0.012346")
+	f(3*dollar, "3.000000")
+}
