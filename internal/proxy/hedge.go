@@ -43,7 +43,7 @@ func (x *exchange) rival() *answer {
 		return nil
 	}
 	query := x.query
-	query.FitOnly = true
+	query.FitOnly, query.Room = true, nil
 	lease, err := x.req.Table.Next(&query, &x.tried, now)
 	if err != nil {
 		return nil

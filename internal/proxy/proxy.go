@@ -109,6 +109,7 @@ type exchange struct {
 	ctx      context.Context // ends when the client leaves or the balancer stops
 	kind     kind
 	query    routing.Query
+	room     upstream.Lease // of the first attempt
 	tried    routing.Tried
 	pin      pin
 	silence  *silence
@@ -134,7 +135,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	}
 	x.query = routing.Query{
 		Subject:  upstream.Subject{Model: scan.Model, Tenant: p.tenant(req), Body: maphash.Bytes(p.seed, req.Body.b)},
-		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Passed: x.trail.passed, Warm: &x.warmth,
+		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Room: &x.room, Passed: x.trail.passed, Warm: &x.warmth,
 	}
 	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
 		x.query.Prompt, x.query.MaxTokens = prompt, scan.MaxTokens

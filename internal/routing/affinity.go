@@ -86,7 +86,7 @@ func (t *Table) tryServer(q *Query, f *placement, e *upstream.Endpoint, w Warmth
 	if wait := f.hold(q, e, now); wait != nil {
 		return nil, time.Time{}, wait
 	}
-	if lease, ok := e.Acquire(now, s); ok {
+	if lease, ok := e.AcquireIn(q.Room, now, s); ok {
 		q.tell(w)
 		return lease, time.Time{}, nil
 	}
@@ -147,7 +147,7 @@ func (t *Table) cheaper(q *Query, f *placement, home *upstream.Endpoint, w Warmt
 	if best == nil {
 		return nil
 	}
-	lease, _ := best.Acquire(now, f.subject(q, best))
+	lease, _ := best.AcquireIn(q.Room, now, f.subject(q, best))
 	return lease
 }
 

@@ -159,8 +159,9 @@ func BenchmarkNext(b *testing.B) {
 			}
 			b.ReportAllocs()
 			i := 0
+			var room upstream.Lease
 			for b.Loop() {
-				lease, err := tb.Next(&Query{Prompt: prompts[i%1000], Conversation: uint64(i%1000) + 1}, &Tried{}, t0)
+				lease, err := tb.Next(&Query{Prompt: prompts[i%1000], Conversation: uint64(i%1000) + 1, Room: &room}, &Tried{}, t0)
 				if err != nil {
 					b.Fatal(err)
 				}

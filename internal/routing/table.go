@@ -56,10 +56,11 @@ type Query struct {
 	MaxTokens    int64          // of output, 0 when the client does not tell
 	Prompt       *claude.Prompt // nil without one that a cache could hold
 	Subject      upstream.Subject
-	Patience     time.Duration // how long the request may still wait for an endpoint to return
-	Queue        time.Duration // how long it may still wait for room in a rate limit: a refusal would only make its client wait
-	Hold         time.Duration // how long it may be held back for another one to write into the cache what both begin with
-	FitOnly      bool          // nothing but a fit endpoint that was not tried will do
+	Patience     time.Duration   // how long the request may still wait for an endpoint to return
+	Queue        time.Duration   // how long it may still wait for room in a rate limit: a refusal would only make its client wait
+	Hold         time.Duration   // how long it may be held back for another one to write into the cache what both begin with
+	Room         *upstream.Lease // memory for the lease; nil: Next finds it itself
+	FitOnly      bool            // nothing but a fit endpoint that was not tried will do
 	// Passed, unless nil, is told of every endpoint that was not fit. It must not keep the view.
 	Passed func(e *upstream.Endpoint, v upstream.View)
 	// Warm, unless nil, receives what the claimed endpoint's account holds of the prompt.
@@ -180,6 +181,7 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, er
 	}
 	lease, err := t.next(q, f, tried, now)
 	if lease != nil {
+		q.Room = nil // it may be in use now
 		t.announce(q, lease.Endpoint, now)
 	}
 	return lease, err
@@ -231,7 +233,7 @@ func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now tim
 		if wait := f.hold(q, e, now); wait != nil {
 			return nil, wait
 		}
-		if lease, ok := e.Acquire(now, f.subject(q, e)); ok {
+		if lease, ok := e.AcquireIn(q.Room, now, f.subject(q, e)); ok {
 			warmth, _ := f.held(e.Domain())
 			q.tell(warmth)
 			return lease, nil

@@ -31,17 +31,22 @@ type Lease struct {
 // Acquire takes an in-flight slot and, where they are due, the half-open
 // permits, in one step. It fails when the endpoint is not fit for the subject.
 func (e *Endpoint) Acquire(now time.Time, s Subject) (*Lease, bool) {
-	lease, _ := e.acquire(now, s, false)
+	return e.AcquireIn(nil, now, s)
+}
+
+// AcquireIn is Acquire that makes the lease in memory of the caller's, unless that is nil. It must not hold another lease.
+func (e *Endpoint) AcquireIn(room *Lease, now time.Time, s Subject) (*Lease, bool) {
+	lease, _ := e.acquire(room, now, s, false)
 	return lease, lease != nil
 }
 
 // AcquireAnyway takes a slot on an endpoint that rests, when no other is left.
 // It is granted at a measured pace: where it is not, again says when to ask anew.
 func (e *Endpoint) AcquireAnyway(now time.Time, s Subject) (lease *Lease, again time.Time) {
-	return e.acquire(now, s, true)
+	return e.acquire(nil, now, s, true)
 }
 
-func (e *Endpoint) acquire(now time.Time, s Subject, anyway bool) (*Lease, time.Time) {
+func (e *Endpoint) acquire(room *Lease, now time.Time, s Subject, anyway bool) (*Lease, time.Time) {
 	l := e.learned
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,12 +63,15 @@ func (e *Endpoint) acquire(now time.Time, s Subject, anyway bool) (*Lease, time.
 		}
 	}
 	l.inFlight.Add(1)
-	lease := &Lease{
+	if room == nil {
+		room = new(Lease)
+	}
+	*room = Lease{
 		Endpoint: e, subject: s, account: a, started: now,
 		endpoint: l.breaker.admit(now), credential: l.credential.admit(now), model: l.models[s.Model].admit(now), out: a.out.admit(now),
 	}
-	lease.charge(now)
-	return lease, time.Time{}
+	room.charge(now)
+	return room, time.Time{}
 }
 
 func (v View) pace() time.Duration {
