@@ -23,7 +23,7 @@ const (
 	stormCooldown = 300 * time.Millisecond
 	stormWait     = time.Second // max_wait
 	// stormPatience is how long a stream may take to its first content: longer than anything else before it.
-	stormPatience = 1200 * time.Millisecond
+	stormPatience = 3 * time.Second
 
 	// One server is well for reign, and then the next one too for overlap, which is longer than a request
 	// takes: whoever found the next one still ill finds the present one still well.
