@@ -198,3 +198,34 @@ func peakMemory(t *testing.T, pid int) int {
 	}
 	return kb << 10
 }
+
+// TestAnUploadIsSentOnce but may still go to a second server while none of it has been read.
+func TestAnUploadIsSentOnce(t *testing.T) {
+	t.Parallel()
+	upload := func(b *balancer) answer {
+		r := newRequest(t, t.Context(), "POST", b.url+"/v1/files", "")
+		r.Body, r.ContentLength = io.NopCloser(io.LimitReader(zeros{}, 1<<20)), -1
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		return send(b.client, r)
+	}
+	var got atomic.Int64
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		got.Add(n)
+		fmt.Fprint(w, `{"id":"file_1"}`)
+	}))
+	t.Cleanup(sink.Close)
+	closed := "http://" + freeAddress(t)
+	if a := upload(start(t, fallback(object{"url": closed, "token": "t"}, object{"url": sink.URL, "token": "t"}))); a.status != 200 || got.Load() != 1<<20 {
+		t.Errorf("behind a server that cannot be reached: status %d %s, %d bytes arrived", a.status, a.body, got.Load())
+	}
+	failing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	t.Cleanup(failing.Close)
+	got.Store(0)
+	if a := upload(start(t, fallback(object{"url": failing.URL, "token": "t"}, object{"url": sink.URL, "token": "t"}))); a.status != 500 || got.Load() != 0 {
+		t.Errorf("behind a server that fails: status %d %s, %d bytes arrived at the next one", a.status, a.body, got.Load())
+	}
+}
