@@ -115,6 +115,46 @@ func TestCompressedAnswersThatAreNoneFailOver(t *testing.T) {
 	f("unknown coding", respond(200, jsonType, plainReply, "Content-Encoding", "compress"), plainBody)
 }
 
+// TestBombsAreDefused wants a few bytes that stand for many megabytes left alone before they have grown.
+func TestBombsAreDefused(t *testing.T) {
+	blanks := strings.Repeat(" ", 12<<20) // less than is held of a plain answer
+	f := func(name, body, lead string, codings ...string) {
+		t.Run(name+" "+header(codings), func(t *testing.T) {
+			bomb := lead + blanks
+			for _, coding := range codings {
+				bomb = string(encoded(t, []string{coding}, bomb))
+			}
+			good, want := stream(nil, wholeReply), wholeReply
+			if body == plainBody {
+				good, want = respond(200, jsonType, plainReply), plainReply
+			}
+			r := newRig(t, respond(200, jsonType, bomb, "Content-Encoding", header(codings)), good)
+			if got := r.post("/v1/messages", body); got.StatusCode != 200 || got.Body != want || got.Err != nil {
+				t.Errorf("client got %d %.200q, %v", got.StatusCode, got.Body, got.Err)
+			}
+			if e := r.last(); len(e.Attempts) != 2 || !strings.HasSuffix(e.Attempts[0].Reason, errGrowth.Error()) {
+				t.Errorf("attempts %+v", e.Attempts)
+			}
+		})
+	}
+	for _, coding := range []string{"gzip", "deflate", "br", "zstd"} {
+		f("plain", plainBody, `{"type":"message","content":[`, coding)
+	}
+	f("plain", plainBody, `{"type":"message","content":[`, "gzip", "gzip")
+}
+
+// TestABombAfterTheCommitIsBrokenOff wants the bound to hold as long as an answer lasts.
+func TestABombAfterTheCommitIsBrokenOff(t *testing.T) {
+	r := newRig(t, compressed(t, []string{"zstd"}, -1, startEvent, blockEvent, ":"+strings.Repeat(" ", 12<<20)))
+	got := r.post("/v1/messages", streamBody)
+	if got.Err == nil || !strings.HasPrefix(got.Body, startEvent+blockEvent) || len(got.Body) > freeGrowth+1<<20 {
+		t.Errorf("client got %d bytes, %v", len(got.Body), got.Err)
+	}
+	if e := r.last(); e.Outcome != ledger.Truncated || !strings.HasSuffix(e.Attempts[0].Reason, errGrowth.Error()) {
+		t.Errorf("entry %+v", e)
+	}
+}
+
 func TestCompressedTruncationIsPassedOnAsTruncation(t *testing.T) {
 	for _, codings := range allCodings() {
 		sent := encoded(t, codings, startEvent, blockEvent, textEvent)

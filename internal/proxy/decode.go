@@ -24,9 +24,14 @@ const (
 	maxCodings = 3
 	// maxWindow bounds how much of its output a decoder keeps. It is what RFC 9659 asks of decoders of zstd.
 	maxWindow = 8 << 20
+	// An answer may grow to the first of these in decoding, and beyond it to the second times its size on the
+	// wire. Text grows less than tenfold; what a few bytes inflate without end was made to do harm.
+	freeGrowth = 8 << 20
+	maxGrowth  = 100
 )
 
 var (
+	errGrowth   = errors.New("grows beyond measure")
 	errWindow   = errors.New("window larger than 8 MB")
 	errTrailing = errors.New("data after its end")
 )
@@ -38,18 +43,35 @@ var (
 //
 // Whatever can be decoded of the bytes that have come is given out at once. An
 // error of body comes through as it is; one of the coding wraps
-// upstream.ErrUnusable, and io.ErrUnexpectedEOF where it broke off. Closing the
+// upstream.ErrUnusable, and io.ErrUnexpectedEOF where it broke off; one that grows
+// beyond measure is such an error too. Closing the
 // result frees the decoders and closes body; it must not overlap a Read.
 func decoded(body io.ReadCloser, contentEncoding []string) (r io.ReadCloser, changed bool, err error) {
 	codings, err := parseCodings(contentEncoding)
 	if err != nil {
 		return nil, false, err
 	}
-	r = body
-	for _, c := range slices.Backward(codings) {
-		r = newDecoder(c, r)
+	if len(codings) == 0 {
+		return body, false, nil
 	}
-	return r, len(codings) > 0, nil
+	wire := &meter{ReadCloser: body}
+	r = wire
+	for _, c := range slices.Backward(codings) {
+		r = newDecoder(c, r, wire)
+	}
+	return r, true, nil
+}
+
+// meter counts what is read of a body.
+type meter struct {
+	io.ReadCloser
+	n int64
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	m.n += int64(n)
+	return n, err
 }
 
 // coding is one way in which a body may be encoded.
@@ -137,14 +159,16 @@ func openZstd(in *bufio.Reader) (io.ReadCloser, error) {
 type decoder struct {
 	coding coding
 	body   source
+	wire   *meter        // over the body of the answer, below all decoders
+	out    int64         // bytes decoded
 	in     *bufio.Reader // over body
 	stream io.ReadCloser // nil before the first byte and between two encoded bodies
 	begun  bool
 	err    error // how reading ended
 }
 
-func newDecoder(c coding, body io.ReadCloser) *decoder {
-	d := &decoder{coding: c, body: source{ReadCloser: body}}
+func newDecoder(c coding, body io.ReadCloser, wire *meter) *decoder {
+	d := &decoder{coding: c, body: source{ReadCloser: body}, wire: wire}
 	d.in = bufio.NewReader(&d.body)
 	return d
 }
@@ -158,6 +182,9 @@ func (d *decoder) Read(p []byte) (int, error) {
 			}
 		}
 		n, err := d.stream.Read(p)
+		if d.out += int64(n); d.out > freeGrowth+maxGrowth*d.wire.n {
+			err = errGrowth
+		}
 		switch {
 		case errors.Is(err, io.EOF):
 			// Of the coding. Whether more follows is asked next time: n bytes need not wait for the answer.
