@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -26,6 +27,9 @@ const (
 func (x *exchange) giveUp(why error) {
 	x.forgive()
 	x.entry.Outcome = ledger.Failed
+	if x.allBlameRequest() {
+		x.entry.Outcome = ledger.Answered
+	}
 	wait := x.earliestReturn()
 	opened := x.silence.end()
 	if a := x.bestRefusal(); a != nil {
@@ -37,7 +41,11 @@ func (x *exchange) giveUp(why error) {
 		x.writeRefusal(a, wait)
 		return
 	}
-	x.p.log.WarnContext(x.ctx, telemetry.NoUpstream, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Err, why)
+	level := slog.LevelWarn
+	if x.entry.Outcome == ledger.Answered {
+		level = slog.LevelInfo
+	}
+	x.p.log.Log(x.ctx, level, telemetry.NoUpstream, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Err, why)
 	status, e := x.ownError(why)
 	if opened {
 		x.tell(e)
@@ -149,6 +157,9 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Paused:
 		e.Type, e.Message = claude.ErrOverloaded, "Every upstream is overloaded: try again in a moment."
 		return claude.StatusOverloaded, e
+	case x.modelOut():
+		e.Type, e.Message = claude.ErrNotFound, "model: "+x.entry.Model+" (refused by every upstream a moment ago: check its name)"
+		return http.StatusNotFound, e
 	case n > 0 && x.timeouts == n:
 		e.Type, e.Message = claude.ErrTimeout, "No upstream answered in time ("+strconv.Itoa(n)+" tried): try again in a moment."
 		return http.StatusGatewayTimeout, e
@@ -160,6 +171,26 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 		e.Message = "Every upstream failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
 	}
 	return http.StatusServiceUnavailable, e
+}
+
+// allBlameRequest says whether every upstream that was asked refused the request itself or does not know its
+// model: the client's mistake, most likely.
+func (x *exchange) allBlameRequest() bool {
+	if x.modelOut() {
+		return true
+	}
+	for _, a := range x.failures {
+		unknown := a.outcome.Scope == upstream.ScopeModel && a.res.StatusCode == http.StatusNotFound
+		if !unknown && !a.refused() {
+			return false
+		}
+	}
+	return len(x.failures) > 0
+}
+
+// modelOut says whether nobody was asked because every upstream has refused the model lately.
+func (x *exchange) modelOut() bool {
+	return len(x.entry.Attempts) == 0 && x.trail.allPassed(upstream.ModelOut)
 }
 
 func (x *exchange) allRefusedKey() bool {

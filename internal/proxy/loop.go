@@ -153,7 +153,9 @@ func (x *exchange) refusedTwice() *answer {
 }
 
 // refused says whether the answer may be the request's own fault.
-func (a *answer) refused() bool { return a.outcome.Doubtful && a.res != nil }
+func (a *answer) refused() bool {
+	return a.outcome.Doubtful && a.res != nil && a.res.StatusCode >= http.StatusBadRequest
+}
 
 // poisonous says whether it seems to be the request that fails and not the
 // endpoints: several of them, and nothing else, failed on it in the same way.

@@ -115,6 +115,9 @@ func TestTheTotalTimeEndsARequestWithoutBlame(t *testing.T) {
 	if got := r.post("/v1/messages", streamBody); got.StatusCode != http.StatusGatewayTimeout {
 		t.Errorf("client got %d %q", got.StatusCode, got.Body)
 	}
+	if e := r.last(); e.Outcome != ledger.Failed {
+		t.Errorf("entry %+v", e)
+	}
 	if c := r.table.Census(time.Now()); c.Available != 1 {
 		t.Errorf("the endpoint got less time than it is due and was charged: %+v", c)
 	}
@@ -285,6 +288,30 @@ func TestTraceOfOddNames(t *testing.T) {
 	f("b: answered in 1ms; c", "b: answered in 1ms; c", `"b: answered in 1ms; c"`)
 	f(`"b:`, `"b:`, `"\"b:"`)
 	f("主", `\u4e3b`, `\u4e3b`)
+}
+
+// TestAMisspelledModelIsTheClientsAffair wants its 404 to go out, at first and when it is asked for again at once.
+func TestAMisspelledModelIsTheClientsAffair(t *testing.T) {
+	unknown := respond(404, jsonType, `{"type":"error","error":{"type":"not_found_error","message":"model: claude-test"}}`)
+	for _, upstreams := range [][]http.HandlerFunc{{unknown}, {unknown, unknown}} {
+		r := newRig(t, upstreams...)
+		for i := range 3 {
+			got := r.post("/v1/messages", streamBody)
+			if got.StatusCode != 404 || !strings.Contains(got.Body, `"not_found_error","message":"model: claude-test`) {
+				t.Errorf("request %d: client got %d %q", i, got.StatusCode, got.Body)
+			}
+			if e := r.last(); e.Outcome != ledger.Answered {
+				t.Errorf("entry %+v", e)
+			}
+		}
+		if got := r.post("/v1/messages", strings.Replace(streamBody, "claude-test", "claude-other", 1)); got.StatusCode != 404 || len(r.last().Attempts) != len(upstreams) {
+			t.Errorf("another model: client got %d after %+v", got.StatusCode, r.last().Attempts)
+		}
+	}
+	r := newRig(t, unknown, overloaded("Retry-After", "30"))
+	if got := r.post("/v1/messages", streamBody); got.StatusCode != 529 || r.last().Outcome != ledger.Failed {
+		t.Errorf("client got %d, entry %+v", got.StatusCode, r.last())
+	}
 }
 
 func TestHedge(t *testing.T) {

@@ -50,6 +50,21 @@ func (t *trail) passed(e *upstream.Endpoint, v upstream.View) {
 	t.add(step{at: time.Now(), server: e.Name(), view: &v})
 }
 
+// allPassed says whether the endpoints that take work were passed over, all for one and the same reason.
+func (t *trail) allPassed(u upstream.Unfit) bool {
+	n := 0
+	for _, s := range t.steps {
+		switch {
+		case s.view == nil || s.view.Unfit == upstream.Draining:
+		case s.view.Unfit != u:
+			return false
+		default:
+			n++
+		}
+	}
+	return n > 0
+}
+
 func (t *trail) attempted(a *answer, pinned string, now time.Time) {
 	t.add(step{at: a.start, server: a.lease.Name(), asked: &a.outcome, took: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
 }

@@ -20,6 +20,7 @@ const (
 	NoUpstream      = "no upstream left"
 	Refused         = "refused"
 	ServerOut       = "server out"
+	ModelOut        = "model not served here"
 	ServerBack      = "server back"
 	BalanceLow      = "balance low, server out"
 	BalanceRestored = "balance restored, server back"

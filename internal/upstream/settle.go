@@ -47,6 +47,10 @@ func (l *Lease) report(ctx context.Context, o Outcome, v verdict) {
 	if o.Scope == ScopeModel || o.Scope == ScopeRateLimit || o.Scope == ScopeCapacity {
 		attrs = append(attrs, telemetry.Model, l.subject.Model)
 	}
+	if o.Scope == ScopeModel { // as likely a client's misspelling as a fault of the server
+		l.log.InfoContext(ctx, telemetry.ModelOut, attrs...)
+		return
+	}
 	l.log.WarnContext(ctx, telemetry.ServerOut, attrs...)
 }
 
