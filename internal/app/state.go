@@ -74,20 +74,22 @@ func (s state) load(name string, read func(io.Reader) error) {
 	}
 }
 
-// save replaces a file in one step: whoever reads it finds the old or the new content.
-func (s state) save(name string, write func(io.Writer) error) {
+// save replaces a file in one step: whoever reads it finds the old or the new
+// content. It reports whether the new one is there.
+func (s state) save(name string, write func(io.Writer) error) bool {
 	if s.dir == "" {
-		return
+		return false
 	}
 	err := s.replace(filepath.Join(s.dir, name), write)
 	if err == nil {
 		delete(s.complained, name)
-		return
+		return true
 	}
 	if now := time.Now(); now.Sub(s.complained[name]) > complaintPeriod {
 		s.complained[name] = now
 		s.log.Warn(telemetry.StateNotSaved, telemetry.File, filepath.Join(s.dir, name), telemetry.Err, err)
 	}
+	return false
 }
 
 func (s state) replace(file string, write func(io.Writer) error) error {
@@ -114,8 +116,8 @@ func (s state) loadOwners(o *routing.Owners) {
 }
 
 func (s state) saveOwners(o *routing.Owners) {
-	if o.Changed() {
-		s.save(ownersState, o.Save)
+	if o.Changed() && !s.save(ownersState, o.Save) {
+		o.Unsaved()
 	}
 }
 

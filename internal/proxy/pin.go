@@ -36,7 +36,7 @@ func (x *exchange) pinned(named []string) {
 	}
 	accounts := x.req.Table.Accounts()
 	for _, id := range named {
-		domain, known := x.p.Owners.Of(id)
+		domain, known := x.p.Owners.Of(id, x.req.Start)
 		known = known && slices.Contains(accounts, domain)
 		switch {
 		case !known:

@@ -3,6 +3,9 @@ package routing
 import (
 	"encoding/json"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -10,8 +13,11 @@ import (
 const (
 	// maxOwned bounds the ids that are remembered.
 	maxOwned = 100_000
-	// ownedFor is how long an id is remembered that nobody asks for: longer than batches and containers live (API reference).
+	// ownedFor is how long a batch or a container is remembered that nobody asks for: longer than
+	// it lives (API reference). Files and skills live until they are deleted.
 	ownedFor = 60 * 24 * time.Hour
+	// seenAnew is how much later an id must be asked for to be noted: to the day is exact enough.
+	seenAnew = 24 * time.Hour
 )
 
 // Owners remembers which account keeps what stands behind an id: a file, a
@@ -32,11 +38,21 @@ type owner struct {
 // NewOwners returns one that knows nothing.
 func NewOwners() *Owners { return &Owners{byID: map[string]owner{}} }
 
-// Of returns the account that owns an id.
-func (o *Owners) Of(id string) (domain uint64, known bool) {
+// lapsed says whether what an id stands for is gone for certain. Times are Unix seconds.
+func (each owner) lapsed(id string, now int64) bool {
+	mortal := strings.HasPrefix(id, "msgbatch_") || strings.HasPrefix(id, "container_")
+	return mortal && each.Seen < now-int64(ownedFor/time.Second)
+}
+
+// Of returns the account that owns an id. Whoever asks wants to go there: it counts as use.
+func (o *Owners) Of(id string, now time.Time) (domain uint64, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	found, known := o.byID[id]
+	if known && now.Unix()-found.Seen > int64(seenAnew/time.Second) {
+		o.byID[id] = owner{found.Domain, now.Unix()}
+		o.changed = true
+	}
 	return found.Domain, known
 }
 
@@ -47,11 +63,14 @@ func (o *Owners) Learn(domain uint64, now time.Time, ids ...string) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if len(o.byID)+len(ids) > maxOwned { // beforehand: what is learned now is wanted next
+		o.makeRoom(len(ids), now)
+	}
 	for _, id := range ids {
-		o.changed = o.changed || o.byID[id].Domain != domain
+		known := o.byID[id]
+		o.changed = o.changed || known.Domain != domain || now.Unix()-known.Seen > int64(seenAnew/time.Second)
 		o.byID[id] = owner{domain, now.Unix()}
 	}
-	o.makeRoom(now)
 }
 
 // Forget drops an id that no longer exists.
@@ -64,23 +83,27 @@ func (o *Owners) Forget(id string) {
 	}
 }
 
-// makeRoom drops what nobody has asked for in a long time, and an arbitrary part when that is not enough.
-func (o *Owners) makeRoom(now time.Time) {
-	if len(o.byID) <= maxOwned {
+// makeRoom drops what is gone, and then what was not asked for longest, until
+// so many more ids than wanted fit that it is not needed again at once.
+func (o *Owners) makeRoom(wanted int, now time.Time) {
+	maps.DeleteFunc(o.byID, func(id string, each owner) bool { return each.lapsed(id, now.Unix()) })
+	excess := len(o.byID) - max(maxOwned*9/10-wanted, 0)
+	if excess <= 0 {
 		return
 	}
-	oldest := now.Add(-ownedFor).Unix()
-	for id, each := range o.byID {
-		if each.Seen < oldest {
-			delete(o.byID, id)
-		}
+	ages := make([]int64, 0, len(o.byID))
+	for _, each := range o.byID {
+		ages = append(ages, each.Seen)
 	}
-	for id := range o.byID {
-		if len(o.byID) <= maxOwned*9/10 {
-			return
+	slices.Sort(ages)
+	last := ages[excess-1]
+	maps.DeleteFunc(o.byID, func(_ string, each owner) bool {
+		drop := excess > 0 && each.Seen <= last
+		if drop {
+			excess--
 		}
-		delete(o.byID, id)
-	}
+		return drop
+	})
 }
 
 // Changed reports whether there is something to save.
@@ -98,15 +121,20 @@ type savedOwners struct {
 
 const ownersVersion = 1
 
-// Save writes what is known.
+// Save writes what is known, which then counts as saved: a caller that could not keep it says so with Unsaved.
 func (o *Owners) Save(w io.Writer) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if err := json.NewEncoder(w).Encode(savedOwners{ownersVersion, o.byID}); err != nil {
-		return err
-	}
+	saved := savedOwners{ownersVersion, maps.Clone(o.byID)}
 	o.changed = false
-	return nil
+	o.mu.Unlock()
+	return json.NewEncoder(w).Encode(saved)
+}
+
+// Unsaved says that what Save has written is lost.
+func (o *Owners) Unsaved() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.changed = true
 }
 
 // Load adds what Save has written. On an error nothing is added.
@@ -119,12 +147,13 @@ func (o *Owners) Load(r io.Reader, now time.Time) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	oldest := now.Add(-ownedFor).Unix()
 	for id, each := range saved.Owners {
-		if each.Seen >= oldest && len(id) <= maxSavedName {
+		if !each.lapsed(id, now.Unix()) && len(id) <= maxSavedName {
 			o.byID[id] = each
 		}
 	}
-	o.makeRoom(now)
+	if len(o.byID) > maxOwned {
+		o.makeRoom(0, now)
+	}
 	return nil
 }

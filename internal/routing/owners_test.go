@@ -15,13 +15,13 @@ func TestOwners(t *testing.T) {
 	o := NewOwners()
 	f := func(o *Owners, id string, want uint64, known bool) {
 		t.Helper()
-		if got, ok := o.Of(id); got != want || ok != known {
+		if got, ok := o.Of(id, t0); got != want || ok != known {
 			t.Errorf("%s: %d, %t", id, got, ok)
 		}
 	}
 	f(o, "file_1", 0, false)
 	o.Learn(7, t0, "file_1", "msgbatch_1")
-	o.Learn(8, t0.Add(-ownedFor-time.Hour), "file_2")
+	o.Learn(8, t0.Add(-ownedFor-time.Hour), "container_2", "file_2")
 	f(o, "file_1", 7, true)
 	if !o.Changed() {
 		t.Error("nothing to save")
@@ -35,7 +35,8 @@ func TestOwners(t *testing.T) {
 		t.Fatal(err)
 	}
 	f(restored, "msgbatch_1", 7, true)
-	f(restored, "file_2", 0, false) // nobody has asked for it in a long time
+	f(restored, "container_2", 0, false) // it lives no longer
+	f(restored, "file_2", 8, true)
 	o.Forget("file_1")
 	f(o, "file_1", 0, false)
 	for _, bad := range []string{"", "{", `{"version":2,"owners":{}}`, `{"version":1,"owners":{},"more":1}`, "\x00\x01"} {
@@ -47,6 +48,60 @@ func TestOwners(t *testing.T) {
 		o.Learn(1, t0, fmt.Sprint("file_", i))
 	}
 	if n := len(o.byID); n > maxOwned {
+		t.Errorf("%d ids", n)
+	}
+}
+
+func TestWhatIsUsedIsKept(t *testing.T) {
+	o := NewOwners()
+	o.Learn(7, t0, "container_1", "container_2")
+	save := func() []byte {
+		t.Helper()
+		var saved bytes.Buffer
+		if err := o.Save(&saved); err != nil {
+			t.Fatal(err)
+		}
+		return saved.Bytes()
+	}
+	save()
+	if o.Of("container_1", t0.Add(time.Hour)); o.Changed() {
+		t.Error("saved again within a day")
+	}
+	o.Of("container_1", t0.Add(ownedFor-time.Hour))
+	if !o.Changed() {
+		t.Error("a use is not saved")
+	}
+	restored := NewOwners()
+	if err := restored.Load(bytes.NewReader(save()), t0.Add(ownedFor+time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	_, used := restored.Of("container_1", t0)
+	_, unused := restored.Of("container_2", t0)
+	if !used || unused {
+		t.Errorf("the one that is used is known: %t, the other one: %t", used, unused)
+	}
+	if o.Unsaved(); !o.Changed() {
+		t.Error("what could not be kept counts as saved")
+	}
+}
+
+func TestTheOldestMakeRoom(t *testing.T) {
+	o := NewOwners()
+	for i := range maxOwned {
+		o.Learn(1, t0.Add(time.Duration(i)*time.Second), fmt.Sprint("file_", i))
+	}
+	o.Learn(2, t0, "file_new", "file_newer")
+	f := func(id string, want bool) {
+		t.Helper()
+		if _, known := o.Of(id, t0); known != want {
+			t.Errorf("%s is known: %t", id, known)
+		}
+	}
+	f("file_0", false)
+	f("file_new", true)
+	f("file_newer", true)
+	f(fmt.Sprint("file_", maxOwned-1), true)
+	if n := len(o.byID); n > maxOwned*9/10 {
 		t.Errorf("%d ids", n)
 	}
 }
