@@ -53,11 +53,15 @@ func (x *exchange) open(lease *upstream.Lease) *answer {
 // perform sends the request and holds the answer until there is a verdict.
 func (x *exchange) perform(a *answer) {
 	s := x.req.Settings
-	a.first.expect(x.firstWait(a))
+	limit := x.firstWait(a)
+	a.first.expect(limit)
 	defer a.first.stop()
+	// How long sending takes is the client's affair: an upload only has to go on.
+	x.req.Upload.watched(func() { a.first.expect(limit) })
 	out := x.outgoing(a.lease).WithContext(a.ctx)
 	s.Dump.Attempt(a.ctx, x.req.ID, a.lease.Name(), out)
 	res, err := a.lease.RoundTrip(out)
+	x.req.Upload.watched(nil)
 	if err != nil {
 		x.judge(a, nil, a.explain(err))
 		return

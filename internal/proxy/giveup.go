@@ -157,6 +157,10 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Paused:
 		e.Type, e.Message = claude.ErrOverloaded, "Every upstream is overloaded: try again in a moment."
 		return claude.StatusOverloaded, e
+	case x.batchInDoubt():
+		// The SDKs would send it again by themselves.
+		x.w.Header().Set("X-Should-Retry", "false")
+		e.Message = "The upstream did not say whether it has created the batch: look at the list of batches before you send it again, or it may run twice."
 	case x.modelOut():
 		e.Type, e.Message = claude.ErrNotFound, "model: "+x.entry.Model+" (refused by every upstream a moment ago: check its name)"
 		return http.StatusNotFound, e

@@ -81,6 +81,8 @@ func (x *exchange) exhausted(now time.Time) error {
 		return nil
 	case x.uploading():
 		return errors.New("an upload is sent once")
+	case x.batchInDoubt():
+		return errors.New("the batch may exist already")
 	case len(x.entry.Attempts) >= x.mostAttempts():
 		return errors.New("all attempts are used up")
 	case x.timeouts >= maxTimeouts:

@@ -88,6 +88,16 @@ func (x *exchange) judgeSearch(a *answer) {
 	}
 }
 
+// batchInDoubt says whether an upstream may have created the batch that is asked
+// for, although it did not say so. A second one would run, and be billed, as well.
+func (x *exchange) batchInDoubt() bool {
+	if !x.pin.resource.Batch || len(x.failures) == 0 {
+		return false
+	}
+	o := x.failures[len(x.failures)-1].outcome
+	return !o.Free && !o.Doubtful
+}
+
 // owned notes which account keeps what, as a good answer shows it.
 func (x *exchange) owned(a *answer) {
 	if a.res == nil || a.res.StatusCode >= http.StatusMultipleChoices {

@@ -107,3 +107,25 @@ func TestResultsAreFetchedThroughUs(t *testing.T) {
 		t.Errorf("got %s, %v, want %s", got.Body, got.Err, want)
 	}
 }
+
+// TestABatchIsCreatedOnce: where nobody knows whether it was, the client is told and not the next account asked.
+func TestABatchIsCreatedOnce(t *testing.T) {
+	f := func(first http.HandlerFunc, status int, others int64) {
+		t.Helper()
+		var asked atomic.Int64
+		r := newRig(t, first, counted(&asked, respond(200, jsonType, `{"id":"msgbatch_1"}`)))
+		got := r.send("POST", "/v1/messages/batches", `{"requests":[]}`)
+		if got.StatusCode != status || asked.Load() != others {
+			t.Errorf("status %d %s, the other account was asked %d times, want %d and %d", got.StatusCode, got.Body, asked.Load(), status, others)
+		}
+		if told := got.Header.Get("X-Should-Retry") == "false"; told != (status == 503) {
+			t.Errorf("status %d: the client is told not to retry: %t", status, told)
+		}
+	}
+	f(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 503, 0)
+	f(respond(504, jsonType, `{"type":"error","error":{"type":"timeout_error","message":"too slow"}}`), 504, 0)
+	f(limited(), 200, 1)
+	f(overloaded(), 200, 1)
+	f(respond(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"no"}}`), 200, 1)
+	f(respond(403, "text/html", "<html>"), 200, 1)
+}

@@ -16,28 +16,49 @@ type Upload struct {
 	// Length in bytes, -1 when the client does not tell.
 	Length int64
 
-	mu    sync.Mutex
-	from  io.Reader
-	begun bool
-	err   error // with which reading ended, io.EOF aside
+	from io.Reader // read by one attempt at a time
+
+	mu       sync.Mutex
+	begun    bool
+	err      error  // with which reading ended, io.EOF aside
+	progress func() // told of every read; nil: nobody waits
 }
 
 // NewUpload passes on what can be read.
 func NewUpload(from io.Reader, length int64) *Upload { return &Upload{from: from, Length: length} }
 
-// Read reads on.
+// Read reads on. Nobody who asks for the upload's state waits for a slow client.
 func (u *Upload) Read(p []byte) (int, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.begun = true
-	if u.err != nil {
-		return 0, u.err
+	if err := u.begin(); err != nil {
+		return 0, err
 	}
 	n, err := u.from.Read(p)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.progress != nil {
+		u.progress()
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		u.err = err
 	}
 	return n, err
+}
+
+func (u *Upload) begin() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.begun = true
+	return u.err
+}
+
+// watched has every read told from now on; nil ends that. A nil Upload is none.
+func (u *Upload) watched(progress func()) {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.progress = progress
 }
 
 // Close leaves the client's connection alone: a refused attempt closes what it has not read.

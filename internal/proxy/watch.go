@@ -9,7 +9,7 @@ import (
 )
 
 // watch cancels an attempt when what is awaited does not come in time. One
-// goroutine arms and stops it.
+// goroutine at a time arms and stops it.
 type watch struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer

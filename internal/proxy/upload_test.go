@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"claude-code-lb/internal/upstream"
+)
+
+// slow gives one byte at a time, so many of them.
+type slow struct {
+	pause time.Duration
+	left  int
+}
+
+func (s *slow) Read(p []byte) (int, error) {
+	time.Sleep(s.pause)
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	s.left--
+	return copy(p, "x"), nil
+}
+
+// TestAnUploadMayTakeLong as long as it goes on.
+func TestAnUploadMayTakeLong(t *testing.T) {
+	f := func(pause time.Duration, want error) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			limit := &upstream.TimeoutError{Waiting: "answer", After: time.Minute}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			w := newWatch(cancel)
+			defer w.stop()
+			w.expect(limit)
+			u := NewUpload(&slow{pause, 20}, -1)
+			u.watched(func() { w.expect(limit) })
+			if _, err := io.Copy(io.Discard, u); err != nil {
+				t.Error(err)
+			}
+			u.watched(nil)
+			if got := context.Cause(ctx); (got == nil) != (want == nil) {
+				t.Errorf("a byte every %s: %v, want %v", pause, got, want)
+			}
+		})
+	}
+	f(50*time.Second, nil)
+	f(61*time.Second, errors.New("it stalled"))
+}
+
+// TestNobodyWaitsForASlowUpload who only asks how it stands: an upstream may have refused it long before its end.
+func TestNobodyWaitsForASlowUpload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := NewUpload(&slow{time.Hour, 1}, -1)
+		if begun, err := u.state(); begun || err != nil {
+			t.Errorf("at first: %t, %v", begun, err)
+		}
+		var reading sync.WaitGroup
+		reading.Go(func() { u.Read(make([]byte, 8)) })
+		synctest.Wait()
+		before := time.Now()
+		if begun, err := u.state(); !begun || err != nil || time.Since(before) > 0 {
+			t.Errorf("during the first read: %t, %v, after %s", begun, err, time.Since(before))
+		}
+		reading.Wait()
+	})
+}
