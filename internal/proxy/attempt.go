@@ -26,6 +26,7 @@ type answer struct {
 	decoded bool           // the body was compressed: its length and encoding headers no longer hold
 	claimed *claude.Error  // what an error answer says, if it is one of the API
 	outcome upstream.Outcome
+	astray  bool // the account does not know what is looked for
 	// timedOut says that a wait of the balancer's own ran out; curtailed, that the first one was shorter than the endpoint is due.
 	timedOut, curtailed bool
 

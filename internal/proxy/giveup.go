@@ -78,7 +78,11 @@ func (x *exchange) bestRefusal() *answer {
 		return first
 	}
 	var best *answer
+	unsure := x.unsure()
 	for _, a := range x.failures {
+		if a.astray && unsure {
+			continue
+		}
 		if rank := a.rank(); rank > 0 && (best == nil || rank >= best.rank()) {
 			best = a
 		}
@@ -150,12 +154,15 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	switch {
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Draining:
 		e.Message = "No upstream takes new work: give a server a weight above 0 in the configuration of claude-code-lb."
+		if x.pin.known != "" {
+			e.Message = x.everyone() + " takes no new work: give its server a weight above 0 in the configuration of claude-code-lb."
+		}
 		return http.StatusServiceUnavailable, e
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.RateLimited:
-		e.Type, e.Message = claude.ErrRateLimit, "Every upstream has reached its rate limit: try again when the first one is over."
+		e.Type, e.Message = claude.ErrRateLimit, x.everyone()+" has reached its rate limit: try again when it is over."
 		return http.StatusTooManyRequests, e
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Paused:
-		e.Type, e.Message = claude.ErrOverloaded, "Every upstream is overloaded: try again in a moment."
+		e.Type, e.Message = claude.ErrOverloaded, x.everyone()+" is overloaded: try again in a moment."
 		return claude.StatusOverloaded, e
 	case x.batchInDoubt():
 		// The SDKs would send it again by themselves.
@@ -168,11 +175,13 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 		e.Type, e.Message = claude.ErrTimeout, "No upstream answered in time ("+strconv.Itoa(n)+" tried): try again in a moment."
 		return http.StatusGatewayTimeout, e
 	case x.allRefusedKey():
-		e.Message = "Every upstream refused its credential or account: check the servers' tokens and accounts; the log of claude-code-lb has the details under this request id."
+		e.Message = x.everyone() + " refused its credential or account: check the servers' tokens and accounts; the log of claude-code-lb has the details under this request id."
+	case x.unsure() && n > 0:
+		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."
 	case n == 0:
-		e.Message = "Every upstream is resting after failures: try again in a moment."
+		e.Message = x.everyone() + " is resting after failures: try again in a moment."
 	default:
-		e.Message = "Every upstream failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
+		e.Message = x.everyone() + " failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
 	}
 	return http.StatusServiceUnavailable, e
 }

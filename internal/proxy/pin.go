@@ -83,9 +83,34 @@ func (x *exchange) elsewhere(a *answer) bool {
 
 // judgeSearch turns "not found" into a reason to ask the next account, while there is a choice.
 func (x *exchange) judgeSearch(a *answer) {
-	if x.elsewhere(a) {
+	if a.astray = x.elsewhere(a); a.astray {
 		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "this account does not know " + x.pin.unknown[0]}
 	}
+}
+
+// unsure says whether what is looked for may be with an account that could not
+// be asked, so that "not found" would be more than is known.
+func (x *exchange) unsure() bool {
+	if !x.pin.searching {
+		return false
+	}
+	var asked []uint64
+	for _, a := range x.failures {
+		if a.astray {
+			asked = append(asked, a.lease.Domain())
+		}
+	}
+	return slices.ContainsFunc(x.req.Table.Endpoints(), func(e *upstream.Endpoint) bool {
+		return e.Weight() > 0 && !slices.Contains(asked, e.Domain())
+	})
+}
+
+// everyone is who was or would have been asked, as the client is told.
+func (x *exchange) everyone() string {
+	if x.pin.known != "" {
+		return "The account that keeps " + x.pin.known
+	}
+	return "Every upstream"
 }
 
 // batchInDoubt says whether an upstream may have created the batch that is asked

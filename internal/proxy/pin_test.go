@@ -129,3 +129,31 @@ func TestABatchIsCreatedOnce(t *testing.T) {
 	f(respond(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"no"}}`), 200, 1)
 	f(respond(403, "text/html", "<html>"), 200, 1)
 }
+
+// TestNotFoundIsSaidWhenAllHaveSaidIt: an account that could not be asked may be the one.
+func TestNotFoundIsSaidWhenAllHaveSaidIt(t *testing.T) {
+	var asked atomic.Int64
+	f := func(other http.HandlerFunc, status int, text string) {
+		t.Helper()
+		r := newRig(t, keeper(&asked), other)
+		got := r.send("GET", "/v1/files/file_x", "")
+		if got.StatusCode != status || !strings.Contains(got.Body, text) {
+			t.Errorf("status %d %s, want %d and %q", got.StatusCode, got.Body, status, text)
+		}
+	}
+	f(keeper(&asked), 404, "nothing here")
+	f(respond(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"no"}}`), 503, "Not every account could be asked for file_x")
+	f(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 503, "Not every account could be asked for file_x")
+	f(respond(500, jsonType, `{"type":"error","error":{"type":"api_error","message":"broken"}}`), 500, "broken")
+}
+
+func TestAFailureOfTheOwnerNamesIt(t *testing.T) {
+	var others atomic.Int64
+	owner := sequence(respond(200, jsonType, `{"id":"file_x"}`), respond(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"no"}}`))
+	r := newRig(t, owner, keeper(&others))
+	r.send("GET", "/v1/files/file_x", "")
+	got := r.send("GET", "/v1/files/file_x", "")
+	if got.StatusCode != 503 || !strings.Contains(got.Body, "The account that keeps file_x refused its credential") || others.Load() != 0 {
+		t.Errorf("%d %s, another account was asked %d times", got.StatusCode, got.Body, others.Load())
+	}
+}
