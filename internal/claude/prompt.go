@@ -105,9 +105,11 @@ func (p *PromptScanner) end(s *scanner, start int) part {
 func (p *PromptScanner) takeTools(s *scanner) {
 	p.begin()
 	start := s.at
+	named := len(p.ids)
 	for range s.elements {
 		p.takeBlock(s)
 	}
+	p.ids = p.ids[:named] // what a tool is called like names nothing
 	p.tools = p.end(s, start)
 }
 
@@ -173,12 +175,7 @@ func (p *PromptScanner) takeBlock(s *scanner) {
 			p.write(name)
 			value := s.value()
 			p.write(value)
-			switch string(name) {
-			case "file_id":
-				p.ids.add(value)
-			case "source":
-				p.ids.addSource(value)
-			}
+			p.ids.addMember(name, value)
 		}
 	}
 	if others == 0 && text != nil && string(kind) == `"text"` {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -118,17 +119,21 @@ func PointResultsTo(body []byte, origin string) []byte {
 	return append(out, body[done:]...)
 }
 
-// fileReference is a file's id where it is one: in a text the quotes would be escaped.
-var fileReference = regexp.MustCompile(`"file_id"\s*:\s*"(file_[A-Za-z0-9_-]{1,120})"`)
-
-// IDsInBatch lists the files that the requests of a batch name.
+// IDsInBatch lists what the requests of a batch name, as Prompt.IDs does for one request.
 func IDsInBatch(body []byte) []string {
-	var ids []string
-	if !bytes.Contains(body, []byte(`"file_`)) {
-		return nil
-	}
-	for _, found := range fileReference.FindAllSubmatch(body, -1) {
-		ids = append(ids, string(found[1]))
+	var ids namedIDs
+	s := scanner{text: body}
+	for name := range s.document {
+		if string(name) != "requests" {
+			continue
+		}
+		for range s.elements {
+			for name := range s.members {
+				if string(name) == "params" {
+					ids.addRequest(&s)
+				}
+			}
+		}
 	}
 	return ids
 }
@@ -138,7 +143,7 @@ type namedIDs []string
 
 func (n *namedIDs) add(value []byte) {
 	s := scanner{text: value}
-	if id, ok := s.string(); ok && isID(id) {
+	if id, ok := s.string(); ok && isID(id) && !slices.Contains(*n, id) {
 		*n = append(*n, id)
 	}
 }
@@ -164,15 +169,35 @@ func (n *namedIDs) addContainer(value []byte) {
 	}
 }
 
-// addSource takes the source of a block: {"type":"file","file_id":"…"}. Anything longer is data.
-func (n *namedIDs) addSource(value []byte) {
-	if len(value) > 4*maxID {
+// addRequest takes the body of a Messages request.
+func (n *namedIDs) addRequest(s *scanner) {
+	for name := range s.members {
+		switch string(name) {
+		case "container":
+			n.addContainer(s.value())
+		case "system", "messages":
+			n.addMember(name, s.value())
+		}
+	}
+}
+
+// addMember takes a member of a block: a file's id, or what may hold one further
+// inside, as results of tools and documents do. The input of a tool is the tool's own affair.
+func (n *namedIDs) addMember(name, value []byte) {
+	switch {
+	case string(name) == "file_id":
+		n.add(value)
+		return
+	case string(name) == "input" || !bytes.Contains(value, []byte(`"file_id"`)): // in a text the quotes would be escaped
 		return
 	}
 	s := scanner{text: value}
-	for name := range s.members {
-		if string(name) == "file_id" {
+	for name := range s.within {
+		switch string(name) {
+		case "file_id":
 			n.add(s.value())
+		case "input":
+			s.skip()
 		}
 	}
 }

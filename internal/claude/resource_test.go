@@ -1,6 +1,8 @@
 package claude
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
@@ -56,6 +58,12 @@ func TestNamedIDs(t *testing.T) {
 	f(`{"container":null,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":"file_1"}},{"type":"container_upload","file_id":"file_2"}]}]}`, "file_1", "file_2")
 	f(`{"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","data":"file_1"}}]}]}`)
 	f(`{"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":"../../file_1"}}]}]}`)
+	f(`{"messages":[{"content":[{"type":"tool_result","content":[{"type":"text","text":"x"},{"type":"image","source":{"file_id":"file_1"}}]}]}]}`, "file_1")
+	f(`{"messages":[{"content":[{"type":"document","source":{"type":"content","content":[[],{},{"source":{"file_id":"file_1"}},{"file_id":"file_2"}]}}]}]}`, "file_1", "file_2")
+	f(`{"messages":[{"content":[{"file_id":"file_1"},{"file_id":"file_1"}]}]}`, "file_1")
+	f(`{"messages":[{"content":[{"type":"tool_use","input":{"file_id":"file_1","source":{"file_id":"file_2"}}}]}]}`)
+	f(`{"messages":[{"content":[{"type":"x","content":{"input":{"file_id":"file_1"},"file_id":"file_2"}}]}]}`, "file_2")
+	f(`{"tools":[{"name":"x","file_id":"file_1","source":{"file_id":"file_2"}}],"messages":[]}`)
 }
 
 func TestResourceIDs(t *testing.T) {
@@ -92,7 +100,53 @@ func TestIDsInBatch(t *testing.T) {
 	if got := IDsInBatch([]byte(body)); !slices.Equal(got, []string{"file_1"}) {
 		t.Errorf("%q", got)
 	}
-	if got := IDsInBatch([]byte(`{"requests":[]}`)); got != nil {
+	body = `{"requests":[{"params":{"container":{"id":"container_1","skills":[{"skill_id":"skill_1"}]}}},{"params":{"messages":[{"content":[{"type":"tool_use","input":{"file_id":"file_1"}}]}]}}]}`
+	if got := IDsInBatch([]byte(body)); !slices.Equal(got, []string{"container_1", "skill_1"}) {
 		t.Errorf("%q", got)
 	}
+	for _, nothing := range []string{`{"requests":[]}`, `{"requests":{}}`, `[]`, ``, `{"requests":[{"params":"file_1"}]}`} {
+		if got := IDsInBatch([]byte(nothing)); got != nil {
+			t.Errorf("%s: %q", nothing, got)
+		}
+	}
+}
+
+// FuzzNamedIDs compares what is found inside a block with what a tree of it holds.
+func FuzzNamedIDs(f *testing.F) {
+	f.Add([]byte(`{"a":[{"file_id":"file_1","input":{"file_id":"file_2"}},[],{"b":{"file_id":"file_3"}}],"file_id":7}`))
+	f.Add([]byte(`[[[{"file_id" : "file_1"}, "file_id", {"file\u005fid":"file_2"}]]]`))
+	f.Add([]byte(`"file_id"`))
+	f.Fuzz(func(t *testing.T, block []byte) {
+		var tree any
+		if json.Unmarshal(block, &tree) != nil || !bytes.Contains(block, []byte(`"file_id"`)) || bytes.Contains(block, []byte(`\u`)) {
+			return
+		}
+		var got namedIDs
+		got.addMember([]byte("content"), block)
+		for _, id := range treeIDs(tree, nil) { // of twins in one object a tree keeps the last alone
+			if !slices.Contains(got, id) {
+				t.Errorf("%s: %q, and not %s", block, []string(got), id)
+			}
+		}
+	})
+}
+
+func treeIDs(tree any, ids []string) []string {
+	switch tree := tree.(type) {
+	case []any:
+		for _, each := range tree {
+			ids = treeIDs(each, ids)
+		}
+	case map[string]any:
+		for name, each := range tree {
+			id, isText := each.(string)
+			switch {
+			case name == "file_id" && isText && isID(id):
+				ids = append(ids, id)
+			case name != "file_id" && name != "input":
+				ids = treeIDs(each, ids)
+			}
+		}
+	}
+	return ids
 }

@@ -76,6 +76,41 @@ func (s *scanner) elements(yield func() bool) {
 	}
 }
 
+// within yields the member names of every object in the value that comes next,
+// at any depth. The body of the loop takes the member's value, or leaves it to be searched too.
+func (s *scanner) within(yield func(name []byte) bool) {
+	outer := s.depth
+	for {
+		more := false
+		switch s.peek() {
+		case '"':
+			s.quoted()
+		case '{', '[':
+			more = s.enter()
+		default:
+			s.scalar()
+		}
+		for taken := true; taken; {
+			for !more && s.depth > outer && s.err == nil {
+				more = s.next()
+			}
+			if !more || s.err != nil {
+				return
+			}
+			if taken = s.inObject(); !taken {
+				break
+			}
+			name, ok := s.name()
+			value := s.at
+			if !ok || !yield(unescaped(name)) {
+				return
+			}
+			taken = s.at != value
+			more = !taken
+		}
+	}
+}
+
 // value takes the value that comes next and returns its text, nil after an error.
 func (s *scanner) value() []byte {
 	s.peek()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"mime"
 	"mime/multipart"
@@ -218,10 +219,38 @@ func firstPart(c *call) (name, media string, data []byte, err error) {
 
 // lacks finds a file that a request names and the account does not have.
 func (s *Server) lacks(a *Account, body []byte) (id string, missing bool) {
-	for _, id := range claude.IDsInBatch(body) {
+	var request struct {
+		Messages, System any
+	}
+	if json.Unmarshal(body, &request) != nil {
+		return "", false
+	}
+	for _, id := range append(filesIn(request.System), filesIn(request.Messages)...) {
 		if a.files.find(id) == nil {
 			return id, true
 		}
 	}
 	return "", false
+}
+
+// filesIn lists the files that content names; the input of a tool names none.
+func filesIn(content any) []string {
+	var ids []string
+	switch content := content.(type) {
+	case []any:
+		for _, each := range content {
+			ids = append(ids, filesIn(each)...)
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(content)) {
+			id, ok := content[name].(string)
+			switch {
+			case name == "file_id" && ok:
+				ids = append(ids, id)
+			case name != "input":
+				ids = append(ids, filesIn(content[name])...)
+			}
+		}
+	}
+	return ids
 }

@@ -25,6 +25,7 @@ type pin struct {
 // pinned finds the account that keeps what the request names.
 func (x *exchange) pinned(named []string) {
 	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
+	x.query.InOrder = x.pin.resource.List // pages and calls of one list go together
 	if x.pin.isResource {
 		named = claude.IDsInBatch(x.req.Body.b)
 	}

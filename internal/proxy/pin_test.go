@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"claude-code-lb/internal/config"
 )
 
 // keeper is an account that knows some ids, and says of every other file or path that there is none.
@@ -155,5 +157,21 @@ func TestAFailureOfTheOwnerNamesIt(t *testing.T) {
 	got := r.send("GET", "/v1/files/file_x", "")
 	if got.StatusCode != 503 || !strings.Contains(got.Body, "The account that keeps file_x refused its credential") || others.Load() != 0 {
 		t.Errorf("%d %s, another account was asked %d times", got.StatusCode, got.Body, others.Load())
+	}
+}
+
+// TestAListGoesOnWhereItBegan although the token of its next page says nothing of an account.
+func TestAListGoesOnWhereItBegan(t *testing.T) {
+	var asked [2]atomic.Int64
+	list := respond(200, jsonType, `{"data":[],"next_page":"page_1"}`)
+	r := newRigWith(t, func(cfg *config.Config) { cfg.Mode, cfg.Algorithm = config.ModeLoadBalance, config.RoundRobin },
+		counted(&asked[0], list), counted(&asked[1], list))
+	for _, query := range []string{"", "?page=page_1", "?page=page_1&limit=5"} {
+		if got := r.send("GET", "/v1/files"+query, ""); got.StatusCode != 200 {
+			t.Errorf("status %d %s", got.StatusCode, got.Body)
+		}
+	}
+	if asked[0].Load() != 3 || asked[1].Load() != 0 {
+		t.Errorf("asked %d and %d times", asked[0].Load(), asked[1].Load())
 	}
 }

@@ -135,3 +135,22 @@ func TestOnlyTheOwnerWillDo(t *testing.T) {
 		t.Errorf("%d accounts", n)
 	}
 }
+
+// TestListsComeFromOneServer whatever the algorithm, while it is fit.
+func TestListsComeFromOneServer(t *testing.T) {
+	f := func(tb *Table, want string) {
+		t.Helper()
+		for range 3 {
+			if got := claimed(t, tb, &Query{InOrder: true}, &Tried{}, t0); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+			claimed(t, tb, &Query{}, &Tried{}, t0)
+		}
+	}
+	for _, a := range []config.Algorithm{config.RoundRobin, config.WeightedRoundRobin, config.Random, config.CostAware} {
+		tb := tableBy(t, config.ModeLoadBalance, a, named(t, "a", "b", "c")...)
+		f(tb, "a")
+		settle(t, tb, "a", limited, t0)
+		f(tb, "b")
+	}
+}

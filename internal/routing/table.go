@@ -51,6 +51,7 @@ type Table struct {
 type Query struct {
 	// Account, unless nil, is the only one that will do: it keeps what the request names.
 	Account      *uint64
+	InOrder      bool           // the first fit endpoint will do, whatever the policy: so that one question is always put to the same
 	Conversation uint64         // names the session and agent that ask; 0 when the client does not tell
 	Compacted    bool           // the conversation was summed up just now: nothing of it is worth keeping
 	MaxTokens    int64          // of output, 0 when the client does not tell
@@ -246,6 +247,9 @@ func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now tim
 // pick chooses among the candidates: the account that served the conversation
 // last, where there is no better reason for another one, else the policy's choice.
 func (t *Table) pick(q *Query, f *placement) int {
+	if q.InOrder {
+		return first{}.Pick(f.candidates, 0)
+	}
 	if i := f.signed(q); i >= 0 {
 		return i
 	}
