@@ -4,8 +4,10 @@ package claude
 // is ready to observe a stream. Not safe for concurrent use.
 type Message struct {
 	ID, Model, StopReason string
-	Container             string // id of the container that was used, if one was
 	Usage                 Usage
+	// Kept are the ids of what the answering account keeps: the container that was used, and files that
+	// were made in it. It only ever grows while a stream is observed.
+	Kept []string
 
 	Started bool   // message_start was seen
 	Content bool   // a content_block_start was seen
@@ -16,7 +18,7 @@ type Message struct {
 
 // WantedEvent reports whether Observe reads the data of an event; of the others the name is enough.
 func WantedEvent(name string) bool {
-	return name == "message_start" || name == "message_delta" || name == "error"
+	return name == "message_start" || name == "content_block_start" || name == "message_delta" || name == "error"
 }
 
 // Observe takes the next event of a stream: message_start is the base, and each
@@ -25,7 +27,7 @@ func WantedEvent(name string) bool {
 func (m *Message) Observe(ev Event) {
 	switch ev.Name {
 	case "message_start":
-		m.ID, m.Model, m.StopReason, m.Container, m.Usage = "", "", "", "", Usage{}
+		m.ID, m.Model, m.StopReason, m.Usage = "", "", "", Usage{}
 		m.Started = true
 		s := scanner{text: ev.Data}
 		for name := range s.document {
@@ -37,6 +39,7 @@ func (m *Message) Observe(ev Event) {
 		}
 	case "content_block_start":
 		m.Content = true
+		(*namedIDs)(&m.Kept).addWithin(ev.Data)
 	case "message_delta":
 		m.Delta = true
 		s := scanner{text: ev.Data}
@@ -82,9 +85,11 @@ func (m *Message) scan(name []byte, s *scanner) {
 	case "container":
 		for name := range s.members {
 			if string(name) == "id" {
-				s.replace(&m.Container)
+				(*namedIDs)(&m.Kept).add(s.value())
 			}
 		}
+	case "content":
+		(*namedIDs)(&m.Kept).addWithin(s.value())
 	case "usage":
 		m.Usage.scan(s)
 	}

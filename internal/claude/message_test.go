@@ -25,7 +25,7 @@ func TestObserveStream(t *testing.T) {
 		},
 		Started: true, Content: true, Delta: true, Stopped: true,
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
 	}
 	if n := got.Usage.CacheCreationTokens(); n != 300 {
@@ -52,6 +52,10 @@ func TestObserveStages(t *testing.T) {
 	f("event: message_start\ndata: nonsense\n\n", Message{Started: true})
 	f("event: content_block_start\ndata: {}\n\n", Message{Content: true})
 	f("event: message_delta\ndata: {\"delta\":{\"stop_reason\":null,\"id\":\"x\"},\"usage\":null}\n\n", Message{Delta: true})
+	f("event: message_start\ndata: {\"message\":{\"container\":{\"id\":\"container_1\"}}}\n\nevent: message_delta\ndata: {\"delta\":{\"container\":{\"id\":\"container_1\"}}}\n\n",
+		Message{Started: true, Delta: true, Kept: []string{"container_1"}})
+	f("event: content_block_start\ndata: {\"content_block\":{\"type\":\"bash_code_execution_tool_result\",\"content\":{\"content\":[{\"file_id\":\"file_1\"}]}}}\n\n",
+		Message{Content: true, Kept: []string{"file_1"}})
 	f("event: message_stop\ndata: {}\n\n", Message{Stopped: true})
 	f("data: {\"type\":\"message_stop\"}\n\n", Message{}) // the SDKs go by the event's name
 
@@ -103,7 +107,7 @@ func TestParseMessage(t *testing.T) {
 	f := func(body string, want Message, wantOK bool) {
 		t.Helper()
 		got, ok := ParseMessage([]byte(body))
-		if got != want || ok != wantOK {
+		if !reflect.DeepEqual(got, want) || ok != wantOK {
 			t.Errorf("%s:\n got %+v, %v\nwant %+v, %v", body, got, ok, want, wantOK)
 		}
 	}
@@ -114,6 +118,9 @@ func TestParseMessage(t *testing.T) {
 	full.Usage = Usage{InputTokens: 1, OutputTokens: 2, CacheReadTokens: 3, CacheCreation5mTokens: 4}
 	f(`{"id":"msg_01","content":[{"type":"tool_use","id":"no","model":"no","usage":{"input_tokens":99}}],"type":"message","model":"claude-opus-5","stop_reason":"tool_use",
 		"usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}`, full, true)
+	making := whole
+	making.Kept = []string{"file_1", "container_1"}
+	f(`{"type":"message","content":[{"type":"tool_use","input":{"file_id":"file_2"}},{"content":{"content":[{"file_id":"file_1"}]}}],"container":{"id":"container_1"}}`, making, true)
 	f(`{"input_tokens":14}`, Message{}, false)
 	f(`{"type":"error","error":{"type":"api_error","message":"m"}}`, Message{}, false)
 	f(`{"type":"message","id":"msg_01"`, Message{}, false)

@@ -176,19 +176,26 @@ func (n *namedIDs) addRequest(s *scanner) {
 		case "container":
 			n.addContainer(s.value())
 		case "system", "messages":
-			n.addMember(name, s.value())
+			n.addWithin(s.value())
 		}
 	}
 }
 
-// addMember takes a member of a block: a file's id, or what may hold one further
-// inside, as results of tools and documents do. The input of a tool is the tool's own affair.
+// addMember takes a member of a block: a file's id, or what may hold one further inside.
 func (n *namedIDs) addMember(name, value []byte) {
-	switch {
-	case string(name) == "file_id":
+	switch string(name) {
+	case "file_id":
 		n.add(value)
-		return
-	case string(name) == "input" || !bytes.Contains(value, []byte(`"file_id"`)): // in a text the quotes would be escaped
+	case "input":
+	default:
+		n.addWithin(value)
+	}
+}
+
+// addWithin takes blocks, which may hold others, as results of tools and documents
+// do. The input of a tool is the tool's own affair.
+func (n *namedIDs) addWithin(value []byte) {
+	if !bytes.Contains(value, []byte(`"file_id"`)) { // in a text the quotes would be escaped
 		return
 	}
 	s := scanner{text: value}

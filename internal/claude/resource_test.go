@@ -122,7 +122,7 @@ func FuzzNamedIDs(f *testing.F) {
 			return
 		}
 		var got namedIDs
-		got.addMember([]byte("content"), block)
+		got.addWithin(block)
 		for _, id := range treeIDs(tree, nil) { // of twins in one object a tree keeps the last alone
 			if !slices.Contains(got, id) {
 				t.Errorf("%s: %q, and not %s", block, []string(got), id)

@@ -33,6 +33,7 @@ type answer struct {
 	events   claude.EventScanner // over held, and then over the rest
 	eventEnd int                 // offset in held just past the last complete event
 	message  claude.Message
+	noted    int    // of message.Kept, how many the owners know of
 	first    *watch // over the time to the head, or to the first content of a stream
 	gap      *watch // over every single read
 	idle     *upstream.TimeoutError

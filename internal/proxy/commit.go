@@ -17,6 +17,7 @@ func (x *exchange) commit(a *answer) {
 	defer a.close()
 	x.learn(a)
 	x.owned(a)
+	x.kept(a)
 	x.localize(a)
 	x.entry.RequestID = a.res.Header.Get("Request-Id")
 	x.entry.Outcome, x.entry.Routed = ledger.Answered, x.routed(a)
@@ -31,9 +32,6 @@ func (x *exchange) commit(a *answer) {
 	broken := x.relay(a)
 	x.entry.Message = a.message
 	x.price(a)
-	if id := a.message.Container; id != "" {
-		x.p.Owners.Learn(a.lease.Domain(), time.Now(), id)
-	}
 	a.lease.Produced(a.message.Usage.OutputTokens, time.Now())
 	if broken == nil {
 		x.req.Table.Ended(&x.query, a.message.Usage.OutputTokens)

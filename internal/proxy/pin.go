@@ -142,6 +142,15 @@ func (x *exchange) owned(a *answer) {
 	}
 }
 
+// kept notes what a message says that the account keeps from now on. It is called
+// before the client is sent that, for the next request may name it at once.
+func (x *exchange) kept(a *answer) {
+	if n := len(a.message.Kept); n > a.noted {
+		x.p.Owners.Learn(a.lease.Domain(), time.Now(), a.message.Kept[a.noted:]...)
+		a.noted = n
+	}
+}
+
 // localize points the address of a batch's results back at the balancer, by the
 // name under which the client knows it.
 func (x *exchange) localize(a *answer) {

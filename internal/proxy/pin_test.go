@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"claude-code-lb/internal/config"
 )
@@ -174,4 +175,43 @@ func TestAListGoesOnWhereItBegan(t *testing.T) {
 	if asked[0].Load() != 3 || asked[1].Load() != 0 {
 		t.Errorf("asked %d and %d times", asked[0].Load(), asked[1].Load())
 	}
+}
+
+// TestWhatAStreamMakesIsKnownBeforeItIsTold: a client may name it before the stream has ended.
+func TestWhatAStreamMakesIsKnownBeforeItIsTold(t *testing.T) {
+	const start, content = "event: message_start\ndata: {\"message\":{\"id\":\"msg_1\"}}\n\n",
+		"event: content_block_start\ndata: {\"content_block\":{\"content\":{\"content\":[{\"file_id\":\"file_made\"}]}}}\n\n"
+	more := make(chan struct{})
+	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodGet {
+			respond(200, jsonType, `{"id":"file_made"}`)(w, req)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, start+content)
+		http.NewResponseController(w).Flush()
+		<-more
+		io.WriteString(w, "event: message_delta\ndata: {\"delta\":{\"container\":{\"id\":\"container_1\"}}}\n\nevent: message_stop\ndata: {}\n\n")
+	}, keeper(new(atomic.Int64)))
+	req, err := http.NewRequest("POST", r.front.URL+"/v1/messages", strings.NewReader(`{"model":"m","stream":true,"messages":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	owner := func(id string) bool {
+		_, known := r.owners.Of(id, time.Now())
+		return known
+	}
+	if _, err := io.ReadFull(res.Body, make([]byte, len(start+content))); err != nil || !owner("file_made") || owner("container_1") {
+		t.Errorf("%v: of what the stream has told, known: %t, and of what it has not: %t", err, owner("file_made"), owner("container_1"))
+	}
+	close(more)
+	if _, err := io.Copy(io.Discard, res.Body); err != nil || !owner("container_1") {
+		t.Errorf("at the end: %v, known: %t", err, owner("container_1"))
+	}
+	<-r.recorded
 }

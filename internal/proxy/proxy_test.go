@@ -24,6 +24,7 @@ type rig struct {
 	t        *testing.T
 	settings Settings
 	table    *routing.Table
+	owners   *routing.Owners
 	front    *httptest.Server
 	mu       sync.Mutex
 	entries  []ledger.Entry
@@ -74,6 +75,7 @@ func newRigWith(t *testing.T, change func(*config.Config), upstreams ...http.Han
 	commit()
 	r.table = routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random)
 	p := New(log, 1, r)
+	r.owners = p.Owners
 	r.front = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {

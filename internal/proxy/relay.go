@@ -78,6 +78,7 @@ func (x *exchange) relayEvents(a *answer) error {
 		if boundary := a.events.Feed(buf[pending:pending+n], a.message.Observe); boundary > 0 {
 			ready, a.torn = pending+boundary, false
 		}
+		x.kept(a)
 		pending += n
 		if ready == 0 && pending == len(buf) {
 			a.torn = true
