@@ -27,6 +27,11 @@ var idPattern = regexp.MustCompile(`^(?:msgbatch|file|skill|skillver|container)_
 // isID says whether s can be the id of something that belongs to one account.
 func isID(s string) bool { return len(s) <= maxID && idPattern.MatchString(s) }
 
+var longID = regexp.MustCompile(`\b((?:msgbatch|file|skill|skillver|container)_[A-Za-z0-9]{8})[A-Za-z0-9_-]+`)
+
+// ShortIDs cuts the ids in a text, such as a path, to what tells them apart in a log.
+func ShortIDs(text string) string { return longID.ReplaceAllString(text, "$1…") }
+
 // Resource is what a request asks of the APIs for batches, files and skills.
 type Resource struct {
 	ID     string // named by the path, or by the cursor of a list; "" if none is

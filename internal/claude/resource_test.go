@@ -40,6 +40,19 @@ func TestResourceOf(t *testing.T) {
 	f("GET", "/v1/skills/pptx", Resource{}, true)
 }
 
+func TestShortIDs(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		if got := ShortIDs(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	f("/v1/files/file_011CNha8iCJcU1wXNR6q4V8w/content", "/v1/files/file_011CNha8…/content")
+	f("/v1/messages/batches/msgbatch_013Zva2C", "/v1/messages/batches/msgbatch_013Zva2C")
+	f("/v1/messages", "/v1/messages")
+	f("container_0123456789 and skill_0123456789-x", "container_01234567… and skill_01234567…")
+}
+
 func TestNamedIDs(t *testing.T) {
 	f := func(body string, want ...string) {
 		t.Helper()

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/ledger"
 	"claude-code-lb/internal/telemetry"
 )
@@ -24,7 +25,7 @@ func (x *exchange) finish() {
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{
-		slog.String(telemetry.ID, e.ID), slog.String(telemetry.Client, e.Client), slog.String(telemetry.Method, e.Method), slog.String(telemetry.Path, e.Path),
+		slog.String(telemetry.ID, e.ID), slog.String(telemetry.Client, e.Client), slog.String(telemetry.Method, e.Method), slog.String(telemetry.Path, claude.ShortIDs(e.Path)),
 		slog.String(telemetry.Model, e.Model), slog.Bool(telemetry.Stream, e.Stream),
 		slog.String(telemetry.Server, e.Server()), slog.Int(telemetry.Attempts, len(e.Attempts)),
 		slog.Int(telemetry.Status, e.Status), slog.String(telemetry.Outcome, string(e.Outcome)),

@@ -8,6 +8,7 @@ import (
 
 	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/upstream"
 )
 
@@ -37,8 +38,9 @@ func (x *exchange) pinned(named []string) {
 	}
 	accounts := x.req.Table.Accounts()
 	for _, id := range named {
-		domain, known := x.p.Owners.Of(id, x.req.Start)
-		known = known && slices.Contains(accounts, domain)
+		keeper, known := x.p.Owners.Of(id, x.req.Start)
+		domain, there := x.req.Table.AccountOf(keeper)
+		known = known && there
 		switch {
 		case !known:
 			x.pin.unknown = append(x.pin.unknown, id)
@@ -85,7 +87,7 @@ func (x *exchange) elsewhere(a *answer) bool {
 // judgeSearch turns "not found" into a reason to ask the next account, while there is a choice.
 func (x *exchange) judgeSearch(a *answer) {
 	if a.astray = x.elsewhere(a); a.astray {
-		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "this account does not know " + x.pin.unknown[0]}
+		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "this account does not know " + claude.ShortIDs(x.pin.unknown[0])}
 	}
 }
 
@@ -129,16 +131,16 @@ func (x *exchange) owned(a *answer) {
 	if a.res == nil || a.res.StatusCode >= http.StatusMultipleChoices {
 		return
 	}
-	now, domain := time.Now(), a.lease.Domain()
+	now, keeper := time.Now(), routing.KeeperAt(a.lease.Endpoint)
 	if x.req.HTTP.Method == http.MethodDelete && x.pin.resource.ID != "" {
 		x.p.Owners.Forget(x.pin.resource.ID)
 		return
 	}
 	if !x.pin.isResource || x.pin.resource.ID != "" {
-		x.p.Owners.Learn(domain, now, x.pin.unknown...)
+		x.p.Owners.Learn(keeper, now, x.pin.unknown...)
 	}
 	if x.kind == kindResource {
-		x.p.Owners.Learn(domain, now, claude.ResourceIDs(a.held)...)
+		x.p.Owners.Learn(keeper, now, claude.ResourceIDs(a.held)...)
 	}
 }
 
@@ -146,7 +148,7 @@ func (x *exchange) owned(a *answer) {
 // before the client is sent that, for the next request may name it at once.
 func (x *exchange) kept(a *answer) {
 	if n := len(a.message.Kept); n > a.noted {
-		x.p.Owners.Learn(a.lease.Domain(), time.Now(), a.message.Kept[a.noted:]...)
+		x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), a.message.Kept[a.noted:]...)
 		a.noted = n
 	}
 }

@@ -194,7 +194,7 @@ func (x *exchange) settle(a *answer) {
 		Server: a.lease.Name(), Status: status, Reason: a.outcome.Reason, RequestID: upstreamID,
 		Start: a.start, Duration: now.Sub(a.start),
 	})
-	x.trail.attempted(a, x.pin.known, now)
+	x.trail.attempted(a, claude.ShortIDs(x.pin.known), now)
 	if a.outcome.Failover() {
 		x.p.log.InfoContext(x.ctx, telemetry.AttemptFailed, telemetry.ID, x.req.ID, telemetry.Server, a.lease.Name(),
 			telemetry.Reason, a.outcome.Reason, telemetry.Scope, a.outcome.Scope.String(), telemetry.Duration, now.Sub(a.start).Round(time.Millisecond))

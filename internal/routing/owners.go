@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"claude-code-lb/internal/upstream"
 )
 
 const (
@@ -29,10 +31,20 @@ type Owners struct {
 	changed bool // since the last Save
 }
 
-// owner is an account, and when it was last asked for what it owns, in Unix seconds.
+// Keeper is the account that keeps something, and the server through which it
+// came there. How an account is named may depend on which of its servers answered first after a start.
+type Keeper struct {
+	Domain uint64      `json:"account"`
+	Server upstream.ID `json:"server"`
+}
+
+// KeeperAt is the account of an endpoint.
+func KeeperAt(e *upstream.Endpoint) Keeper { return Keeper{e.Domain(), e.ID()} }
+
+// owner is a keeper, and when it was last asked for what it owns, in Unix seconds.
 type owner struct {
-	Domain uint64 `json:"account"`
-	Seen   int64  `json:"seen"`
+	Keeper
+	Seen int64 `json:"seen"`
 }
 
 // NewOwners returns one that knows nothing.
@@ -45,19 +57,19 @@ func (each owner) lapsed(id string, now int64) bool {
 }
 
 // Of returns the account that owns an id. Whoever asks wants to go there: it counts as use.
-func (o *Owners) Of(id string, now time.Time) (domain uint64, known bool) {
+func (o *Owners) Of(id string, now time.Time) (k Keeper, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	found, known := o.byID[id]
 	if known && now.Unix()-found.Seen > int64(seenAnew/time.Second) {
-		o.byID[id] = owner{found.Domain, now.Unix()}
+		o.byID[id] = owner{found.Keeper, now.Unix()}
 		o.changed = true
 	}
-	return found.Domain, known
+	return found.Keeper, known
 }
 
 // Learn notes the account that owns ids.
-func (o *Owners) Learn(domain uint64, now time.Time, ids ...string) {
+func (o *Owners) Learn(k Keeper, now time.Time, ids ...string) {
 	if len(ids) == 0 {
 		return
 	}
@@ -68,8 +80,8 @@ func (o *Owners) Learn(domain uint64, now time.Time, ids ...string) {
 	}
 	for _, id := range ids {
 		known := o.byID[id]
-		o.changed = o.changed || known.Domain != domain || now.Unix()-known.Seen > int64(seenAnew/time.Second)
-		o.byID[id] = owner{domain, now.Unix()}
+		o.changed = o.changed || known.Keeper != k || now.Unix()-known.Seen > int64(seenAnew/time.Second)
+		o.byID[id] = owner{k, now.Unix()}
 	}
 }
 

@@ -9,19 +9,21 @@ import (
 	"time"
 
 	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/upstream"
 )
 
 func TestOwners(t *testing.T) {
 	o := NewOwners()
 	f := func(o *Owners, id string, want uint64, known bool) {
 		t.Helper()
-		if got, ok := o.Of(id, t0); got != want || ok != known {
-			t.Errorf("%s: %d, %t", id, got, ok)
+		if got, ok := o.Of(id, t0); got.Domain != want || ok != known {
+			t.Errorf("%s: %v, %t", id, got, ok)
 		}
 	}
 	f(o, "file_1", 0, false)
-	o.Learn(7, t0, "file_1", "msgbatch_1")
-	o.Learn(8, t0.Add(-ownedFor-time.Hour), "container_2", "file_2")
+	server := Keeper{Domain: 7, Server: upstream.ID{1, 2, 15: 255}}
+	o.Learn(server, t0, "file_1", "msgbatch_1")
+	o.Learn(Keeper{Domain: 8}, t0.Add(-ownedFor-time.Hour), "container_2", "file_2")
 	f(o, "file_1", 7, true)
 	if !o.Changed() {
 		t.Error("nothing to save")
@@ -34,18 +36,22 @@ func TestOwners(t *testing.T) {
 	if err := restored.Load(bytes.NewReader(saved.Bytes()), t0); err != nil {
 		t.Fatal(err)
 	}
+	if k, _ := restored.Of("file_1", t0); k != server {
+		t.Errorf("%v, want %v", k, server)
+	}
 	f(restored, "msgbatch_1", 7, true)
 	f(restored, "container_2", 0, false) // it lives no longer
 	f(restored, "file_2", 8, true)
 	o.Forget("file_1")
 	f(o, "file_1", 0, false)
-	for _, bad := range []string{"", "{", `{"version":2,"owners":{}}`, `{"version":1,"owners":{},"more":1}`, "\x00\x01"} {
+	for _, bad := range []string{"", "{", `{"version":2,"owners":{}}`, `{"version":1,"owners":{},"more":1}`,
+		`{"version":1,"owners":{"file_1":{"account":7,"server":"00","seen":1}}}`, "\x00\x01"} {
 		if err := NewOwners().Load(strings.NewReader(bad), t0); !errors.Is(err, ErrSnapshot) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
 	for i := range maxOwned + 1 {
-		o.Learn(1, t0, fmt.Sprint("file_", i))
+		o.Learn(Keeper{Domain: 1}, t0, fmt.Sprint("file_", i))
 	}
 	if n := len(o.byID); n > maxOwned {
 		t.Errorf("%d ids", n)
@@ -54,7 +60,7 @@ func TestOwners(t *testing.T) {
 
 func TestWhatIsUsedIsKept(t *testing.T) {
 	o := NewOwners()
-	o.Learn(7, t0, "container_1", "container_2")
+	o.Learn(Keeper{Domain: 7}, t0, "container_1", "container_2")
 	save := func() []byte {
 		t.Helper()
 		var saved bytes.Buffer
@@ -88,9 +94,9 @@ func TestWhatIsUsedIsKept(t *testing.T) {
 func TestTheOldestMakeRoom(t *testing.T) {
 	o := NewOwners()
 	for i := range maxOwned {
-		o.Learn(1, t0.Add(time.Duration(i)*time.Second), fmt.Sprint("file_", i))
+		o.Learn(Keeper{Domain: 1}, t0.Add(time.Duration(i)*time.Second), fmt.Sprint("file_", i))
 	}
-	o.Learn(2, t0, "file_new", "file_newer")
+	o.Learn(Keeper{Domain: 2}, t0, "file_new", "file_newer")
 	f := func(id string, want bool) {
 		t.Helper()
 		if _, known := o.Of(id, t0); known != want {
@@ -153,4 +159,20 @@ func TestListsComeFromOneServer(t *testing.T) {
 		settle(t, tb, "a", limited, t0)
 		f(tb, "b")
 	}
+}
+
+// TestAnAccountIsFoundUnderAnotherName that it got from another one of its servers.
+func TestAnAccountIsFoundUnderAnotherName(t *testing.T) {
+	tb := table(t, config.ModeFallback, named(t, "a", "b")...)
+	a, b := KeeperAt(tb.Endpoints()[0]), KeeperAt(tb.Endpoints()[1])
+	f := func(k Keeper, want uint64, wantOK bool) {
+		t.Helper()
+		if got, ok := tb.AccountOf(k); got != want || ok != wantOK {
+			t.Errorf("%v: %d, %t", k, got, ok)
+		}
+	}
+	f(a, a.Domain, true)
+	f(Keeper{Domain: 1, Server: b.Server}, b.Domain, true)
+	f(Keeper{Domain: b.Domain}, b.Domain, true) // its server has another key now
+	f(Keeper{Domain: 1}, 1, false)
 }

@@ -165,6 +165,19 @@ func (t *Table) Accounts() []uint64 {
 	return all
 }
 
+// AccountOf finds a keeper's account as it is named now. It reports false when no server of it is left.
+func (t *Table) AccountOf(k Keeper) (domain uint64, ok bool) {
+	for _, tier := range t.tiers {
+		for _, e := range tier {
+			if e.ID() == k.Server {
+				return e.Domain(), true
+			}
+			ok = ok || e.Domain() == k.Domain
+		}
+	}
+	return k.Domain, ok
+}
+
 // Endpoints lists all endpoints in the order of the tiers.
 func (t *Table) Endpoints() []*upstream.Endpoint { return slices.Concat(t.tiers...) }
 

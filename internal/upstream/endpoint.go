@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"encoding/hex"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -46,6 +48,19 @@ type learned struct {
 
 // ID names an endpoint's identity: base URL, kind of credential, credential. It reveals none of them.
 type ID [16]byte
+
+// MarshalText writes the identity in hexadecimal digits.
+func (id ID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
+
+// UnmarshalText reads what MarshalText has written.
+func (id *ID) UnmarshalText(text []byte) error {
+	raw, err := hex.DecodeString(string(text))
+	if err == nil && len(raw) != len(id) {
+		err = errors.New("not the identity of an endpoint")
+	}
+	copy(id[:], raw)
+	return err
+}
 
 // Name is the server's name in the configuration.
 func (e *Endpoint) Name() string { return e.spec.Name }
