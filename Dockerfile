@@ -17,13 +17,16 @@ FROM alpine:3.22
 # a balance check leaves behind, which the balancer as process 1 would not.
 RUN apk add --no-cache bash ca-certificates curl jq tini tzdata \
     && adduser -D -H -u 1000 lb \
-    && install -d -o lb -g lb /data
+    && install -d -o lb -g lb /data \
+    && install -d -m 1777 /state
 COPY --from=build /out/claude-code-lb /usr/local/bin/claude-code-lb
 COPY LICENSE /usr/share/licenses/claude-code-lb/LICENSE
 
 USER 1000:1000
 WORKDIR /data
-VOLUME /data
+# /data may be read-only, and the container may run as anybody: what outlives a restart is kept apart.
+ENV STATE_DIRECTORY=/state
+VOLUME /data /state
 EXPOSE 3000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
     CMD ["claude-code-lb", "-health-check"]

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -38,7 +40,8 @@ const complaintPeriod = 10 * time.Minute
 
 // newState says where a configuration keeps its state: where it says, else
 // where systemd wants it, else in a directory beside the configuration file,
-// named after it. Nothing is created before there is something to keep.
+// named after it, or with the user's other state where that place is read-only.
+// No directory is made before there is something to keep.
 func newState(std Std, path string, cfg *config.Config, log *slog.Logger) state {
 	dir := cfg.StateDir
 	switch given, ok := std.Env("STATE_DIRECTORY"); {
@@ -51,8 +54,43 @@ func newState(std Std, path string, cfg *config.Config, log *slog.Logger) state 
 		dir, _, _ = strings.Cut(given, ":")
 	case isRegular(path):
 		dir = strings.TrimSuffix(path, filepath.Ext(path)) + ".state"
+		if spare := userState(std, dir); !writable(dir) && writable(spare) {
+			dir = spare
+		}
 	}
 	return state{dir: dir, log: log, complained: map[string]time.Time{}}
+}
+
+// userState is where a user keeps what would stand at dir if that could be
+// written to, "" if there is no such place. Its name tells configurations apart.
+func userState(std Std, dir string) string {
+	full, err := filepath.Abs(dir)
+	if err != nil {
+		return ""
+	}
+	name := fmt.Sprintf("%s-%x", filepath.Base(full), sha256.Sum256([]byte(full)))
+	name = name[:len(filepath.Base(full))+1+8]
+	for _, place := range [...]struct{ variable, below string }{{"XDG_STATE_HOME", ""}, {"HOME", ".local/state"}, {"LOCALAPPDATA", ""}} {
+		if root, ok := std.Env(place.variable); ok && filepath.IsAbs(root) {
+			return filepath.Join(root, place.below, "claude-code-lb", name)
+		}
+	}
+	return ""
+}
+
+// writable says whether a directory can be written to, or made.
+func writable(dir string) bool {
+	if dir == "" {
+		return false
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir {
+		return writable(filepath.Dir(dir))
+	}
+	f, err := os.CreateTemp(dir, ".claude-code-lb.*.tmp")
+	if err != nil {
+		return false
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name())) == nil
 }
 
 // load reads what an earlier process kept, if it did. What cannot be used is reported and ignored.

@@ -35,6 +35,29 @@ func TestWhereStateIsKept(t *testing.T) {
 	f("", "", "/dev/null", "")
 }
 
+// TestStateBesideAReadOnlyFile goes where the user's other state is, if that can be written to.
+func TestStateBesideAReadOnlyFile(t *testing.T) {
+	const file = "/proc/self/status" // nobody, not even root, can make anything beside it
+	if !isRegular(file) {
+		t.Skip("there is no /proc")
+	}
+	home := t.TempDir()
+	f := func(env map[string]string, want string) {
+		t.Helper()
+		std := Std{Env: func(name string) (string, bool) { value, ok := env[name]; return value, ok }}
+		if got := newState(std, file, &config.Config{}, nil).dir; !strings.HasPrefix(got, want) || len(got)-len(want) > 8 {
+			t.Errorf("%v: %q, want %q", env, got, want)
+		}
+	}
+	f(map[string]string{"HOME": home}, filepath.Join(home, ".local", "state", "claude-code-lb", "status.state-"))
+	f(map[string]string{"HOME": "/", "XDG_STATE_HOME": home}, filepath.Join(home, "claude-code-lb", "status.state-"))
+	f(map[string]string{"HOME": "/proc"}, "/proc/self/status.state")
+	f(nil, "/proc/self/status.state")
+	if left, err := os.ReadDir(home); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 func TestStateIsReplacedInOneStep(t *testing.T) {
 	var log bytes.Buffer
 	s := state{dir: filepath.Join(t.TempDir(), "new", "dir"), log: slog.New(slog.NewTextHandler(&log, nil)), complained: map[string]time.Time{}}
