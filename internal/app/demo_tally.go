@@ -35,9 +35,10 @@ func (t *demoTally) add(e ledger.Entry) {
 		return
 	}
 	u := t.usage[e.Server()]
-	u.InputTokens += e.Message.Usage.TotalInputTokens()
-	u.OutputTokens += e.Message.Usage.OutputTokens
-	u.CacheReadTokens += e.Message.Usage.CacheReadTokens
+	used := e.Usage()
+	u.InputTokens += used.TotalInputTokens()
+	u.OutputTokens += used.OutputTokens
+	u.CacheReadTokens += used.CacheReadTokens
 	t.usage[e.Server()] = u
 	if failed := len(e.Attempts) - 1; failed > 0 && e.Attempts[failed].Reason == "" {
 		t.rescued++

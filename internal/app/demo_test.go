@@ -173,8 +173,10 @@ func TestDemoViewShowsRequests(t *testing.T) {
 	answered := ledger.Entry{
 		Start: start, Duration: time.Second, Session: demoSessionID(3, 0), Method: "POST", Path: "/v1/messages", Stream: true, Status: 200,
 		Outcome: ledger.Answered, TimeToFirstByte: 142 * time.Millisecond,
-		Attempts: []ledger.Attempt{{Server: "alpha", Status: 529, Reason: "status 529 overloaded_error", Start: start}, {Server: "beta", Status: 200, Start: start}},
-		Message:  claude.Message{Usage: claude.Usage{InputTokens: 1000, CacheReadTokens: 9000, OutputTokens: 87}},
+		Attempts: []ledger.Attempt{{Server: "alpha", Status: 529, Reason: "status 529 overloaded_error", Start: start}, {
+			Server: "beta", Status: 200, Start: start, Served: true,
+			Answer: claude.Message{Usage: claude.Usage{InputTokens: 1000, CacheReadTokens: 9000, OutputTokens: 87}},
+		}},
 	}
 	v.Record(answered)
 	answered.Attempts[0] = ledger.Attempt{Server: "alpha", Reason: "read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer", Start: start}

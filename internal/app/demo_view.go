@@ -169,7 +169,7 @@ func (v *demoView) line(e ledger.Entry) string {
 	if e.Status != 0 {
 		status = strconv.Itoa(e.Status)
 	}
-	use := e.Message.Usage
+	use := e.Usage()
 	row := fmt.Sprintf(demoRow, clock(e.Start.Add(e.Duration)), fmt.Sprintf("%s/%d", name, turn.n), kindOfRequest(e), answered, status,
 		milliseconds(e.TimeToFirstByte), tokens(use.TotalInputTokens()), tokens(use.OutputTokens), tokens(use.CacheReadTokens))
 	switch {

@@ -7,7 +7,10 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-const maxSessionID = 128
+const (
+	maxSessionID = 128
+	agentHeader  = "X-Claude-Code-Agent-Id"
+)
 
 // SessionID is the client's session: the header that Claude Code sends, else the
 // session inside metadata.user_id, where Claude Code writes a JSON object into the
@@ -23,6 +26,14 @@ func SessionID(h http.Header, userID string) string {
 	return ""
 }
 
+// AgentID is the client's id of the agent that asks, "" for the main one. Claude Code sends it since 2.1.139 (observed).
+func AgentID(h http.Header) string {
+	if id := h.Get(agentHeader); validSessionID(id) {
+		return id
+	}
+	return ""
+}
+
 // ConversationKey names the conversation that a request belongs to: the session and, within it,
 // the agent and the model, for each of these sends a prompt of its own. It is 0
 // when no session is known. The header names the agent on requests of spawned agents only.
@@ -31,7 +42,7 @@ func ConversationKey(h http.Header, session, model string, seed uint64) uint64 {
 		return 0
 	}
 	key := xxh3.HashStringSeed(session, seed)
-	key = key*31 + xxh3.HashStringSeed(h.Get("X-Claude-Code-Agent-Id"), seed)
+	key = key*31 + xxh3.HashStringSeed(h.Get(agentHeader), seed)
 	return max(key*31+xxh3.HashStringSeed(model, seed), 1)
 }
 

@@ -15,22 +15,23 @@ type Entry struct {
 	Start    time.Time // when its body had been read
 	Client   string    // name of the client key, or the remote address without keys
 	Session  string    // the client's session id, "" when it sends none
+	Agent    string    // the client's id of the agent within the session, "" for the main one
 	Method   string
 	Path     string // without query
 	Model    string // asked for
 	Stream   bool
+	Sent     int64 // bytes of the request's body
 	Attempts []Attempt
 
 	Status          int           // sent to the client; 0 when it left before an answer
 	Outcome         Outcome       // how it ended, seen from the client
 	TimeToFirstByte time.Duration // from Start to the commit; 0 when nothing was committed
 	Duration        time.Duration // from Start to the end
+	Waited          time.Duration // of it, for a slot of the client key or for upstreams to return
 	Bytes           int64         // of the answer's body
-	Message         claude.Message
-	RequestID       string // the upstream's own, of the answer that was sent
-	Cost            Money  // of the answer that was sent
-	Priced          bool   // Cost is known
-	Routed          Routed // why it came from there; "" when no answer was committed
+	Routed          Routed        // why it came from there; "" when no answer was committed
+	Reason          string        // why it was refused or broke off, "" otherwise
+	Prompt          Outline       // of the prompt, without its content
 }
 
 // Routed is why a server was asked.
@@ -47,10 +48,27 @@ const (
 type Attempt struct {
 	Server    string
 	Status    int    // of the upstream's answer; 0 without one
+	Scope     string // whom its failure concerns, "none" when it did not fail
 	Reason    string // why it failed, "" when it did not
 	RequestID string // the upstream's request-id
 	Start     time.Time
-	Duration  time.Duration // to the verdict
+	Verdict   time.Duration // from Start to the verdict: for a good answer, to its first content
+	Duration  time.Duration // from Start to the end
+	Served    bool          // its answer went to the client
+
+	Answer  claude.Message // as far as it came
+	Warm    int64          // tokens of the prompt that its account was believed to have cached
+	Warmest int64          // the most that any account was believed to have cached
+	Guess   int64          // tokens of the prompt by the balancer's own estimate, 0 for none
+	Cost    Cost
+}
+
+// Known says whether the answer told its usage, at least that of the prompt.
+func (a *Attempt) Known() bool { return a.Answer.Started }
+
+// Estimated says whether the usage is only what had been told when the answer broke off: it was at least that.
+func (a *Attempt) Estimated() bool {
+	return a.Answer.Started && !a.Answer.Delta && !a.Answer.Stopped
 }
 
 // Outcome is how a request ended, seen from the client.
@@ -62,12 +80,53 @@ const (
 	Failed     Outcome = "failed"      // an error that the client did not cause
 	Truncated  Outcome = "truncated"   // broken off after the commit; the client was told
 	ClientGone Outcome = "client_gone" // the client left first
+	Refused    Outcome = "refused"     // by the balancer itself, for the client key's sake
 )
+
+// Final is the attempt whose answer went to the client, else the last one; nil when no server was asked.
+func (e *Entry) Final() *Attempt {
+	for i := range e.Attempts {
+		if e.Attempts[i].Served {
+			return &e.Attempts[i]
+		}
+	}
+	if n := len(e.Attempts); n > 0 {
+		return &e.Attempts[n-1]
+	}
+	return nil
+}
 
 // Server is the upstream that gave the final answer, "" when none was asked.
 func (e *Entry) Server() string {
-	if len(e.Attempts) == 0 {
-		return ""
+	if a := e.Final(); a != nil {
+		return a.Server
 	}
-	return e.Attempts[len(e.Attempts)-1].Server
+	return ""
+}
+
+// Usage is what the answer that went to the client told, zero without one.
+func (e *Entry) Usage() claude.Usage {
+	if a := e.Final(); a != nil && a.Served {
+		return a.Answer.Usage
+	}
+	return claude.Usage{}
+}
+
+// Cost is what all attempts cost together. It is not Known when an answer told its usage and its price is not known.
+func (e *Entry) Cost() Cost {
+	total := Cost{Known: true}
+	told := false
+	for i := range e.Attempts {
+		a := &e.Attempts[i]
+		if !a.Known() {
+			continue
+		}
+		told = true
+		total.Sum += a.Cost.Sum
+		total.Saved += a.Cost.Saved
+		total.Wasted += a.Cost.Wasted
+		total.Known = total.Known && a.Cost.Known
+	}
+	total.Known = total.Known && told
+	return total
 }

@@ -63,22 +63,53 @@ func (p *Prices) With(first []Price) *Prices {
 	return &out
 }
 
+// Cost is the money side of an attempt.
+type Cost struct {
+	Sum    Money
+	Saved  Money // what the prompt cache saved: the tokens read from it at the price of uncached ones, less what they cost
+	Wasted Money // of Sum, what another choice of server would not have cost
+	Known  bool  // the model's price is known; else all are zero
+}
+
 // Cost is what an answer costs at a server that charges a multiple of the list
-// price. It reports false when the model's price is not known: that is not free.
-func (p *Prices) Cost(model string, u claude.Usage, multiplier float64) (Money, bool) {
+// price. It is not Known when the model's price is not: that is not free.
+func (p *Prices) Cost(model string, u claude.Usage, multiplier float64) Cost {
 	price, ok := p.find(model, max(u.TotalInputTokens(), 0))
 	if !ok {
-		return 0, false
+		return Cost{}
 	}
-	cost := tokens(u.InputTokens, price.Input) + tokens(u.OutputTokens, price.Output) + tokens(u.CacheReadTokens, price.CacheRead) +
+	sum := tokens(u.InputTokens, price.Input) + tokens(u.OutputTokens, price.Output) + tokens(u.CacheReadTokens, price.CacheRead) +
 		tokens(u.CacheCreation5mTokens, price.CacheWrite5m) + tokens(u.CacheCreation1hTokens, price.CacheWrite1h)
-	factor := multiplier
-	if u.ServiceTier == "batch" {
-		factor *= p.Batch
-	}
-	cost += float64(max(u.WebSearchRequests, 0)) * p.WebSearch * float64(dollar)
-	return Money(math.Round(min(cost*factor, math.MaxInt64/2))), true
+	factor := p.factor(u, multiplier)
+	sum += float64(max(u.WebSearchRequests, 0)) * p.WebSearch * float64(dollar)
+	saved := tokens(u.CacheReadTokens, price.Input) - tokens(u.CacheReadTokens, price.CacheRead)
+	return Cost{Sum: money(sum * factor), Saved: money(saved * factor), Known: true}
 }
+
+// Rewritten is what it cost to write tokens into the cache, or to read them without one, that another account could
+// have read from its own. No more are counted than the answer did write or read so.
+func (p *Prices) Rewritten(model string, u claude.Usage, n int64, multiplier float64) Money {
+	price, ok := p.find(model, max(u.TotalInputTokens(), 0))
+	if !ok {
+		return 0
+	}
+	n = min(n, u.InputTokens+u.CacheCreationTokens())
+	hour := min(n, u.CacheCreation1hTokens)
+	short := min(n-hour, u.CacheCreation5mTokens)
+	plain := n - hour - short
+	paid := tokens(hour, price.CacheWrite1h) + tokens(short, price.CacheWrite5m) + tokens(plain, price.Input)
+	return money(max(paid-tokens(n, price.CacheRead), 0) * p.factor(u, multiplier))
+}
+
+func (p *Prices) factor(u claude.Usage, multiplier float64) float64 {
+	if u.ServiceTier == "batch" {
+		return multiplier * p.Batch
+	}
+	return multiplier
+}
+
+// money rounds an amount in nano-dollars, which nonsense in an answer may have made absurd.
+func money(nano float64) Money { return Money(math.Round(min(nano, math.MaxInt64/2))) }
 
 // tokens costs some tokens at a price per million, in nano-dollars.
 func tokens(n int64, perMillion float64) float64 {

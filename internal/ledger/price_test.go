@@ -11,8 +11,8 @@ func TestCost(t *testing.T) {
 	list := ListPrices()
 	f := func(p *Prices, model string, u claude.Usage, multiplier float64, want Money, known bool) {
 		t.Helper()
-		if got, ok := p.Cost(model, u, multiplier); got != want || ok != known {
-			t.Errorf("%s %+v: %d, %t, want %d, %t", model, u, got, ok, want, known)
+		if got := p.Cost(model, u, multiplier); got.Sum != want || got.Known != known {
+			t.Errorf("%s %+v: %+v, want %d, %t", model, u, got, want, known)
 		}
 	}
 	million := claude.Usage{InputTokens: 1e6}
@@ -43,8 +43,8 @@ func TestCost(t *testing.T) {
 
 	// Nonsense in an answer costs nothing absurd.
 	f(list, "claude-opus-4-5", claude.Usage{InputTokens: -5, OutputTokens: -1}, 1, 0, true)
-	if got, ok := list.Cost("claude-opus-4-5", claude.Usage{OutputTokens: 1 << 62}, 1); got < 0 || !ok {
-		t.Errorf("%d", got)
+	if got := list.Cost("claude-opus-4-5", claude.Usage{OutputTokens: 1 << 62}, 1); got.Sum < 0 || !got.Known {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -34,6 +34,7 @@ type answer struct {
 	eventEnd int                 // offset in held just past the last complete event
 	message  claude.Message
 	noted    int    // of message.Kept, how many the owners know of
+	place    int    // in the entry's attempts, once it is settled
 	first    *watch // over the time to the head, or to the first content of a stream
 	gap      *watch // over every single read
 	idle     *upstream.TimeoutError

@@ -14,12 +14,12 @@ import (
 // commit is the point of no return: from here on the client sees this answer.
 func (x *exchange) commit(a *answer) {
 	x.settle(a)
+	x.entry.Attempts[a.place].Served = true
 	defer a.close()
 	x.learn(a)
 	x.owned(a)
 	x.kept(a)
 	x.localize(a)
-	x.entry.RequestID = a.res.Header.Get("Request-Id")
 	x.entry.Outcome, x.entry.Routed = ledger.Answered, x.routed(a)
 	x.entry.TimeToFirstByte = time.Since(x.req.Start)
 	if opened := x.silence.end(); !opened {
@@ -30,8 +30,7 @@ func (x *exchange) commit(a *answer) {
 		return
 	}
 	broken := x.relay(a)
-	x.entry.Message = a.message
-	x.price(a)
+	x.account(a)
 	a.lease.Produced(a.message.Usage.OutputTokens, time.Now())
 	if broken == nil {
 		x.req.Table.Ended(&x.query, a.message.Usage.OutputTokens)
@@ -43,19 +42,6 @@ func (x *exchange) commit(a *answer) {
 		x.judge(a, a.message.Err, nil)
 		x.charge(a, a.outcome)
 	}
-}
-
-// price notes what the answer costs, as far as it has come.
-func (x *exchange) price(a *answer) {
-	u, prices := a.message.Usage, x.req.Settings.Prices
-	if prices == nil || !a.message.Started {
-		return
-	}
-	model := a.message.Model
-	if model == "" {
-		model = x.entry.Model
-	}
-	x.entry.Cost, x.entry.Priced = prices.Cost(model, u, a.lease.Price())
 }
 
 // routed says in a word why this endpoint was asked.
@@ -99,7 +85,8 @@ func (x *exchange) tell(e claude.Error) {
 // charge books a failure after the commit.
 func (x *exchange) charge(a *answer, o upstream.Outcome) {
 	x.entry.Outcome = ledger.Truncated
-	x.entry.Attempts[len(x.entry.Attempts)-1].Reason = o.Reason
+	charged := &x.entry.Attempts[a.place]
+	charged.Reason, charged.Scope = o.Reason, o.Scope.String()
 	a.lease.Break(x.ctx, o, time.Now())
 }
 

@@ -38,7 +38,7 @@ func TestCompressedAnswersArriveDecoded(t *testing.T) {
 				if got.StatusCode != 200 || got.Body != want || got.Err != nil || got.Uncompressed || got.Header.Get("Content-Encoding") != "" {
 					t.Errorf("client got %d %q, %v, headers %v", got.StatusCode, got.Body, got.Err, got.Header)
 				}
-				if e := r.last(); e.Outcome != ledger.Answered || e.Message.Usage.OutputTokens == 0 {
+				if e := r.last(); e.Outcome != ledger.Answered || e.Usage().OutputTokens == 0 {
 					t.Errorf("entry %+v", e)
 				}
 			}

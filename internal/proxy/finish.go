@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"claude-code-lb/internal/claude"
@@ -16,10 +17,13 @@ func (x *exchange) finish() {
 	if e.Outcome == "" { // a panic on the way
 		e.Outcome = ledger.Failed
 	}
+	if x.cause != nil {
+		e.Reason = x.cause.Error()
+	}
 	for _, r := range x.p.recorders {
 		r.Record(*e)
 	}
-	u := e.Message.Usage
+	u, cost := e.Usage(), e.Cost()
 	level := slog.LevelInfo
 	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {
 		level = slog.LevelWarn
@@ -33,8 +37,8 @@ func (x *exchange) finish() {
 		slog.Int64(telemetry.TokensIn, u.TotalInputTokens()), slog.Int64(telemetry.TokensOut, u.OutputTokens),
 		slog.Int64(telemetry.CacheRead, u.CacheReadTokens), slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()),
 	}
-	if e.Message.Started {
-		attrs = append(attrs, costOf(e))
+	if told := slices.ContainsFunc(e.Attempts, func(a ledger.Attempt) bool { return a.Known() }); told {
+		attrs = append(attrs, costOf(cost))
 	}
 	if e.Routed != "" {
 		attrs = append(attrs, slog.String(telemetry.Routed, string(e.Routed)))
@@ -42,20 +46,20 @@ func (x *exchange) finish() {
 	if e.Session != "" {
 		attrs = append(attrs, slog.String(telemetry.Session, e.Session))
 	}
-	if e.RequestID != "" {
-		attrs = append(attrs, slog.String(telemetry.UpstreamRequest, e.RequestID))
+	if a := e.Final(); a != nil && a.Served && a.RequestID != "" {
+		attrs = append(attrs, slog.String(telemetry.UpstreamRequest, a.RequestID))
 	}
-	if x.cause != nil {
-		attrs = append(attrs, slog.String(telemetry.Reason, x.cause.Error()))
+	if e.Reason != "" {
+		attrs = append(attrs, slog.String(telemetry.Reason, e.Reason))
 	}
 	x.p.log.LogAttrs(x.ctx, level, telemetry.Request, attrs...)
 	x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
 }
 
 // costOf shows what a request has cost; a price that is not known is not taken for nothing.
-func costOf(e *ledger.Entry) slog.Attr {
-	if !e.Priced {
+func costOf(c ledger.Cost) slog.Attr {
+	if !c.Known {
 		return slog.String(telemetry.Cost, "unknown")
 	}
-	return slog.String(telemetry.Cost, e.Cost.String())
+	return slog.String(telemetry.Cost, c.Sum.String())
 }

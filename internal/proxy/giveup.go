@@ -33,7 +33,7 @@ func (x *exchange) giveUp(why error) {
 	wait := x.earliestReturn()
 	opened := x.silence.end()
 	if a := x.bestRefusal(); a != nil {
-		x.entry.RequestID = a.res.Header.Get("Request-Id")
+		x.entry.Attempts[a.place].Served = true
 		if opened {
 			x.tell(a.asError())
 			return

@@ -114,8 +114,10 @@ func (x *exchange) wait(w *routing.Wait, now time.Time) error {
 	case <-x.ctx.Done():
 		return errInterrupted
 	}
-	x.query.Patience = max(x.query.Patience-time.Since(now), 0)
-	x.query.Queue = max(x.query.Queue-time.Since(now), 0)
+	waited := time.Since(now)
+	x.entry.Waited += waited
+	x.query.Patience = max(x.query.Patience-waited, 0)
+	x.query.Queue = max(x.query.Queue-waited, 0)
 	if total := x.req.Settings.Total; total > 0 {
 		x.query.Patience = min(x.query.Patience, max(total-time.Since(x.req.Start), 0))
 	}

@@ -129,7 +129,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	x := &exchange{
 		p: p, w: w, req: req, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream),
 		entry: ledger.Entry{
-			ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID),
+			ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID), Agent: claude.AgentID(r.Header), Sent: int64(req.Body.Len()),
 			Method: r.Method, Path: r.URL.Path, Model: scan.Model, Stream: scan.Stream,
 		},
 	}
@@ -139,6 +139,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	}
 	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
 		x.query.Prompt, x.query.MaxTokens = prompt, scan.MaxTokens
+		x.entry.Prompt = ledger.OutlineOf(prompt)
 		x.query.Conversation = claude.ConversationKey(r.Header, x.entry.Session, scan.Model, scanner.Seed)
 		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
 	}
@@ -190,10 +191,12 @@ func (x *exchange) settle(a *answer) {
 	if a.res != nil {
 		status, upstreamID = a.res.StatusCode, a.res.Header.Get("Request-Id")
 	}
+	a.place = len(x.entry.Attempts)
 	x.entry.Attempts = append(x.entry.Attempts, ledger.Attempt{
-		Server: a.lease.Name(), Status: status, Reason: a.outcome.Reason, RequestID: upstreamID,
-		Start: a.start, Duration: now.Sub(a.start),
+		Server: a.lease.Name(), Status: status, Scope: a.outcome.Scope.String(), Reason: a.outcome.Reason, RequestID: upstreamID,
+		Start: a.start, Verdict: now.Sub(a.start), Warm: a.warm.Held, Warmest: a.warm.Most, Guess: a.warm.Total,
 	})
+	x.account(a)
 	x.trail.attempted(a, claude.ShortIDs(x.pin.known), now)
 	if a.outcome.Failover() {
 		x.p.log.InfoContext(x.ctx, telemetry.AttemptFailed, telemetry.ID, x.req.ID, telemetry.Server, a.lease.Name(),

@@ -292,7 +292,7 @@ func TestTruncationIsPassedOnAsTruncation(t *testing.T) {
 				t.Errorf("client got %q", got.Body)
 			}
 			e := r.last()
-			if e.Outcome != ledger.Truncated || len(e.Attempts) != 1 || e.Message.Usage.CacheReadTokens != 90 {
+			if e.Outcome != ledger.Truncated || len(e.Attempts) != 1 || e.Usage().CacheReadTokens != 90 {
 				t.Errorf("entry %+v", e)
 			}
 			if c := r.table.Census(time.Now()); c.Available != 1 {
@@ -366,7 +366,8 @@ func TestEventsGoOutAtOnce(t *testing.T) {
 	}
 	close(next)
 	<-r.recorded
-	if u := r.last().Message.Usage; u.OutputTokens != 7 || u.InputTokens != 10 || u.CacheReadTokens != 90 {
+	e := r.last()
+	if u := e.Usage(); u.OutputTokens != 7 || u.InputTokens != 10 || u.CacheReadTokens != 90 {
 		t.Errorf("usage %+v", u)
 	}
 }

@@ -93,7 +93,7 @@ func TestAMislabelledStreamIsAStream(t *testing.T) {
 		if got := r.post("/v1/messages", streamBody); got.StatusCode != 200 || got.Body != wholeReply || got.Header.Get("Content-Type") != label {
 			t.Errorf("%s: client got %d %q", label, got.StatusCode, got.Body)
 		}
-		if e := r.last(); e.Outcome != ledger.Answered || e.Message.Usage.OutputTokens == 0 {
+		if e := r.last(); e.Outcome != ledger.Answered || e.Usage().OutputTokens == 0 {
 			t.Errorf("%s: entry %+v", label, e)
 		}
 	}

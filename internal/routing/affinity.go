@@ -13,6 +13,7 @@ import (
 type Warmth struct {
 	Home        bool  // it is why the endpoint was chosen
 	Held, Total int64 // tokens, estimated where no answer has told them
+	Most        int64 // the most that any account holds
 	Expires     time.Time
 	boundary    uint64 // the fingerprint of what is held
 	cut         int    // its bytes

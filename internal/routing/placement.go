@@ -169,6 +169,21 @@ func (f *placement) held(domain uint64) (w Warmth, home bool) {
 	return w, len(f.home) == 0 && slices.ContainsFunc(f.coming, func(h holder) bool { return h.domain == domain })
 }
 
+// compare completes what is said of the chosen account with what the others hold.
+func (f *placement) compare(w *Warmth) {
+	if w == nil {
+		return
+	}
+	w.Total = f.total
+	for _, list := range [...][]holder{f.home, f.shared} {
+		for _, h := range list {
+			if !h.pending {
+				w.Most = max(w.Most, min(int64(h.tokens), f.total))
+			}
+		}
+	}
+}
+
 // serverAt is the server through which an account was given what it holds of the conversation.
 func (f *placement) serverAt(domain uint64) uint32 {
 	for _, list := range [...][]holder{f.home, f.coming} {

@@ -196,6 +196,7 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, er
 	lease, err := t.next(q, f, tried, now)
 	if lease != nil {
 		q.Room = nil // it may be in use now
+		f.compare(q.Warm)
 		t.announce(q, lease.Endpoint, now)
 	}
 	return lease, err

@@ -1,0 +1,57 @@
+package ledger
+
+import (
+	"encoding/binary"
+
+	"claude-code-lb/internal/claude"
+)
+
+// outlined is how many message boundaries an Outline keeps: more than one turn of a conversation adds.
+const outlined = 12
+
+// Outline is the shape of a prompt: fingerprints at its last boundaries and their distances from its beginning
+// in bytes. It tells which prompts begin alike and nothing about what they say. It is encoded, since a ledger keeps
+// millions: for each boundary 8 bytes of fingerprint and the distance from the one before as a varint, tools and
+// system first.
+type Outline []byte
+
+// OutlineOf takes the outline of a prompt; the result shares nothing with it.
+func OutlineOf(p *claude.Prompt) Outline {
+	if p == nil {
+		return nil
+	}
+	turns := p.Turns[max(len(p.Turns)-outlined, 0):]
+	out := make(Outline, 0, (2+len(turns))*11)
+	last := 0
+	add := func(b claude.Boundary) {
+		out = binary.LittleEndian.AppendUint64(out, b.Fingerprint)
+		out = binary.AppendUvarint(out, uint64(max(b.Bytes-last, 0)))
+		last = max(b.Bytes, last)
+	}
+	add(p.Tools)
+	add(p.System)
+	for _, b := range turns {
+		add(b)
+	}
+	return out
+}
+
+// Boundaries decodes the outline. It reports false when it is empty or damaged.
+func (o Outline) Boundaries() (tools, system claude.Boundary, turns []claude.Boundary, ok bool) {
+	var all []claude.Boundary
+	last := 0
+	for len(o) > 8 {
+		fingerprint := binary.LittleEndian.Uint64(o)
+		step, n := binary.Uvarint(o[8:])
+		if n <= 0 || step > 1<<40 {
+			return tools, system, nil, false
+		}
+		last += int(step)
+		all = append(all, claude.Boundary{Fingerprint: fingerprint, Bytes: last})
+		o = o[8+n:]
+	}
+	if len(o) > 0 || len(all) < 2 {
+		return tools, system, nil, false
+	}
+	return all[0], all[1], all[2:], true
+}
