@@ -42,6 +42,8 @@ func commands() []command {
 		{"check", "check the configuration file and print what it amounts to", true, runCheck},
 		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
 		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
+		{"report", "sum up the ledger: what was used, what it cost, what the cache saved", true, runReport},
+		{"export-trace", "write the ledger's history as a trace for simulate, without any content", true, runExportTrace},
 		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},
 		{"fake", "run a simulated upstream", false, runFake},
 		{"simulate", "replay a recorded day with any policy and number of accounts", false, runSimulate},

@@ -34,14 +34,22 @@ type balancer struct {
 	address string // asked for; the listener may have chosen its port
 }
 
+// keepers are those who keep what a balancer learns and does. The zero value keeps nothing.
+type keepers struct {
+	state     state
+	recorders []proxy.Recorder                                 // of requests
+	balance   func(server string, value float64, at time.Time) // nil: nobody
+}
+
 // newBalancer wires a first generation, which does not listen yet. Balance checks end with ctx.
-func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, kept state, recorders ...proxy.Recorder) *balancer {
+func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, kept keepers) *balancer {
 	b := &balancer{ctx: ctx, log: log, level: level, pool: upstream.NewPool(ctx, log), index: routing.NewIndex(cfg.IndexMemoryMB<<20, rand.Uint64())}
-	kept.loadIndex(b.index) // with it the seed of all fingerprints
+	b.pool.OnBalance = kept.balance
+	kept.state.loadIndex(b.index) // with it the seed of all fingerprints
 	snapshot, commit := b.build(cfg)
-	forward := proxy.New(log, b.index.Seed(), recorders...)
+	forward := proxy.New(log, b.index.Seed(), kept.recorders...)
 	b.owners = forward.Owners
-	kept.loadOwners(b.owners)
+	kept.state.loadOwners(b.owners)
 	b.handler = edge.NewHandler(forward, log, snapshot)
 	b.server = edge.NewServer(b.handler, log)
 	commit()

@@ -14,6 +14,7 @@ import (
 
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/fakeclaude"
+	"claude-code-lb/internal/proxy"
 	"claude-code-lb/internal/telemetry"
 )
 
@@ -96,7 +97,7 @@ func showDemo(ctx context.Context, std Std, f demoFlags, view *demoView) error {
 	if err != nil {
 		return err
 	}
-	b := newBalancer(serving, cfg, demoLog(std, f.verbose), new(slog.LevelVar), state{}, view)
+	b := newBalancer(serving, cfg, demoLog(std, f.verbose), new(slog.LevelVar), keepers{recorders: []proxy.Recorder{view}})
 	servers.Go(b.pool.Wait)
 	if err := b.listen(); err != nil {
 		return err

@@ -82,7 +82,7 @@ func newStage(t *testing.T, n int, http2 bool, settings map[string]any) *stage {
 		t.Fatal(problems)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.b = newBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), state{})
+	s.b = newBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), keepers{})
 	s.front = httptest.NewUnstartedServer(s.b.handler)
 	s.front.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.front.Start()

@@ -8,11 +8,14 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/proxy"
+	"claude-code-lb/internal/store"
 	"claude-code-lb/internal/telemetry"
 )
 
@@ -47,14 +50,22 @@ func runServe(std Std, file string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
 	kept := newState(std, path, cfg, log)
-	b := newBalancer(ctx, cfg, log, level, kept, stats)
+	keep := keepers{state: kept, recorders: []proxy.Recorder{stats}}
+	books := newLedger(ledgerAt(path, cfg, kept), cfg, log)
+	if books != nil {
+		keep.recorders, keep.balance = append(keep.recorders, books), books.Balance
+		var writing sync.WaitGroup
+		writing.Go(func() { books.Run(ctx) })
+		defer writing.Wait()
+	}
+	b := newBalancer(ctx, cfg, log, level, keep)
 	defer b.pool.Wait()
 	defer cancel()
 	if err := b.listen(); err != nil {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return exitError
 	}
-	s := &service{balancer: b, stats: stats, std: std, file: watched, state: kept, signals: signals}
+	s := &service{balancer: b, books: books, stats: stats, std: std, file: watched, state: kept, signals: signals}
 	return s.run()
 }
 
@@ -62,6 +73,7 @@ func runServe(std Std, file string) int {
 type service struct {
 	*balancer
 	stats   *ledger.Stats
+	books   *store.Writer // nil: no ledger
 	std     Std
 	file    *watchedFile
 	state   state
@@ -110,6 +122,9 @@ func (s *service) reload() {
 	}
 	if err == nil {
 		err = s.apply(cfg)
+	}
+	if err == nil && s.books != nil {
+		s.books.Bound(ledgerBounds(cfg))
 	}
 	if err != nil {
 		s.log.Error(telemetry.ReloadFailed, telemetry.Config, s.file.path, telemetry.Err, err)

@@ -17,6 +17,7 @@ import (
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/fakeclaude"
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/proxy"
 )
 
 const soakSessions = 24
@@ -54,7 +55,7 @@ func newSoak(t *testing.T) *soak {
 		t.Fatal(problems)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	b := newBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), state{}, ledger.NewStats(time.Now()))
+	b := newBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), keepers{recorders: []proxy.Recorder{ledger.NewStats(time.Now())}})
 	s := &soak{balancer: b, t: t, front: httptest.NewServer(b.handler), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: soakSessions}}}
 	s.close = sync.OnceFunc(func() {
 		s.client.CloseIdleConnections()

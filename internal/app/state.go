@@ -45,7 +45,7 @@ const complaintPeriod = 10 * time.Minute
 func newState(std Std, path string, cfg *config.Config, log *slog.Logger) state {
 	dir := cfg.StateDir
 	switch given, ok := std.Env("STATE_DIRECTORY"); {
-	case dir == config.StateOff:
+	case dir == config.Off:
 		return state{}
 	case dir != "" && !filepath.IsAbs(dir):
 		dir = filepath.Join(filepath.Dir(path), dir)

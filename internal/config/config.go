@@ -61,8 +61,8 @@ const (
 	AffinityOff  Affinity = "off"  // every request for itself
 )
 
-// StateOff as Config.StateDir keeps nothing.
-const StateOff = "off"
+// Off as Config.StateDir or Config.Ledger keeps nothing.
+const Off = "off"
 
 // AuthHeader is the header that carries a server's token.
 type AuthHeader string
@@ -116,6 +116,10 @@ type Config struct {
 	Breaker           Breaker       `name:"breaker" doc:"When failures of its own make a server rest."`
 	SlowStart         time.Duration `name:"slow_start" default:"30s" doc:"A server that returns from a rest gets its full share of the requests only after this long, and a growing part until then. 0 gives it at once."`
 	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"How to judge particular errors of upstreams: answers with status 400 or above, and 'error' events inside a stream. The first rule that fits beats what is built in; 'claude-code-lb explain-error' shows what fits."`
+
+	Ledger        Secret `name:"ledger" omit:"zero" doc:"Where requests are recorded with what they cost: a file for SQLite, or 'postgres://user:password@host/database' for several balancers together. A relative file is below the directory of this one. Without it 'ledger.db' in 'state_dir'. 'off' records nothing. Changing it needs a restart."`
+	RetentionDays int    `name:"retention_days" default:"90" min:"0" max:"36500" doc:"Days for which the ledger keeps every request. Sums by the hour are kept for 400 days, sums by the day for ever. 0 means no limit."`
+	MaxSizeMB     int    `name:"max_size_mb" default:"2048" min:"0" doc:"Size of the ledger in MiB beyond which the oldest requests are deleted, however old they are. The sums stay. 0 means no limit."`
 
 	Prices []Price `name:"prices" omit:"zero" doc:"Prices that beat the list prices that are built in. The first one whose 'model' fits holds."`
 

@@ -3,6 +3,7 @@ package ledger
 import (
 	_ "embed"
 	"encoding/json"
+	"fmt"
 	"math"
 	"path"
 	"strconv"
@@ -20,8 +21,21 @@ const dollar Money = 1e9
 
 // String writes dollars, such as "0.012345".
 func (m Money) String() string {
-	return strconv.FormatFloat(float64(m)/float64(dollar), 'f', 6, 64)
+	return strconv.FormatFloat(m.Dollars(), 'f', 6, 64)
 }
+
+// Exact writes dollars to the last nano-dollar, such as "0.012345678" or "3".
+func (m Money) Exact() string {
+	sign, n := "", uint64(m)
+	if m < 0 {
+		sign, n = "-", -n
+	}
+	s := fmt.Sprintf("%s%d.%09d", sign, n/uint64(dollar), n%uint64(dollar))
+	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
+}
+
+// Dollars is the amount in dollars, for what is not exact anyway.
+func (m Money) Dollars() float64 { return float64(m) / float64(dollar) }
 
 // Price is what the tokens of some models cost, in dollars per million.
 type Price struct {

@@ -70,6 +70,16 @@ func TestMoney(t *testing.T) {
 			t.Errorf("%d: %s, want %s", int64(m), got, want)
 		}
 	}
+	exact := func(m Money, want string) {
+		t.Helper()
+		if got := m.Exact(); got != want {
+			t.Errorf("%d: %s, want %s", int64(m), got, want)
+		}
+	}
+	exact(0, "0")
+	exact(1, "0.000000001")
+	exact(-12_340_000_000, "-12.34")
+	exact(30*dollar, "30")
 	f(0, "0.000000")
 	f(12_345_678, "0.012346")
 	f(3*dollar, "3.000000")

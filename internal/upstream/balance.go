@@ -44,12 +44,13 @@ type balanceChecker struct {
 	first  chan struct{} // closed after the first run
 	cancel context.CancelFunc
 	log    *slog.Logger
+	told   func(server string, value float64, at time.Time) // nil: nobody
 }
 
 // startChecker begins checking, or, without a command, forgets that the balance was low.
 func (p *Pool) startChecker(l *learned, plan balancePlan) *balanceChecker {
 	ctx, cancel := context.WithCancel(p.ctx)
-	c := &balanceChecker{plan: plan, first: make(chan struct{}), cancel: cancel, log: p.log}
+	c := &balanceChecker{plan: plan, first: make(chan struct{}), cancel: cancel, log: p.log, told: p.OnBalance}
 	if plan.command.Empty() {
 		cancel()
 		close(c.first)
@@ -86,8 +87,12 @@ func (c *balanceChecker) check(ctx context.Context, l *learned) {
 		c.log.Warn(telemetry.BalanceUnknown, telemetry.Server, c.plan.server, telemetry.Err, err)
 		return
 	}
+	now := time.Now()
+	if c.told != nil {
+		c.told(c.plan.server, value, now)
+	}
 	low := value <= c.plan.threshold
-	switch changed := l.setBalance(value, low, time.Now()); {
+	switch changed := l.setBalance(value, low, now); {
 	case changed && low:
 		c.log.Warn(telemetry.BalanceLow, telemetry.Server, c.plan.server, telemetry.Balance, value, telemetry.Threshold, c.plan.threshold)
 	case changed:

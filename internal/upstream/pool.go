@@ -22,6 +22,9 @@ type Pool struct {
 	known map[ID]*resident
 	wg    sync.WaitGroup
 
+	// OnBalance is told of every reading of a balance. It is set before the first Reconcile, and must not block.
+	OnBalance func(server string, value float64, at time.Time)
+
 	accounts *accounts
 	origins  map[string]*origin // by scheme and host
 	bell     *bell

@@ -125,12 +125,16 @@ func raceArgs(ctx context.Context) (args, env []string, note string) {
 // without asking: as root, with apt-get.
 func install(ctx context.Context) error {
 	updated := false
-	for _, need := range []struct{ program, debianPackages string }{
-		{"gcc", "gcc libc6-dev"},
-		{"node", "nodejs"},
-		{"npm", "npm"}, // some nodejs packages bring it along and conflict with this one
+	for _, need := range []struct {
+		program, debianPackages string
+		find                    func(string) (string, error)
+	}{
+		{"gcc", "gcc libc6-dev", exec.LookPath},
+		{"node", "nodejs", exec.LookPath},
+		{"npm", "npm", exec.LookPath}, // some nodejs packages bring it along and conflict with this one
+		{"initdb", "postgresql", findPostgres},
 	} {
-		if _, err := exec.LookPath(need.program); err == nil {
+		if _, err := need.find(need.program); err == nil {
 			continue
 		}
 		if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {

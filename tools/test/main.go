@@ -34,7 +34,7 @@ type options struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.noSkip, "no-skip", false, "fail when a test was skipped, the race detector is missing or a vulnerability is known (continuous integration)")
-	flag.BoolVar(&o.install, "install", os.Getenv("CI") == "true", "install what tests need (gcc, node, npm) with apt-get when root; on by default where CI=true")
+	flag.BoolVar(&o.install, "install", os.Getenv("CI") == "true", "install what tests need (gcc, node, npm, PostgreSQL) with apt-get when root; on by default where CI=true")
 	flag.BoolVar(&o.short, "short", false, "leave out slow tests, as go test -short does")
 	flag.StringVar(&o.run, "run", "", "run only tests matching this `regexp`, as go test -run does")
 	flag.Parse()
@@ -69,7 +69,13 @@ func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error)
 			notes = append(notes, c.name+": "+note)
 		}
 	}
-	withoutRace, err := runTests(ctx, r, o)
+	server, err := startPostgres(ctx)
+	if err != nil {
+		notes = append(notes, err.Error())
+	} else {
+		defer server.stop()
+	}
+	withoutRace, err := runTests(ctx, r, o, server)
 	if err != nil {
 		r.total.failed++
 		r.failures = append(r.failures, named{"", "go test", err.Error()})
@@ -119,7 +125,7 @@ func (r *report) check(ctx context.Context, c check) (note string) {
 
 // runTests folds one `go test` run into r. The result is not cached between runs:
 // the end-to-end tests build a binary whose sources the test cache does not see.
-func runTests(ctx context.Context, r *report, o options) (withoutRace string, err error) {
+func runTests(ctx context.Context, r *report, o options, server *postgres) (withoutRace string, err error) {
 	race, env, withoutRace := raceArgs(ctx)
 	args := append([]string{"test", "-json", "-count=1", "-timeout=10m"}, race...)
 	if o.short {
@@ -130,6 +136,9 @@ func runTests(ctx context.Context, r *report, o options) (withoutRace string, er
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, o.packages...)...)
 	cmd.Env = env
+	if server != nil {
+		cmd.Env = append(cmd.Env, postgresVariable+"="+server.url)
+	}
 	cmd.Stderr = r.out
 	events, err := cmd.StdoutPipe()
 	if err != nil {

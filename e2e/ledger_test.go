@@ -1,0 +1,269 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"claude-code-lb/internal/fakeclaude"
+)
+
+// sums are the figures of a report that a simulated upstream knows, too.
+type sums struct {
+	Requests      int64       `json:"requests"`
+	Errors        int64       `json:"errors"`
+	Attempts      int64       `json:"attempts"`
+	Input         int64       `json:"input_tokens"`
+	Output        int64       `json:"output_tokens"`
+	CacheRead     int64       `json:"cache_read_tokens"`
+	CacheCreation int64       `json:"cache_creation_tokens"`
+	Cost          json.Number `json:"cost_usd"`
+	Saved         json.Number `json:"saved_usd"`
+
+	Upstream, Session, Key string
+}
+
+type ledgerReport struct {
+	Rows  []sums `json:"rows"`
+	Total sums   `json:"total"`
+}
+
+// reported asks the program's own command, while the balancer runs, until all of some requests are in the ledger.
+func reported(t *testing.T, file string, requests int64, args ...string) ledgerReport {
+	t.Helper()
+	var r ledgerReport
+	eventually(t, "all requests are in the ledger", func() bool {
+		got := run(t, invocation{args: append([]string{"report", "-c", file, "-format", "json", "-tz", "UTC"}, args...)})
+		r = ledgerReport{}
+		return got.status == 0 && json.Unmarshal([]byte(got.stdout), &r) == nil && r.Total.Requests >= requests
+	})
+	return r
+}
+
+// ledgers runs a test with either kind of ledger: what the configuration says of it.
+func ledgers(t *testing.T, test func(t *testing.T, cfg object) object) {
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		test(t, object{})
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		test(t, object{"ledger": newDatabase(t)})
+	})
+}
+
+// newDatabase makes an empty database on the PostgreSQL server of the test command.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	server := os.Getenv("TEST_POSTGRES")
+	if server == "" {
+		t.Skip("SKIPPED: no PostgreSQL server: go run ./tools/test starts one")
+	}
+	admin, err := sql.Open("pgx", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "e2e_" + strings.ToLower(rand.Text()[:12])
+	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = admin.Exec("DROP DATABASE " + name + " WITH (FORCE)")
+		admin.Close()
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = name
+	return u.String()
+}
+
+func TestTheLedgerAgreesWithTheUpstreams(t *testing.T) {
+	t.Parallel()
+	ledgers(t, func(t *testing.T, cfg object) object {
+		fakes := newFakes(t, "a", "b")
+		for name, value := range costAware(fakes...) {
+			cfg[name] = value
+		}
+		b := start(t, cfg)
+		all := dialogues(b, 3)
+		hold(t, 4, 2500, all)
+		r := reported(t, b.file, 12, "-by", "upstream,session")
+		var served fakeclaude.TokenStats
+		for _, f := range fakes {
+			s := f.Stats().Tokens
+			served.Input += s.Input
+			served.Output += s.Output
+			served.CacheRead += s.CacheRead
+			served.CacheCreation5m += s.CacheCreation5m
+			served.CacheCreation1h += s.CacheCreation1h
+		}
+		got := fakeclaude.TokenStats{Input: r.Total.Input, Output: r.Total.Output, CacheRead: r.Total.CacheRead, CacheCreation5m: r.Total.CacheCreation}
+		if got != served || served.CacheRead == 0 {
+			t.Errorf("%+v, but served were %+v", got, served)
+		}
+		if cost, err := r.Total.Cost.Float64(); err != nil || cost <= 0 {
+			t.Errorf("cost %s", r.Total.Cost)
+		}
+		if saved, err := r.Total.Saved.Float64(); err != nil || saved <= 0 {
+			t.Errorf("saved %s", r.Total.Saved)
+		}
+		byDay := reported(t, b.file, 12)
+		if len(byDay.Rows) == 0 || byDay.Total.Output != served.Output || byDay.Total.Cost != r.Total.Cost {
+			t.Errorf("by day: %+v", byDay)
+		}
+		return cfg
+	})
+}
+
+func TestTheLedgerIsALaptopsOwn(t *testing.T) {
+	t.Parallel()
+	unixOnly(t, "modes of files")
+	b := start(t, balanced("round_robin", newFake(t, "a").entry()))
+	b.mustServe(false)
+	reported(t, b.file, 1)
+	for _, name := range []string{"ledger.db", "ledger.db-wal"} {
+		info, err := os.Stat(filepath.Join(strings.TrimSuffix(b.file, ".json")+".state", name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info, err)
+		}
+	}
+}
+
+func TestNoLedgerWhereNoneIsWanted(t *testing.T) {
+	t.Parallel()
+	b := start(t, balanced("round_robin", newFake(t, "a").entry()).with("ledger", "off"))
+	b.mustServe(false)
+	if got := run(t, invocation{args: []string{"report", "-c", b.file}}); got.status != 1 || !strings.Contains(got.stderr, "keeps no ledger") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestADeadDatabaseDisturbsNobody has a ledger that nobody serves.
+func TestADeadDatabaseDisturbsNobody(t *testing.T) {
+	t.Parallel()
+	const secret = "opensesame"
+	b := start(t, balanced("round_robin", newFake(t, "a").entry()).with("ledger", "postgres://me:"+secret+"@127.0.0.1:1/none"))
+	for range 3 {
+		b.mustServe(true)
+	}
+	b.waitLog("ledger not written, kept in memory", nil)
+	if strings.Contains(b.log.String(), secret) {
+		t.Error("the log shows the database's password")
+	}
+	if got := run(t, invocation{args: []string{"report", "-c", b.file}}); got.status != 1 || strings.Contains(got.stderr, secret) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestReportRefusesWhatItCannotUnderstand(t *testing.T) {
+	t.Parallel()
+	b := start(t, balanced("round_robin", newFake(t, "a").entry()))
+	f := func(status int, complaint string, args ...string) {
+		t.Helper()
+		got := run(t, invocation{args: append([]string{"report", "-c", b.file}, args...)})
+		if got.status != status || !strings.Contains(got.stderr, complaint) {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+	f(2, "-by weekday", "-by", "weekday")
+	f(2, "-since yesterday", "-since", "yesterday")
+	f(2, "-since is not before -until", "-since", "1h", "-until", "2h")
+	f(2, "-format xml", "-format", "xml")
+	f(2, "-tz Mars", "-tz", "Mars")
+	if got := run(t, invocation{args: []string{"report", "-c", filepath.Join(t.TempDir(), "none.json")}}); got.status != 1 || !strings.Contains(got.stderr, "there is no configuration file") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestTheHistoryCanBeSimulated exports what conversations have left in the ledger and replays it.
+func TestTheHistoryCanBeSimulated(t *testing.T) {
+	t.Parallel()
+	fakes := newFakes(t, "a", "b")
+	b := start(t, costAware(fakes...))
+	hold(t, 5, 2500, dialogues(b, 4))
+	reported(t, b.file, 20)
+	trace := filepath.Join(t.TempDir(), "day.jsonl.gz")
+	if got := run(t, invocation{args: []string{"export-trace", "-c", b.file, "-o", trace}}); got.status != 0 || !strings.Contains(got.stderr, "20 requests") {
+		t.Fatalf("%+v", got)
+	}
+	got := run(t, invocation{args: []string{"simulate", "-trace", trace, "-accounts", "2", "-policy", "cost_aware,round_robin", "-format", "json"}})
+	if got.status != 0 || !strings.Contains(got.stdout, "cost_aware") {
+		t.Fatalf("%+v", got)
+	}
+	plain := run(t, invocation{args: []string{"export-trace", "-c", b.file}})
+	for _, word := range []string{"dialogue", "word", "turn", b.url} {
+		if strings.Contains(plain.stdout, word) {
+			t.Errorf("the trace says %q:\n%s", word, plain.stdout)
+		}
+	}
+}
+
+// TestABalanceThatFallsTooFastIsNamed lets an upstream take more than the ledger knows of.
+func TestABalanceThatFallsTooFastIsNamed(t *testing.T) {
+	t.Parallel()
+	unixOnly(t, "a command that counts")
+	counter := filepath.Join(t.TempDir(), "count")
+	command := "n=$(cat " + counter + " 2>/dev/null || echo 100); echo $((n-1)) > " + counter + "; echo $n"
+	greedy := newFake(t, "greedy").entry().with("balance_check", command).with("balance_check_interval", "100ms")
+	b := start(t, balanced("round_robin", greedy))
+	b.mustServe(false)
+	eventually(t, "the drift is named", func() bool {
+		got := run(t, invocation{args: []string{"report", "-reconcile", "-c", b.file}})
+		return got.status == 1 && strings.Contains(got.stdout, "greedy") && strings.Contains(got.stdout, "DIFFERS")
+	})
+}
+
+// TestKilledBalancerKeepsItsLedger kills the program as kill -9 does. What a report has seen is there afterwards.
+func TestKilledBalancerKeepsItsLedger(t *testing.T) {
+	t.Parallel()
+	unixOnly(t, "kill -9")
+	b := start(t, balanced("round_robin", newFake(t, "a").entry()))
+	for range 20 {
+		b.mustServe(false)
+	}
+	before := reported(t, b.file, 20)
+	b.signal(syscall.SIGKILL)
+	eventually(t, "it is dead", func() bool { return !b.running() })
+	again := startFile(t, b.file)
+	again.mustServe(false)
+	after := reported(t, b.file, 21)
+	if after.Total.Requests != 21 || after.Total.Output <= before.Total.Output {
+		t.Errorf("%+v, then %+v", before.Total, after.Total)
+	}
+}
+
+// TestTwoBalancersShareALedger has two of them write into one database.
+func TestTwoBalancersShareALedger(t *testing.T) {
+	t.Parallel()
+	cfg := balanced("round_robin", newFake(t, "a").entry()).with("ledger", newDatabase(t))
+	one, two := start(t, cfg), start(t, cfg)
+	for range 5 {
+		one.mustServe(true)
+		two.mustServe(false)
+	}
+	r := reported(t, one.file, 10, "-by", "key")
+	if r.Total.Requests != 10 || !slices.ContainsFunc(r.Rows, func(s sums) bool { return s.Requests == 10 }) {
+		t.Errorf("%+v", r)
+	}
+	db, err := sql.Open("pgx", cfg["ledger"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var rows int
+	if err := db.QueryRowContext(context.Background(), "SELECT COUNT(*) FROM requests").Scan(&rows); err != nil || rows != 10 {
+		t.Errorf("%d rows, %v", rows, err)
+	}
+}

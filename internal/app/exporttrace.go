@@ -1,0 +1,84 @@
+package app
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/replay"
+)
+
+const exportIntro = `claude-code-lb export-trace writes the requests in the ledger as a trace for simulate: when they
+came, how long prompts and answers were, and which prompts began alike. Nothing of what was said
+is in it, nor the names of sessions, agents or keys.
+
+Usage: claude-code-lb export-trace [-c FILE] [-o FILE] [flags]
+
+Flags:
+`
+
+func runExportTrace(ctx context.Context, std Std, args []string) int {
+	flags := newFlags("export-trace", exportIntro)
+	file := flags.String("c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
+	out := flags.String("o", "", "`FILE` to write, compressed if it ends in .gz (default: standard output)")
+	since := flags.String("since", "30d", "`TIME` of the first request, as of report")
+	until := flags.String("until", "", "`TIME` before which the last request began (default: now)")
+	if status, done := parseFlags(flags, std, args); done {
+		return status
+	}
+	asked := reporting{since: *since, until: *until, zone: "Local", by: "total"}
+	q, err := asked.question(time.Now())
+	if err != nil {
+		fmt.Fprintln(std.Err, "export-trace:", err)
+		return exitUsage
+	}
+	s, _, err := readLedger(ctx, std, configPath(std, *file))
+	if err != nil {
+		return failed(std, "export-trace", configPath(std, *file), err)
+	}
+	defer s.Close()
+	n, err := writeTrace(std.Out, *out, func() iter.Seq2[*ledger.Entry, error] { return s.Entries(ctx, q.Since, q.Until) })
+	if err != nil {
+		return failed(std, "export-trace", configPath(std, *file), err)
+	}
+	fmt.Fprintf(std.Err, "export-trace: %d requests\n", n)
+	return exitOK
+}
+
+// writeTrace writes a trace to a file, or to out where none is named. A file is there whole or not at all.
+func writeTrace(out io.Writer, name string, requests func() iter.Seq2[*ledger.Entry, error]) (int, error) {
+	if name == "" {
+		buffered := bufio.NewWriter(out)
+		n, err := replay.Export(buffered, requests)
+		return n, errors.Join(err, buffered.Flush())
+	}
+	f, err := os.OpenFile(name+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name())
+	n, err := exportTo(f, strings.HasSuffix(name, ".gz"), requests)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return 0, err
+	}
+	return n, os.Rename(f.Name(), name)
+}
+
+func exportTo(f io.Writer, compressed bool, requests func() iter.Seq2[*ledger.Entry, error]) (int, error) {
+	if compressed {
+		zipped := gzip.NewWriter(f)
+		n, err := replay.Export(zipped, requests)
+		return n, errors.Join(err, zipped.Close())
+	}
+	buffered := bufio.NewWriter(f)
+	n, err := replay.Export(buffered, requests)
+	return n, errors.Join(err, buffered.Flush())
+}

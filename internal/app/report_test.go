@@ -1,0 +1,106 @@
+package app
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/store"
+)
+
+func TestParseMoment(t *testing.T) {
+	now := time.Date(2026, 5, 10, 12, 0, 0, 0, time.UTC)
+	f := func(s string, want time.Time) {
+		t.Helper()
+		if got, err := parseMoment(s, now, time.UTC); err != nil || !got.Equal(want) {
+			t.Errorf("%s: %s, %v", s, got, err)
+		}
+	}
+	f("2026-05-01", time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC))
+	f("2026-05-01T08:30", time.Date(2026, 5, 1, 8, 30, 0, 0, time.UTC))
+	f("2026-05-01T08:30:00+02:00", time.Date(2026, 5, 1, 6, 30, 0, 0, time.UTC))
+	f("24h", now.Add(-24*time.Hour))
+	f("7d", now.Add(-7*24*time.Hour))
+	f("0.5d", now.Add(-12*time.Hour))
+	for _, s := range []string{"", "yesterday", "-1h", "-3d", "2026-13-01", "1e9d"} {
+		if got, err := parseMoment(s, now, time.UTC); err == nil {
+			t.Errorf("%q: %s", s, got)
+		}
+	}
+}
+
+func reportLines() []store.Line {
+	return []store.Line{
+		{At: []string{"2026-05-01", "a\x1b[31m"}, Sums: ledger.Sums{Requests: 2, Attempts: 3, Failures: 1, Errors: 1, Input: 10, Output: 5, CacheRead: 90, Cost: 1_500_000_001, Saved: 2e9, Wasted: 1, Warm: 2, Cold: 1, Guessed: 1}},
+		{At: []string{"2026-05-02", "=1+1"}, Sums: ledger.Sums{Requests: 1, Attempts: 1, Unpriced: 1, FirstBytes: 1, FirstByteTime: 1234567 * time.Microsecond}},
+	}
+}
+
+func TestReportFormats(t *testing.T) {
+	by := []store.Dimension{store.Day, store.Upstream}
+	f := func(format string, want ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		if err := writeReport(&out, format, by, reportLines()); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("%s lacks %q:\n%s", format, w, out.String())
+			}
+		}
+		if strings.Contains(out.String(), "\x1b") && format != "json" {
+			if format == "table" {
+				t.Errorf("%s passes control characters on", format)
+			}
+		}
+	}
+	f("table", `a\x1b[31m`, "1.5000", "90.0 %", "1.235s", "0.0000+?", "+? the price", "1/2", "total         -         3")
+	f("json", `{"rows":[`, `"day":"2026-05-01"`, `"cost_usd":1.500000001`, `"total":{"requests":3,"errors":1,`, `"input_tokens":10,"output_tokens":5,"cache_read_tokens":90,"cache_creation_tokens":0`)
+	f("ndjson", "}\n{\"day\":\"2026-05-02\"")
+	f("csv", "day,upstream,requests,errors", "2026-05-02,'=1+1,1,0")
+}
+
+func TestReportOfNothing(t *testing.T) {
+	f := func(format, want string) {
+		t.Helper()
+		var out bytes.Buffer
+		if err := writeReport(&out, format, nil, nil); err != nil || !strings.HasPrefix(out.String(), want) {
+			t.Errorf("%s: %q, %v", format, out.String(), err)
+		}
+	}
+	f("table", "no requests in that time\n")
+	f("json", "{\"rows\":[],\n\"total\":{\"requests\":0")
+	f("ndjson", "")
+	f("csv", "requests,errors")
+}
+
+func TestReconciliationNamesDrift(t *testing.T) {
+	at := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	list := []store.Reconciliation{
+		{Server: "fair", Readings: 3, From: at, To: at.Add(time.Hour), Lost: 2, Spent: 1.99e9},
+		{Server: "greedy", Readings: 3, From: at, To: at.Add(time.Hour), Lost: 3, Spent: 2e9},
+	}
+	f := func(format string, want ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		status, err := writeReconciliation(&out, format, list)
+		if err != nil || status != exitError {
+			t.Errorf("status %d, %v", status, err)
+		}
+		for _, w := range want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("%s lacks %q:\n%s", format, w, out.String())
+			}
+		}
+	}
+	f("table", "+50.0 %", "DIFFERS", "ok")
+	f("json", `"server":"greedy"`, `"drift":0.5,"differs":true`, `"ledger_usd":2`)
+	f("csv", "greedy,3,", ",0.5,true,0")
+	f("ndjson", "}\n{")
+	if status, err := writeReconciliation(new(bytes.Buffer), "table", list[:1]); status != exitOK || err != nil {
+		t.Errorf("status %d, %v", status, err)
+	}
+}

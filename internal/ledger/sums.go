@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"iter"
+	"net/http"
+	"time"
+
+	"claude-code-lb/internal/claude"
+)
+
+// Sums are what some requests amount to. Every token and every nano-dollar of every attempt is in them once.
+type Sums struct {
+	Requests int64
+	Errors   int64 // of them, those that their client saw fail, whoever's fault it was
+	Refused  int64 // of those, by the balancer itself for the client key's sake
+	Attempts int64
+	Failures int64 // of them, those that brought the client nothing
+
+	Input, Output, CacheRead, CacheWrite5m, CacheWrite1h int64 // tokens
+	Searches                                             int64 // of the web, by the server's tool
+
+	Cost, Saved, Wasted Money
+	Unpriced            int64 // attempts with a usage that no price is known for: Cost lacks them
+	Estimated           int64 // attempts that broke off: at least this was used
+
+	FirstBytes    int64         // requests that got an answer
+	FirstByteTime time.Duration // of all of them together
+	Time          time.Duration // of all requests
+
+	// What to think of an upstream's honesty.
+	Swapped  int64 // answers from another model than was asked for
+	Warm     int64 // answers to prompts that the account was believed to have cached, for a good part
+	Cold     int64 // of them, those that read nothing from the cache
+	Guessed  int64 // answers whose prompt was long enough to be estimated
+	Inflated int64 // of them, those that report far more or far fewer tokens than that
+}
+
+// Add adds other sums to these.
+func (s *Sums) Add(o Sums) {
+	mine, theirs := s.Fields(), o.Fields()
+	for i := range mine {
+		*mine[i].Value += *theirs[i].Value
+	}
+}
+
+// Field is one figure of Sums under the name that a database has for it.
+type Field struct {
+	Name  string
+	Value *int64
+}
+
+// Fields lists all figures, always in the same order. The pointers lead into s.
+func (s *Sums) Fields() []Field {
+	return []Field{
+		{"requests", &s.Requests}, {"errors", &s.Errors}, {"refused", &s.Refused}, {"attempts", &s.Attempts}, {"failures", &s.Failures},
+		{"input", &s.Input}, {"output", &s.Output}, {"cache_read", &s.CacheRead}, {"cache_write_5m", &s.CacheWrite5m},
+		{"cache_write_1h", &s.CacheWrite1h}, {"searches", &s.Searches},
+		{"cost", (*int64)(&s.Cost)}, {"saved", (*int64)(&s.Saved)}, {"wasted", (*int64)(&s.Wasted)},
+		{"unpriced", &s.Unpriced}, {"estimated", &s.Estimated},
+		{"first_bytes", &s.FirstBytes}, {"first_byte_time", (*int64)(&s.FirstByteTime)}, {"time", (*int64)(&s.Time)},
+		{"swapped", &s.Swapped}, {"warm", &s.Warm}, {"cold", &s.Cold}, {"guessed", &s.Guessed}, {"inflated", &s.Inflated},
+	}
+}
+
+// HitRate is the part of all prompts' tokens that was read from caches, 0 to 1; 0 without any.
+func (s *Sums) HitRate() float64 {
+	if all := s.Input + s.CacheRead + s.CacheWrite5m + s.CacheWrite1h; all > 0 {
+		return float64(s.CacheRead) / float64(all)
+	}
+	return 0
+}
+
+// MeanFirstByte is the mean time to the first byte, 0 when nothing was answered.
+func (s *Sums) MeanFirstByte() time.Duration {
+	if s.FirstBytes == 0 {
+		return 0
+	}
+	return s.FirstByteTime / time.Duration(s.FirstBytes)
+}
+
+// Shares is what the entry adds to the sums of each server: the request counts
+// at the one that gave its final answer ("" if none was asked), an attempt where it was made.
+func (e *Entry) Shares() iter.Seq2[string, Sums] {
+	return func(yield func(string, Sums) bool) {
+		if !yield(e.Server(), e.own()) {
+			return
+		}
+		for i := range e.Attempts {
+			if a := &e.Attempts[i]; !yield(a.Server, a.sums(e)) {
+				return
+			}
+		}
+	}
+}
+
+// own is the part that belongs to the request as a whole.
+func (e *Entry) own() Sums {
+	s := Sums{Requests: 1, Time: e.Duration}
+	if e.Outcome == Failed || e.Outcome == Truncated || e.Status >= http.StatusBadRequest {
+		s.Errors = 1
+	}
+	if e.Outcome == Refused {
+		s.Refused = 1
+	}
+	if e.TimeToFirstByte > 0 {
+		s.FirstBytes, s.FirstByteTime = 1, e.TimeToFirstByte
+	}
+	return s
+}
+
+const (
+	// tellingPrompt is the size in tokens from which a prompt's estimate says something.
+	tellingPrompt = 4000
+	// farOff is how many times more or fewer tokens than estimated are suspicious: texts differ, but not that much.
+	farOff = 2
+)
+
+func (a *Attempt) sums(e *Entry) Sums {
+	s := Sums{Attempts: 1}
+	if !a.Served {
+		s.Failures = 1
+	}
+	if !a.Known() {
+		return s
+	}
+	u := a.Answer.Usage
+	s.Input, s.Output, s.CacheRead = u.InputTokens, u.OutputTokens, u.CacheReadTokens
+	s.CacheWrite5m, s.CacheWrite1h, s.Searches = u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests
+	s.Cost, s.Saved, s.Wasted = a.Cost.Sum, a.Cost.Saved, a.Cost.Wasted
+	s.Unpriced, s.Estimated = one(!a.Cost.Known), one(a.Estimated())
+	if a.Answer.Model != "" && e.Model != "" {
+		s.Swapped = one(!claude.SameModel(e.Model, a.Answer.Model))
+	}
+	if a.Warm >= tellingPrompt {
+		s.Warm, s.Cold = 1, one(u.CacheReadTokens == 0)
+	}
+	if total := u.TotalInputTokens(); a.Guess >= tellingPrompt && total > 0 {
+		s.Guessed, s.Inflated = 1, one(total > farOff*a.Guess || a.Guess > farOff*total)
+	}
+	return s
+}
+
+func one(yes bool) int64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"claude-code-lb/internal/ledger"
+)
+
+// Reading is what a balance_check printed, taken for dollars.
+type Reading struct {
+	Server string
+	At     time.Time
+	Value  float64
+}
+
+// AddReading keeps a reading.
+func (s *Store) AddReading(ctx context.Context, r Reading) error {
+	_, err := s.db.ExecContext(ctx, s.rebind(`INSERT INTO balances (time, server, value) VALUES (?, ?, ?) ON CONFLICT (time, server) DO NOTHING`),
+		r.At.UnixMilli(), text(r.Server), r.Value)
+	return err
+}
+
+// Reconciliation compares what a server's balance lost with what the ledger says was spent there.
+type Reconciliation struct {
+	Server   string
+	Readings int
+	From, To time.Time    // the first and the last reading
+	Lost     float64      // by the balance, between readings that did not rise
+	Spent    ledger.Money // in the same stretches, as the ledger has it
+	Raised   float64      // by the balance, where it rose: those stretches are left out of Lost and Spent
+	Unpriced int64        // answers of unknown price in those stretches: Spent lacks them
+}
+
+// Drift is how much more the balance lost than the ledger knows of, as a part of what the ledger knows of.
+// It is 0 when nothing was spent.
+func (r *Reconciliation) Drift() float64 {
+	if r.Spent <= 0 {
+		return 0
+	}
+	return r.Lost/r.Spent.Dollars() - 1
+}
+
+const (
+	// tolerated is the drift that rounding and answers under way at a reading explain.
+	tolerated = 0.05
+	// pennies is the amount below which drift means nothing.
+	pennies = 0.05
+)
+
+// Drifts says whether the two differ by more than can be explained.
+func (r *Reconciliation) Drifts() bool {
+	gap := r.Lost - r.Spent.Dollars()
+	return max(gap, -gap) > max(pennies, tolerated*r.Spent.Dollars())
+}
+
+// Reconcile compares for every server with at least two readings in [since, until).
+func (s *Store) Reconcile(ctx context.Context, since, until time.Time) ([]Reconciliation, error) {
+	readings, err := s.readings(ctx, since, until)
+	if err != nil {
+		return nil, err
+	}
+	var out []Reconciliation
+	for len(readings) > 0 {
+		server := readings[0].Server
+		n := slices.IndexFunc(readings, func(r Reading) bool { return r.Server != server })
+		if n < 0 {
+			n = len(readings)
+		}
+		if n > 1 {
+			r, err := s.reconcile(ctx, readings[:n])
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, r)
+		}
+		readings = readings[n:]
+	}
+	return out, nil
+}
+
+func (s *Store) readings(ctx context.Context, since, until time.Time) ([]Reading, error) {
+	rows, err := s.db.QueryContext(ctx, s.rebind(`SELECT server, time, value FROM balances WHERE time >= ? AND time < ? ORDER BY server, time`),
+		since.UnixMilli(), until.UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Reading
+	for rows.Next() {
+		var r Reading
+		var at int64
+		if err := rows.Scan(&r.Server, &at, &r.Value); err != nil {
+			return nil, err
+		}
+		r.At = time.UnixMilli(at)
+		list = append(list, r)
+	}
+	return list, rows.Err()
+}
+
+// reconcile looks at the readings of one server, in the order of time.
+func (s *Store) reconcile(ctx context.Context, list []Reading) (Reconciliation, error) {
+	first, last := list[0], list[len(list)-1]
+	r := Reconciliation{Server: first.Server, Readings: len(list), From: first.At, To: last.At}
+	begin := first
+	for i := 1; i < len(list); i++ {
+		before, now := list[i-1], list[i]
+		if now.Value <= before.Value {
+			continue
+		}
+		r.Raised += now.Value - before.Value
+		if err := s.compare(ctx, &r, begin, before); err != nil {
+			return r, err
+		}
+		begin = now
+	}
+	return r, s.compare(ctx, &r, begin, last)
+}
+
+// compare adds a stretch in which the balance did not rise.
+func (s *Store) compare(ctx context.Context, r *Reconciliation, from, to Reading) error {
+	if !from.At.Before(to.At) {
+		return nil
+	}
+	r.Lost += from.Value - to.Value
+	var spent, unpriced int64
+	// An answer is paid for when it has ended.
+	err := s.db.QueryRowContext(ctx, s.rebind(`
+		SELECT COALESCE(SUM(cost), 0), COALESCE(SUM(known - priced), 0) FROM attempts
+		WHERE server = ? AND request >= ? AND request < ? AND known = 1 AND time + duration / 1000000 >= ? AND time + duration / 1000000 < ?`),
+		r.Server, idFloor(from.At.Add(-day)), idFloor(to.At), from.At.UnixMilli(), to.At.UnixMilli()).Scan(&spent, &unpriced)
+	r.Spent += ledger.Money(spent)
+	r.Unpriced += unpriced
+	return err
+}

@@ -1,0 +1,102 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+//go:embed schema/sqlite_1.sql
+var sqliteSchema1 string
+
+// openSQLite opens the file at path, which it makes, readable to its owner alone.
+func openSQLite(ctx context.Context, path string) (*Store, error) {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+		return nil, err
+	}
+	// SQLite gives its write-ahead log the mode of the file.
+	f, err := os.OpenFile(full, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", dsn(full))
+	if err != nil {
+		return nil, err
+	}
+	if err := db.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", full, err), db.Close())
+	}
+	return &Store{db: db, dialect: dialect{
+		name: "SQLite", migrations: []string{sqliteSchema1}, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
+	}}, nil
+}
+
+// dsn asks for a write-ahead log, so that reports read while the balancer writes. Without a sync at every commit a
+// crash of the process loses nothing; one of the machine may lose the last moments, never the file.
+func dsn(path string) string {
+	slashed := filepath.ToSlash(path)
+	if slashed[0] != '/' {
+		slashed = "/" + slashed // C:/…
+	}
+	u := url.URL{Scheme: "file", Path: slashed, RawQuery: url.Values{
+		"_pragma": {"busy_timeout(10000)", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(67108864)"},
+		"_txlock": {"immediate"},
+	}.Encode()}
+	return u.String()
+}
+
+// Exists says whether there is a ledger to read: a SQLite file is not made by asking for it.
+func Exists(where string) error {
+	if IsURL(where) {
+		return nil
+	}
+	_, err := os.Stat(where)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", where, ErrMissing)
+	}
+	return err
+}
+
+// sqliteFaulty tells an error about values from one about the file.
+func sqliteFaulty(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE:
+		return true
+	}
+	return false
+}
+
+func sqliteSize(ctx context.Context, db *sql.DB) (int64, error) {
+	var pages, free, size int64
+	err := errors.Join(
+		db.QueryRowContext(ctx, `PRAGMA page_count`).Scan(&pages),
+		db.QueryRowContext(ctx, `PRAGMA freelist_count`).Scan(&free),
+		db.QueryRowContext(ctx, `PRAGMA page_size`).Scan(&size),
+	)
+	return (pages - free) * size, err
+}
+
+func sqliteShrink(ctx context.Context, db *sql.DB) error {
+	_, err := db.ExecContext(ctx, `PRAGMA incremental_vacuum(20000)`)
+	return err
+}

@@ -1,0 +1,133 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/ledger"
+)
+
+// slot is one line of the hourly or daily sums.
+type slot struct {
+	n                     int64 // hours or days since 1970
+	client, model, server string
+}
+
+const (
+	hour = time.Hour
+	day  = 24 * time.Hour
+)
+
+// tally is what some entries add to the sums, hour by hour.
+type tally map[slot]ledger.Sums
+
+// strangers bounds the names of models in the sums that nobody has answered to: clients may ask for anything, and
+// sums are kept for years. One goroutine owns it.
+type strangers struct {
+	hour int64
+	seen map[string]bool
+}
+
+const (
+	// mostStrangers is how many such names get sums of their own in an hour.
+	mostStrangers = 100
+	// otherModels is the name under which the rest is summed up.
+	otherModels = "(other)"
+)
+
+// modelOf is the model to count an entry under.
+func (s *strangers) modelOf(e *ledger.Entry, hour int64) string {
+	model := text(e.Model)
+	if a := e.Final(); a != nil && a.Known() || model == "" {
+		return model
+	}
+	if s.hour != hour || s.seen == nil {
+		s.hour, s.seen = hour, map[string]bool{}
+	}
+	if len(s.seen) >= mostStrangers && !s.seen[model] {
+		return otherModels
+	}
+	s.seen[model] = true
+	return model
+}
+
+func (t tally) add(e *ledger.Entry, s *strangers) {
+	n := e.Start.Unix() / int64(hour/time.Second)
+	at := slot{n: n, client: text(e.Client), model: s.modelOf(e, n)}
+	for server, share := range e.Shares() {
+		at.server = text(server)
+		sums := t[at]
+		sums.Add(share)
+		t[at] = sums
+	}
+}
+
+// merge adds another tally.
+func (t tally) merge(other tally) {
+	for at, sums := range other {
+		mine := t[at]
+		mine.Add(sums)
+		t[at] = mine
+	}
+}
+
+// days is the same by the day.
+func (t tally) days() tally {
+	out := tally{}
+	for at, sums := range t {
+		at.n /= int64(day / hour)
+		mine := out[at]
+		mine.Add(sums)
+		out[at] = mine
+	}
+	return out
+}
+
+// sorted lists the slots in one order for all, so that two writers never wait for each other crosswise.
+func (t tally) sorted() []slot {
+	return slices.SortedFunc(maps.Keys(t), func(a, b slot) int {
+		return cmp.Or(cmp.Compare(a.n, b.n), cmp.Compare(a.client, b.client), cmp.Compare(a.model, b.model), cmp.Compare(a.server, b.server))
+	})
+}
+
+// sumNames lists the columns of sums, each as pattern makes it of the name.
+func sumNames(separator string, pattern func(name string) string) string {
+	var names []string
+	for _, f := range new(ledger.Sums).Fields() {
+		names = append(names, pattern(`"`+f.Name+`"`))
+	}
+	return strings.Join(names, separator)
+}
+
+func same(name string) string { return name }
+
+// addSums adds a tally to a table of sums.
+func (s *Store) addSums(ctx context.Context, tx *sql.Tx, table string, t tally) error {
+	if len(t) == 0 {
+		return nil
+	}
+	width := 4 + len(new(ledger.Sums).Fields())
+	statement, err := tx.PrepareContext(ctx, s.rebind(`INSERT INTO `+table+` (slot, client, model, server, `+sumNames(", ", same)+`) VALUES `+
+		placeholders(1, width)+` ON CONFLICT (slot, client, model, server) DO UPDATE SET `+
+		sumNames(", ", func(name string) string { return name + " = " + table + "." + name + " + excluded." + name })))
+	if err != nil {
+		return err
+	}
+	defer statement.Close()
+	for _, at := range t.sorted() {
+		sums := t[at]
+		values := append(make([]any, 0, width), at.n, at.client, at.model, at.server)
+		for _, f := range sums.Fields() {
+			values = append(values, *f.Value)
+		}
+		if _, err := statement.ExecContext(ctx, values...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,37 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// unprivileged gives dir to a user other than root, and returns what makes a command run as that user. Who is not
+// root runs it as it is.
+func unprivileged(dir string) (func(*exec.Cmd), error) {
+	if os.Geteuid() != 0 {
+		return func(*exec.Cmd) {}, nil
+	}
+	for _, name := range [...]string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.ParseUint(u.Uid, 10, 32)
+		if err != nil {
+			continue
+		}
+		gid, err := strconv.ParseUint(u.Gid, 10, 32)
+		if err != nil {
+			continue
+		}
+		who := &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		return func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Credential: who} }, os.Chown(dir, int(uid), int(gid))
+	}
+	return nil, errors.New("no user to run PostgreSQL as")
+}
