@@ -54,6 +54,9 @@ func runServe(std Std, file string) int {
 	books := newLedger(ledgerAt(path, cfg, kept), cfg, log)
 	if books != nil {
 		keep.recorders, keep.balance = append(keep.recorders, books), books.Balance
+		opening, opened := context.WithTimeout(ctx, firstReading)
+		books.Open(opening)
+		opened()
 		var writing sync.WaitGroup
 		writing.Go(func() { books.Run(ctx) })
 		defer writing.Wait()

@@ -63,6 +63,14 @@ func NewWriter(open func(context.Context) (*Store, error), log *slog.Logger, b B
 	return &Writer{open: open, log: log, wake: make(chan struct{}, 1), ids: newNumbering(), room: usualRoom, sums: tally{}, bounds: b}
 }
 
+// Open opens the ledger ahead of the first entry, so that what has been spent is known before more is. An error is
+// logged; Run tries again.
+func (w *Writer) Open(ctx context.Context) {
+	if _, err := w.opened(ctx); err != nil {
+		w.complain(err)
+	}
+}
+
 // Bound changes what is kept.
 func (w *Writer) Bound(b Bounds) {
 	w.mu.Lock()
