@@ -1,0 +1,146 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/fakeclaude"
+)
+
+// told is what answers have said that they used.
+type told struct {
+	Attempts                                int64
+	Input, Output, CacheRead, CacheCreation int64
+}
+
+func (t *told) add(u claude.Usage) {
+	t.Input += u.InputTokens
+	t.Output += u.OutputTokens
+	t.CacheRead += u.CacheReadTokens
+	t.CacheCreation += u.CacheCreationTokens()
+}
+
+// told reads what the site has sent: every answer, whole or not, whoever was still there to get it.
+func (s *site) told() told {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := told{Attempts: s.Stats().Requests}
+	for _, answer := range s.sent {
+		answer.mu.Lock()
+		text := answer.text.Bytes()
+		if m, plain := claude.ParseMessage(text); plain {
+			sum.add(m.Usage)
+		} else {
+			var m claude.Message
+			var events claude.EventScanner
+			events.Feed(text, m.Observe)
+			sum.add(m.Usage)
+		}
+		answer.mu.Unlock()
+	}
+	return sum
+}
+
+// faultsThatTell are those after which both sides know what was sent: a reset may overtake what was sent before it.
+func faultsThatTell() []fakeclaude.FaultRule {
+	type f = fakeclaude.Fault
+	moment := map[string]string{"Retry-After-Ms": "50"}
+	before := []f{
+		{Kind: fakeclaude.FaultStatus, Status: 429, Headers: moment}, {Kind: fakeclaude.FaultStatus, Status: 529, Headers: moment}, status(500),
+		{Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultEmpty}, {Kind: fakeclaude.FaultClose},
+	}
+	inside := []f{
+		{Kind: fakeclaude.FaultError, Type: "api_error", At: fakeclaude.AtMessageStart}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtMessageStart},
+		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageStart}, {Kind: fakeclaude.FaultStall, At: fakeclaude.AtMessageStart},
+	}
+	late := []f{
+		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtFirstBlock}, {Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageDelta},
+		{Kind: fakeclaude.FaultError, Type: "api_error", At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtBlockStart},
+		{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText},
+	}
+	return slices.Concat(
+		rehearse(true, 0.2, before), rehearse(true, 0.15, inside), rehearse(true, 0.25, late),
+		rehearse(false, 0.2, before), rehearse(false, 0.2, []f{{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultMalformed}}),
+	)
+}
+
+// TestTheBooksAgree lets a crowd meet failures of every kind, before and after the commit, and leave in
+// the middle of answers. Then the ledger accounts for every token that any upstream has told of, once.
+func TestTheBooksAgree(t *testing.T) {
+	t.Parallel()
+	ledgers(t, func(t *testing.T, cfg object) object {
+		var sites []*site
+		var entries []object
+		for i, name := range []string{"east", "north", "west"} {
+			f := newSite(t, name, func(o *fakeclaude.Options) { o.Seed, o.MinOutput, o.MaxOutput = uint64(i), 8, 14 })
+			if i > 0 {
+				f.SetFaults(faultsThatTell()...)
+			}
+			sites, entries = append(sites, f), append(entries, f.entry())
+		}
+		for name, value := range balanced("round_robin", entries...).with("cooldown", "50ms").with("slow_start", 0).with("max_wait", "1s").
+			with("breaker", object{"consecutive": 100, "percent": 100}).with("timeouts", object{"response_header": "2s", "idle": "2s"}) {
+			cfg[name] = value
+		}
+		b := start(t, cfg)
+		var asked atomic.Int64
+		crowd := func(rounds int, ask func(session, round int)) {
+			var wg sync.WaitGroup
+			for n := range 30 {
+				wg.Go(func() {
+					for i := range rounds {
+						asked.Add(1)
+						ask(n, i)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		crowd(8, func(session, round int) { b.askPatiently(t, session, round) })
+		for _, s := range sites { // nobody sends anything after what makes the clients leave
+			s.SetFaults(rehearse(true, 1, []fakeclaude.Fault{{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText}})...)
+		}
+		crowd(1, func(int, int) { b.open(t).leave() })
+		for _, s := range sites {
+			if err := s.WaitIdle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := reported(t, b.file, asked.Load(), "-by", "upstream")
+		booked := map[string]told{}
+		for _, row := range r.Rows {
+			booked[row.Upstream] = told{row.Attempts, row.Input, row.Output, row.CacheRead, row.CacheCreation}
+		}
+		for _, s := range sites {
+			if want := s.told(); booked[s.name] != want {
+				t.Errorf("%s: the ledger has %+v, told were %+v", s.name, booked[s.name], want)
+			}
+		}
+		if r.Total.Requests != asked.Load() || r.Total.Attempts <= r.Total.Requests {
+			t.Errorf("%d requests with %d attempts, asked were %d", r.Total.Requests, r.Total.Attempts, asked.Load())
+		}
+		return cfg
+	})
+}
+
+// askPatiently asks once and takes what comes.
+func (b *balancer) askPatiently(t *testing.T, session, round int) {
+	ctx, leave := context.WithTimeout(t.Context(), 30*time.Second)
+	defer leave()
+	body := fmt.Sprintf(`{"model":%q,"max_tokens":256,"stream":%t,"messages":[{"role":"user","content":"request %d of %d"}]}`, model, (session+round)%3 != 0, round, session)
+	res, err := b.client.Do(newRequest(t, ctx, http.MethodPost, b.url+"/v1/messages", body))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, res.Body) // it may break off
+}
