@@ -41,6 +41,7 @@ func runServe(std Std, file string) int {
 	log := telemetry.NewLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
 	logProblems(log, problems)
 	logStart(log, path, cfg)
+	tuneMemory(std, log)
 
 	// Watched from here on: a signal during start-up must not be lost.
 	signals := make(chan os.Signal, 4)

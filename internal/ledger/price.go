@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 
 	"claude-code-lb/internal/claude"
 )
@@ -49,13 +50,17 @@ type Price struct {
 	Above int64 `json:"above"`
 }
 
-// Prices is a table of prices. The first one that fits holds. It is never changed.
+// Prices is a table of prices. The first one that fits holds. It is never changed, but for what it remembers
+// of models that it was asked about. Safe for concurrent use.
 type Prices struct {
 	Date      string  `json:"date"`
 	Source    string  `json:"source"`
 	Batch     float64 `json:"batch"`      // part of the price that a batch pays
 	WebSearch float64 `json:"web_search"` // dollars per search
 	Models    []Price `json:"models"`
+
+	mu    sync.RWMutex
+	found map[string][]Price // by model: those whose pattern fits
 }
 
 //go:embed prices.json
@@ -70,11 +75,9 @@ func ListPrices() *Prices {
 	return &p
 }
 
-// With puts other prices before those of the table.
+// With makes a table in which other prices come before those of this one.
 func (p *Prices) With(first []Price) *Prices {
-	out := *p
-	out.Models = append(append([]Price{}, first...), p.Models...)
-	return &out
+	return &Prices{Date: p.Date, Source: p.Source, Batch: p.Batch, WebSearch: p.WebSearch, Models: append(append([]Price{}, first...), p.Models...)}
 }
 
 // Cost is the money side of an attempt.
@@ -131,14 +134,36 @@ func tokens(n int64, perMillion float64) float64 {
 }
 
 func (p *Prices) find(model string, prompt int64) (Price, bool) {
-	model = strings.ReplaceAll(strings.ToLower(model), ".", "-")
-	for _, each := range p.Models {
-		if each.Above > 0 && prompt <= each.Above {
-			continue
-		}
-		if fits, _ := path.Match(strings.ToLower(each.Model), model); fits {
+	for _, each := range p.fitting(model) {
+		if each.Above == 0 || prompt > each.Above {
 			return each, true
 		}
 	}
 	return Price{}, false
+}
+
+// remembered is for how many models the prices are remembered: names come from clients and upstreams.
+const remembered = 1000
+
+// fitting are the prices for a model, those for long prompts included.
+func (p *Prices) fitting(model string) []Price {
+	p.mu.RLock()
+	list, known := p.found[model]
+	p.mu.RUnlock()
+	if known {
+		return list
+	}
+	name := strings.ReplaceAll(strings.ToLower(model), ".", "-")
+	for _, each := range p.Models {
+		if fits, _ := path.Match(strings.ToLower(each.Model), name); fits {
+			list = append(list, each)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.found == nil || len(p.found) >= remembered {
+		p.found = map[string][]Price{}
+	}
+	p.found[strings.Clone(model)] = list
+	return list
 }

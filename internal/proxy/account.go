@@ -10,7 +10,7 @@ import (
 func (x *exchange) account(a *answer) {
 	note := &x.entry.Attempts[a.place]
 	note.Duration, note.Answer = time.Since(a.start), a.message
-	if x.req.Settings.Prices != nil && note.Known() {
+	if note.Known() && x.req.Settings.Prices != nil {
 		note.Cost = x.price(a, note)
 	}
 }
