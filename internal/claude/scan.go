@@ -353,22 +353,24 @@ func (s *scanner) fail(msg string) bool {
 
 // plainEnd returns the offset, from i on, of the first byte that cannot stand for
 // itself in a JSON string: a quote, a backslash or a control character. It looks at
-// eight bytes at a time, since nearly all of a request body is inside of strings.
+// many bytes at a time, since nearly all of a request body is inside of strings.
 func plainEnd(text []byte, i int) int {
-	const (
-		low   = 0x0101010101010101
-		high  = 0x80 * low
-		quote = '"' * low
-		slash = '\\' * low
-		space = ' ' * low
-	)
+	for ; i+32 <= len(text); i += 32 {
+		b := text[i : i+32 : i+32]
+		first, second := marks(binary.LittleEndian.Uint64(b)), marks(binary.LittleEndian.Uint64(b[8:]))
+		third, fourth := marks(binary.LittleEndian.Uint64(b[16:])), marks(binary.LittleEndian.Uint64(b[24:]))
+		if first|second|third|fourth == 0 {
+			continue
+		}
+		for k, found := range [...]uint64{first, second, third, fourth} {
+			if found != 0 {
+				return i + 8*k + bits.TrailingZeros64(found)/8
+			}
+		}
+	}
 	for ; i+8 <= len(text); i += 8 {
-		w := binary.LittleEndian.Uint64(text[i:])
-		q, b := w^quote, w^slash
-		// Subtracting borrows into the high bit of a byte that is 0 (below ' ' for w). A borrow may spill
-		// into bytes behind that one, never into those before it, so that the first mark is always true.
-		if marks := ((q-low)&^q | (b-low)&^b | (w-space)&^w) & high; marks != 0 {
-			return i + bits.TrailingZeros64(marks)/8
+		if found := marks(binary.LittleEndian.Uint64(text[i:])); found != 0 {
+			return i + bits.TrailingZeros64(found)/8
 		}
 	}
 	for ; i < len(text); i++ {
@@ -377,6 +379,21 @@ func plainEnd(text []byte, i int) int {
 		}
 	}
 	return i
+}
+
+// marks sets the high bit of the first byte in w that plainEnd looks for, and maybe of some behind it.
+func marks(w uint64) uint64 {
+	const (
+		low   = 0x0101010101010101
+		high  = 0x80 * low
+		quote = '"' * low
+		slash = '\\' * low
+		space = ' ' * low
+	)
+	q, b := w^quote, w^slash
+	// Subtracting borrows into the high bit of a byte that is 0 (below ' ' for w). A borrow may spill
+	// into bytes behind that one, never into those before it, so that the first mark is always true.
+	return ((q-low)&^q | (b-low)&^b | (w-space)&^w) & high
 }
 
 // unescaped is a member's name without its quotes.
