@@ -23,6 +23,7 @@ func (x *exchange) finish() {
 	for _, r := range x.p.recorders {
 		r.Record(*e)
 	}
+	x.p.journal.end(&x.live, Decision{Entry: *e, Trail: x.trail.lines()})
 	u, cost := e.Usage(), e.Cost()
 	level := slog.LevelInfo
 	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {
