@@ -13,6 +13,7 @@ import (
 
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/observe"
 	"claude-code-lb/internal/telemetry"
 )
 
@@ -47,14 +48,25 @@ func runServe(std Std, file string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
 	kept := newState(std, path, cfg, log)
-	b := newBalancer(ctx, cfg, log, level, kept, stats)
+	metrics := observe.NewMetrics(release())
+	b := newBalancer(ctx, cfg, log, level, kept, stats, metrics)
 	defer b.pool.Wait()
 	defer cancel()
-	if err := b.listen(); err != nil {
+	s := &service{
+		balancer: b, stats: stats, metrics: metrics, std: std, file: watched, state: kept, signals: signals,
+		reloads: make(chan reloading), stopping: make(chan struct{}),
+	}
+	s.admin = newAdministration(b, metrics, s.askReload)
+	defer s.admin.end()
+	err = s.admin.serve(cfg)
+	if err == nil {
+		err = b.listen()
+	}
+	if err != nil {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return exitError
 	}
-	s := &service{balancer: b, stats: stats, std: std, file: watched, state: kept, signals: signals}
+	metrics.Applied(b.gen, time.Now())
 	return s.run()
 }
 
@@ -62,10 +74,15 @@ func runServe(std Std, file string) int {
 type service struct {
 	*balancer
 	stats   *ledger.Stats
+	metrics *observe.Metrics
+	admin   *administration
 	std     Std
 	file    *watchedFile
 	state   state
 	signals <-chan os.Signal
+
+	reloads  chan reloading
+	stopping chan struct{} // closed when no reload will be made any more
 }
 
 // run handles events until the process is told to end.
@@ -90,6 +107,8 @@ func (s *service) run() int {
 			if s.file.changed() {
 				s.reload()
 			}
+		case wish := <-s.reloads:
+			wish.done <- s.reload()
 		case sig := <-s.signals:
 			if sig == syscall.SIGHUP {
 				s.reload()
@@ -102,24 +121,40 @@ func (s *service) run() int {
 
 // reload puts the file's present content in force, or keeps the old
 // configuration and says why.
-func (s *service) reload() {
+func (s *service) reload() reloaded {
 	cfg, problems, err := s.file.load(s.std)
 	logProblems(s.log, problems)
 	if err == nil && problems.Failed() {
 		err = errors.New("the configuration has errors")
 	}
 	if err == nil {
-		err = s.apply(cfg)
+		err = s.put(cfg)
 	}
 	if err != nil {
+		s.metrics.ReloadFailed()
 		s.log.Error(telemetry.ReloadFailed, telemetry.Config, s.file.path, telemetry.Err, err)
-		return
+		return reloaded{s.gen, problems, err}
 	}
+	s.metrics.Applied(s.gen, time.Now())
 	s.log.Info(telemetry.Reloaded, telemetry.Config, s.file.path, telemetry.Generation, s.gen, telemetry.Servers, len(cfg.Servers))
+	return reloaded{s.gen, problems, nil}
+}
+
+// put puts a configuration in force: the admin listener first, for it can be put back.
+func (s *service) put(cfg *config.Config) error {
+	old := s.cfg
+	if err := s.admin.serve(cfg); err != nil {
+		return err
+	}
+	if err := s.apply(cfg); err != nil {
+		return errors.Join(err, s.admin.serve(old))
+	}
+	return nil
 }
 
 // drain lets open requests finish, up to the drain time or a second signal.
 func (s *service) drain(sig os.Signal) int {
+	close(s.stopping)
 	limit := s.cfg.DrainTimeout
 	s.log.Info(telemetry.Draining, telemetry.Signal, sig.String(), telemetry.Open, s.handler.Open(), telemetry.DrainTimeout, limit)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)

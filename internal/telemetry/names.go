@@ -33,6 +33,10 @@ const (
 	StateIgnored    = "what an earlier process knew cannot be used, it is ignored"
 	StateNotSaved   = "cannot keep what is known: a restart will begin without it"
 	Statistics      = "statistics"
+	AdminServing    = "serving administration"
+	AdminTaken      = "the usual address of the admin listener is taken: nothing is administered here unless admin names another one"
+	AdminRefused    = "administration refused"
+	Audited         = "changed by an operator"
 	DebugRequest    = "debug: request"
 	DebugAttempt    = "debug: upstream request"
 	DebugAnswer     = "debug: upstream answer"
@@ -110,4 +114,7 @@ const (
 	DrainTimeout   = "drain_timeout"
 	Signal         = "signal"
 	Stack          = "stack"
+	Action         = "action"
+	Target         = "target"
+	Remote         = "remote"
 )
