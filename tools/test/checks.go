@@ -129,6 +129,7 @@ func install(ctx context.Context) error {
 		{"gcc", "gcc libc6-dev"},
 		{"node", "nodejs"},
 		{"npm", "npm"}, // some nodejs packages bring it along and conflict with this one
+		{"promtool", "prometheus"},
 	} {
 		if _, err := exec.LookPath(need.program); err == nil {
 			continue
