@@ -20,10 +20,10 @@ func (x *exchange) finish() {
 	if x.cause != nil {
 		e.Reason = x.cause.Error()
 	}
+	x.p.journal.end(&x.live, Decision{Entry: *e, Trail: x.trail.lines()})
 	for _, r := range x.p.recorders {
 		r.Record(*e)
 	}
-	x.p.journal.end(&x.live, Decision{Entry: *e, Trail: x.trail.lines()})
 	u, cost := e.Usage(), e.Cost()
 	level := slog.LevelInfo
 	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {
