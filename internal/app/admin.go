@@ -67,6 +67,7 @@ func (a *administration) serve(cfg *config.Config) error {
 		return err
 	}
 	if err != nil {
+		a.close() // where it was chosen to be before, it is no longer
 		a.log.Warn(telemetry.AdminTaken, telemetry.Address, address, telemetry.Err, err)
 	}
 	a.handler.SetKey(cfg.AdminKey)
