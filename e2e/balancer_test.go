@@ -62,7 +62,7 @@ func start(t *testing.T, cfg object, env ...string) *balancer {
 func writeConfig(t *testing.T, file string, cfg object) {
 	t.Helper()
 	cfg = maps.Clone(cfg)
-	for name, value := range (object{"listen": "127.0.0.1:0", "drain_timeout": "10s"}) {
+	for name, value := range (object{"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "drain_timeout": "10s"}) {
 		if _, ok := cfg[name]; !ok {
 			cfg[name] = value
 		}

@@ -14,6 +14,7 @@ import (
 
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/observe"
 	"claude-code-lb/internal/proxy"
 	"claude-code-lb/internal/store"
 	"claude-code-lb/internal/telemetry"
@@ -51,7 +52,8 @@ func runServe(std Std, file string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
 	kept := newState(std, path, cfg, log)
-	keep := keepers{state: kept, recorders: []proxy.Recorder{stats}}
+	metrics := observe.NewMetrics(release())
+	keep := keepers{state: kept, recorders: []proxy.Recorder{stats, metrics}}
 	books := newLedger(ledgerAt(path, cfg, kept), cfg, log)
 	if books != nil {
 		keep.recorders, keep.balance = append(keep.recorders, books), books.Balance
@@ -65,11 +67,21 @@ func runServe(std Std, file string) int {
 	b := newBalancer(ctx, cfg, log, level, keep)
 	defer b.pool.Wait()
 	defer cancel()
-	if err := b.listen(); err != nil {
+	s := &service{
+		balancer: b, stats: stats, books: books, metrics: metrics, std: std, file: watched, state: kept, signals: signals,
+		reloads: make(chan reloading), stopping: make(chan struct{}),
+	}
+	s.admin = newAdministration(b, metrics, books, s.askReload)
+	defer s.admin.end()
+	err = b.listen() // first: clients' port beats the usual one of the admin listener
+	if err == nil {
+		err = s.admin.serve(cfg)
+	}
+	if err != nil {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return exitError
 	}
-	s := &service{balancer: b, books: books, stats: stats, std: std, file: watched, state: kept, signals: signals}
+	metrics.Applied(b.gen, time.Now())
 	return s.run()
 }
 
@@ -78,10 +90,15 @@ type service struct {
 	*balancer
 	stats   *ledger.Stats
 	books   *store.Writer // nil: no ledger
+	metrics *observe.Metrics
+	admin   *administration
 	std     Std
 	file    *watchedFile
 	state   state
 	signals <-chan os.Signal
+
+	reloads  chan reloading
+	stopping chan struct{} // closed when no reload will be made any more
 }
 
 // run handles events until the process is told to end.
@@ -106,6 +123,8 @@ func (s *service) run() int {
 			if s.file.changed() {
 				s.reload()
 			}
+		case wish := <-s.reloads:
+			wish.done <- s.reload()
 		case sig := <-s.signals:
 			if sig == syscall.SIGHUP {
 				s.reload()
@@ -118,27 +137,43 @@ func (s *service) run() int {
 
 // reload puts the file's present content in force, or keeps the old
 // configuration and says why.
-func (s *service) reload() {
+func (s *service) reload() reloaded {
 	cfg, problems, err := s.file.load(s.std)
 	logProblems(s.log, problems)
 	if err == nil && problems.Failed() {
 		err = errors.New("the configuration has errors")
 	}
 	if err == nil {
-		err = s.apply(cfg)
+		err = s.put(cfg)
 	}
 	if err == nil && s.books != nil {
 		s.books.Bound(ledgerBounds(cfg))
 	}
 	if err != nil {
+		s.metrics.ReloadFailed()
 		s.log.Error(telemetry.ReloadFailed, telemetry.Config, s.file.path, telemetry.Err, err)
-		return
+		return reloaded{s.gen, problems, err}
 	}
+	s.metrics.Applied(s.gen, time.Now())
 	s.log.Info(telemetry.Reloaded, telemetry.Config, s.file.path, telemetry.Generation, s.gen, telemetry.Servers, len(cfg.Servers))
+	return reloaded{s.gen, problems, nil}
+}
+
+// put puts a configuration in force: the admin listener first, for it can be put back.
+func (s *service) put(cfg *config.Config) error {
+	old := s.cfg
+	if err := s.admin.serve(cfg); err != nil {
+		return err
+	}
+	if err := s.apply(cfg); err != nil {
+		return errors.Join(err, s.admin.serve(old))
+	}
+	return nil
 }
 
 // drain lets open requests finish, up to the drain time or a second signal.
 func (s *service) drain(sig os.Signal) int {
+	close(s.stopping)
 	limit := s.cfg.DrainTimeout
 	s.log.Info(telemetry.Draining, telemetry.Signal, sig.String(), telemetry.Open, s.handler.Open(), telemetry.DrainTimeout, limit)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)

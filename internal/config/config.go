@@ -64,6 +64,12 @@ const (
 // Off as Config.StateDir or Config.Ledger keeps nothing.
 const Off = "off"
 
+// Where the admin listener is.
+const (
+	AdminOff     = "off"
+	defaultAdmin = "127.0.0.1:3001"
+)
+
 // AuthHeader is the header that carries a server's token.
 type AuthHeader string
 
@@ -100,6 +106,8 @@ type Config struct {
 	Fallback      bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
 	Auth          bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
 	AuthKeys      []Secret      `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key'. Needed when 'auth' is on."`
+	Admin         string        `name:"admin" omit:"zero" doc:"Address of the admin listener, host:port: metrics, the state of everything, and what an operator may change. A host that other machines can reach demands 'admin_key'. Without it '127.0.0.1:3001', unless that is taken. 'off' switches it off."`
+	AdminKey      Secret        `name:"admin_key" omit:"zero" doc:"Key that every request to the admin listener must show, in 'Authorization: Bearer' or 'x-api-key'. Without it everybody on this machine may use the listener."`
 	Debug         bool          `name:"debug" default:"false" doc:"Whether headers and bodies are logged, credentials redacted."`
 	MaxBodyMB     int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
 	MaxUploadMB   int           `name:"max_upload_mb" default:"500" min:"1" max:"1048576" doc:"Largest file or skill that a client may upload, in MiB. Uploads are passed on as they come and held nowhere. So are batches above 'max_body_mb'."`
@@ -235,4 +243,16 @@ func (c *Config) Address() string {
 		return c.Listen
 	}
 	return ":" + c.Port
+}
+
+// AdminAddress is what the admin listener listens on, "" for nowhere. It is chosen when it was written: where it was not, nobody
+// relies on it, and it yields to whoever has the address.
+func (c *Config) AdminAddress() (address string, chosen bool) {
+	switch c.Admin {
+	case "":
+		return defaultAdmin, false
+	case AdminOff:
+		return "", true
+	}
+	return c.Admin, true
 }

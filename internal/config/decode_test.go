@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, IndexMemoryMB: 64, Cooldown: time.Minute, MaxBodyMB: 32, MaxUploadMB: 500, DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
 		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, Total: 280 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
 		MaxWait:  30 * time.Second, Silence: 45 * time.Second, RetryBudget: 20, RetryFloor: 10, MaxEjectedPercent: 50,
-		Breaker: Breaker{Consecutive: 1, Percent: 50, Minimum: 10, Window: 30 * time.Second}, SlowStart: 30 * time.Second,
+		Breaker: Breaker{Consecutive: 1, Percent: 50, Minimum: 10, Window: 30 * time.Second}, SlowStart: 30 * time.Second, RetentionDays: 90, MaxSizeMB: 2048,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("Config = %+v, want %+v", cfg, want)
@@ -73,6 +73,7 @@ func TestEveryField(t *testing.T) {
 		"timeouts": {"connect": "1500ms", "response_header": 30, "non_streaming": "1h", "idle": 0, "total": "2m"},
 		"max_attempts": 3, "max_wait": 0, "silence": "10s", "hedge": false, "retry_budget_percent": 0, "retry_budget_floor": 1, "max_ejected_percent": 100,
 		"breaker": {"consecutive": 3, "percent": 20, "minimum": 5, "window": "1m"}, "slow_start": 0,
+		"ledger": "books.db", "retention_days": 7, "max_size_mb": 100,
 		"error_rules": [{"server": "main", "status": 400, "type": "t", "message": "m+", "header": "x-a: b", "scope": "model", "duration": "1h"}],
 	} // no line break after this`)
 	s := cfg.Servers[0]
@@ -86,7 +87,8 @@ func TestEveryField(t *testing.T) {
 		Timeouts:    Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, Total: 2 * time.Minute, NonStreaming: time.Hour},
 		MaxAttempts: 3, Silence: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,
 		Breaker:    Breaker{Consecutive: 3, Percent: 20, Minimum: 5, Window: time.Minute},
-		ErrorRules: []ErrorRule{{Server: "main", Status: 400, Type: "t", Message: "m+", Header: "x-a: b", Scope: ErrorScopeModel, Duration: time.Hour, Line: 17}},
+		ErrorRules: []ErrorRule{{Server: "main", Status: 400, Type: "t", Message: "m+", Header: "x-a: b", Scope: ErrorScopeModel, Duration: time.Hour, Line: 18}},
+		Ledger:     NewSecret("books.db"), RetentionDays: 7, MaxSizeMB: 100,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("Config = %+v, want %+v", cfg, want)

@@ -102,12 +102,13 @@ func secretsOf(cfg *Config) string {
 	for _, k := range cfg.AuthKeys {
 		out.WriteString(k.Reveal() + " ")
 	}
+	out.WriteString(cfg.AdminKey.Reveal())
 	return out.String()
 }
 
 // withoutSecrets is all that a Config may show.
 func withoutSecrets(cfg *Config) string {
-	out := fmt.Sprint(cfg.SchemaURL, cfg.Listen, cfg.Port, cfg.Mode, cfg.Algorithm)
+	out := fmt.Sprint(cfg.SchemaURL, cfg.Listen, cfg.Port, cfg.Admin, cfg.Mode, cfg.Algorithm)
 	for _, s := range cfg.Servers {
 		out += fmt.Sprint(s.Name, s.URL, s.Account, s.HealthCheck)
 	}
@@ -135,7 +136,7 @@ func checkRoundTrip(t *testing.T, cfg *Config) {
 	}
 	strip := func(cfg *Config) *Config {
 		out := cfg.withoutUnused()
-		out.AuthKeys, out.Files = nil, nil
+		out.AuthKeys, out.AdminKey, out.Files = nil, Secret{}, nil
 		out.ErrorRules = slices.Clone(out.ErrorRules)
 		for i := range out.ErrorRules {
 			out.ErrorRules[i].Line = 0

@@ -30,6 +30,9 @@ func (c *Config) withoutUnused() *Config {
 	if !out.Auth {
 		out.AuthKeys = nil
 	}
+	if out.Admin == AdminOff {
+		out.AdminKey = Secret{}
+	}
 	out.Servers = slices.Clone(c.Servers)
 	for i := range out.Servers {
 		s := &out.Servers[i]

@@ -16,6 +16,7 @@ func TestRedacted(t *testing.T) {
 		],
 		"max_attempts": 3,
 		"error_rules": [{"status": 400, "message": "no <quota>$", "scope": "account"}, {"header": "x-a", "scope": "endpoint", "duration": 90}],
+		"ledger": "postgres://me:s3cr3t@db/lb",
 	}`)
 	const want = `{
   "listen": "127.0.0.1:3000",
@@ -90,6 +91,9 @@ func TestRedacted(t *testing.T) {
       "duration": "1m30s"
     }
   ],
+  "ledger": "[redacted]",
+  "retention_days": 90,
+  "max_size_mb": 2048,
   "log_format": "auto"
 }
 `

@@ -12,6 +12,7 @@ import (
 func (d *decoder) check(cfg *Config) {
 	d.checkMode(cfg)
 	d.checkListen(cfg)
+	d.checkAdmin(cfg)
 	d.checkClientKeys(cfg)
 	d.nameServers(cfg)
 	for i := range cfg.Servers {
@@ -58,23 +59,27 @@ func (d *decoder) checkListen(cfg *Config) {
 			d.warnf(n.offset, "port", `is ignored, because "listen" is written`)
 		}
 	}
-	n, ok := d.wrote("listen")
-	if !ok || cfg.Listen == "" {
-		return
+	if n, ok := d.wrote("listen"); ok && cfg.Listen != "" {
+		d.checkBinding(n, "listen", cfg.Listen, "3000")
 	}
-	host, port, err := net.SplitHostPort(cfg.Listen)
+}
+
+// checkBinding reports what is no address to listen on, and whether it is one.
+func (d *decoder) checkBinding(n node, path, address, usualPort string) bool {
+	host, port, err := net.SplitHostPort(address)
 	if err == nil && isPort(port) && !strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == '/' }) {
-		return
+		return true
 	}
-	hint := ` such as "127.0.0.1:3000"`
+	hint := fmt.Sprintf(` such as "127.0.0.1:%s"`, usualPort)
 	switch {
 	case n.shown == "":
 	case isPort(n.shown):
 		hint = fmt.Sprintf(`: write ":%s" for every interface or "127.0.0.1:%s" for this machine alone`, n.shown, n.shown)
 	case err != nil && !strings.ContainsAny(n.shown, ":/ "):
-		hint = fmt.Sprintf(`: write "%s:3000"`, shorten(n.shown))
+		hint = fmt.Sprintf(`: write "%s:%s"`, shorten(n.shown), usualPort)
 	}
-	d.errorf(n.offset, "listen", "%s is not an address and port%s", n.label(), hint)
+	d.errorf(n.offset, path, "%s is not an address and port%s", n.label(), hint)
+	return false
 }
 
 func (d *decoder) checkClientKeys(cfg *Config) {

@@ -45,7 +45,8 @@ type answer struct {
 
 // open begins an attempt at an endpoint. It must be closed.
 func (x *exchange) open(lease *upstream.Lease) *answer {
-	s := x.req.Settings
+	s, server := x.req.Settings, lease.Name()
+	x.live.server.Store(&server)
 	ctx, cancel := context.WithCancelCause(x.ctx)
 	return &answer{
 		lease: lease, warm: x.warmth, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, first: newWatch(cancel), gap: newWatch(cancel),

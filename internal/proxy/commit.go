@@ -165,6 +165,7 @@ func (x *exchange) write(p []byte) error {
 	}
 	n, err := x.w.Write(p)
 	x.entry.Bytes += int64(n)
+	x.live.bytes.Add(int64(n))
 	if err != nil {
 		return errors.Join(errClientWrite, err)
 	}

@@ -20,6 +20,7 @@ func (x *exchange) finish() {
 	if x.cause != nil {
 		e.Reason = x.cause.Error()
 	}
+	x.p.journal.end(&x.live, Decision{Entry: *e, Trail: x.trail.lines()})
 	for _, r := range x.p.recorders {
 		r.Record(*e)
 	}

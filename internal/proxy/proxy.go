@@ -72,6 +72,7 @@ type Proxy struct {
 	Owners   *routing.Owners
 	buffers  sync.Pool
 	budget   retryBudget
+	journal  journal
 	scanners sync.Pool    // of *claude.PromptScanner
 	seed     maphash.Seed // of the names of bodies
 }
@@ -91,6 +92,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 	scanner := p.scanners.Get().(*claude.PromptScanner)
 	defer p.scanners.Put(scanner)
 	x := newExchange(p, w, req, scanner)
+	p.journal.begin(&x.live, &x.entry)
 	defer x.finish()
 	if x.pin.conflict[0] != "" {
 		x.refuseConflict()
@@ -115,6 +117,7 @@ type exchange struct {
 	silence  *silence
 	entry    ledger.Entry
 	trail    trail
+	live     live
 	warmth   routing.Warmth // what the account of the endpoint asked last holds of the prompt
 	failures []*answer      // the failed attempts, in order
 	timeouts int            // of them, waits that ran out
@@ -141,6 +144,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.query.Prompt, x.query.MaxTokens = prompt, scan.MaxTokens
 		x.entry.Prompt = ledger.OutlineOf(prompt)
 		x.query.Conversation = claude.ConversationKey(r.Header, x.entry.Session, scan.Model, scanner.Seed)
+		x.query.Session = x.entry.Session
 		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
 	}
 	x.pinned(namedBy(prompt))

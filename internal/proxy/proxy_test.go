@@ -25,6 +25,7 @@ type rig struct {
 	settings Settings
 	table    *routing.Table
 	owners   *routing.Owners
+	proxy    *Proxy
 	front    *httptest.Server
 	mu       sync.Mutex
 	entries  []ledger.Entry
@@ -75,7 +76,7 @@ func newRigWith(t *testing.T, change func(*config.Config), upstreams ...http.Han
 	commit()
 	r.table = routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random)
 	p := New(log, 1, r)
-	r.owners = p.Owners
+	r.proxy, r.owners = p, p.Owners
 	r.front = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {

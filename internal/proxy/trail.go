@@ -140,23 +140,20 @@ func brief(d time.Duration) time.Duration {
 	return d.Round(time.Millisecond)
 }
 
-// String tells the trail in one line.
-func (t *trail) String() string {
-	parts := make([]string, len(t.steps))
+// lines tells the trail step by step.
+func (t *trail) lines() []string {
+	lines := make([]string, len(t.steps))
 	for i, s := range t.steps {
-		parts[i] = s.String()
+		lines[i] = s.String()
 	}
-	return strings.Join(parts, "; ")
+	return lines
 }
 
+// String tells the trail in one line.
+func (t *trail) String() string { return strings.Join(t.lines(), "; ") }
+
 // LogValue makes the trail a list for logs.
-func (t *trail) LogValue() slog.Value {
-	parts := make([]string, len(t.steps))
-	for i, s := range t.steps {
-		parts[i] = s.String()
-	}
-	return slog.AnyValue(parts)
-}
+func (t *trail) LogValue() slog.Value { return slog.AnyValue(t.lines()) }
 
 // trace adds the trail to the answer's headers if the client asked for it.
 func (x *exchange) trace() {

@@ -24,11 +24,12 @@ const (
 // generations and is all that routing remembers between requests. Safe for
 // concurrent use, bounded in memory.
 type Index struct {
-	seed   uint64
-	most   int // fingerprints per shard
-	ratios ratios
-	output ratios // usual output tokens
-	shards [shards]shard
+	seed    uint64
+	most    int // fingerprints per shard
+	ratios  ratios
+	output  ratios // usual output tokens
+	flushes flushes
+	shards  [shards]shard
 }
 
 type shard struct {

@@ -52,6 +52,7 @@ type Query struct {
 	// Account, unless nil, is the only one that will do: it keeps what the request names.
 	Account      *uint64
 	InOrder      bool           // the first fit endpoint will do, whatever the policy: so that one question is always put to the same
+	Session      string         // the client's session id, "" when it does not tell
 	Conversation uint64         // names the session and agent that ask; 0 when the client does not tell
 	Compacted    bool           // the conversation was summed up just now: nothing of it is worth keeping
 	MaxTokens    int64          // of output, 0 when the client does not tell
@@ -191,6 +192,7 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, er
 	defer t.searches.Put(f)
 	f.reset()
 	if t.index != nil {
+		t.index.flush(q, now)
 		t.index.look(q, now, f)
 	}
 	lease, err := t.next(q, f, tried, now)

@@ -40,6 +40,10 @@ const (
 	LedgerPruned    = "ledger: old rows deleted"
 	LedgerNotPruned = "ledger: old rows cannot be deleted"
 	Statistics      = "statistics"
+	AdminServing    = "serving administration"
+	AdminTaken      = "the usual address of the admin listener is taken: nothing is administered here unless admin names another one"
+	AdminRefused    = "administration refused"
+	Audited         = "changed by an operator"
 	DebugRequest    = "debug: request"
 	DebugAttempt    = "debug: upstream request"
 	DebugAnswer     = "debug: upstream answer"
@@ -121,4 +125,7 @@ const (
 	DrainTimeout   = "drain_timeout"
 	Signal         = "signal"
 	Stack          = "stack"
+	Action         = "action"
+	Target         = "target"
+	Remote         = "remote"
 )

@@ -44,6 +44,7 @@ type learned struct {
 	suspects   suspects
 	succeeded  time.Time // the latest success
 	paced      time.Time // when the latest extra attempt was granted
+	drained    bool      // by the operator, until he takes it back
 }
 
 // ID names an endpoint's identity: base URL, kind of credential, credential. It reveals none of them.
@@ -143,7 +144,7 @@ const (
 	CredentialOut       // it refuses its key
 	AccountOut          // its account has no credit, a spending limit, or is disabled
 	LowBalance          // the last balance reading is at or below the threshold
-	Draining            // weight 0: never takes new work
+	Draining            // weight 0, or drained by the operator: takes no new work
 )
 
 var unfitNames = [...]string{"fit", "short", "paused", "rate_limited", "cooling", "probing", "model_out", "credential_out", "account_out", "low_balance", "draining"}
@@ -246,6 +247,9 @@ func (e *Endpoint) standing(now time.Time) View {
 	}
 	if e.spec.Weight == 0 {
 		v.because(Draining, time.Time{}, "weight 0")
+	}
+	if l.drained {
+		v.because(Draining, time.Time{}, "drained by the operator")
 	}
 	return v
 }

@@ -133,6 +133,7 @@ func install(ctx context.Context) error {
 		{"node", "nodejs", exec.LookPath},
 		{"npm", "npm", exec.LookPath}, // some nodejs packages bring it along and conflict with this one
 		{"initdb", "postgresql", findPostgres},
+		{"promtool", "prometheus", exec.LookPath},
 	} {
 		if _, err := need.find(need.program); err == nil {
 			continue

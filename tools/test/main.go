@@ -34,7 +34,7 @@ type options struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.noSkip, "no-skip", false, "fail when a test was skipped, the race detector is missing or a vulnerability is known (continuous integration)")
-	flag.BoolVar(&o.install, "install", os.Getenv("CI") == "true", "install what tests need (gcc, node, npm, PostgreSQL) with apt-get when root; on by default where CI=true")
+	flag.BoolVar(&o.install, "install", os.Getenv("CI") == "true", "install what tests need (gcc, node, npm, PostgreSQL, promtool) with apt-get when root; on by default where CI=true")
 	flag.BoolVar(&o.short, "short", false, "leave out slow tests, as go test -short does")
 	flag.StringVar(&o.run, "run", "", "run only tests matching this `regexp`, as go test -run does")
 	flag.Parse()

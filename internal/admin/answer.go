@@ -1,0 +1,62 @@
+package admin
+
+import (
+	_ "embed"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"claude-code-lb/internal/config"
+)
+
+//go:embed openapi.yaml
+var description []byte
+
+func (h *Handler) openAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/yaml")
+	w.Write(description)
+}
+
+// problem is an answer that something did not work.
+type problem struct {
+	status   int
+	Type     string          `json:"type"`
+	Message  string          `json:"message"`
+	Problems []configProblem `json:"problems,omitempty"`
+}
+
+// configProblem is one of the configuration file.
+type configProblem struct {
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Path    string `json:"path"`
+	Message string `json:"message"`
+	Warning bool   `json:"warning"`
+}
+
+func problemsOf(list config.Problems) []configProblem {
+	out := make([]configProblem, 0, len(list))
+	for _, p := range list {
+		out = append(out, configProblem{p.Line, p.Col, p.Path, p.Msg, p.Warning})
+	}
+	return out
+}
+
+func fail(status int, kind, message string) *problem {
+	return &problem{status: status, Type: kind, Message: message}
+}
+
+func (p *problem) send(w http.ResponseWriter) { send(w, p.status, map[string]*problem{"error": p}) }
+
+// send answers with JSON.
+func send(w http.ResponseWriter, status int, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil { // a value of ours that JSON does not have, such as not a number
+		status, body = http.StatusInternalServerError, []byte(`{"error": {"type": "api_error", "message": "The answer cannot be written as JSON."}}`)
+	}
+	body = append(body, '\n')
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	w.Write(body)
+}

@@ -1,0 +1,62 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"claude-code-lb/internal/upstream"
+)
+
+func (h *Handler) drain(w http.ResponseWriter, r *http.Request) {
+	h.change(w, r, "drain", func(e *upstream.Endpoint, _ time.Time) { e.Drain() })
+}
+
+func (h *Handler) undrain(w http.ResponseWriter, r *http.Request) {
+	h.change(w, r, "undrain", func(e *upstream.Endpoint, _ time.Time) { e.Undrain() })
+}
+
+func (h *Handler) reset(w http.ResponseWriter, r *http.Request) {
+	h.change(w, r, "reset", (*upstream.Endpoint).Reset)
+}
+
+// change does something to a server and answers with how it stands then.
+func (h *Handler) change(w http.ResponseWriter, r *http.Request, action string, do func(*upstream.Endpoint, time.Time)) {
+	name := r.PathValue("name")
+	for _, e := range h.Table().Endpoints() {
+		if e.Name() == name {
+			now := time.Now()
+			do(e, now)
+			h.audit(r, action, name)
+			send(w, http.StatusOK, serverOf(e, now))
+			return
+		}
+	}
+	fail(http.StatusNotFound, "not_found", "No server of the configuration has this name: /admin/api/servers lists them.").send(w)
+}
+
+// maxSession is the longest session id that a client can tell.
+const maxSession = 128
+
+func (h *Handler) flush(w http.ResponseWriter, r *http.Request) {
+	session := r.PathValue("id")
+	if len(session) > maxSession {
+		fail(http.StatusBadRequest, "invalid_request", "No session has such a long id.").send(w)
+		return
+	}
+	h.Index.Flush(session, time.Now())
+	h.audit(r, "flush", session)
+	send(w, http.StatusOK, map[string]string{"session": session})
+}
+
+// reload is the only change that may fail for a reason of its own.
+func (h *Handler) reload(w http.ResponseWriter, r *http.Request) {
+	h.audit(r, "reload", "configuration")
+	generation, problems, err := h.Reload()
+	if err != nil {
+		p := fail(http.StatusUnprocessableEntity, "reload_failed", "The old configuration stays in force: "+err.Error())
+		p.Problems = problemsOf(problems)
+		p.send(w)
+		return
+	}
+	send(w, http.StatusOK, map[string]any{"generation": generation, "problems": problemsOf(problems)})
+}

@@ -1,0 +1,84 @@
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"claude-code-lb/internal/config"
+)
+
+// keyHash is what the handler knows of the admin key.
+type keyHash [sha256.Size]byte
+
+// SetKey demands another key from now on, or none when it is empty.
+func (h *Handler) SetKey(key config.Secret) {
+	if key.Empty() {
+		h.key.Store(nil)
+		return
+	}
+	sum := keyHash(sha256.Sum256([]byte(key.Reveal())))
+	h.key.Store(&sum)
+}
+
+// refusal says why a request is not served, nil if it is.
+func (h *Handler) refusal(r *http.Request) *problem {
+	if key := h.key.Load(); key != nil {
+		if !shows(r, key) {
+			return fail(http.StatusUnauthorized, "authentication_error", "Send the admin_key of the configuration as Authorization: Bearer or as x-api-key.")
+		}
+	} else if refused := onlyHere(r); refused != nil {
+		return refused
+	}
+	if err := h.origins.Check(r); err != nil {
+		return fail(http.StatusForbidden, "cross_origin", "A page of another origin may not change anything here.")
+	}
+	return nil
+}
+
+// shows says whether a request shows the key. How long that takes tells nothing about the key.
+func shows(r *http.Request, key *keyHash) bool {
+	candidates := []string{r.Header.Get("X-Api-Key")}
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		candidates = append(candidates, strings.TrimSpace(token))
+	}
+	right := 0
+	for _, candidate := range candidates {
+		sum := sha256.Sum256([]byte(candidate))
+		right |= subtle.ConstantTimeCompare(sum[:], key[:])
+	}
+	return right == 1
+}
+
+// onlyHere refuses what does not come from this machine. The address of the connection tells, and not the configuration,
+// for connections outlive a change of that. A page in a browser of this machine has its own host's name in the
+// request, be that a name that leads here (DNS rebinding).
+func onlyHere(r *http.Request) *problem {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local == nil || !isLoopback(hostOf(local.String())) {
+		return fail(http.StatusForbidden, "admin_key_needed", "Without an admin_key only the machine itself is served, at 127.0.0.1 or ::1.")
+	}
+	if !isLoopback(hostOf(r.Host)) {
+		return fail(http.StatusForbidden, "wrong_host", "Without an admin_key ask for 127.0.0.1, [::1] or localhost, not for another name.")
+	}
+	return nil
+}
+
+// hostOf is an address without its port, if it has one.
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}

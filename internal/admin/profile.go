@@ -1,0 +1,64 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/pprof"
+	"time"
+)
+
+const (
+	usualProfiling = 10 // minutes
+	maxProfiling   = 24 * 60
+)
+
+// allowProfiling opens /debug/pprof for some minutes, or closes it with 0.
+func (h *Handler) allowProfiling(w http.ResponseWriter, r *http.Request) {
+	wish := struct {
+		Minutes int `json:"minutes"`
+	}{usualProfiling}
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&wish); err != nil && !errors.Is(err, io.EOF) || wish.Minutes < 0 || wish.Minutes > maxProfiling {
+		fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf(`The body must be an object such as {"minutes": 10}, 0 to %d.`, maxProfiling)).send(w)
+		return
+	}
+	until := time.Now().Add(time.Duration(wish.Minutes) * time.Minute)
+	h.profiling.Store(until.UnixNano())
+	h.audit(r, "pprof", fmt.Sprintf("%d minutes", wish.Minutes))
+	send(w, http.StatusOK, map[string]time.Time{"until": until.UTC()})
+}
+
+func (h *Handler) profiles(w http.ResponseWriter, r *http.Request) {
+	if h.profiled(w) {
+		pprof.Index(w, r)
+	}
+}
+
+func (h *Handler) profile(w http.ResponseWriter, r *http.Request) {
+	if !h.profiled(w) {
+		return
+	}
+	switch r.PathValue("profile") {
+	case "profile":
+		pprof.Profile(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	case "symbol":
+		pprof.Symbol(w, r)
+	default: // the command line is nobody's business
+		pprof.Handler(r.PathValue("profile")).ServeHTTP(w, r)
+	}
+}
+
+// profiled says whether profiles may be taken now, and answers where they may not.
+func (h *Handler) profiled(w http.ResponseWriter) bool {
+	if time.Now().UnixNano() < h.profiling.Load() {
+		return true
+	}
+	fail(http.StatusNotFound, "not_found", `Profiling is off: POST {"minutes": 10} to /admin/api/pprof to allow it for that long.`).send(w)
+	return false
+}

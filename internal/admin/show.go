@@ -1,0 +1,172 @@
+package admin
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/upstream"
+)
+
+// Status is the balancer as a whole.
+type Status struct {
+	Version    string    `json:"version"`
+	Generation uint64    `json:"generation"` // of the configuration
+	Started    time.Time `json:"started"`
+	Uptime     float64   `json:"uptime_seconds"`
+	Open       int64     `json:"open_requests"`
+	Ledger     *Backlog  `json:"ledger,omitempty"` // nil without one
+}
+
+// Backlog is what the ledger has not written yet.
+type Backlog struct {
+	Rows   int     `json:"backlog_rows"`
+	Oldest float64 `json:"backlog_age_seconds"`
+	Late   int64   `json:"late_rows"`
+	Folded int64   `json:"folded_rows"`
+}
+
+// Request is one that is being served.
+type Request struct {
+	ID       string    `json:"id"`
+	Client   string    `json:"client"`
+	Session  string    `json:"session,omitempty"`
+	Agent    string    `json:"agent,omitempty"`
+	Model    string    `json:"model,omitempty"`
+	Path     string    `json:"path"`
+	Server   string    `json:"server,omitempty"` // being asked
+	Start    time.Time `json:"start"`
+	Age      float64   `json:"age_seconds"`
+	Sent     int64     `json:"request_bytes"`
+	Received int64     `json:"answer_bytes"`
+}
+
+// Decision is a finished request and how it came to its answer.
+type Decision struct {
+	Entry ledger.Entry
+	Trail []string
+}
+
+// decision is a Decision as it is shown.
+type decision struct {
+	ID        string    `json:"id"`
+	Client    string    `json:"client"`
+	Session   string    `json:"session,omitempty"`
+	Agent     string    `json:"agent,omitempty"`
+	Model     string    `json:"model,omitempty"`
+	Path      string    `json:"path"`
+	Start     time.Time `json:"start"`
+	Server    string    `json:"server,omitempty"`
+	Attempts  int       `json:"attempts"`
+	Routed    string    `json:"routed,omitempty"`
+	Outcome   string    `json:"outcome"`
+	Status    int       `json:"status"`
+	Reason    string    `json:"reason,omitempty"`
+	FirstByte float64   `json:"first_byte_seconds"`
+	Duration  float64   `json:"duration_seconds"`
+	Waited    float64   `json:"waited_seconds"`
+	Cost      string    `json:"cost_usd,omitempty"` // "" when it is not known
+	Trail     []string  `json:"trail"`
+}
+
+// server is an upstream as it is shown.
+type server struct {
+	Name     string     `json:"name"`
+	State    string     `json:"state"`
+	Reason   string     `json:"reason,omitempty"`
+	ReadyAt  *time.Time `json:"ready_at,omitempty"`
+	Drained  bool       `json:"drained"`
+	Ejected  bool       `json:"ejected"`
+	Weight   int        `json:"weight"`
+	Share    float64    `json:"share"`
+	Price    float64    `json:"price_multiplier"`
+	Account  string     `json:"account"`
+	InFlight int64      `json:"in_flight"`
+	Load     float64    `json:"load_tokens"`
+	Latency  float64    `json:"latency_seconds"`
+	Headroom float64    `json:"headroom"`
+	Left     []left     `json:"limits"`
+	Balance  *float64   `json:"balance,omitempty"`
+}
+
+// left is what is left of one limit.
+type left struct {
+	Class  string  `json:"class"`
+	Bucket string  `json:"bucket"`
+	Part   float64 `json:"left"`
+}
+
+func (h *Handler) status(w http.ResponseWriter, _ *http.Request) { send(w, http.StatusOK, h.Status()) }
+
+func (h *Handler) servers(w http.ResponseWriter, _ *http.Request) {
+	now := time.Now()
+	list := []server{}
+	for _, e := range h.Table().Endpoints() {
+		list = append(list, serverOf(e, now))
+	}
+	send(w, http.StatusOK, map[string]any{"servers": list})
+}
+
+func serverOf(e *upstream.Endpoint, now time.Time) server {
+	r := e.Report(now)
+	s := server{
+		Name: e.Name(), State: r.Unfit.String(), Reason: r.Reason, Drained: r.Drained, Ejected: r.Ejected, Weight: e.Weight(), Share: r.Share,
+		Price: e.Price(), Account: strconv.FormatUint(r.Account, 16), InFlight: r.InFlight, Load: r.Load, Latency: seconds(r.Latency), Headroom: r.Headroom, Left: []left{},
+	}
+	if r.ReadyAt.After(now) && r.Unfit < upstream.LowBalance {
+		at := r.ReadyAt.UTC()
+		s.ReadyAt = &at
+	}
+	if r.BalanceKnown {
+		s.Balance = &r.Balance
+	}
+	for _, each := range r.Left {
+		s.Left = append(s.Left, left{each.Class, each.Bucket, each.Part})
+	}
+	slices.SortFunc(s.Left, func(a, b left) int { return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Bucket, b.Bucket)) })
+	return s
+}
+
+func (h *Handler) keys(w http.ResponseWriter, _ *http.Request) {
+	var keys any
+	if h.Keys != nil {
+		keys = h.Keys()
+	}
+	if keys == nil {
+		keys = []string{}
+	}
+	send(w, http.StatusOK, map[string]any{"keys": keys})
+}
+
+func (h *Handler) requests(w http.ResponseWriter, _ *http.Request) {
+	list := h.Requests()
+	for i := range list {
+		list[i].Path = claude.ShortIDs(list[i].Path)
+	}
+	send(w, http.StatusOK, map[string]any{"requests": append([]Request{}, list...)})
+}
+
+func (h *Handler) decisions(w http.ResponseWriter, _ *http.Request) {
+	list := []decision{}
+	for _, d := range h.Decisions() {
+		list = append(list, decisionOf(d))
+	}
+	send(w, http.StatusOK, map[string]any{"decisions": list})
+}
+
+func decisionOf(d Decision) decision {
+	e := &d.Entry
+	out := decision{
+		ID: e.ID, Client: e.Client, Session: e.Session, Agent: e.Agent, Model: e.Model, Path: claude.ShortIDs(e.Path), Start: e.Start.UTC(), Server: e.Server(),
+		Attempts: len(e.Attempts), Routed: string(e.Routed), Outcome: string(e.Outcome), Status: e.Status, Reason: e.Reason,
+		FirstByte: seconds(e.TimeToFirstByte), Duration: seconds(e.Duration), Waited: seconds(e.Waited), Trail: append([]string{}, d.Trail...),
+	}
+	if cost := e.Cost(); cost.Known {
+		out.Cost = cost.Sum.String()
+	}
+	return out
+}

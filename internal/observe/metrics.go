@@ -1,0 +1,189 @@
+// Package observe counts what happens, for Prometheus. Metrics is told of every
+// finished request; the state of servers is read when somebody asks for it.
+//
+// Invariants. Every token of every attempt is counted exactly once, with the
+// attempt that it belongs to. The number of series is bounded whatever clients
+// send: models and clients beyond a fixed number are counted together, and
+// sessions, requests, addresses and paths are never labels.
+package observe
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/upstream"
+)
+
+// Metrics counts finished requests, with a registry of its own. Safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+	labels   *labels
+
+	requests, routed, attempts, failovers              *prometheus.CounterVec
+	tokens, serverTools, cost, unpriced, saved, wasted *prometheus.CounterVec
+	requestDuration, firstByte, waits                  *prometheus.HistogramVec
+	attemptDuration, firstToken, interToken            *prometheus.HistogramVec
+	generation, reloadSuccessful, reloadTime           prometheus.Gauge
+}
+
+// NewMetrics returns metrics at zero for a version of the program.
+func NewMetrics(version string) *Metrics {
+	r, f := prometheus.NewRegistry(), allFamilies()
+	build := gaugeVec(f.build)
+	build.WithLabelValues(clean(version), runtime.Version()).Set(1)
+	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &Metrics{registry: r, labels: newLabels()}
+	register(r, counterVec, map[**prometheus.CounterVec]family{
+		&m.requests: f.requests, &m.routed: f.routed, &m.attempts: f.attempts, &m.failovers: f.failovers,
+		&m.tokens: f.tokens, &m.serverTools: f.serverTools, &m.cost: f.cost, &m.unpriced: f.unpriced, &m.saved: f.saved, &m.wasted: f.wasted,
+	})
+	register(r, histogramVec(toLastByte()), map[**prometheus.HistogramVec]family{
+		&m.requestDuration: f.requestDuration, &m.attemptDuration: f.attemptDuration, &m.waits: f.waits,
+	})
+	register(r, histogramVec(toFirstByte()), map[**prometheus.HistogramVec]family{&m.firstByte: f.firstByte, &m.firstToken: f.firstToken})
+	register(r, histogramVec(betweenTokens()), map[**prometheus.HistogramVec]family{&m.interToken: f.interToken})
+	register(r, gauge, map[*prometheus.Gauge]family{
+		&m.generation: f.generation, &m.reloadSuccessful: f.reloadSuccessful, &m.reloadTime: f.reloadTime,
+	})
+	return m
+}
+
+// register makes metrics of one kind and puts each in its place.
+func register[M prometheus.Collector](r *prometheus.Registry, metric func(family) M, places map[*M]family) {
+	for place, f := range places {
+		*place = metric(f)
+		r.MustRegister(*place)
+	}
+}
+
+func counterVec(f family) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: f.name, Help: f.help}, f.labels)
+}
+
+func gaugeVec(f family) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: f.name, Help: f.help}, f.labels)
+}
+
+func gauge(f family) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: f.name, Help: f.help})
+}
+
+// The bounds of classic buckets, in seconds.
+
+func toLastByte() []float64 {
+	return []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1800}
+}
+
+func toFirstByte() []float64 {
+	return []float64{.05, .1, .25, .5, .75, 1, 1.5, 2, 3, 5, 8, 13, 20, 40, 80, 160}
+}
+
+func betweenTokens() []float64 {
+	return []float64{.001, .0025, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .2, .5, 1}
+}
+
+// histogramVec makes histograms that are native ones to a Prometheus that asks for them, and classic ones to every other.
+func histogramVec(buckets []float64) func(family) *prometheus.HistogramVec {
+	return func(f family) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: f.name, Help: f.help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
+		}, f.labels)
+	}
+}
+
+// Handler answers scrapes, in the text format, OpenMetrics or protobuf, as the scraper prefers.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// Applied notes that a generation of the configuration is in force since now.
+func (m *Metrics) Applied(generation uint64, now time.Time) {
+	m.generation.Set(float64(generation))
+	m.reloadSuccessful.Set(1)
+	m.reloadTime.Set(float64(now.UnixMilli()) / 1000)
+}
+
+// ReloadFailed notes that a configuration could not be put in force.
+func (m *Metrics) ReloadFailed() { m.reloadSuccessful.Set(0) }
+
+// Record counts one finished request.
+func (m *Metrics) Record(e ledger.Entry) {
+	served := e.Status > 0 && e.Status < http.StatusBadRequest
+	client, model := m.labels.requester(e.Client, e.Model, served)
+	endpoint, outcome := endpointOf(e.Path), string(e.Outcome)
+	m.requests.WithLabelValues(client, model, endpoint, outcome, statusClass(e.Status)).Inc()
+	m.requestDuration.WithLabelValues(endpoint, outcome).Observe(e.Duration.Seconds())
+	if e.TimeToFirstByte > 0 {
+		m.firstByte.WithLabelValues(endpoint).Observe(e.TimeToFirstByte.Seconds())
+	}
+	if e.Waited > 0 {
+		m.waits.WithLabelValues(outcome).Observe(e.Waited.Seconds())
+	}
+	for i := range e.Attempts {
+		m.attempt(&e, i, client, model)
+	}
+}
+
+// attempt counts one attempt of a request.
+func (m *Metrics) attempt(e *ledger.Entry, i int, client, model string) {
+	a := &e.Attempts[i]
+	server := clean(a.Server)
+	alone := m.labels.model(e.Model, false)
+	m.attempts.WithLabelValues(server, alone, a.Scope).Inc()
+	m.attemptDuration.WithLabelValues(server).Observe(a.Duration.Seconds())
+	switch {
+	case a.Served && e.Outcome == ledger.Truncated:
+		m.failovers.WithLabelValues(server, afterCommit).Inc()
+	case !a.Served && i+1 < len(e.Attempts) && a.Scope != upstream.ScopeClient.String() && a.Scope != upstream.ScopeNone.String():
+		m.failovers.WithLabelValues(server, beforeCommit).Inc()
+	}
+	if a.Served && e.Routed != "" {
+		m.routed.WithLabelValues(server, string(e.Routed)).Inc()
+	}
+	m.speed(e, a, server, alone)
+	m.usage(a, server, client, model, alone)
+}
+
+// speed measures a stream that went to the client.
+func (m *Metrics) speed(e *ledger.Entry, a *ledger.Attempt, server, model string) {
+	if !e.Stream || !a.Served || !a.Answer.Content || a.Status != http.StatusOK {
+		return
+	}
+	m.firstToken.WithLabelValues(server, model).Observe(a.Verdict.Seconds())
+	if output := a.Answer.Usage.OutputTokens; a.Answer.Stopped && e.Outcome == ledger.Answered && output > 1 {
+		m.interToken.WithLabelValues(server, model).Observe(max(a.Duration-a.Verdict, 0).Seconds() / float64(output-1))
+	}
+}
+
+// usage counts what an answer told that it took.
+func (m *Metrics) usage(a *ledger.Attempt, server, client, model, alone string) {
+	if !a.Known() {
+		return
+	}
+	u := a.Answer.Usage
+	for _, each := range kinds(u) {
+		if each.tokens > 0 {
+			m.tokens.WithLabelValues(server, client, model, each.kind).Add(float64(each.tokens))
+		}
+	}
+	if u.WebSearchRequests > 0 {
+		m.serverTools.WithLabelValues(server, client, model, toolWebSearch).Add(float64(u.WebSearchRequests))
+	}
+	if !a.Cost.Known {
+		m.unpriced.WithLabelValues(server, alone).Inc()
+		return
+	}
+	m.cost.WithLabelValues(server, client, model).Add(dollars(a.Cost.Sum))
+	m.saved.WithLabelValues(server, client, model).Add(dollars(a.Cost.Saved))
+	m.wasted.WithLabelValues(server, client, model).Add(dollars(a.Cost.Wasted))
+}
+
+// dollars converts an amount, which a strange price may have made negative: counters never fall.
+func dollars(m ledger.Money) float64 { return float64(max(m, 0)) / 1e9 }

@@ -1,0 +1,372 @@
+package observe
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/upstream"
+)
+
+var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
+
+// behind is a ledger that is late.
+type behind struct{}
+
+func (behind) Backlog() (rows int, oldest time.Duration, late, folded int64) {
+	return 7, 90 * time.Second, 5, 3
+}
+
+// request is a failover: the first server breaks off a stream that nobody saw, the second one answers.
+func request(client, model string) ledger.Entry {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	return ledger.Entry{
+		Start: start, Client: client, Model: model, Path: "/v1/messages", Stream: true, Status: 200, Outcome: ledger.Answered, Routed: ledger.Warm,
+		TimeToFirstByte: time.Second, Duration: 3 * time.Second, Waited: 500 * time.Millisecond, Session: "s-1", ID: "req_lb_1",
+		Attempts: []ledger.Attempt{
+			{
+				Server: "a", Status: 200, Scope: "capacity", Reason: "overloaded_error", Start: start, Duration: time.Second,
+				Answer: claude.Message{Started: true, Usage: claude.Usage{InputTokens: 5, OutputTokens: 1}},
+			},
+			{
+				Server: "b", Status: 200, Scope: "none", Start: start, Verdict: time.Second, Duration: 3 * time.Second, Served: true,
+				Answer: claude.Message{Started: true, Content: true, Delta: true, Stopped: true, Usage: claude.Usage{
+					InputTokens: 10, OutputTokens: 101, CacheReadTokens: 1000, CacheCreation5mTokens: 20, CacheCreation1hTokens: 30, WebSearchRequests: 2,
+				}},
+				Cost: ledger.Cost{Sum: 12_345_678, Saved: 1_000_000, Wasted: 500_000, Known: true},
+			},
+		},
+	}
+}
+
+// observed are metrics in which everything has a value.
+func observed(t *testing.T) *Metrics {
+	t.Helper()
+	cfg, problems := config.Decode("config.json", []byte(`{"servers": [
+		{"name": "a", "url": "http://127.0.0.1:9", "token": "t-1", "rate_limit": {"requests": 10}},
+		{"name": "b", "url": "http://127.0.0.1:9", "token": "t-2", "weight": 0, "balance_check": "echo 12.5"},
+	]}`), func(string) (string, bool) { return "", false })
+	if problems.Failed() {
+		t.Fatal(problems)
+	}
+	pool := upstream.NewPool(t.Context(), slog.New(slog.DiscardHandler))
+	endpoints, commit := pool.Reconcile(cfg)
+	commit()
+	pool.AwaitFirstReadings(t.Context())
+	lease, ok := endpoints[0].Acquire(time.Now(), upstream.Subject{Model: "claude-opus-4-5"})
+	if !ok {
+		t.Fatal("a server cannot be asked")
+	}
+	t.Cleanup(lease.Release)
+	m := NewMetrics("1.2.3")
+	m.Watch(Sources{Endpoints: func() []*upstream.Endpoint { return endpoints }, Open: func() int64 { return 4 }, Backlog: behind{}})
+	m.Applied(2, time.Unix(1_700_000_000, 0))
+	m.Record(request("key-1", "claude-opus-4-5"))
+	return m
+}
+
+// gather reads the metrics that are ours, by name.
+func gather(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
+	t.Helper()
+	all, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := map[string]*dto.MetricFamily{}
+	for _, f := range all {
+		if strings.HasPrefix(f.GetName(), "claude_code_lb_") {
+			ours[f.GetName()] = f
+		}
+	}
+	return ours
+}
+
+// list is all of them, one by one.
+func (f families) list() []family {
+	return []family{
+		f.requests, f.requestDuration, f.firstByte, f.waits, f.routed, f.attempts, f.attemptDuration, f.firstToken, f.interToken, f.failovers,
+		f.tokens, f.serverTools, f.cost, f.unpriced, f.saved, f.wasted, f.openRequests, f.state, f.inFlight, f.headroom, f.balance,
+		f.generation, f.reloadSuccessful, f.reloadTime, f.backlog, f.backlogAge, f.late, f.folded, f.build,
+	}
+}
+
+// value is that of one series, whose labels are written in the order of their names.
+func value(t *testing.T, m *Metrics, name, labels string) float64 {
+	t.Helper()
+	for _, metric := range gather(t, m)[name].GetMetric() {
+		if labelText(metric) != labels {
+			continue
+		}
+		switch {
+		case metric.Counter != nil:
+			return metric.Counter.GetValue()
+		case metric.Gauge != nil:
+			return metric.Gauge.GetValue()
+		default:
+			return metric.Histogram.GetSampleSum()
+		}
+	}
+	return -1
+}
+
+func labelText(m *dto.Metric) string {
+	var parts []string
+	for _, l := range m.GetLabel() {
+		parts = append(parts, l.GetName()+"="+l.GetValue())
+	}
+	return strings.Join(parts, ",")
+}
+
+// table lists all metrics as docs/observability.md does.
+func table(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("| metric | type | labels | what it tells |\n|---|---|---|---|\n")
+	ours := gather(t, observed(t))
+	labels := map[string][]string{}
+	for _, f := range allFamilies().list() {
+		labels[f.name] = f.labels
+		if ours[f.name] == nil {
+			t.Errorf("%s has no value after everything was observed", f.name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(ours)) {
+		f := ours[name]
+		written := ""
+		if l := labels[name]; len(l) > 0 {
+			written = "`" + strings.Join(l, "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, strings.ToLower(f.GetType().String()), written, f.GetHelp())
+	}
+	return b.String()
+}
+
+// TestNames pins names, types, labels and help, for dashboards and alerts are built on them.
+func TestNames(t *testing.T) {
+	got, file := table(t), filepath.Join("testdata", "metrics.golden")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("-want +got (-update accepts it):\n%s", diff)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "observability.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), got) {
+		t.Error("docs/observability.md does not have the table of testdata/metrics.golden")
+	}
+}
+
+func TestConventions(t *testing.T) {
+	problems, err := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(gather(t, observed(t))))).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestRecord(t *testing.T) {
+	m := observed(t)
+	f := func(name, labels string, want float64) {
+		t.Helper()
+		if got := value(t, m, "claude_code_lb_"+name, labels); got < want-1e-12 || got > want+1e-12 {
+			t.Errorf("%s{%s} = %v, want %v", name, labels, got, want)
+		}
+	}
+	f("requests_total", "client=key-1,endpoint=messages,model=claude-opus-4-5,outcome=answered,status=2xx", 1)
+	f("request_duration_seconds", "endpoint=messages,outcome=answered", 3)
+	f("request_wait_seconds", "outcome=answered", 0.5)
+	f("attempts_total", "model=claude-opus-4-5,scope=capacity,server=a", 1)
+	f("attempts_total", "model=claude-opus-4-5,scope=none,server=b", 1)
+	f("failovers_total", "server=a,stage=before_commit", 1)
+	f("failovers_total", "server=b,stage=before_commit", -1)
+	f("routed_requests_total", "routed=warm,server=b", 1)
+	f("time_to_first_token_seconds", "model=claude-opus-4-5,server=b", 1)
+	f("inter_token_seconds", "model=claude-opus-4-5,server=b", 0.02)
+	f("tokens_total", "client=key-1,kind=input,model=claude-opus-4-5,server=a", 5)
+	f("tokens_total", "client=key-1,kind=output,model=claude-opus-4-5,server=a", 1)
+	f("tokens_total", "client=key-1,kind=input,model=claude-opus-4-5,server=b", 10)
+	f("tokens_total", "client=key-1,kind=output,model=claude-opus-4-5,server=b", 101)
+	f("tokens_total", "client=key-1,kind=cache_read,model=claude-opus-4-5,server=b", 1000)
+	f("tokens_total", "client=key-1,kind=cache_creation_5m,model=claude-opus-4-5,server=b", 20)
+	f("tokens_total", "client=key-1,kind=cache_creation_1h,model=claude-opus-4-5,server=b", 30)
+	f("server_tool_requests_total", "client=key-1,model=claude-opus-4-5,server=b,tool=web_search", 2)
+	f("cost_dollars_total", "client=key-1,model=claude-opus-4-5,server=b", 0.012345678)
+	f("cache_saved_dollars_total", "client=key-1,model=claude-opus-4-5,server=b", 0.001)
+	f("wasted_dollars_total", "client=key-1,model=claude-opus-4-5,server=b", 0.0005)
+	f("cost_unknown_total", "model=claude-opus-4-5,server=a", 1)
+	f("open_requests", "", 4)
+	f("server_state", "server=a,state=fit", 1)
+	f("server_state", "server=b,state=draining", 1)
+	f("server_state", "server=b,state=fit", 0)
+	f("server_in_flight", "server=a", 1)
+	f("server_balance", "server=b", 12.5)
+	f("config_generation", "", 2)
+	f("config_last_reload_successful", "", 1)
+	f("ledger_backlog_rows", "", 7)
+	f("ledger_backlog_age_seconds", "", 90)
+	f("ledger_late_rows_total", "", 5)
+	f("ledger_folded_rows_total", "", 3)
+	if left := value(t, m, "claude_code_lb_server_headroom_ratio", "bucket=requests,class=opus,server=a"); left < 0.9 || left > 1 {
+		t.Errorf("%v of the requests are left, want 0.9 and a little", left)
+	}
+
+	m.ReloadFailed()
+	f("config_last_reload_successful", "", 0)
+	broken := request("key-1", "claude-opus-4-5")
+	broken.Outcome = ledger.Truncated
+	broken.Attempts[1].Scope = "endpoint"
+	m.Record(broken)
+	f("failovers_total", "server=a,stage=before_commit", 2)
+	f("failovers_total", "server=b,stage=after_commit", 1)
+	f("inter_token_seconds", "model=claude-opus-4-5,server=b", 0.02) // not of a stream that broke off
+	lost := request("key-1", "claude-opus-4-5")
+	lost.Attempts[0].Scope = "client" // outrun by the other one
+	m.Record(lost)
+	f("failovers_total", "server=a,stage=before_commit", 2)
+}
+
+// TestBoundedSeries lets clients send whatever they like.
+func TestBoundedSeries(t *testing.T) {
+	m := observed(t)
+	for n := range 10_000 {
+		e := request(fmt.Sprintf("10.0.%d.%d", n/250, n%250), fmt.Sprintf("model-%d", n))
+		e.ID, e.Session, e.Path = fmt.Sprint("req_lb_", n), fmt.Sprint("session-", n), fmt.Sprint("/v1/files/file_", n)
+		if n%2 == 0 { // a name that no server knows
+			e.Status, e.Attempts = 404, []ledger.Attempt{{Server: "a", Status: 404, Scope: "request"}}
+		}
+		m.Record(e)
+	}
+	series := 0
+	for name, f := range gather(t, m) {
+		series += len(f.GetMetric())
+		for _, metric := range f.GetMetric() {
+			if text := labelText(metric); strings.Contains(text, "session-") || strings.Contains(text, "req_lb") || strings.Contains(text, "10.0.") || strings.Contains(text, "file_") {
+				t.Fatalf("%s{%s}", name, text)
+			}
+		}
+	}
+	if series > 30*maxModels {
+		t.Errorf("%d series", series)
+	}
+	if got := value(t, m, "claude_code_lb_requests_total", "client=-,endpoint=files,model=other,outcome=answered,status=2xx"); got != 5000-maxModels+1 {
+		t.Errorf("%v requests of other models", got)
+	}
+	for n := range 5000 {
+		m.Record(request(fmt.Sprint("key-", n), fmt.Sprintf("model-%d", 2*(n%90)+1)))
+	}
+	requesters := map[string]bool{}
+	for _, metric := range gather(t, m)["claude_code_lb_cost_dollars_total"].GetMetric() {
+		requesters[labelText(metric)] = true
+	}
+	if len(requesters) > maxPairs+maxClients {
+		t.Errorf("%d clients with their models", len(requesters))
+	}
+}
+
+// TestStrangeNames that no label could hold as they are do no harm.
+func TestStrangeNames(t *testing.T) {
+	m := NewMetrics("\xff")
+	m.Record(request("\xff\xfe", "mo\xffdel"))
+	m.Record(request("", strings.Repeat("é", 200)))
+	m.Record(ledger.Entry{Status: 99, Attempts: []ledger.Attempt{{Server: "\xff", Answer: claude.Message{Started: true}, Cost: ledger.Cost{Known: true, Saved: -5}}}})
+	if got := value(t, m, "claude_code_lb_requests_total", "client=-,endpoint=messages,model=model,outcome=answered,status=2xx"); got != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestEndpointOf(t *testing.T) {
+	f := func(path, want string) {
+		t.Helper()
+		if got := endpointOf(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	f("/v1/messages", "messages")
+	f("/v1/messages/count_tokens", "count_tokens")
+	f("/v1/messages/batches", "batches")
+	f("/v1/messages/batches/msgbatch_1/results", "batches")
+	f("/v1/models", "models")
+	f("/v1/models/claude-opus-4-5", "models")
+	f("/v1/modelsx", "other")
+	f("/v1/files/file_1/content", "files")
+	f("/v1/messages/", "other")
+	f("", "other")
+}
+
+// TestExposition reads what is served in both text formats.
+func TestExposition(t *testing.T) {
+	m := observed(t)
+	serve := func(accept string) (string, string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, r)
+		return w.Body.String(), w.Header().Get("Content-Type")
+	}
+	text, _ := serve("text/plain")
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	parsed, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := parsed["claude_code_lb_time_to_first_token_seconds"]; h.GetType() != dto.MetricType_HISTOGRAM || len(h.GetMetric()[0].GetHistogram().GetBucket()) < 10 {
+		t.Errorf("classic buckets: %v", h)
+	}
+	open, contentType := serve("application/openmetrics-text; version=1.0.0")
+	if !strings.HasPrefix(contentType, "application/openmetrics-text") || !strings.HasSuffix(open, "\n# EOF\n") {
+		t.Errorf("%s does not end as OpenMetrics", contentType)
+	}
+	if strings.Contains(open, " # {") {
+		t.Error("there are exemplars")
+	}
+	for _, f := range allFamilies().list() {
+		if name, counter := strings.CutSuffix(f.name, "_total"); counter && !strings.Contains(open, "# TYPE "+name+" counter\n") {
+			t.Errorf("%s is not typed as OpenMetrics wants it", f.name)
+		}
+	}
+	for line := range strings.Lines(open) {
+		if line != "# EOF\n" && !strings.HasPrefix(line, "# HELP ") && !strings.HasPrefix(line, "# TYPE ") && !strings.HasPrefix(line, "# UNIT ") && strings.HasPrefix(line, "#") {
+			t.Errorf("a comment that OpenMetrics does not know: %s", line)
+		}
+	}
+	if h := gather(t, m)["claude_code_lb_time_to_first_token_seconds"].GetMetric()[0].GetHistogram(); len(h.GetPositiveSpan()) == 0 {
+		t.Error("no native buckets")
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	m, e := NewMetrics("1"), request("key-1", "claude-opus-4-5")
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Record(e)
+	}
+}

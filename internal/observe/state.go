@@ -1,0 +1,102 @@
+package observe
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"claude-code-lb/internal/upstream"
+)
+
+// Backlog is a ledger that is told more than it can write at once.
+type Backlog interface {
+	// Backlog tells how many rows wait and for how long the oldest has, and how many were ever written late or merged into sums.
+	Backlog() (rows int, oldest time.Duration, late, folded int64)
+}
+
+// Sources are what is read at every scrape. All are safe for concurrent use.
+type Sources struct {
+	Endpoints func() []*upstream.Endpoint // of the configuration in force
+	Open      func() int64                // requests being served
+	Backlog   Backlog                     // nil: there is none to be told of
+}
+
+// Watch adds the state of the sources to the metrics. It is called once.
+func (m *Metrics) Watch(s Sources) {
+	m.registry.MustRegister(newStates(s, m.labels))
+}
+
+// states reads the sources when it is scraped.
+type states struct {
+	Sources
+	labels *labels
+
+	open, state, inFlight, headroom, balance *prometheus.Desc
+	backlog, backlogAge, late, folded        *prometheus.Desc
+}
+
+func newStates(s Sources, l *labels) *states {
+	f := allFamilies()
+	desc := func(f family) *prometheus.Desc { return prometheus.NewDesc(f.name, f.help, f.labels, nil) }
+	return &states{
+		Sources: s, labels: l,
+		open: desc(f.openRequests), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
+		backlog: desc(f.backlog), backlogAge: desc(f.backlogAge), late: desc(f.late), folded: desc(f.folded),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (s *states) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{s.open, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *states) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	now := time.Now()
+	gauge(s.open, float64(s.Open()))
+	seen := map[string]bool{}
+	for _, e := range s.Endpoints() {
+		if name := clean(e.Name()); !seen[name] {
+			seen[name] = true
+			s.server(name, e.Report(now), gauge)
+		}
+	}
+	if s.Backlog == nil {
+		return
+	}
+	rows, oldest, late, folded := s.Backlog.Backlog()
+	gauge(s.backlog, float64(rows))
+	gauge(s.backlogAge, oldest.Seconds())
+	out <- prometheus.MustNewConstMetric(s.late, prometheus.CounterValue, float64(late))
+	out <- prometheus.MustNewConstMetric(s.folded, prometheus.CounterValue, float64(folded))
+}
+
+// server tells the state of one server.
+func (s *states) server(name string, r upstream.Report, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	for u := upstream.Fit; u <= upstream.Draining; u++ {
+		in := 0.0
+		if r.Unfit == u {
+			in = 1
+		}
+		gauge(s.state, in, name, u.String())
+	}
+	gauge(s.inFlight, float64(r.InFlight), name)
+	if r.BalanceKnown {
+		gauge(s.balance, r.Balance, name)
+	}
+	least := map[[2]string]float64{} // classes beyond the bound share a label
+	for _, each := range r.Left {
+		key := [2]string{s.labels.class(each.Class), each.Bucket}
+		if part, known := least[key]; !known || each.Part < part {
+			least[key] = each.Part
+		}
+	}
+	for key, part := range least {
+		gauge(s.headroom, part, name, key[0], key[1])
+	}
+}

@@ -1,0 +1,89 @@
+package upstream
+
+import (
+	"testing"
+	"time"
+)
+
+func TestADrainedServerTakesNothing(t *testing.T) {
+	p := pool(t)
+	cfg := configured(server(t, "a", "http://a", "t"), server(t, "b", "http://b", "t"))
+	eps, commit := p.Reconcile(cfg)
+	commit()
+	changed := eps[0].Changed()
+	if !eps[0].Drain() || eps[0].Drain() {
+		t.Error("the second time changes nothing")
+	}
+	if lease, _ := eps[0].AcquireAnyway(t0, Subject{}); lease != nil || eps[0].Overall(t0).Unfit != Draining || eps[1].Overall(t0).Unfit != Fit {
+		t.Errorf("a: %+v, b: %+v", eps[0].Overall(t0), eps[1].Overall(t0))
+	}
+	again, commit := p.Reconcile(cfg)
+	commit()
+	if r := again[0].Report(t0); r.Unfit != Draining || !r.Drained || r.Reason != "drained by the operator" {
+		t.Errorf("after a reload: %+v", r)
+	}
+	if !again[0].Undrain() || again[0].Undrain() || again[0].Overall(t0).Unfit != Fit {
+		t.Errorf("%+v", again[0].Overall(t0))
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody was told that the server is back")
+	}
+}
+
+// TestResetForgetsAllButReadings whatever spoke against the server.
+func TestResetForgetsAllButReadings(t *testing.T) {
+	subject := Subject{Model: opus}
+	f := func(name string, o Outcome) {
+		t.Helper()
+		e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+		early, _ := e.Acquire(t0, subject)
+		now := t0.Add(time.Second)
+		attempt(t, e, subject, o, now)
+		if e.View(now, subject).Unfit == Fit {
+			t.Errorf("%s: the server is fit", name)
+		}
+		e.Reset(now)
+		if v := e.View(now, subject); v.Unfit != Fit || v.Ejected {
+			t.Errorf("%s: %+v", name, v)
+		}
+		early.Settle(t.Context(), Outcome{Scope: o.Scope, Reason: "late"}, now) // of the time before
+		if v := e.View(now, subject); (o.Scope == ScopeEndpoint || o.Scope == ScopeCredential || o.Scope == ScopeModel || o.Scope == ScopeAccount) && v.Unfit != Fit {
+			t.Errorf("%s: a verdict of before the reset counts: %+v", name, v)
+		}
+		early.Release()
+	}
+	f("endpoint", Outcome{Scope: ScopeEndpoint, Reason: "502"})
+	f("credential", Outcome{Scope: ScopeCredential, Reason: "401"})
+	f("model", Outcome{Scope: ScopeModel, Reason: "404"})
+	f("account", Outcome{Scope: ScopeAccount, Reason: "402"})
+	f("rate limit", Outcome{Scope: ScopeRateLimit, Reason: "429", RetryAfter: time.Minute})
+	f("capacity", Outcome{Scope: ScopeCapacity, Reason: "529"})
+
+	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	e.learned.setBalance(1, true, t0)
+	e.Drain()
+	e.Reset(t0)
+	if r := e.Report(t0); !r.Drained || !r.BalanceKnown || r.Balance != 1 {
+		t.Errorf("%+v", r)
+	}
+	e.Undrain()
+	if v := e.Overall(t0); v.Unfit != LowBalance {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestReportTellsWhatIsLeft(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	if r := e.Report(t0); len(r.Left) != 0 || r.Headroom != 1 {
+		t.Errorf("nothing is known: %+v", r)
+	}
+	l := taken(t, e, 1000, t0)
+	l.Learn(200, limitHead(600_000, 60_000), t0)
+	l.Release()
+	r := e.Report(t0)
+	if len(r.Left) != 1 || r.Left[0].Class != "opus" || r.Left[0].Bucket != "input_tokens" || r.Left[0].Part < 0.09 || r.Left[0].Part > 0.11 || r.Headroom != r.Left[0].Part {
+		t.Errorf("%+v", r)
+	}
+}

@@ -1,0 +1,82 @@
+package upstream
+
+import (
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/claude"
+)
+
+// Report is what is known of an endpoint at one moment, for people and for metrics. It holds no secret.
+type Report struct {
+	View                // whatever the subject, as Overall has it, with the usual latency
+	Drained      bool   // by Drain
+	Account      uint64 // names what it shares with others, as Domain does
+	Balance      float64
+	BalanceKnown bool
+	Left         []Left
+}
+
+// Left is what is left of one limit of an endpoint's account.
+type Left struct {
+	Class  string  // of models, "" for requests without one
+	Bucket string  // requests, input_tokens and output_tokens of a minute; five_hour and seven_day of a subscription
+	Part   float64 // 0 to 1; the least where clients bring credentials with limits of their own
+}
+
+// Report tells what is known of the endpoint.
+func (e *Endpoint) Report(now time.Time) Report {
+	r := Report{View: e.Overall(now), Account: e.Domain()}
+	r.Latency = e.learned.latency.usual()
+	l := e.learned
+	l.mu.Lock()
+	r.Drained, r.Balance, r.BalanceKnown = l.drained, l.balance.value, l.balance.known
+	l.mu.Unlock()
+	a := l.account.Load()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r.Load = a.load.now(now)
+	r.Left = a.left(now)
+	r.Headroom = 1
+	for _, each := range r.Left {
+		r.Headroom = min(r.Headroom, each.Part)
+	}
+	return r
+}
+
+// left lists what is left of all limits that are known. The caller holds the mutex.
+func (a *account) left(now time.Time) []Left {
+	least := map[Left]float64{}
+	note := func(class, bucket string, part float64) {
+		key := Left{Class: class, Bucket: bucket}
+		part = min(max(part, 0), 1)
+		if before, known := least[key]; !known || part < before {
+			least[key] = part
+		}
+	}
+	for key, b := range a.budgets {
+		class, _, _ := strings.Cut(key, "|")
+		for _, each := range [...]struct {
+			name string
+			*bucket
+		}{{"requests", &b.requests}, {"input_tokens", &b.input}, {"output_tokens", &b.output}} {
+			if each.limit > 0 {
+				note(class, each.name, each.left(now)/each.limit)
+			}
+		}
+		for _, each := range [...]struct {
+			name string
+			claude.Window
+		}{{"five_hour", b.unified.FiveHour}, {"seven_day", b.unified.SevenDay}} {
+			if each.Known && each.Reset.After(now) {
+				note(class, each.name, 1-each.Utilization)
+			}
+		}
+	}
+	all := make([]Left, 0, len(least))
+	for key, part := range least {
+		key.Part = part
+		all = append(all, key)
+	}
+	return all
+}
