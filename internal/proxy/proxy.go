@@ -137,7 +137,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		},
 	}
 	x.query = routing.Query{
-		Subject:  upstream.Subject{Model: scan.Model, Tenant: p.tenant(req), Body: maphash.Bytes(p.seed, req.Body.b)},
+		Subject:  upstream.Subject{Model: scan.Model, Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)},
 		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Room: &x.room, Passed: x.trail.passed, Warm: &x.warmth,
 	}
 	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
@@ -152,6 +152,14 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.kind = kindResource
 	}
 	return x
+}
+
+// bodyName names a body: the same for the same bytes. Where there is a prompt, its fingerprint has been taken anyway.
+func (p *Proxy) bodyName(b Body, prompt *claude.Prompt) uint64 {
+	if prompt == nil || len(prompt.Turns) == 0 {
+		return maphash.Bytes(p.seed, b.b)
+	}
+	return prompt.Last().Fingerprint ^ uint64(b.Len())
 }
 
 // namedBy lists the ids that a prompt names.
