@@ -4,12 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/fakeclaude"
@@ -73,7 +79,8 @@ func faultsThatTell() []fakeclaude.FaultRule {
 }
 
 // TestTheBooksAgree lets a crowd meet failures of every kind, before and after the commit, and leave in
-// the middle of answers. Then the ledger accounts for every token that any upstream has told of, once.
+// the middle of answers. Then the ledger and the metrics account for every token that any upstream has told of, once,
+// and they agree on what it cost, to the nano-dollar.
 func TestTheBooksAgree(t *testing.T) {
 	t.Parallel()
 	ledgers(t, func(t *testing.T, cfg object) object {
@@ -124,11 +131,49 @@ func TestTheBooksAgree(t *testing.T) {
 				t.Errorf("%s: the ledger has %+v, told were %+v", s.name, booked[s.name], want)
 			}
 		}
+		measured, cost := b.measured()
+		if diff := cmp.Diff(booked, measured); diff != "" {
+			t.Errorf("the ledger and the metrics: %s", diff)
+		}
+		if r.Total.Cost.String() != strconv.FormatFloat(math.Round(cost*1e9)/1e9, 'f', -1, 64) {
+			t.Errorf("the ledger has a cost of %s, the metrics of %.9f", r.Total.Cost, cost)
+		}
 		if r.Total.Requests != asked.Load() || r.Total.Attempts <= r.Total.Requests {
 			t.Errorf("%d requests with %d attempts, asked were %d", r.Total.Requests, r.Total.Attempts, asked.Load())
 		}
 		return cfg
 	})
+}
+
+// measured is the same as the metrics have it, by server, and the cost of all in dollars.
+func (b *balancer) measured() (map[string]told, float64) {
+	b.t.Helper()
+	sums, cost := map[string]told{}, 0.0
+	server := regexp.MustCompile(`server="([^"]*)"`)
+	for series, value := range b.metrics() {
+		name := server.FindStringSubmatch(series)
+		if name == nil {
+			continue
+		}
+		sum := sums[name[1]]
+		switch is := func(text string) bool { return strings.Contains(series, text) }; {
+		case is("attempts_total{"):
+			sum.Attempts += int64(value)
+		case is("cost_dollars_total{"):
+			cost += value
+		case !is("claude_code_lb_tokens_total{"):
+		case is(`kind="input"`):
+			sum.Input += int64(value)
+		case is(`kind="output"`):
+			sum.Output += int64(value)
+		case is(`kind="cache_read"`):
+			sum.CacheRead += int64(value)
+		case is(`kind="cache_creation_`):
+			sum.CacheCreation += int64(value)
+		}
+		sums[name[1]] = sum
+	}
+	return sums, cost
 }
 
 // askPatiently asks once and takes what comes.
