@@ -58,7 +58,7 @@ func newAdministration(b *balancer, metrics *observe.Metrics, books *store.Write
 				Version: version(), Generation: b.handler.Current().Gen, Started: started.UTC(), Uptime: time.Since(started).Seconds(), Open: b.handler.Open(), Ledger: backlogOf(books),
 			}
 		},
-		Requests: b.liveRequests, Decisions: b.latestDecisions,
+		Requests: b.liveRequests, Decisions: b.latestDecisions, Keys: func() any { return b.book.View(time.Now()) },
 	}
 	return &administration{balancer: b, handler: admin.NewHandler(sources, b.cfg.AdminKey, b.log)}
 }

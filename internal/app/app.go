@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"syscall"
+	_ "time/tzdata" // budgets and reports have time zones, also where the system has none
 )
 
 // Std is what a command may touch of the process it runs in.
@@ -42,6 +43,7 @@ func commands() []command {
 		{"check", "check the configuration file and print what it amounts to", true, runCheck},
 		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
 		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
+		{"key", "make, list and revoke client keys", true, runKey},
 		{"report", "sum up the ledger: what was used, what it cost, what the cache saved", true, runReport},
 		{"export-trace", "write the ledger's history as a trace for simulate, without any content", true, runExportTrace},
 		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},

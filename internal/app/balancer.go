@@ -10,6 +10,7 @@ import (
 	"claude-code-lb/internal/edge"
 	"claude-code-lb/internal/ledger"
 	"claude-code-lb/internal/proxy"
+	"claude-code-lb/internal/quota"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/telemetry"
 	"claude-code-lb/internal/upstream"
@@ -26,6 +27,7 @@ type balancer struct {
 	level   *slog.LevelVar
 	pool    *upstream.Pool
 	index   *routing.Index
+	book    *quota.Book
 	owners  *routing.Owners
 	forward *proxy.Proxy
 	handler *edge.Handler
@@ -39,12 +41,13 @@ type balancer struct {
 type keepers struct {
 	state     state
 	recorders []proxy.Recorder                                 // of requests
+	history   quota.History                                    // of what was spent; nil: none
 	balance   func(server string, value float64, at time.Time) // nil: nobody
 }
 
 // newBalancer wires a first generation, which does not listen yet. Balance checks end with ctx.
 func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, kept keepers) *balancer {
-	b := &balancer{ctx: ctx, log: log, level: level, pool: upstream.NewPool(ctx, log), index: routing.NewIndex(cfg.IndexMemoryMB<<20, rand.Uint64())}
+	b := &balancer{ctx: ctx, log: log, level: level, pool: upstream.NewPool(ctx, log), index: routing.NewIndex(cfg.IndexMemoryMB<<20, rand.Uint64()), book: quota.NewBook(log, kept.history)}
 	b.pool.OnBalance = kept.balance
 	kept.state.loadIndex(b.index) // with it the seed of all fingerprints
 	snapshot, commit := b.build(cfg)
@@ -96,7 +99,7 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	defer cancel()
 	b.pool.AwaitFirstReadings(ctx)
 	snapshot := &edge.Snapshot{
-		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, cfg.AuthKeys), Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
+		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book, Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
 		Limits: edge.Limits{MaxBody: int64(cfg.MaxBodyMB) << 20, MaxUpload: int64(cfg.MaxUploadMB) << 20}, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
 	}
 	if cfg.Mode == config.ModeLoadBalance {
@@ -151,7 +154,7 @@ func secrets(cfg *config.Config) []string {
 		all = append(all, s.Token.Reveal())
 	}
 	for _, k := range cfg.AuthKeys {
-		all = append(all, k.Reveal())
+		all = append(all, k.Key.Reveal())
 	}
 	return append(all, cfg.AdminKey.Reveal())
 }

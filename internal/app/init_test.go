@@ -56,7 +56,7 @@ func TestInitFromFlags(t *testing.T) {
 	if cfg.Mode != config.ModeFallback || cfg.Address() != ":3001" || !cfg.Auth || len(cfg.AuthKeys) != 1 {
 		t.Errorf("config: %s", cfg.Redacted())
 	}
-	key := cfg.AuthKeys[0].Reveal()
+	key := cfg.AuthKeys[0].Key.Reveal()
 	if !regexp.MustCompile(`^sk-lb-[a-z2-7]{26}$`).MatchString(key) {
 		t.Errorf("key %q", key)
 	}

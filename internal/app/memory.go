@@ -52,8 +52,8 @@ func alive() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// collected is an object that nobody holds: it goes with the next collection.
-type collected struct{ self *collected }
+// collected is an object that nobody holds: it goes with the next collection. It has a size of its own, for tiny objects share one.
+type collected [32]byte
 
 // afterEveryCollection calls f after each garbage collection, for as long as the process lives.
 func afterEveryCollection(f func()) {

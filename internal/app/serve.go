@@ -20,7 +20,11 @@ import (
 	"claude-code-lb/internal/telemetry"
 )
 
-const statisticsPeriod = 5 * time.Minute
+const (
+	statisticsPeriod = 5 * time.Minute
+	// restorePeriod is how often the ledger is asked what keys had spent, where it could not tell before.
+	restorePeriod = 30 * time.Second
+)
 
 // runServe serves until a signal ends it.
 func runServe(std Std, file string) int {
@@ -56,7 +60,7 @@ func runServe(std Std, file string) int {
 	keep := keepers{state: kept, recorders: []proxy.Recorder{stats, metrics}}
 	books := newLedger(ledgerAt(path, cfg, kept), cfg, log)
 	if books != nil {
-		keep.recorders, keep.balance = append(keep.recorders, books), books.Balance
+		keep.recorders, keep.balance, keep.history = append(keep.recorders, books), books.Balance, books
 		opening, opened := context.WithTimeout(ctx, firstReading)
 		books.Open(opening)
 		opened()
@@ -109,6 +113,8 @@ func (s *service) run() int {
 	defer save.Stop()
 	saveOwners := time.NewTicker(ownersPeriod)
 	defer saveOwners.Stop()
+	restore := time.NewTicker(restorePeriod)
+	defer restore.Stop()
 	look := time.NewTicker(watchInterval)
 	defer look.Stop()
 	for {
@@ -119,6 +125,8 @@ func (s *service) run() int {
 			s.state.saveIndex(s.index)
 		case <-saveOwners.C:
 			s.state.saveOwners(s.owners)
+		case <-restore.C:
+			s.restoreBudgets()
 		case <-look.C:
 			if s.file.changed() {
 				s.reload()
@@ -133,6 +141,13 @@ func (s *service) run() int {
 			return s.drain(sig)
 		}
 	}
+}
+
+// restoreBudgets asks the ledger for what it could not tell so far.
+func (s *service) restoreBudgets() {
+	ctx, cancel := context.WithTimeout(s.ctx, firstReading)
+	defer cancel()
+	s.book.Restore(ctx, time.Now())
 }
 
 // reload puts the file's present content in force, or keeps the old

@@ -14,6 +14,7 @@
 //	zero        "default": a written 0 stands for the default
 //	omit        "zero": left out of Redacted when it is zero
 //	expand      "shell": a ${…} that is not ours is left to the shell
+//	shorthand   "true": a bare string in place of the object that the field belongs to means this field
 //	deprecated  a sentence that says what to write instead
 //
 // Invariants: Decode reports every problem of the file in one pass, each with
@@ -92,27 +93,29 @@ const (
 
 // Config is the whole file with every default filled in.
 type Config struct {
-	SchemaURL     string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
-	Listen        string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. Beats 'port'. Without it the balancer listens on 'port' of every interface."`
-	Port          string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
-	Mode          Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
-	Algorithm     Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random,least_inflight,p2c,cost_aware" doc:"How 'load_balance' spreads requests, or conversations where 'affinity' keeps them together: 'round_robin' in turn; 'weighted_round_robin' in turn, with exactly the share that each 'weight' asks for; 'random'; 'least_inflight' to the fewest open requests for its weight; 'p2c' to the better of two at random, by the time to first token of recent answers and the open requests; 'cost_aware' to where most of the prompt is cached among those that are not loaded above the others."`
-	Affinity      Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': while it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request by itself, at the cost of writing the conversation into many caches."`
-	BurstHold     time.Duration `name:"burst_hold" omit:"zero" default:"0s" max:"1m" doc:"How long requests are held back at most while another one is writing into the prompt cache what they begin with, so that it is written once. It costs as much time to the first token, and recorded days hardly ever have such bursts: 0, no hold."`
-	IndexMemoryMB int           `name:"index_memory_mb" omit:"zero" default:"64" min:"1" max:"65536" doc:"Memory for remembering which account has cached which conversations, in MiB. One takes about 10,000 entries; a conversation that is cached takes a few. Changing it needs a restart."`
-	StateDir      string        `name:"state_dir" omit:"zero" doc:"Directory for what outlives a restart, such as which account has cached which conversation. A relative one is below that of this file. Without it STATE_DIRECTORY, which systemd sets, is used, else a directory beside this file, named after it: 'config.state', or where that is read-only one in ~/.local/state/claude-code-lb. 'off' keeps nothing. Changing it needs a restart."`
-	Servers       []Server      `name:"servers" required:"true" min:"1" doc:"The upstreams, at least one."`
-	Cooldown      time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"How long a failed server rests before one request tries it again. Doubles with consecutive failures, up to 10 minutes."`
-	Fallback      bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
-	Auth          bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
-	AuthKeys      []Secret      `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key'. Needed when 'auth' is on."`
-	Admin         string        `name:"admin" omit:"zero" doc:"Address of the admin listener, host:port: metrics, the state of everything, and what an operator may change. A host that other machines can reach demands 'admin_key'. Without it '127.0.0.1:3001', unless that is taken. 'off' switches it off."`
-	AdminKey      Secret        `name:"admin_key" omit:"zero" doc:"Key that every request to the admin listener must show, in 'Authorization: Bearer' or 'x-api-key'. Without it everybody on this machine may use the listener."`
-	Debug         bool          `name:"debug" default:"false" doc:"Whether headers and bodies are logged, credentials redacted."`
-	MaxBodyMB     int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
-	MaxUploadMB   int           `name:"max_upload_mb" default:"500" min:"1" max:"1048576" doc:"Largest file or skill that a client may upload, in MiB. Uploads are passed on as they come and held nowhere. So are batches above 'max_body_mb'."`
-	DrainTimeout  time.Duration `name:"drain_timeout" default:"10m" doc:"How long running answers may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
-	Timeouts      Timeouts      `name:"timeouts" doc:"How long to wait for an upstream. There is no limit on the length of an answer."`
+	SchemaURL      string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
+	Listen         string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. Beats 'port'. Without it the balancer listens on 'port' of every interface."`
+	Port           string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
+	Mode           Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
+	Algorithm      Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random,least_inflight,p2c,cost_aware" doc:"How 'load_balance' spreads requests, or conversations where 'affinity' keeps them together: 'round_robin' in turn; 'weighted_round_robin' in turn, with exactly the share that each 'weight' asks for; 'random'; 'least_inflight' to the fewest open requests for its weight; 'p2c' to the better of two at random, by the time to first token of recent answers and the open requests; 'cost_aware' to where most of the prompt is cached among those that are not loaded above the others."`
+	Affinity       Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': while it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request by itself, at the cost of writing the conversation into many caches."`
+	BurstHold      time.Duration `name:"burst_hold" omit:"zero" default:"0s" max:"1m" doc:"How long requests are held back at most while another one is writing into the prompt cache what they begin with, so that it is written once. It costs as much time to the first token, and recorded days hardly ever have such bursts: 0, no hold."`
+	IndexMemoryMB  int           `name:"index_memory_mb" omit:"zero" default:"64" min:"1" max:"65536" doc:"Memory for remembering which account has cached which conversations, in MiB. One takes about 10,000 entries; a conversation that is cached takes a few. Changing it needs a restart."`
+	StateDir       string        `name:"state_dir" omit:"zero" doc:"Directory for what outlives a restart, such as which account has cached which conversation. A relative one is below that of this file. Without it STATE_DIRECTORY, which systemd sets, is used, else a directory beside this file, named after it: 'config.state', or where that is read-only one in ~/.local/state/claude-code-lb. 'off' keeps nothing. Changing it needs a restart."`
+	Servers        []Server      `name:"servers" required:"true" min:"1" doc:"The upstreams, at least one."`
+	Cooldown       time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"How long a failed server rests before one request tries it again. Doubles with consecutive failures, up to 10 minutes."`
+	Fallback       bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
+	Auth           bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
+	AuthKeys       []ClientKey   `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key', and what they may do: strings, or objects where a key has a name or limits. Needed when 'auth' is on."`
+	KeysFile       string        `name:"keys_file" omit:"zero" doc:"File with more such keys, a list of the same entries, for those who generate it and for 'claude-code-lb key'. Relative to this file. A change takes effect as one of this file does."`
+	MaxConcurrency int           `name:"max_concurrency" omit:"zero" default:"0" min:"0" doc:"Requests of all clients together that are served at the same time. More of them wait for their turn, by the 'priority' of their key and then key by key. 0 means no limit."`
+	Admin          string        `name:"admin" omit:"zero" doc:"Address of the admin listener, host:port: metrics, the state of everything, and what an operator may change. A host that other machines can reach demands 'admin_key'. Without it '127.0.0.1:3001', unless that is taken. 'off' switches it off."`
+	AdminKey       Secret        `name:"admin_key" omit:"zero" doc:"Key that every request to the admin listener must show, in 'Authorization: Bearer' or 'x-api-key'. Without it everybody on this machine may use the listener."`
+	Debug          bool          `name:"debug" default:"false" doc:"Whether headers and bodies are logged, credentials redacted."`
+	MaxBodyMB      int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
+	MaxUploadMB    int           `name:"max_upload_mb" default:"500" min:"1" max:"1048576" doc:"Largest file or skill that a client may upload, in MiB. Uploads are passed on as they come and held nowhere. So are batches above 'max_body_mb'."`
+	DrainTimeout   time.Duration `name:"drain_timeout" default:"10m" doc:"How long running answers may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
+	Timeouts       Timeouts      `name:"timeouts" doc:"How long to wait for an upstream. There is no limit on the length of an answer."`
 
 	MaxAttempts       int           `name:"max_attempts" omit:"zero" default:"0" min:"0" max:"100" doc:"Most tries of one request at all upstreams together. 0 means twice the number of servers, from 4 to 10."`
 	MaxWait           time.Duration `name:"max_wait" default:"30s" doc:"How long a request may wait in all for a resting server to return when no other is left. 0 answers at once."`

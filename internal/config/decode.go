@@ -93,7 +93,9 @@ func (d *decoder) value(path string, v hujson.Value, f field, into reflect.Value
 	n := node{offset: v.StartOffset}
 	switch f.shape {
 	case shapeSection:
-		d.object(path, v, into)
+		if !d.shorthand(path, v, f, into) {
+			d.object(path, v, into)
+		}
 	case shapeList:
 		d.list(path, v, f, into)
 	case shapeBoolean:

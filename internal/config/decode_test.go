@@ -83,7 +83,7 @@ func TestEveryField(t *testing.T) {
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
 		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Affinity: AffinityOff, BurstHold: 2 * time.Second, IndexMemoryMB: 8, Cooldown: 500 * time.Millisecond,
-		Auth: true, AuthKeys: []Secret{NewSecret("sk-a"), NewSecret("sk-b")}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, LogFormat: LogJSON,
+		Auth: true, AuthKeys: []ClientKey{{Key: NewSecret("sk-a"), Name: "key-1", Place: "auth_keys[0]"}, {Key: NewSecret("sk-b"), Name: "key-2", Place: "auth_keys[1]"}}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, LogFormat: LogJSON,
 		Timeouts:    Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, Total: 2 * time.Minute, NonStreaming: time.Hour},
 		MaxAttempts: 3, Silence: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,
 		Breaker:    Breaker{Consecutive: 3, Percent: 20, Minimum: 5, Window: time.Minute},

@@ -22,7 +22,7 @@ const (
 	shapeDuration              // a number of seconds or a string such as "90s"
 	shapeAddress               // a string that is a URL
 	shapeSection               // an object with fields of its own
-	shapeList                  // a list of sections or secrets
+	shapeList                  // a list of sections, secrets or texts
 )
 
 // maxDuration keeps a typing error from becoming a wait of years.
@@ -48,6 +48,7 @@ type field struct {
 	zeroIsUnset bool
 	omitZero    bool
 	shell       bool
+	shorthand   bool
 }
 
 // fieldsOf returns the fields of the file that struct t holds, in order.
@@ -64,7 +65,7 @@ func fieldsOf(t reflect.Type) []field {
 			name: name, index: i, typ: sf.Type, shape: shapeOf(sf.Type),
 			doc: tag.Get("doc"), def: tag.Get("default"), min: tag.Get("min"), max: tag.Get("max"), pattern: tag.Get("pattern"),
 			deprecated: tag.Get("deprecated"), required: tag.Get("required") == "true",
-			zeroIsUnset: tag.Get("zero") == "default", omitZero: tag.Get("omit") == "zero", shell: tag.Get("expand") == "shell",
+			zeroIsUnset: tag.Get("zero") == "default", omitZero: tag.Get("omit") == "zero", shell: tag.Get("expand") == "shell", shorthand: tag.Get("shorthand") == "true",
 		}
 		if enum := tag.Get("enum"); enum != "" {
 			f.shape, f.enum = shapeChoice, strings.Split(enum, ",")

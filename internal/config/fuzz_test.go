@@ -24,6 +24,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(with(`"listen": "${SECRET}", "port": "${SECRET}", "mode": "${SECRET}", "auth": true, "auth_keys": ["${SECRET}", "${SECRET}", "", 1]`))
 	f.Add(servers(`{"url": "https://a.example/v1", "token": "Bearer ` + literal + `", "wieght": -1}`))
 	f.Add(servers(`{"url": "https://a.example", "balance_check": "echo ` + literal + `", "balance_check_interval": 1e9}`))
+	f.Add(with(`"auth": true, "auth_keys": [{"key": "${SECRET}", "name": "ann", "expires": "2036-01-01", "models": ["claude-*"], "ips": ["10.0.0.0/8"], "rpm": 5, "tpm": 1, "concurrency": 2, "budget_usd": {"day": 1.5, "time_zone": "Europe/Berlin"}, "priority": 3}, "` + literal + `"]`))
+	f.Add(with(`"auth": true, "keys_file": "none.json", "auth_keys": [{"key_sha256": "ab", "ips": ["x"], "models": ["["], "expires": "x", "budget_usd": {"time_zone": "Mars"}}, {"key": "a", "key_sha256": "b"}, {}]`))
 	f.Add(with(`"auth": false, "auth_keys": ["` + literal + `\n"]`))
 	f.Add(with(`"error_rules": [{"server": "${SECRET}", "status": 400, "type": "${SECRET}", "message": "(${SECRET}", "header": "${SECRET}: [", "scope": "model", "duration": "1h"}]`))
 	f.Add(with(`"error_rules": [{"message": "(?i)quota|[", "scope": "account"}, {"header": "x-a: b+", "scope": "endpoint"}, {"header": "x-a: b+", "scope": "request", "duration": 1}, {}, 7]`))
@@ -100,7 +102,7 @@ func secretsOf(cfg *Config) string {
 		out.WriteString(s.Token.Reveal() + " " + s.BalanceCheck.Reveal() + " ")
 	}
 	for _, k := range cfg.AuthKeys {
-		out.WriteString(k.Reveal() + " ")
+		out.WriteString(k.Key.Reveal() + " ")
 	}
 	out.WriteString(cfg.AdminKey.Reveal())
 	return out.String()
@@ -118,25 +120,29 @@ func withoutSecrets(cfg *Config) string {
 	return strings.ToLower(out) + out
 }
 
+// redactedKey is a client key in what Redacted writes, by itself or in an object.
+var redactedKey = regexp.MustCompile(`(?m)^ +("key": )?"\[redacted\]"`)
+
 // checkRoundTrip decodes what Redacted wrote: apart from the secrets and what had no effect it is the same.
 func checkRoundTrip(t *testing.T, cfg *Config) {
 	t.Helper()
 	written := cfg.Redacted()
-	var keys int
-	if cfg.Auth {
-		keys = len(cfg.AuthKeys)
-	}
 	// Redacted keys are all alike, which Decode would refuse.
-	for n := range keys {
-		written = bytes.Replace(written, []byte("    \""+redacted+`"`), fmt.Appendf(nil, "    \"key-%d\"", n), 1)
-	}
+	n := 0
+	written = redactedKey.ReplaceAllFunc(written, func(found []byte) []byte {
+		n++
+		return bytes.Replace(found, []byte(redacted), fmt.Appendf(nil, "key-%d", n), 1)
+	})
 	again, problems := Decode("c", written, env(nil))
 	if problems.Failed() {
 		t.Fatalf("%v\n%s", problems, written)
 	}
 	strip := func(cfg *Config) *Config {
 		out := cfg.withoutUnused()
-		out.AuthKeys, out.AdminKey, out.Files = nil, Secret{}, nil
+		out.AdminKey, out.Files = Secret{}, nil
+		for i := range out.AuthKeys {
+			out.AuthKeys[i].Key = Secret{}
+		}
 		out.ErrorRules = slices.Clone(out.ErrorRules)
 		for i := range out.ErrorRules {
 			out.ErrorRules[i].Line = 0

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,11 +29,12 @@ func (c *Config) withoutUnused() *Config {
 		out.BurstHold, out.IndexMemoryMB = 0, 0
 	}
 	if !out.Auth {
-		out.AuthKeys = nil
+		out.AuthKeys, out.KeysFile = nil, ""
 	}
 	if out.Admin == AdminOff {
 		out.AdminKey = Secret{}
 	}
+	out.AuthKeys = writtenKeys(out.AuthKeys)
 	out.Servers = slices.Clone(c.Servers)
 	for i := range out.Servers {
 		s := &out.Servers[i]
@@ -49,6 +51,21 @@ func (c *Config) withoutUnused() *Config {
 	return &out
 }
 
+// writtenKeys are the keys that stand in the file itself, without names that nobody gave them.
+func writtenKeys(all []ClientKey) []ClientKey {
+	var keys []ClientKey
+	for i, k := range all {
+		if !strings.HasPrefix(k.Place, "auth_keys") {
+			continue
+		}
+		if k.Name == usualKeyName(i) {
+			k.Name = ""
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
 // effective renders the struct v.
 func effective(v reflect.Value) document {
 	var out document
@@ -63,6 +80,9 @@ func effective(v reflect.Value) document {
 func effectiveValue(f field, v reflect.Value) any {
 	switch f.shape {
 	case shapeSection:
+		if short, ok := shorthandOf(f.typ); ok && bare(v, short) {
+			return effectiveValue(short, v.Field(short.index))
+		}
 		return effective(v)
 	case shapeList:
 		elements := make([]any, v.Len())

@@ -34,6 +34,9 @@ func typeName(f field) string {
 		return "object"
 	case shapeList:
 		if f.element().shape == shapeSection {
+			if _, ok := shorthandOf(f.element().typ); ok {
+				return "list of strings or objects"
+			}
 			return "list of objects"
 		}
 		return "list of strings"

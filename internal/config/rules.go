@@ -83,26 +83,20 @@ func (d *decoder) checkBinding(n node, path, address, usualPort string) bool {
 }
 
 func (d *decoder) checkClientKeys(cfg *Config) {
-	first := map[Secret]int{}
-	for i, key := range cfg.AuthKeys {
-		path := fmt.Sprintf("auth_keys[%d]", i)
-		n, ok := d.wrote(path)
-		if !ok {
-			continue
+	d.includeKeys(cfg)
+	for i := range cfg.AuthKeys {
+		if strings.HasPrefix(cfg.AuthKeys[i].Place, "auth_keys") {
+			d.checkKey(&cfg.AuthKeys[i])
 		}
-		if key.Empty() {
-			d.errorf(n.offset, path, "is empty: anybody could show it")
-			continue
-		}
-		d.checkHeaderValue(n.offset, path, key)
-		if other, dup := first[key]; dup {
-			d.errorf(n.offset, path, "is the same key as auth_keys[%d]: remove one", other)
-			continue
-		}
-		first[key] = i
 	}
+	d.nameKeys(cfg)
 	keys, wroteKeys := d.nodes["auth_keys"]
+	if !wroteKeys {
+		keys, wroteKeys = d.nodes["keys_file"]
+	}
 	switch {
+	case cfg.Auth && len(cfg.AuthKeys) == 0 && keys.ok && cfg.KeysFile != "":
+		d.warnf(keys.offset, "keys_file", `holds no key yet: nobody is let in ("claude-code-lb key new -name NAME" makes one)`)
 	case cfg.Auth && len(cfg.AuthKeys) == 0 && (keys.ok || !wroteKeys):
 		d.errorf(d.nodes["auth"].offset, "auth", `is on without keys: list at least one in "auth_keys"`)
 	case !cfg.Auth && len(cfg.AuthKeys) > 0 && d.fine("auth"):

@@ -78,14 +78,19 @@ func valueSchema(f field) document {
 			{{"type", "string"}, {"pattern", `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^0$|` + variable}},
 		}}}
 	case shapeSection:
+		if short, ok := shorthandOf(f.typ); ok {
+			return document{{"anyOf", []document{valueSchema(short), objectSchema(f.typ)}}}
+		}
 		return objectSchema(f.typ)
 	case shapeList:
 		out := document{{"type", "array"}, {"items", valueSchema(f.element())}}
 		if f.min != "" {
 			out.add("minItems", shortest(low))
 		}
-		if f.element().shape == shapeSecret {
-			out.add("uniqueItems", true)
+		if f.element().shape == shapeSection {
+			if _, ok := shorthandOf(f.element().typ); ok {
+				out.add("uniqueItems", true)
+			}
 		}
 		return out
 	}

@@ -18,7 +18,9 @@ import (
 	"time"
 
 	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
 	"claude-code-lb/internal/proxy"
+	"claude-code-lb/internal/quota"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/telemetry"
 )
@@ -27,6 +29,7 @@ import (
 type Snapshot struct {
 	Gen       uint64
 	Guard     *Guard
+	Book      *quota.Book // what client keys have used
 	Table     *routing.Table
 	Limits    Limits
 	Forward   *proxy.Settings
@@ -104,14 +107,21 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuse(w, http.StatusBadRequest, claude.ErrInvalidRequest, id, "The path holds a . or .. segment: ask for the path itself.")
 		return
 	}
-	client, ok := s.Guard.Admit(r)
+	client, key, ok := s.Guard.Admit(r)
 	if !ok {
 		h.refuse(w, http.StatusUnauthorized, claude.ErrAuthentication, id,
 			"claude-code-lb does not know this client key: send one of its auth_keys as ANTHROPIC_AUTH_TOKEN (Authorization: Bearer) or as x-api-key.")
 		return
 	}
+	if key != nil {
+		if refusal := key.Admit(r.RemoteAddr, time.Now()); refusal != nil {
+			h.turnAway(w, r, id, client, refusal)
+			return
+		}
+	}
+	asked := proxy.Request{ID: id, Client: client, Key: key, Book: s.Book, HTTP: r, Table: s.Table, Settings: s.Forward}
 	if resource, ok := claude.ResourceOf(r.Method, r.URL); ok && (resource.Upload || resource.Batch && r.ContentLength > s.Limits.MaxBody) {
-		h.serveUpload(w, r, s, id, client)
+		h.serveUpload(w, s, asked)
 		return
 	}
 	body, problem := readBody(w, r, s.Limits.MaxBody)
@@ -120,24 +130,31 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		return
 	}
 	s.Forward.Dump.Request(r.Context(), id, r, body)
-	h.proxy.Serve(w, proxy.Request{
-		ID: id, Client: client, HTTP: r, Body: proxy.NewBody(body), Start: time.Now(), Table: s.Table, Settings: s.Forward,
+	asked.Body, asked.Start = proxy.NewBody(body), time.Now()
+	h.proxy.Serve(w, asked)
+}
+
+// turnAway answers who shows a key that is known and lets nobody in from there, or no longer.
+func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, id, client string, refusal *quota.Refusal) {
+	status := proxy.WriteError(w, refusal.Status, 0, claude.Error{Type: refusal.Type, Message: refusal.Message, RequestID: id})
+	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Client, client, telemetry.Status, status, telemetry.Reason, refusal.Reason)
+	h.proxy.Note(ledger.Entry{
+		ID: id, Start: time.Now(), Client: client, Method: r.Method, Path: r.URL.Path, Status: status, Outcome: ledger.Refused, Reason: refusal.Reason,
 	})
 }
 
 // serveUpload passes a body on as it comes: files may be larger than memory.
-func (h *Handler) serveUpload(w http.ResponseWriter, r *http.Request, s *Snapshot, id, client string) {
-	limit := s.Limits.MaxUpload
+func (h *Handler) serveUpload(w http.ResponseWriter, s *Snapshot, asked proxy.Request) {
+	r, limit := asked.HTTP, s.Limits.MaxUpload
 	if r.ContentLength > limit {
-		h.refuse(w, http.StatusRequestEntityTooLarge, claude.ErrTooLarge, id,
+		h.refuse(w, http.StatusRequestEntityTooLarge, claude.ErrTooLarge, asked.ID,
 			fmt.Sprintf("The upload exceeds %d MB: raise max_upload_mb of claude-code-lb.", limit>>20))
 		return
 	}
 	body := &stallReader{http.NewResponseController(w), http.MaxBytesReader(w, r.Body, limit)}
 	defer body.done()
-	h.proxy.Serve(w, proxy.Request{
-		ID: id, Client: client, HTTP: r, Upload: proxy.NewUpload(body, r.ContentLength), Start: time.Now(), Table: s.Table, Settings: s.Forward,
-	})
+	asked.Upload, asked.Start = proxy.NewUpload(body, r.ContentLength), time.Now()
+	h.proxy.Serve(w, asked)
 }
 
 // hasDotSegment finds path segments with which a client could leave the part of an upstream that it is let into.

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/proxy"
+	"claude-code-lb/internal/quota"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/upstream"
 )
@@ -40,9 +42,8 @@ func newFront(t *testing.T, weight int, keys ...string) *front {
 	}
 	cfg := &config.Config{Mode: config.ModeLoadBalance, Cooldown: time.Minute, Timeouts: config.Timeouts{Connect: time.Second},
 		Servers: []config.Server{{Name: "a", URL: u, Weight: weight}}}
-	var secrets []config.Secret
-	for _, k := range keys {
-		secrets = append(secrets, config.NewSecret(k))
+	for i, k := range keys {
+		cfg.AuthKeys = append(cfg.AuthKeys, config.ClientKey{Key: config.NewSecret(k), Name: fmt.Sprint("key-", i+1)})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	log := slog.New(slog.DiscardHandler)
@@ -51,7 +52,7 @@ func newFront(t *testing.T, weight int, keys ...string) *front {
 	eps, commit := pool.Reconcile(cfg)
 	commit()
 	f.Handler = NewHandler(proxy.New(log, 1), log, &Snapshot{
-		Guard: NewGuard(len(keys) > 0, secrets), Table: routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random), Limits: Limits{MaxBody: 1 << 20},
+		Guard: NewGuard(len(keys) > 0, quota.NewBook(log, nil).Compile(ctx, cfg, time.Now())), Table: routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random), Limits: Limits{MaxBody: 1 << 20},
 		Forward: &proxy.Settings{PassCredentials: len(keys) == 0, MaxAttempts: 4, RetryFloor: 10}, Mode: "load_balance", Algorithm: "round_robin",
 	})
 	return f

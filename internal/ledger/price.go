@@ -35,6 +35,9 @@ func (m Money) Exact() string {
 	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
 }
 
+// USD is an amount in dollars as money, rounded to nano-dollars.
+func USD(dollars float64) Money { return money(dollars * float64(dollar)) }
+
 // Dollars is the amount in dollars, for what is not exact anyway.
 func (m Money) Dollars() float64 { return float64(m) / float64(dollar) }
 

@@ -21,9 +21,10 @@ func (x *exchange) finish() {
 		e.Reason = x.cause.Error()
 	}
 	x.p.journal.end(&x.live, Decision{Entry: *e, Trail: x.trail.lines()})
-	for _, r := range x.p.recorders {
-		r.Record(*e)
+	if x.pass != nil {
+		x.req.Book.Settle(x.pass, e)
 	}
+	x.p.Note(*e)
 	u, cost := e.Usage(), e.Cost()
 	level := slog.LevelInfo
 	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {

@@ -20,6 +20,7 @@ import (
 
 	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/quota"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/telemetry"
 	"claude-code-lb/internal/upstream"
@@ -54,8 +55,10 @@ type Settings struct {
 
 // Request is one client request, authenticated and read.
 type Request struct {
-	ID       string // the balancer's name for it
-	Client   string // who asks, for the log
+	ID       string      // the balancer's name for it
+	Client   string      // who asks, for the log
+	Key      *quota.Key  // of the client, nil where none is asked for
+	Book     *quota.Book // nil: nobody has limits
 	HTTP     *http.Request
 	Body     Body
 	Upload   *Upload // in place of Body where that is passed on as it comes
@@ -100,7 +103,9 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 	}
 	x.silence = x.keepAlive(req.Settings.Silence)
 	defer x.silence.end()
-	x.run()
+	if x.admitted() {
+		x.run()
+	}
 }
 
 // exchange is one request on its way.
@@ -115,6 +120,7 @@ type exchange struct {
 	tried    routing.Tried
 	pin      pin
 	silence  *silence
+	pass     *quota.Pass // of the client key's limits
 	entry    ledger.Entry
 	trail    trail
 	live     live

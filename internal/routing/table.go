@@ -136,6 +136,33 @@ func NewTable(cfg *config.Config, endpoints []*upstream.Endpoint, index *Index, 
 	return t
 }
 
+// Dearest is what the server with the highest price charges, 1 being the list price.
+func (t *Table) Dearest() float64 {
+	dearest := 0.0
+	for _, tier := range t.tiers {
+		for _, e := range tier {
+			dearest = max(dearest, e.Price())
+		}
+	}
+	return dearest
+}
+
+// Forecast estimates the tokens of a prompt, and how many of them the account that it will most likely go to has cached. Both
+// are 0 where nothing is known of prompts.
+func (t *Table) Forecast(q *Query, now time.Time) (total, cached int64) {
+	if t.index == nil || q.Prompt == nil {
+		return 0, 0
+	}
+	f := t.searches.Get().(*placement)
+	defer t.searches.Put(f)
+	f.reset()
+	t.index.look(q, now, f)
+	for _, h := range f.home {
+		cached = max(cached, min(int64(h.tokens), f.total))
+	}
+	return f.total, cached
+}
+
 // Random draws from the process's generator, which is safe for concurrent use.
 func Random(n int) int { return rand.IntN(n) }
 

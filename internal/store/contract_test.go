@@ -240,7 +240,7 @@ func TestReportsAddUp(t *testing.T) {
 				}
 			}
 		}
-		spent, err := s.Spent(t.Context(), "client-1", noon.Add(time.Hour))
+		spent, err := s.Spent(t.Context(), "client-1", noon.Add(time.Hour), noon.Add(400*hour))
 		if want := ledger.Money(133-1) * 1_000_000_007; err != nil || spent != want {
 			t.Errorf("spent %d, %v, want %d", spent, err, want)
 		}

@@ -83,9 +83,9 @@ func (s *Store) Report(ctx context.Context, q Question) ([]Line, error) {
 	return a.sorted(), nil
 }
 
-// Spent is what a client has spent on requests that began at since or later.
-func (s *Store) Spent(ctx context.Context, client string, since time.Time) (ledger.Money, error) {
-	lines, err := s.Report(ctx, Question{Since: since, Until: time.Now().Add(hour), Zone: time.UTC, Only: map[Dimension]string{Key: client}})
+// Spent is what a client has spent on requests that began in [since, until).
+func (s *Store) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
+	lines, err := s.Report(ctx, Question{Since: since, Until: until, Zone: time.UTC, Only: map[Dimension]string{Key: client}})
 	if err != nil || len(lines) == 0 {
 		return 0, err
 	}

@@ -67,15 +67,6 @@ func (t tally) add(e *ledger.Entry, s *strangers) {
 	}
 }
 
-// merge adds another tally.
-func (t tally) merge(other tally) {
-	for at, sums := range other {
-		mine := t[at]
-		mine.Add(sums)
-		t[at] = mine
-	}
-}
-
 // days is the same by the day.
 func (t tally) days() tally {
 	out := tally{}

@@ -133,13 +133,13 @@ func (w *Writer) Backlog() (rows int, oldest time.Duration, late, folded int64) 
 	return rows, oldest, w.late, w.folded
 }
 
-// Spent is what a client has spent on requests that began at since or later, as far as it is in the ledger.
-func (w *Writer) Spent(ctx context.Context, client string, since time.Time) (ledger.Money, error) {
+// Spent is what a client has spent on requests that began in [since, until), as far as it is in the ledger.
+func (w *Writer) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
 	s := w.ready()
 	if s == nil {
 		return 0, errNotOpen
 	}
-	return s.Spent(ctx, client, since)
+	return s.Spent(ctx, client, since, until)
 }
 
 var errNotOpen = errors.New("the ledger is not open yet")

@@ -1,0 +1,247 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"path"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tailscale/hujson"
+)
+
+// ClientKey is a key that clients may show, and what they may do with it. Limits of 0 are none.
+type ClientKey struct {
+	Key         Secret   `name:"key" omit:"zero" shorthand:"true" doc:"The key itself. Either this or 'key_sha256'. An entry that is a string means this alone."`
+	KeySHA256   string   `name:"key_sha256" omit:"zero" doc:"SHA-256 of the key in hexadecimal digits, as 'claude-code-lb key new' prints it: then nobody can read the key here."`
+	Name        string   `name:"name" omit:"zero" doc:"Who it belongs to, in logs, reports and metrics; unique. Without it 'key-1', 'key-2' and so on."`
+	Expires     string   `name:"expires" omit:"zero" doc:"Last day on which it is valid, in UTC, such as '2026-12-31', or the moment after which it is not, such as '2026-12-31T12:00:00+01:00'."`
+	Models      []string `name:"models" omit:"zero" doc:"Patterns for the models that may be asked: '*' stands for anything, '?' for one character. Without any all may."`
+	IPs         []string `name:"ips" omit:"zero" doc:"Addresses that requests may come from, such as '10.0.0.0/8' or '192.0.2.7': those of the connection itself, whatever headers say. Without any all may."`
+	RPM         int      `name:"rpm" omit:"zero" default:"0" min:"0" doc:"Requests per minute. 0 means no limit."`
+	TPM         int      `name:"tpm" omit:"zero" default:"0" min:"0" doc:"Tokens per minute, output and all input but what is read from the prompt cache. 0 means no limit."`
+	Concurrency int      `name:"concurrency" omit:"zero" default:"0" min:"0" doc:"Requests at the same time. More of them wait for their turn, session by session. 0 means no limit."`
+	Budget      Budget   `name:"budget_usd" omit:"zero" doc:"Most that may be spent."`
+	Priority    int      `name:"priority" omit:"zero" default:"0" min:"0" max:"100" doc:"Who goes first when requests wait for 'max_concurrency': the highest."`
+
+	Place string // where it stands, such as auth_keys[0]
+}
+
+// Budget is what a client key may spend, in dollars. 0 means no limit.
+type Budget struct {
+	Day      float64 `name:"day" omit:"zero" default:"0" min:"0" doc:"In a calendar day. 0 means no limit."`
+	Week     float64 `name:"week" omit:"zero" default:"0" min:"0" doc:"In a calendar week, from Monday on. 0 means no limit."`
+	Month    float64 `name:"month" omit:"zero" default:"0" min:"0" doc:"In a calendar month. 0 means no limit."`
+	Total    float64 `name:"total" omit:"zero" default:"0" min:"0" doc:"As long as the key exists. 0 means no limit."`
+	TimeZone string  `name:"time_zone" omit:"zero" doc:"Where days begin, such as 'Europe/Berlin'. Without it UTC."`
+}
+
+// Hash is the SHA-256 of the key.
+func (k *ClientKey) Hash() [sha256.Size]byte {
+	if k.KeySHA256 == "" {
+		return sha256.Sum256([]byte(k.Key.Reveal()))
+	}
+	var sum [sha256.Size]byte
+	_, _ = hex.Decode(sum[:], []byte(k.KeySHA256)) // Decode has checked it
+	return sum
+}
+
+// Expiry is the moment from which the key is not valid, zero if it always is.
+func (k *ClientKey) Expiry() time.Time {
+	t, _ := parseExpiry(k.Expires) // Decode has checked it
+	return t
+}
+
+func parseExpiry(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	return time.Parse(time.RFC3339, s)
+}
+
+// Prefixes are the addresses that requests may come from.
+func (k *ClientKey) Prefixes() []netip.Prefix {
+	var list []netip.Prefix
+	for _, s := range k.IPs {
+		if p, err := parsePrefix(s); err == nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	return p.Masked(), err
+}
+
+// includeKeys appends what stands in the keys file: a list of the same entries in a file of its own.
+func (d *decoder) includeKeys(cfg *Config) {
+	for i := range cfg.AuthKeys {
+		cfg.AuthKeys[i].Place = fmt.Sprintf("auth_keys[%d]", i)
+	}
+	n, ok := d.wrote("keys_file")
+	if !ok || cfg.KeysFile == "" {
+		return
+	}
+	name := cfg.KeysFile
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(filepath.Dir(d.src.file), name)
+	}
+	text, err := readRegular(name)
+	if !slices.Contains(d.files, name) && err != errIrregular { //nolint:errorlint // it is never wrapped
+		d.files = append(d.files, name)
+	}
+	if err != nil {
+		d.errorf(n.offset, "keys_file", `cannot read %s: %v ("claude-code-lb key new" makes it)`, n.label(), err)
+		return
+	}
+	more := &decoder{src: source{name, trimBOM(text)}, env: d.env, nodes: map[string]node{}, files: d.files}
+	var keys []ClientKey
+	if v, ok := more.parse(); ok {
+		more.list("", v, field{name: "keys", typ: reflect.TypeFor[[]ClientKey](), shape: shapeList}, reflect.ValueOf(&keys).Elem())
+	}
+	for i := range keys {
+		keys[i].Place = fmt.Sprintf("[%d]", i)
+		more.checkKey(&keys[i])
+		if _, wrote := more.nodes[keys[i].Place]; wrote && keys[i].Name == "" {
+			more.errorf(more.nodes[keys[i].Place].offset, keys[i].Place, `has no "name"`)
+		}
+		keys[i].Place = name + keys[i].Place
+	}
+	d.files = more.files
+	d.problems = append(d.problems, more.problems...)
+	d.errors += more.errors
+	cfg.AuthKeys = append(cfg.AuthKeys, keys...)
+}
+
+// nameKeys gives every key a name of its own, and refuses names and keys that stand twice.
+func (d *decoder) nameKeys(cfg *Config) {
+	place, owner := map[string]string{}, map[[sha256.Size]byte]string{}
+	for i := range cfg.AuthKeys {
+		k := &cfg.AuthKeys[i]
+		if k.Key.Empty() && k.KeySHA256 == "" {
+			continue
+		}
+		at := d.nodes[k.Place].offset
+		if k.Name == "" {
+			k.Name = usualKeyName(i)
+		}
+		if other, taken := place[k.Name]; taken {
+			d.errorf(at, k.Place, "has the name of %s: names tell who spends", other)
+		}
+		if other, taken := owner[k.Hash()]; taken {
+			d.errorf(at, k.Place, "is the same key as %s: remove one", other)
+		}
+		place[k.Name], owner[k.Hash()] = k.Place, k.Place
+	}
+}
+
+// usualKeyName is the name of a key that has none.
+func usualKeyName(i int) string { return fmt.Sprintf("key-%d", i+1) }
+
+// checkKey looks at one key by itself.
+func (d *decoder) checkKey(k *ClientKey) {
+	n, ok := d.nodes[k.Place]
+	if !ok || !n.ok {
+		return
+	}
+	at := func(name string) string { return k.Place + "." + name }
+	switch _, asText := d.wrote(at("key")); {
+	case k.Key.Empty() && k.KeySHA256 == "" && d.src.text[n.offset] == '"':
+		d.errorf(n.offset, k.Place, "is empty: anybody could show it")
+	case k.Key.Empty() && k.KeySHA256 == "":
+		d.errorf(n.offset, k.Place, `has neither "key" nor "key_sha256"`)
+	case !k.Key.Empty() && k.KeySHA256 != "":
+		d.errorf(n.offset, k.Place, `has both "key" and "key_sha256": remove one`)
+	case asText:
+		d.checkHeaderValue(d.nodes[at("key")].offset, at("key"), k.Key)
+	case !k.Key.Empty():
+		d.checkHeaderValue(n.offset, k.Place, k.Key)
+	}
+	if h, ok := d.wrote(at("key_sha256")); ok {
+		if sum, err := hex.DecodeString(k.KeySHA256); err != nil || len(sum) != sha256.Size {
+			d.errorf(h.offset, at("key_sha256"), `is not a SHA-256 in 64 hexadecimal digits: "claude-code-lb key new" makes one`)
+		}
+	}
+	if m, ok := d.wrote(at("name")); ok {
+		d.checkLabel(m.offset, at("name"), k.Name)
+	}
+	d.checkKeyLimits(k, at)
+}
+
+func (d *decoder) checkKeyLimits(k *ClientKey, at func(string) string) {
+	if n, ok := d.wrote(at("expires")); ok {
+		switch end, err := parseExpiry(k.Expires); {
+		case err != nil:
+			d.errorf(n.offset, at("expires"), `%s is not a date such as "2026-12-31"`, n.label())
+		case !end.IsZero() && end.Before(time.Now()):
+			d.warnf(n.offset, at("expires"), "is over: the key lets nobody in")
+		}
+	}
+	for i, pattern := range k.Models {
+		here := fmt.Sprintf("%s[%d]", at("models"), i)
+		if n, ok := d.wrote(here); ok {
+			if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+				d.errorf(n.offset, here, "is not a pattern for names of models")
+			}
+		}
+	}
+	for i, s := range k.IPs {
+		here := fmt.Sprintf("%s[%d]", at("ips"), i)
+		if n, ok := d.wrote(here); ok {
+			if _, err := parsePrefix(s); err != nil {
+				d.errorf(n.offset, here, `%s is not an address or a network such as "10.0.0.0/8"`, n.label())
+			}
+		}
+	}
+	if n, ok := d.wrote(at("budget_usd.time_zone")); ok && k.Budget.TimeZone != "" {
+		if _, err := time.LoadLocation(k.Budget.TimeZone); err != nil || strings.EqualFold(k.Budget.TimeZone, "local") {
+			d.errorf(n.offset, at("budget_usd.time_zone"), `%s is not a time zone such as "Europe/Berlin"`, n.label())
+		}
+	}
+}
+
+// bare says whether an entry is nothing but its shorthand, which is then written as such.
+func bare(v reflect.Value, shorthand field) bool {
+	plain := reflect.New(v.Type()).Elem()
+	setDefaults(plain)
+	plain.Field(shorthand.index).Set(v.Field(shorthand.index))
+	for _, f := range fieldsOf(v.Type()) {
+		if !reflect.DeepEqual(plain.Field(f.index).Interface(), v.Field(f.index).Interface()) {
+			return false
+		}
+	}
+	return true
+}
+
+// shorthandOf finds the field of a section that a bare string stands for.
+func shorthandOf(t reflect.Type) (field, bool) {
+	for _, f := range fieldsOf(t) {
+		if f.shorthand {
+			return f, true
+		}
+	}
+	return field{}, false
+}
+
+// shorthand decodes what stands for a whole section without being an object, and reports false for an object.
+func (d *decoder) shorthand(path string, v hujson.Value, f field, into reflect.Value) bool {
+	short, ok := shorthandOf(f.typ)
+	if !ok || v.Value.Kind() == '{' {
+		return false
+	}
+	d.text(path, v, short, into.Field(short.index))
+	return true
+}

@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/quota"
+	"claude-code-lb/internal/telemetry"
+)
+
+var errQueueTimeout = errors.New("no slot became free in time")
+
+// admitted has the client key's limits let the request through, waiting for a slot where they have one. When it reports false the
+// client has been answered, or has left.
+func (x *exchange) admitted() bool {
+	if x.req.Book == nil {
+		return true
+	}
+	begin := time.Now()
+	ctx, cancel := context.WithTimeoutCause(x.ctx, x.queueTime(), errQueueTimeout)
+	defer cancel()
+	pass, err := x.req.Book.Enter(ctx, x.req.Key, x.asks(begin))
+	x.entry.Waited += time.Since(begin)
+	x.pass = pass
+	refusal, refused := errors.AsType[*quota.Refusal](err)
+	switch {
+	case err == nil:
+		return true
+	case refused:
+		x.refuse(refusal)
+	case x.ctx.Err() != nil:
+		x.interrupted()
+	default:
+		x.refuse(&quota.Refusal{
+			Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: "queue time-out", RetryAfter: shortRetryAfter,
+			Message: "No slot became free in time for this client key: try again in a moment.",
+		})
+	}
+	return false
+}
+
+// queueTime is how long to wait for a slot: as long as a client waits for an answer to begin.
+func (x *exchange) queueTime() time.Duration {
+	const usual = 4 * time.Minute
+	if total := x.req.Settings.Total; total > 0 {
+		return max(total-time.Since(x.req.Start), 0)
+	}
+	return usual
+}
+
+// asks tells what the request may use.
+func (x *exchange) asks(now time.Time) quota.Ask {
+	ask := quota.Ask{Model: x.entry.Model, Session: x.entry.Session + "\x00" + x.entry.Agent}
+	r := x.req.HTTP
+	switch {
+	case r.Method != http.MethodPost:
+	case x.pin.isResource && x.pin.resource.Batch:
+		ask.Batch, ask.Unread = true, x.req.Upload != nil
+		if x.req.Key.PicksModels() && !ask.Unread {
+			ask.Models = claude.BatchModels(x.req.Body.b)
+		}
+	case r.URL.Path == messagesPath:
+		ask.Message, ask.Output = true, x.query.MaxTokens
+		ask.Input, ask.Cached = x.req.Table.Forecast(&x.query, now)
+		if ask.Input == 0 {
+			ask.Input = x.tokens()
+		}
+		if prices := x.req.Settings.Prices; prices != nil {
+			ask.Price = func(u claude.Usage) ledger.Cost { return prices.Cost(x.entry.Model, u, x.req.Table.Dearest()) }
+		}
+	}
+	return ask
+}
+
+// refuse answers a request that the client key's limits do not let through.
+func (x *exchange) refuse(r *quota.Refusal) {
+	x.entry.Outcome, x.entry.Reason = ledger.Refused, r.Reason
+	x.p.log.InfoContext(x.ctx, telemetry.Refused, telemetry.ID, x.req.ID, telemetry.Client, x.entry.Client, telemetry.Status, r.Status, telemetry.Reason, r.Reason)
+	e := claude.Error{Type: r.Type, Message: r.Message, RequestID: x.req.ID}
+	if x.silence.end() {
+		x.tell(e)
+		return
+	}
+	if r.Final {
+		x.w.Header().Set("X-Should-Retry", "false") // the SDKs would try again by themselves
+	}
+	x.entry.Status = WriteError(x.w, r.Status, r.RetryAfter, e)
+}
+
+// Note tells the recorders of a request that never came to be served.
+func (p *Proxy) Note(e ledger.Entry) {
+	for _, r := range p.recorders {
+		r.Record(e)
+	}
+}

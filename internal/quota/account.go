@@ -1,0 +1,101 @@
+package quota
+
+import (
+	"sync"
+	"time"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/ledger"
+)
+
+// account is what the key of a name has used, and what it has reserved. The mutex guards all but slots.
+type account struct {
+	name  string
+	since time.Time // it is known here
+	slots queue
+
+	mu       sync.Mutex
+	zone     *time.Location
+	rpm, tpm bucket
+	purses   [windows]purse
+	reserved ledger.Money // by requests under way
+	output   usual        // of an answer in tokens
+}
+
+// configure puts the limits of a new generation in force.
+func (a *account) configure(spec config.ClientKey, now time.Time) {
+	zone, err := time.LoadLocation(spec.Budget.TimeZone)
+	if err != nil { // the configuration has been checked
+		zone = time.UTC
+	}
+	a.slots.resize(spec.Concurrency)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.zone == nil || a.zone.String() != zone.String() {
+		a.zone, a.purses = zone, [windows]purse{} // other days have other sums
+		a.since = now
+	}
+	if a.rpm.size != float64(spec.RPM) {
+		a.rpm.resize(spec.RPM, now)
+	}
+	if a.tpm.size != float64(spec.TPM) {
+		a.tpm.resize(spec.TPM, now)
+	}
+	for w := range window(windows) {
+		a.purses[w].roll(w, now, zone)
+	}
+}
+
+// budgeted says whether there is a budget at all.
+func (a *account) budgeted(b config.Budget) bool {
+	return b.Day > 0 || b.Week > 0 || b.Month > 0 || b.Total > 0
+}
+
+// shortage is a budget that an estimate does not fit into.
+type shortage struct {
+	window window
+	limit  ledger.Money
+	left   ledger.Money // what has not been spent
+	ends   time.Time    // zero: never
+	soon   bool         // it would fit if requests under way cost nothing
+}
+
+// short finds the budget that an estimate does not fit into: of several, the one that lasts longest. The caller
+// holds the mutex.
+func (a *account) short(b config.Budget, estimate ledger.Money, now time.Time) (s shortage, found bool) {
+	for w := range window(windows) { // from the shortest to the longest
+		p := &a.purses[w]
+		p.roll(w, now, a.zone)
+		limit := w.limit(b)
+		if limit == 0 || p.spent+a.reserved+estimate <= limit {
+			continue
+		}
+		s, found = shortage{window: w, limit: limit, left: max(limit-p.spent, 0), ends: w.end(p.begin), soon: p.spent+estimate <= limit && (!found || s.soon)}, true
+	}
+	return s, found
+}
+
+// usual is what answers usually have, learned from a few.
+type usual struct {
+	mean  float64
+	peak  float64 // falls slowly
+	count int
+}
+
+func (u *usual) learn(n float64) {
+	const weight, forget = 0.1, 0.98
+	if u.count++; u.count == 1 {
+		u.mean = n
+	}
+	u.mean += weight * (n - u.mean)
+	u.peak = max(u.peak*forget, n)
+}
+
+// bound is how much to expect at most, given what was asked for.
+func (u *usual) bound(asked int64) int64 {
+	const enough = 5 // answers from which something can be learned
+	if u.count < enough {
+		return asked
+	}
+	return min(asked, int64(max(u.peak, 2*u.mean)))
+}

@@ -1,0 +1,184 @@
+package quota
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"sync"
+	"time"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
+)
+
+// History knows what has been spent before. Spent is what a client has spent on requests that began in [since, until).
+type History interface {
+	Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error)
+}
+
+// Book is what all keys have used. It outlives generations of the configuration. Safe for concurrent use.
+type Book struct {
+	log     *slog.Logger
+	history History // nil: nothing is known of earlier times
+	all     queue   // of all keys together
+
+	mu       sync.Mutex
+	accounts map[string]*account // by name of the key; one that is gone may come back
+	current  []*Key
+}
+
+// NewBook makes a book in which nothing has been used. history may be nil.
+func NewBook(log *slog.Logger, history History) *Book {
+	return &Book{log: log, history: history, accounts: map[string]*account{}}
+}
+
+// Compile makes the keys of a generation, with what they have used so far, and puts their limits in force.
+func (b *Book) Compile(ctx context.Context, cfg *config.Config, now time.Time) *Keyring {
+	r := &Keyring{keys: map[[sha256.Size]byte]*Key{}}
+	var list []*Key
+	b.all.resize(cfg.MaxConcurrency)
+	for _, spec := range cfg.AuthKeys {
+		a := b.account(spec.Name, now)
+		a.configure(spec, now)
+		key := &Key{spec: spec, expires: spec.Expiry(), from: spec.Prefixes(), account: a, book: b}
+		r.keys[spec.Hash()] = key
+		list = append(list, key)
+	}
+	b.mu.Lock()
+	b.current = list
+	b.mu.Unlock()
+	b.Restore(ctx, now)
+	return r
+}
+
+func (b *Book) account(name string, now time.Time) *account {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.accounts[name]
+	if a == nil {
+		a = &account{name: name, since: now}
+		b.accounts[name] = a
+	}
+	return a
+}
+
+// Restore asks the history what keys with a budget had spent before they were known here, as far as that
+// is not known yet. Until it is, they count from zero: a ledger that is down stops nobody.
+func (b *Book) Restore(ctx context.Context, now time.Time) {
+	if b.history == nil {
+		return
+	}
+	b.mu.Lock()
+	list := b.current
+	b.mu.Unlock()
+	for _, k := range list {
+		for w := range window(windows) {
+			if w.limit(k.spec.Budget) == 0 {
+				continue
+			}
+			if err := b.restore(ctx, k.account, w, now); err != nil {
+				b.log.Warn(telemetry.BudgetUnknown, telemetry.Client, k.Name(), telemetry.Window, w.String(), telemetry.Err, err)
+				return
+			}
+		}
+	}
+}
+
+func (b *Book) restore(ctx context.Context, a *account, w window, now time.Time) error {
+	a.mu.Lock()
+	p := &a.purses[w]
+	p.roll(w, now, a.zone)
+	begin, done, until := p.begin, p.restored, a.since
+	a.mu.Unlock()
+	if done {
+		return nil
+	}
+	spent, err := b.history.Spent(ctx, a.name, begin, until)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p.begin.Equal(begin) && !p.restored {
+		p.spent += spent
+		p.restored = true
+	}
+	return nil
+}
+
+// KeyView is a key with its limits and what is used of them, for people.
+type KeyView struct {
+	Name        string       `json:"name"`
+	Expires     *time.Time   `json:"expires,omitempty"`
+	Models      []string     `json:"models,omitempty"`
+	IPs         []string     `json:"ips,omitempty"`
+	Priority    int          `json:"priority"`
+	InFlight    int          `json:"in_flight"`
+	Waiting     int          `json:"waiting"`
+	Concurrency int          `json:"concurrency,omitempty"`
+	Requests    *RateView    `json:"requests_per_minute,omitempty"`
+	Tokens      *RateView    `json:"tokens_per_minute,omitempty"`
+	Budgets     []BudgetView `json:"budgets,omitempty"`
+}
+
+// RateView is a limit per minute.
+type RateView struct {
+	Limit     int     `json:"limit"`
+	Remaining float64 `json:"remaining"`
+}
+
+// BudgetView is a budget, in dollars.
+type BudgetView struct {
+	Window   string     `json:"window"`
+	Limit    float64    `json:"limit_usd"`
+	Spent    float64    `json:"spent_usd"`
+	Reserved float64    `json:"reserved_usd"` // by requests under way
+	Resets   *time.Time `json:"resets,omitempty"`
+}
+
+// View lists the keys of the generation in force.
+func (b *Book) View(now time.Time) []KeyView {
+	b.mu.Lock()
+	keys := b.current
+	b.mu.Unlock()
+	list := make([]KeyView, 0, len(keys))
+	for _, k := range keys {
+		list = append(list, k.view(now))
+	}
+	return list
+}
+
+func (k *Key) view(now time.Time) KeyView {
+	s := k.spec
+	v := KeyView{Name: s.Name, Models: s.Models, IPs: s.IPs, Priority: s.Priority, Concurrency: s.Concurrency}
+	if !k.expires.IsZero() {
+		v.Expires = &k.expires
+	}
+	v.InFlight, v.Waiting = k.account.slots.length()
+	a := k.account
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	rate := func(limit int, b *bucket) *RateView {
+		if limit == 0 {
+			return nil
+		}
+		b.fill(now)
+		return &RateView{limit, max(b.level, 0)}
+	}
+	v.Requests, v.Tokens = rate(s.RPM, &a.rpm), rate(s.TPM, &a.tpm)
+	for w := range window(windows) {
+		limit := w.limit(s.Budget)
+		if limit == 0 {
+			continue
+		}
+		p := &a.purses[w]
+		p.roll(w, now, a.zone)
+		budget := BudgetView{Window: w.String(), Limit: limit.Dollars(), Spent: p.spent.Dollars(), Reserved: a.reserved.Dollars()}
+		if end := w.end(p.begin); !end.IsZero() {
+			budget.Resets = &end
+		}
+		v.Budgets = append(v.Budgets, budget)
+	}
+	return v
+}

@@ -1,0 +1,219 @@
+package quota
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
+)
+
+// Ask is what a request asks for, as far as limits depend on it.
+type Ask struct {
+	Model   string   // "" where none is named
+	Models  []string // further ones, that a batch names
+	Session string
+	Message bool  // it is answered by a model, and so costs something
+	Batch   bool  // it is answered later, and what that costs is not known then
+	Unread  bool  // Models is not known
+	Input   int64 // tokens of the prompt, estimated
+	Cached  int64 // of them, those that are believed to be read from the prompt cache
+	Output  int64 // most tokens of the answer
+	// Price is what an answer with a usage costs at the dearest server; not Known without a price.
+	Price func(claude.Usage) ledger.Cost
+}
+
+// Pass lets one request through. It is settled exactly once, by one goroutine.
+type Pass struct {
+	key      *Key
+	party    [2]string // in the queue of the key and in that of all
+	tokens   float64
+	reserved ledger.Money
+}
+
+const (
+	// shortly is when to try again where only requests under way stand in the way.
+	shortly = 5 * time.Second
+	// longestAsked is the longest wait that a client is asked for: Claude Code gives up at once on more.
+	longestAsked = time.Minute
+)
+
+// Enter lets a request through, waiting for a slot as long as ctx lasts. The error is ctx's own or a *Refusal. A nil key
+// belongs to nobody: it has no limits but those of all.
+func (b *Book) Enter(ctx context.Context, k *Key, ask Ask) (*Pass, error) {
+	if k == nil {
+		return b.enterAll(ctx, &Pass{}, "", 0)
+	}
+	if r := k.refuses(ask); r != nil {
+		return nil, r
+	}
+	in, full := k.account.slots.enter(ctx, ask.Session, 0)
+	switch {
+	case full:
+		return nil, crowded(fmt.Sprintf("Too many requests of the client key %s wait for one of its %d slots: try again in a moment.", k.Name(), k.spec.Concurrency))
+	case !in:
+		return nil, context.Cause(ctx)
+	}
+	p := &Pass{key: k, party: [2]string{ask.Session, k.Name()}}
+	if _, err := b.enterAll(ctx, p, k.Name(), k.spec.Priority); err != nil {
+		k.account.slots.leave(ask.Session)
+		return nil, err
+	}
+	// Last, for what was waited for may have changed it: the debit.
+	if r := k.debit(p, ask, time.Now()); r != nil {
+		p.leave(b)
+		return nil, r
+	}
+	return p, nil
+}
+
+func (b *Book) enterAll(ctx context.Context, p *Pass, party string, priority int) (*Pass, error) {
+	in, full := b.all.enter(ctx, party, priority)
+	switch {
+	case full:
+		return nil, crowded("Too many requests wait for one of the slots of claude-code-lb: try again in a moment.")
+	case !in:
+		return nil, context.Cause(ctx)
+	}
+	return p, nil
+}
+
+func crowded(message string) *Refusal {
+	return &Refusal{Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: "queue full", Message: message, RetryAfter: shortly}
+}
+
+// refuses finds what no waiting changes.
+func (k *Key) refuses(ask Ask) *Refusal {
+	for _, model := range append([]string{ask.Model}, ask.Models...) {
+		if model != "" && !k.mayAsk(model) {
+			return forbidden("model", fmt.Sprintf("The client key %s may not ask the model %s.", k.Name(), model))
+		}
+	}
+	if ask.Unread && k.PicksModels() {
+		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and this batch is too large to look for them: split it.", k.Name()))
+	}
+	if ask.Batch && k.limited() {
+		return forbidden("batch", fmt.Sprintf("The client key %s has a limit on tokens or dollars, and what a batch uses is not known when it is sent: send messages one by one.", k.Name()))
+	}
+	return nil
+}
+
+// debit takes what a request may use from all limits, or nothing.
+func (k *Key) debit(p *Pass, ask Ask, now time.Time) *Refusal {
+	if !ask.Message && !ask.Batch {
+		return nil
+	}
+	a := k.account
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	output := a.output.bound(ask.Output)
+	tokens, money := float64(max(ask.Input-ask.Cached, 0)+output), ledger.Money(0)
+	if ask.Price != nil && a.budgeted(k.spec.Budget) {
+		money = ask.Price(claude.Usage{CacheReadTokens: ask.Cached, CacheCreation5mTokens: max(ask.Input-ask.Cached, 0), OutputTokens: output}).Sum
+	}
+	if s, short := a.short(k.spec.Budget, money, now); short {
+		return k.overBudget(s, money)
+	}
+	if wait := max(a.rpm.wait(1, now), a.tpm.wait(tokens, now)); wait > 0 {
+		what := "requests"
+		if a.rpm.wait(1, now) == 0 {
+			what = "tokens"
+		}
+		return &Refusal{
+			Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: what + " per minute", RetryAfter: min(wait, longestAsked),
+			Message: fmt.Sprintf("The client key %s has used up its %s per minute: try again in %d s.", k.Name(), what, int(math.Ceil(wait.Seconds()))),
+		}
+	}
+	a.rpm.take(1)
+	a.tpm.take(tokens)
+	a.reserved += money
+	p.tokens, p.reserved = tokens, money
+	return nil
+}
+
+func (k *Key) overBudget(s shortage, estimate ledger.Money) *Refusal {
+	r := &Refusal{Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: "budget of the " + s.window.String(), Final: true}
+	of := fmt.Sprintf("its budget of $%.2f per %s", s.limit.Dollars(), s.window)
+	if s.window == forever {
+		of = fmt.Sprintf("its budget of $%.2f", s.limit.Dollars())
+	}
+	what := fmt.Sprintf("The client key %s has spent %s", k.Name(), of)
+	if s.left > 0 {
+		what = fmt.Sprintf("The client key %s has $%.4f left of %s, and this request may cost up to $%.4f", k.Name(), s.left.Dollars(), of, estimate.Dollars())
+	}
+	switch {
+	case s.soon:
+		r.Final, r.RetryAfter = false, shortly
+		r.Message = what + " while others are under way: try again in a moment."
+	case s.ends.IsZero():
+		r.Message = what + ": ask who gave it to you for more."
+	default:
+		r.Message = what + ": it begins anew on " + s.ends.Format("Monday, 2 January 2006 at 15:04 MST") + "."
+	}
+	return r
+}
+
+// leave gives the slots back.
+func (p *Pass) leave(b *Book) {
+	if p.key != nil {
+		p.key.account.slots.leave(p.party[0])
+	}
+	b.all.leave(p.party[1])
+}
+
+// Settle replaces what was reserved by what was used, and gives the slots back. A nil Pass has nothing to settle.
+func (b *Book) Settle(p *Pass, e *ledger.Entry) {
+	if p == nil {
+		return
+	}
+	p.leave(b)
+	if p.key == nil {
+		return
+	}
+	var tokens, output int64
+	for i := range e.Attempts {
+		u := e.Attempts[i].Answer.Usage
+		tokens += u.InputTokens + u.CacheCreationTokens() + u.OutputTokens
+		output = max(output, u.OutputTokens)
+	}
+	a, now := p.key.account, time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tpm.fill(now)
+	a.tpm.take(float64(tokens) - p.tokens)
+	a.reserved -= p.reserved
+	if output > 0 && e.Outcome == ledger.Answered {
+		a.output.learn(float64(output))
+	}
+	cost := e.Cost().Sum
+	for w := range window(windows) {
+		purse := &a.purses[w]
+		purse.roll(w, now, a.zone)
+		purse.spent += cost
+		b.announce(p.key, w, purse)
+	}
+}
+
+// announce logs a budget that is nearly spent, and one that is, once each. The caller holds the account's mutex.
+func (b *Book) announce(k *Key, w window, p *purse) {
+	limit := w.limit(k.spec.Budget)
+	if limit == 0 {
+		return
+	}
+	for _, step := range [...]struct {
+		percent int
+		message string
+	}{{100, telemetry.BudgetSpent}, {80, telemetry.BudgetNear}} {
+		if p.told >= step.percent || p.spent < limit/100*ledger.Money(step.percent) {
+			continue
+		}
+		p.told = step.percent
+		b.log.Warn(step.message, telemetry.Client, k.Name(), telemetry.Window, w.String(), telemetry.Spent, p.spent.String(), telemetry.Limit, limit.String(),
+			telemetry.Resets, w.end(p.begin))
+		return
+	}
+}

@@ -1,0 +1,108 @@
+package quota
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// queue lets so many in at a time. Who has to wait is let in by priority, then by whose party has the fewest in, then
+// by who came first: one party that asks a lot does not keep the others out. Safe for concurrent use.
+type queue struct {
+	mu      sync.Mutex
+	slots   int // 0: no limit
+	taken   int
+	parties map[string]int // how many each has in
+	waiting []*waiter      // in the order of their coming
+}
+
+type waiter struct {
+	party    string
+	priority int
+	in       chan struct{} // closed when it is let in
+}
+
+// patience bounds how many may wait.
+func (q *queue) patience() int { return max(10*q.slots, 50) }
+
+// resize changes how many are let in.
+func (q *queue) resize(slots int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.slots = slots
+	q.admit()
+}
+
+// enter takes a slot, waiting for one as long as ctx lasts. It reports whether a slot was taken, and if not, whether
+// that was for too many who wait.
+func (q *queue) enter(ctx context.Context, party string, priority int) (in, full bool) {
+	q.mu.Lock()
+	if q.slots == 0 || q.taken < q.slots && len(q.waiting) == 0 {
+		q.seat(party)
+		q.mu.Unlock()
+		return true, false
+	}
+	if len(q.waiting) >= q.patience() {
+		q.mu.Unlock()
+		return false, true
+	}
+	w := &waiter{party: party, priority: priority, in: make(chan struct{})}
+	q.waiting = append(q.waiting, w)
+	q.mu.Unlock()
+	select {
+	case <-w.in:
+		return true, false
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := slices.Index(q.waiting, w); i >= 0 {
+		q.waiting = slices.Delete(q.waiting, i, i+1)
+		return false, false
+	}
+	return true, false // it was let in at the same moment
+}
+
+// leave gives a slot back.
+func (q *queue) leave(party string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken--
+	if q.parties[party]--; q.parties[party] <= 0 {
+		delete(q.parties, party)
+	}
+	q.admit()
+}
+
+// seat takes a slot. The caller holds the mutex.
+func (q *queue) seat(party string) {
+	if q.parties == nil {
+		q.parties = map[string]int{}
+	}
+	q.taken++
+	q.parties[party]++
+}
+
+// admit lets in who is next. The caller holds the mutex.
+func (q *queue) admit() {
+	for len(q.waiting) > 0 && (q.slots == 0 || q.taken < q.slots) {
+		next := 0
+		for i, w := range q.waiting {
+			best := q.waiting[next]
+			if w.priority > best.priority || w.priority == best.priority && q.parties[w.party] < q.parties[best.party] {
+				next = i
+			}
+		}
+		w := q.waiting[next]
+		q.waiting = slices.Delete(q.waiting, next, next+1)
+		q.seat(w.party)
+		close(w.in)
+	}
+}
+
+// length is how many are in and how many wait.
+func (q *queue) length() (in, waiting int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.taken, len(q.waiting)
+}
