@@ -104,6 +104,7 @@ func (d *decoder) includeKeys(cfg *Config) {
 		d.files = append(d.files, name)
 	}
 	if err != nil {
+		d.nodes["keys_file"] = node{offset: n.offset}
 		d.errorf(n.offset, "keys_file", `cannot read %s: %v ("claude-code-lb key new" makes it)`, n.label(), err)
 		return
 	}
@@ -123,6 +124,7 @@ func (d *decoder) includeKeys(cfg *Config) {
 	d.files = more.files
 	d.problems = append(d.problems, more.problems...)
 	d.errors += more.errors
+	d.nodes["keys_file"] = node{offset: n.offset, ok: more.errors == 0}
 	cfg.AuthKeys = append(cfg.AuthKeys, keys...)
 }
 
