@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"claude-code-lb/internal/claude"
@@ -27,8 +28,29 @@ type bodyProblem struct {
 	message string
 }
 
-// readBody reads the whole body, up to a limit in bytes.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *bodyProblem) {
+// bodies lends memory for bodies, so that large ones need not be cleared and collected for every request.
+type bodies struct{ pool sync.Pool }
+
+// keptBody is the largest memory that is kept.
+const keptBody = 4 << 20
+
+// take finds memory for a body of a length, 0 if it is not known.
+func (p *bodies) take(length int64) []byte {
+	if kept, ok := p.pool.Get().(*[]byte); ok && int64(cap(*kept)) >= length {
+		return (*kept)[:0]
+	}
+	return make([]byte, 0, length)
+}
+
+// giveBack takes memory back that nobody uses any more.
+func (p *bodies) giveBack(b []byte) {
+	if 0 < cap(b) && cap(b) <= keptBody {
+		p.pool.Put(&b)
+	}
+}
+
+// read reads the whole body, up to a limit in bytes.
+func (p *bodies) read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *bodyProblem) {
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
@@ -36,7 +58,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *bod
 	// Servers without deadlines, as in tests, read on without them.
 	defer func() { _ = c.SetReadDeadline(time.Time{}) }()
 
-	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), trustedLength)+bytes.MinRead))
+	buf := bytes.NewBuffer(p.take(min(max(r.ContentLength, 0), trustedLength) + bytes.MinRead))
 	body := http.MaxBytesReader(w, r.Body, limit)
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(bodyStall))

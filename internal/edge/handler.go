@@ -47,6 +47,7 @@ type Limits struct {
 type Handler struct {
 	current atomic.Pointer[Snapshot]
 	open    atomic.Int64
+	bodies  bodies
 	proxy   *proxy.Proxy
 	log     *slog.Logger
 }
@@ -124,13 +125,13 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.serveUpload(w, s, asked)
 		return
 	}
-	body, problem := readBody(w, r, s.Limits.MaxBody)
+	body, problem := h.bodies.read(w, r, s.Limits.MaxBody)
 	if problem != nil {
 		h.refuse(w, problem.status, problem.kind, id, problem.message)
 		return
 	}
 	s.Forward.Dump.Request(r.Context(), id, r, body)
-	asked.Body, asked.Start = proxy.NewBody(body), time.Now()
+	asked.Body, asked.Start = proxy.NewBody(body, h.bodies.giveBack), time.Now()
 	h.proxy.Serve(w, asked)
 }
 

@@ -1,18 +1,127 @@
 package proxy
 
 import (
-	"bytes"
+	"errors"
 	"io"
+	"sync"
 )
 
-// Body is a request's body: bytes that nobody changes any more.
-type Body struct{ b []byte }
+// Body is a request's body: bytes that nobody changes as long as somebody may read them. An attempt that has been given up may
+// still be reading, in a goroutine of net/http, when the next request begins: whoever lends the bytes gets them back when the owner has
+// released them and every reader has been closed.
+type Body struct {
+	length int
+	shared *shared // nil: empty
+}
 
-// NewBody takes b over; the caller must not change it afterwards.
-func NewBody(b []byte) Body { return Body{b} }
+type shared struct {
+	done func([]byte) // nil: nobody wants the bytes back
 
-// Reader returns a fresh reader over the whole body; attempts share none.
-func (b Body) Reader() io.ReadCloser { return io.NopCloser(bytes.NewReader(b.b)) }
+	mu      sync.Mutex
+	b       []byte // nil once they are given back
+	holders int    // the owner, and readers that are not closed
+	owned   bool
+}
 
-// Len is the body's length in bytes.
-func (b Body) Len() int { return len(b.b) }
+// NewBody takes b over; the caller must not change it before done is called with it.
+func NewBody(b []byte, done func([]byte)) Body {
+	return Body{len(b), &shared{done: done, b: b, holders: 1, owned: true}}
+}
+
+// Reader returns a fresh reader over the whole body; attempts share none. It must be closed.
+func (b Body) Reader() io.ReadCloser {
+	if b.shared == nil {
+		return io.NopCloser(eof{})
+	}
+	s := b.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.owned {
+		return io.NopCloser(released{})
+	}
+	s.holders++
+	return &bodyReader{from: s, rest: s.b}
+}
+
+// bytes are the body; they are valid until Release.
+func (b Body) bytes() []byte {
+	if b.shared == nil {
+		return nil
+	}
+	return b.shared.b
+}
+
+// Len is the body's length in bytes, also after Release.
+func (b Body) Len() int { return b.length }
+
+// Release ends the owner's use of the bytes: no further reader is made. It may be called more than once.
+func (b Body) Release() {
+	s := b.shared
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	owned := s.owned
+	s.owned = false
+	s.mu.Unlock()
+	if owned {
+		s.leave()
+	}
+}
+
+// leave gives the bytes back when nobody holds them any more.
+func (s *shared) leave() {
+	s.mu.Lock()
+	s.holders--
+	b := s.b
+	last := s.holders == 0
+	if last {
+		s.b = nil
+	}
+	s.mu.Unlock()
+	if last && s.done != nil {
+		s.done(b)
+	}
+}
+
+// bodyReader reads a body. The mutex makes Close wait for a Read that is under way in another goroutine.
+type bodyReader struct {
+	mu   sync.Mutex
+	from *shared // nil once it is closed
+	rest []byte
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.from == nil {
+		return 0, errReleased
+	}
+	if len(r.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+func (r *bodyReader) Close() error {
+	r.mu.Lock()
+	from := r.from
+	r.from, r.rest = nil, nil
+	r.mu.Unlock()
+	if from != nil {
+		from.leave()
+	}
+	return nil
+}
+
+var errReleased = errors.New("the body has been released")
+
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+type released struct{}
+
+func (released) Read([]byte) (int, error) { return 0, errReleased }

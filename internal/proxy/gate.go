@@ -61,7 +61,7 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 	case x.pin.isResource && x.pin.resource.Batch:
 		ask.Batch, ask.Unread = true, x.req.Upload != nil
 		if x.req.Key.PicksModels() && !ask.Unread {
-			ask.Models = claude.BatchModels(x.req.Body.b)
+			ask.Models = claude.BatchModels(x.req.Body.bytes())
 		}
 	case r.URL.Path == messagesPath:
 		ask.Message, ask.Output = true, x.query.MaxTokens

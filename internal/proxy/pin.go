@@ -28,7 +28,7 @@ func (x *exchange) pinned(named []string) {
 	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
 	x.query.InOrder = x.pin.resource.List // pages and calls of one list go together
 	if x.pin.isResource {
-		named = claude.IDsInBatch(x.req.Body.b)
+		named = claude.IDsInBatch(x.req.Body.bytes())
 	}
 	if id := x.pin.resource.ID; id != "" {
 		named = append(named[:len(named):len(named)], id)

@@ -73,7 +73,7 @@ type Proxy struct {
 	recorders []Recorder
 	// Owners remembers which account keeps what stands behind an id. It may be replaced before the first request.
 	Owners   *routing.Owners
-	buffers  sync.Pool
+	buffers  buffers
 	budget   retryBudget
 	journal  journal
 	scanners sync.Pool    // of *claude.PromptScanner
@@ -84,14 +84,14 @@ type Proxy struct {
 // Fingerprints are comparable among those who share the seed.
 func New(log *slog.Logger, seed uint64, recorders ...Recorder) *Proxy {
 	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), seed: maphash.MakeSeed()}
-	p.buffers.New = func() any { return new([relayBuffer]byte) }
 	p.scanners.New = func() any { return &claude.PromptScanner{Seed: seed} }
 	return p
 }
 
-// Serve answers one request. It panics with http.ErrAbortHandler where an
+// Serve answers one request and releases its body. It panics with http.ErrAbortHandler where an
 // answer breaks off, which is net/http's way to cut the client's connection.
 func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
+	defer req.Body.Release()
 	scanner := p.scanners.Get().(*claude.PromptScanner)
 	defer p.scanners.Put(scanner)
 	x := newExchange(p, w, req, scanner)
@@ -134,7 +134,7 @@ type exchange struct {
 func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.PromptScanner) *exchange {
 	r := req.HTTP
 	// What cannot be scanned is forwarded all the same: the upstream says best what is wrong with it.
-	scan, prompt, _ := scanner.Scan(req.Body.b)
+	scan, prompt, _ := scanner.Scan(req.Body.bytes())
 	x := &exchange{
 		p: p, w: w, req: req, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream),
 		entry: ledger.Entry{
@@ -163,7 +163,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 // bodyName names a body: the same for the same bytes. Where there is a prompt, its fingerprint has been taken anyway.
 func (p *Proxy) bodyName(b Body, prompt *claude.Prompt) uint64 {
 	if prompt == nil || len(prompt.Turns) == 0 {
-		return maphash.Bytes(p.seed, b.b)
+		return maphash.Bytes(p.seed, b.bytes())
 	}
 	return prompt.Last().Fingerprint ^ uint64(b.Len())
 }

@@ -82,7 +82,7 @@ func newRigWith(t *testing.T, change func(*config.Config), upstreams ...http.Han
 		if err != nil {
 			t.Error(err)
 		}
-		p.Serve(w, Request{ID: "req_lb_test", Client: "test", HTTP: req, Body: NewBody(body), Start: time.Now(), Table: r.table, Settings: &r.settings})
+		p.Serve(w, Request{ID: "req_lb_test", Client: "test", HTTP: req, Body: NewBody(body, nil), Start: time.Now(), Table: r.table, Settings: &r.settings})
 	}))
 	t.Cleanup(func() { r.front.Close(); cancel(); pool.Wait() })
 	return r

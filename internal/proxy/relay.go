@@ -9,7 +9,10 @@ import (
 )
 
 const (
+	// relayBuffer is the memory of an answer on its way, smallBuffer that of a stream whose events are short, as nearly all are: it is
+	// held for as long as the stream is open.
 	relayBuffer = 32 << 10
+	smallBuffer = 2 << 10
 	// writeLimit is how long a client may take to accept one write before it counts as gone.
 	writeLimit = 5 * time.Minute
 )
@@ -33,10 +36,11 @@ func (x *exchange) relay(a *answer) error {
 
 // relayBytes passes bytes on as they come.
 func (x *exchange) relayBytes(a *answer) error {
-	buf := x.p.buffers.Get().(*[relayBuffer]byte)
-	defer x.p.buffers.Put(buf)
+	room := x.p.buffers.borrow(relayBuffer)
+	defer room.giveBack()
+	buf := room.bytes()
 	for {
-		n, err := a.read(buf[:])
+		n, err := a.read(buf)
 		x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, buf[:n])
 		if werr := x.write(buf[:n]); werr != nil {
 			return werr
@@ -57,21 +61,24 @@ func (x *exchange) relayBytes(a *answer) error {
 // upstream breaks off inside one, the client's parser still stands between two
 // events and can be told. Only an event larger than the buffer goes out in parts.
 func (x *exchange) relayEvents(a *answer) error {
-	buf := x.p.buffers.Get().(*[relayBuffer]byte)
-	defer x.p.buffers.Put(buf)
-
 	// What was held has been fed to the scanner already; an event begun there is completed here.
 	head := a.held[:a.eventEnd]
 	pending := len(a.held) - a.eventEnd
-	if pending >= len(buf) {
+	if pending >= relayBuffer {
 		head, pending, a.torn = a.held, 0, true
 	}
-	copy(buf[:], a.held[len(head):])
+	room := x.p.buffers.borrow(pending)
+	defer func() { room.giveBack() }()
+	buf := room.bytes()
+	copy(buf, a.held[len(head):])
 	a.held = nil
 	if err := x.send(head); err != nil {
 		return err
 	}
 	for {
+		if pending == len(buf) {
+			buf = room.grow(pending)
+		}
 		n, err := a.read(buf[pending:])
 		x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, buf[pending:pending+n])
 		ready := 0
@@ -80,7 +87,7 @@ func (x *exchange) relayEvents(a *answer) error {
 		}
 		x.kept(a)
 		pending += n
-		if ready == 0 && pending == len(buf) {
+		if ready == 0 && pending == relayBuffer {
 			a.torn = true
 		}
 		if a.torn || err != nil && a.complete() {
@@ -90,7 +97,7 @@ func (x *exchange) relayEvents(a *answer) error {
 			if werr := x.send(buf[:ready]); werr != nil {
 				return werr
 			}
-			pending = copy(buf[:], buf[ready:pending])
+			pending = copy(buf, buf[ready:pending])
 		}
 		if err != nil {
 			return a.ended(err)
