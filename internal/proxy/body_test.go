@@ -42,16 +42,16 @@ func TestBodyIsGivenBackWhenNobodyReadsIt(t *testing.T) {
 
 // TestABodyIsNotChangedUnderItsReaders reuses the bytes as soon as they are given back, while other goroutines read and close.
 func TestABodyIsNotChangedUnderItsReaders(t *testing.T) {
-	pool := sync.Pool{New: func() any { return make([]byte, 4096) }}
+	pool := sync.Pool{New: func() any { b := make([]byte, 4096); return &b }}
 	var wg sync.WaitGroup
 	for n := range 50 {
 		wg.Go(func() {
 			for range 50 {
-				text := pool.Get().([]byte)
+				text := *pool.Get().(*[]byte)
 				for i := range text {
 					text[i] = byte(n)
 				}
-				b := NewBody(text, func(b []byte) { pool.Put(b) })
+				b := NewBody(text, func(b []byte) { pool.Put(&b) })
 				late := b.Reader()
 				wg.Go(func() {
 					defer late.Close()
