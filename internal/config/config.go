@@ -119,11 +119,25 @@ type Config struct {
 
 	Prices []Price `name:"prices" omit:"zero" doc:"Prices that beat the list prices that are built in. The first one whose 'model' fits holds."`
 
+	AgeIdentity string `name:"age_identity" omit:"zero" doc:"File with the age identity that decrypts secrets written as 'age:…'. A relative path starts at the folder of this file. Without it CLAUDE_CODE_LB_AGE_IDENTITY from the environment is used, else a file beside this one, named after it: 'config.agekey'."`
+
 	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
 
-	// Files are the files named by ${file:…}, in order of appearance, be they
-	// there or not: a change to one of them changes the Config.
+	// Files are the files named by ${file:…}, and IdentityPath if a secret needs
+	// it, in order of appearance, be they there or not: a change to one of them
+	// changes the Config.
 	Files []string
+	// IdentityPath is where the age identity is looked for, be it there or not.
+	IdentityPath string
+	// Literal is the first secret that stands in the file as it is. Its zero
+	// value says that there is none.
+	Literal Place
+}
+
+// Place is where a value stands in the file.
+type Place struct {
+	Path      string // of the field, such as servers[0].token
+	Line, Col int    // as in Problem
 }
 
 // Price is what the tokens of some models cost, in dollars per million.
