@@ -40,6 +40,7 @@ func commands() []command {
 	return []command{
 		{"init", "write a first configuration file", true, runInit},
 		{"check", "check the configuration file and print what it amounts to", true, runCheck},
+		{"secret", "encrypt secrets of the configuration file", true, runSecret},
 		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
 		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
 		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},

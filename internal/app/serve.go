@@ -36,7 +36,8 @@ func runServe(std Std, file string) int {
 	}
 	level := new(slog.LevelVar)
 	log := telemetry.NewLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
-	logProblems(log, problems)
+	kept := newState(std, path, cfg, log)
+	logProblems(log, append(problems, modeProblems(path, cfg, kept.dir)...))
 	logStart(log, path, cfg)
 
 	// Watched from here on: a signal during start-up must not be lost.
@@ -46,7 +47,6 @@ func runServe(std Std, file string) int {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
-	kept := newState(std, path, cfg, log)
 	b := newBalancer(ctx, cfg, log, level, kept, stats)
 	defer b.pool.Wait()
 	defer cancel()
