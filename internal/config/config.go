@@ -223,6 +223,7 @@ type Server struct {
 
 	Account         string      `name:"account" omit:"zero" doc:"Name of the account or organization that 'token' belongs to. Servers with one account share its limits. By default it is learned from the answers."`
 	PriceMultiplier float64     `name:"price_multiplier" default:"1" min:"0" doc:"What the server charges in terms of the list price: '0.5' is half of it. A cached conversation moves to a cheaper server when that earns back the price of writing it there."`
+	DiscountPercent float64     `name:"discount_percent" omit:"zero" default:"0" min:"0" max:"100" doc:"What is taken off that, in percent: the server charges the list price times 'price_multiplier' times (1 − 'discount_percent' / 100). For a discount of its own, such as one for a committed volume."`
 	RateLimit       RateLimit   `name:"rate_limit" omit:"zero" doc:"Limits of the account per minute, for upstreams that do not tell them in their answers. A request that does not fit goes elsewhere while it can. What an answer tells beats what is written here."`
 	HealthCheck     HealthCheck `name:"health_check" omit:"zero" doc:"Active checks. They bring a server back sooner and find a dead one early; they never overrule real traffic. Off without 'path' and 'model'."`
 
@@ -246,3 +247,6 @@ func (c *Config) Address() string {
 	}
 	return ":" + c.Port
 }
+
+// Price is what the server charges for a token, 1 being the list price.
+func (s Server) Price() float64 { return s.PriceMultiplier * (100 - s.DiscountPercent) / 100 }

@@ -67,7 +67,7 @@ func TestEveryField(t *testing.T) {
 		"mode": "fallback", "affinity": "off", "burst_hold": "2s", "index_memory_mb": 8,
 		"servers": [{
 			"name": "main", "url": "https://Relay.Example/claude/", "weight": 0, "priority": 2, "token": "sk-1", "auth_header": "x-api-key",
-			"account": "team", "price_multiplier": 0.5, "rate_limit": {"requests": 50, "input_tokens": 30000, "output_tokens": 8000}, "health_check": {"path": "/health", "interval": 5, "jitter_percent": 0},
+			"account": "team", "price_multiplier": 0.5, "discount_percent": 12.5, "rate_limit": {"requests": 50, "input_tokens": 30000, "output_tokens": 8000}, "health_check": {"path": "/health", "interval": 5, "jitter_percent": 0},
 			"balance_check": "echo 5", "balance_check_interval": 180, "balance_threshold": 10.5,
 		}],
 		"cooldown": 0.5, "auth": true, "auth_keys": ["sk-a", "sk-b",], "debug": true,
@@ -96,7 +96,7 @@ func TestEveryField(t *testing.T) {
 	}
 	wantServer := Server{
 		Name: "main", Priority: 2, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderXAPIKey,
-		Account: "team", PriceMultiplier: 0.5, RateLimit: RateLimit{Requests: 50, InputTokens: 30000, OutputTokens: 8000}, HealthCheck: HealthCheck{Path: "/health", Interval: 5 * time.Second},
+		Account: "team", PriceMultiplier: 0.5, DiscountPercent: 12.5, RateLimit: RateLimit{Requests: 50, InputTokens: 30000, OutputTokens: 8000}, HealthCheck: HealthCheck{Path: "/health", Interval: 5 * time.Second},
 		BalanceCheck: NewSecret("echo 5"), BalanceCheckInterval: 3 * time.Minute, BalanceThreshold: 10.5,
 	}
 	if s != wantServer {
@@ -105,6 +105,26 @@ func TestEveryField(t *testing.T) {
 	if cfg.Address() != "127.0.0.1:8080" {
 		t.Errorf("Address = %q", cfg.Address())
 	}
+}
+
+func TestPriceOfAServer(t *testing.T) {
+	f := func(fields string, want float64) {
+		t.Helper()
+		cfg := decode(t, servers(`{"url": "https://a.example", "token": "t"`+fields+`}`))
+		if got := cfg.Servers[0].Price(); got != want {
+			t.Errorf("%s: %v of the list price, want %v", fields, got, want)
+		}
+	}
+	f("", 1)
+	f(`, "price_multiplier": 0.5`, 0.5)
+	f(`, "discount_percent": 30`, 0.7)
+	f(`, "price_multiplier": 2, "discount_percent": 12.5`, 1.75)
+	f(`, "price_multiplier": 1.2, "discount_percent": 100`, 0)
+
+	problems(t, servers(`{"url": "https://a.example", "token": "t", "discount_percent": 101}`),
+		"1:77: servers[0].discount_percent: error: must be at most 100")
+	problems(t, servers(`{"url": "https://a.example", "token": "t", "discount_percent": "10%"}`),
+		"1:77: servers[0].discount_percent: error: must be a number, not a string")
 }
 
 // Older files hold empty strings and zeros where nothing was meant.
