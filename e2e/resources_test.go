@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/anthropics/anthropic-sdk-go"
+	"github.com/anthropics/anthropic-sdk-go/option"
 )
 
 // TestFilesBelongToAccounts takes files through their life by the official SDK, in front of three
@@ -26,16 +27,19 @@ func TestFilesBelongToAccounts(t *testing.T) {
 	fakes := newFakes(t, "a", "b", "c")
 	b := start(t, balanced("round_robin", fakes[0].entry(), fakes[1].entry(), fakes[2].entry()))
 	client := sdkClient(b, clientKey)
-	var files []string
-	for i := range 3 {
+	upload := func(client anthropic.Client, content string) string {
+		t.Helper()
 		file, err := client.Beta.Files.Upload(t.Context(), anthropic.BetaFileUploadParams{
-			File: anthropic.File(strings.NewReader(fmt.Sprint("content ", i)), fmt.Sprintf("file%d.txt", i), "text/plain"),
+			File: anthropic.File(strings.NewReader(content), "file.txt", "text/plain"),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, file.ID)
+		return file.ID
 	}
+	files := []string{upload(client, "content 0"), upload(client, "content 1")}
+	// Put there by somebody who does not come through the balancer.
+	files = append(files, upload(anthropic.NewClient(option.WithoutEnvironmentDefaults(), option.WithBaseURL(fakes[1].url), option.WithAPIKey(fakes[1].token)), "content 2"))
 	b.client.CloseIdleConnections()
 	b.signal(syscall.SIGTERM)
 	b.exitStatus()
@@ -54,18 +58,27 @@ func TestFilesBelongToAccounts(t *testing.T) {
 			}
 		}
 		body := fmt.Sprintf(`{"model":%q,"max_tokens":64,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":%q}}]}]}`, model, id)
-		if a := b.do("POST", "/v1/messages", body); a.status != 200 || !fakes[i].served(a) {
+		if a := b.do("POST", "/v1/messages", body); a.status != 200 || !fakes[i/2].served(a) {
 			t.Errorf("a message about file %d: status %d %s", i, a.status, a.body)
 		}
 	}
-	both := fmt.Sprintf(`{"model":%q,"max_tokens":64,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":%q}},{"type":"document","source":{"type":"file","file_id":%q}}]}]}`, model, files[0], files[1])
-	if a := b.do("POST", "/v1/messages", both); a.status != 400 || !strings.Contains(string(a.body), "different accounts") {
+	both := func(first, second string) answer {
+		return b.do("POST", "/v1/messages", fmt.Sprintf(`{"model":%q,"max_tokens":64,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":%q}},{"type":"document","source":{"type":"file","file_id":%q}}]}]}`, model, first, second))
+	}
+	if a := both(files[0], files[1]); a.status != 200 || !fakes[0].served(a) {
+		t.Errorf("two files that one client has uploaded: status %d %s", a.status, a.body)
+	}
+	if a := both(files[0], files[2]); a.status != 400 || !strings.Contains(string(a.body), "different accounts") {
 		t.Errorf("files of two accounts: status %d %s", a.status, a.body)
+	}
+	list, err := client.Beta.Files.List(t.Context(), anthropic.BetaFileListParams{})
+	if err != nil || len(list.Data) != 2 {
+		t.Errorf("a list of %d, %v, want both that were uploaded", len(list.Data), err)
 	}
 	if _, err := client.Beta.Files.Delete(t.Context(), files[0], anthropic.BetaFileDeleteParams{}); err != nil {
 		t.Error(err)
 	}
-	_, err := client.Beta.Files.GetMetadata(t.Context(), files[0], anthropic.BetaFileGetMetadataParams{})
+	_, err = client.Beta.Files.GetMetadata(t.Context(), files[0], anthropic.BetaFileGetMetadataParams{})
 	if e, ok := errors.AsType[*anthropic.Error](err); !ok || e.StatusCode != http.StatusNotFound {
 		t.Errorf("after it was deleted: %v", err)
 	}

@@ -41,6 +41,7 @@ func commands() []command {
 	return []command{
 		{"init", "write a first configuration file", true, runInit},
 		{"check", "check the configuration file and print what it amounts to", true, runCheck},
+		{"secret", "encrypt secrets of the configuration file", true, runSecret},
 		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
 		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
 		{"key", "make, list and revoke client keys", true, runKey},

@@ -23,7 +23,7 @@ Flags:
 // to if it can be used. Warnings alone do not make the exit status 1.
 func runCheck(_ context.Context, std Std, args []string) int {
 	flags := newFlags("check", checkIntro)
-	file := flags.String("c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
+	file := flags.String("c", "", configFlagUsage)
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
@@ -33,6 +33,7 @@ func runCheck(_ context.Context, std Std, args []string) int {
 		explainUnreadable(std.Err, path, err)
 		return exitError
 	}
+	problems = append(problems, modeProblems(path, cfg, stateDirectory(std, path, cfg))...)
 	for _, p := range problems {
 		fmt.Fprintln(std.Err, p)
 	}
@@ -75,6 +76,8 @@ func verdict(problems config.Problems) string {
 	}
 }
 
+const configFlagUsage = "configuration `FILE` (default: $CONFIG_FILE, else config.json)"
+
 // newFlags makes a flag set for a command that takes no arguments besides flags.
 func newFlags(name, intro string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
@@ -88,6 +91,18 @@ func newFlags(name, intro string) *flag.FlagSet {
 // parseFlags parses args. It reports true, with the exit status, when the
 // command has nothing more to do: help was asked for, or args make no sense.
 func parseFlags(flags *flag.FlagSet, std Std, args []string) (status int, done bool) {
+	if status, done := parseLeading(flags, std, args); done {
+		return status, true
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(std.Err, "%s: %q is not an option (%s -h tells them)\n", flags.Name(), flags.Arg(0), flags.Name())
+		return exitUsage, true
+	}
+	return exitOK, false
+}
+
+// parseLeading is parseFlags for a command that takes arguments after its flags.
+func parseLeading(flags *flag.FlagSet, std Std, args []string) (status int, done bool) {
 	var said strings.Builder
 	flags.SetOutput(&said)
 	err := flags.Parse(args)
@@ -97,9 +112,6 @@ func parseFlags(flags *flag.FlagSet, std Std, args []string) (status int, done b
 		return exitOK, true
 	case err != nil:
 		fmt.Fprintf(std.Err, "%s: %v (%s -h tells its options)\n", flags.Name(), err, flags.Name())
-		return exitUsage, true
-	case flags.NArg() > 0:
-		fmt.Fprintf(std.Err, "%s: %q is not an option (%s -h tells them)\n", flags.Name(), flags.Arg(0), flags.Name())
 		return exitUsage, true
 	}
 	return exitOK, false

@@ -66,7 +66,11 @@ func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
 
 func TestCheckTakesTheExamples(t *testing.T) {
 	for _, name := range []string{"config.example.json", "config.fallback.example.json"} {
-		path := filepath.Join("..", "..", name)
+		src, err := os.ReadFile(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := writeConfig(t, string(src))
 		if status, _, errOut := run(t, "check", "", nil, "-c", path); status != exitOK || errOut != path+": ok\n" {
 			t.Errorf("status %d, %s", status, errOut)
 		}

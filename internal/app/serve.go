@@ -44,7 +44,8 @@ func runServe(std Std, file string) int {
 	}
 	level := new(slog.LevelVar)
 	log := telemetry.NewLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
-	logProblems(log, problems)
+	kept := newState(std, path, cfg, log)
+	logProblems(log, append(problems, modeProblems(path, cfg, kept.dir)...))
 	logStart(log, path, cfg)
 	tuneMemory(std, log)
 
@@ -55,7 +56,6 @@ func runServe(std Std, file string) int {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
-	kept := newState(std, path, cfg, log)
 	metrics := observe.NewMetrics(release())
 	keep := keepers{state: kept, recorders: []proxy.Recorder{stats, metrics}}
 	books := newLedger(ledgerAt(path, cfg, kept), cfg, log)

@@ -38,15 +38,23 @@ type state struct {
 // complaintPeriod is how often the same trouble is logged.
 const complaintPeriod = 10 * time.Minute
 
-// newState says where a configuration keeps its state: where it says, else
+func newState(std Std, path string, cfg *config.Config, log *slog.Logger) state {
+	dir := stateDirectory(std, path, cfg)
+	if dir == "" {
+		return state{}
+	}
+	return state{dir: dir, log: log, complained: map[string]time.Time{}}
+}
+
+// stateDirectory says where a configuration keeps its state: where it says, else
 // where systemd wants it, else in a directory beside the configuration file,
 // named after it, or with the user's other state where that place is read-only.
-// No directory is made before there is something to keep.
-func newState(std Std, path string, cfg *config.Config, log *slog.Logger) state {
+// No directory is made before there is something to keep. "" keeps nothing.
+func stateDirectory(std Std, path string, cfg *config.Config) string {
 	dir := cfg.StateDir
 	switch given, ok := std.Env("STATE_DIRECTORY"); {
 	case dir == config.Off:
-		return state{}
+		return ""
 	case dir != "" && !filepath.IsAbs(dir):
 		dir = filepath.Join(filepath.Dir(path), dir)
 	case dir != "":
@@ -58,7 +66,7 @@ func newState(std Std, path string, cfg *config.Config, log *slog.Logger) state 
 			dir = spare
 		}
 	}
-	return state{dir: dir, log: log, complained: map[string]time.Time{}}
+	return dir
 }
 
 // userState is where a user keeps what would stand at dir if that could be

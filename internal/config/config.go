@@ -15,6 +15,7 @@
 //	omit        "zero": left out of Redacted when it is zero
 //	expand      "shell": a ${…} that is not ours is left to the shell
 //	shorthand   "true": a bare string in place of the object that the field belongs to means this field
+//	secret      "url": nothing but a URL is secret, such as that of a database with its password
 //	deprecated  a sentence that says what to write instead
 //
 // Invariants: Decode reports every problem of the file in one pass, each with
@@ -128,17 +129,31 @@ type Config struct {
 	SlowStart         time.Duration `name:"slow_start" default:"30s" doc:"A server that returns from a rest gets its full share of the requests only after this long, and a growing part until then. 0 gives it at once."`
 	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"How to judge particular errors of upstreams: answers with status 400 or above, and 'error' events inside a stream. The first rule that fits beats what is built in; 'claude-code-lb explain-error' shows what fits."`
 
-	Ledger        Secret `name:"ledger" omit:"zero" doc:"Where requests are recorded with what they cost: a file for SQLite, or 'postgres://user:password@host/database' for several balancers together. A relative file is below the directory of this one. Without it 'ledger.db' in 'state_dir'. 'off' records nothing. Changing it needs a restart."`
+	Ledger        Secret `name:"ledger" omit:"zero" secret:"url" doc:"Where requests are recorded with what they cost: a file for SQLite, or 'postgres://user:password@host/database' for several balancers together. A relative file is below the directory of this one. Without it 'ledger.db' in 'state_dir'. 'off' records nothing. Changing it needs a restart."`
 	RetentionDays int    `name:"retention_days" default:"90" min:"0" max:"36500" doc:"Days for which the ledger keeps every request. Sums by the hour are kept for 400 days, sums by the day for ever. 0 means no limit."`
 	MaxSizeMB     int    `name:"max_size_mb" default:"2048" min:"0" doc:"Size of the ledger in MiB beyond which the oldest requests are deleted, however old they are. The sums stay. 0 means no limit."`
 
 	Prices []Price `name:"prices" omit:"zero" doc:"Prices that beat the list prices that are built in. The first one whose 'model' fits holds."`
 
+	AgeIdentity string `name:"age_identity" omit:"zero" doc:"File with the age identity that decrypts secrets written as 'age:…'. A relative path starts at the folder of this file. Without it CLAUDE_CODE_LB_AGE_IDENTITY from the environment is used, else a file beside this one, named after it: 'config.agekey'."`
+
 	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
 
-	// Files are the files named by ${file:…}, in order of appearance, be they
-	// there or not: a change to one of them changes the Config.
+	// Files are the files named by ${file:…}, and IdentityPath if a secret needs
+	// it, in order of appearance, be they there or not: a change to one of them
+	// changes the Config.
 	Files []string
+	// IdentityPath is where the age identity is looked for, be it there or not.
+	IdentityPath string
+	// Literal is the first secret that stands in the file as it is. Its zero
+	// value says that there is none.
+	Literal Place
+}
+
+// Place is where a value stands in the file.
+type Place struct {
+	Path      string // of the field, such as servers[0].token
+	Line, Col int    // as in Problem
 }
 
 // Price is what the tokens of some models cost, in dollars per million.
@@ -224,6 +239,7 @@ type Server struct {
 
 	Account         string      `name:"account" omit:"zero" doc:"Name of the account or organization that 'token' belongs to. Servers with one account share its limits. By default it is learned from the answers."`
 	PriceMultiplier float64     `name:"price_multiplier" default:"1" min:"0" doc:"What the server charges in terms of the list price: '0.5' is half of it. A cached conversation moves to a cheaper server when that earns back the price of writing it there."`
+	DiscountPercent float64     `name:"discount_percent" omit:"zero" default:"0" min:"0" max:"100" doc:"What is taken off that, in percent: the server charges the list price times 'price_multiplier' times (1 − 'discount_percent' / 100). For a discount of its own, such as one for a committed volume."`
 	RateLimit       RateLimit   `name:"rate_limit" omit:"zero" doc:"Limits of the account per minute, for upstreams that do not tell them in their answers. A request that does not fit goes elsewhere while it can. What an answer tells beats what is written here."`
 	HealthCheck     HealthCheck `name:"health_check" omit:"zero" doc:"Active checks. They bring a server back sooner and find a dead one early; they never overrule real traffic. Off without 'path' and 'model'."`
 
@@ -259,3 +275,6 @@ func (c *Config) AdminAddress() (address string, chosen bool) {
 	}
 	return c.Admin, true
 }
+
+// Price is what the server charges for a token, 1 being the list price.
+func (s Server) Price() float64 { return s.PriceMultiplier * (100 - s.DiscountPercent) / 100 }

@@ -11,20 +11,22 @@ import (
 
 // Decode reads the configuration text src: JSON with comments and trailing
 // commas. The file name is used in problems, and its folder is where relative
-// ${file:…} paths start. Variables are looked up with env.
+// ${file:…} paths start. Variables are looked up with env. Secrets that are
+// encrypted are decrypted.
 //
 // The Config is never nil: with errors it is what could be understood, with
 // defaults for the rest, and is not meant to be run. Problems come sorted by
 // position and never quote a secret nor the value of a variable.
 func Decode(file string, src []byte, env func(string) (string, bool)) (*Config, Problems) {
-	d := &decoder{src: source{file, trimBOM(src)}, env: env, nodes: map[string]node{}}
 	cfg := &Config{}
+	d := &decoder{src: source{file, trimBOM(src)}, env: env, cfg: cfg, nodes: map[string]node{}}
 	root := reflect.ValueOf(cfg).Elem()
 	setDefaults(root)
-	if v, ok := d.parse(); ok && d.object("", v, root) {
+	if v, ok := d.parse(); ok && d.object("", identityFirst(v), root) {
 		d.check(cfg)
 	}
-	cfg.Files = d.files
+	cfg.IdentityPath = d.vault().path
+	cfg.Files, cfg.Literal = d.files, d.literal
 	d.problems.sort()
 	return cfg, d.problems
 }
@@ -33,9 +35,12 @@ func Decode(file string, src []byte, env func(string) (string, bool)) (*Config, 
 type decoder struct {
 	src      source
 	env      func(string) (string, bool)
+	cfg      *Config
+	identity *identityFile // once it is asked for
 	problems Problems
 	errors   int
 	files    []string
+	literal  Place           // the first secret that stands in the file
 	nodes    map[string]node // what was written, by path
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -37,6 +38,7 @@ func TestDefaults(t *testing.T) {
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
 		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, IndexMemoryMB: 64, Cooldown: time.Minute, MaxBodyMB: 32, MaxUploadMB: 500, DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
+		IdentityPath: "config.agekey", Literal: Place{"servers[0].token", 1, 60},
 		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, Total: 280 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
 		MaxWait:  30 * time.Second, Silence: 45 * time.Second, RetryBudget: 20, RetryFloor: 10, MaxEjectedPercent: 50,
 		Breaker: Breaker{Consecutive: 1, Percent: 50, Minimum: 10, Window: 30 * time.Second}, SlowStart: 30 * time.Second, RetentionDays: 90, MaxSizeMB: 2048,
@@ -65,11 +67,11 @@ func TestEveryField(t *testing.T) {
 		"mode": "fallback", "affinity": "off", "burst_hold": "2s", "index_memory_mb": 8,
 		"servers": [{
 			"name": "main", "url": "https://Relay.Example/claude/", "weight": 0, "priority": 2, "token": "sk-1", "auth_header": "x-api-key",
-			"account": "team", "price_multiplier": 0.5, "rate_limit": {"requests": 50, "input_tokens": 30000, "output_tokens": 8000}, "health_check": {"path": "/health", "interval": 5, "jitter_percent": 0},
+			"account": "team", "price_multiplier": 0.5, "discount_percent": 12.5, "rate_limit": {"requests": 50, "input_tokens": 30000, "output_tokens": 8000}, "health_check": {"path": "/health", "interval": 5, "jitter_percent": 0},
 			"balance_check": "echo 5", "balance_check_interval": 180, "balance_threshold": 10.5,
 		}],
 		"cooldown": 0.5, "auth": true, "auth_keys": ["sk-a", "sk-b",], "debug": true,
-		"max_body_mb": 1, "drain_timeout": "0s", "log_format": "json", /* nearly done */
+		"max_body_mb": 1, "drain_timeout": "0s", "log_format": "json", "age_identity": "keys/lb.agekey", /* nearly done */
 		"timeouts": {"connect": "1500ms", "response_header": 30, "non_streaming": "1h", "idle": 0, "total": "2m"},
 		"max_attempts": 3, "max_wait": 0, "silence": "10s", "hedge": false, "retry_budget_percent": 0, "retry_budget_floor": 1, "max_ejected_percent": 100,
 		"breaker": {"consecutive": 3, "percent": 20, "minimum": 5, "window": "1m"}, "slow_start": 0,
@@ -84,6 +86,7 @@ func TestEveryField(t *testing.T) {
 	want := &Config{
 		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Affinity: AffinityOff, BurstHold: 2 * time.Second, IndexMemoryMB: 8, Cooldown: 500 * time.Millisecond,
 		Auth: true, AuthKeys: []ClientKey{{Key: NewSecret("sk-a"), Name: "key-1", Place: "auth_keys[0]"}, {Key: NewSecret("sk-b"), Name: "key-2", Place: "auth_keys[1]"}}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, LogFormat: LogJSON,
+		AgeIdentity: "keys/lb.agekey", IdentityPath: filepath.Join("keys", "lb.agekey"), Literal: Place{"servers[0].token", 8, 97},
 		Timeouts:    Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, Total: 2 * time.Minute, NonStreaming: time.Hour},
 		MaxAttempts: 3, Silence: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,
 		Breaker:    Breaker{Consecutive: 3, Percent: 20, Minimum: 5, Window: time.Minute},
@@ -95,7 +98,7 @@ func TestEveryField(t *testing.T) {
 	}
 	wantServer := Server{
 		Name: "main", Priority: 2, Token: NewSecret("sk-1"), AuthHeader: AuthHeaderXAPIKey,
-		Account: "team", PriceMultiplier: 0.5, RateLimit: RateLimit{Requests: 50, InputTokens: 30000, OutputTokens: 8000}, HealthCheck: HealthCheck{Path: "/health", Interval: 5 * time.Second},
+		Account: "team", PriceMultiplier: 0.5, DiscountPercent: 12.5, RateLimit: RateLimit{Requests: 50, InputTokens: 30000, OutputTokens: 8000}, HealthCheck: HealthCheck{Path: "/health", Interval: 5 * time.Second},
 		BalanceCheck: NewSecret("echo 5"), BalanceCheckInterval: 3 * time.Minute, BalanceThreshold: 10.5,
 	}
 	if s != wantServer {
@@ -106,11 +109,32 @@ func TestEveryField(t *testing.T) {
 	}
 }
 
+func TestPriceOfAServer(t *testing.T) {
+	f := func(fields string, want float64) {
+		t.Helper()
+		cfg := decode(t, servers(`{"url": "https://a.example", "token": "t"`+fields+`}`))
+		if got := cfg.Servers[0].Price(); got != want {
+			t.Errorf("%s: %v of the list price, want %v", fields, got, want)
+		}
+	}
+	f("", 1)
+	f(`, "price_multiplier": 0.5`, 0.5)
+	f(`, "discount_percent": 30`, 0.7)
+	f(`, "price_multiplier": 2, "discount_percent": 12.5`, 1.75)
+	f(`, "price_multiplier": 1.2, "discount_percent": 100`, 0)
+
+	problems(t, servers(`{"url": "https://a.example", "token": "t", "discount_percent": 101}`),
+		"1:77: servers[0].discount_percent: error: must be at most 100")
+	problems(t, servers(`{"url": "https://a.example", "token": "t", "discount_percent": "10%"}`),
+		"1:77: servers[0].discount_percent: error: must be a number, not a string")
+}
+
 // Older files hold empty strings and zeros where nothing was meant.
 func TestUnsetValuesStandForDefaults(t *testing.T) {
 	cfg := decode(t, `{"port": "", "mode": "", "algorithm": "", "cooldown": 0, "log_format": "", "servers": [
 		{"url": "https://a.example", "token": "sk-1", "auth_header": "", "balance_check": "", "balance_check_interval": "0s", "name": "", "priority": 0}]}`)
 	want := decode(t, `{"servers": [{"url": "https://a.example", "token": "sk-1"}]}`)
+	want.Literal = cfg.Literal
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("Config = %+v, want %+v", cfg, want)
 	}

@@ -49,6 +49,7 @@ type field struct {
 	omitZero    bool
 	shell       bool
 	shorthand   bool
+	onlyURL     bool
 }
 
 // fieldsOf returns the fields of the file that struct t holds, in order.
@@ -65,7 +66,7 @@ func fieldsOf(t reflect.Type) []field {
 			name: name, index: i, typ: sf.Type, shape: shapeOf(sf.Type),
 			doc: tag.Get("doc"), def: tag.Get("default"), min: tag.Get("min"), max: tag.Get("max"), pattern: tag.Get("pattern"),
 			deprecated: tag.Get("deprecated"), required: tag.Get("required") == "true",
-			zeroIsUnset: tag.Get("zero") == "default", omitZero: tag.Get("omit") == "zero", shell: tag.Get("expand") == "shell", shorthand: tag.Get("shorthand") == "true",
+			zeroIsUnset: tag.Get("zero") == "default", omitZero: tag.Get("omit") == "zero", shell: tag.Get("expand") == "shell", shorthand: tag.Get("shorthand") == "true", onlyURL: tag.Get("secret") == "url",
 		}
 		if enum := tag.Get("enum"); enum != "" {
 			f.shape, f.enum = shapeChoice, strings.Split(enum, ",")

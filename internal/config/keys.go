@@ -108,7 +108,7 @@ func (d *decoder) includeKeys(cfg *Config) {
 		d.errorf(n.offset, "keys_file", `cannot read %s: %v ("claude-code-lb key new" makes it)`, n.label(), err)
 		return
 	}
-	more := &decoder{src: source{name, trimBOM(text)}, env: d.env, nodes: map[string]node{}, files: d.files}
+	more := &decoder{src: source{name, trimBOM(text)}, env: d.env, cfg: cfg, identity: d.vault(), nodes: map[string]node{}, files: d.files}
 	var keys []ClientKey
 	if v, ok := more.parse(); ok {
 		more.list("", v, field{name: "keys", typ: reflect.TypeFor[[]ClientKey](), shape: shapeList}, reflect.ValueOf(&keys).Elem())

@@ -27,6 +27,9 @@ func (d *decoder) text(path string, v hujson.Value, f field, into reflect.Value)
 		return ""
 	}
 	s, plain, ok := d.expanded(path, v, f)
+	if ok && f.shape == shapeSecret {
+		s, ok = d.secret(path, v.StartOffset, s, plain, f)
+	}
 	if !ok {
 		return ""
 	}

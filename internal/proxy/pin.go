@@ -26,7 +26,8 @@ type pin struct {
 // pinned finds the account that keeps what the request names.
 func (x *exchange) pinned(named []string) {
 	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
-	x.query.InOrder = x.pin.resource.List // pages and calls of one list go together
+	// Pages and calls of one list go together, and what is uploaded stands in that list: one message can use all of it.
+	x.query.InOrder = x.pin.resource.List || x.pin.resource.Upload
 	if x.pin.isResource {
 		named = claude.IDsInBatch(x.req.Body.bytes())
 	}

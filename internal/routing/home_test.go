@@ -189,24 +189,32 @@ func TestFailback(t *testing.T) {
 
 // TestACheaperServerIsWorthTheMove when many requests are still to come.
 func TestACheaperServerIsWorthTheMove(t *testing.T) {
-	f := func(price float64, turns int, want string) {
+	by := func(price, discount float64, turns int, want string) {
 		t.Helper()
 		servers := named(t, "cheap", "dear")
-		servers[0].PriceMultiplier = price
+		servers[0].PriceMultiplier, servers[0].DiscountPercent = price, discount
 		tb := table(t, config.ModeFallback, servers...)
 		settle(t, tb, "cheap", failed, t0)
 		serve(t, tb, long(1, turns, 50_000/turns), t0)
 		back := t0.Add(time.Minute)
 		serve(t, tb, &claude.Prompt{}, back)
 		if got := serve(t, tb, long(1, turns+1, 50_000/turns), back.Add(time.Second)); got != want {
-			t.Errorf("price %v after %d turns: %s, want %s", price, turns, got, want)
+			t.Errorf("price %v less %v %% after %d turns: %s, want %s", price, discount, turns, got, want)
 		}
+	}
+	f := func(price float64, turns int, want string) {
+		t.Helper()
+		by(price, 0, turns, want)
 	}
 	f(0.5, 100, "cheap")
 	f(0.5, 4, "dear") // the rewrite would cost more than what is to come
 	f(0.99, 100, "dear")
 	f(0.05, 4, "cheap")
 	f(2, 100, "dear")
+	by(1, 50, 100, "cheap")
+	by(2, 75, 100, "cheap")
+	by(1, 50, 4, "dear")
+	by(2, 50, 100, "dear")
 }
 
 // TestABurstIsHeldBack while the first of it writes what all begin with.

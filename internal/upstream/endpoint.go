@@ -73,7 +73,7 @@ func (e *Endpoint) ID() ID { return e.id }
 func (e *Endpoint) Weight() int { return e.spec.Weight }
 
 // Price is what a token costs there, 1 being the list price.
-func (e *Endpoint) Price() float64 { return e.spec.PriceMultiplier }
+func (e *Endpoint) Price() float64 { return e.spec.Price() }
 
 // HasToken says whether the server has a credential of its own.
 func (e *Endpoint) HasToken() bool { return !e.spec.Token.Empty() }
