@@ -186,11 +186,11 @@ func TestSlowReader(t *testing.T) {
 			s := newSite(t, "only")
 			large := s.Settings()
 			small := large
-			large.MinOutput, large.MaxOutput = 100_000, 100_000
+			large.MinOutput, large.MaxOutput = 600_000, 600_000 // more than sockets hold
 			s.set(t, large)
 			b := start(t, balanced("round_robin", s.entry()))
 			healthy := b.health()
-			reader := b.openWith(t, strings.Replace(message(true), "1024", "100000", 1))
+			reader := b.openWith(t, strings.Replace(message(true), "1024", "600000", 1))
 			s.set(t, small)
 			b.mustServeOthers(t)
 			eventually(t, "the upstream waits for the reader alone", func() bool { return s.Stats().InFlight == 1 })
