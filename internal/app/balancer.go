@@ -27,6 +27,7 @@ type balancer struct {
 	pool    *upstream.Pool
 	index   *routing.Index
 	owners  *routing.Owners
+	forward *proxy.Proxy
 	handler *edge.Handler
 	server  *edge.Server
 	cfg     *config.Config
@@ -40,7 +41,7 @@ func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, leve
 	kept.loadIndex(b.index) // with it the seed of all fingerprints
 	snapshot, commit := b.build(cfg)
 	forward := proxy.New(log, b.index.Seed(), recorders...)
-	b.owners = forward.Owners
+	b.forward, b.owners = forward, forward.Owners
 	kept.loadOwners(b.owners)
 	b.handler = edge.NewHandler(forward, log, snapshot)
 	b.server = edge.NewServer(b.handler, log)

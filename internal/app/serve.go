@@ -50,6 +50,7 @@ func runServe(std Std, file string) int {
 	b := newBalancer(ctx, cfg, log, level, kept, stats)
 	defer b.pool.Wait()
 	defer cancel()
+	defer startTraces(std, b, log)()
 	if err := b.listen(); err != nil {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return exitError

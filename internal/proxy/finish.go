@@ -23,6 +23,9 @@ func (x *exchange) finish() {
 	for _, r := range x.p.recorders {
 		r.Record(*e)
 	}
+	if x.spans != nil {
+		x.spans.End(e)
+	}
 	u, cost := e.Usage(), e.Cost()
 	level := slog.LevelInfo
 	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {

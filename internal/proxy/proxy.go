@@ -69,7 +69,9 @@ type Proxy struct {
 	log       *slog.Logger
 	recorders []Recorder
 	// Owners remembers which account keeps what stands behind an id. It may be replaced before the first request.
-	Owners   *routing.Owners
+	Owners *routing.Owners
+	// Tracer follows requests, unless it is nil. It may be set before the first request.
+	Tracer   Tracer
 	buffers  sync.Pool
 	budget   retryBudget
 	scanners sync.Pool    // of *claude.PromptScanner
@@ -112,6 +114,7 @@ type exchange struct {
 	room     upstream.Lease // of the first attempt
 	tried    routing.Tried
 	pin      pin
+	spans    RequestTrace // nil: nobody follows the request
 	silence  *silence
 	entry    ledger.Entry
 	trail    trail
@@ -142,6 +145,9 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.entry.Prompt = ledger.OutlineOf(prompt)
 		x.query.Conversation = claude.ConversationKey(r.Header, x.entry.Session, scan.Model, scanner.Seed)
 		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
+	}
+	if p.Tracer != nil {
+		x.spans = p.Tracer.Begin(r, &x.entry)
 	}
 	x.pinned(namedBy(prompt))
 	if x.pin.isResource && !x.pin.resource.Data {

@@ -39,6 +39,19 @@ const (
 	DebugChunk      = "debug: chunk"
 	DebugTrail      = "debug: trail"
 	Panicked        = "request handler panicked"
+
+	BudgetNear      = "budget nearly spent"
+	BudgetSpent     = "budget spent"
+	LedgerLate      = "ledger not written, kept in memory"
+	LedgerCaughtUp  = "ledger caught up"
+	AllServersOut   = "all servers out"
+	CacheCollapsed  = "cache hit rate collapsed"
+	CacheRecovered  = "cache hit rate recovered"
+	TracesOn        = "traces are exported"
+	TracesOff       = "traces are not exported"
+	TracesNotSent   = "traces could not be sent"
+	WebhookFailed   = "webhook not delivered"
+	WebhookOverflow = "webhook queue full, events dropped"
 )
 
 // Attributes of the log.
@@ -109,5 +122,16 @@ const (
 	MaxBodyMB      = "max_body_mb"
 	DrainTimeout   = "drain_timeout"
 	Signal         = "signal"
+	Window         = "window"
+	Spent          = "spent"
+	Limit          = "limit"
+	Resets         = "resets"
+	Rows           = "rows"
+	HitRate        = "hit_rate"
+	UsualHitRate   = "usual_hit_rate"
+	Protocol       = "protocol"
+	Webhook        = "webhook"
+	Event          = "event"
+	Dropped        = "dropped"
 	Stack          = "stack"
 )
