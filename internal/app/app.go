@@ -42,6 +42,7 @@ func commands() []command {
 		{"check", "check the configuration file and print what it amounts to", true, runCheck},
 		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
 		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
+		{"webhook-test", "send a test message to every webhook", true, runWebhookTest},
 		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},
 		{"fake", "run a simulated upstream", false, runFake},
 		{"simulate", "replay a recorded day with any policy and number of accounts", false, runSimulate},

@@ -145,5 +145,8 @@ func secrets(cfg *config.Config) []string {
 	for _, k := range cfg.AuthKeys {
 		all = append(all, k.Reveal())
 	}
+	for _, w := range cfg.Webhooks {
+		all = append(all, w.URL.Reveal(), w.Secret.Reveal())
+	}
 	return all
 }

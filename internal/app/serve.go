@@ -36,6 +36,7 @@ func runServe(std Std, file string) int {
 	}
 	level := new(slog.LevelVar)
 	log := telemetry.NewLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
+	told, log := newTold(log, cfg)
 	logProblems(log, problems)
 	logStart(log, path, cfg)
 
@@ -47,15 +48,16 @@ func runServe(std Std, file string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
 	kept := newState(std, path, cfg, log)
-	b := newBalancer(ctx, cfg, log, level, kept, stats)
+	b := newBalancer(ctx, cfg, log, level, kept, stats, told.outage, told.cache)
 	defer b.pool.Wait()
 	defer cancel()
 	defer startTraces(std, b, log)()
+	defer told.run(ctx, b)()
 	if err := b.listen(); err != nil {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return exitError
 	}
-	s := &service{balancer: b, stats: stats, std: std, file: watched, state: kept, signals: signals}
+	s := &service{balancer: b, stats: stats, std: std, file: watched, state: kept, signals: signals, told: told}
 	return s.run()
 }
 
@@ -67,6 +69,7 @@ type service struct {
 	file    *watchedFile
 	state   state
 	signals <-chan os.Signal
+	told    *told
 }
 
 // run handles events until the process is told to end.
@@ -116,6 +119,7 @@ func (s *service) reload() {
 		s.log.Error(telemetry.ReloadFailed, telemetry.Config, s.file.path, telemetry.Err, err)
 		return
 	}
+	s.told.hooks.Apply(cfg.Webhooks)
 	s.log.Info(telemetry.Reloaded, telemetry.Config, s.file.path, telemetry.Generation, s.gen, telemetry.Servers, len(cfg.Servers))
 }
 

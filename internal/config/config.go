@@ -119,6 +119,8 @@ type Config struct {
 
 	Prices []Price `name:"prices" omit:"zero" doc:"Prices that beat the list prices that are built in. The first one whose 'model' fits holds."`
 
+	Webhooks []Webhook `name:"webhooks" omit:"zero" doc:"Whom to tell what happens, such as a server that is out or a budget that is spent."`
+
 	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
 
 	// Files are the files named by ${file:…}, in order of appearance, be they

@@ -36,6 +36,9 @@ func typeName(f field) string {
 		if f.element().shape == shapeSection {
 			return "list of objects"
 		}
+		if f.enum != nil {
+			return "list of `" + strings.Join(f.enum, "`, `") + "`"
+		}
 		return "list of strings"
 	default:
 		return "string"

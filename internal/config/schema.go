@@ -84,7 +84,7 @@ func valueSchema(f field) document {
 		if f.min != "" {
 			out.add("minItems", shortest(low))
 		}
-		if f.element().shape == shapeSecret {
+		if f.element().shape != shapeSection {
 			out.add("uniqueItems", true)
 		}
 		return out
