@@ -27,24 +27,28 @@ const (
 	// smallestCached is the prompt below which no model caches (prompt-caching docs).
 	smallestCached = 1024
 	maxWatched     = 1000 // servers; reloads may bring ever new ones
+	// A conversation that was silent for longer than caches last begins anew, and is right not to find itself there.
+	conversationPause = 5 * time.Minute
+	maxConversations  = 20_000
 )
 
 // everywhere stands for all servers together.
 const everywhere = "all servers"
 
 // CacheWatch logs when much less of the prompts is read from the prompt cache than usual, for a server and for all
-// together, and when that is over. Every answer counts alike, so that one large prompt decides nothing. It is a
-// proxy.Recorder.
+// together, and when that is over. Every answer to a conversation that is going on counts alike, so that one large
+// prompt decides nothing. It is a proxy.Recorder.
 type CacheWatch struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
 	trends map[string]*cacheTrend // by server
+	spoke  map[string]time.Time   // when a conversation was answered last
 }
 
 // NewCacheWatch makes a CacheWatch that has seen nothing.
 func NewCacheWatch(log *slog.Logger) *CacheWatch {
-	return &CacheWatch{log: log, trends: map[string]*cacheTrend{}}
+	return &CacheWatch{log: log, trends: map[string]*cacheTrend{}, spoke: map[string]time.Time{}}
 }
 
 // Record implements proxy.Recorder.
@@ -58,6 +62,9 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 		return
 	}
 	rate, now := float64(a.Answer.Usage.CacheReadTokens)/float64(prompt), e.Start.Add(e.Duration)
+	if e.Session != "" && !w.goesOn(e.Session+" "+e.Agent+" "+e.Model, e.Start, now) {
+		return
+	}
 	for _, server := range [...]string{a.Server, everywhere} {
 		if verdict, now, usual := w.add(server, rate, now); verdict != "" {
 			level := slog.LevelWarn
@@ -67,6 +74,21 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 			w.log.Log(context.Background(), level, verdict, telemetry.Server, server, telemetry.HitRate, percent(now), telemetry.UsualHitRate, percent(usual))
 		}
 	}
+}
+
+// goesOn says whether a conversation was answered not long before a request that began at start and ends now.
+func (w *CacheWatch) goesOn(conversation string, start, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last, known := w.spoke[conversation]
+	if !known && len(w.spoke) >= maxConversations {
+		maps.DeleteFunc(w.spoke, func(_ string, last time.Time) bool { return now.Sub(last) > conversationPause })
+		if len(w.spoke) >= maxConversations {
+			clear(w.spoke)
+		}
+	}
+	w.spoke[conversation] = now
+	return known && start.Sub(last) <= conversationPause
 }
 
 // add counts an answer and returns the message to log, "" for none, with the rates in the window and before.
