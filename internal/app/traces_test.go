@@ -63,7 +63,7 @@ func ended(t *testing.T, spans *tracetest.SpanRecorder, requests int) map[string
 func attr(s sdk.ReadOnlySpan, name string) string {
 	for _, kv := range s.Attributes() {
 		if string(kv.Key) == name {
-			return kv.Value.Emit()
+			return kv.Value.String()
 		}
 	}
 	return ""

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -63,12 +63,12 @@ func StartTraces(ctx context.Context, protocol, version string, log *slog.Logger
 	troubles := &occasional{every: complaintPeriod}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		if troubles.allow(time.Now()) {
-			log.Warn(telemetry.TracesNotSent, telemetry.Err, withoutURL(err))
+			log.Warn(telemetry.TracesNotSent, telemetry.Err, hostsOnly(err))
 		}
 	}))
 	exporter, err := newExporter(ctx, protocol)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, hostsOnly(err)
 	}
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName(defaultService), semconv.ServiceVersion(version)), resource.WithFromEnv())
@@ -93,10 +93,9 @@ func (t *Traces) Stop(ctx context.Context) {
 	}
 }
 
-// withoutURL is an error without the address it concerns, which may hold a credential.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
+// hostsOnly is an error that shows no more of the collector's address than the host: what follows may hold a
+// credential. A collector may say a lot, so its length is bounded.
+func hostsOnly(err error) error {
+	address := regexp.MustCompile(`(https?://)(?:[^\s/"@]*@)?([^\s/"]*)[^\s":]*`)
+	return errors.New(clip(oneLine(address.ReplaceAllString(err.Error(), "$1$2"))))
 }

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -41,6 +42,18 @@ func TestRoute(t *testing.T) {
 	f("/v1/"+strings.Repeat("x", 100), "/v1/{id}")
 	f(strings.Repeat("/a", 100), strings.Repeat("/a", 7))
 	f("", "")
+}
+
+func TestHostsOnly(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		if got := hostsOnly(errors.New(in)).Error(); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+	f("failed to send to https://c.example:4318/s3cr3t/v1/traces: 401 (body: no\nkey)", "failed to send to https://c.example:4318: 401 (body: no key)")
+	f(`Post "http://user:s3cr3t@c.example/v1/traces?k=s3cr3t": dial tcp: refused`, `Post "http://c.example": dial tcp: refused`)
+	f("rpc error: code = Unavailable", "rpc error: code = Unavailable")
 }
 
 func TestClip(t *testing.T) {

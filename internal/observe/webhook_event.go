@@ -112,7 +112,7 @@ func sentence(message string) (wording, bool) {
 	case telemetry.ServerOut:
 		return about(config.EventServerOut, telemetry.Server, "Server %s is out for %s: %s.", telemetry.Server, telemetry.Cooldown, telemetry.Reason)
 	case telemetry.ProbeFailed:
-		return about(config.EventServerOut, telemetry.Server, "Server %s is out: its health check failed.", telemetry.Server)
+		return about(config.EventServerOut, telemetry.Server, "Server %s is out: its health check failed (%s).", telemetry.Server, telemetry.Reason)
 	case telemetry.ServerBack:
 		return about(config.EventServerBack, telemetry.Server, "Server %s is back.", telemetry.Server)
 	case telemetry.AllServersOut:

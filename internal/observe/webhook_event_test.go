@@ -34,7 +34,7 @@ func TestTap(t *testing.T) {
 	}
 	f(config.EventServerOut, "a", "Server a is out for 1m30s: status 500.",
 		telemetry.ServerOut, telemetry.Server, "a", telemetry.Reason, "status 500", telemetry.Cooldown, 90*time.Second)
-	f(config.EventServerOut, "a", "Server a is out: its health check failed.", telemetry.ProbeFailed, telemetry.Server, "a")
+	f(config.EventServerOut, "a", "Server a is out: its health check failed (status 500).", telemetry.ProbeFailed, telemetry.Server, "a", telemetry.Reason, "status 500")
 	f(config.EventServerBack, "a", "Server a is back.", telemetry.ServerBack, telemetry.Server, "a")
 	f(config.EventAllServersOut, "", "All servers are out: no request can be served.", telemetry.AllServersOut)
 	f(config.EventBalanceLow, "a", "The balance of server a is low: 1.5, at or below 2. It gets no requests.",
