@@ -35,7 +35,7 @@ func arrows() map[string][]string {
 		"internal/dashboard":  {"internal/ledger", "internal/upstream", "internal/telemetry"},
 		"internal/fakeclaude": {"internal/claude"},
 		"internal/replay":     {"internal/claude", "internal/config", "internal/fakeclaude", "internal/ledger", "internal/routing", "internal/upstream"},
-		"internal/observe":    {"internal/claude", "internal/config", "internal/ledger", "internal/routing", "internal/telemetry", "internal/upstream"},
+		"internal/observe":    {"internal/claude", "internal/config", "internal/ledger", "internal/proxy", "internal/routing", "internal/telemetry", "internal/upstream"},
 		"internal/admin":      {"internal/claude", "internal/config", "internal/ledger", "internal/observe", "internal/routing", "internal/telemetry", "internal/upstream"},
 		"internal/app": {"internal/admin", "internal/claude", "internal/config", "internal/dashboard", "internal/edge", "internal/fakeclaude", "internal/ledger",
 			"internal/observe", "internal/proxy", "internal/quota", "internal/replay", "internal/routing", "internal/shared", "internal/store", "internal/telemetry", "internal/upstream"},

@@ -62,7 +62,7 @@ var (
 	// invoked is the program at the start of a command, maybe behind assignments of variables.
 	invoked    = regexp.MustCompile(`^(?:\w+=\S* )*(?:sudo )?(?:go run \.|\S*?claude-code-lb)(?:\s+(.*))?$`)
 	codeSpan   = regexp.MustCompile("`([^`]+)`")
-	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|secret|schema|explain-error|key|report|export-trace|simulate|demo|fake)\b)`)
+	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|secret|schema|explain-error|key|report|export-trace|simulate|demo|fake|webhook-test)\b)`)
 	comment    = regexp.MustCompile(`(^|\s)#.*$`)
 	synopsis   = regexp.MustCompile(`\[([^-\]][^\]]*)\]`) // [options]
 	operator   = regexp.MustCompile(`\s(?:&&|\|\|?|;|&|\d?>>?|<)(?:\s|$)`)
@@ -132,7 +132,7 @@ func flagsOf(t *testing.T, command ...string) map[string]bool {
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	commands := map[string]map[string]bool{"": flagsOf(t)}
-	for _, name := range []string{"init", "check", "secret", "schema", "explain-error", "key", "report", "export-trace", "simulate", "demo", "fake"} {
+	for _, name := range []string{"init", "check", "secret", "schema", "explain-error", "key", "report", "export-trace", "simulate", "demo", "fake", "webhook-test"} {
 		commands[name] = flagsOf(t, name)
 	}
 	for _, name := range []string{"new-identity", "encrypt"} {

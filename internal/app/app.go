@@ -47,6 +47,7 @@ func commands() []command {
 		{"key", "make, list and revoke client keys", true, runKey},
 		{"report", "sum up the ledger: what was used, what it cost, what the cache saved", true, runReport},
 		{"export-trace", "write the ledger's history as a trace for simulate, without any content", true, runExportTrace},
+		{"webhook-test", "send a test message to every webhook", true, runWebhookTest},
 		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},
 		{"fake", "run a simulated upstream", false, runFake},
 		{"simulate", "replay a recorded day with any policy and number of accounts", false, runSimulate},

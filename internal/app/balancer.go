@@ -156,5 +156,8 @@ func secrets(cfg *config.Config) []string {
 	for _, k := range cfg.AuthKeys {
 		all = append(all, k.Key.Reveal())
 	}
-	return append(all, cfg.AdminKey.Reveal())
+	for _, w := range cfg.Webhooks {
+		all = append(all, w.URL.Reveal(), w.Secret.Reveal())
+	}
+	return append(all, cfg.AdminKey.Reveal(), cfg.Ledger.Reveal())
 }

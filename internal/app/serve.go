@@ -44,6 +44,7 @@ func runServe(std Std, file string) int {
 	}
 	level := new(slog.LevelVar)
 	log := telemetry.NewLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
+	told, log := newTold(log, cfg)
 	kept := newState(std, path, cfg, log)
 	logProblems(log, append(problems, modeProblems(path, cfg, kept.dir)...))
 	logStart(log, path, cfg)
@@ -57,7 +58,7 @@ func runServe(std Std, file string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
 	metrics := observe.NewMetrics(release())
-	keep := keepers{state: kept, recorders: []proxy.Recorder{stats, metrics}}
+	keep := keepers{state: kept, recorders: []proxy.Recorder{stats, metrics, told.outage, told.cache}}
 	books := newLedger(ledgerAt(path, cfg, kept), cfg, log)
 	if books != nil {
 		keep.recorders, keep.balance, keep.history = append(keep.recorders, books), books.Balance, books
@@ -71,8 +72,10 @@ func runServe(std Std, file string) int {
 	b := newBalancer(ctx, cfg, log, level, keep)
 	defer b.pool.Wait()
 	defer cancel()
+	defer startTraces(std, b, log)()
+	defer told.run(ctx, b)()
 	s := &service{
-		balancer: b, stats: stats, books: books, metrics: metrics, std: std, file: watched, state: kept, signals: signals,
+		balancer: b, stats: stats, books: books, metrics: metrics, told: told, std: std, file: watched, state: kept, signals: signals,
 		reloads: make(chan reloading), stopping: make(chan struct{}),
 	}
 	s.admin = newAdministration(b, metrics, books, s.askReload)
@@ -100,6 +103,7 @@ type service struct {
 	file    *watchedFile
 	state   state
 	signals <-chan os.Signal
+	told    *told
 
 	reloads  chan reloading
 	stopping chan struct{} // closed when no reload will be made any more
@@ -170,6 +174,7 @@ func (s *service) reload() reloaded {
 		return reloaded{s.gen, problems, err}
 	}
 	s.metrics.Applied(s.gen, time.Now())
+	s.told.hooks.Apply(cfg.Webhooks)
 	s.log.Info(telemetry.Reloaded, telemetry.Config, s.file.path, telemetry.Generation, s.gen, telemetry.Servers, len(cfg.Servers))
 	return reloaded{s.gen, problems, nil}
 }

@@ -22,7 +22,7 @@ const (
 	shapeDuration              // a number of seconds or a string such as "90s"
 	shapeAddress               // a string that is a URL
 	shapeSection               // an object with fields of its own
-	shapeList                  // a list of sections, secrets or texts
+	shapeList                  // a list of sections, secrets, texts or choices
 )
 
 // maxDuration keeps a typing error from becoming a wait of years.
@@ -69,7 +69,10 @@ func fieldsOf(t reflect.Type) []field {
 			zeroIsUnset: tag.Get("zero") == "default", omitZero: tag.Get("omit") == "zero", shell: tag.Get("expand") == "shell", shorthand: tag.Get("shorthand") == "true", onlyURL: tag.Get("secret") == "url",
 		}
 		if enum := tag.Get("enum"); enum != "" {
-			f.shape, f.enum = shapeChoice, strings.Split(enum, ",")
+			f.enum = strings.Split(enum, ",")
+			if f.shape != shapeList { // else its elements are chosen
+				f.shape = shapeChoice
+			}
 		}
 		fields = append(fields, f)
 	}
@@ -104,7 +107,11 @@ func shapeOf(t reflect.Type) shape {
 
 // element describes the elements of a list.
 func (f field) element() field {
-	return field{name: f.name, typ: f.typ.Elem(), shape: shapeOf(f.typ.Elem())}
+	element := field{name: f.name, typ: f.typ.Elem(), shape: shapeOf(f.typ.Elem()), enum: f.enum}
+	if f.enum != nil {
+		element.shape = shapeChoice
+	}
+	return element
 }
 
 // bounds are the smallest and the largest value of a numeric field, durations in seconds.

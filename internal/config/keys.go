@@ -230,6 +230,9 @@ func bare(v reflect.Value, shorthand field) bool {
 
 // shorthandOf finds the field of a section that a bare string stands for.
 func shorthandOf(t reflect.Type) (field, bool) {
+	if t.Kind() != reflect.Struct {
+		return field{}, false
+	}
 	for _, f := range fieldsOf(t) {
 		if f.shorthand {
 			return f, true

@@ -39,6 +39,9 @@ func typeName(f field) string {
 			}
 			return "list of objects"
 		}
+		if f.enum != nil {
+			return "list of `" + strings.Join(f.enum, "`, `") + "`"
+		}
 		return "list of strings"
 	default:
 		return "string"

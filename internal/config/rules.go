@@ -23,6 +23,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkErrorRules(cfg)
 	d.checkFailover(cfg)
 	d.checkPrices(cfg)
+	d.checkWebhooks(cfg)
 }
 
 // checkMode settles the mode between its field and the deprecated one.

@@ -87,10 +87,9 @@ func valueSchema(f field) document {
 		if f.min != "" {
 			out.add("minItems", shortest(low))
 		}
-		if f.element().shape == shapeSection {
-			if _, ok := shorthandOf(f.element().typ); ok {
-				out.add("uniqueItems", true)
-			}
+		_, short := shorthandOf(f.typ.Elem())
+		if short || f.element().shape == shapeChoice {
+			out.add("uniqueItems", true)
 		}
 		return out
 	}

@@ -1,10 +1,12 @@
-// Package observe counts what happens, for Prometheus. Metrics is told of every
-// finished request; the state of servers is read when somebody asks for it.
+// Package observe tells others what the balancer sees: metrics for Prometheus, spans of requests by OpenTelemetry, and
+// events by webhooks.
 //
-// Invariants. Every token of every attempt is counted exactly once, with the
-// attempt that it belongs to. The number of series is bounded whatever clients
-// send: models and clients beyond a fixed number are counted together, and
-// sessions, requests, addresses and paths are never labels.
+// Invariants. Nothing here holds up a request: what is to be sent is queued, within bounds, and what does not fit
+// is dropped and said to be. Nothing of a prompt or an answer, and no credential, leaves by this room. What an
+// event says is what the log says, for events are made of the log's own lines. Every token of every attempt is
+// counted exactly once, with the attempt that it belongs to. The number of series is bounded whatever clients
+// send: models and clients beyond a fixed number are counted together, and sessions, requests, addresses and paths
+// are never labels.
 package observe
 
 import (

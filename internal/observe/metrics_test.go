@@ -35,8 +35,8 @@ func (behind) Backlog() (rows int, oldest time.Duration, late, folded int64) {
 	return 7, 90 * time.Second, 5, 3
 }
 
-// request is a failover: the first server breaks off a stream that nobody saw, the second one answers.
-func request(client, model string) ledger.Entry {
+// ended is a failover: the first server breaks off a stream that nobody saw, the second one answers.
+func ended(client, model string) ledger.Entry {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return ledger.Entry{
 		Start: start, Client: client, Model: model, Path: "/v1/messages", Stream: true, Status: 200, Outcome: ledger.Answered, Routed: ledger.Warm,
@@ -79,7 +79,7 @@ func observed(t *testing.T) *Metrics {
 	m := NewMetrics("1.2.3")
 	m.Watch(Sources{Endpoints: func() []*upstream.Endpoint { return endpoints }, Open: func() int64 { return 4 }, Backlog: behind{}})
 	m.Applied(2, time.Unix(1_700_000_000, 0))
-	m.Record(request("key-1", "claude-opus-4-5"))
+	m.Record(ended("key-1", "claude-opus-4-5"))
 	return m
 }
 
@@ -241,14 +241,14 @@ func TestRecord(t *testing.T) {
 
 	m.ReloadFailed()
 	f("config_last_reload_successful", "", 0)
-	broken := request("key-1", "claude-opus-4-5")
+	broken := ended("key-1", "claude-opus-4-5")
 	broken.Outcome = ledger.Truncated
 	broken.Attempts[1].Scope = "endpoint"
 	m.Record(broken)
 	f("failovers_total", "server=a,stage=before_commit", 2)
 	f("failovers_total", "server=b,stage=after_commit", 1)
 	f("inter_token_seconds", "model=claude-opus-4-5,server=b", 0.02) // not of a stream that broke off
-	lost := request("key-1", "claude-opus-4-5")
+	lost := ended("key-1", "claude-opus-4-5")
 	lost.Attempts[0].Scope = "client" // outrun by the other one
 	m.Record(lost)
 	f("failovers_total", "server=a,stage=before_commit", 2)
@@ -258,7 +258,7 @@ func TestRecord(t *testing.T) {
 func TestBoundedSeries(t *testing.T) {
 	m := observed(t)
 	for n := range 10_000 {
-		e := request(fmt.Sprintf("10.0.%d.%d", n/250, n%250), fmt.Sprintf("model-%d", n))
+		e := ended(fmt.Sprintf("10.0.%d.%d", n/250, n%250), fmt.Sprintf("model-%d", n))
 		e.ID, e.Session, e.Path = fmt.Sprint("req_lb_", n), fmt.Sprint("session-", n), fmt.Sprint("/v1/files/file_", n)
 		if n%2 == 0 { // a name that no server knows
 			e.Status, e.Attempts = 404, []ledger.Attempt{{Server: "a", Status: 404, Scope: "request"}}
@@ -281,7 +281,7 @@ func TestBoundedSeries(t *testing.T) {
 		t.Errorf("%v requests of other models", got)
 	}
 	for n := range 5000 {
-		m.Record(request(fmt.Sprint("key-", n), fmt.Sprintf("model-%d", 2*(n%90)+1)))
+		m.Record(ended(fmt.Sprint("key-", n), fmt.Sprintf("model-%d", 2*(n%90)+1)))
 	}
 	requesters := map[string]bool{}
 	for _, metric := range gather(t, m)["claude_code_lb_cost_dollars_total"].GetMetric() {
@@ -295,8 +295,8 @@ func TestBoundedSeries(t *testing.T) {
 // TestStrangeNames that no label could hold as they are do no harm.
 func TestStrangeNames(t *testing.T) {
 	m := NewMetrics("\xff")
-	m.Record(request("\xff\xfe", "mo\xffdel"))
-	m.Record(request("", strings.Repeat("é", 200)))
+	m.Record(ended("\xff\xfe", "mo\xffdel"))
+	m.Record(ended("", strings.Repeat("é", 200)))
 	m.Record(ledger.Entry{Status: 99, Attempts: []ledger.Attempt{{Server: "\xff", Answer: claude.Message{Started: true}, Cost: ledger.Cost{Known: true, Saved: -5}}}})
 	if got := value(t, m, "claude_code_lb_requests_total", "client=-,endpoint=messages,model=model,outcome=answered,status=2xx"); got != 1 {
 		t.Errorf("%v", got)
@@ -364,7 +364,7 @@ func TestExposition(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	m, e := NewMetrics("1"), request("key-1", "claude-opus-4-5")
+	m, e := NewMetrics("1"), ended("key-1", "claude-opus-4-5")
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Record(e)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/upstream"
 )
@@ -40,7 +41,8 @@ type answer struct {
 	idle     *upstream.TimeoutError
 	ctx      context.Context // of the attempt: its cause tells why reading failed
 	cancel   context.CancelCauseFunc
-	client   context.Context // of the client's request
+	client   context.Context       // of the client's request
+	traced   func(*ledger.Attempt) // ends what follows the attempt; nil: nobody does
 }
 
 // open begins an attempt at an endpoint. It must be closed.
@@ -63,6 +65,7 @@ func (x *exchange) perform(a *answer) {
 	// How long sending takes is the client's affair: an upload only has to go on.
 	x.req.Upload.watched(func() { a.first.expect(limit) })
 	out := x.outgoing(a.lease).WithContext(a.ctx)
+	x.traceOut(a, out)
 	s.Dump.Attempt(a.ctx, x.req.ID, a.lease.Name(), out)
 	res, err := a.lease.RoundTrip(out)
 	x.req.Upload.watched(nil)

@@ -15,7 +15,7 @@ import (
 func (x *exchange) commit(a *answer) {
 	x.settle(a)
 	x.entry.Attempts[a.place].Served = true
-	defer a.close()
+	defer x.close(a)
 	x.req.Body.Release() // nothing is sent again, and a stream may go on for long
 	x.learn(a)
 	x.owned(a)

@@ -25,6 +25,9 @@ func (x *exchange) finish() {
 		x.req.Book.Settle(x.pass, e)
 	}
 	x.p.Note(*e)
+	if x.spans != nil {
+		x.spans.End(e)
+	}
 	u, cost := e.Usage(), e.Cost()
 	level := slog.LevelInfo
 	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {

@@ -68,7 +68,7 @@ func (x *exchange) faster(first, second *answer, verdicts <-chan *answer) *answe
 	<-verdicts
 	// It may have been ready in the same moment; what it said of its endpoint holds then.
 	x.settle(other)
-	other.close()
+	x.close(other)
 	return a
 }
 

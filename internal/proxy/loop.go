@@ -36,7 +36,7 @@ func (x *exchange) run() {
 		switch {
 		case a.outcome.Scope == upstream.ScopeClient:
 			x.settle(a)
-			a.close()
+			x.close(a)
 			x.interrupted()
 			return
 		case a.outcome.Failover():
@@ -127,7 +127,7 @@ func (x *exchange) wait(w *routing.Wait, now time.Time) error {
 // failed notes a failed attempt and what follows from it.
 func (x *exchange) failed(a *answer) {
 	x.settle(a)
-	a.close()
+	x.close(a)
 	x.failures = append(x.failures, a)
 	if a.rank() == 0 {
 		a.held = nil // nobody will see it

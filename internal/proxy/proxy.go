@@ -72,7 +72,9 @@ type Proxy struct {
 	log       *slog.Logger
 	recorders []Recorder
 	// Owners remembers which account keeps what stands behind an id. It may be replaced before the first request.
-	Owners   *routing.Owners
+	Owners *routing.Owners
+	// Tracer follows requests, unless it is nil. It may be set before the first request.
+	Tracer   Tracer
 	buffers  buffers
 	budget   retryBudget
 	journal  journal
@@ -119,6 +121,7 @@ type exchange struct {
 	room     upstream.Lease // of the first attempt
 	tried    routing.Tried
 	pin      pin
+	spans    RequestTrace // nil: nobody follows the request
 	silence  *silence
 	pass     *quota.Pass // of the client key's limits
 	entry    ledger.Entry
@@ -152,6 +155,9 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.query.Conversation = claude.ConversationKey(r.Header, x.entry.Session, scan.Model, scanner.Seed)
 		x.query.Session = x.entry.Session
 		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
+	}
+	if p.Tracer != nil {
+		x.spans = p.Tracer.Begin(r, &x.entry)
 	}
 	x.pinned(namedBy(prompt))
 	if x.pin.isResource && !x.pin.resource.Data {

@@ -53,6 +53,15 @@ const (
 	DebugChunk      = "debug: chunk"
 	DebugTrail      = "debug: trail"
 	Panicked        = "request handler panicked"
+
+	AllServersOut   = "all servers out"
+	CacheCollapsed  = "cache hit rate collapsed"
+	CacheRecovered  = "cache hit rate recovered"
+	TracesOn        = "traces are exported"
+	TracesOff       = "traces are not exported"
+	TracesNotSent   = "traces could not be sent"
+	WebhookFailed   = "webhook not delivered"
+	WebhookOverflow = "webhook queue full, events dropped"
 )
 
 // Attributes of the log.
@@ -131,6 +140,12 @@ const (
 	MaxBodyMB      = "max_body_mb"
 	DrainTimeout   = "drain_timeout"
 	Signal         = "signal"
+	HitRate        = "hit_rate"
+	UsualHitRate   = "usual_hit_rate"
+	Protocol       = "protocol"
+	Webhook        = "webhook"
+	Event          = "event"
+	Dropped        = "dropped"
 	Stack          = "stack"
 	Action         = "action"
 	Target         = "target"

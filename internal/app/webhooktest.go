@@ -1,0 +1,53 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"claude-code-lb/internal/observe"
+)
+
+const webhookTestIntro = `claude-code-lb webhook-test sends one test message to every webhook of the
+configuration, whatever events it wants, and prints what came of it. Of the
+addresses it shows the host alone.
+
+Usage: claude-code-lb webhook-test [-c FILE]
+
+Flags:
+`
+
+// runWebhookTest tries every webhook once. The exit status is 0 when all took the message.
+func runWebhookTest(ctx context.Context, std Std, args []string) int {
+	flags := newFlags("webhook-test", webhookTestIntro)
+	file := flags.String("c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
+	if status, done := parseFlags(flags, std, args); done {
+		return status
+	}
+	path := configPath(std, *file)
+	cfg, problems, err := loadConfig(std, path)
+	if err != nil {
+		explainUnreadable(std.Err, path, err)
+		return exitError
+	}
+	if problems.Failed() {
+		for _, p := range problems {
+			fmt.Fprintln(std.Err, p)
+		}
+		return exitError
+	}
+	if len(cfg.Webhooks) == 0 {
+		fmt.Fprintf(std.Err, "webhook-test: %s has no webhooks\n", path)
+		return exitError
+	}
+	status := exitOK
+	for i, w := range cfg.Webhooks {
+		began := time.Now()
+		result := "delivered"
+		if err := observe.TryWebhook(ctx, w, instance()); err != nil {
+			result, status = "FAILED: "+err.Error(), exitError
+		}
+		fmt.Fprintf(std.Out, "webhooks[%d] %s (%s): %s after %s\n", i, w.Host(), w.Format, result, time.Since(began).Round(time.Millisecond))
+	}
+	return status
+}

@@ -1,0 +1,101 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.40.0"
+
+	"claude-code-lb/internal/telemetry"
+)
+
+// defaultService is the service's name where the environment gives none.
+const defaultService = "claude-code-lb"
+
+// TracesWanted reads the standard variables of OpenTelemetry: whether spans are to be exported, and by which OTLP
+// protocol. They are not, unless an endpoint or the exporter "otlp" is set. The error tells what cannot be done.
+func TracesWanted(env func(string) (string, bool)) (protocol string, wanted bool, err error) {
+	get := func(names ...string) string {
+		for _, name := range names {
+			if value, _ := env(name); strings.TrimSpace(value) != "" {
+				return strings.ToLower(strings.TrimSpace(value))
+			}
+		}
+		return ""
+	}
+	exporter := get("OTEL_TRACES_EXPORTER")
+	endpoint := get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+	protocol = get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+	if protocol == "" {
+		protocol = "http/protobuf"
+	}
+	switch {
+	case get("OTEL_SDK_DISABLED") == "true", exporter == "none", exporter == "" && endpoint == "":
+		return "", false, nil
+	case exporter != "" && exporter != "otlp":
+		return "", false, fmt.Errorf("OTEL_TRACES_EXPORTER %.40q is not one of otlp, none", exporter)
+	case protocol != "grpc" && protocol != "http/protobuf" && protocol != "http/json":
+		return "", false, fmt.Errorf("the OTLP protocol %.40q is not one of grpc, http/protobuf, http/json", protocol)
+	}
+	return protocol, true, nil
+}
+
+// Traces exports spans in the background, as the environment of the process says. Trouble with that is logged at
+// most once in ten minutes and concerns nobody else.
+type Traces struct {
+	*Tracer
+	provider *sdk.TracerProvider
+}
+
+// StartTraces begins to export spans by an OTLP protocol. It takes over the error handler of OpenTelemetry, of
+// which a process has one. Stop must be called at the end.
+func StartTraces(ctx context.Context, protocol, version string, log *slog.Logger) (*Traces, error) {
+	troubles := &occasional{every: complaintPeriod}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		if troubles.allow(time.Now()) {
+			log.Warn(telemetry.TracesNotSent, telemetry.Err, hostsOnly(err))
+		}
+	}))
+	exporter, err := newExporter(ctx, protocol)
+	if err != nil {
+		return nil, hostsOnly(err)
+	}
+	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
+		resource.WithAttributes(semconv.ServiceName(defaultService), semconv.ServiceVersion(version)), resource.WithFromEnv())
+	if err != nil { // what could be read of OTEL_RESOURCE_ATTRIBUTES is in it
+		otel.Handle(err)
+	}
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))
+	return &Traces{NewTracer(provider), provider}, nil
+}
+
+func newExporter(ctx context.Context, protocol string) (sdk.SpanExporter, error) {
+	if protocol == "grpc" {
+		return otlptracegrpc.New(ctx)
+	}
+	return otlptracehttp.New(ctx)
+}
+
+// Stop exports what is left, as long as ctx lasts.
+func (t *Traces) Stop(ctx context.Context) {
+	if err := t.provider.Shutdown(ctx); err != nil {
+		otel.Handle(err)
+	}
+}
+
+// hostsOnly is an error that shows no more of the collector's address than the host: what follows may hold a
+// credential. A collector may say a lot, so its length is bounded.
+func hostsOnly(err error) error {
+	address := regexp.MustCompile(`(https?://)(?:[^\s/"@]*@)?([^\s/"]*)[^\s":]*`)
+	return errors.New(clip(oneLine(address.ReplaceAllString(err.Error(), "$1$2"))))
+}

@@ -1,0 +1,252 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/telemetry"
+)
+
+const (
+	maxQueued  = 256 // events per webhook
+	maxTries   = 5
+	firstPause = time.Second // before the second try; doubled before each further one
+)
+
+// Webhooks tells webhooks of events. Each has a queue and a goroutine of its own, so that a slow one holds up
+// nobody. Safe for concurrent use.
+type Webhooks struct {
+	log    *slog.Logger // must not lead back here
+	sender *sender
+	ctx    context.Context // ends all delivery
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	hooks  []*hook
+	closed bool
+}
+
+// NewWebhooks makes a Webhooks that nobody listens to yet. The messages name the instance.
+func NewWebhooks(log *slog.Logger, instance string) *Webhooks {
+	return newWebhooks(log, newSender(instance, http.DefaultTransport))
+}
+
+func newWebhooks(log *slog.Logger, s *sender) *Webhooks {
+	w := &Webhooks{log: log, sender: s}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w
+}
+
+// Apply puts a configuration in force. A webhook that stays keeps its queue and its limits; one that is gone is
+// told what it was to be told and nothing more.
+func (w *Webhooks) Apply(specs []config.Webhook) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	old := w.hooks
+	w.hooks = nil
+	for i, spec := range specs {
+		place := slices.IndexFunc(old, func(h *hook) bool { return h.isFor(spec) })
+		if place < 0 {
+			w.hooks = append(w.hooks, w.start(i, spec))
+			continue
+		}
+		old[place].spec.Store(&hookSpec{spec, label(i, spec)})
+		w.hooks = append(w.hooks, old[place])
+		old = slices.Delete(slices.Clone(old), place, place+1)
+	}
+	for _, h := range old {
+		close(h.quit)
+	}
+}
+
+// label names a webhook without showing its address.
+func label(i int, w config.Webhook) string { return fmt.Sprintf("webhooks[%d] %s", i, w.Host()) }
+
+func (w *Webhooks) start(i int, spec config.Webhook) *hook {
+	h := &hook{
+		log: w.log, sender: w.sender, ctx: w.ctx, queue: make(chan Event, maxQueued), quit: make(chan struct{}),
+		failures: occasional{every: complaintPeriod}, overflows: occasional{every: complaintPeriod},
+	}
+	h.spec.Store(&hookSpec{spec, label(i, spec)})
+	w.wg.Go(h.run)
+	return h
+}
+
+// Tell queues an event for all webhooks that want it. It does not block.
+func (w *Webhooks) Tell(e Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	for _, h := range w.hooks {
+		h.offer(e)
+	}
+}
+
+// Close delivers what is queued, as long as ctx lasts. Nothing is told any more.
+func (w *Webhooks) Close(ctx context.Context) {
+	w.mu.Lock()
+	if !w.closed {
+		w.closed = true
+		for _, h := range w.hooks {
+			close(h.quit)
+		}
+	}
+	w.mu.Unlock()
+	defer context.AfterFunc(ctx, w.cancel)()
+	w.wg.Wait()
+	w.cancel()
+}
+
+// hook is one webhook with what it is still to be told.
+type hook struct {
+	log    *slog.Logger
+	sender *sender
+	ctx    context.Context
+	spec   atomic.Pointer[hookSpec]
+	queue  chan Event
+	quit   chan struct{} // closed when nothing more will be queued
+
+	failures, overflows occasional
+	dropped             atomic.Int64
+}
+
+type hookSpec struct {
+	config.Webhook
+	label string
+}
+
+// isFor says whether it is the webhook that a configuration means: the same address, told in the same way.
+func (h *hook) isFor(w config.Webhook) bool {
+	spec := h.spec.Load()
+	return spec.URL == w.URL && spec.Format == w.Format
+}
+
+// offer queues an event if the webhook wants it.
+func (h *hook) offer(e Event) {
+	spec := h.spec.Load()
+	if len(spec.Events) > 0 && !slices.Contains(spec.Events, e.Name) {
+		return
+	}
+	select {
+	case h.queue <- e:
+	default:
+		h.dropped.Add(1)
+	}
+}
+
+// run delivers one message after the other, in the order of the events.
+func (h *hook) run() {
+	var limits limiter
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(untilDue(&limits))
+		select {
+		case e := <-h.queue:
+			h.consider(&limits, e)
+		case <-timer.C:
+			for _, e := range limits.due(h.spec.Load().MinInterval, time.Now()) {
+				h.deliver(e)
+			}
+		case <-h.quit:
+			h.finish(&limits)
+			return
+		}
+		h.confessDropped()
+	}
+}
+
+// untilDue is how long nothing has to be summed up.
+func untilDue(limits *limiter) time.Duration {
+	at, ok := limits.next()
+	if !ok {
+		return time.Hour
+	}
+	return max(time.Until(at), 0)
+}
+
+func (h *hook) consider(limits *limiter, e Event) {
+	if limits.admit(e, h.spec.Load().MinInterval, time.Now()) {
+		h.deliver(e)
+	}
+}
+
+// finish delivers what is queued and what was held back.
+func (h *hook) finish(limits *limiter) {
+	for {
+		select {
+		case e := <-h.queue:
+			h.consider(limits, e)
+			continue
+		default:
+		}
+		break
+	}
+	for _, e := range limits.rest() {
+		h.deliver(e)
+	}
+	h.confessDropped()
+}
+
+// confessDropped says that the queue was full, now and then.
+func (h *hook) confessDropped() {
+	if h.dropped.Load() > 0 && h.overflows.allow(time.Now()) {
+		h.log.Warn(telemetry.WebhookOverflow, telemetry.Webhook, h.spec.Load().label, telemetry.Dropped, h.dropped.Swap(0))
+	}
+}
+
+// deliver sends a message until it is taken, or given up.
+func (h *hook) deliver(e Event) {
+	id := newMessageID()
+	for try := 1; ; try++ {
+		spec := h.spec.Load()
+		failed := h.sender.send(h.ctx, spec.Webhook, id, e)
+		switch {
+		case failed == nil:
+			return
+		case !failed.again || try == maxTries || !h.pause(max(pauseBefore(try+1, rand.Float64()), failed.after)):
+			h.giveUp(spec, e, failed, try)
+			return
+		}
+	}
+}
+
+// giveUp says that a message was not delivered, now and then.
+func (h *hook) giveUp(spec *hookSpec, e Event, why *undelivered, tries int) {
+	if h.failures.allow(time.Now()) {
+		h.log.Warn(telemetry.WebhookFailed, telemetry.Webhook, spec.label, telemetry.Event, string(e.Name), telemetry.Attempts, tries, telemetry.Err, why)
+	}
+}
+
+// pauseBefore is how long to wait before a try: half of the doubled pause to one and a half times it, at random, so
+// that many instances do not come back as one.
+func pauseBefore(try int, spread float64) time.Duration {
+	pause := firstPause << (try - 2)
+	return time.Duration((0.5 + spread) * float64(pause))
+}
+
+// pause waits and reports whether delivery goes on.
+func (h *hook) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-h.ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,191 @@
+package observe
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
+)
+
+const (
+	// cacheWindow is what is compared with what is usual. It is counted by the minute.
+	cacheWindow = 15
+	// A verdict needs this many answers in the window, and this many before it. With less it would be chance.
+	cacheMinimum, cacheUsual = 30, 200
+	// cacheMemory is how many answers make up what is usual: the last ones before the window, however long ago.
+	cacheMemory = 2000
+	// cacheWorth is the usual rate below which nobody counts on the cache.
+	cacheWorth = 0.3
+	// The rate has collapsed below the first of these parts of what is usual, and recovered above the second.
+	cacheLost, cacheRegained = 0.5, 0.75
+	// smallestCached is the prompt below which no model caches (prompt-caching docs).
+	smallestCached = 1024
+	maxWatched     = 1000 // servers; reloads may bring ever new ones
+	// A conversation that was silent for longer than caches last begins anew, and is right not to find itself there.
+	conversationPause = 5 * time.Minute
+	maxConversations  = 20_000
+)
+
+// everywhere stands for all servers together.
+const everywhere = "all servers"
+
+// CacheWatch logs when much less of the prompts is read from the prompt cache than usual, for a server and for all
+// together, and when that is over. Every answer to a conversation that is going on counts alike, so that one large
+// prompt decides nothing. It is a proxy.Recorder.
+type CacheWatch struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	trends map[string]*cacheTrend // by server
+	spoke  map[string]time.Time   // when a conversation was answered last
+}
+
+// NewCacheWatch makes a CacheWatch that has seen nothing.
+func NewCacheWatch(log *slog.Logger) *CacheWatch {
+	return &CacheWatch{log: log, trends: map[string]*cacheTrend{}, spoke: map[string]time.Time{}}
+}
+
+// Record implements proxy.Recorder.
+func (w *CacheWatch) Record(e ledger.Entry) {
+	a := e.Final()
+	if a == nil || !a.Served || !a.Known() {
+		return
+	}
+	prompt := a.Answer.Usage.TotalInputTokens()
+	if prompt < smallestCached {
+		return
+	}
+	rate, now := float64(a.Answer.Usage.CacheReadTokens)/float64(prompt), e.Start.Add(e.Duration)
+	if e.Session != "" && !w.goesOn(e.Session+" "+e.Agent+" "+e.Model, e.Start, now) {
+		return
+	}
+	for _, server := range [...]string{a.Server, everywhere} {
+		if verdict, now, usual := w.add(server, rate, now); verdict != "" {
+			level := slog.LevelWarn
+			if verdict == telemetry.CacheRecovered {
+				level = slog.LevelInfo
+			}
+			w.log.Log(context.Background(), level, verdict, telemetry.Server, server, telemetry.HitRate, percent(now), telemetry.UsualHitRate, percent(usual))
+		}
+	}
+}
+
+// goesOn says whether a conversation was answered not long before a request that began at start and ends now.
+func (w *CacheWatch) goesOn(conversation string, start, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last, known := w.spoke[conversation]
+	if !known && len(w.spoke) >= maxConversations {
+		maps.DeleteFunc(w.spoke, func(_ string, last time.Time) bool { return now.Sub(last) > conversationPause })
+		if len(w.spoke) >= maxConversations {
+			clear(w.spoke)
+		}
+	}
+	w.spoke[conversation] = now
+	return known && start.Sub(last) <= conversationPause
+}
+
+// add counts an answer and returns the message to log, "" for none, with the rates in the window and before.
+func (w *CacheWatch) add(server string, rate float64, now time.Time) (verdict string, recent, usual float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := w.trends[server]
+	if t == nil {
+		if len(w.trends) >= maxWatched {
+			maps.DeleteFunc(w.trends, func(name string, _ *cacheTrend) bool { return name != everywhere })
+		}
+		t = &cacheTrend{}
+		w.trends[server] = t
+	}
+	t.add(rate, now)
+	return t.judge(), t.recent().mean(), t.usual.mean()
+}
+
+// percent shows a rate as people say it.
+func percent(rate float64) string { return strconv.Itoa(int(math.Round(rate*100))) + "%" }
+
+// rates are some answers: how many, and the sum of the parts of their prompts that were read from the cache.
+type rates struct {
+	answers, sum float64
+}
+
+func (r rates) mean() float64 {
+	if r.answers == 0 {
+		return 0
+	}
+	return r.sum / r.answers
+}
+
+func (r *rates) plus(other rates) {
+	r.answers += other.answers
+	r.sum += other.sum
+}
+
+// cacheTrend is the hit rate of late, minute by minute, and what it was before. The zero value is empty.
+type cacheTrend struct {
+	minutes [cacheWindow]struct {
+		minute int64 // since 1970
+		rates
+	}
+	usual     rates // of what has left the window
+	collapsed bool
+}
+
+// add counts an answer that ended now.
+func (t *cacheTrend) add(rate float64, now time.Time) {
+	minute := now.Unix() / 60
+	for i := range t.minutes {
+		if m := &t.minutes[i]; m.answers > 0 && minute-m.minute >= cacheWindow {
+			t.learn(m.rates)
+			m.rates = rates{}
+		}
+	}
+	slot := &t.minutes[minute%cacheWindow]
+	if slot.answers > 0 && slot.minute > minute {
+		return // it ended before what is in the window began
+	}
+	slot.minute = minute
+	slot.plus(rates{1, rate})
+}
+
+// learn takes what has left the window for usual. What was long ago counts less and less.
+func (t *cacheTrend) learn(r rates) {
+	t.usual.plus(r)
+	if excess := t.usual.answers / cacheMemory; excess > 1 {
+		t.usual.answers /= excess
+		t.usual.sum /= excess
+	}
+}
+
+func (t *cacheTrend) recent() rates {
+	var sum rates
+	for i := range t.minutes {
+		sum.plus(t.minutes[i].rates)
+	}
+	return sum
+}
+
+// judge returns the message that a change deserves, "" when nothing has changed. In between the two bounds, and
+// with few answers, it leaves things as they are.
+func (t *cacheTrend) judge() string {
+	recent, usual := t.recent(), t.usual
+	if recent.answers < cacheMinimum || usual.answers < cacheUsual {
+		return ""
+	}
+	switch {
+	case !t.collapsed && usual.mean() >= cacheWorth && recent.mean() < cacheLost*usual.mean():
+		t.collapsed = true
+		return telemetry.CacheCollapsed
+	case t.collapsed && recent.mean() >= cacheRegained*usual.mean():
+		t.collapsed = false
+		return telemetry.CacheRecovered
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,169 @@
+package observe
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
+)
+
+// day is traffic on a clock of its own.
+type day struct {
+	*CacheWatch
+	log bytes.Buffer
+	now time.Time
+	// session of the requests, "" for none
+	session string
+}
+
+func newDay() *day {
+	d := &day{now: time.Unix(1.8e9, 0)}
+	d.CacheWatch = NewCacheWatch(slog.New(slog.NewTextHandler(&d.log, nil)))
+	return d
+}
+
+// serve lets a server answer some requests, one every few seconds, with a part of their prompts from the cache.
+func (d *day) serve(server string, requests int, every time.Duration, rate func() float64) {
+	for range requests {
+		d.now = d.now.Add(every)
+		const prompt = 100_000
+		read := int64(rate() * prompt)
+		d.Record(ledger.Entry{Start: d.now, Session: d.session, Attempts: []ledger.Attempt{{
+			Server: server, Served: true, Answer: claude.Message{Started: true, Usage: claude.Usage{CacheReadTokens: read, InputTokens: prompt - read}},
+		}}})
+	}
+}
+
+// said counts lines about a server.
+func (d *day) said(message, server string) int {
+	n := 0
+	for line := range strings.Lines(d.log.String()) {
+		if strings.Contains(line, message) && strings.Contains(line, "server="+server) {
+			n++
+		}
+	}
+	return n
+}
+
+func always(rate float64) func() float64 { return func() float64 { return rate } }
+
+func TestCacheCollapse(t *testing.T) {
+	d := newDay()
+	d.serve("a", 400, 10*time.Second, always(0.9))
+	if d.log.Len() > 0 {
+		t.Fatalf("all is as usual: %s", &d.log)
+	}
+	d.serve("a", 100, 10*time.Second, always(0))
+	if d.said(telemetry.CacheCollapsed, "a") != 1 || !strings.Contains(d.log.String(), "usual_hit_rate=90%") {
+		t.Errorf("after the collapse: %s", &d.log)
+	}
+	d.serve("a", 30, 10*time.Second, always(0.6)) // in between: neither nor
+	if d.said(telemetry.CacheRecovered, "a") != 0 {
+		t.Errorf("half way: %s", &d.log)
+	}
+	d.serve("a", 200, 10*time.Second, always(0.9))
+	if d.said(telemetry.CacheRecovered, "a") != 1 || d.said(telemetry.CacheCollapsed, "a") != 1 {
+		t.Errorf("in the end: %s", &d.log)
+	}
+}
+
+// TestCacheCollapseElsewhere looks at one server of two: together they may be well.
+func TestCacheCollapseElsewhere(t *testing.T) {
+	d := newDay()
+	both := func(rounds int, a, b float64) {
+		for range rounds {
+			d.serve("a", 1, 5*time.Second, always(a))
+			d.serve("b", 2, 5*time.Second, always(b))
+		}
+	}
+	both(300, 0.8, 0.8)
+	both(60, 0.1, 0.8)
+	if d.said(telemetry.CacheCollapsed, "a") != 1 || d.said(telemetry.CacheCollapsed, "b") != 0 || d.said(telemetry.CacheCollapsed, `"all`) != 0 {
+		t.Errorf("%s", &d.log)
+	}
+}
+
+// TestCacheSilence is traffic of which nothing can be said.
+func TestCacheSilence(t *testing.T) {
+	f := func(name string, traffic func(*day)) {
+		t.Helper()
+		d := newDay()
+		traffic(d)
+		if d.log.Len() > 0 {
+			t.Errorf("%s: %s", name, &d.log)
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	f("a few requests an hour", func(d *day) {
+		d.serve("a", 1000, 5*time.Minute, always(0.9))
+		d.serve("a", 100, 5*time.Minute, always(0))
+	})
+	f("a new balancer", func(d *day) {
+		d.serve("a", 100, 5*time.Second, always(0.9))
+		d.serve("a", 90, 5*time.Second, always(0))
+	})
+	f("a night without anybody, then new conversations", func(d *day) {
+		d.serve("a", 1000, 10*time.Second, always(0.9))
+		d.now = d.now.Add(10 * time.Hour)
+		for i := range 50 {
+			d.session = fmt.Sprint(i)
+			d.serve("a", 1, 10*time.Second, always(0))
+		}
+		d.serve("a", 300, 10*time.Second, always(0.9))
+		d.now = d.now.Add(10 * time.Minute)
+		for i := range 50 {
+			d.session = fmt.Sprint(i)
+			d.serve("a", 1, 10*time.Second, always(0))
+		}
+	})
+	f("nobody uses the cache", func(d *day) {
+		d.serve("a", 1000, 5*time.Second, always(0.2))
+		d.serve("a", 500, 5*time.Second, always(0))
+	})
+	f("up and down by chance", func(d *day) {
+		d.serve("a", 20_000, 5*time.Second, func() float64 {
+			if random.Float64() < 0.25 {
+				return 0
+			}
+			return 0.6 + 0.4*random.Float64()
+		})
+	})
+	f("small prompts and failures", func(d *day) {
+		d.serve("a", 1000, 5*time.Second, always(0.9))
+		for range 500 {
+			d.now = d.now.Add(5 * time.Second)
+			d.Record(ledger.Entry{Start: d.now, Attempts: []ledger.Attempt{{Server: "a", Served: true, Answer: claude.Message{Started: true, Usage: claude.Usage{InputTokens: 500}}}}})
+			d.Record(ledger.Entry{Start: d.now, Attempts: []ledger.Attempt{{Server: "a", Answer: claude.Message{Started: true, Usage: claude.Usage{InputTokens: 50000}}}}})
+			d.Record(ledger.Entry{Start: d.now})
+		}
+	})
+}
+
+// TestCacheNewNormal stays collapsed: some day that is usual, and nobody is told again.
+func TestCacheNewNormal(t *testing.T) {
+	d := newDay()
+	d.serve("a", 1000, 5*time.Second, always(0.9))
+	d.serve("a", 20_000, 5*time.Second, always(0.4))
+	if d.said(telemetry.CacheCollapsed, "a") != 1 || d.said(telemetry.CacheRecovered, "a") != 1 {
+		t.Errorf("%s", &d.log)
+	}
+}
+
+// TestCacheConversations is bounded in what it remembers.
+func TestCacheConversations(t *testing.T) {
+	d := newDay()
+	for i := range maxConversations + 5 {
+		d.session = fmt.Sprint(i)
+		d.serve("a", 1, 0, always(0))
+	}
+	if len(d.spoke) > maxConversations {
+		t.Errorf("%d conversations", len(d.spoke))
+	}
+}

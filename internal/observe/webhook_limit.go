@@ -1,0 +1,102 @@
+package observe
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"claude-code-lb/internal/config"
+)
+
+// maxSubjects bounds what one webhook's limits remember.
+const maxSubjects = 1024
+
+// limiter holds back what follows too soon upon an event of the same name about the same subject, and sums it up
+// when the interval is over. The zero value is ready. Not safe for concurrent use.
+type limiter struct {
+	held map[limitKey]*heldBack
+}
+
+type limitKey struct {
+	name    config.Event
+	subject string
+}
+
+// heldBack is what happened since somebody was told.
+type heldBack struct {
+	until time.Time
+	count int
+	first time.Time
+	last  Event
+}
+
+// admit says whether to tell of an event now. What is not admitted will be summed up.
+func (l *limiter) admit(e Event, every time.Duration, now time.Time) bool {
+	if every <= 0 {
+		return true
+	}
+	if l.held == nil {
+		l.held = map[limitKey]*heldBack{}
+	}
+	key := l.key(e, now)
+	h := l.held[key]
+	switch {
+	case h == nil || h.count == 0 && !now.Before(h.until):
+		l.held[key] = &heldBack{until: now.Add(every)}
+		return true
+	case h.count == 0:
+		h.first = e.Time
+	}
+	h.count++
+	h.last = e
+	return false
+}
+
+// key is under what an event is limited. When there are too many subjects, the rest are one.
+func (l *limiter) key(e Event, now time.Time) limitKey {
+	key := limitKey{e.Name, e.Subject}
+	if l.held[key] != nil || len(l.held) < maxSubjects {
+		return key
+	}
+	maps.DeleteFunc(l.held, func(_ limitKey, h *heldBack) bool { return h.count == 0 && !now.Before(h.until) })
+	if len(l.held) < maxSubjects {
+		return key
+	}
+	return limitKey{e.Name, ""}
+}
+
+// due returns the sums whose time has come, the oldest first.
+func (l *limiter) due(every time.Duration, now time.Time) []Event {
+	return l.take(now.Add(every), func(h *heldBack) bool { return !now.Before(h.until) })
+}
+
+// rest returns all that is held back, the oldest first.
+func (l *limiter) rest() []Event {
+	return l.take(time.Time{}, func(*heldBack) bool { return true })
+}
+
+func (l *limiter) take(until time.Time, wanted func(*heldBack) bool) []Event {
+	var out []Event
+	for _, h := range l.held {
+		if h.count == 0 || !wanted(h) {
+			continue
+		}
+		e := h.last
+		e.Repeated, e.Since = h.count-1, h.first
+		out = append(out, e)
+		*h = heldBack{until: until}
+	}
+	slices.SortFunc(out, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	return out
+}
+
+// next is when something will be due; it reports false when nothing is held back.
+func (l *limiter) next() (time.Time, bool) {
+	var earliest time.Time
+	for _, h := range l.held {
+		if h.count > 0 && (earliest.IsZero() || h.until.Before(earliest)) {
+			earliest = h.until
+		}
+	}
+	return earliest, !earliest.IsZero()
+}

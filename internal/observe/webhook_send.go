@@ -1,0 +1,141 @@
+package observe
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/telemetry"
+)
+
+const (
+	sendLimit     = 10 * time.Second
+	maxReply      = 16 << 10
+	maxRedirects  = 3
+	maxRetryAfter = 5 * time.Minute
+)
+
+// undelivered is why a message was not taken. Its text shows nothing of the address beyond the host.
+type undelivered struct {
+	reason string
+	again  bool          // another try may succeed
+	after  time.Duration // the receiver asked to wait, 0 if it did not
+}
+
+// Error implements error.
+func (u *undelivered) Error() string { return u.reason }
+
+// sender posts messages. Safe for concurrent use.
+type sender struct {
+	client   *http.Client
+	instance string // named in every message
+}
+
+func newSender(instance string, transport http.RoundTripper) *sender {
+	return &sender{instance: instance, client: &http.Client{Timeout: sendLimit, Transport: transport, CheckRedirect: staysThere}}
+}
+
+// staysThere lets a message be passed on within one host, with its body. What it says is for nobody else.
+func staysThere(r *http.Request, via []*http.Request) error {
+	first := via[0].URL
+	if r.Method != http.MethodPost || r.URL.Host != first.Host || r.URL.Scheme != first.Scheme || len(via) > maxRedirects {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+func newMessageID() string { return "msg_" + rand.Text() }
+
+// send posts a message once.
+func (s *sender) send(ctx context.Context, w config.Webhook, id string, e Event) *undelivered {
+	r, err := request(ctx, w, s.instance, id, e, time.Now())
+	if err != nil {
+		return &undelivered{reason: "the message cannot be made"} // the error quotes the address
+	}
+	res, err := s.client.Do(r)
+	if err != nil {
+		return &undelivered{reason: hidden(w, cause(err)), again: true}
+	}
+	defer res.Body.Close()
+	reply, err := io.ReadAll(io.LimitReader(res.Body, maxReply))
+	switch status := res.StatusCode; {
+	case status < 200 || status > 299:
+		again := status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= http.StatusInternalServerError
+		return &undelivered{reason: fmt.Sprintf("status %d", status), again: again, after: retryAfter(res.Header, time.Now())}
+	case err != nil:
+		return nil // it was taken
+	default:
+		return refusal(w, reply)
+	}
+}
+
+// cause is an error of the client without the address, which url.Error quotes.
+func cause(err error) string {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		if e.Timeout() {
+			return "no answer in time"
+		}
+		err = e.Err
+	}
+	return err.Error()
+}
+
+// hidden is a text in which nothing of the webhook's secrets is left.
+func hidden(w config.Webhook, text string) string {
+	return clip(oneLine(telemetry.NewRedactor(secretsOf(w)).Text(text)))
+}
+
+// refusal finds the failure that the chats of Feishu, DingTalk and WeCom tell inside an answer with status 200.
+func refusal(w config.Webhook, reply []byte) *undelivered {
+	if w.Format == config.WebhookJSON || w.Format == config.WebhookSlack {
+		return nil
+	}
+	var said struct {
+		Code    int    `json:"code"`
+		Msg     string `json:"msg"`
+		ErrCode int    `json:"errcode"`
+		ErrMsg  string `json:"errmsg"`
+	}
+	if err := json.Unmarshal(reply, &said); err != nil || said.Code == 0 && said.ErrCode == 0 {
+		return nil
+	}
+	code, text := said.Code+said.ErrCode, said.Msg+said.ErrMsg
+	again := false
+	switch code {
+	case -1, // busy (DingTalk, WeCom)
+		11232, 11233, // too many messages (Feishu)
+		130101, // too many messages (DingTalk)
+		45009:  // too many messages (WeCom)
+		again = true
+	}
+	return &undelivered{reason: hidden(w, fmt.Sprintf("code %d: %s", code, text)), again: again}
+}
+
+// retryAfter reads how long the receiver wants to be left alone (RFC 9110, section 10.2.3), five minutes at most.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	var wait time.Duration
+	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}
+
+// TryWebhook sends a message to a webhook once, for a test. The error shows nothing of the address beyond the host.
+func TryWebhook(ctx context.Context, w config.Webhook, instance string) error {
+	e := Event{Name: "test", Time: time.Now(), Text: "This is a test: events of claude-code-lb arrive here."}
+	if failed := newSender(instance, http.DefaultTransport).send(ctx, w, newMessageID(), e); failed != nil {
+		return failed
+	}
+	return nil
+}
