@@ -40,6 +40,7 @@ type decoder struct {
 	problems Problems
 	errors   int
 	files    []string
+	most     int             // bytes of the source; 0: maxSource
 	literal  Place           // the first secret that stands in the file
 	nodes    map[string]node // what was written, by path
 }

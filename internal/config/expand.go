@@ -125,7 +125,10 @@ func (d *decoder) include(name string) (content, problem string) {
 var errIrregular = errors.New("it is not a regular file")
 
 // readRegular reads a whole file of bounded size.
-func readRegular(name string) ([]byte, error) {
+func readRegular(name string) ([]byte, error) { return readBounded(name, maxIncluded) }
+
+// readBounded is the same up to any size.
+func readBounded(name string, most int) ([]byte, error) {
 	info, err := os.Stat(name)
 	switch {
 	case err != nil:
@@ -138,12 +141,12 @@ func readRegular(name string) ([]byte, error) {
 		return nil, withoutPath(err)
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxIncluded+1))
+	b, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	switch {
 	case err != nil:
 		return nil, withoutPath(err)
-	case len(b) > maxIncluded:
-		return nil, errors.New("it is larger than 1 MiB")
+	case len(b) > most:
+		return nil, fmt.Errorf("it is larger than %d MiB", most>>20)
 	}
 	return b, nil
 }

@@ -86,6 +86,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), err
 }
 
+// maxKeysFile bounds a file of keys: room for more than 10,000 of them.
+const maxKeysFile = 8 << 20
+
 // includeKeys appends what stands in the keys file: a list of the same entries in a file of its own.
 func (d *decoder) includeKeys(cfg *Config) {
 	for i := range cfg.AuthKeys {
@@ -99,7 +102,7 @@ func (d *decoder) includeKeys(cfg *Config) {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(filepath.Dir(d.src.file), name)
 	}
-	text, err := readRegular(name)
+	text, err := readBounded(name, maxKeysFile)
 	if !slices.Contains(d.files, name) && err != errIrregular { //nolint:errorlint // it is never wrapped
 		d.files = append(d.files, name)
 	}
@@ -108,7 +111,7 @@ func (d *decoder) includeKeys(cfg *Config) {
 		d.errorf(n.offset, "keys_file", `cannot read %s: %v ("claude-code-lb key new" makes it)`, n.label(), err)
 		return
 	}
-	more := &decoder{src: source{name, trimBOM(text)}, env: d.env, cfg: cfg, identity: d.vault(), nodes: map[string]node{}, files: d.files}
+	more := &decoder{src: source{name, trimBOM(text)}, env: d.env, cfg: cfg, identity: d.vault(), nodes: map[string]node{}, files: d.files, most: maxKeysFile}
 	var keys []ClientKey
 	if v, ok := more.parse(); ok {
 		more.list("", v, field{name: "keys", typ: reflect.TypeFor[[]ClientKey](), shape: shapeList}, reflect.ValueOf(&keys).Elem())

@@ -75,3 +75,16 @@ func TestAMissingKeysFileIsAnError(t *testing.T) {
 		t.Errorf("%v", found)
 	}
 }
+
+func TestTenThousandKeys(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("[")
+	for i := range 10_000 {
+		fmt.Fprintf(&text, "{\"name\": \"agent-%d\", \"key_sha256\": \"%064x\", \"models\": [\"claude-haiku-*\"], \"budget_usd\": {\"day\": 5}},\n", i, i+1)
+	}
+	text.WriteString("]")
+	cfg, said := decodeKeys(t, text.String())
+	if len(said) > 0 || len(cfg.AuthKeys) != 10_001 {
+		t.Errorf("%d keys, %.300q", len(cfg.AuthKeys), said)
+	}
+}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode"
@@ -19,7 +20,7 @@ const (
 
 // parse turns the text into a tree. It reports false when there is nothing to decode.
 func (d *decoder) parse() (hujson.Value, bool) {
-	if offset, msg := unreadable(d.src.text); msg != "" {
+	if offset, msg := unreadable(d.src.text, cmp.Or(d.most, maxSource)); msg != "" {
 		d.errorf(offset, "", "%s", msg)
 		return hujson.Value{}, false
 	}
@@ -41,10 +42,10 @@ func (d *decoder) parse() (hujson.Value, bool) {
 }
 
 // unreadable finds what makes a text no JSON at all.
-func unreadable(text []byte) (offset int, msg string) {
+func unreadable(text []byte, most int) (offset int, msg string) {
 	switch {
-	case len(text) > maxSource:
-		return 0, "the file is larger than 1 MiB"
+	case len(text) > most:
+		return 0, fmt.Sprintf("the file is larger than %d MiB", most>>20)
 	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
 		return 0, "the file is UTF-16: save it as UTF-8"
 	case len(bytes.TrimSpace(text)) == 0:

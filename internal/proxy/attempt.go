@@ -93,7 +93,7 @@ func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
 		return &upstream.TimeoutError{Waiting: "answer", After: s.NonStreaming}
 	}
 	limit := a.lease.FirstContentLimit(x.tokens(), s.FirstContent)
-	if left := s.Total - time.Since(x.req.Start); s.Total > 0 && (limit <= 0 || left < limit) {
+	if left := s.Total - time.Since(x.turn); s.Total > 0 && (limit <= 0 || left < limit) {
 		a.curtailed = true
 		limit = max(left, time.Millisecond)
 	}

@@ -17,6 +17,7 @@ var errQueueTimeout = errors.New("no slot became free in time")
 // admitted has the client key's limits let the request through, waiting for a slot where they have one. When it reports false the
 // client has been answered, or has left.
 func (x *exchange) admitted() bool {
+	x.turn = x.req.Start
 	if x.req.Book == nil {
 		return true
 	}
@@ -24,7 +25,9 @@ func (x *exchange) admitted() bool {
 	ctx, cancel := context.WithTimeoutCause(x.ctx, x.queueTime(), errQueueTimeout)
 	defer cancel()
 	pass, err := x.req.Book.Enter(ctx, x.req.Key, x.asks(begin))
-	x.entry.Waited += time.Since(begin)
+	waited := time.Since(begin)
+	x.entry.Waited += waited
+	x.turn = x.turn.Add(waited)
 	x.pass = pass
 	refusal, refused := errors.AsType[*quota.Refusal](err)
 	switch {

@@ -87,7 +87,7 @@ func (x *exchange) exhausted(now time.Time) error {
 		return errors.New("all attempts are used up")
 	case x.timeouts >= maxTimeouts:
 		return errors.New("two upstreams did not answer in time")
-	case total > 0 && now.Sub(x.req.Start) >= total:
+	case total > 0 && now.Sub(x.turn) >= total:
 		return errors.New("the time for all attempts is over")
 	case x.refusedTwice() != nil:
 		return errors.New("two upstreams refused alike")
@@ -119,7 +119,7 @@ func (x *exchange) wait(w *routing.Wait, now time.Time) error {
 	x.query.Patience = max(x.query.Patience-waited, 0)
 	x.query.Queue = max(x.query.Queue-waited, 0)
 	if total := x.req.Settings.Total; total > 0 {
-		x.query.Patience = min(x.query.Patience, max(total-time.Since(x.req.Start), 0))
+		x.query.Patience = min(x.query.Patience, max(total-time.Since(x.turn), 0))
 	}
 	return nil
 }

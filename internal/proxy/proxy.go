@@ -124,6 +124,7 @@ type exchange struct {
 	spans    RequestTrace // nil: nobody follows the request
 	silence  *silence
 	pass     *quota.Pass // of the client key's limits
+	turn     time.Time   // from which the request may be served: what it waited for a slot is no upstream's fault
 	entry    ledger.Entry
 	trail    trail
 	live     live
