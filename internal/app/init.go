@@ -127,11 +127,11 @@ func (c *firstConfig) makeKey() {
 	c.keys = []config.Secret{c.madeKey}
 }
 
-// assumeSet is env with every variable set: the file is for a later start, maybe in another environment.
+// assumeSet is env with every variable set that a file may name: the file is for a later start, maybe in another environment.
 func assumeSet(env func(string) (string, bool)) func(string) (string, bool) {
 	return func(name string) (string, bool) {
-		if value, ok := env(name); ok {
-			return value, true
+		if value, ok := env(name); ok || name == config.IdentityVariable {
+			return value, ok
 		}
 		return "unset", true
 	}

@@ -51,6 +51,21 @@ func TestSecretCommands(t *testing.T) {
 	f("-recipient", strings.TrimSpace(recipient))
 }
 
+// TestInitTakesSealedSecrets that the identity beside the new file decrypts.
+func TestInitTakesSealedSecrets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	run(t, "secret", "", nil, "new-identity", "-c", path)
+	_, sealed, _ := run(t, "secret", "s3cr3t", nil, "encrypt", "-c", path)
+	status, _, said := run(t, "init", "", nil, "-c", path, "-token", strings.TrimSpace(sealed))
+	if status != exitOK {
+		t.Fatalf("status %d, %s", status, said)
+	}
+	cfg, problems, err := loadConfig(Std{Env: func(string) (string, bool) { return "", false }}, path)
+	if err != nil || len(problems) > 0 || cfg.Servers[0].Token.Reveal() != "s3cr3t" {
+		t.Errorf("%v, %v", problems, err)
+	}
+}
+
 // The identity is where the configuration says, be the rest of it as wrong as it may.
 func TestSecretFollowsTheConfiguration(t *testing.T) {
 	path := writeConfig(t, `{"age_identity": "mine.txt", "servers": [{"url": 1, "token": "${UNSET}"}]}`)

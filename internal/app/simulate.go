@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,7 +84,7 @@ func countVar(n *int64) func(string) error {
 			digits, factor = text[:len(text)-1], 1e6
 		}
 		v, err := strconv.ParseFloat(digits, 64)
-		if err != nil || v < 0 || v*factor > 1e15 {
+		if err != nil || !(v >= 0 && v*factor <= 1e15) { // NaN is neither
 			return errors.New("want a number such as 450000, 450k or 2M")
 		}
 		*n = int64(v * factor)
@@ -113,8 +114,8 @@ func (s *simulation) run(ctx context.Context, std Std) error {
 	if err != nil {
 		return err
 	}
-	if s.trace == "" {
-		return errors.New("-trace FILE is missing")
+	if err := s.sensible(); err != nil {
+		return err
 	}
 	f, err := os.Open(s.trace)
 	if err != nil {
@@ -130,6 +131,24 @@ func (s *simulation) run(ctx context.Context, std Std) error {
 		return err
 	}
 	return print(std.Out, report)
+}
+
+// sensible refuses what would be simulated as something else than was asked for.
+func (s *simulation) sensible() error {
+	unnamed := func(policy string) bool { return strings.TrimSpace(policy) == "" }
+	switch {
+	case s.trace == "":
+		return errors.New("-trace FILE is missing")
+	case slices.ContainsFunc(strings.Split(s.policies, ","), unnamed):
+		return fmt.Errorf("-policy %q: want names separated by commas", s.policies)
+	case s.restart < 0:
+		return fmt.Errorf("-restart %s: want a time since the start, such as 4h", s.restart)
+	case s.hold < 0:
+		return fmt.Errorf("-burst-hold %s: want a time, such as 2s", s.hold)
+	case !(s.deviation >= 0 && s.deviation < 100): // NaN is neither
+		return fmt.Errorf("-deviation %v: want a number from 0 to below 100", s.deviation)
+	}
+	return nil
 }
 
 // maxSimulated accounts fit into the memory of a laptop.

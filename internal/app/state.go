@@ -107,10 +107,7 @@ func (s state) load(name string, read func(io.Reader) error) {
 		return
 	}
 	file := filepath.Join(s.dir, name)
-	f, err := os.Open(file)
-	if err == nil {
-		err = errors.Join(read(f), f.Close())
-	}
+	err := readState(file, read)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -118,6 +115,21 @@ func (s state) load(name string, read func(io.Reader) error) {
 	default:
 		s.log.Info(telemetry.StateRestored, telemetry.File, file)
 	}
+}
+
+// readState does not touch what could block a start, such as a pipe.
+func readState(file string, read func(io.Reader) error) error {
+	switch info, err := os.Stat(file); {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errors.New("it is not a regular file")
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(read(f), f.Close())
 }
 
 // save replaces a file in one step: whoever reads it finds the old or the new

@@ -90,6 +90,14 @@ func TestStateIsReplacedInOneStep(t *testing.T) {
 	if !strings.Contains(log.String(), "ignored") || !strings.Contains(log.String(), "odd") {
 		t.Errorf("%s", &log)
 	}
+	log.Reset()
+	if err := os.Mkdir(filepath.Join(s.dir, "d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.load("d", func(io.Reader) error { t.Error("read"); return nil })
+	if !strings.Contains(log.String(), "not a regular file") {
+		t.Errorf("%s", &log)
+	}
 	none := state{}
 	none.save("x", text("one"))
 	none.load("x", func(io.Reader) error { t.Error("read"); return nil })

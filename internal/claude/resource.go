@@ -143,14 +143,24 @@ func IDsInBatch(body []byte) []string {
 	return ids
 }
 
-// namedIDs collects the ids that the body of a Messages request names.
+// namedIDs collects the ids that the body of a Messages request names, mostly each once: looking through
+// all for every one of them would keep a processor busy for minutes.
 type namedIDs []string
+
+const (
+	// maxNamed bounds the ids of one body: a batch has no more requests than this (API reference).
+	maxNamed = 100_000
+	// recentlyNamed is how many of the last ids are not named again.
+	recentlyNamed = 32
+)
 
 func (n *namedIDs) add(value []byte) {
 	s := scanner{text: value}
-	if id, ok := s.string(); ok && isID(id) && !slices.Contains(*n, id) {
-		*n = append(*n, id)
+	id, ok := s.string()
+	if !ok || !isID(id) || len(*n) >= maxNamed || slices.Contains((*n)[max(0, len(*n)-recentlyNamed):], id) {
+		return
 	}
+	*n = append(*n, id)
 }
 
 // addContainer takes the value of container: an id, or an object with an id and skills. Skills

@@ -3,6 +3,7 @@ package claude
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -162,4 +163,24 @@ func treeIDs(tree any, ids []string) []string {
 		}
 	}
 	return ids
+}
+
+// TestManyIDs are found in time in proportion to the body, and no more of them than anybody needs.
+func TestManyIDs(t *testing.T) {
+	f := func(named, want int) {
+		t.Helper()
+		var body strings.Builder
+		body.WriteString(`{"messages":[{"role":"user","content":[{}`)
+		for i := range named {
+			fmt.Fprintf(&body, `,{"type":"document","source":{"type":"file","file_id":"file_%d"}}`, i)
+		}
+		body.WriteString(`]}]}`)
+		batch := IDsInBatch([]byte(`{"requests":[{"params":` + body.String() + `}]}`))
+		_, prompt, _ := (&PromptScanner{}).Scan([]byte(body.String()))
+		if len(batch) != want || len(prompt.IDs) != want {
+			t.Errorf("%d ids: %d in a batch and %d in a message, want %d", named, len(batch), len(prompt.IDs), want)
+		}
+	}
+	f(recentlyNamed+1, recentlyNamed+1)
+	f(maxNamed+1, maxNamed)
 }

@@ -5,7 +5,6 @@ import (
 	"container/heap"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -128,7 +127,7 @@ func (e *engine) configure() error {
 	}
 	cfg, problems := config.Decode("policy "+e.Policy, src, func(string) (string, bool) { return "", false })
 	if problems.Failed() {
-		return errors.New(problems[0].String())
+		return fmt.Errorf("%s: %s", problems[0].Path, problems[0].Msg)
 	}
 	e.cfg = cfg
 	return nil
