@@ -18,6 +18,9 @@ func newBatch(rows []row, sums tally) *batch { return &batch{id: rand.Text(), ro
 
 // append writes a batch, or does nothing if it has been written before. All of it is there afterwards, or nothing.
 func (s *Store) append(ctx context.Context, b *batch) error {
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -42,8 +45,8 @@ func (s *Store) append(ctx context.Context, b *batch) error {
 	return tx.Commit()
 }
 
-// chunk is how many rows one statement inserts: SQLite takes 32,766 parameters.
-const chunk = 250
+// chunk is how many rows a statement inserts, where there are as many.
+const chunk = 25
 
 func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 	requests, attempts := make([]any, 0, min(len(rows), chunk)*requestWidth), make([]any, 0, min(len(rows), chunk)*attemptWidth)
@@ -53,16 +56,30 @@ func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 			attempts = rows[i].attempt(n, attempts)
 		}
 	}
-	if err := s.insert(ctx, tx, `requests (`+requestColumns+`)`, requestWidth, requests); err != nil {
+	if err := s.insert(ctx, tx, requestsInto, requestWidth, requests); err != nil {
 		return err
 	}
-	return s.insert(ctx, tx, `attempts (`+attemptColumns+`)`, attemptWidth, attempts)
+	return s.insert(ctx, tx, attemptsInto, attemptWidth, attempts)
+}
+
+const (
+	requestsInto = `requests (` + requestColumns + `)`
+	attemptsInto = `attempts (` + attemptColumns + `)`
+)
+
+// insertion is the statement that inserts so many rows.
+func insertion(into string, width, rows int) string {
+	return `INSERT INTO ` + into + ` VALUES ` + placeholders(rows, width)
 }
 
 func (s *Store) insert(ctx context.Context, tx *sql.Tx, into string, width int, values []any) error {
+	many, one := tx.StmtContext(ctx, s.statements[insertion(into, width, chunk)]), tx.StmtContext(ctx, s.statements[insertion(into, width, 1)])
 	for len(values) > 0 {
-		n := min(len(values), chunk*width)
-		if _, err := tx.ExecContext(ctx, s.rebind(`INSERT INTO `+into+` VALUES `+placeholders(n/width, width)), values[:n]...); err != nil {
+		statement, n := one, width
+		if len(values) >= chunk*width {
+			statement, n = many, chunk*width
+		}
+		if _, err := statement.ExecContext(ctx, values[:n]...); err != nil {
 			return err
 		}
 		values = values[n:]

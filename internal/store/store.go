@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -21,6 +22,31 @@ import (
 type Store struct {
 	db *sql.DB
 	dialect
+
+	mu         sync.Mutex
+	statements map[string]*sql.Stmt // those for writing, by their text; never changed once they are there
+}
+
+// prepare has the statements for writing parsed, once. That takes a connection of its own, so that it cannot be done inside a transaction.
+func (s *Store) prepare(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.statements != nil {
+		return nil
+	}
+	made := map[string]*sql.Stmt{}
+	for _, text := range []string{
+		insertion(requestsInto, requestWidth, 1), insertion(requestsInto, requestWidth, chunk),
+		insertion(attemptsInto, attemptWidth, 1), insertion(attemptsInto, attemptWidth, chunk), addition("hourly"), addition("daily"),
+	} {
+		statement, err := s.db.PrepareContext(ctx, s.rebind(text))
+		if err != nil {
+			return err
+		}
+		made[text] = statement
+	}
+	s.statements = made
+	return nil
 }
 
 // dialect is what the two databases do not have in common.

@@ -97,22 +97,24 @@ func sumNames(separator string, pattern func(name string) string) string {
 
 func same(name string) string { return name }
 
+// addition is the statement that adds to one line of a table of sums.
+func addition(table string) string {
+	return `INSERT INTO ` + table + ` (slot, client, model, server, ` + sumNames(", ", same) + `) VALUES ` + placeholders(1, sumWidth()) +
+		` ON CONFLICT (slot, client, model, server) DO UPDATE SET ` +
+		sumNames(", ", func(name string) string { return name + " = " + table + "." + name + " + excluded." + name })
+}
+
+func sumWidth() int { return 4 + len(new(ledger.Sums).Fields()) }
+
 // addSums adds a tally to a table of sums.
 func (s *Store) addSums(ctx context.Context, tx *sql.Tx, table string, t tally) error {
 	if len(t) == 0 {
 		return nil
 	}
-	width := 4 + len(new(ledger.Sums).Fields())
-	statement, err := tx.PrepareContext(ctx, s.rebind(`INSERT INTO `+table+` (slot, client, model, server, `+sumNames(", ", same)+`) VALUES `+
-		placeholders(1, width)+` ON CONFLICT (slot, client, model, server) DO UPDATE SET `+
-		sumNames(", ", func(name string) string { return name + " = " + table + "." + name + " + excluded." + name })))
-	if err != nil {
-		return err
-	}
-	defer statement.Close()
+	statement := tx.StmtContext(ctx, s.statements[addition(table)])
 	for _, at := range t.sorted() {
 		sums := t[at]
-		values := append(make([]any, 0, width), at.n, at.client, at.model, at.server)
+		values := append(make([]any, 0, sumWidth()), at.n, at.client, at.model, at.server)
 		for _, f := range sums.Fields() {
 			values = append(values, *f.Value)
 		}
