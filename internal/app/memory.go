@@ -16,8 +16,9 @@ const (
 	// headway is how much garbage may gather before it is collected, however little is alive: a balancer that
 	// holds a few megabytes would otherwise collect all the time.
 	headway = 96 << 20
-	// usualGrowth is the growth of the heap, in percent, at which Go collects by itself.
-	usualGrowth = 100
+	// usualGrowth is by how many percent a large heap grows before it is collected. Nearly all of it belongs to open streams, which
+	// live long and make little garbage: more would be memory for nothing.
+	usualGrowth = 50
 	// limitShare is the part of a container's memory that the heap may take; the rest is for stacks and the kernel.
 	limitShare = 0.9
 )

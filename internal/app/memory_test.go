@@ -38,7 +38,8 @@ func TestGrowth(t *testing.T) {
 	f(8<<20, 1200)
 	f(32<<20, 300)
 	f(96<<20, 100)
-	f(4<<30, 100)
+	f(192<<20, 50)
+	f(4<<30, 50)
 }
 
 func TestEveryCollectionIsNoticed(t *testing.T) {

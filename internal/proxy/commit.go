@@ -18,6 +18,7 @@ func (x *exchange) commit(a *answer) {
 	defer x.close(a)
 	x.req.Body.Release() // nothing is sent again, and a stream may go on for long
 	x.learn(a)
+	x.forgetPrompt()
 	x.owned(a)
 	x.kept(a)
 	x.localize(a)

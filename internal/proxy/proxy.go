@@ -95,8 +95,8 @@ func New(log *slog.Logger, seed uint64, recorders ...Recorder) *Proxy {
 func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 	defer req.Body.Release()
 	scanner := p.scanners.Get().(*claude.PromptScanner)
-	defer p.scanners.Put(scanner)
 	x := newExchange(p, w, req, scanner)
+	defer x.forgetPrompt()
 	p.journal.begin(&x.live, &x.entry)
 	defer x.finish()
 	if x.pin.conflict[0] != "" {
@@ -128,19 +128,29 @@ type exchange struct {
 	entry    ledger.Entry
 	trail    trail
 	live     live
-	warmth   routing.Warmth // what the account of the endpoint asked last holds of the prompt
-	failures []*answer      // the failed attempts, in order
-	timeouts int            // of them, waits that ran out
-	cause    error          // why the committed answer broke off
+	scanner  *claude.PromptScanner // holds the prompt; nil once that is forgotten
+	warmth   routing.Warmth        // what the account of the endpoint asked last holds of the prompt
+	failures []*answer             // the failed attempts, in order
+	timeouts int                   // of them, waits that ran out
+	cause    error                 // why the committed answer broke off
 }
 
-// newExchange reads the request's body; the scanner is in use as long as the exchange is.
+// forgetPrompt gives back what was known of the prompt.
+func (x *exchange) forgetPrompt() {
+	if x.scanner != nil {
+		x.query.Prompt = nil
+		x.p.scanners.Put(x.scanner)
+		x.scanner = nil
+	}
+}
+
+// newExchange reads the request's body; the scanner is in use until forgetPrompt.
 func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.PromptScanner) *exchange {
 	r := req.HTTP
 	// What cannot be scanned is forwarded all the same: the upstream says best what is wrong with it.
 	scan, prompt, _ := scanner.Scan(req.Body.bytes())
 	x := &exchange{
-		p: p, w: w, req: req, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream),
+		p: p, w: w, req: req, scanner: scanner, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream),
 		entry: ledger.Entry{
 			ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID), Agent: claude.AgentID(r.Header), Sent: int64(req.Body.Len()),
 			Method: r.Method, Path: r.URL.Path, Model: scan.Model, Stream: scan.Stream,

@@ -36,6 +36,9 @@ func newTransport(connect time.Duration) *http.Transport {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		// Answers pass as they are; the Transport shall not add an Accept-Encoding of its own.
 		DisableCompression: true,
+		// Every open stream holds both. Heads and events are shorter; bodies go past them.
+		ReadBufferSize:  2 << 10,
+		WriteBufferSize: 2 << 10,
 	}
 }
 
