@@ -48,6 +48,9 @@ func (s *site) told() told {
 			var m claude.Message
 			var events claude.EventScanner
 			events.Feed(text, m.Observe)
+			if m.Started { // of an answer that broke off, what came of it is estimated
+				m.Usage.OutputTokens = m.Output()
+			}
 			sum.add(m.Usage)
 		}
 		answer.mu.Unlock()

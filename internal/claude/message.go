@@ -5,6 +5,9 @@ package claude
 type Message struct {
 	ID, Model, StopReason string
 	Usage                 Usage
+	// Streamed estimates the output tokens of the deltas that came: what an answer has used at least that breaks off before
+	// it tells. It is 0 for a plain answer.
+	Streamed int64
 	// Kept are the ids of what the answering account keeps: the container that was used, and files that
 	// were made in it. It only ever grows while a stream is observed.
 	Kept []string
@@ -27,7 +30,7 @@ func WantedEvent(name string) bool {
 func (m *Message) Observe(ev Event) {
 	switch ev.Name {
 	case "message_start":
-		m.ID, m.Model, m.StopReason, m.Usage = "", "", "", Usage{}
+		m.ID, m.Model, m.StopReason, m.Usage, m.Streamed = "", "", "", Usage{}, 0
 		m.Started = true
 		s := scanner{text: ev.Data}
 		for name := range s.document {
@@ -40,6 +43,8 @@ func (m *Message) Observe(ev Event) {
 	case "content_block_start":
 		m.Content = true
 		(*namedIDs)(&m.Kept).addWithin(ev.Data)
+	case "content_block_delta":
+		m.Streamed += tokensOfDelta(ev.Size)
 	case "message_delta":
 		m.Delta = true
 		s := scanner{text: ev.Data}
@@ -60,6 +65,26 @@ func (m *Message) Observe(ev Event) {
 	case "error":
 		m.observeError(ev.Data)
 	}
+}
+
+const (
+	// deltaFrame is the usual size of a content_block_delta without its text, in bytes.
+	deltaFrame = 82
+	// bytesPerToken is what a token of an answer usually has.
+	bytesPerToken = 4
+)
+
+// tokensOfDelta is about how many tokens a delta of some bytes holds.
+func tokensOfDelta(size int) int64 {
+	return max(int64(size-deltaFrame+bytesPerToken-1)/bytesPerToken, 1)
+}
+
+// Output is how many tokens the answer has used: as told, or at least estimated where it broke off before it could tell.
+func (m *Message) Output() int64 {
+	if m.Delta || m.Stopped {
+		return m.Usage.OutputTokens
+	}
+	return max(m.Usage.OutputTokens, m.Streamed)
 }
 
 func (m *Message) observeError(data []byte) {

@@ -1,6 +1,7 @@
 package claude
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -23,7 +24,8 @@ func TestObserveStream(t *testing.T) {
 			InputTokens: 12, OutputTokens: 421, CacheReadTokens: 90000,
 			CacheCreation5mTokens: 100, CacheCreation1hTokens: 200, ServiceTier: "standard",
 		},
-		Started: true, Content: true, Delta: true, Stopped: true,
+		Streamed: 18,
+		Started:  true, Content: true, Delta: true, Stopped: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
@@ -176,5 +178,20 @@ func BenchmarkParseMessage(b *testing.B) {
 		if _, ok := ParseMessage(body); !ok {
 			b.Fatal("not a message")
 		}
+	}
+}
+
+func TestOutputOfAnAnswerThatBrokeOff(t *testing.T) {
+	whole := messageStream(3)
+	cut := observe(string(whole[:bytes.Index(whole, []byte("event: message_delta"))]))
+	if cut.Delta || cut.Output() != 18 {
+		t.Errorf("%d of %+v", cut.Output(), cut)
+	}
+	cut.Usage.OutputTokens = 30
+	if cut.Output() != 30 {
+		t.Error("less than was told")
+	}
+	if m := observe(string(whole)); m.Output() != 421 {
+		t.Errorf("%d", m.Output())
 	}
 }

@@ -13,6 +13,7 @@ type Event struct {
 	Name      string // of the event: field, cut at 128 bytes; "" without one, and the official SDKs skip such an event
 	Data      []byte // lines joined by LF; valid until emit returns; nil when the event is not wanted
 	Truncated bool   // Data is not all of it
+	Size      int    // bytes of the data, wanted or not
 	End       int    // offset in the fed slice just past the blank line that ends the event
 }
 
@@ -42,6 +43,7 @@ type pendingEvent struct {
 	wanted  bool // holds only when named
 	hasData bool
 	lost    bool // some data was not kept
+	size    int
 }
 
 // pendingLine is what the bytes of the present line have told.
@@ -145,6 +147,7 @@ func (s *EventScanner) beginValue() {
 
 // keep appends to the event's data, as far as it is wanted or may turn out to be.
 func (s *EventScanner) keep(p []byte) {
+	s.event.size += len(p)
 	if s.event.named && !s.event.wanted {
 		s.event.lost = true
 		return
@@ -187,7 +190,7 @@ func (s *EventScanner) endName() {
 
 func (s *EventScanner) endEvent(end int, emit func(Event)) {
 	if s.event.named || s.event.hasData {
-		ev := Event{Name: s.event.name, End: end}
+		ev := Event{Name: s.event.name, End: end, Size: s.event.size}
 		if s.wants(ev.Name) {
 			ev.Data, ev.Truncated = s.data, s.event.lost
 		}

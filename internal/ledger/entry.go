@@ -66,7 +66,8 @@ type Attempt struct {
 // Known says whether the answer told its usage, at least that of the prompt.
 func (a *Attempt) Known() bool { return a.Answer.Started }
 
-// Estimated says whether the usage is only what had been told when the answer broke off: it was at least that.
+// Estimated says whether the answer broke off before it told its output: that is an estimate by what came of it, the
+// rest of the usage is as told.
 func (a *Attempt) Estimated() bool {
 	return a.Answer.Started && !a.Answer.Delta && !a.Answer.Stopped
 }

@@ -10,6 +10,7 @@ import (
 func (x *exchange) account(a *answer) {
 	note := &x.entry.Attempts[a.place]
 	note.Duration, note.Answer = time.Since(a.start), a.message
+	note.Answer.Usage.OutputTokens = a.message.Output()
 	if note.Known() && x.req.Settings.Prices != nil {
 		note.Cost = x.price(a, note)
 	}
@@ -18,7 +19,7 @@ func (x *exchange) account(a *answer) {
 // price is what an attempt costs as far as its answer has come. What did not reach the client was wasted, and so was
 // writing anew what another account had in its cache.
 func (x *exchange) price(a *answer, note *ledger.Attempt) ledger.Cost {
-	prices, u, multiplier := x.req.Settings.Prices, a.message.Usage, a.lease.Price()
+	prices, u, multiplier := x.req.Settings.Prices, note.Answer.Usage, a.lease.Price()
 	model := a.message.Model
 	if model == "" {
 		model = x.entry.Model

@@ -33,6 +33,13 @@ type Pass struct {
 	party    [2]string // in the queue of the key and in that of all
 	tokens   float64
 	reserved ledger.Money
+	prompt   used // of the estimate, what the prompt alone is worth
+}
+
+// used is an amount of what is limited.
+type used struct {
+	tokens float64
+	money  ledger.Money
 }
 
 const (
@@ -111,9 +118,13 @@ func (k *Key) debit(p *Pass, ask Ask, now time.Time) *Refusal {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	output := a.output.bound(ask.Output)
-	tokens, money := float64(max(ask.Input-ask.Cached, 0)+output), ledger.Money(0)
+	prompt := used{tokens: float64(max(ask.Input-ask.Cached, 0))}
+	tokens, money := prompt.tokens+float64(output), ledger.Money(0)
 	if ask.Price != nil && a.budgeted(k.spec.Budget) {
-		money = ask.Price(claude.Usage{CacheReadTokens: ask.Cached, CacheCreation5mTokens: max(ask.Input-ask.Cached, 0), OutputTokens: output}).Sum
+		u := claude.Usage{CacheReadTokens: ask.Cached, CacheCreation5mTokens: max(ask.Input-ask.Cached, 0)}
+		prompt.money = ask.Price(u).Sum
+		u.OutputTokens = output
+		money = ask.Price(u).Sum
 	}
 	if s, short := a.short(k.spec.Budget, money, now); short {
 		return k.overBudget(s, money)
@@ -131,7 +142,7 @@ func (k *Key) debit(p *Pass, ask Ask, now time.Time) *Refusal {
 	a.rpm.take(1)
 	a.tpm.take(tokens)
 	a.reserved += money
-	p.tokens, p.reserved = tokens, money
+	p.tokens, p.reserved, p.prompt = tokens, money, prompt
 	return nil
 }
 
@@ -180,6 +191,10 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 		tokens += u.InputTokens + u.CacheCreationTokens() + u.OutputTokens
 		output = max(output, u.OutputTokens)
 	}
+	cost := e.Cost().Sum
+	if abandoned(e) { // or prompts would be free for whoever leaves before the answer begins
+		tokens, cost = int64(p.prompt.tokens), p.prompt.money
+	}
 	a, now := p.key.account, time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -189,13 +204,25 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 	if output > 0 && e.Outcome == ledger.Answered {
 		a.output.learn(float64(output))
 	}
-	cost := e.Cost().Sum
 	for w := range window(windows) {
 		purse := &a.purses[w]
 		purse.roll(w, now, a.zone)
 		purse.spent += cost
 		b.announce(p.key, w, purse)
 	}
+}
+
+// abandoned says whether the client left while an upstream was at work that had not told yet what that costs.
+func abandoned(e *ledger.Entry) bool {
+	if e.Outcome != ledger.ClientGone || len(e.Attempts) == 0 {
+		return false
+	}
+	for i := range e.Attempts {
+		if e.Attempts[i].Known() {
+			return false
+		}
+	}
+	return true
 }
 
 // announce logs a budget that is nearly spent, and one that is, once each. The caller holds the account's mutex.
