@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -162,10 +163,7 @@ func TestKeyCommand(t *testing.T) {
 	}
 	b := startFile(t, file)
 	made := run(t, invocation{args: []string{"key", "new", "ann", "-c", file, "-rpm", "100"}})
-	key := strings.TrimSpace(made.stdout)
-	if made.status != 0 || !strings.HasPrefix(key, "sk-lb-") {
-		t.Fatalf("%+v", made)
-	}
+	key := madeKey(t, made)
 	eventually(t, "the new key is known", func() bool { return b.askAs(key, model, false).status == 200 })
 	if info, err := os.Stat(filepath.Join(dir, "keys.json")); err != nil || info.Mode().Perm()&0o077 != 0 && os.PathSeparator == '/' {
 		t.Errorf("%v, %v", info, err)
@@ -184,8 +182,27 @@ func TestKeyCommand(t *testing.T) {
 		t.Errorf("%+v", gone)
 	}
 	eventually(t, "the key is revoked", func() bool { return b.askAs(key, model, false).status == 401 })
-	if other := b.askAs(strings.TrimSpace(first.stdout), model, false); other.status != 200 {
+	if other := b.askAs(madeKey(t, first), model, false); other.status != 200 {
 		t.Errorf("another key: %d", other.status)
+	}
+}
+
+// madeKey is the key that a command has made: the first line, above the entry with its hash.
+func madeKey(t *testing.T, r result) string {
+	t.Helper()
+	key, entry, _ := strings.Cut(strings.TrimSpace(r.stdout), "\n")
+	if r.status != 0 || !strings.HasPrefix(key, "sk-lb-") || !strings.Contains(entry, fmt.Sprintf(`"key_sha256":"%x"`, sha256.Sum256([]byte(key)))) {
+		t.Fatalf("%+v", r)
+	}
+	return key
+}
+
+// TestKeyBeforeAnything makes a key where there is no configuration yet.
+func TestKeyBeforeAnything(t *testing.T) {
+	t.Parallel()
+	madeKey(t, run(t, invocation{args: []string{"key", "new", "-name", "build-agents"}}))
+	if got := run(t, invocation{args: []string{"key", "new", "-name", "build-agents", "-c", "none.json"}}); got.status != 1 {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -194,10 +211,8 @@ func TestKeyWithoutAFileOfKeys(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.json")
 	writeConfig(t, file, balanced("round_robin", object{"url": "https://a.example", "token": "t"}))
 	made := run(t, invocation{args: []string{"-c", file, "key", "new", "-name", "ann", "-budget-month", "20", "-models", "claude-haiku-*,claude-sonnet-*"}})
-	if made.status != 0 || !strings.Contains(made.stderr, `"auth_keys"`) {
-		t.Fatalf("%+v", made)
-	}
-	_, entry, _ := strings.Cut(made.stderr, "\n  ")
+	madeKey(t, made)
+	_, entry, _ := strings.Cut(made.stdout, "\n")
 	var parsed object
 	if err := json.Unmarshal([]byte(entry), &parsed); err != nil || parsed["name"] != "ann" || parsed["key_sha256"] == nil {
 		t.Errorf("%s: %v", entry, err)

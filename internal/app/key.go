@@ -25,9 +25,9 @@ import (
 	"claude-code-lb/internal/config"
 )
 
-const keyIntro = `claude-code-lb key makes, lists and revokes client keys. A new key is printed once; what is kept is its
-hash, in the keys_file of the configuration, or printed for auth_keys where there is none. A running
-balancer takes the change up by itself.
+const keyIntro = `claude-code-lb key makes, lists and revokes client keys. A new key is printed once, and below it
+the entry with its hash, which is kept: in the keys_file of the configuration, or by you in
+auth_keys where there is none. A running balancer takes the change up by itself.
 
 Usage: claude-code-lb key new -name NAME [-c FILE] [flags]
        claude-code-lb key list [-c FILE]
@@ -179,6 +179,9 @@ func (k *keyCommand) create(std Std) error {
 		return errors.New("-name is missing: who is it for?")
 	}
 	cfg, err := k.load(std)
+	if e, ok := errors.AsType[unreadable](err); ok && errors.Is(e.error, fs.ErrNotExist) && k.unnamed(std) {
+		cfg, err = &config.Config{}, nil // a key can be made before there is a configuration
+	}
 	if err != nil {
 		return err
 	}
@@ -192,10 +195,9 @@ func (k *keyCommand) create(std Std) error {
 		if err := k.sound(std, []byte(`[`+string(entry)+`]`)); err != nil {
 			return err
 		}
-		fmt.Fprintf(std.Err, "This is the key of %s; it is not kept anywhere:\n", k.name)
-		fmt.Fprintln(std.Out, secret)
-		fmt.Fprintf(std.Err, "\nAdd this to \"auth_keys\" in %s, with \"auth\": true:\n  %s\n", k.path, entry)
-		return nil
+		fmt.Fprintf(std.Err, "The key of %s, which is kept nowhere, and what to add to \"auth_keys\" in %s, with \"auth\": true:\n", k.name, k.path)
+		_, err := fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
+		return err
 	}
 	err = k.edit(std, func(list *hujson.Array) error {
 		list.Elements = append(list.Elements, hujson.Value{BeforeExtra: hujson.Extra("\n  "), Value: mustParse(entry)})
@@ -204,12 +206,18 @@ func (k *keyCommand) create(std Std) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(std.Err, "This is the key of %s; only its hash is kept, in %s:\n", k.name, k.keysFile)
-	fmt.Fprintln(std.Out, secret)
+	fmt.Fprintf(std.Err, "The key of %s, which is kept nowhere, and what was added to %s:\n", k.name, k.keysFile)
 	if !cfg.Auth {
-		fmt.Fprintf(std.Err, "\nnote: \"auth\" is off in %s: anybody is let in without a key\n", k.path)
+		fmt.Fprintf(std.Err, "note: \"auth\" is off in %s: anybody is let in without a key\n", k.path)
 	}
-	return nil
+	_, err = fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
+	return err
+}
+
+// unnamed says whether nobody has said which configuration to use.
+func (k *keyCommand) unnamed(std Std) bool {
+	name, given := std.Env("CONFIG_FILE")
+	return k.file == "" && (!given || name == "")
 }
 
 // mustParse makes a value of an entry of our own.

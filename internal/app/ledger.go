@@ -39,7 +39,7 @@ func newLedger(where string, cfg *config.Config, log *slog.Logger) *store.Writer
 	return store.NewWriter(func(ctx context.Context) (*store.Store, error) {
 		s, err := store.Open(ctx, where)
 		if err == nil {
-			log.Info(telemetry.LedgerOpen, telemetry.Ledger, s.Kind())
+			log.Info(telemetry.LedgerOpen, telemetry.Ledger, s.Kind(), telemetry.Address, store.Address(where))
 		}
 		return s, err
 	}, log, ledgerBounds(cfg))

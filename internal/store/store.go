@@ -85,6 +85,14 @@ func IsURL(where string) bool {
 	return strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://")
 }
 
+// Address is where a ledger is, without what is secret of it.
+func Address(where string) string {
+	if IsURL(where) {
+		return hostOf(where)
+	}
+	return where
+}
+
 // Close ends all use of the ledger.
 func (s *Store) Close() error { return s.db.Close() }
 
