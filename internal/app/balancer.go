@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"log/slog"
+	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"claude-code-lb/internal/config"
@@ -100,12 +102,26 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	b.pool.AwaitFirstReadings(ctx)
 	snapshot := &edge.Snapshot{
 		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book, Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
-		Limits: edge.Limits{MaxBody: int64(cfg.MaxBodyMB) << 20, MaxUpload: int64(cfg.MaxUploadMB) << 20}, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
+		Limits: limitsOf(cfg), Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
 	}
 	if cfg.Mode == config.ModeLoadBalance {
 		snapshot.Algorithm = string(cfg.Algorithm)
 	}
 	return snapshot, commit
+}
+
+// limitsOf bounds what clients may send. All bodies together may take a quarter of the memory that there is, unless the configuration says otherwise.
+func limitsOf(cfg *config.Config) edge.Limits {
+	const usual, share = 1 << 30, 4
+	l := edge.Limits{MaxBody: int64(cfg.MaxBodyMB) << 20, MaxUpload: int64(cfg.MaxUploadMB) << 20, InFlight: int64(cfg.MaxInflightBytes), BodyWait: cfg.MaxWait}
+	if l.InFlight == 0 {
+		l.InFlight = usual
+		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+			l.InFlight = min(usual, limit/share)
+		}
+	}
+	l.InFlight = max(l.InFlight, l.MaxBody)
+	return l
 }
 
 func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,11 +29,25 @@ type bodyProblem struct {
 	message string
 }
 
-// bodies lends memory for bodies, so that large ones need not be cleared and collected for every request.
-type bodies struct{ pool sync.Pool }
+// bodies lends memory for bodies, so that large ones need not be cleared and collected for every request, and bounds
+// how much there is of it.
+type bodies struct {
+	pool sync.Pool
+	room inflight
+}
 
-// keptBody is the largest memory that is kept.
-const keptBody = 4 << 20
+// lent is a body in memory that is given back.
+type lent struct {
+	b     []byte
+	taken int64 // of the bound
+}
+
+const (
+	// keptBody is the largest memory that is kept.
+	keptBody = 4 << 20
+	// unannounced is what a body without a length is worth of the bound to begin with.
+	unannounced = 1 << 20
+)
 
 // take finds memory for a body of a length, 0 if it is not known.
 func (p *bodies) take(length int64) []byte {
@@ -43,17 +58,39 @@ func (p *bodies) take(length int64) []byte {
 }
 
 // giveBack takes memory back that nobody uses any more.
-func (p *bodies) giveBack(b []byte) {
-	if 0 < cap(b) && cap(b) <= keptBody {
-		p.pool.Put(&b)
+func (p *bodies) giveBack(l lent) {
+	if 0 < cap(l.b) && cap(l.b) <= keptBody {
+		p.pool.Put(&l.b)
 	}
+	p.room.leave(l.taken)
 }
 
-// read reads the whole body, up to a limit in bytes.
-func (p *bodies) read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *bodyProblem) {
-	if r.ContentLength > limit {
-		return nil, tooLarge(limit)
+// read reads the whole body, waiting for room first.
+func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits) (lent, *bodyProblem) {
+	if r.ContentLength > limits.MaxBody {
+		return lent{}, tooLarge(limits.MaxBody)
 	}
+	length := r.ContentLength
+	if length < 0 {
+		length = unannounced
+	}
+	waiting, cancel := context.WithTimeout(r.Context(), limits.BodyWait)
+	defer cancel()
+	taken, ok := p.room.enter(waiting, length)
+	if !ok {
+		return lent{}, tooMany()
+	}
+	l := lent{taken: taken}
+	problem := p.fill(w, r, limits.MaxBody, &l)
+	if problem != nil {
+		p.giveBack(l)
+		return lent{}, problem
+	}
+	return l, nil
+}
+
+// fill reads a body. One that is larger than what it has been given room for takes more, if there is any.
+func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limit int64, l *lent) *bodyProblem {
 	c := http.NewResponseController(w)
 	// Servers without deadlines, as in tests, read on without them.
 	defer func() { _ = c.SetReadDeadline(time.Time{}) }()
@@ -63,14 +100,26 @@ func (p *bodies) read(w http.ResponseWriter, r *http.Request, limit int64) ([]by
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(bodyStall))
 		_, err := io.CopyN(buf, body, bodyStep)
+		l.b = buf.Bytes()
+		if missing := int64(buf.Len()) - l.taken; r.ContentLength < 0 && missing > 0 {
+			if !p.room.more(missing) {
+				return tooMany()
+			}
+			l.taken += missing
+		}
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
-			return buf.Bytes(), nil
+			return nil
 		default:
-			return nil, readProblem(err, limit)
+			return readProblem(err, limit)
 		}
 	}
+}
+
+func tooMany() *bodyProblem {
+	return &bodyProblem{http.StatusTooManyRequests, claude.ErrRateLimit,
+		"claude-code-lb holds as many request bodies in memory as it may (max_inflight_bytes): try again in a moment."}
 }
 
 // stallReader reads on while the client goes on sending.

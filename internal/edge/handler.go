@@ -39,8 +39,10 @@ type Snapshot struct {
 
 // Limits bound what a client may send.
 type Limits struct {
-	MaxBody   int64 // bytes
-	MaxUpload int64 // bytes, of a file or skill
+	MaxBody   int64         // bytes
+	MaxUpload int64         // bytes, of a file or skill
+	InFlight  int64         // bytes of all bodies together; 0: no bound
+	BodyWait  time.Duration // for room
 }
 
 // Handler serves clients. Safe for concurrent use.
@@ -55,12 +57,18 @@ type Handler struct {
 // NewHandler makes a handler that starts on a first generation.
 func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 	h := &Handler{proxy: p, log: log}
-	h.current.Store(first)
+	h.Swap(first)
 	return h
 }
 
 // Swap puts a new generation in force for all requests that arrive from now on.
-func (h *Handler) Swap(s *Snapshot) { h.current.Store(s) }
+func (h *Handler) Swap(s *Snapshot) {
+	h.current.Store(s)
+	h.bodies.room.resize(s.Limits.InFlight)
+}
+
+// InFlight is how many bytes of requests' bodies are held.
+func (h *Handler) InFlight() int64 { return h.bodies.room.bytes() }
 
 // Current is the generation in force.
 func (h *Handler) Current() *Snapshot { return h.current.Load() }
@@ -125,13 +133,13 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.serveUpload(w, s, asked)
 		return
 	}
-	body, problem := h.bodies.read(w, r, s.Limits.MaxBody)
+	body, problem := h.bodies.read(w, r, s.Limits)
 	if problem != nil {
 		h.refuse(w, problem.status, problem.kind, id, problem.message)
 		return
 	}
-	s.Forward.Dump.Request(r.Context(), id, r, body)
-	asked.Body, asked.Start = proxy.NewBody(body, h.bodies.giveBack), time.Now()
+	s.Forward.Dump.Request(r.Context(), id, r, body.b)
+	asked.Body, asked.Start = proxy.NewBody(body.b, func([]byte) { h.bodies.giveBack(body) }), time.Now()
 	h.proxy.Serve(w, asked)
 }
 
@@ -168,9 +176,16 @@ func hasDotSegment(path string) bool {
 	return false
 }
 
+// crowdedWait is when to come again where there was no room.
+const crowdedWait = 5 * time.Second
+
 // refuse answers with an error of our own and logs it.
 func (h *Handler) refuse(w http.ResponseWriter, status int, kind claude.ErrorType, id, message string) {
-	proxy.WriteError(w, status, 0, claude.Error{Type: kind, Message: message, RequestID: id})
+	wait := time.Duration(0)
+	if status == http.StatusTooManyRequests {
+		wait = crowdedWait
+	}
+	proxy.WriteError(w, status, wait, claude.Error{Type: kind, Message: message, RequestID: id})
 	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Status, status, telemetry.Reason, string(kind))
 }
 
