@@ -48,7 +48,7 @@ type families struct {
 	requests, requestDuration, firstByte, waits, routed                                family
 	attempts, attemptDuration, firstToken, interToken, failovers                       family
 	tokens, serverTools, cost, unpriced, saved, wasted                                 family
-	openRequests, state, inFlight, headroom, balance                                   family
+	openRequests, bodies, state, inFlight, headroom, balance                           family
 	generation, reloadSuccessful, reloadTime, backlog, backlogAge, late, folded, build family
 }
 
@@ -90,6 +90,7 @@ func allFamilies() families {
 			[]string{labelServer, labelClient, labelModel}},
 
 		openRequests: family{"claude_code_lb_open_requests", "Requests of clients that are being served.", nil},
+		bodies:       family{"claude_code_lb_request_body_memory_bytes", "Memory that the bodies of requests take, of max_inflight_bytes.", nil},
 		state: family{"claude_code_lb_server_state", "Whether a server is in a state, 1 or 0; it is in one of them at a time.",
 			[]string{labelServer, labelState}},
 		inFlight: family{"claude_code_lb_server_in_flight", "Attempts that are under way.",

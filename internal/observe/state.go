@@ -18,6 +18,7 @@ type Backlog interface {
 type Sources struct {
 	Endpoints func() []*upstream.Endpoint // of the configuration in force
 	Open      func() int64                // requests being served
+	Bodies    func() int64                // bytes that their bodies take; nil: it is not known
 	Backlog   Backlog                     // nil: there is none to be told of
 }
 
@@ -31,8 +32,8 @@ type states struct {
 	Sources
 	labels *labels
 
-	open, state, inFlight, headroom, balance *prometheus.Desc
-	backlog, backlogAge, late, folded        *prometheus.Desc
+	open, bodies, state, inFlight, headroom, balance *prometheus.Desc
+	backlog, backlogAge, late, folded                *prometheus.Desc
 }
 
 func newStates(s Sources, l *labels) *states {
@@ -40,14 +41,14 @@ func newStates(s Sources, l *labels) *states {
 	desc := func(f family) *prometheus.Desc { return prometheus.NewDesc(f.name, f.help, f.labels, nil) }
 	return &states{
 		Sources: s, labels: l,
-		open: desc(f.openRequests), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
+		open: desc(f.openRequests), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
 		backlog: desc(f.backlog), backlogAge: desc(f.backlogAge), late: desc(f.late), folded: desc(f.folded),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (s *states) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.open, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
+	for _, d := range []*prometheus.Desc{s.open, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
 		out <- d
 	}
 }
@@ -59,6 +60,9 @@ func (s *states) Collect(out chan<- prometheus.Metric) {
 	}
 	now := time.Now()
 	gauge(s.open, float64(s.Open()))
+	if s.Bodies != nil {
+		gauge(s.bodies, float64(s.Bodies()))
+	}
 	seen := map[string]bool{}
 	for _, e := range s.Endpoints() {
 		if name := clean(e.Name()); !seen[name] {
