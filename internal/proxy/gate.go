@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"claude-code-lb/internal/claude"
@@ -62,11 +63,19 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 	switch {
 	case r.Method != http.MethodPost:
 	case x.pin.isResource && x.pin.resource.Batch:
-		ask.Batch, ask.Unread = true, x.req.Upload != nil
-		if x.req.Key.PicksModels() && !ask.Unread {
-			ask.Models = claude.BatchModels(x.req.Body.bytes())
+		ask.Batch, ask.Unclear = true, x.req.Upload != nil
+		if x.req.Key.PicksModels() && !ask.Unclear {
+			models, clear := claude.BatchModels(x.req.Body.bytes())
+			ask.Models, ask.Unclear = models, !clear
 		}
-	case r.URL.Path == messagesPath:
+	case r.URL.Path == messagesPath || strings.HasPrefix(r.URL.Path, messagesPath+"/"):
+		if x.req.Key.PicksModels() {
+			_, clear := claude.SoleModel(x.req.Body.bytes())
+			ask.Unclear = !clear
+		}
+		if r.URL.Path != messagesPath { // counting tokens costs nothing
+			break
+		}
 		ask.Message, ask.Output = true, x.query.MaxTokens
 		ask.Input, ask.Cached = x.req.Table.Forecast(&x.query, now)
 		if ask.Input == 0 {

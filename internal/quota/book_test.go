@@ -280,7 +280,7 @@ func TestModelsAndBatches(t *testing.T) {
 	f(Ask{Model: "CLAUDE-sonnet-4-5"}, "")
 	f(Ask{Model: "claude-opus-4-5"}, "model")
 	f(Ask{Batch: true, Models: []string{"claude-haiku-5", "claude-opus-4-5"}}, "model")
-	f(Ask{Batch: true, Unread: true}, "model")
+	f(Ask{Batch: true, Unclear: true}, "model")
 	f(Ask{Batch: true, Models: []string{"claude-haiku-5"}}, "")
 	s.reload(config.ClientKey{Budget: config.Budget{Total: 1}})
 	f(Ask{Batch: true}, "batch")

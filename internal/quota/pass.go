@@ -19,7 +19,7 @@ type Ask struct {
 	Session string
 	Message bool  // it is answered by a model, and so costs something
 	Batch   bool  // it is answered later, and what that costs is not known then
-	Unread  bool  // Models is not known
+	Unclear bool  // which models it asks can be read in several ways, or not at all
 	Input   int64 // tokens of the prompt, estimated
 	Cached  int64 // of them, those that are believed to be read from the prompt cache
 	Output  int64 // most tokens of the answer
@@ -100,8 +100,8 @@ func (k *Key) refuses(ask Ask) *Refusal {
 			return forbidden("model", fmt.Sprintf("The client key %s may not ask the model %s.", k.Name(), model))
 		}
 	}
-	if ask.Unread && k.PicksModels() {
-		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and this batch is too large to look for them: split it.", k.Name()))
+	if ask.Unclear && k.PicksModels() {
+		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and which one this request asks is not clear: name it once, and split large batches.", k.Name()))
 	}
 	if ask.Batch && k.limited() {
 		return forbidden("batch", fmt.Sprintf("The client key %s has a limit on tokens or dollars, and what a batch uses is not known when it is sent: send messages one by one.", k.Name()))
