@@ -14,7 +14,8 @@ import (
 func TestBodiesAreBoundedTogether(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
-	b := start(t, balanced("round_robin", f.entry()).with("max_body_mb", 1).with("max_inflight_bytes", 1<<20).with("max_wait", "300ms"))
+	cfg := balanced("round_robin", f.entry()).with("max_body_mb", 1).with("max_inflight_bytes", 1<<20)
+	b := start(t, cfg.with("max_wait", "300ms"))
 	large := fmt.Sprintf(`{"model":%q,"max_tokens":9,"stream":true,"messages":[{"role":"user","content":%q}]}`, model, strings.Repeat("x", 700_000))
 	f.fails(heldBeforeHead)
 	first := make(chan answer, 1)
@@ -31,6 +32,7 @@ func TestBodiesAreBoundedTogether(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	// Memory comes back, and those that wait get it.
+	b.reconfigure(cfg.with("max_wait", "1m"))
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Go(func() {
