@@ -60,21 +60,24 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 	ask := quota.Ask{Model: x.entry.Model, Session: x.entry.Session + "\x00" + x.entry.Agent}
 	r := x.req.HTTP
 	switch {
-	case r.Method != http.MethodPost:
-	case x.pin.isResource && x.pin.resource.Batch:
+	case r.Method == http.MethodGet, r.Method == http.MethodHead, r.Method == http.MethodOptions, r.Method == http.MethodDelete:
+	case r.Method == http.MethodPost && x.pin.isResource && x.pin.resource.Batch:
 		ask.Batch, ask.Unread = true, x.req.Upload != nil
 		if x.req.Key.PicksModels() && !ask.Unread {
 			ask.Models = claude.BatchModels(x.req.Body.bytes())
 		}
-	case r.URL.Path == messagesPath:
+	case r.Method == http.MethodPost && r.URL.Path == messagesPath:
 		ask.Message, ask.Output = true, x.query.MaxTokens
 		ask.Input, ask.Cached = x.req.Table.Forecast(&x.query, now)
 		if ask.Input == 0 {
 			ask.Input = x.tokens()
 		}
 		if prices := x.req.Settings.Prices; prices != nil {
-			ask.Price = func(u claude.Usage) ledger.Cost { return prices.Cost(x.entry.Model, u, x.req.Table.Dearest()) }
+			ask.Price = func(u claude.Usage) ledger.Cost { return prices.AtMost(x.entry.Model, u, x.req.Table.Dearest()) }
 		}
+	case x.pin.isResource, r.URL.Path == messagesPath+"/count_tokens":
+	default:
+		ask.Unknown = true
 	}
 	return ask
 }
