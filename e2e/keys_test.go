@@ -220,7 +220,7 @@ func TestKeyWithoutAFileOfKeys(t *testing.T) {
 	if err := json.Unmarshal([]byte(entry), &parsed); err != nil || parsed["name"] != "ann" || parsed["key_sha256"] == nil {
 		t.Errorf("%s: %v", entry, err)
 	}
-	for _, args := range [][]string{{"key"}, {"key", "new"}, {"key", "revoke", "bob"}, {"key", "new", "x", "-expires", "never"}, {"key", "new", "x", "-models", "["}} {
+	for _, args := range [][]string{{"key"}, {"key", "new"}, {"key", "revoke", "bob"}, {"key", "new", "x", "-expires", "never"}, {"key", "new", "x", "-models", "["}, {"key", "new", "x", "-budget-day", "NaN"}, {"key", "new", "x", "-budget-day", "1e300"}} {
 		if got := run(t, invocation{args: append(args, "-c", file)}); got.status == 0 || got.stderr == "" {
 			t.Errorf("%v: %+v", args, got)
 		}

@@ -113,7 +113,7 @@ func (k *keyCommand) flags(flags *flag.FlagSet) {
 }
 
 // entry is the key as it stands in a file.
-func (k *keyCommand) entry(hash string) []byte {
+func (k *keyCommand) entry(hash string) ([]byte, error) {
 	type budget struct {
 		Day   float64 `json:"day,omitempty"`
 		Week  float64 `json:"week,omitempty"`
@@ -136,8 +136,11 @@ func (k *keyCommand) entry(hash string) []byte {
 	if *entry.Budget == (budget{}) {
 		entry.Budget = nil
 	}
-	text, _ := json.Marshal(entry) // texts and numbers always can be
-	return text
+	text, err := json.Marshal(entry)
+	if err != nil { // NaN is a number to flags, but not to JSON
+		return nil, errors.New("a budget must be a number of dollars")
+	}
+	return text, nil
 }
 
 func words(list string) []string {
@@ -190,7 +193,10 @@ func (k *keyCommand) create(std Std) error {
 	}
 	secret := keyPrefix + rand.Text() + rand.Text() // 260 random bits
 	sum := sha256.Sum256([]byte(secret))
-	entry := k.entry(hex.EncodeToString(sum[:]))
+	entry, err := k.entry(hex.EncodeToString(sum[:]))
+	if err != nil {
+		return err
+	}
 	if k.keysFile == "" {
 		if err := k.sound(std, []byte(`[`+string(entry)+`]`)); err != nil {
 			return err

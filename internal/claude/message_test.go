@@ -85,6 +85,7 @@ func TestObserveUsage(t *testing.T) {
 	f(Usage{InputTokens: 90, CacheReadTokens: 7}, `{"input_tokens":100}`, `{"input_tokens":90,"cache_read_input_tokens":7}`)
 	f(Usage{InputTokens: 10, OutputTokens: 3}, `{"input_tokens":10,"output_tokens":3}`, `{"input_tokens":0,"output_tokens":0}`)
 	f(Usage{InputTokens: 10}, `{"input_tokens":10}`, `{"input_tokens":-5,"output_tokens":1.5,"cache_read_input_tokens":"9"}`, `{"input_tokens":null}`, `[]`, `7`)
+	f(Usage{InputTokens: maxCount, CacheCreation5mTokens: maxCount}, `{"input_tokens":9223372036854775807,"cache_creation_input_tokens":9223372036854775807}`)
 	f(Usage{WebSearchRequests: 2, ServiceTier: "priority"}, `{"server_tool_use":{"web_search_requests":1},"service_tier":"priority"}`, `{"server_tool_use":{"web_search_requests":2},"service_tier":null}`)
 
 	// The two lifetimes of what was written to the cache, and a total without them.

@@ -82,9 +82,12 @@ func (u *Usage) splitCacheCreation(total int64) {
 	u.CacheCreation5mTokens = total - u.CacheCreation1hTokens
 }
 
-// count takes the value that comes next and stores it if it is a positive number.
+// maxCount is far beyond every context window. What is told beyond it is nonsense, and would make sums over many answers overflow.
+const maxCount = 100_000_000
+
+// count takes the value that comes next and stores it if it is a positive number, at most maxCount.
 func (s *scanner) count(to *int64) {
 	if n, ok := s.integer(); ok && n > 0 {
-		*to = n
+		*to = min(n, maxCount)
 	}
 }

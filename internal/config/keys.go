@@ -34,10 +34,10 @@ type ClientKey struct {
 
 // Budget is what a client key may spend, in dollars. 0 means no limit.
 type Budget struct {
-	Day      float64 `name:"day" omit:"zero" default:"0" min:"0" doc:"In a calendar day. 0 means no limit."`
-	Week     float64 `name:"week" omit:"zero" default:"0" min:"0" doc:"In a calendar week, from Monday on. 0 means no limit."`
-	Month    float64 `name:"month" omit:"zero" default:"0" min:"0" doc:"In a calendar month. 0 means no limit."`
-	Total    float64 `name:"total" omit:"zero" default:"0" min:"0" doc:"As long as the key exists. 0 means no limit."`
+	Day      float64 `name:"day" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar day. 0 means no limit."`
+	Week     float64 `name:"week" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar week, from Monday on. 0 means no limit."`
+	Month    float64 `name:"month" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar month. 0 means no limit."`
+	Total    float64 `name:"total" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"As long as the key exists. 0 means no limit."`
 	TimeZone string  `name:"time_zone" omit:"zero" doc:"Where days begin, such as 'Europe/Berlin'. Without it UTC."`
 }
 

@@ -98,12 +98,31 @@ func (p *Prices) Cost(model string, u claude.Usage, multiplier float64) Cost {
 	if !ok {
 		return Cost{}
 	}
+	return p.at(price, u, multiplier)
+}
+
+// at is what an answer costs at a price.
+func (p *Prices) at(price Price, u claude.Usage, multiplier float64) Cost {
 	sum := tokens(u.InputTokens, price.Input) + tokens(u.OutputTokens, price.Output) + tokens(u.CacheReadTokens, price.CacheRead) +
 		tokens(u.CacheCreation5mTokens, price.CacheWrite5m) + tokens(u.CacheCreation1hTokens, price.CacheWrite1h)
 	factor := p.factor(u, multiplier)
 	sum += float64(max(u.WebSearchRequests, 0)) * p.WebSearch * float64(dollar)
 	saved := tokens(u.CacheReadTokens, price.Input) - tokens(u.CacheReadTokens, price.CacheRead)
-	return Cost{Sum: money(sum * factor), Saved: money(saved * factor), Known: true}
+	return Cost{Sum: ofAnswer(sum * factor), Saved: ofAnswer(saved * factor), Known: true}
+}
+
+// AtMost is Cost for those who want to be on the safe side: a model without a price costs as much as the dearest one.
+func (p *Prices) AtMost(model string, u claude.Usage, multiplier float64) Cost {
+	cost := p.Cost(model, u, multiplier)
+	if cost.Known {
+		return cost
+	}
+	for _, each := range p.Models { // those for long prompts included: on the safe side
+		if other := p.at(each, u, multiplier); other.Sum > cost.Sum {
+			cost = other
+		}
+	}
+	return cost
 }
 
 // Rewritten is what it cost to write tokens into the cache, or to read them without one, that another account could
@@ -118,7 +137,7 @@ func (p *Prices) Rewritten(model string, u claude.Usage, n int64, multiplier flo
 	short := min(n-hour, u.CacheCreation5mTokens)
 	plain := n - hour - short
 	paid := tokens(hour, price.CacheWrite1h) + tokens(short, price.CacheWrite5m) + tokens(plain, price.Input)
-	return money(max(paid-tokens(n, price.CacheRead), 0) * p.factor(u, multiplier))
+	return ofAnswer(max(paid-tokens(n, price.CacheRead), 0) * p.factor(u, multiplier))
 }
 
 func (p *Prices) factor(u claude.Usage, multiplier float64) float64 {
@@ -128,7 +147,14 @@ func (p *Prices) factor(u claude.Usage, multiplier float64) float64 {
 	return multiplier
 }
 
-// money rounds an amount in nano-dollars, which nonsense in an answer may have made absurd.
+// ofAnswer rounds an amount in nano-dollars for one answer. Nonsense in it may have made the amount absurd, and it is bounded
+// so that sums over many answers do not overflow.
+func ofAnswer(nano float64) Money {
+	const most = float64(10_000 * dollar)
+	return money(max(min(nano, most), -most))
+}
+
+// money rounds an amount in nano-dollars, however large.
 func money(nano float64) Money { return Money(math.Round(min(nano, math.MaxInt64/2))) }
 
 // tokens costs some tokens at a price per million, in nano-dollars.

@@ -43,9 +43,18 @@ func TestCost(t *testing.T) {
 
 	// Nonsense in an answer costs nothing absurd.
 	f(list, "claude-opus-4-5", claude.Usage{InputTokens: -5, OutputTokens: -1}, 1, 0, true)
-	if got := list.Cost("claude-opus-4-5", claude.Usage{OutputTokens: 1 << 62}, 1); got.Sum < 0 || !got.Known {
+	if got := list.Cost("claude-opus-4-5", claude.Usage{OutputTokens: 1 << 62}, 1); got.Sum != 10_000*dollar || !got.Known {
 		t.Errorf("%+v", got)
 	}
+	// On the safe side, a model without a price is as dear as any.
+	f2 := func(model string, want Money) {
+		t.Helper()
+		if got := list.AtMost(model, claude.Usage{OutputTokens: 1e6}, 1); got.Sum != want || !got.Known {
+			t.Errorf("%s: %+v, want at most %s", model, got, want)
+		}
+	}
+	f2("claude-haiku-4-5", 5*dollar)
+	f2("claude-imaginary-9", 75*dollar)
 }
 
 func TestListPricesHoldForEveryModelOfTheDay(t *testing.T) {

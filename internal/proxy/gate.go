@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"claude-code-lb/internal/claude"
@@ -61,19 +60,19 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 	ask := quota.Ask{Model: x.entry.Model, Session: x.entry.Session + "\x00" + x.entry.Agent}
 	r := x.req.HTTP
 	switch {
-	case r.Method != http.MethodPost:
-	case x.pin.isResource && x.pin.resource.Batch:
+	case r.Method == http.MethodGet, r.Method == http.MethodHead, r.Method == http.MethodOptions, r.Method == http.MethodDelete:
+	case r.Method == http.MethodPost && x.pin.isResource && x.pin.resource.Batch:
 		ask.Batch, ask.Unclear = true, x.req.Upload != nil
 		if x.req.Key.PicksModels() && !ask.Unclear {
 			models, clear := claude.BatchModels(x.req.Body.bytes())
 			ask.Models, ask.Unclear = models, !clear
 		}
-	case r.URL.Path == messagesPath || strings.HasPrefix(r.URL.Path, messagesPath+"/"):
+	case r.Method == http.MethodPost && (r.URL.Path == messagesPath || r.URL.Path == countPath):
 		if x.req.Key.PicksModels() {
 			_, clear := claude.SoleModel(x.req.Body.bytes())
 			ask.Unclear = !clear
 		}
-		if r.URL.Path != messagesPath { // counting tokens costs nothing
+		if r.URL.Path == countPath { // it costs nothing
 			break
 		}
 		ask.Message, ask.Output = true, x.query.MaxTokens
@@ -82,8 +81,11 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 			ask.Input = x.tokens()
 		}
 		if prices := x.req.Settings.Prices; prices != nil {
-			ask.Price = func(u claude.Usage) ledger.Cost { return prices.Cost(x.entry.Model, u, x.req.Table.Dearest()) }
+			ask.Price = func(u claude.Usage) ledger.Cost { return prices.AtMost(x.entry.Model, u, x.req.Table.Dearest()) }
 		}
+	case x.pin.isResource:
+	default:
+		ask.Unknown = true
 	}
 	return ask
 }

@@ -15,13 +15,16 @@ const (
 	kindResource             // what is said of a batch, file or skill
 )
 
-const messagesPath = "/v1/messages"
+const (
+	messagesPath = "/v1/messages"
+	countPath    = messagesPath + "/count_tokens"
+)
 
 func kindOf(method, path string, stream bool) kind {
 	switch {
 	case method == http.MethodPost && path == messagesPath && stream:
 		return kindStream
-	case method == http.MethodPost && (path == messagesPath || path == messagesPath+"/count_tokens"),
+	case method == http.MethodPost && (path == messagesPath || path == countPath),
 		method == http.MethodGet && (path == "/v1/models" || strings.HasPrefix(path, "/v1/models/")):
 		return kindPlain
 	default:

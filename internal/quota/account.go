@@ -67,10 +67,10 @@ func (a *account) short(b config.Budget, estimate ledger.Money, now time.Time) (
 		p := &a.purses[w]
 		p.roll(w, now, a.zone)
 		limit := w.limit(b)
-		if limit == 0 || p.spent+a.reserved+estimate <= limit {
+		if limit == 0 || plus(plus(p.spent, a.reserved), estimate) <= limit {
 			continue
 		}
-		s, found = shortage{window: w, limit: limit, left: max(limit-p.spent, 0), ends: w.end(p.begin), soon: p.spent+estimate <= limit && (!found || s.soon)}, true
+		s, found = shortage{window: w, limit: limit, left: max(limit-p.spent, 0), ends: w.end(p.begin), soon: plus(p.spent, estimate) <= limit && (!found || s.soon)}, true
 	}
 	return s, found
 }

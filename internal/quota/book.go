@@ -101,7 +101,7 @@ func (b *Book) restore(ctx context.Context, a *account, w window, now time.Time)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p.begin.Equal(begin) && !p.restored {
-		p.spent += spent
+		p.spent = plus(p.spent, spent)
 		p.restored = true
 	}
 	return nil

@@ -354,23 +354,6 @@ func TestBudgetsSurviveARestart(t *testing.T) {
 	})
 }
 
-// TestLeavingIsNotFree has a client leave before the answer tells what it costs.
-func TestLeavingIsNotFree(t *testing.T) {
-	s := open(t, config.ClientKey{Budget: config.Budget{Total: 1}}, nil)
-	ask := dollars(0.3)
-	leave := func(attempts ...ledger.Attempt) float64 {
-		before := s.book.View(time.Now())[0].Budgets[0].Spent
-		s.book.Settle(s.enter(ask), &ledger.Entry{Outcome: ledger.ClientGone, Attempts: attempts})
-		return s.book.View(time.Now())[0].Budgets[0].Spent - before
-	}
-	if cost := leave(); cost != 0 {
-		t.Errorf("a request that nobody was asked costs %g", cost)
-	}
-	if cost := leave(ledger.Attempt{Server: "a"}); cost != 0.3 {
-		t.Errorf("%g for a prompt that was sent", cost)
-	}
-}
-
 // TestOutputIsLearned expects no more of an answer than answers have had.
 func TestOutputIsLearned(t *testing.T) {
 	s := open(t, config.ClientKey{TPM: 100_000}, nil)

@@ -20,10 +20,11 @@ type Ask struct {
 	Message bool  // it is answered by a model, and so costs something
 	Batch   bool  // it is answered later, and what that costs is not known then
 	Unclear bool  // which models it asks can be read in several ways, or not at all
+	Unknown bool  // nothing is known of what its path does, nor what that costs
 	Input   int64 // tokens of the prompt, estimated
 	Cached  int64 // of them, those that are believed to be read from the prompt cache
 	Output  int64 // most tokens of the answer
-	// Price is what an answer with a usage costs at the dearest server; not Known without a price.
+	// Price is what an answer with a usage costs at most; nil: nobody knows.
 	Price func(claude.Usage) ledger.Cost
 }
 
@@ -33,13 +34,8 @@ type Pass struct {
 	party    [2]string // in the queue of the key and in that of all
 	tokens   float64
 	reserved ledger.Money
-	prompt   used // of the estimate, what the prompt alone is worth
-}
-
-// used is an amount of what is limited.
-type used struct {
-	tokens float64
-	money  ledger.Money
+	estimate claude.Usage // what it may use at most
+	price    func(claude.Usage) ledger.Cost
 }
 
 const (
@@ -103,6 +99,12 @@ func (k *Key) refuses(ask Ask) *Refusal {
 	if ask.Unclear && k.PicksModels() {
 		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and which one this request asks is not clear: name it once, and split large batches.", k.Name()))
 	}
+	if k.PicksModels() && ask.Model == "" && (ask.Message || ask.Unknown) {
+		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and this request names none that could be read.", k.Name()))
+	}
+	if ask.Unknown && k.limited() {
+		return forbidden("endpoint", fmt.Sprintf("The client key %s has a limit on tokens or dollars, and what a request to this path uses is not known: send it to /v1/messages.", k.Name()))
+	}
 	if ask.Batch && k.limited() {
 		return forbidden("batch", fmt.Sprintf("The client key %s has a limit on tokens or dollars, and what a batch uses is not known when it is sent: send messages one by one.", k.Name()))
 	}
@@ -117,14 +119,10 @@ func (k *Key) debit(p *Pass, ask Ask, now time.Time) *Refusal {
 	a := k.account
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	output := a.output.bound(ask.Output)
-	prompt := used{tokens: float64(max(ask.Input-ask.Cached, 0))}
-	tokens, money := prompt.tokens+float64(output), ledger.Money(0)
+	estimate := claude.Usage{CacheReadTokens: ask.Cached, CacheCreation5mTokens: max(ask.Input-ask.Cached, 0), OutputTokens: a.output.bound(max(ask.Output, 0))}
+	tokens, money := float64(estimate.CacheCreation5mTokens)+float64(estimate.OutputTokens), ledger.Money(0)
 	if ask.Price != nil && a.budgeted(k.spec.Budget) {
-		u := claude.Usage{CacheReadTokens: ask.Cached, CacheCreation5mTokens: max(ask.Input-ask.Cached, 0)}
-		prompt.money = ask.Price(u).Sum
-		u.OutputTokens = output
-		money = ask.Price(u).Sum
+		money = ask.Price(estimate).Sum
 	}
 	if s, short := a.short(k.spec.Budget, money, now); short {
 		return k.overBudget(s, money)
@@ -141,8 +139,8 @@ func (k *Key) debit(p *Pass, ask Ask, now time.Time) *Refusal {
 	}
 	a.rpm.take(1)
 	a.tpm.take(tokens)
-	a.reserved += money
-	p.tokens, p.reserved, p.prompt = tokens, money, prompt
+	a.reserved = plus(a.reserved, money)
+	p.tokens, p.reserved, p.estimate, p.price = tokens, money, estimate, ask.Price
 	return nil
 }
 
@@ -185,15 +183,12 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 	if p.key == nil {
 		return
 	}
-	var tokens, output int64
+	tokens, cost := p.unaccounted(e)
+	cost = plus(cost, e.Cost().Sum)
+	var output int64
 	for i := range e.Attempts {
-		u := e.Attempts[i].Answer.Usage
-		tokens += u.InputTokens + u.CacheCreationTokens() + u.OutputTokens
-		output = max(output, u.OutputTokens)
-	}
-	cost := e.Cost().Sum
-	if abandoned(e) { // or prompts would be free for whoever leaves before the answer begins
-		tokens, cost = int64(p.prompt.tokens), p.prompt.money
+		tokens += charged(e.Attempts[i].Answer.Usage)
+		output = max(output, e.Attempts[i].Answer.Usage.OutputTokens)
 	}
 	a, now := p.key.account, time.Now()
 	a.mu.Lock()
@@ -207,22 +202,9 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 	for w := range window(windows) {
 		purse := &a.purses[w]
 		purse.roll(w, now, a.zone)
-		purse.spent += cost
+		purse.spent = plus(purse.spent, cost)
 		b.announce(p.key, w, purse)
 	}
-}
-
-// abandoned says whether the client left while an upstream was at work that had not told yet what that costs.
-func abandoned(e *ledger.Entry) bool {
-	if e.Outcome != ledger.ClientGone || len(e.Attempts) == 0 {
-		return false
-	}
-	for i := range e.Attempts {
-		if e.Attempts[i].Known() {
-			return false
-		}
-	}
-	return true
 }
 
 // announce logs a budget that is nearly spent, and one that is, once each. The caller holds the account's mutex.

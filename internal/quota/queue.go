@@ -20,6 +20,7 @@ type waiter struct {
 	party    string
 	priority int
 	in       chan struct{} // closed when it is let in
+	out      chan struct{} // closed when it has to make room
 }
 
 // patience bounds how many may wait.
@@ -34,7 +35,7 @@ func (q *queue) resize(slots int) {
 }
 
 // enter takes a slot, waiting for one as long as ctx lasts. It reports whether a slot was taken, and if not, whether
-// that was for too many who wait.
+// that was for too many who wait: then one of the party that has the most waiting makes room for others.
 func (q *queue) enter(ctx context.Context, party string, priority int) (in, full bool) {
 	q.mu.Lock()
 	if q.slots == 0 || q.taken < q.slots && len(q.waiting) == 0 {
@@ -42,16 +43,18 @@ func (q *queue) enter(ctx context.Context, party string, priority int) (in, full
 		q.mu.Unlock()
 		return true, false
 	}
-	if len(q.waiting) >= q.patience() {
+	w := &waiter{party: party, priority: priority, in: make(chan struct{}), out: make(chan struct{})}
+	if len(q.waiting) >= q.patience() && !q.makeRoom(w) {
 		q.mu.Unlock()
 		return false, true
 	}
-	w := &waiter{party: party, priority: priority, in: make(chan struct{})}
 	q.waiting = append(q.waiting, w)
 	q.mu.Unlock()
 	select {
 	case <-w.in:
 		return true, false
+	case <-w.out:
+		return false, true
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
@@ -60,7 +63,33 @@ func (q *queue) enter(ctx context.Context, party string, priority int) (in, full
 		q.waiting = slices.Delete(q.waiting, i, i+1)
 		return false, false
 	}
-	return true, false // it was let in at the same moment
+	select {
+	case <-w.out: // at the same moment
+		return false, true
+	default:
+		return true, false // it was let in at the same moment
+	}
+}
+
+// makeRoom sends the one away who comes last: of the lowest priority, of the party with the most waiting, the youngest. It
+// reports false when that is newcomer. The caller holds the mutex.
+func (q *queue) makeRoom(newcomer *waiter) bool {
+	crowd := map[string]int{newcomer.party: 1}
+	for _, w := range q.waiting {
+		crowd[w.party]++
+	}
+	last, at := newcomer, -1
+	for i, w := range slices.Backward(q.waiting) {
+		if w.priority < last.priority || w.priority == last.priority && crowd[w.party] > crowd[last.party] {
+			last, at = w, i
+		}
+	}
+	if at < 0 {
+		return false
+	}
+	q.waiting = slices.Delete(q.waiting, at, at+1)
+	close(last.out)
+	return true
 }
 
 // leave gives a slot back.
