@@ -20,7 +20,7 @@ func (x *exchange) finish() {
 	if x.cause != nil {
 		e.Reason = x.cause.Error()
 	}
-	x.p.journal.end(&x.live, Decision{Entry: *e, Trail: x.trail.lines()})
+	x.p.journal.end(&x.live, finished{*e, x.trail})
 	if x.pass != nil {
 		x.req.Book.Settle(x.pass, e)
 	}

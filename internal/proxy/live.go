@@ -32,6 +32,12 @@ type Decision struct {
 	Trail []string
 }
 
+// finished is a Decision that nobody has asked to read yet.
+type finished struct {
+	entry ledger.Entry
+	trail trail
+}
+
 // live is a Live that goes on.
 type live struct {
 	Live   // Server and Bytes are those below
@@ -52,7 +58,7 @@ func (l *live) view() Live {
 type journal struct {
 	mu     sync.Mutex
 	live   map[*live]struct{}
-	ring   [decisions]Decision
+	ring   [decisions]finished
 	ending uint64 // requests that have ended
 }
 
@@ -72,7 +78,7 @@ func (j *journal) begin(l *live, e *ledger.Entry) {
 }
 
 // end remembers how a request ended.
-func (j *journal) end(l *live, d Decision) {
+func (j *journal) end(l *live, d finished) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.live, l)
@@ -101,7 +107,8 @@ func (p *Proxy) Decisions() []Decision {
 	n := min(j.ending, decisions)
 	all := make([]Decision, 0, n)
 	for i := range n {
-		all = append(all, j.ring[(j.ending-1-i)%decisions])
+		d := &j.ring[(j.ending-1-i)%decisions]
+		all = append(all, Decision{d.entry, d.trail.lines()})
 	}
 	return all
 }

@@ -48,7 +48,7 @@ func TestJournalIsBounded(t *testing.T) {
 		t.Errorf("%d requests are listed", n)
 	}
 	for i := range all {
-		p.journal.end(&all[i], Decision{Entry: ledger.Entry{ID: fmt.Sprint(i)}})
+		p.journal.end(&all[i], finished{entry: ledger.Entry{ID: fmt.Sprint(i)}})
 	}
 	latest := p.Decisions()
 	if len(p.Live()) != 0 || len(latest) != decisions || latest[0].Entry.ID != fmt.Sprint(len(all)-1) || latest[decisions-1].Entry.ID != fmt.Sprint(len(all)-decisions) {

@@ -66,7 +66,8 @@ func (t *trail) allPassed(u upstream.Unfit) bool {
 }
 
 func (t *trail) attempted(a *answer, pinned string, now time.Time) {
-	t.add(step{at: a.start, server: a.lease.Name(), asked: &a.outcome, took: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
+	verdict := a.outcome // the answer itself is not kept for the trail's sake
+	t.add(step{at: a.start, server: a.lease.Name(), asked: &verdict, took: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
 }
 
 // status is that of the answer, 0 without one.
