@@ -85,6 +85,9 @@ func TestKeysMayDoWhatTheyMay(t *testing.T) {
 	if _, keys := b.admin(http.MethodGet, "/admin/api/keys", ""); !strings.Contains(fmt.Sprint(keys), "poor") || strings.Contains(fmt.Sprint(keys), "k-poor") {
 		t.Errorf("%v", keys)
 	}
+	if n := b.metrics()[`claude_code_lb_turned_away_total{status="401"}`]; n != 1 {
+		t.Errorf("%g were turned away", n)
+	}
 	for _, secret := range []string{"k-haiku", "k-poor", "k-unknown"} {
 		if strings.Contains(b.log.String(), secret) {
 			t.Errorf("the log shows %s", secret)

@@ -46,7 +46,7 @@ type reloaded struct {
 // newAdministration makes an admin listener that listens nowhere yet. reload is safe for concurrent use.
 func newAdministration(b *balancer, metrics *observe.Metrics, books *store.Writer, reload func() (uint64, config.Problems, error)) *administration {
 	started := time.Now()
-	watched := observe.Sources{Endpoints: b.endpoints, Open: b.handler.Open, Bodies: b.handler.InFlight}
+	watched := observe.Sources{Endpoints: b.endpoints, Open: b.handler.Open, Bodies: b.handler.InFlight, TurnedAway: b.handler.TurnedAway}
 	if books != nil {
 		watched.Backlog = books
 	}

@@ -50,6 +50,7 @@ type Handler struct {
 	current atomic.Pointer[Snapshot]
 	open    atomic.Int64
 	bodies  bodies
+	turned  turnedAway
 	proxy   *proxy.Proxy
 	log     *slog.Logger
 }
@@ -186,6 +187,7 @@ func (h *Handler) refuse(w http.ResponseWriter, status int, kind claude.ErrorTyp
 		wait = crowdedWait
 	}
 	proxy.WriteError(w, status, wait, claude.Error{Type: kind, Message: message, RequestID: id})
+	h.turned.add(status)
 	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Status, status, telemetry.Reason, string(kind))
 }
 

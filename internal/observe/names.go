@@ -48,7 +48,7 @@ type families struct {
 	requests, requestDuration, firstByte, waits, routed                                family
 	attempts, attemptDuration, firstToken, interToken, failovers                       family
 	tokens, serverTools, cost, unpriced, saved, wasted                                 family
-	openRequests, bodies, state, inFlight, headroom, balance                           family
+	openRequests, turnedAway, bodies, state, inFlight, headroom, balance               family
 	generation, reloadSuccessful, reloadTime, backlog, backlogAge, late, folded, build family
 }
 
@@ -90,7 +90,9 @@ func allFamilies() families {
 			[]string{labelServer, labelClient, labelModel}},
 
 		openRequests: family{"claude_code_lb_open_requests", "Requests of clients that are being served.", nil},
-		bodies:       family{"claude_code_lb_request_body_memory_bytes", "Memory that the bodies of requests take, of max_inflight_bytes.", nil},
+		turnedAway: family{"claude_code_lb_turned_away_total", "Requests that were refused before anything was known of them, by status: 401 no client key that is known, 413 a body that is too large, 429 no memory for it.",
+			[]string{labelStatus}},
+		bodies: family{"claude_code_lb_request_body_memory_bytes", "Memory that the bodies of requests take, of max_inflight_bytes.", nil},
 		state: family{"claude_code_lb_server_state", "Whether a server is in a state, 1 or 0; it is in one of them at a time.",
 			[]string{labelServer, labelState}},
 		inFlight: family{"claude_code_lb_server_in_flight", "Attempts that are under way.",

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,8 +19,10 @@ type Backlog interface {
 type Sources struct {
 	Endpoints func() []*upstream.Endpoint // of the configuration in force
 	Open      func() int64                // requests being served
-	Bodies    func() int64                // bytes that their bodies take; nil: it is not known
-	Backlog   Backlog                     // nil: there is none to be told of
+	// TurnedAway counts requests that were refused before anything was known of them, by status; nil: it is not known.
+	TurnedAway func() map[int]int64
+	Bodies     func() int64 // bytes that their bodies take; nil: it is not known
+	Backlog    Backlog      // nil: there is none to be told of
 }
 
 // Watch adds the state of the sources to the metrics. It is called once.
@@ -32,8 +35,8 @@ type states struct {
 	Sources
 	labels *labels
 
-	open, bodies, state, inFlight, headroom, balance *prometheus.Desc
-	backlog, backlogAge, late, folded                *prometheus.Desc
+	open, turnedAway, bodies, state, inFlight, headroom, balance *prometheus.Desc
+	backlog, backlogAge, late, folded                            *prometheus.Desc
 }
 
 func newStates(s Sources, l *labels) *states {
@@ -41,14 +44,14 @@ func newStates(s Sources, l *labels) *states {
 	desc := func(f family) *prometheus.Desc { return prometheus.NewDesc(f.name, f.help, f.labels, nil) }
 	return &states{
 		Sources: s, labels: l,
-		open: desc(f.openRequests), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
+		open: desc(f.openRequests), turnedAway: desc(f.turnedAway), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
 		backlog: desc(f.backlog), backlogAge: desc(f.backlogAge), late: desc(f.late), folded: desc(f.folded),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (s *states) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.open, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
+	for _, d := range []*prometheus.Desc{s.open, s.turnedAway, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
 		out <- d
 	}
 }
@@ -60,6 +63,11 @@ func (s *states) Collect(out chan<- prometheus.Metric) {
 	}
 	now := time.Now()
 	gauge(s.open, float64(s.Open()))
+	if s.TurnedAway != nil {
+		for status, n := range s.TurnedAway() {
+			out <- prometheus.MustNewConstMetric(s.turnedAway, prometheus.CounterValue, float64(n), strconv.Itoa(status))
+		}
+	}
 	if s.Bodies != nil {
 		gauge(s.bodies, float64(s.Bodies()))
 	}
