@@ -18,7 +18,7 @@ func TestInflightIsBounded(t *testing.T) {
 		}
 		var mu sync.Mutex
 		var order []int64
-		for _, n := range []int64{80, 20, 500} {
+		for _, n := range []int64{90, 20, 500} {
 			go func() {
 				taken, ok := f.enter(t.Context(), n)
 				if !ok {
@@ -37,7 +37,7 @@ func TestInflightIsBounded(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		mu.Lock()
 		defer mu.Unlock()
-		if fmt.Sprint(order) != "[80 20 500]" || f.bytes() != 0 {
+		if fmt.Sprint(order) != "[90 20 500]" || f.bytes() != 0 {
 			t.Errorf("%d, %d bytes left", order, f.bytes())
 		}
 	})
