@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -186,6 +187,16 @@ func TestKeyCommand(t *testing.T) {
 	}
 	if gone := run(t, invocation{args: []string{"key", "revoke", "ann", "-c", file}}); gone.status != 0 {
 		t.Errorf("%+v", gone)
+	}
+	if os.PathSeparator == '/' { // a link stays a link, and what it leads to is changed
+		keys, kept := filepath.Join(dir, "keys.json"), filepath.Join(dir, "kept.json")
+		if err := errors.Join(os.Rename(keys, kept), os.Symlink("kept.json", keys)); err != nil {
+			t.Fatal(err)
+		}
+		linked := run(t, invocation{args: []string{"key", "new", "linked", "-c", file}})
+		if info, err := os.Lstat(keys); linked.status != 0 || err != nil || info.Mode()&os.ModeSymlink == 0 || !strings.Contains(readFile(t, kept), "linked") {
+			t.Errorf("%+v, %v", linked, err)
+		}
 	}
 	eventually(t, "the key is revoked", func() bool { return b.askAs(key, model, false).status == 401 })
 	if other := b.askAs(madeKey(t, first), model, false); other.status != 200 {

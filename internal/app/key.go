@@ -256,7 +256,11 @@ func (k *keyCommand) sound(std Std, list []byte) error {
 
 // edit changes the list in the keys file, comments and all the rest left as they are, in one step.
 func (k *keyCommand) edit(std Std, change func(*hujson.Array) error) error {
-	text, err := os.ReadFile(k.keysFile)
+	file, err := filepath.EvalSymlinks(k.keysFile) // a link stays one
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
@@ -279,10 +283,10 @@ func (k *keyCommand) edit(std Std, change func(*hujson.Array) error) error {
 		return err
 	}
 	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(k.keysFile); err == nil {
+	if info, err := os.Stat(file); err == nil {
 		mode = info.Mode().Perm()
 	}
-	f, err := os.CreateTemp(filepath.Dir(k.keysFile), filepath.Base(k.keysFile)+".*.tmp")
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.tmp")
 	if err != nil {
 		return err
 	}
@@ -291,7 +295,7 @@ func (k *keyCommand) edit(std Std, change func(*hujson.Array) error) error {
 	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), k.keysFile)
+	return os.Rename(f.Name(), file)
 }
 
 func (k *keyCommand) revoke(std Std) error {

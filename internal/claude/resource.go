@@ -32,6 +32,16 @@ var longID = regexp.MustCompile(`\b((?:msgbatch|file|skill|skillver|container)_[
 // ShortIDs cuts the ids in a text, such as a path, to what tells them apart in a log.
 func ShortIDs(text string) string { return longID.ReplaceAllString(text, "$1…") }
 
+var keyLike = regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{4,}`)
+
+// HideKeys takes out of a path what looks like a key that somebody has put there.
+func HideKeys(path string) string {
+	if !strings.Contains(path, "sk-") { // nearly always
+		return path
+	}
+	return keyLike.ReplaceAllString(path, "sk-…")
+}
+
 // Resource is what a request asks of the APIs for batches, files and skills.
 type Resource struct {
 	ID     string // named by the path, or by the cursor of a list; "" if none is

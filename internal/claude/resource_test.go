@@ -184,3 +184,16 @@ func TestManyIDs(t *testing.T) {
 	f(recentlyNamed+1, recentlyNamed+1)
 	f(maxNamed+1, maxNamed)
 }
+
+func TestHideKeys(t *testing.T) {
+	f := func(path, want string) {
+		t.Helper()
+		if got := HideKeys(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	f("/v1/messages", "/v1/messages")
+	f("/v1/files/sk-lb-ABCDEF234567/content", "/v1/files/sk-…/content")
+	f("/sk-ant-api03-x_Y-z/v1/messages", "/sk-…/v1/messages")
+	f("/v1/desk-lamps", "/v1/desk-lamps")
+}

@@ -153,7 +153,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		p: p, w: w, req: req, scanner: scanner, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream),
 		entry: ledger.Entry{
 			ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID), Agent: claude.AgentID(r.Header), Sent: int64(req.Body.Len()),
-			Method: r.Method, Path: r.URL.Path, Model: scan.Model, Stream: scan.Stream,
+			Method: r.Method, Path: claude.HideKeys(r.URL.Path), Model: scan.Model, Stream: scan.Stream,
 		},
 	}
 	x.query = routing.Query{

@@ -32,7 +32,8 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Close(); err != nil {
+	made, err := f.Stat()
+	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
 	db, err := sql.Open("sqlite", dsn(full))
@@ -44,6 +45,10 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	}
 	return &Store{db: db, dialect: dialect{
 		name: "SQLite", migrations: []string{sqliteSchema1}, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
+		gone: func() bool { // deleted, or another one put in its place: SQLite would go on writing into the old one
+			there, err := os.Stat(full)
+			return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(made, there)
+		},
 	}}, nil
 }
 

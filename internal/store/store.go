@@ -58,6 +58,7 @@ type dialect struct {
 	size       func(context.Context, *sql.DB) (int64, error) // bytes that the rows and sums take
 	shrink     func(context.Context, *sql.DB) error          // gives back what deleted rows took
 	faulty     func(error) bool                              // the statement is at fault: trying again is of no use
+	gone       func() bool                                   // what is written from now on would not be found; nil: that cannot be
 }
 
 // ErrMissing says that there is no ledger yet.

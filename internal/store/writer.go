@@ -287,10 +287,17 @@ func (w *Writer) try(ctx context.Context, b *load) error {
 	return nil
 }
 
-// opened is the store, opened if it could not be so far.
+// opened is the store, opened if it could not be so far, or if its file is not the one any more.
 func (w *Writer) opened(ctx context.Context) (*Store, error) {
 	if s := w.ready(); s != nil {
-		return s, nil
+		if s.gone == nil || !s.gone() {
+			return s, nil
+		}
+		w.log.Error(telemetry.LedgerGone)
+		w.mu.Lock()
+		w.store = nil
+		w.mu.Unlock()
+		_ = s.Close() // nobody will find what is in it
 	}
 	s, err := w.open(ctx)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
 )
 
 // lines is a log to look at.
@@ -229,5 +230,27 @@ func writeUntilKilled(t *testing.T, where string) {
 			t.Fatal(err)
 		}
 		fmt.Println("committed", n+10)
+	}
+}
+
+// TestADeletedFileIsMadeAnew has somebody delete the ledger while the balancer runs.
+func TestADeletedFileIsMadeAnew(t *testing.T) {
+	where := filepath.Join(t.TempDir(), "ledger.db")
+	var log lines
+	w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, where) }, slog.New(slog.NewTextHandler(&log, nil)), Bounds{})
+	w.Record(sample(noon))
+	w.flush(t.Context())
+	for _, end := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(where + end); err != nil {
+			t.Skip("an open file cannot be deleted here:", err)
+		}
+	}
+	w.Record(sample(noon))
+	w.finish(t.Context())
+	if n := len(all(t, open(t, where))); n != 1 {
+		t.Errorf("%d rows in the new file", n)
+	}
+	if strings.Count(log.String(), telemetry.LedgerGone) != 1 {
+		t.Error(log.String())
 	}
 }

@@ -37,6 +37,7 @@ const (
 	BudgetUnknown   = "what was spent before is not known, budgets count from zero until it is"
 	MemoryLimit     = "memory limit taken from the container"
 	LedgerOpen      = "ledger open"
+	LedgerGone      = "ledger file deleted or replaced, opened anew"
 	LedgerLate      = "ledger not written, kept in memory"
 	LedgerCaughtUp  = "ledger caught up"
 	LedgerLost      = "ledger: rows given up"
