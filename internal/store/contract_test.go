@@ -384,3 +384,35 @@ func TestManyOpenAtOnce(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestTheFirstHourIsExact asks for parts of the hour in which the ledger began.
+func TestTheFirstHourIsExact(t *testing.T) {
+	backends(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		ids := newNumbering()
+		first, second := sample(noon.Add(10*time.Minute)), sample(noon.Add(20*time.Minute))
+		if err := s.append(t.Context(), batchOf(ids, first, second)); err != nil {
+			t.Fatal(err)
+		}
+		f := func(since, until time.Duration, want int64) {
+			t.Helper()
+			lines, err := s.Report(t.Context(), Question{Since: noon.Add(since), Until: noon.Add(until), Zone: time.UTC})
+			var got int64
+			for _, each := range lines {
+				got += each.Sums.Requests
+			}
+			if err != nil || got != want {
+				t.Errorf("from %s to %s: %d, %v, want %d", since, until, got, err, want)
+			}
+		}
+		f(-24*time.Hour, 15*time.Minute, 1)
+		f(5*time.Minute, 15*time.Minute, 1)
+		f(15*time.Minute, 24*time.Hour, 1)
+		f(-24*time.Hour, 5*time.Minute, 0)
+		f(-24*time.Hour, 24*time.Hour, 2)
+		if _, err := s.deleteBefore(t.Context(), idFloor(noon.Add(15*time.Minute))); err != nil {
+			t.Fatal(err)
+		}
+		f(-24*time.Hour, 24*time.Hour, 2) // the sums outlive the row
+	})
+}

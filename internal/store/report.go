@@ -182,7 +182,8 @@ func minTime(a, b time.Time) time.Time {
 	return a
 }
 
-// beginnings are the times of the oldest row and of the oldest hourly sum, far in the future where there is none.
+// beginnings are the times since when there are rows and hourly sums, far in the future where there are none. Rows that
+// make up the oldest sum are all there ever were: then that is the beginning of time.
 func (s *Store) beginnings(ctx context.Context) (row, hours time.Time, err error) {
 	var id, n int64
 	if err := s.db.QueryRowContext(ctx, `SELECT COALESCE(MIN(id), 0) FROM requests`).Scan(&id); err != nil {
@@ -199,7 +200,16 @@ func (s *Store) beginnings(ctx context.Context) (row, hours time.Time, err error
 	if n == 0 {
 		hours = never
 	}
-	return row, hours, nil
+	if id == 0 || !row.Truncate(hour).Equal(hours) {
+		return row, hours, nil
+	}
+	var kept, counted int64
+	err = s.db.QueryRowContext(ctx, s.rebind(`SELECT (SELECT COUNT(*) FROM requests WHERE id < ?), (SELECT SUM(requests) FROM hourly WHERE slot = ?)`),
+		idFloor(hours.Add(hour)), n).Scan(&kept, &counted)
+	if err == nil && kept == counted {
+		row = time.Time{}
+	}
+	return row, hours, err
 }
 
 // fromRows adds what requests of a stretch of time amount to.
