@@ -122,9 +122,9 @@ func sentence(message string) (wording, bool) {
 	case telemetry.BalanceRestored:
 		return about(config.EventBalanceRestored, telemetry.Server, "The balance of server %s is restored: %s.", telemetry.Server, telemetry.Balance)
 	case telemetry.BudgetNear:
-		return about(config.EventBudget80, telemetry.Client, "Client key %s has nearly spent its budget (%s): %s of %s, until %s.", telemetry.Client, telemetry.Window, telemetry.Spent, telemetry.Limit, telemetry.Resets)
+		return about(config.EventBudget80, telemetry.Client, "Client key %s has nearly spent its budget (%s): $%s of $%s. It begins anew: %s.", telemetry.Client, telemetry.Window, telemetry.Spent, telemetry.Limit, telemetry.Resets)
 	case telemetry.BudgetSpent:
-		return about(config.EventBudget100, telemetry.Client, "Client key %s has spent its budget (%s): %s of %s, until %s.", telemetry.Client, telemetry.Window, telemetry.Spent, telemetry.Limit, telemetry.Resets)
+		return about(config.EventBudget100, telemetry.Client, "Client key %s has spent its budget (%s): $%s of $%s. It begins anew: %s.", telemetry.Client, telemetry.Window, telemetry.Spent, telemetry.Limit, telemetry.Resets)
 	case telemetry.CacheCollapsed:
 		return about(config.EventCacheCollapsed, telemetry.Server, "The prompt cache hardly hits any more (%s): %s of a prompt is read from it, usually %s.", telemetry.Server, telemetry.HitRate, telemetry.UsualHitRate)
 	case telemetry.CacheRecovered:

@@ -41,8 +41,8 @@ func TestTap(t *testing.T) {
 		telemetry.BalanceLow, telemetry.Server, "a", telemetry.Balance, 1.5, telemetry.Threshold, 2.0)
 	f(config.EventBalanceRestored, "a", "The balance of server a is restored: 20.", telemetry.BalanceRestored, telemetry.Server, "a", telemetry.Balance, 20.0)
 	budget := []any{telemetry.Client, "ci", telemetry.Window, "day", telemetry.Spent, "8.10", telemetry.Limit, "10.00", telemetry.Resets, time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)}
-	f(config.EventBudget80, "ci", "Client key ci has nearly spent its budget (day): 8.10 of 10.00, until 2026-01-02T00:00:00Z.", telemetry.BudgetNear, budget...)
-	f(config.EventBudget100, "ci", "Client key ci has spent its budget (day): 8.10 of 10.00, until 2026-01-02T00:00:00Z.", telemetry.BudgetSpent, budget...)
+	f(config.EventBudget80, "ci", "Client key ci has nearly spent its budget (day): $8.10 of $10.00. It begins anew: 2026-01-02T00:00:00Z.", telemetry.BudgetNear, budget...)
+	f(config.EventBudget100, "ci", "Client key ci has spent its budget (day): $8.10 of $10.00. It begins anew: 2026-01-02T00:00:00Z.", telemetry.BudgetSpent, budget...)
 	f(config.EventReloadFailed, "", "The configuration could not be reloaded, the old one stays in force: two lines.",
 		telemetry.ReloadFailed, telemetry.Err, errors.New("two\nlines"))
 	f(config.EventLedgerDegraded, "", "The ledger cannot be written: 12 rows are kept in memory (disk full).", telemetry.LedgerLate, telemetry.Rows, 12, telemetry.Err, errors.New("disk full"))

@@ -17,6 +17,7 @@ type Ask struct {
 	Model   string   // "" where none is named
 	Models  []string // further ones, that a batch names
 	Session string
+	Counted bool  // it counts towards the requests per minute
 	Message bool  // it is answered by a model, and so costs something
 	Batch   bool  // it is answered later, and what that costs is not known then
 	Unclear bool  // which models it asks can be read in several ways, or not at all
@@ -113,7 +114,7 @@ func (k *Key) refuses(ask Ask) *Refusal {
 
 // debit takes what a request may use from all limits, or nothing.
 func (k *Key) debit(p *Pass, ask Ask, now time.Time) *Refusal {
-	if !ask.Message && !ask.Batch {
+	if !ask.Counted && !ask.Message {
 		return nil
 	}
 	a := k.account
@@ -221,8 +222,12 @@ func (b *Book) announce(k *Key, w window, p *purse) {
 			continue
 		}
 		p.told = step.percent
+		resets := "never"
+		if end := w.end(p.begin); !end.IsZero() {
+			resets = end.Format(time.RFC3339)
+		}
 		b.log.Warn(step.message, telemetry.Client, k.Name(), telemetry.Window, w.String(), telemetry.Spent, p.spent.String(), telemetry.Limit, limit.String(),
-			telemetry.Resets, w.end(p.begin))
+			telemetry.Resets, resets)
 		return
 	}
 }
