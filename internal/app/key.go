@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -224,78 +223,6 @@ func (k *keyCommand) create(std Std) error {
 func (k *keyCommand) unnamed(std Std) bool {
 	name, given := std.Env("CONFIG_FILE")
 	return k.file == "" && (!given || name == "")
-}
-
-// mustParse makes a value of an entry of our own.
-func mustParse(entry []byte) hujson.ValueTrimmed {
-	v, err := hujson.Parse(entry)
-	if err != nil {
-		panic("app: an entry of our own: " + err.Error())
-	}
-	return v.Value
-}
-
-// sound says what would be wrong with a list of keys, in the words of the configuration.
-func (k *keyCommand) sound(std Std, list []byte) error {
-	trial, err := os.MkdirTemp("", "claude-code-lb-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(trial)
-	if err := os.WriteFile(filepath.Join(trial, "keys.json"), list, 0o600); err != nil {
-		return err
-	}
-	_, problems := config.Decode(filepath.Join(trial, "c"), []byte(`{"servers":[{"url":"https://a.example"}],"auth":true,"keys_file":"keys.json"}`), std.Env)
-	for _, p := range problems {
-		if !p.Warning {
-			return fmt.Errorf("%s: %s", strings.TrimLeft(p.Path, "[0123456789]."), p.Msg)
-		}
-	}
-	return nil
-}
-
-// edit changes the list in the keys file, comments and all the rest left as they are, in one step.
-func (k *keyCommand) edit(std Std, change func(*hujson.Array) error) error {
-	file, err := filepath.EvalSymlinks(k.keysFile) // a link stays one
-	if err != nil {
-		return err
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	v, err := hujson.Parse(bytes.TrimPrefix(text, []byte("\ufeff")))
-	if err != nil {
-		return fmt.Errorf("%s: %w", k.keysFile, err)
-	}
-	list, ok := v.Value.(*hujson.Array)
-	if !ok {
-		return fmt.Errorf("%s is not a list", k.keysFile)
-	}
-	if err := change(list); err != nil {
-		return err
-	}
-	if len(list.AfterExtra) == 0 {
-		list.AfterExtra = hujson.Extra("\n")
-	}
-	changed := v.Pack()
-	if err := k.sound(std, changed); err != nil {
-		return err
-	}
-	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(file); err == nil {
-		mode = info.Mode().Perm()
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(changed)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
 }
 
 func (k *keyCommand) revoke(std Std) error {

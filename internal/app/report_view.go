@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"claude-code-lb/internal/ledger"
 	"claude-code-lb/internal/store"
@@ -157,8 +158,14 @@ func reportCSV(w io.Writer, by []store.Dimension, lines []store.Line) error {
 	return out.Error()
 }
 
-// noFormula keeps a spreadsheet from taking what a client has written for a formula.
+// noFormula keeps a spreadsheet from taking what a client has written for a formula, and a terminal for a command.
 func noFormula(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 	if strings.ContainsAny(s[:min(len(s), 1)], "=+-@\t\r") {
 		return "'" + s
 	}
@@ -229,10 +236,14 @@ func honesty() []figure {
 	}
 }
 
-// printable shows what a client has written without what a terminal would act upon.
+// printable shows what a client has written without what a terminal would act upon, and no longer than a table bears.
 func printable(s string) string {
+	const longest = 60
 	if s == "" {
 		return "-"
+	}
+	if runes := []rune(s); len(runes) > longest {
+		s = string(runes[:longest]) + "…"
 	}
 	quoted := strconv.Quote(s)
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
