@@ -17,7 +17,7 @@ func bareModel(name string) string {
 	}
 	name, _, _ = strings.Cut(name, "[") // claude-opus-4-5[1m]
 	name, _, _ = strings.Cut(name, ":")
-	name = strings.NewReplacer(".", "-", "@", "-").Replace(name)
+	name = strings.ReplaceAll(strings.ReplaceAll(name, ".", "-"), "@", "-")
 	for _, version := range [...]string{"-v1", "-v2"} {
 		name = strings.TrimSuffix(name, version)
 	}

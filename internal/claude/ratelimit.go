@@ -68,6 +68,9 @@ func HasRateLimits(h http.Header) bool {
 
 // ParseRateLimits reads the anthropic-ratelimit-* headers.
 func ParseRateLimits(h http.Header) RateLimits {
+	if !HasRateLimits(h) {
+		return RateLimits{}
+	}
 	return RateLimits{
 		Requests:     parseBucket(h, limitPrefix+"Requests"),
 		Tokens:       parseBucket(h, limitPrefix+"Tokens"),
@@ -79,9 +82,12 @@ func ParseRateLimits(h http.Header) RateLimits {
 
 func parseBucket(h http.Header, prefix string) Bucket {
 	limit, okLimit := parseCount(h.Get(prefix + "-Limit"))
+	if !okLimit {
+		return Bucket{}
+	}
 	remaining, okRemaining := parseCount(h.Get(prefix + "-Remaining"))
 	reset, okReset := parseReset(h.Get(prefix + "-Reset"))
-	if !okLimit || !okRemaining || !okReset {
+	if !okRemaining || !okReset {
 		return Bucket{}
 	}
 	return Bucket{Limit: limit, Remaining: remaining, Reset: reset, Known: true}
@@ -100,10 +106,12 @@ func parseUnified(h http.Header, prefix string) Unified {
 
 func parseWindow(h http.Header, prefix string) Window {
 	w := Window{Status: parseWord(h.Get(prefix + "-Status"))}
-	used, err := strconv.ParseFloat(h.Get(prefix+"-Utilization"), 64)
-	told := err == nil && used >= 0 && !math.IsInf(used, 0) // a NaN is not ≥ 0
-	if told {
-		w.Utilization = used
+	told := false
+	if text := h.Get(prefix + "-Utilization"); text != "" {
+		used, err := strconv.ParseFloat(text, 64)
+		if told = err == nil && used >= 0 && !math.IsInf(used, 0); told { // a NaN is not ≥ 0
+			w.Utilization = used
+		}
 	}
 	if w.Known = told || w.Status != ""; w.Known {
 		w.Reset, _ = parseReset(h.Get(prefix + "-Reset"))
@@ -112,6 +120,9 @@ func parseWindow(h http.Header, prefix string) Window {
 }
 
 func parseCount(s string) (int64, bool) {
+	if s == "" {
+		return 0, false
+	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	return n, err == nil && n >= 0
 }

@@ -49,9 +49,12 @@ type Field struct {
 	Value *int64
 }
 
+// Figures is how many figures Sums has.
+const Figures = 24
+
 // Fields lists all figures, always in the same order. The pointers lead into s.
-func (s *Sums) Fields() []Field {
-	return []Field{
+func (s *Sums) Fields() [Figures]Field {
+	return [Figures]Field{
 		{"requests", &s.Requests}, {"errors", &s.Errors}, {"refused", &s.Refused}, {"attempts", &s.Attempts}, {"failures", &s.Failures},
 		{"input", &s.Input}, {"output", &s.Output}, {"cache_read", &s.CacheRead}, {"cache_write_5m", &s.CacheWrite5m},
 		{"cache_write_1h", &s.CacheWrite1h}, {"searches", &s.Searches},

@@ -160,13 +160,22 @@ func (a *answer) fill(bound int) error {
 
 // readMore appends one read to what is held.
 func (a *answer) readMore(bound int) (int, error) {
-	if len(a.held)+readStep > cap(a.held) {
-		a.held = append(make([]byte, 0, max(2*cap(a.held), readStep)+readStep), a.held...)
+	if len(a.held) == cap(a.held) {
+		a.held = append(make([]byte, 0, a.nextSize()), a.held...)
 	}
 	room := a.held[len(a.held):min(len(a.held)+readStep, cap(a.held))]
 	n, err := a.read(room[:min(len(room), bound-len(a.held))])
 	a.held = a.held[:len(a.held)+n]
 	return n, err
+}
+
+// nextSize is how much to hold next: as much as the answer says that it has, if that is little, else twice as much as now.
+func (a *answer) nextSize() int {
+	const least = 2 << 10
+	if told := a.res.ContentLength; cap(a.held) == 0 && 0 < told && told < readStep && !a.decoded {
+		return int(told) + 1 // one more, to see the end in the same read
+	}
+	return max(2*cap(a.held), least)
 }
 
 // unfinished is the length of the event that has only begun, 0 for a comment.

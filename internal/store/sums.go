@@ -99,12 +99,13 @@ func same(name string) string { return name }
 
 // addition is the statement that adds to one line of a table of sums.
 func addition(table string) string {
-	return `INSERT INTO ` + table + ` (slot, client, model, server, ` + sumNames(", ", same) + `) VALUES ` + placeholders(1, sumWidth()) +
+	return `INSERT INTO ` + table + ` (slot, client, model, server, ` + sumNames(", ", same) + `) VALUES ` + placeholders(1, sumWidth) +
 		` ON CONFLICT (slot, client, model, server) DO UPDATE SET ` +
 		sumNames(", ", func(name string) string { return name + " = " + table + "." + name + " + excluded." + name })
 }
 
-func sumWidth() int { return 4 + len(new(ledger.Sums).Fields()) }
+// sumWidth is how many columns a line of sums has.
+const sumWidth = 4 + ledger.Figures
 
 // addSums adds a tally to a table of sums.
 func (s *Store) addSums(ctx context.Context, tx *sql.Tx, table string, t tally) error {
@@ -114,7 +115,7 @@ func (s *Store) addSums(ctx context.Context, tx *sql.Tx, table string, t tally) 
 	statement := tx.StmtContext(ctx, s.statements[addition(table)])
 	for _, at := range t.sorted() {
 		sums := t[at]
-		values := append(make([]any, 0, sumWidth()), at.n, at.client, at.model, at.server)
+		values := append(make([]any, 0, sumWidth), at.n, at.client, at.model, at.server)
 		for _, f := range sums.Fields() {
 			values = append(values, *f.Value)
 		}
