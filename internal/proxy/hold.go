@@ -82,7 +82,7 @@ func looksLikeEvents(b []byte) bool {
 }
 
 func (a *answer) holdError() (*claude.Error, error) {
-	a.first.expect(&upstream.TimeoutError{Waiting: "error text", After: errorLimit})
+	a.watch.expect(forFirst, &upstream.TimeoutError{Waiting: "error text", After: errorLimit})
 	broken := a.fill(maxHeldError)
 	if broken != nil && a.client.Err() != nil {
 		return nil, broken
@@ -119,10 +119,11 @@ func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 	if err := a.fill(maxHeldPlain); err != nil {
 		return nil, err
 	}
-	if a.whole && !isObject(a.held) {
+	message, ok := claude.ParseMessage(a.held)
+	if !ok && a.whole && !isObject(a.held) {
 		return nil, notJSON
 	}
-	if message, ok := claude.ParseMessage(a.held); ok {
+	if ok {
 		if k == kindStream {
 			return nil, fmt.Errorf("%w: a plain answer where a stream was asked for", upstream.ErrUnusable)
 		}
