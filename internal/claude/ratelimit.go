@@ -168,9 +168,14 @@ func parseReset(s string) (time.Time, bool) {
 	if s == "" {
 		return time.Time{}, true
 	}
-	t, err := time.Parse(time.RFC3339, s)
-	if n, notUnix := strconv.ParseInt(s, 10, 64); notUnix == nil {
-		t, err = time.Unix(n, 0), nil
+	var t time.Time
+	var err error
+	if strings.IndexByte(s, ':') > 0 {
+		t, err = time.Parse(time.RFC3339, s)
+	} else {
+		var n int64
+		n, err = strconv.ParseInt(s, 10, 64)
+		t = time.Unix(n, 0)
 	}
 	const endOf9999 = 253402300799 // the last second that RFC 3339 can name
 	if err != nil || t.Unix() <= 0 || t.Unix() > endOf9999 {

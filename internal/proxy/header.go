@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -36,7 +37,7 @@ func passOn(dst, src http.Header) {
 }
 
 // outgoing builds an attempt's request from the client's.
-func (x *exchange) outgoing(lease *upstream.Lease) *http.Request {
+func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Request {
 	in := x.req.HTTP
 	h := make(http.Header, len(in.Header)+2)
 	passOn(h, in.Header)
@@ -53,10 +54,10 @@ func (x *exchange) outgoing(lease *upstream.Lease) *http.Request {
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = nil // keeps net/http from adding its own
 	}
-	r := &http.Request{
+	r := (&http.Request{
 		Method: in.Method, URL: in.URL, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(x.req.Body.Len()), Body: http.NoBody,
-	}
+	}).WithContext(ctx)
 	if x.req.Upload != nil {
 		r.Body, r.ContentLength = x.req.Upload, x.req.Upload.Length
 		return r

@@ -112,16 +112,15 @@ func ownFault(status int) bool {
 }
 
 func (a *answer) holdPlain(k kind) (*claude.Error, error) {
-	notJSON := fmt.Errorf("%w: not a JSON object", upstream.ErrUnusable)
 	if !a.whole && !beginsObject(a.held) {
-		return nil, notJSON // however much more of it there is
+		return nil, errNotJSON() // however much more of it there is
 	}
 	if err := a.fill(maxHeldPlain); err != nil {
 		return nil, err
 	}
 	message, ok := claude.ParseMessage(a.held)
 	if !ok && a.whole && !isObject(a.held) {
-		return nil, notJSON
+		return nil, errNotJSON()
 	}
 	if ok {
 		if k == kindStream {
@@ -133,6 +132,8 @@ func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 	}
 	return nil, nil
 }
+
+func errNotJSON() error { return fmt.Errorf("%w: not a JSON object", upstream.ErrUnusable) }
 
 // isObject tells a whole JSON object from a page, from nothing, and from one that was cut off cleanly.
 func isObject(b []byte) bool { return beginsObject(b) && json.Valid(b) }
