@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
 	"sync"
 	"time"
 
@@ -33,7 +32,7 @@ type Pool struct {
 // resident is what the pool keeps of one identity.
 type resident struct {
 	learned   *learned
-	transport *http.Transport
+	transport transport
 	connect   time.Duration // the transport was made with
 	checker   *balanceChecker
 	prober    *prober
@@ -118,7 +117,7 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 	}
 	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect
 	if fresh {
-		r.transport, r.connect = newTransport(cfg.Timeouts.Connect), cfg.Timeouts.Connect
+		r.transport, r.connect = newTransport(spec.URL, cfg.Timeouts.Connect), cfg.Timeouts.Connect
 	}
 	plan := balancePlan{server: spec.Name, command: spec.BalanceCheck, interval: spec.BalanceCheckInterval, threshold: spec.BalanceThreshold}
 	if r.checker == nil || r.checker.plan != plan {

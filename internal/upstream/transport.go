@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/http1"
 )
 
 const (
@@ -19,11 +20,21 @@ const (
 	maxHeaderBytes   = 256 << 10
 )
 
-// newTransport makes the connection pool of one identity. It has no time-out
-// for answers: how long an answer may take depends on the request and is the
+// transport is the connection pool of one identity.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
+// newTransport makes a connection pool for a base URL: our own engine for plain connections, net/http for TLS,
+// HTTP/2 and proxies. It has no time-out for answers: how long an answer may take depends on the request and is the
 // caller's to say, by the request's context.
-func newTransport(connect time.Duration) *http.Transport {
+func newTransport(base *url.URL, connect time.Duration) transport {
 	dialer := &net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
+	if base.Scheme == "http" && proxy == nil && err == nil {
+		return &http1.Transport{DialContext: dialer.DialContext, MaxIdleConns: idleConns, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: maxHeaderBytes}
+	}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
