@@ -99,12 +99,17 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // isTarget says whether a target holds only what may stand in one.
 func isTarget(s string) bool {
+	return s != "" && isVisible(s) && (s[0] == '/' || s == "*" || hasScheme(s))
+}
+
+// isVisible says whether a text is of visible ASCII, without blanks.
+func isVisible(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] >= 0x7f {
 			return false
 		}
 	}
-	return s != "" && (s[0] == '/' || s == "*" || hasScheme(s))
+	return true
 }
 
 func hasScheme(s string) bool {
