@@ -119,16 +119,17 @@ func (c *client) silent(r *http.Request, err error, begun bool) error {
 		return io.ErrUnexpectedEOF
 	case begun || !c.used:
 		return err
-	case errors.Is(err, io.EOF), idempotent(r.Method) && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+	case isSafe(r.Method) && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
 		return errStale
 	}
 	return err
 }
 
-// idempotent says whether a request may be sent again although it may have been received (RFC 9110, section 9.2.2).
-func idempotent(method string) bool {
+// isSafe says whether a request may be sent again although it may have been received (RFC 9110, section 9.2.1). That the connection
+// ends without an answer does not say that it has not been: a server that dies over a POST looks like one that had closed before.
+func isSafe(method string) bool {
 	switch method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
 	}
 	return false

@@ -270,10 +270,12 @@ func (c *conn) limitRead(d time.Duration) {
 	_ = c.setDeadline(deadline)
 }
 
-// hurry is told when a part of a head has come: the rest has to follow.
+// hurry is told when a part of a head has come: the rest has to follow. Its time begins once, not with each byte, and for a
+// connection's first head it began with the connection.
 func (c *conn) hurry() {
-	c.activate()
-	c.limitRead(c.server.ReadHeaderTimeout)
+	if !c.turn(fresh, active) && c.turn(idle, active) {
+		c.limitRead(c.server.ReadHeaderTimeout)
+	}
 }
 
 // activate says that a request has begun. It is false when the server has closed the connection just before.

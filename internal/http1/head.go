@@ -75,7 +75,7 @@ func parseFields(lines string, strict bool) (http.Header, error) {
 		if !found || !ok {
 			return nil, errFieldName
 		}
-		value = textproto.TrimString(value)
+		value = trim(value)
 		if !isValue(value) && (strict || strings.ContainsAny(value, "\r\x00")) {
 			return nil, errFieldValue
 		}
@@ -102,12 +102,32 @@ func firstLine(head string, strict bool) (line, rest string, err error) {
 func lists(values []string, token string) bool {
 	for _, line := range values {
 		for part := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(textproto.TrimString(part), token) {
+			if equalFold(trim(part), token) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// trim cuts off the blanks that may surround a value: unlike textproto.TrimString, not the bytes of line ends.
+func trim(s string) string { return strings.Trim(s, " \t") }
+
+// equalFold compares with a word in lower case, in ASCII: to strings.EqualFold the Kelvin sign is a k, to other servers it is not.
+func equalFold(s, word string) bool {
+	if len(s) != len(word) {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != word[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // parseLength reads the digits of a Content-Length, and nothing else.

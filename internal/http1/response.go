@@ -249,10 +249,12 @@ func (w *response) finish() error {
 	if len(w.out) > 0 {
 		_ = w.send(nil)
 	}
-	if w.err == nil && w.length >= 0 && w.written != w.length && !w.bare {
-		return http.ErrContentLength
+	err := w.err
+	if err == nil && w.length >= 0 && w.written != w.length && !w.bare {
+		err = http.ErrContentLength
 	}
-	return w.err
+	w.err = errFinished // whoever outlives the handler must not write into the next answer
+	return err
 }
 
 // goOn tells the client to send its body, unless it has an answer already.

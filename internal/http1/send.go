@@ -24,6 +24,8 @@ type sending struct {
 	head   []byte        // not sent yet
 	sent   int64         // of the body
 	done   chan struct{} // closed when all is sent, or cannot be; nil: sent at once
+	// untouched says that the connection took nothing of what was sent at once.
+	untouched bool
 
 	mu     sync.Mutex
 	err    error // of a write
@@ -59,7 +61,8 @@ func (c *client) send(r *http.Request) *sending {
 		}
 		head = whole
 	}
-	_, s.err = c.net.Write(head)
+	n, err := c.net.Write(head)
+	s.err, s.untouched = err, n == 0
 	return s
 }
 
@@ -214,8 +217,8 @@ func (s *sending) failure() error {
 	return s.broken
 }
 
-// refused says whether the connection did not take the request, as far as is known at once.
-func (s *sending) refused() bool { return s.done == nil && s.err != nil }
+// refused says whether the connection took nothing of the request, as far as is known at once.
+func (s *sending) refused() bool { return s.done == nil && s.err != nil && s.untouched }
 
 // complete says whether all has been sent.
 func (s *sending) complete() bool {
