@@ -3,7 +3,6 @@ package http1
 import (
 	"errors"
 	"net/http"
-	"net/textproto"
 	"strings"
 )
 
