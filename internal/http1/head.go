@@ -3,7 +3,6 @@ package http1
 import (
 	"errors"
 	"net/http"
-	"net/textproto"
 	"strings"
 )
 
@@ -71,14 +70,14 @@ func parseFields(lines string, strict bool) (http.Header, error) {
 			return nil, errFolded
 		}
 		name, value, found := strings.Cut(trimmed, ":")
-		if !found || !isToken(name) {
+		key, ok := canonical(name)
+		if !found || !ok {
 			return nil, errFieldName
 		}
 		value = trim(value)
-		if strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, 0) >= 0 || strict && !isValue(value) {
+		if !isValue(value) && (strict || strings.ContainsAny(value, "\r\x00")) {
 			return nil, errFieldValue
 		}
-		key := textproto.CanonicalMIMEHeaderKey(name)
 		if former, ok := fields[key]; ok {
 			fields[key] = append(former, value)
 			continue

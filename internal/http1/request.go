@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -23,13 +24,13 @@ type framing struct {
 	toEnd bool
 }
 
-// parseRequest reads a head. What it returns shares memory with nothing.
-func parseRequest(head []byte) (*http.Request, framing, *refusal) {
+// parseRequest reads a head into a request of ctx. What it returns shares memory with nothing.
+func parseRequest(ctx context.Context, head []byte) (*http.Request, framing, *refusal) {
 	line, rest, err := firstLine(string(head), true)
 	if err != nil {
 		return nil, framing{}, badRequest(err.Error())
 	}
-	r, refused := parseRequestLine(line)
+	r, refused := parseRequestLine(ctx, line)
 	if refused != nil {
 		return nil, framing{}, refused
 	}
@@ -59,13 +60,13 @@ func awaitsContinue(r *http.Request) bool {
 	return len(expect) == 1 && equalFold(expect[0], "100-continue")
 }
 
-func parseRequestLine(line string) (*http.Request, *refusal) {
+func parseRequestLine(ctx context.Context, line string) (*http.Request, *refusal) {
 	method, rest, ok := strings.Cut(line, " ")
 	target, proto, ok2 := strings.Cut(rest, " ")
 	if !ok || !ok2 || !isToken(method) {
 		return nil, badRequest("a malformed request line")
 	}
-	r := &http.Request{Method: method, RequestURI: target, Proto: proto, ProtoMajor: 1}
+	r := (&http.Request{Method: method, RequestURI: target, Proto: proto, ProtoMajor: 1}).WithContext(ctx)
 	switch proto {
 	case "HTTP/1.1":
 		r.ProtoMinor = 1

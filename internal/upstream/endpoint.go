@@ -21,6 +21,7 @@ type Endpoint struct {
 	id        ID
 	learned   *learned
 	transport transport
+	shown     credential
 	accounts  *accounts
 	origin    *origin
 	bell      *bell
