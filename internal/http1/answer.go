@@ -146,7 +146,8 @@ func (b *answerBody) finish() {
 		b.c.t.put(b.c)
 		return
 	}
-	b.c.close()
+	b.sending.breakOff()
+	b.c.in.release()
 }
 
 // Close gives the rest of the answer up, and with it the connection.
