@@ -110,7 +110,15 @@ func lists(values []string, token string) bool {
 }
 
 // trim cuts off the blanks that may surround a value: unlike textproto.TrimString, not the bytes of line ends.
-func trim(s string) string { return strings.Trim(s, " \t") }
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
 
 // equalFold compares with a word in lower case, in ASCII: to strings.EqualFold the Kelvin sign is a k, to other servers it is not.
 func equalFold(s, word string) bool {

@@ -105,19 +105,34 @@ func (w *response) appendFields(b []byte) []byte {
 // appendField writes a header. What would end its line becomes a blank.
 func appendField(b []byte, name string, values []string) []byte {
 	for _, v := range values {
-		b = append(append(b, name...), ": "...)
-		begin := len(b)
-		b = append(b, v...)
 		if !isValue(v) {
-			for i, c := range b[begin:] {
-				if c < ' ' && c != '\t' || c == 0x7f {
-					b[begin+i] = ' '
-				}
-			}
+			values = blanked(values)
+			break
 		}
-		b = append(b, "\r\n"...)
+	}
+	return appendLines(b, name, values)
+}
+
+// appendLines writes a header whose values have been looked at.
+func appendLines(b []byte, name string, values []string) []byte {
+	for _, v := range values {
+		b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
 	}
 	return b
+}
+
+func blanked(values []string) []string {
+	plain := make([]string, 0, len(values))
+	for _, v := range values {
+		b := []byte(v)
+		for i, c := range b {
+			if c < ' ' && c != '\t' || c == 0x7f {
+				b[i] = ' '
+			}
+		}
+		plain = append(plain, string(b))
+	}
+	return plain
 }
 
 // settle writes the line that says where the body ends, and the head's end, in front of what waits of the body.

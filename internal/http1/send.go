@@ -126,7 +126,7 @@ func (s *sending) appendHead(b []byte, r *http.Request) []byte {
 		case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Upgrade":
 			continue
 		}
-		b = appendField(b, name, values)
+		b = appendLines(b, name, values)
 	}
 	switch {
 	case r.Close:
