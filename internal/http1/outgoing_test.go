@@ -222,6 +222,7 @@ func TestWhatTransportsReturn(t *testing.T) {
 			if err != nil || res.Request != r {
 				t.Fatal(err)
 			}
+			res.Header.Del("Connection") // net/http has it in Close alone
 			got = append(got, fmt.Sprint(res.Status, res.StatusCode, res.Proto, res.ProtoMajor, res.ProtoMinor, res.Header,
 				res.ContentLength, res.TransferEncoding, res.Close, res.Uncompressed))
 			tr.CloseIdleConnections()

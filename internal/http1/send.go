@@ -122,11 +122,9 @@ func (s *sending) appendHead(b []byte, r *http.Request) []byte {
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, hostOf(r)...), "\r\n"...)
 	for name, values := range r.Header {
-		switch name {
-		case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Upgrade":
-			continue
+		if !ownName(name) {
+			b = appendLines(b, name, values)
 		}
-		b = appendLines(b, name, values)
 	}
 	switch {
 	case r.Close:
