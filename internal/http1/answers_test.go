@@ -239,7 +239,7 @@ func TestPanics(t *testing.T) {
 
 // TestBodiesNobodyReads: a small rest is read for the sake of the connection, a large one is not worth it. In neither case is it a request.
 func TestBodiesNobodyReads(t *testing.T) {
-	eachEngine(t, func(t *testing.T, e engine) {
+	bubble(t, func(t *testing.T, e engine) {
 		f := func(in string, want string) {
 			t.Helper()
 			var got []string
