@@ -81,7 +81,7 @@ func (h *Handler) Open() int64 { return h.open.Load() }
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.open.Add(1)
 	defer h.open.Add(-1)
-	id := "req_lb_" + rand.Text()[:20]
+	id := newRequestID()
 	defer h.recoverPanic(w, r, id)
 
 	// A base URL with a slash at its end makes clients ask for "//v1/…".
@@ -100,6 +100,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"claude-code-lb serves /v1/… and /health: set ANTHROPIC_BASE_URL to its address without a path.")
 	}
 }
+
+// newRequestID names a request.
+func newRequestID() string { return "req_lb_" + rand.Text()[:20] }
 
 // serveLocally answers start-up probes and telemetry of Claude Code, which are
 // not the upstreams' business.

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/http1"
+	"claude-code-lb/internal/telemetry"
 	"claude-code-lb/internal/upstream"
 )
 
@@ -17,11 +20,13 @@ const (
 	headTimeout    = 30 * time.Second
 	keepAlive      = 5 * time.Minute
 	maxHeaderBytes = 256 << 10
+	// writeTimeout is how long a client may take to accept one write before it counts as gone.
+	writeTimeout = 5 * time.Minute
 )
 
 // Server listens and serves. Listen and Drain may be called from any goroutine.
 type Server struct {
-	http   *http.Server
+	http   *http1.Server
 	cancel context.CancelCauseFunc // ends all requests
 
 	mu       sync.Mutex
@@ -34,12 +39,18 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Server{
 		cancel: cancel,
-		http: &http.Server{
-			Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
-			BaseContext: func(net.Listener) context.Context { return ctx },
-			ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		http: &http1.Server{
+			Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
+			BaseContext: ctx, Refusal: refusal,
+			Failed: func(err error) { log.Debug(telemetry.ServerProblem, telemetry.Err, err) },
 		},
 	}
+}
+
+// refusal words the answer to what is no request.
+func refusal(status int, why string) (contentType string, body []byte) {
+	e := claude.Error{Type: claude.TypeForStatus(status), Message: "claude-code-lb cannot read the request: " + why + ".", RequestID: newRequestID()}
+	return "application/json", e.AppendJSON(nil)
 }
 
 // Listen begins to serve on an address and then stops listening on the former

@@ -115,7 +115,7 @@ func (a *answer) rank() int {
 // 200 becomes the plain error that it would have been a moment earlier.
 func (x *exchange) writeRefusal(a *answer, wait time.Duration) {
 	if a.res.StatusCode < http.StatusBadRequest {
-		copyHeader(x.w.Header(), a.res.Header)
+		passOn(x.w.Header(), a.res.Header)
 		for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Retry-After-Ms"} {
 			x.w.Header().Del(name)
 		}

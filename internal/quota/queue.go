@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // queue lets so many in at a time. Who has to wait is let in by priority, then by whose party has the fewest in, then
@@ -34,9 +35,9 @@ func (q *queue) resize(slots int) {
 	q.admit()
 }
 
-// enter takes a slot, waiting for one as long as ctx lasts. It reports whether a slot was taken, and if not, whether
+// enter takes a slot, waiting for one as long as ctx lasts and, unless it is zero, until a moment. It reports whether a slot was taken, and if not, whether
 // that was for too many who wait: then one of the party that has the most waiting makes room for others.
-func (q *queue) enter(ctx context.Context, party string, priority int) (in, full bool) {
+func (q *queue) enter(ctx context.Context, until time.Time, party string, priority int) (in, full bool) {
 	q.mu.Lock()
 	if q.slots == 0 || q.taken < q.slots && len(q.waiting) == 0 {
 		q.seat(party)
@@ -50,6 +51,11 @@ func (q *queue) enter(ctx context.Context, party string, priority int) (in, full
 	}
 	q.waiting = append(q.waiting, w)
 	q.mu.Unlock()
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, until)
+		defer cancel()
+	}
 	select {
 	case <-w.in:
 		return true, false

@@ -54,6 +54,7 @@ const (
 	DebugChunk      = "debug: chunk"
 	DebugTrail      = "debug: trail"
 	Panicked        = "request handler panicked"
+	ServerProblem   = "server problem"
 
 	AllServersOut   = "all servers out"
 	CacheCollapsed  = "cache hit rate collapsed"

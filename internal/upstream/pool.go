@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
 	"sync"
 	"time"
 
@@ -33,7 +32,7 @@ type Pool struct {
 // resident is what the pool keeps of one identity.
 type resident struct {
 	learned   *learned
-	transport *http.Transport
+	transport transport
 	connect   time.Duration // the transport was made with
 	checker   *balanceChecker
 	prober    *prober
@@ -44,7 +43,7 @@ type resident struct {
 func NewPool(ctx context.Context, log *slog.Logger) *Pool {
 	return &Pool{
 		ctx: ctx, log: log, known: map[ID]*resident{},
-		accounts: &accounts{known: map[string]*account{}, cache: map[string]*cache{}}, origins: map[string]*origin{}, bell: &bell{},
+		accounts: &accounts{known: map[place]*account{}, cache: map[place]*cache{}}, origins: map[string]*origin{}, bell: &bell{},
 	}
 }
 
@@ -66,7 +65,7 @@ func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func
 		}
 		endpoints = append(endpoints, &Endpoint{
 			spec: spec, trip: tripOf(cfg), slowStart: cfg.SlowStart, id: id, learned: r.learned, transport: r.transport,
-			accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
+			shown: credentialOf(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
 		})
 	}
 	old := p.known
@@ -85,14 +84,12 @@ func tripOf(cfg *config.Config) trip {
 }
 
 func (p *Pool) originOf(spec config.Server) *origin {
-	key := originKey(spec)
+	key := spec.URL.Scheme + "://" + spec.URL.Host
 	if p.origins[key] == nil {
-		p.origins[key] = &origin{refused: map[*account]time.Time{}}
+		p.origins[key] = &origin{key: key, refused: map[*account]time.Time{}}
 	}
 	return p.origins[key]
 }
-
-func originKey(spec config.Server) string { return spec.URL.Scheme + "://" + spec.URL.Host }
 
 // forget drops the accounts and origins that no endpoint has any more.
 func (p *Pool) forget(endpoints []*Endpoint) {
@@ -118,7 +115,7 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 	}
 	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect
 	if fresh {
-		r.transport, r.connect = newTransport(cfg.Timeouts.Connect), cfg.Timeouts.Connect
+		r.transport, r.connect = newTransport(spec.URL, cfg.Timeouts.Connect), cfg.Timeouts.Connect
 	}
 	plan := balancePlan{server: spec.Name, command: spec.BalanceCheck, interval: spec.BalanceCheckInterval, threshold: spec.BalanceThreshold}
 	if r.checker == nil || r.checker.plan != plan {

@@ -222,7 +222,7 @@ func (p *prober) request(ctx context.Context) (r *http.Request, err error) {
 	}
 	r.Header.Set("User-Agent", "claude-code-lb")
 	if !p.plan.token.Empty() {
-		setCredential(r.Header, p.plan.auth, p.plan.token.Reveal())
+		credentialOf(p.plan.auth, p.plan.token.Reveal()).put(r.Header)
 	}
 	return r, nil
 }

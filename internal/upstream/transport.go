@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/http1"
 )
 
 const (
@@ -19,11 +20,21 @@ const (
 	maxHeaderBytes   = 256 << 10
 )
 
-// newTransport makes the connection pool of one identity. It has no time-out
-// for answers: how long an answer may take depends on the request and is the
+// transport is the connection pool of one identity.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
+// newTransport makes a connection pool for a base URL: our own engine for plain connections, net/http for TLS,
+// HTTP/2 and proxies. It has no time-out for answers: how long an answer may take depends on the request and is the
 // caller's to say, by the request's context.
-func newTransport(connect time.Duration) *http.Transport {
+func newTransport(base *url.URL, connect time.Duration) transport {
 	dialer := &net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
+	if base.Scheme == "http" && proxy == nil && err == nil {
+		return &http1.Transport{DialContext: dialer.DialContext, MaxIdleConns: idleConns, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: maxHeaderBytes}
+	}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
@@ -48,9 +59,7 @@ func newTransport(connect time.Duration) *http.Transport {
 func (l *Lease) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.URL = join(l.spec.URL, r.URL)
 	r.Host = ""
-	if l.HasToken() {
-		setCredential(r.Header, l.spec.AuthHeader, l.spec.Token.Reveal())
-	}
+	l.shown.put(r.Header)
 	return l.transport.RoundTrip(r)
 }
 
@@ -66,17 +75,37 @@ func join(base, request *url.URL) *url.URL {
 
 // DropCredentials removes both headers in which a client of the Messages API may carry one.
 func DropCredentials(h http.Header) {
-	h.Del("Authorization")
-	h.Del("X-Api-Key")
+	delete(h, "Authorization")
+	delete(h, "X-Api-Key")
 }
 
-func setCredential(h http.Header, kind config.AuthHeader, token string) {
-	DropCredentials(h)
-	if credentialKind(kind, token) == config.AuthHeaderXAPIKey {
-		h.Set("X-Api-Key", token)
-		return
+// credential is what a server is shown. The zero value is none.
+type credential struct {
+	name  string
+	lines func() []string // shared by all requests; a function, for nothing prints what that returns
+}
+
+func credentialOf(kind config.AuthHeader, token string) credential {
+	switch {
+	case token == "":
+		return credential{}
+	case credentialKind(kind, token) == config.AuthHeaderXAPIKey:
+		return newCredential("X-Api-Key", token)
 	}
-	h.Set("Authorization", "Bearer "+token)
+	return newCredential("Authorization", "Bearer "+token)
+}
+
+func newCredential(name, value string) credential {
+	lines := []string{value}
+	return credential{name, func() []string { return lines }}
+}
+
+// put replaces whatever credential h carries.
+func (c credential) put(h http.Header) {
+	if c.name != "" {
+		DropCredentials(h)
+		h[c.name] = c.lines()
+	}
 }
 
 // credentialKind settles "auto": Anthropic's API keys go in x-api-key, OAuth

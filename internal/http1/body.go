@@ -1,0 +1,127 @@
+package http1
+
+import (
+	"io"
+	"net/http"
+	"sync"
+)
+
+// requestBody is the body of the request that a connection serves. It may be read by one goroutine at a time, also by one that outlives the
+// handler: then it reads no more.
+type requestBody struct {
+	c       *conn
+	framing framing
+	answer  *response
+
+	mu     sync.Mutex
+	left   int64 // of the length told
+	chunks chunked
+	awaits bool  // the client sends it when it is told to go on
+	err    error // with which reading ended
+	closed bool
+}
+
+// none says that there is no body.
+func (b *requestBody) none() bool { return b.framing == framing{} }
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return 0, http.ErrBodyReadAfterClose
+	case b.err != nil:
+		return 0, b.err
+	case len(p) == 0:
+		return 0, nil
+	}
+	if b.awaits {
+		b.awaits = false
+		if b.err = b.answer.goOn(); b.err != nil {
+			return 0, b.err
+		}
+	}
+	n, err := b.read(p)
+	if b.err = err; err == io.EOF {
+		b.c.watch.arm()
+	}
+	return n, err
+}
+
+// read reads on. With the last byte it says io.EOF.
+func (b *requestBody) read(p []byte) (int, error) {
+	if b.framing.chunked {
+		return b.readChunks(p)
+	}
+	n, err := b.more(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	switch {
+	case b.left == 0:
+		return n, io.EOF
+	case err == io.EOF:
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (b *requestBody) readChunks(p []byte) (int, error) {
+	for {
+		got, err := b.more(p)
+		n, used, malformed := b.chunks.decode(p[:got])
+		switch {
+		case malformed != nil:
+			return n, malformed
+		case b.chunks.ended():
+			b.c.in.unread(p[used:got])
+			return n, io.EOF
+		case err == io.EOF:
+			return n, io.ErrUnexpectedEOF
+		case n > 0 || err != nil:
+			return n, err
+		}
+	}
+}
+
+// more reads what has come with the head, and then from the connection.
+func (b *requestBody) more(p []byte) (int, error) {
+	if b.c.in.buffered() > 0 {
+		return b.c.in.take(p), nil
+	}
+	return b.c.Read(p)
+}
+
+// Close ends the reading by the handler.
+func (b *requestBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return nil
+}
+
+// finish is told when the handler has returned. It reports whether the connection stands at the next request; with drain it reads what
+// little the handler has left.
+func (b *requestBody) finish(drain bool) bool {
+	if !b.mu.TryLock() { // somebody waits for more
+		_ = b.c.setDeadline(longAgo())
+		b.mu.Lock()
+	}
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.err == io.EOF {
+		return true
+	}
+	if b.err != nil || !drain || b.awaits || b.left > drained {
+		return false
+	}
+	b.c.limitRead(drainTime)
+	room := b.c.server.mem.borrow()
+	defer b.c.server.mem.giveBack(room)
+	for n := 0; n <= drained; {
+		m, err := b.read(room[:])
+		n += m
+		if b.err = err; err != nil {
+			return err == io.EOF
+		}
+	}
+	return false
+}

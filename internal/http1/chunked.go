@@ -1,0 +1,180 @@
+package http1
+
+import "math"
+
+const (
+	// maxExtension bounds what follows a chunk's size on its line; nobody uses it.
+	maxExtension = 256
+	// maxDigits of a chunk's size are read; leading zeros are no reason to read on for ever.
+	maxDigits = 16
+	// maxTrailer bounds the trailers, which are read past.
+	maxTrailer = 8 << 10
+	// Sending many small chunks costs their reader more than the sender: beyond this many bytes of frames that the data does not
+	// account for, somebody does it on purpose.
+	freeFrames = 16 << 10
+)
+
+// chunkState is where in a chunked body (RFC 9112, section 7.1) the next byte stands.
+type chunkState uint8
+
+const (
+	chunkSize chunkState = iota // before the first digit
+	chunkDigits
+	chunkBlank // after the digits
+	chunkExtension
+	chunkSizeLF
+	chunkData
+	chunkDataCR
+	chunkDataLF
+	trailerStart
+	trailerName
+	trailerValue
+	trailerLF
+	finalLF
+	chunkEnd
+)
+
+// chunked takes the frames out of a chunked body, wherever it was cut. The zero value is at its beginning. Chunk extensions and
+// trailers are read past.
+type chunked struct {
+	state  chunkState
+	left   int64 // of the chunk
+	line   int   // bytes of the extension, or of all trailers
+	frames int64 // bytes of frames beyond what the data accounts for
+}
+
+// decode replaces p by the data in it, in place. used is how much of p belonged to the body; beyond its end, that is less than all.
+func (c *chunked) decode(p []byte) (n, used int, err error) {
+	for used < len(p) && c.state != chunkEnd {
+		if c.state == chunkData {
+			m := int(min(c.left, int64(len(p)-used)))
+			n += copy(p[n:], p[used:used+m])
+			used += m
+			if c.left -= int64(m); c.left == 0 {
+				c.state = chunkDataCR
+			}
+			continue
+		}
+		if !c.step(p[used]) {
+			return n, used, errBody
+		}
+		used++
+	}
+	return n, used, nil
+}
+
+func (c *chunked) ended() bool { return c.state == chunkEnd }
+
+// step reads one byte of a frame. It is false for one that cannot stand there.
+func (c *chunked) step(b byte) bool {
+	if c.frames++; c.frames > freeFrames {
+		return false
+	}
+	switch c.state {
+	case chunkSize, chunkDigits:
+		return c.digit(b)
+	case chunkBlank, chunkExtension:
+		return c.extension(b)
+	case chunkSizeLF:
+		return b == '\n' && c.sized()
+	case chunkDataCR:
+		c.state = chunkDataLF
+		return b == '\r'
+	case chunkDataLF:
+		c.state = chunkSize
+		return b == '\n'
+	default:
+		return c.trailer(b)
+	}
+}
+
+func (c *chunked) digit(b byte) bool {
+	d, ok := hexDigit(b)
+	switch {
+	case !ok:
+		return c.state == chunkDigits && c.extension(b)
+	case c.line == maxDigits || c.left > math.MaxInt64>>5:
+		return false
+	}
+	c.line++
+	c.state, c.left = chunkDigits, c.left<<4|int64(d)
+	return true
+}
+
+// extension reads what follows the digits: blanks, and after a semicolon anything.
+func (c *chunked) extension(b byte) bool {
+	if c.line++; c.line > maxExtension {
+		return false
+	}
+	switch {
+	case b == '\r':
+		c.state = chunkSizeLF
+		return true
+	case c.state == chunkExtension:
+		return b == '\t' || b >= ' ' && b != 0x7f
+	case b == ';' && c.state == chunkDigits:
+		c.state = chunkExtension
+		return true
+	case b == ' ' || b == '\t':
+		c.state = chunkBlank
+		return true
+	}
+	return false
+}
+
+// sized is at the end of a line with a size.
+func (c *chunked) sized() bool {
+	c.line = 0
+	if c.left == 0 {
+		c.state = trailerStart
+		return true
+	}
+	c.frames = max(0, c.frames-16-2*c.left)
+	c.state = chunkData
+	return true
+}
+
+func (c *chunked) trailer(b byte) bool {
+	if c.line++; c.line > maxTrailer {
+		return false
+	}
+	switch c.state {
+	case trailerStart:
+		if b == '\r' {
+			c.state = finalLF
+			return true
+		}
+		c.state = trailerName
+		return isTokenByte(b)
+	case trailerName:
+		if b == ':' {
+			c.state = trailerValue
+			return true
+		}
+		return isTokenByte(b)
+	case trailerValue:
+		if b == '\r' {
+			c.state = trailerLF
+			return true
+		}
+		return b == '\t' || b >= ' ' && b != 0x7f
+	case trailerLF:
+		c.state = trailerStart
+		return b == '\n'
+	default: // finalLF
+		c.state = chunkEnd
+		return b == '\n'
+	}
+}
+
+func hexDigit(b byte) (byte, bool) {
+	switch {
+	case '0' <= b && b <= '9':
+		return b - '0', true
+	case 'a' <= b && b <= 'f':
+		return b - 'a' + 10, true
+	case 'A' <= b && b <= 'F':
+		return b - 'A' + 10, true
+	}
+	return 0, false
+}

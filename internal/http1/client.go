@@ -1,0 +1,164 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxInterim answers of 1xx are read past.
+const maxInterim = 5
+
+// client is a connection to a server. One request at a time uses it.
+type client struct {
+	t       *Transport
+	net     net.Conn
+	address string
+	in      input
+	since   time.Time // idle
+	used    bool      // it has had a request before
+	look    looker
+	pieces  [3][]byte
+	vector  net.Buffers // over pieces
+}
+
+func newClient(t *Transport, c net.Conn, address string) *client {
+	return &client{t: t, net: c, address: address, in: input{from: c, mem: &t.mem}, look: newLooker(c)}
+}
+
+// quiet says whether an idle connection stands and nothing came over it that nobody asked for.
+func (c *client) quiet() bool { return c.in.buffered() == 0 && c.look.quiet() }
+
+func (c *client) close() {
+	c.net.Close()
+	c.in.release()
+}
+
+// roundTrip sends a request and reads the head of its answer.
+func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
+	stop := context.AfterFunc(r.Context(), func() { c.net.Close() })
+	sending := c.send(r)
+	var res *http.Response
+	err := sending.failure()
+	if err == nil {
+		res, err = c.receive(r)
+	}
+	b := &answerBody{c: c, sending: sending, stop: stop, ctx: r.Context(), keep: true}
+	if err == nil {
+		err = b.frame(r, res)
+	}
+	if err != nil {
+		stop()
+		c.close()
+		switch failed := sending.failure(); {
+		case failed != nil:
+			err = failed
+		case c.used && sending.refused():
+			err = errStale
+		}
+		return nil, ended(r.Context(), err)
+	}
+	c.used = true
+	res.Body = b
+	if b.over {
+		b.finish()
+		res.Body = http.NoBody
+	}
+	return res, nil
+}
+
+// ended names the cause where it was the context that ended a request.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// malformed is about what an upstream sent that is no answer. Its text holds nothing of that.
+func malformed(why string) error { return textproto.ProtocolError("malformed answer: " + why) }
+
+// receive reads the head of the answer.
+func (c *client) receive(r *http.Request) (*http.Response, error) {
+	limit := c.t.MaxResponseHeaderBytes
+	if limit <= 0 {
+		limit = http.DefaultMaxHeaderBytes
+	}
+	for n := 0; ; n++ {
+		head, err := c.in.head(limit, func() {})
+		if err != nil {
+			return nil, c.silent(r, err, n > 0)
+		}
+		res, err := parseAnswer(head)
+		c.in.use(len(head))
+		switch {
+		case err != nil:
+			return nil, err
+		case res.StatusCode >= 200:
+			res.Request = r
+			return res, nil
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			return nil, malformed("a change of protocol that nobody asked for")
+		case n == maxInterim:
+			return nil, malformed("too many interim answers")
+		}
+	}
+}
+
+// silent explains why there is no head.
+func (c *client) silent(r *http.Request, err error, begun bool) error {
+	begun = begun || c.in.buffered() > 0
+	switch {
+	case errors.Is(err, io.EOF) && begun:
+		return io.ErrUnexpectedEOF
+	case begun || !c.used:
+		return err
+	case isSafe(r.Method) && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+		return errStale
+	}
+	return err
+}
+
+// isSafe says whether a request may be sent again although it may have been received (RFC 9110, section 9.2.1). That the connection
+// ends without an answer does not say that it has not been: a server that dies over a POST looks like one that had closed before.
+func isSafe(method string) bool {
+	switch method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+// parseAnswer reads a head. Line ends may be bare.
+func parseAnswer(head []byte) (*http.Response, error) {
+	line, rest, err := firstLine(string(head), false)
+	if err != nil {
+		return nil, err
+	}
+	proto, status, ok := strings.Cut(line, " ")
+	status = strings.TrimLeft(status, " ")
+	res := &http.Response{Proto: proto, ProtoMajor: 1, Status: status}
+	switch proto {
+	case "HTTP/1.1":
+		res.ProtoMinor = 1
+	case "HTTP/1.0":
+	default:
+		return nil, malformed("its first line")
+	}
+	code, _, _ := strings.Cut(status, " ")
+	n, digits := parseLength(code)
+	if !ok || !digits || len(code) != 3 || n < 100 {
+		return nil, malformed("its status")
+	}
+	res.StatusCode = int(n)
+	if res.Header, err = parseFields(rest, false); err != nil {
+		return nil, malformed(err.Error())
+	}
+	return res, nil
+}

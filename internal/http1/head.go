@@ -1,0 +1,155 @@
+package http1
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// maxFields bounds the lines of a head: each costs more memory than its bytes.
+const maxFields = 2000
+
+var (
+	errLineEnd    = errors.New("a line of the head does not end in CRLF")
+	errFolded     = errors.New("a folded header line")
+	errFieldName  = errors.New("a malformed header name")
+	errFieldValue = errors.New("a malformed header value")
+	errFieldCount = errors.New("too many header lines")
+)
+
+// The characters of a token (RFC 9110, section 5.6.2), a bit each: 0 to 63, and 64 to 127.
+const (
+	tokenLow  = 0x03ff_6cfa_0000_0000 // ! # $ % & ' * + - . 0-9
+	tokenHigh = 0x57ff_ffff_c7ff_fffe // A-Z ^ _ ` a-z | ~
+)
+
+func isTokenByte(c byte) bool {
+	if c < 64 {
+		return uint64(tokenLow)>>c&1 != 0
+	}
+	return c < 128 && uint64(tokenHigh)>>(c-64)&1 != 0
+}
+
+func isToken(s string) bool {
+	for i := range len(s) {
+		if !isTokenByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isValue says whether a value may be sent: no control characters but tabs.
+func isValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// parseFields reads the lines of a head after the first, up to the empty one. With strict, every line must end in CRLF and
+// no value may hold control characters. Names come out in their canonical form; the strings share memory with lines.
+func parseFields(lines string, strict bool) (http.Header, error) {
+	n := strings.Count(lines, "\n")
+	if n > maxFields {
+		return nil, errFieldCount
+	}
+	fields, values := make(http.Header, n), make([]string, 0, n)
+	for {
+		line, rest, found := strings.Cut(lines, "\n")
+		lines = rest
+		trimmed := strings.TrimSuffix(line, "\r")
+		switch {
+		case !found, strict && len(trimmed) == len(line):
+			return nil, errLineEnd
+		case trimmed == "":
+			return fields, nil
+		case trimmed[0] == ' ' || trimmed[0] == '\t':
+			return nil, errFolded
+		}
+		name, value, found := strings.Cut(trimmed, ":")
+		key, ok := canonical(name)
+		if !found || !ok {
+			return nil, errFieldName
+		}
+		value = trim(value)
+		if !isValue(value) && (strict || strings.ContainsAny(value, "\r\x00")) {
+			return nil, errFieldValue
+		}
+		if former, ok := fields[key]; ok {
+			fields[key] = append(former, value)
+			continue
+		}
+		values = append(values, value)
+		fields[key] = values[len(values)-1 : len(values) : len(values)]
+	}
+}
+
+// firstLine cuts a head after its first line.
+func firstLine(head string, strict bool) (line, rest string, err error) {
+	line, rest, _ = strings.Cut(head, "\n")
+	trimmed := strings.TrimSuffix(line, "\r")
+	if strict && len(trimmed) == len(line) {
+		return "", "", errLineEnd
+	}
+	return trimmed, rest, nil
+}
+
+// lists says whether a comma-separated header names a token, in whatever case.
+func lists(values []string, token string) bool {
+	for _, line := range values {
+		for part := range strings.SplitSeq(line, ",") {
+			if equalFold(trim(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// trim cuts off the blanks that may surround a value: unlike textproto.TrimString, not the bytes of line ends.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// equalFold compares with a word in lower case, in ASCII: to strings.EqualFold the Kelvin sign is a k, to other servers it is not.
+func equalFold(s, word string) bool {
+	if len(s) != len(word) {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != word[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// parseLength reads the digits of a Content-Length, and nothing else.
+func parseLength(s string) (int64, bool) {
+	const most = 18 // digits, so that there is no overflow
+	if s == "" || len(s) > most {
+		return 0, false
+	}
+	n := int64(0)
+	for i := range len(s) {
+		d := s[i] - '0'
+		if d > 9 {
+			return 0, false
+		}
+		n = 10*n + int64(d)
+	}
+	return n, true
+}

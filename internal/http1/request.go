@@ -1,0 +1,178 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// refusal is why a request is not served. After it the connection ends: where the next request would begin is not known.
+type refusal struct {
+	status int
+	why    string
+}
+
+func badRequest(why string) *refusal { return &refusal{http.StatusBadRequest, why} }
+
+// framing is how long a body is.
+type framing struct {
+	length  int64 // bytes; -1: not told
+	chunked bool
+	// toEnd says that the body ends with the connection.
+	toEnd bool
+}
+
+// parseRequest reads a head into a request of ctx. What it returns shares memory with nothing.
+func parseRequest(ctx context.Context, head []byte) (*http.Request, framing, *refusal) {
+	line, rest, err := firstLine(string(head), true)
+	if err != nil {
+		return nil, framing{}, badRequest(err.Error())
+	}
+	r, refused := parseRequestLine(ctx, line)
+	if refused != nil {
+		return nil, framing{}, refused
+	}
+	r.Header, err = parseFields(rest, true)
+	switch {
+	case errors.Is(err, errFieldCount):
+		return nil, framing{}, &refusal{http.StatusRequestHeaderFieldsTooLarge, err.Error()}
+	case err != nil:
+		return nil, framing{}, badRequest(err.Error())
+	}
+	if refused := takeHost(r); refused != nil {
+		return nil, framing{}, refused
+	}
+	f, refused := requestFraming(r)
+	if refused != nil {
+		return nil, framing{}, refused
+	}
+	if expect := r.Header["Expect"]; len(expect) > 0 && !awaitsContinue(r) {
+		return nil, framing{}, &refusal{http.StatusExpectationFailed, "an expectation that is not known"}
+	}
+	r.Close = r.ProtoMinor == 0 || lists(r.Header["Connection"], "close")
+	return r, f, nil
+}
+
+func awaitsContinue(r *http.Request) bool {
+	expect := r.Header["Expect"]
+	return len(expect) == 1 && equalFold(expect[0], "100-continue")
+}
+
+func parseRequestLine(ctx context.Context, line string) (*http.Request, *refusal) {
+	method, rest, ok := strings.Cut(line, " ")
+	target, proto, ok2 := strings.Cut(rest, " ")
+	if !ok || !ok2 || !isToken(method) {
+		return nil, badRequest("a malformed request line")
+	}
+	r := (&http.Request{Method: method, RequestURI: target, Proto: proto, ProtoMajor: 1}).WithContext(ctx)
+	switch proto {
+	case "HTTP/1.1":
+		r.ProtoMinor = 1
+	case "HTTP/1.0":
+	default:
+		if !isVersion(proto) {
+			return nil, badRequest("a malformed request line")
+		}
+		return nil, &refusal{http.StatusHTTPVersionNotSupported, "a version of HTTP that is not spoken here"}
+	}
+	if method == http.MethodConnect {
+		return nil, &refusal{http.StatusMethodNotAllowed, "this is no proxy for other hosts"}
+	}
+	if !isTarget(target) || target == "*" && method != http.MethodOptions {
+		return nil, badRequest("a malformed target")
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil || u.User != nil || u.Scheme != "" && (u.Host == "" || u.Opaque != "") {
+		return nil, badRequest("a malformed target")
+	}
+	r.URL = u
+	return r, nil
+}
+
+// isVersion says whether a request line ends in the name of some version of HTTP.
+func isVersion(s string) bool {
+	return len(s) == len("HTTP/1.1") && s[:5] == "HTTP/" && isDigit(s[5]) && s[6] == '.' && isDigit(s[7])
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// isTarget says whether a target holds only what may stand in one.
+func isTarget(s string) bool {
+	return s != "" && isVisible(s) && (s[0] == '/' || s == "*" || hasScheme(s))
+}
+
+// isVisible says whether a text is of visible ASCII, without blanks.
+func isVisible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func hasScheme(s string) bool {
+	return len(s) > 7 && equalFold(s[:7], "http://") || len(s) > 8 && equalFold(s[:8], "https://")
+}
+
+// takeHost moves the Host line to where net/http has it.
+func takeHost(r *http.Request) *refusal {
+	hosts := r.Header["Host"]
+	switch {
+	case len(hosts) > 1:
+		return badRequest("more than one Host")
+	case len(hosts) == 0 && r.ProtoMinor > 0:
+		return badRequest("no Host")
+	case len(hosts) == 1 && !isHost(hosts[0]):
+		return badRequest("a malformed Host")
+	case len(hosts) == 1:
+		r.Host = hosts[0]
+		delete(r.Header, "Host")
+	}
+	if r.URL.Host != "" {
+		r.Host = r.URL.Host
+	}
+	return nil
+}
+
+// isHost says whether a Host holds only what may stand in one (RFC 3986, section 3.2.2).
+func isHost(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !isTokenByte(c) && strings.IndexByte("(),:;=[]", c) < 0 || strings.IndexByte("#^`|", c) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// requestFraming decides where the body ends (RFC 9112, section 6.3), and takes Transfer-Encoding out of the header, as net/http does.
+func requestFraming(r *http.Request) (framing, *refusal) {
+	codings, lengths := r.Header["Transfer-Encoding"], r.Header["Content-Length"]
+	switch {
+	case len(codings) > 0 && r.ProtoMinor == 0:
+		return framing{}, badRequest("Transfer-Encoding in HTTP/1.0")
+	case len(codings) > 1:
+		return framing{}, &refusal{http.StatusNotImplemented, "more than one Transfer-Encoding"}
+	case len(codings) == 1 && !equalFold(codings[0], "chunked"):
+		return framing{}, &refusal{http.StatusNotImplemented, "a Transfer-Encoding other than chunked"}
+	case len(codings) == 1 && len(lengths) > 0:
+		return framing{}, badRequest("both Content-Length and Transfer-Encoding")
+	case len(codings) == 1:
+		delete(r.Header, "Transfer-Encoding")
+		r.TransferEncoding, r.ContentLength = []string{"chunked"}, -1
+		return framing{length: -1, chunked: true}, nil
+	case len(lengths) > 1:
+		return framing{}, badRequest("more than one Content-Length")
+	case len(lengths) == 0:
+		return framing{}, nil
+	}
+	n, ok := parseLength(lengths[0])
+	if !ok {
+		return framing{}, badRequest("a malformed Content-Length")
+	}
+	r.ContentLength = n
+	return framing{length: n}, nil
+}

@@ -1,0 +1,96 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+)
+
+// watchAfter is how long a request may take before somebody looks whether its client is still there: an answer that comes sooner is
+// not worth a goroutine.
+const watchAfter = 10 * time.Millisecond
+
+// watch notices a client that leaves while its request is served: the connection ends. It reads at most one byte of what a client sends
+// ahead. A client that has sent ahead is not watched.
+type watch struct {
+	c     *conn
+	timer *time.Timer
+
+	mu      sync.Mutex
+	cancel  context.CancelFunc // of the request being served; nil: none is
+	reading chan struct{}      // closed when the read has ended; nil: nobody reads
+	armed   bool               // its body has been read
+	ahead   []byte             // what it has read
+	gone    bool
+	one     [1]byte
+}
+
+// begin is told of a request that begins.
+func (w *watch) begin(cancel context.CancelFunc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cancel = cancel
+}
+
+// arm is told when the request's body has been read: from now on nothing comes but what does not belong to it.
+func (w *watch) arm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.armed = w.cancel != nil && w.c.in.buffered() == 0; !w.armed {
+		return
+	}
+	if w.timer == nil {
+		w.timer = time.AfterFunc(watchAfter, w.look)
+		return
+	}
+	w.timer.Reset(watchAfter)
+}
+
+// look waits for the client to leave.
+func (w *watch) look() {
+	done := make(chan struct{})
+	w.mu.Lock()
+	if !w.armed || w.reading != nil || w.gone || len(w.ahead) > 0 {
+		w.mu.Unlock()
+		return
+	}
+	w.reading = done
+	_ = w.c.setDeadline(time.Time{})
+	w.mu.Unlock()
+
+	n, err := w.c.Read(w.one[:])
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer close(done)
+	w.reading = nil
+	switch {
+	case n > 0:
+		w.ahead = w.one[:]
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded): // else the read was ended
+		w.gone = true
+		if w.cancel != nil {
+			w.cancel()
+		}
+	}
+}
+
+// end is told when the handler has returned. It is false if the client has left. What it sent ahead is put back.
+func (w *watch) end() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cancel, w.armed = nil, false
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	if reading := w.reading; reading != nil {
+		_ = w.c.setDeadline(longAgo())
+		w.mu.Unlock()
+		<-reading
+		w.mu.Lock()
+	}
+	w.c.in.unread(w.ahead)
+	w.ahead = nil
+	return !w.gone
+}
