@@ -97,6 +97,7 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 		b.level.Set(slog.LevelDebug)
 	}
 	endpoints, commit := b.pool.Reconcile(cfg)
+	b.pool.Warm()
 	ctx, cancel := context.WithTimeout(b.ctx, firstReading)
 	defer cancel()
 	b.pool.AwaitFirstReadings(ctx)

@@ -29,6 +29,8 @@ const (
 	ProbePassed     = "health check passed, server may return"
 	ProbeFailed     = "health check failed, server out"
 	ProbeMade       = "health check made"
+	Warmed          = "connection opened ahead of requests"
+	WarmFailed      = "no connection ahead of requests, the first one will try"
 	StateRestored   = "restored what an earlier process knew"
 	StateIgnored    = "what an earlier process knew cannot be used, it is ignored"
 	StateNotSaved   = "cannot keep what is known: a restart will begin without it"

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +20,7 @@ type Endpoint struct {
 	slowStart time.Duration
 	id        ID
 	learned   *learned
-	transport *http.Transport
+	transport transport
 	accounts  *accounts
 	origin    *origin
 	bell      *bell

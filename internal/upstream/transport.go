@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,23 +14,43 @@ import (
 const (
 	idleConnTimeout = 90 * time.Second
 	idleConns       = 256
-	// A dead HTTP/2 connection stalls every stream on it, so it is asked for a sign of life.
-	pingAfterSilence = 15 * time.Second
-	pingTimeout      = 15 * time.Second
+	// A dead HTTP/2 connection stalls every stream on it, so it is asked for a sign of life, and may not stand still
+	// while there is something to send.
+	pingAfterSilence = 10 * time.Second
+	pingTimeout      = 10 * time.Second
+	writeStall       = 20 * time.Second
 	maxHeaderBytes   = 256 << 10
 )
 
+// transport is the connection pool of one identity.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
 // newTransport makes the connection pool of one identity. It has no time-out
 // for answers: how long an answer may take depends on the request and is the
-// caller's to say, by the request's context.
-func newTransport(connect time.Duration) *http.Transport {
+// caller's to say, by the request's context. What is being dialed for more than
+// one request ends with ctx.
+func newTransport(ctx context.Context, base *url.URL, connect time.Duration) transport {
+	t := newNetTransport(connect)
+	if base.Scheme != "https" {
+		return t
+	}
+	// As for every request: of what is dialed without one, net/http tells the proxy settings less.
+	t.Proxy = func(*http.Request) (*url.URL, error) { return http.ProxyFromEnvironment(&http.Request{URL: base}) }
+	return newSecureTransport(ctx, t, base)
+}
+
+// newNetTransport makes a pool of net/http's own.
+func newNetTransport(connect time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
 		TLSHandshakeTimeout:    connect,
 		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfterSilence, PingTimeout: pingTimeout},
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfterSilence, PingTimeout: pingTimeout, WriteByteTimeout: writeStall},
 		MaxIdleConns:           idleConns,
 		MaxIdleConnsPerHost:    idleConns,
 		IdleConnTimeout:        idleConnTimeout,
