@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,7 @@ const (
 type Server struct {
 	http   *http.Server
 	cancel context.CancelCauseFunc // ends all requests
+	tls    certified
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -35,7 +37,7 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 	return &Server{
 		cancel: cancel,
 		http: &http.Server{
-			Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
+			Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
 			BaseContext: func(net.Listener) context.Context { return ctx },
 			ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
@@ -58,12 +60,18 @@ func (s *Server) Listen(address string) error {
 	return nil
 }
 
+// SetCertificate makes connections that come from now on speak HTTPS, HTTP/1.1
+// and HTTP/2, with a certificate; nil makes them speak plain HTTP. Those that
+// are open go on as they began. It may be called from any goroutine.
+func (s *Server) SetCertificate(c *tls.Certificate) { s.tls.set(c) }
+
 // serve puts a listener in the former one's place.
 func (s *Server) serve(l net.Listener) {
 	if s.listener != nil {
 		s.listener.Close()
 	}
 	s.listener = l
+	l = s.tls.listen(l)
 	s.serving.Go(func() {
 		// Serve ends when its listener is closed: by the next Listen or by Drain.
 		_ = s.http.Serve(l)

@@ -106,6 +106,7 @@ const (
 	Config         = "config"
 	Generation     = "generation"
 	Address        = "address"
+	TLS            = "tls"
 	Mode           = "mode"
 	Algorithm      = "algorithm"
 	Weight         = "weight"
