@@ -74,7 +74,8 @@ func (c *client) close() {
 	}
 }
 
-// send sends the next request and returns the answer's head. The deadline is then set.
+// send sends the next request and returns the answer's head. The deadline is then set. The body need not be closed: it
+// holds nothing but the connection.
 func (c *client) send(ctx context.Context) (*http.Response, error) {
 	if err := c.dial(ctx); err != nil {
 		return nil, err
@@ -99,7 +100,6 @@ func (c *client) ask(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
 	c.answer.Reset()
 	if _, err := c.answer.ReadFrom(resp.Body); err != nil {
 		return err

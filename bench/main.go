@@ -176,10 +176,18 @@ func (o options) runAll(ctx context.Context, b bench, proxies []proxy, progress 
 	}
 	for round := range o.reps {
 		for _, r := range results {
+			if r.failed {
+				continue
+			}
 			fmt.Fprintf(progress, "round %d of %d: %s, %s, upstreams by %s\n", round+1, o.reps, r.work.name, r.proxy.name, r.wire)
 			m, err := b.measure(ctx, r.proxy, r.work, r.wire)
-			if err != nil {
+			switch {
+			case err != nil && (ctx.Err() != nil || r.isDirect() || r.proxy.name == ours):
 				return nil, fmt.Errorf("%s through %s: %w", r.work.name, r.proxy.name, err)
+			case err != nil: // another version of a peer may not take the configuration: the rest is still worth having
+				fmt.Fprintf(progress, "  left out: %v\n", err)
+				r.failed = true
+				continue
 			}
 			if m.errors > 0 {
 				fmt.Fprintf(progress, "  %d errors, the last one: %v\n", m.errors, m.problem)
@@ -187,7 +195,7 @@ func (o options) runAll(ctx context.Context, b bench, proxies []proxy, progress 
 			r.runs = append(r.runs, m)
 		}
 	}
-	return results, nil
+	return slices.DeleteFunc(results, func(r *result) bool { return r.failed }), nil
 }
 
 func moduleRoot(ctx context.Context) (string, error) {
@@ -216,5 +224,5 @@ func setup(o options, others []proxy) string {
 	for _, p := range others {
 		text += fmt.Sprintf(", %s %s", p.name, p.version)
 	}
-	return fmt.Sprintf("%s; medians of %d runs of %g s; %d streams.", text, o.reps, o.seconds, o.streams)
+	return fmt.Sprintf("%s; medians of %d × %g s; %d streams.", text, o.reps, o.seconds, o.streams)
 }

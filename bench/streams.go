@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// streams opens a stream on every client at the same moment, waits until all have begun, and then counts events for the
+// streams opens a stream on every client, one each streamInterval, waits until all have begun, and then counts events for the
 // window. A stream that does not begin, or that ends before the window does, is an error.
 func streams(ctx context.Context, clients []*client, warmup, window time.Duration, atBegin, atEnd func() error) (*tally, error) {
 	if err := dialAll(ctx, clients); err != nil {
@@ -21,11 +21,18 @@ func streams(ctx context.Context, clients []*client, warmup, window time.Duratio
 	defer stop()
 	var begun, all sync.WaitGroup
 	begun.Add(len(clients))
+	p := &pacer{start: time.Now(), interval: streamInterval}
 	for _, c := range clients {
 		conn := c.conn
 		all.Go(func() {
 			defer context.AfterFunc(running, func() { conn.Close() })()
-			if err := c.follow(running, seen, sync.OnceFunc(begun.Done)); err != nil && running.Err() == nil {
+			known := sync.OnceFunc(begun.Done) // whether it begins or fails
+			defer known()
+			sent, err := p.await(running)
+			if err == nil {
+				err = c.follow(running, sent, seen, known)
+			}
+			if err != nil && running.Err() == nil {
 				seen.failed(err)
 			}
 		})
@@ -58,16 +65,13 @@ func dialAll(ctx context.Context, clients []*client) error {
 	return problem
 }
 
-// follow reads one stream until ctx ends. It calls begun when its first event is there, or when it has failed.
-func (c *client) follow(ctx context.Context, seen *tally, begun func()) error {
-	defer begun()
+// follow reads one stream, sent now, until ctx ends. It calls begun when its first event is there.
+func (c *client) follow(ctx context.Context, sent time.Time, seen *tally, begun func()) error {
 	defer c.close()
-	sent := time.Now()
 	resp, err := c.send(ctx)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("status %d for a stream", resp.StatusCode)
 	}
@@ -97,7 +101,8 @@ func (c *client) follow(ctx context.Context, seen *tally, begun func()) error {
 // begins opens a stream, waits for its first event and leaves.
 func (c *client) begins(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
-	return c.follow(ctx, &tally{}, stop)
+	defer stop()
+	return c.follow(ctx, time.Now(), &tally{}, stop)
 }
 
 func (t *tally) began(after time.Duration) {

@@ -10,10 +10,11 @@ import (
 
 // result is one work through one proxy, as often as it was run.
 type result struct {
-	wire  wire
-	work  work
-	proxy proxy
-	runs  []measurement
+	wire   wire
+	work   work
+	proxy  proxy
+	runs   []measurement
+	failed bool // it could not be run
 }
 
 // typical is the median of every figure, and the sum of the errors.

@@ -22,17 +22,22 @@ type work struct {
 	answers fakeclaude.Settings
 }
 
-// eventRate is how many events all open streams together bring in a second, so that the simulator, which sends each by
-// itself, takes no more than a part of a processor.
-const eventRate = 5000
+const (
+	// eventRate is how many events all open streams together bring in a second, so that the simulator, which sends each by
+	// itself, takes no more than a part of a processor.
+	eventRate = 5000
+	// streamInterval is the time between the beginnings of two streams: the simulator composes the whole answer before it
+	// sends the first event, and what is to be seen is the queue in the proxy, not the one there.
+	streamInterval = time.Millisecond
+)
 
 // works are all kinds of load, in the order of the table.
 func works(openStreams int, length time.Duration) []work {
 	const tokensPerEvent = 2.5 // of the simulator's prose
-	token := max(time.Duration(float64(openStreams)/eventRate/tokensPerEvent*float64(time.Second)), 8*time.Millisecond)
-	long := int((2*patience + 2*length) / token)
+	token := max(time.Duration(float64(openStreams)/eventRate/tokensPerEvent*float64(time.Second)), 20*time.Millisecond)
+	long := int((time.Duration(openStreams)*streamInterval + patience/2 + 2*length) / token)
 	return []work{
-		{name: "small", unit: "request", clients: 32, body: 2 << 10, rate: 500,
+		{name: "small", unit: "request", clients: 32, body: 2 << 10, rate: 1000,
 			answers: fakeclaude.Settings{MinOutput: 120, MaxOutput: 120}},
 		{name: "realistic", unit: "request", clients: 16, body: 300 << 10, stream: true, rate: 50,
 			answers: fakeclaude.Settings{MinOutput: 20, MaxOutput: 20}},
