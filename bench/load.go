@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -175,7 +176,8 @@ func requests(ctx context.Context, clients []*client, interval, warmup, window t
 	return seen, err
 }
 
-// watch opens the window after warmup and closes it again.
+// watch opens the window after warmup and closes it again, but not before something has happened in it: on a machine that is
+// busy enough a short one may be too short.
 func (t *tally) watch(ctx context.Context, warmup, window time.Duration, atBegin, atEnd func() error) error {
 	sleep(ctx, warmup)
 	if err := atBegin(); err != nil {
@@ -183,11 +185,25 @@ func (t *tally) watch(ctx context.Context, warmup, window time.Duration, atBegin
 	}
 	t.open.Store(true)
 	sleep(ctx, window)
+	for end := time.Now().Add(patience); t.empty() && ctx.Err() == nil; sleep(ctx, 10*time.Millisecond) {
+		if time.Now().After(end) {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			return errors.Join(errors.New("nothing was answered"), t.lastError)
+		}
+	}
 	t.open.Store(false)
 	if err := atEnd(); err != nil {
 		return err
 	}
 	return ctx.Err()
+}
+
+// empty says whether the window has seen nothing until now.
+func (t *tally) empty() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.requests == 0 && t.events.Load() == 0
 }
 
 func sleep(ctx context.Context, d time.Duration) {
