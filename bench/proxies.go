@@ -119,7 +119,7 @@ http {
 
 func configureNginx(dir, listen string, up upstreams) (args, env []string, err error) {
 	file := filepath.Join(dir, "nginx.conf")
-	return []string{"-p", dir, "-e", "error.log", "-c", file}, nil, fill(nginxForm, file, dir, listen, up)
+	return []string{"-p", dir, "-e", "error.log", "-c", file}, nil, writeForm(nginxForm, file, dir, listen, up)
 }
 
 const haproxyForm = `global
@@ -142,11 +142,11 @@ backend simulators
 
 func configureHAProxy(dir, listen string, up upstreams) (args, env []string, err error) {
 	file := filepath.Join(dir, "haproxy.cfg")
-	return []string{"-db", "-f", file}, nil, fill(haproxyForm, file, dir, listen, up)
+	return []string{"-db", "-f", file}, nil, writeForm(haproxyForm, file, dir, listen, up)
 }
 
-// fill writes a configuration after a form.
-func fill(form, file, dir, listen string, up upstreams) error {
+// writeForm writes a configuration after a form.
+func writeForm(form, file, dir, listen string, up upstreams) error {
 	// Every stream takes a descriptor on either side.
 	files := min(max(raiseFileLimit(), 1024), 65536)
 	values := struct {

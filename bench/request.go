@@ -82,11 +82,13 @@ func newBody(client, size int, stream bool) []byte {
 	if tools != nil {
 		body["tools"] = tools
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // no client does
+	if err := encoder.Encode(body); err != nil {
 		panic(err) // maps of strings and numbers have a JSON form
 	}
-	return text
+	return bytes.TrimSpace(text.Bytes())
 }
 
 func newTool(i, size int) object {
@@ -104,12 +106,25 @@ func readsFile(i int) object {
 }
 
 func fileRead(i, size int) object {
-	result := object{"type": "tool_result", "tool_use_id": fmt.Sprintf("toolu_%022d", i), "content": prose(size - 120)}
+	result := object{"type": "tool_result", "tool_use_id": fmt.Sprintf("toolu_%022d", i), "content": code(size - 180)}
 	return object{"role": "user", "content": []object{result}}
 }
 
-// prose is size bytes of text with what JSON has to escape.
+// prose is size bytes of a description, as tools and system prompts have them.
 func prose(size int) string {
-	const line = "\tif got := sum(2, 3); got != 5 {\n\t\tt.Errorf(\"sum is %d, want 5\", got)\n\t}\n"
-	return strings.Repeat(line, max(size, 0)/len(line)+1)[:max(size, 0)]
+	return fill("Reads a file and returns its lines, each with its number. The path has to be absolute; what is longer than the\n"+
+		"limit is cut. Use it before you change a file, and say which one you mean: \"the test\" may be any of several.\n", size)
+}
+
+// code is size bytes of a file that has been read. As in real files, every line has something that JSON has to escape.
+func code(size int) string {
+	return fill("  12\texport async function load(name: string, options: Options = {}): Promise<Page | undefined> {\n"+
+		"  13\t  const page = await store.get(`${options.prefix ?? 'pages'}/${name}`);\n"+
+		"  14\t  if (page === undefined || page.expires < Date.now()) {\n"+
+		"  15\t    log.warn(\"no such page\", { name, options });\n"+
+		"  16\t    return undefined;\n  17\t  }\n  18\t  return page;\n  19\t}\n  20\t\n", size)
+}
+
+func fill(text string, size int) string {
+	return strings.Repeat(text, max(size, 0)/len(text)+1)[:max(size, 0)]
 }
