@@ -115,7 +115,6 @@ var stricterAnswers = map[string]string{
 	"malformed answer: a folded header line":                       foldedAnswer,
 	"malformed answer: a malformed header name":                    oddNames,
 	"malformed answer: too many header lines":                      manyFields,
-	"malformed answer: a malformed header value":                   "NUL in a value",
 	"malformed answer: its Content-Length":                         "a Content-Length of 19 digits, or one that differs in blanks",
 	"http1: the head is too long":                                  "up to 4 KB beyond the limit of a head",
 }
@@ -132,8 +131,12 @@ func FuzzTransport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, head, cut bool) {
 		synctest.Test(t, func(t *testing.T) {
 			got, want := fetchOnce(t, ours(), string(raw), head, cut), fetchOnce(t, standard(), string(raw), head, cut)
+			if head && got.length < 0 { // the end said twice, of a body that does not come: net/http takes the length
+				want.length = got.length
+				delete(want.header, "Content-Length")
+			}
 			if problem := compareAnswers(got, want); problem != "" {
-				t.Errorf("%q, cut %v: %s\n    ours: %+v\nnet/http: %+v", raw, cut, problem, got, want)
+				t.Errorf("%q, HEAD %v, cut %v: %s\n    ours: %+v\nnet/http: %+v", raw, head, cut, problem, got, want)
 			}
 		})
 	})

@@ -167,6 +167,7 @@ func replies() []reply {
 		// By both, or by what nobody knows.
 		{"GET", ok("Content-Length: 40\r\nTransfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "200 [abc]", false, laterKept},
 		{"GET", ok("Transfer-Encoding: chunked\r\nContent-Length: 3", "3\r\nabc\r\n0\r\n\r\n"+hidden), false, "200 [abc]", false, ""},
+		{"GET", ok("Transfer-Encoding: chunked\r\nContent-Length: x", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
 		{"GET", ok("Transfer-Encoding: gzip, chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked, chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
@@ -184,6 +185,8 @@ func replies() []reply {
 		// No body, whatever the head says.
 		{"HEAD", ok("Content-Length: 3", ""), false, "200 []", true, ""},
 		{"HEAD", ok("Transfer-Encoding: chunked", ""), false, "200 []", true, ""},
+		{"HEAD", ok("Transfer-Encoding: gzip", ""), false, "error", false, ""},
+		{"HEAD", ok("Transfer-Encoding:", ""), false, "error", false, ""},
 		{"HEAD", ok("Content-Length: 3", hidden), false, "200 []", false, ""},
 		{"GET", "HTTP/1.1 204 No Content\r\n\r\n", false, "204 []", true, ""},
 		{"GET", "HTTP/1.1 204 No Content\r\n\r\n" + hidden, false, "204 []", false, ""},
@@ -233,6 +236,7 @@ func replies() []reply {
 		{"GET", ok("X Y: z\r\nContent-Length: 3", "abc"), false, "error", false, oddNames},
 		{"GET", ok("X: a\rb\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok("X: a\x00b\r\nContent-Length: 3", "abc"), false, "error", false, ""},
+		{"GET", ok("X: a\x16b\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok(" X: y\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok("X: "+long, "abc"), true, "error", false, ""},
 		{"GET", ok(long+": x", "abc"), true, "error", false, ""},
