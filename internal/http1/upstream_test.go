@@ -197,6 +197,8 @@ func replies() []reply {
 		{"GET", "HTTP/1.1 100 Continue\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
 		{"GET", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
 		{"GET", "HTTP/1.1 100 Continue\r\nContent-Length: 4\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
+		{"GET", "HTTP/1.1 100 Continue\r\nContent-Length: x\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "error", false, ""},
+		{"GET", "HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "error", false, "chunks"},
 		{"GET", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100) + ok("Content-Length: 3", "abc"), false, "error", false, manyInterim},
 		{"GET", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10_000) + ok("Content-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", "HTTP/1.1 100 Continue\r\n\r\n", true, "error", false, ""},
