@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -267,8 +265,7 @@ func (p reply) fetch(t *testing.T, e engine) (text string, reused bool, err erro
 
 // TestReplies also fails for goroutines that are left behind, and waits until all connections have been closed.
 func TestReplies(t *testing.T) {
-	log.SetOutput(io.Discard) // net/http's Transport tells of unsolicited answers
-	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	quiet(t)
 	bubble(t, func(t *testing.T, e engine) {
 		for _, p := range replies() {
 			text, reused, err := p.fetch(t, e)
