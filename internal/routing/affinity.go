@@ -24,7 +24,7 @@ type Warmth struct {
 // moment the result is a *Wait. It is nil, nil for a conversation without a home, or
 // one whose home cannot take it: it is placed like a new one.
 func (t *Table) atHome(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
-	if len(f.home)+len(f.coming) == 0 {
+	if f.homes+f.comings == 0 {
 		return nil, nil
 	}
 	lease, ready, err := t.tryHome(q, f, tried, now)

@@ -17,6 +17,7 @@ func BenchmarkAppend(b *testing.B) {
 	n, _ := strconv.Atoi(os.Getenv("LEDGER_ROWS"))
 	s, ids := grown(b, filepath.Join(b.TempDir(), "ledger.db"), n)
 	first := n
+	b.ReportAllocs()
 	for b.Loop() {
 		grow(b, s, ids, n, most)
 		n += most
