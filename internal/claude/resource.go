@@ -227,7 +227,7 @@ func (n *namedIDs) addMember(name, value []byte) {
 // addWithin takes blocks, which may hold others, as results of tools and documents
 // do. The input of a tool is the tool's own affair.
 func (n *namedIDs) addWithin(value []byte) {
-	if !bytes.Contains(value, []byte(`"file_id"`)) { // in a text the quotes would be escaped
+	if len(value) > 0 && value[0] == '"' || !bytes.Contains(value, []byte(`"file_id"`)) { // in a text the quotes would be escaped
 		return
 	}
 	s := scanner{text: value}

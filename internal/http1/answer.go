@@ -36,8 +36,10 @@ func (b *answerBody) frame(r *http.Request, res *http.Response) error {
 	res.Close = r.Close || res.ProtoMinor == 0 || lists(res.Header["Connection"], "close")
 	b.keep = !res.Close
 	switch {
-	case r.Method == http.MethodHead, res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified:
+	case r.Method == http.MethodHead:
 		b.over = true
+	case res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified:
+		res.ContentLength, b.over = 0, true
 	case len(codings) > 0:
 		if len(codings) > 1 || !lists(codings, "chunked") || len(codings[0]) != len("chunked") {
 			return malformed("a Transfer-Encoding other than chunked")
@@ -146,7 +148,8 @@ func (b *answerBody) finish() {
 		b.c.t.put(b.c)
 		return
 	}
-	b.c.close()
+	b.sending.breakOff()
+	b.c.in.release()
 }
 
 // Close gives the rest of the answer up, and with it the connection.

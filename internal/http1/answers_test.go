@@ -239,7 +239,7 @@ func TestPanics(t *testing.T) {
 
 // TestBodiesNobodyReads: a small rest is read for the sake of the connection, a large one is not worth it. In neither case is it a request.
 func TestBodiesNobodyReads(t *testing.T) {
-	eachEngine(t, func(t *testing.T, e engine) {
+	bubble(t, func(t *testing.T, e engine) {
 		f := func(in string, want string) {
 			t.Helper()
 			var got []string
@@ -302,21 +302,17 @@ func TestGoroutinesThatOutliveTheirHandler(t *testing.T) {
 // TestWhatHandlersSayOfTheConnection is the server's to say.
 func TestWhatHandlersSayOfTheConnection(t *testing.T) {
 	e := ours()
+	names := []string{"Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer", "transfer-encoding", "content-length", "CONTENT-LENGTH"}
 	out := e.raw(t, get("Host: h")+canary, func(w http.ResponseWriter, _ *http.Request) {
-		for _, name := range []string{"Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {
-			w.Header().Set(name, "x")
+		for _, name := range names {
+			w.Header()[name] = []string{"7"}
 		}
 		w.Header().Set("Connection", "close")
 		_, _ = io.WriteString(w, "abc")
 	})
 	a, more := first(t, out, "GET")
-	if a.body != "abc" || more != 0 || strings.Count(out, "Connection: close\r\n") != 1 {
+	if a.body != "abc" || more != 0 || strings.Count(out, "Connection: close\r\n") != 1 || strings.Contains(out, "7\r\n") {
 		t.Errorf("got %q", out)
-	}
-	for _, name := range []string{"Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {
-		if a.header.Get(name) != "" {
-			t.Errorf("%s goes out", name)
-		}
 	}
 }
 

@@ -35,15 +35,11 @@ func newClient(t *Transport, c net.Conn, address string) *client {
 // quiet says whether an idle connection stands and nothing came over it that nobody asked for.
 func (c *client) quiet() bool { return c.in.buffered() == 0 && c.look.quiet() }
 
-func (c *client) close() {
-	c.net.Close()
-	c.in.release()
-}
-
 // roundTrip sends a request and reads the head of its answer.
 func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
-	stop := context.AfterFunc(r.Context(), func() { c.net.Close() })
-	sending := c.send(r)
+	sending := c.sending(r)
+	stop := context.AfterFunc(r.Context(), sending.breakOff)
+	sending.begin(r)
 	var res *http.Response
 	err := sending.failure()
 	if err == nil {
@@ -55,7 +51,8 @@ func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if err != nil {
 		stop()
-		c.close()
+		sending.breakOff()
+		c.in.release()
 		switch failed := sending.failure(); {
 		case failed != nil:
 			err = failed

@@ -97,7 +97,7 @@ func eachEngine(t *testing.T, test func(*testing.T, engine)) {
 
 // seen is a request as a handler got it.
 type seen struct {
-	Method, Target, Path, Query, Host string
+	Method, Target, Path, Query, Host, Proto string
 	Header                            http.Header
 	Length                            int64
 	Body                              string
@@ -122,7 +122,7 @@ type recorder struct {
 func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	s := seen{
-		Method: r.Method, Target: r.RequestURI, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host,
+		Method: r.Method, Target: r.RequestURI, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host, Proto: r.Proto,
 		Header: r.Header.Clone(), Length: r.ContentLength, Body: string(body), Broken: err != nil,
 	}
 	rec.mu.Lock()

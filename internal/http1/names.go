@@ -134,3 +134,21 @@ func canonical(name string) (string, bool) {
 	}
 	return textproto.CanonicalMIMEHeaderKey(name), true
 }
+
+// ownName says whether a header is the engine's to say, of a request as of an answer: what tells the message's end and the connection's use, in
+// whatever case a caller has put it into the map.
+func ownName(name string) bool {
+	switch len(name) {
+	case len("host"):
+		return equalFold(name, "host")
+	case len("trailer"):
+		return equalFold(name, "trailer") || equalFold(name, "upgrade")
+	case len("connection"):
+		return equalFold(name, "connection") || equalFold(name, "keep-alive")
+	case len("content-length"):
+		return equalFold(name, "content-length")
+	case len("transfer-encoding"):
+		return equalFold(name, "transfer-encoding")
+	}
+	return false
+}

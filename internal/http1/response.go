@@ -76,8 +76,6 @@ func (w *response) appendFields(b []byte) []byte {
 		case "Connection":
 			w.last = w.last || lists(values, "close")
 			continue
-		case "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer":
-			continue
 		case "Content-Length":
 			n, ok := int64(0), false
 			if len(values) > 0 {
@@ -89,6 +87,10 @@ func (w *response) appendFields(b []byte) []byte {
 			w.length, values = n, values[:1]
 		case "Date":
 			dated = true
+		default:
+			if ownName(name) {
+				continue
+			}
 		}
 		if isToken(name) {
 			b = appendField(b, name, values)

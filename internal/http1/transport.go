@@ -39,7 +39,11 @@ var errStale = errors.New("http1: the server closed an idle connection")
 // server had closed while it was idle is sent again, once and over a new one, if its body can be had again, and if nothing of it
 // was taken or its method is safe.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := checkRequest(r); err != nil {
+	err := checkRequest(r)
+	if err == nil {
+		err = context.Cause(r.Context())
+	}
+	if err != nil {
 		closeBody(r)
 		return nil, err
 	}

@@ -125,6 +125,7 @@ type exchange struct {
 	spans    RequestTrace // nil: nobody follows the request
 	silence  *silence
 	pass     *quota.Pass // of the client key's limits
+	writeBy  time.Time   // the client has to take what is written
 	turn     time.Time   // from which the request may be served: what it waited for a slot is no upstream's fault
 	entry    ledger.Entry
 	trail    trail

@@ -133,8 +133,11 @@ func (x *exchange) send(p []byte) error {
 
 func (x *exchange) flush() error {
 	c := http.NewResponseController(x.w)
-	// Servers that cannot set deadlines, as in tests, still flush.
-	_ = c.SetWriteDeadline(time.Now().Add(writeLimit))
+	if now := time.Now(); x.writeBy.Sub(now) < writeLimit-writeLimit/10 { // renewing it costs more than looking
+		x.writeBy = now.Add(writeLimit)
+		// Servers that cannot set deadlines, as in tests, still flush.
+		_ = c.SetWriteDeadline(x.writeBy)
+	}
 	if err := c.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("%w: %w", errClientWrite, err)
 	}
