@@ -23,12 +23,16 @@ const (
 	maxHeaderBytes = 256 << 10
 	// writeTimeout is how long a client may take to accept one write before it counts as gone.
 	writeTimeout = 5 * time.Minute
+	// complaintPeriod is how often it is logged that there are no descriptors left.
+	complaintPeriod = time.Minute
 )
 
 // Server listens and serves. Listen and Drain may be called from any goroutine.
 type Server struct {
 	plain  *http1.Server
-	secure *http.Server            // for HTTPS
+	secure *http.Server // for HTTPS
+	log    *slog.Logger
+	short  telemetry.Occasional
 	cancel context.CancelCauseFunc // ends all requests
 	tls    certified
 
@@ -40,19 +44,25 @@ type Server struct {
 // NewServer makes a server that does not listen yet.
 func NewServer(h http.Handler, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	return &Server{
-		cancel: cancel,
-		plain: &http1.Server{
-			Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
-			BaseContext: ctx, Refusal: refusal,
-			Failed: func(err error) { log.Debug(telemetry.ServerProblem, telemetry.Err, err) },
-		},
-		secure: &http.Server{
-			Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
-			BaseContext: func(net.Listener) context.Context { return ctx },
-			ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		},
+	s := &Server{cancel: cancel, log: log, short: telemetry.Occasional{Every: complaintPeriod}}
+	s.plain = &http1.Server{
+		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
+		BaseContext: ctx, Refusal: refusal, Failed: s.failed,
 	}
+	s.secure = &http.Server{
+		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// failed logs what no client can be told of. Without descriptors clients wait where the kernel has them wait.
+func (s *Server) failed(err error) {
+	if http1.Exhausted(err) && s.short.Allow(time.Now()) {
+		s.log.Warn(telemetry.NoDescriptors, telemetry.Needed, "accept", telemetry.Err, err)
+	}
+	s.log.Debug(telemetry.ServerProblem, telemetry.Err, err)
 }
 
 // refusal words the answer to what is no request.
