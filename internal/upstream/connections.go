@@ -15,8 +15,9 @@ const (
 	// assumedStreams is how many requests net/http takes a connection to carry until the peer has said so. A peer
 	// should allow no fewer (RFC 9113, section 6.5.2).
 	assumedStreams = 100
-	// The peer's settings follow the handshake within a round trip, and a handshake takes at least two.
-	minSettling, maxSettling = 100 * time.Millisecond, time.Second
+	// The peer's settings follow the handshake within a round trip, and a handshake takes at least two. But who is
+	// short of time may be late.
+	minSettling, maxSettling = 300 * time.Millisecond, 2 * time.Second
 	// dialsAtOnce bounds the handshakes under way with one server.
 	dialsAtOnce = 16
 	// maxConnections bounds the connections to one server. Beyond it requests wait until another one ends.
@@ -30,8 +31,9 @@ const (
 // waiting ones need, and no more. Safe for concurrent use.
 //
 // What is given to a connection beyond the peer's limit is stuck there until
-// others end. So the first connection carries a single request until it has
-// been told the limit, and later ones as many as that.
+// others end. So until the first answer proves that a connection has been told
+// the limit, it is given a single request if it is the first one, for a moment
+// at most, and else as many as the ones before it carry.
 type connections struct {
 	ctx   context.Context // ends what is being dialed
 	dial  func(context.Context) (*http.ClientConn, error)
@@ -47,7 +49,27 @@ type connections struct {
 // connection is one of them. Whoever has reserved a place there calls RoundTrip or Release, once.
 type connection struct {
 	*http.ClientConn
-	told atomic.Bool // the peer's limit is in force
+	told   atomic.Bool  // the peer's limit is in force
+	placed atomic.Int64 // requests before that
+}
+
+// admits says whether a connection may be given one more request while it does not know the peer's limit itself.
+func (c *connection) admits(limit int64) bool {
+	return c.told.Load() || c.placed.Add(1) <= max(limit, 1)
+}
+
+// capacity is how many requests the connection carries at a time, 0 if that cannot be told at this moment.
+func (c *connection) capacity() int64 {
+	for range 3 {
+		carries, room := c.InFlight(), c.Available()
+		if room == 0 { // full, or closing with a few requests left
+			return 0
+		}
+		if c.InFlight() == carries {
+			return int64(carries + room)
+		}
+	}
+	return 0
 }
 
 // waiter is a request without a connection.
@@ -106,10 +128,7 @@ func (cs *connections) all() []*connection {
 // reserve finds the oldest connection with room, nil if there is none.
 func (cs *connections) reserve() *connection {
 	for _, c := range cs.all() {
-		if !c.told.Load() && int64(c.InFlight()) >= max(cs.limit.Load(), 1) {
-			continue
-		}
-		if c.Reserve() == nil {
+		if c.admits(cs.limit.Load()) && c.Reserve() == nil {
 			return c
 		}
 	}
@@ -182,8 +201,10 @@ func (cs *connections) open() error {
 		cs.fail(err)
 	} else {
 		made.SetStateHook(cs.changed)
-		settling := min(max(minSettling, 2*time.Since(began)), maxSettling)
-		time.AfterFunc(settling, func() { cs.learn(c) })
+		if cs.limit.Load() == 0 {
+			settling := min(max(minSettling, 4*time.Since(began)), maxSettling)
+			time.AfterFunc(settling, func() { cs.learn(c) })
+		}
 	}
 	cs.serve()
 	return err
@@ -210,16 +231,15 @@ func (cs *connections) changed(c *http.ClientConn) {
 	cs.serve()
 }
 
-// learn takes the peer's limit from a connection that has certainly been told it.
+// learn takes the peer's limit from a connection that has been told it.
 func (cs *connections) learn(c *connection) {
 	if c.told.Load() {
 		return
 	}
-	if room := c.Available(); room > 0 { // else it may be closing, with a few requests left
-		cs.limit.Store(int64(room + c.InFlight()))
-	} else if cs.limit.Load() == 0 {
-		cs.limit.Store(assumedStreams)
+	if n := c.capacity(); n > 0 {
+		cs.limit.Store(n)
 	}
+	cs.limit.CompareAndSwap(0, assumedStreams)
 	c.told.Store(true)
 	cs.serve()
 }
