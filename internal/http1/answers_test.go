@@ -266,7 +266,7 @@ func TestBodiesNobodyReads(t *testing.T) {
 func TestGoroutinesThatOutliveTheirHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := ours() // net/http makes no such promise
-		late := make(chan error, 2)
+		late := make(chan error, 4)
 		l := e.start(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/canary" {
 				time.Sleep(2 * time.Second)
@@ -279,7 +279,10 @@ func TestGoroutinesThatOutliveTheirHandler(t *testing.T) {
 				_, err := r.Body.Read(make([]byte, 100))
 				late <- err
 				_, err = w.Write([]byte("evil"))
-				late <- errors.Join(err, http.NewResponseController(w).Flush())
+				control := http.NewResponseController(w)
+				late <- errors.Join(err, control.Flush())
+				late <- control.SetReadDeadline(time.Now())
+				late <- control.SetWriteDeadline(time.Now())
 			}()
 		})
 		c := l.dial(t)
@@ -293,8 +296,10 @@ func TestGoroutinesThatOutliveTheirHandler(t *testing.T) {
 		if err := <-late; err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("reading later says %v", err)
 		}
-		if err := <-late; err == nil {
-			t.Error("writing later says nothing")
+		for _, what := range []string{"writing", "bounding reads", "bounding writes"} {
+			if err := <-late; err == nil {
+				t.Errorf("%s later says nothing", what)
+			}
 		}
 	})
 }
