@@ -281,6 +281,7 @@ func TestGoroutinesThatOutliveTheirHandler(t *testing.T) {
 				_, err = w.Write([]byte("evil"))
 				control := http.NewResponseController(w)
 				late <- errors.Join(err, control.Flush())
+				time.Sleep(1500 * time.Millisecond) // until the connection is idle
 				late <- control.SetReadDeadline(time.Now())
 				late <- control.SetWriteDeadline(time.Now())
 			}()
