@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -96,7 +95,7 @@ func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limit int64, l *le
 	body := http.MaxBytesReader(w, r.Body, limit)
 	for due := 0; ; {
 		if len(l.b) == cap(l.b) {
-			l.b = slices.Grow(l.b, max(len(l.b), bodyStep))
+			l.b = enlarged(l.b, r.ContentLength)
 		}
 		if len(l.b) >= due { // a step each time, so that dripping bytes do not count as going on
 			_ = c.SetReadDeadline(time.Now().Add(bodyStall))
@@ -118,6 +117,15 @@ func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limit int64, l *le
 			return readProblem(err, limit)
 		}
 	}
+}
+
+// enlarged is a body in twice as much memory, or in as much as it says that it needs.
+func enlarged(b []byte, told int64) []byte {
+	size := max(2*cap(b), cap(b)+bodyStep)
+	if told >= int64(cap(b)) {
+		size = int(min(int64(size), told+1))
+	}
+	return append(make([]byte, 0, size), b...)
 }
 
 func tooMany() *bodyProblem {

@@ -183,20 +183,22 @@ func (w *response) Write(p []byte) (int, error) {
 	}
 	w.written += int64(len(p))
 	w.fetch()
-	if !w.framed && len(w.out)+len(p) > blockSize {
+	if !w.framed && len(w.out)+len(p)+frameSize > blockSize {
 		w.settleOpen()
 	}
 	return len(p), w.add(p)
 }
 
+// frameSize is what frames a part of the body: two line ends, and the digits of a size.
+const frameSize = 2*2 + 16
+
 // add puts a part of the body behind what waits, framed, or sends both.
 func (w *response) add(p []byte) error {
-	const frame = 2*2 + 16 // two line ends, and the digits of a size
 	if w.framed && w.chunked {
 		w.out = strconv.AppendInt(w.out, int64(len(p)), 16)
 		w.out = append(w.out, "\r\n"...)
 	}
-	if len(w.out)+len(p)+frame <= blockSize {
+	if len(w.out)+len(p)+frameSize <= blockSize {
 		w.out = append(w.out, p...)
 		if w.framed && w.chunked {
 			w.out = append(w.out, "\r\n"...)

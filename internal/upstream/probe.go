@@ -135,7 +135,7 @@ func (p *prober) check(ctx context.Context) {
 	}
 	changed := false
 	switch o.Scope {
-	case ScopeClient, ScopeCapacity:
+	case ScopeClient, ScopeBalancer, ScopeCapacity:
 	case ScopeEndpoint:
 		if changed = p.target.probeFailed(began, time.Now(), "health check: "+o.Reason); changed {
 			p.log.Warn(telemetry.ProbeFailed, telemetry.Server, p.plan.server, telemetry.Reason, o.Reason)
