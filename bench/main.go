@@ -87,7 +87,7 @@ func parseFlags(args []string, helpOut io.Writer) (options, error) {
 	flags.IntVar(&o.reps, "reps", 3, "`number` of runs of each; medians are shown")
 	flags.Float64Var(&o.seconds, "seconds", 4, "`length` of the measured part of a run")
 	flags.IntVar(&o.streams, "streams", 500, "`number` of open streams")
-	flags.BoolVar(&o.tls, "tls", false, "upstreams over TLS: with HTTP/1.1, and with HTTP/2")
+	flags.BoolVar(&o.tls, "tls", false, "upstreams over TLS, with HTTP/1.1 and with HTTP/2, and clients over TLS")
 	flags.BoolVar(&o.write, "write", false, "write the table into docs/performance.md, and the plot beside it")
 	err := flags.Parse(args)
 	switch {
@@ -162,7 +162,7 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 func (o options) runAll(ctx context.Context, b bench, proxies []proxy, progress io.Writer) ([]*result, error) {
 	wires := []wire{wirePlain}
 	if o.tls {
-		wires = []wire{wireTLS, wireHTTP2}
+		wires = []wire{wireTLS, wireHTTP2, wireClients}
 	}
 	var results []*result
 	for _, over := range wires {
@@ -179,7 +179,7 @@ func (o options) runAll(ctx context.Context, b bench, proxies []proxy, progress 
 			if r.failed {
 				continue
 			}
-			fmt.Fprintf(progress, "round %d of %d: %s, %s, upstreams by %s\n", round+1, o.reps, r.work.name, r.proxy.name, r.wire)
+			fmt.Fprintf(progress, "round %d of %d: %s, %s, %s\n", round+1, o.reps, r.work.name, r.proxy.name, r.wire)
 			m, err := b.measure(ctx, r.proxy, r.work, r.wire)
 			switch {
 			case err != nil && (ctx.Err() != nil || r.isDirect() || r.proxy.name == ours):

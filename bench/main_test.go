@@ -74,7 +74,7 @@ func TestComparison(t *testing.T) {
 		}
 		wires := 1
 		if tls {
-			wires = 2
+			wires = 3
 		}
 		for _, name := range []string{"direct", ours} {
 			if n := len(slices.DeleteFunc(slices.Clone(results), func(r *result) bool { return r.proxy.name != name })); n != wires*len(kinds()) {

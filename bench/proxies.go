@@ -30,10 +30,12 @@ type proxy struct {
 	configure func(dir, listen string, up upstreams) (args, env []string, err error)
 }
 
-func direct() proxy { return proxy{name: "direct", wires: []wire{wirePlain, wireTLS, wireHTTP2}} }
+func direct() proxy {
+	return proxy{name: "direct", wires: []wire{wirePlain, wireTLS, wireHTTP2, wireClients}}
+}
 
 func balancer(program string) proxy {
-	return proxy{name: ours, program: program, configure: configureBalancer, wires: []wire{wirePlain, wireTLS, wireHTTP2}}
+	return proxy{name: ours, program: program, configure: configureBalancer, wires: []wire{wirePlain, wireTLS, wireHTTP2, wireClients}}
 }
 
 // peers are the proxies to compare with that are installed, and the names of those that are not.
@@ -42,8 +44,8 @@ func peers(ctx context.Context) (found []proxy, missing []string) {
 		proxy
 		versionFlag, versionForm string
 	}{
-		{proxy{name: "nginx", configure: configureNginx, wires: []wire{wirePlain, wireTLS}}, "-v", `nginx/(\S+)`},
-		{proxy{name: "HAProxy", configure: configureHAProxy, wires: []wire{wirePlain, wireTLS, wireHTTP2}}, "-v", `version (\d[\d.]*)`},
+		{proxy{name: "nginx", configure: configureNginx, wires: []wire{wirePlain, wireTLS, wireClients}}, "-v", `nginx/(\S+)`},
+		{proxy{name: "HAProxy", configure: configureHAProxy, wires: []wire{wirePlain, wireTLS, wireHTTP2, wireClients}}, "-v", `version (\d[\d.]*)`},
 	}
 	for _, k := range known {
 		path, err := exec.LookPath(strings.ToLower(k.name))
@@ -68,10 +70,14 @@ func configureBalancer(dir, listen string, up upstreams) (args, env []string, er
 	for i, address := range up.addresses() {
 		servers = append(servers, object{"url": up.scheme() + "://" + address, "token": fmt.Sprint("sk-bench-upstream-", i+1)})
 	}
-	text, err := json.Marshal(object{
+	settings := object{
 		"listen": listen, "admin": "127.0.0.1:0", "state_dir": filepath.Join(dir, "state"),
 		"auth": true, "auth_keys": []string{clientKey}, "servers": servers,
-	})
+	}
+	if up.Wire == wireClients {
+		settings["tls_cert"], settings["tls_key"] = filepath.Join(dir, "..", certFile), filepath.Join(dir, "..", keyFile)
+	}
+	text, err := json.Marshal(settings)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,7 +108,9 @@ http {
         keepalive_requests 1000000000;
     }
     server {
-        listen {{.Listen}} backlog=4096;
+        listen {{.Listen}} backlog=4096{{if .Encrypted}} ssl{{end}};
+        {{if .Encrypted}}ssl_certificate {{.CA}};
+        ssl_certificate_key {{.Key}};{{end}}
         location / {
             proxy_pass {{.Scheme}}://simulators;
             proxy_http_version 1.1;
@@ -133,7 +141,7 @@ defaults
     option http-no-delay
     http-reuse always
 frontend clients
-    bind {{.Listen}} backlog 4096
+    bind {{.Listen}} backlog 4096{{if .Encrypted}} ssl crt {{.Both}}{{end}}
     default_backend simulators
 backend simulators
     balance roundrobin
@@ -150,12 +158,14 @@ func writeForm(form, file, dir, listen string, up upstreams) error {
 	// Every stream takes a descriptor on either side.
 	files := min(max(raiseFileLimit(), 1024), 65536)
 	values := struct {
-		Listen, Scheme, Name, CA, ALPN string
-		Upstreams                      []string
-		Files, Connections             uint64
-		Root                           bool
+		Listen, Scheme, Name, CA, Key, Both, ALPN string
+		Encrypted                                 bool // for clients
+		Upstreams                                 []string
+		Files, Connections                        uint64
+		Root                                      bool
 	}{
 		Listen: listen, Scheme: up.scheme(), Name: upstreamName, CA: filepath.Join(dir, "..", certFile), ALPN: "http/1.1",
+		Key: filepath.Join(dir, "..", keyFile), Both: filepath.Join(dir, "..", bothFile), Encrypted: up.Wire == wireClients,
 		Upstreams: up.addresses(), Files: files, Connections: files/2 - 100, Root: os.Geteuid() == 0,
 	}
 	if up.Wire == wireHTTP2 {
@@ -171,6 +181,7 @@ func writeForm(form, file, dir, listen string, up upstreams) error {
 // running is a proxy that has been started; the zero value is the direct connection.
 type running struct {
 	addresses []string
+	encrypted bool // clients speak TLS
 	cmd       *exec.Cmd
 	output    string // file with what it writes
 	ended     chan struct{}
@@ -199,7 +210,7 @@ func (p proxy) start(ctx context.Context, dir string, up upstreams) (*running, e
 		return fail(err)
 	}
 	defer output.Close()
-	r := &running{addresses: []string{listen}, output: output.Name(), ended: make(chan struct{})}
+	r := &running{addresses: []string{listen}, encrypted: up.Wire == wireClients, output: output.Name(), ended: make(chan struct{})}
 	r.cmd = exec.CommandContext(ctx, p.program, args...)
 	r.cmd.Dir, r.cmd.Env = dir, append(os.Environ(), env...)
 	r.cmd.Stdout, r.cmd.Stderr = output, output

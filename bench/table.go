@@ -78,7 +78,7 @@ func markdown(all []*result, withWire bool) string {
 	header := []string{"work", "through", "CPU of the proxy", "ratio", "latency p50", "p99", "first event p99", "memory per stream", "errors"}
 	left := 2
 	if withWire {
-		header, left = append([]string{"upstreams"}, header...), 3
+		header, left = append([]string{"wire"}, header...), 3
 	}
 	rule := make([]string, len(header))
 	for i := range rule {

@@ -25,14 +25,19 @@ import (
 	"claude-code-lb/internal/fakeclaude"
 )
 
-// wire is how a proxy speaks with its upstreams.
+// wire is how a proxy speaks with its upstreams, and with its clients.
 type wire string
 
 const (
 	wirePlain wire = "HTTP/1.1"
 	wireTLS   wire = "HTTP/1.1 over TLS"
 	wireHTTP2 wire = "HTTP/2 over TLS"
+	// wireClients is TLS between clients and proxy.
+	wireClients wire = "HTTP/1.1, clients over TLS"
 )
+
+// plain says whether upstreams are asked without TLS.
+func (w wire) plain() bool { return w == wirePlain || w == wireClients }
 
 // accounts is how many upstreams there are.
 const accounts = 3
@@ -59,14 +64,14 @@ type upstreams struct {
 
 // addresses are those that a proxy is given.
 func (u upstreams) addresses() []string {
-	if u.Wire == wirePlain {
+	if u.Wire.plain() {
 		return u.Plain
 	}
 	return u.TLS
 }
 
 func (u upstreams) scheme() string {
-	if u.Wire == wirePlain {
+	if u.Wire.plain() {
 		return "http"
 	}
 	return "https"
@@ -139,7 +144,7 @@ func serveUpstreams(specText string) error {
 			return err
 		}
 		u.Plain = append(u.Plain, address)
-		if spec.Wire == wirePlain {
+		if spec.Wire.plain() {
 			continue
 		}
 		if address, err = serve(fake, spec.Wire); err != nil {
@@ -172,6 +177,7 @@ func newUpstream(handler http.Handler, over wire) *http.Server {
 const (
 	certFile = "upstream.crt"
 	keyFile  = "upstream.key"
+	bothFile = "upstream.pem" // as HAProxy wants them
 )
 
 // writeCertificate writes a certificate for 127.0.0.1 that is its own authority, and its key.
@@ -200,11 +206,8 @@ func writeCertificate(dir string) error {
 	if err != nil {
 		return err
 	}
-	write := func(name, kind string, bytes []byte) error {
-		return os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}), 0o600)
-	}
-	if err := write(certFile, "CERTIFICATE", cert); err != nil {
-		return err
-	}
-	return write(keyFile, "PRIVATE KEY", der)
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	write := func(name string, text []byte) error { return os.WriteFile(filepath.Join(dir, name), text, 0o600) }
+	return errors.Join(write(certFile, certPEM), write(keyFile, keyPEM), write(bothFile, append(certPEM, keyPEM...)))
 }

@@ -105,7 +105,7 @@ func (b bench) run(ctx context.Context, r *running, w work) (m measurement, err 
 	clients := make([]*client, w.clients)
 	for i := range clients {
 		address := r.addresses[i%len(r.addresses)]
-		clients[i] = &client{address: address, request: newRequest(address, i, w.body, w.stream)}
+		clients[i] = &client{address: address, encrypted: r.encrypted, request: newRequest(address, i, w.body, w.stream)}
 		defer clients[i].close()
 	}
 	if err := r.ready(ctx, w); err != nil {
@@ -155,7 +155,7 @@ func (m *measurement) take(seen *tally, units int, cpu time.Duration) {
 // ready asks until an answer comes as it should, for a proxy may listen before it can do more.
 func (r *running) ready(ctx context.Context, w work) error {
 	address := r.addresses[0]
-	c := &client{address: address, request: newRequest(address, w.clients, 2<<10, w.stream)}
+	c := &client{address: address, encrypted: r.encrypted, request: newRequest(address, w.clients, 2<<10, w.stream)}
 	defer c.close()
 	try := c.ask
 	if w.hold {
