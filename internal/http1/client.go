@@ -104,6 +104,11 @@ func (c *client) receive(r *http.Request) (*http.Response, error) {
 			return nil, malformed("a change of protocol that nobody asked for")
 		case n == maxInterim:
 			return nil, malformed("too many interim answers")
+		case res.Header["Transfer-Encoding"] != nil:
+			return nil, malformed("an interim answer in chunks")
+		}
+		if _, err := soleLength(res.Header["Content-Length"]); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log"
 	"maps"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -112,10 +113,10 @@ var stricterAnswers = map[string]string{
 	"malformed answer: its status":                                 oddStatus,
 	"malformed answer: a change of protocol that nobody asked for": "101",
 	"malformed answer: too many interim answers":                   manyInterim,
+	"malformed answer: an interim answer in chunks":                "an interim answer in chunks",
 	"malformed answer: a folded header line":                       foldedAnswer,
 	"malformed answer: a malformed header name":                    oddNames,
 	"malformed answer: too many header lines":                      manyFields,
-	"malformed answer: a malformed header value":                   "NUL in a value",
 	"malformed answer: its Content-Length":                         "a Content-Length of 19 digits, or one that differs in blanks",
 	"http1: the head is too long":                                  "up to 4 KB beyond the limit of a head",
 }
@@ -128,15 +129,34 @@ func FuzzTransport(f *testing.F) {
 			f.Add([]byte(p.raw), p.method == "HEAD", p.cut)
 		}
 	}
-	log.SetOutput(io.Discard) // net/http's Transport tells of unsolicited answers
+	quiet(f)
 	f.Fuzz(func(t *testing.T, raw []byte, head, cut bool) {
 		synctest.Test(t, func(t *testing.T) {
-			got, want := fetchOnce(t, ours(), string(raw), head, cut), fetchOnce(t, standard(), string(raw), head, cut)
-			if problem := compareAnswers(got, want); problem != "" {
-				t.Errorf("%q, cut %v: %s\n    ours: %+v\nnet/http: %+v", raw, cut, problem, got, want)
+			if problem, _ := compareFetches(t, string(raw), head, cut); problem != "" {
+				t.Error(problem)
 			}
 		})
 	})
+}
+
+// compareFetches has both transports read an answer. It returns what ours made of it.
+func compareFetches(t *testing.T, raw string, head, cut bool) (problem string, got fetch) {
+	got, want := fetchOnce(t, ours(), raw, head, cut), fetchOnce(t, standard(), raw, head, cut)
+	bodiless := head || got.status == http.StatusNoContent || got.status == http.StatusNotModified
+	if bodiless && got.header["Content-Length"] == nil { // the end said twice, of a body that does not come: net/http leaves the length
+		want.length = got.length
+		delete(want.header, "Content-Length")
+	}
+	if problem = compareAnswers(got, want); problem != "" {
+		problem = fmt.Sprintf("%q, HEAD %v, cut %v: %s\n    ours: %+v\nnet/http: %+v", raw, head, cut, problem, got, want)
+	}
+	return problem, got
+}
+
+// quiet keeps net/http's Transport from telling of unsolicited answers.
+func quiet(tb testing.TB) {
+	log.SetOutput(io.Discard)
+	tb.Cleanup(func() { log.SetOutput(os.Stderr) })
 }
 
 // fetch is an answer as a caller of RoundTrip got it.

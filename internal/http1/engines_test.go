@@ -98,10 +98,10 @@ func eachEngine(t *testing.T, test func(*testing.T, engine)) {
 // seen is a request as a handler got it.
 type seen struct {
 	Method, Target, Path, Query, Host, Proto string
-	Header                            http.Header
-	Length                            int64
-	Body                              string
-	Broken                            bool // reading the body ended with an error
+	Header                                   http.Header
+	Length                                   int64
+	Body                                     string
+	Broken                                   bool // reading the body ended with an error
 }
 
 // String is a request in short: "POST /a [body]", with a "!" if the body was broken.

@@ -49,8 +49,7 @@ func isValue(s string) bool {
 	return true
 }
 
-// parseFields reads the lines of a head after the first, up to the empty one. With strict, every line must end in CRLF and
-// no value may hold control characters. Names come out in their canonical form; the strings share memory with lines.
+// parseFields reads the lines of a head after the first, up to the empty one. With strict, every line must end in CRLF. Names come out in their canonical form; the strings share memory with lines.
 func parseFields(lines string, strict bool) (http.Header, error) {
 	n := strings.Count(lines, "\n")
 	if n > maxFields {
@@ -75,7 +74,7 @@ func parseFields(lines string, strict bool) (http.Header, error) {
 			return nil, errFieldName
 		}
 		value = trim(value)
-		if !isValue(value) && (strict || strings.ContainsAny(value, "\r\x00")) {
+		if !isValue(value) {
 			return nil, errFieldValue
 		}
 		if former, ok := fields[key]; ok {

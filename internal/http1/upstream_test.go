@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -167,6 +165,7 @@ func replies() []reply {
 		// By both, or by what nobody knows.
 		{"GET", ok("Content-Length: 40\r\nTransfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "200 [abc]", false, laterKept},
 		{"GET", ok("Transfer-Encoding: chunked\r\nContent-Length: 3", "3\r\nabc\r\n0\r\n\r\n"+hidden), false, "200 [abc]", false, ""},
+		{"GET", ok("Transfer-Encoding: chunked\r\nContent-Length: x", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
 		{"GET", ok("Transfer-Encoding: gzip, chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked, chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
@@ -184,6 +183,8 @@ func replies() []reply {
 		// No body, whatever the head says.
 		{"HEAD", ok("Content-Length: 3", ""), false, "200 []", true, ""},
 		{"HEAD", ok("Transfer-Encoding: chunked", ""), false, "200 []", true, ""},
+		{"HEAD", ok("Transfer-Encoding: gzip", ""), false, "error", false, ""},
+		{"HEAD", ok("Transfer-Encoding:", ""), false, "error", false, ""},
 		{"HEAD", ok("Content-Length: 3", hidden), false, "200 []", false, ""},
 		{"GET", "HTTP/1.1 204 No Content\r\n\r\n", false, "204 []", true, ""},
 		{"GET", "HTTP/1.1 204 No Content\r\n\r\n" + hidden, false, "204 []", false, ""},
@@ -194,6 +195,8 @@ func replies() []reply {
 		{"GET", "HTTP/1.1 100 Continue\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
 		{"GET", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
 		{"GET", "HTTP/1.1 100 Continue\r\nContent-Length: 4\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
+		{"GET", "HTTP/1.1 100 Continue\r\nContent-Length: x\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "error", false, ""},
+		{"GET", "HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "error", false, "chunks"},
 		{"GET", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100) + ok("Content-Length: 3", "abc"), false, "error", false, manyInterim},
 		{"GET", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10_000) + ok("Content-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", "HTTP/1.1 100 Continue\r\n\r\n", true, "error", false, ""},
@@ -233,6 +236,7 @@ func replies() []reply {
 		{"GET", ok("X Y: z\r\nContent-Length: 3", "abc"), false, "error", false, oddNames},
 		{"GET", ok("X: a\rb\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok("X: a\x00b\r\nContent-Length: 3", "abc"), false, "error", false, ""},
+		{"GET", ok("X: a\x16b\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok(" X: y\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok("X: "+long, "abc"), true, "error", false, ""},
 		{"GET", ok(long+": x", "abc"), true, "error", false, ""},
@@ -261,8 +265,7 @@ func (p reply) fetch(t *testing.T, e engine) (text string, reused bool, err erro
 
 // TestReplies also fails for goroutines that are left behind, and waits until all connections have been closed.
 func TestReplies(t *testing.T) {
-	log.SetOutput(io.Discard) // net/http's Transport tells of unsolicited answers
-	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	quiet(t)
 	bubble(t, func(t *testing.T, e engine) {
 		for _, p := range replies() {
 			text, reused, err := p.fetch(t, e)

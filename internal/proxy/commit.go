@@ -157,6 +157,10 @@ func (x *exchange) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
+	if x.overHTTP2() {
+		x.stall.begin(x.w)
+		defer x.stall.end()
+	}
 	n, err := x.w.Write(p)
 	x.entry.Bytes += int64(n)
 	x.live.bytes.Add(int64(n))

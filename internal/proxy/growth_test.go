@@ -55,7 +55,7 @@ func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
 	t.Helper()
 	d := &drain{header: http.Header{}}
 	_, cancel := context.WithCancelCause(t.Context())
-	x := &exchange{p: p, w: d, req: Request{Settings: &Settings{}}, ctx: t.Context(), kind: kindStream}
+	x := &exchange{p: p, w: d, req: Request{Settings: &Settings{}, HTTP: &http.Request{ProtoMajor: 1}}, ctx: t.Context(), kind: kindStream}
 	a := &answer{
 		body: &events{event: event, left: count}, held: []byte(startEvent + blockEvent), watch: watch{cancel: cancel},
 		idle: upstream.TimeoutError{Waiting: "next byte", After: time.Minute},

@@ -124,6 +124,7 @@ type exchange struct {
 	pin      pin
 	spans    RequestTrace // nil: nobody follows the request
 	silence  *silence
+	stall    stall
 	pass     *quota.Pass // of the client key's limits
 	writeBy  time.Time   // the client has to take what is written
 	turn     time.Time   // from which the request may be served: what it waited for a slot is no upstream's fault

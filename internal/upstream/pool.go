@@ -13,7 +13,7 @@ import (
 )
 
 // Pool keeps what was learned of endpoints from one generation of the
-// configuration to the next. Reconcile calls must not overlap; everything else
+// configuration to the next. Reconcile and Warm calls must not overlap; everything else
 // is safe for concurrent use.
 type Pool struct {
 	ctx   context.Context
@@ -24,6 +24,7 @@ type Pool struct {
 	// OnBalance is told of every reading of a balance. It is set before the first Reconcile, and must not block.
 	OnBalance func(server string, value float64, at time.Time)
 
+	cold     []coldServer // of the last Reconcile
 	accounts *accounts
 	origins  map[string]*origin // by scheme and host
 	bell     *bell
@@ -56,6 +57,7 @@ func (p *Pool) Wait() { p.wg.Wait() }
 // generation no longer has; requests in flight there finish undisturbed.
 func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func()) {
 	kept := map[ID]*resident{}
+	p.cold = nil
 	for _, spec := range cfg.Servers {
 		id := identify(spec)
 		r := kept[id]
@@ -115,7 +117,10 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 	}
 	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect
 	if fresh {
-		r.transport, r.connect = newTransport(spec.URL, cfg.Timeouts.Connect), cfg.Timeouts.Connect
+		r.transport, r.connect = newTransport(p.ctx, spec.URL, cfg.Timeouts.Connect), cfg.Timeouts.Connect
+		if s, ok := r.transport.(*secureTransport); ok && spec.Weight > 0 {
+			p.cold = append(p.cold, coldServer{spec.Name, s})
+		}
 	}
 	plan := balancePlan{server: spec.Name, command: spec.BalanceCheck, interval: spec.BalanceCheckInterval, threshold: spec.BalanceThreshold}
 	if r.checker == nil || r.checker.plan != plan {
