@@ -153,8 +153,8 @@ func (c *crowd) verdict() error {
 	switch {
 	case c.failed.Load() > 0:
 		return fmt.Errorf("%d requests failed:\n%s", c.failed.Load(), strings.Join(c.flaws, "\n"))
-	case c.whole.Load() == 0 || c.cut.Load() == 0:
-		return errors.New("no answer was whole, or none was cut: the soak shows nothing")
+	case c.whole.Load() == 0:
+		return errors.New("no answer was whole")
 	}
 	return nil
 }
