@@ -84,9 +84,27 @@ func framing() []attack {
 		{chunks("3\r\nabc\r\n0\r\nX: y\n\r\n"), cut, bareLF},
 		{chunks("3\r\nabc\r\n0\r\nX: y\r\n z\r\n\r\n"), cut, folded},
 		{chunks("3\r\nabc\r\n0\r\nX: \x00\r\n\r\n"), cut, ""},
+		{chunks("3\r\nabc\r\n0\r\nX: " + strings.Repeat("a", 1<<10) + "\r\n\r\n"), data, ""},
+		{chunks("3\r\nabc\r\n0\r\nX: " + strings.Repeat("a", 5<<10) + "\r\n\r\n"), cut, ""},
 		{chunks("3\r\nabc\r\n0\r\nX: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"), cut, ""},
 		{chunks("3\r\nabc\r\n0\r\n" + strings.Repeat("X: y\r\n", 1<<17) + "\r\n"), cut, ""},
 	}
+}
+
+// TestFramesThatOutweighTheirData cost their reader more than their sender: there is an end to them, but not to a body in small chunks.
+func TestFramesThatOutweighTheirData(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		f := func(chunk string, n int, want bool) {
+			t.Helper()
+			x := e.send(t, chunks(strings.Repeat(chunk, n)+"0\r\n\r\n"), nil)
+			if len(x.seen) != 1 || x.seen[0].Broken == want || want && len(x.seen[0].Body) != n {
+				t.Errorf("%d times %q: broken %v after %d bytes", n, chunk, x.seen[0].Broken, len(x.seen[0].Body))
+			}
+		}
+		f("1\r\nx\r\n", 100_000, true)
+		f("1;"+strings.Repeat("a", 200)+"\r\nx\r\n", 50, true)
+		f("1;"+strings.Repeat("a", 200)+"\r\nx\r\n", 1000, false)
+	})
 }
 
 // stream is a pipeline of all kinds of requests.

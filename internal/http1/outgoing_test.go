@@ -141,7 +141,8 @@ func TestBodiesThatBreak(t *testing.T) {
 			r := request(t, "POST", "http://h/", body)
 			r.ContentLength = length
 			_, _, err := fetched(tr, r)
-			if err == nil || want != nil && !errors.Is(err, want) {
+			tooLong := length >= 0 && int64(size) > length // what net/http notices after it has sent what was told, if at all
+			if (e.strict || !tooLong) && (err == nil || want != nil && !errors.Is(err, want)) {
 				t.Errorf("%d bytes of %d, %v: sent with %v", size, length, end, err)
 			}
 			synctest.Wait()
@@ -151,7 +152,7 @@ func TestBodiesThatBreak(t *testing.T) {
 			tr.CloseIdleConnections()
 			u.over.Wait()
 			for i, got := range u.bodies {
-				if e.strict || length < 0 || int64(len(got)) != length { // net/http sends what was told before it notices that there is more
+				if e.strict || !tooLong {
 					t.Errorf("%d bytes of %d, %v: the server has got %d bytes in request %d", size, length, end, len(got), i)
 				}
 			}
@@ -193,7 +194,7 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 			body := watchBody(bytes.NewReader(make([]byte, 1<<20)))
 			r := request(t, "POST", "http://h/", body)
 			r.ContentLength = 1 << 20
-			if text, _, err := fetched(tr, r); text != "413 [abc]" {
+			if text, _, err := fetched(tr, r); text != "413 [abc]" && (e.strict || !closes) { // net/http may prefer the error of the write
 				t.Errorf("closing %v: %s, %v", closes, text, err)
 			}
 			synctest.Wait()

@@ -167,7 +167,7 @@ func TestWhoSendsAheadLosesNothing(t *testing.T) {
 		l := e.start(t, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			time.Sleep(time.Minute)
-			got = append(got, r.URL.Path+string(body))
+			got = append(got, r.Method+r.URL.Path+string(body))
 			hello(w, r)
 		})
 		c := l.dial(t)
@@ -178,7 +178,7 @@ func TestWhoSendsAheadLosesNothing(t *testing.T) {
 		for range 3 {
 			c.answer(t)
 		}
-		if fmt.Sprint(got) != "[/aabc /aabc /aabc]" {
+		if fmt.Sprint(got) != "[POST/aabc POST/aabc POST/aabc]" {
 			t.Error(got)
 		}
 	})
@@ -196,7 +196,7 @@ func TestShutdown(t *testing.T) {
 		}), func(text string) { t.Error(text) })
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(l) }()
-		idle, active := l.dial(t), l.dial(t)
+		idle, active, fresh := l.dial(t), l.dial(t), l.dial(t)
 		idle.say(get("Host: h"))
 		idle.answer(t)
 		active.say("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -212,6 +212,11 @@ func TestShutdown(t *testing.T) {
 		}
 		if _, err := l.connect(t.Context()); err == nil {
 			t.Error("connections are still accepted")
+		}
+		if e.strict { // a request that was under way to a new connection is served
+			time.Sleep(time.Second)
+			fresh.say(get("Host: h"))
+			fresh.answer(t)
 		}
 		if out := active.answer(t); !strings.Contains(out, "Connection: close") {
 			t.Errorf("the active one is not told that it was the last: %q", out)

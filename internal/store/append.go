@@ -48,41 +48,34 @@ func (s *Store) append(ctx context.Context, b *batch) error {
 // chunk is how many rows a statement inserts, where there are as many.
 const chunk = 25
 
+// rowWidth is how many columns a row has: id, entry, prompt.
+const rowWidth = 3
+
 func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, rows []row) error {
-	requests, attempts := make([]any, 0, min(len(rows), chunk)*requestWidth), make([]any, 0, min(len(rows), chunk)*attemptWidth)
-	for i := range rows {
-		requests = rows[i].request(requests)
-		for n := range rows[i].entry.Attempts {
-			attempts = rows[i].attempt(n, attempts)
+	many, one := tx.StmtContext(ctx, s.statements[insertion(chunk)]), tx.StmtContext(ctx, s.statements[insertion(1)])
+	w, values := newWriting(), make([]any, 0, min(len(rows), chunk)*rowWidth)
+	for len(rows) > 0 {
+		statement, n := one, 1
+		if len(rows) >= chunk {
+			statement, n = many, chunk
 		}
-	}
-	if err := s.insert(ctx, tx, requestsInto, requestWidth, requests); err != nil {
-		return err
-	}
-	return s.insert(ctx, tx, attemptsInto, attemptWidth, attempts)
-}
-
-const (
-	requestsInto = `requests (` + requestColumns + `)`
-	attemptsInto = `attempts (` + attemptColumns + `)`
-)
-
-// insertion is the statement that inserts so many rows.
-func insertion(into string, width, rows int) string {
-	return `INSERT INTO ` + into + ` VALUES ` + placeholders(rows, width)
-}
-
-func (s *Store) insert(ctx context.Context, tx *sql.Tx, into string, width int, values []any) error {
-	many, one := tx.StmtContext(ctx, s.statements[insertion(into, width, chunk)]), tx.StmtContext(ctx, s.statements[insertion(into, width, 1)])
-	for len(values) > 0 {
-		statement, n := one, width
-		if len(values) >= chunk*width {
-			statement, n = many, chunk*width
+		values = values[:0]
+		for i := range rows[:n] {
+			entry, err := w.encode(&rows[i].entry)
+			if err != nil {
+				return err
+			}
+			values = append(values, rows[i].id, entry, []byte(rows[i].entry.Prompt))
 		}
-		if _, err := statement.ExecContext(ctx, values[:n]...); err != nil {
+		if _, err := statement.ExecContext(ctx, values...); err != nil {
 			return err
 		}
-		values = values[n:]
+		rows = rows[n:]
 	}
 	return nil
+}
+
+// insertion is the statement that inserts so many rows.
+func insertion(rows int) string {
+	return `INSERT INTO requests (id, entry, prompt) VALUES ` + placeholders(rows, rowWidth)
 }

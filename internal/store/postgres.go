@@ -16,6 +16,9 @@ import (
 //go:embed schema/postgres_1.sql
 var postgresSchema1 string
 
+//go:embed schema/postgres_2.sql
+var postgresSchema2 string
+
 // migrationLock is an arbitrary number that all balancers agree on.
 const migrationLock = 7_031_964_551
 
@@ -32,7 +35,7 @@ func openPostgres(ctx context.Context, where string) (*Store, error) {
 		return nil, fmt.Errorf("open the PostgreSQL ledger at %s: %w", hostOf(where), plain(err))
 	}
 	return &Store{db: db, dialect: dialect{
-		name: "PostgreSQL", migrations: []string{postgresSchema1}, numbered: true,
+		name: "PostgreSQL", migrations: []string{postgresSchema1, postgresSchema2}, numbered: true,
 		lock: fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, migrationLock),
 		size: postgresSize, faulty: postgresFaulty, shrink: func(context.Context, *sql.DB) error { return nil }, // autovacuum does
 	}}, nil

@@ -36,8 +36,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	made := map[string]*sql.Stmt{}
 	for _, text := range []string{
-		insertion(requestsInto, requestWidth, 1), insertion(requestsInto, requestWidth, chunk),
-		insertion(attemptsInto, attemptWidth, 1), insertion(attemptsInto, attemptWidth, chunk), addition("hourly"), addition("daily"),
+		insertion(1), insertion(chunk), addition("hourly"), addition("daily"),
 	} {
 		statement, err := s.db.PrepareContext(ctx, s.rebind(text))
 		if err != nil {
