@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// firstContent is how long the program waits for the first content of a stream.
+const firstContent = 8 * time.Second
+
 // balancer is the program while it runs.
 type balancer struct {
 	cmd        *exec.Cmd
@@ -32,7 +35,7 @@ func startBalancer(ctx context.Context, binary, dir string, u *upstreams) (*bala
 	}
 	text, err := json.Marshal(map[string]any{
 		"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "servers": servers, "cooldown": "300ms", "slow_start": 0, "max_wait": "5s",
-		"timeouts": map[string]any{"response_header": "3s", "idle": "3s"}, "breaker": map[string]any{"consecutive": 8, "percent": 100},
+		"timeouts": map[string]any{"response_header": firstContent.String(), "idle": firstContent.String()}, "breaker": map[string]any{"consecutive": 8, "percent": 100},
 	})
 	if err != nil {
 		return nil, err

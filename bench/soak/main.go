@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -71,25 +72,27 @@ func soak(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	defer b.stop()
-	return b.soak(ctx, o, out)
+	return b.soak(ctx, o, upstreams, out)
 }
 
 // soak lets clients ask while samples are taken.
-func (b *balancer) soak(ctx context.Context, o options, out io.Writer) error {
+func (b *balancer) soak(ctx context.Context, o options, u *upstreams, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, o.length)
 	defer cancel()
 	c := newCrowd(b.url)
-	asked := make(chan struct{})
-	go func() {
-		defer close(asked)
-		c.ask(ctx, o.rate)
-	}()
+	var busy sync.WaitGroup
+	busy.Go(func() { c.ask(ctx, o.rate) })
+	busy.Go(func() { u.rotate(ctx) })
 	samples, err := b.watch(ctx, o.every, c, out)
 	cancel()
-	<-asked
-	fmt.Fprintln(out, c.counts())
-	if err != nil {
+	busy.Wait()
+	faults, cut := u.struck()
+	fmt.Fprintf(out, "%s; %d faults struck, %d answers were cut\n", c.counts(), faults, cut)
+	switch {
+	case err != nil:
 		return err
+	case faults == 0:
+		err = errors.New("no fault struck: the soak shows nothing")
 	}
-	return errors.Join(judge(samples, out), c.verdict())
+	return errors.Join(err, judge(samples, out), c.verdict())
 }

@@ -27,7 +27,7 @@ func (b *balancer) watch(ctx context.Context, every time.Duration, c *crowd, out
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var all []sample
-	fmt.Fprintf(out, "%8s %6s %9s %9s %11s %12s %9s %7s\n", "time", "cpu %", "heap MB", "rss MB", "goroutines", "descriptors", "requests", "failed")
+	fmt.Fprintf(out, "%8s %6s %9s %9s %11s %12s %9s %5s %7s\n", "time", "cpu %", "heap MB", "rss MB", "goroutines", "descriptors", "requests", "open", "failed")
 	for {
 		select {
 		case <-ctx.Done():
@@ -46,8 +46,8 @@ func (b *balancer) watch(ctx context.Context, every time.Duration, c *crowd, out
 			share = 100 * (s.cpu - all[n-1].cpu) / (s.at - all[n-1].at).Seconds()
 		}
 		all = append(all, s)
-		fmt.Fprintf(out, "%8s %6.0f %9.1f %9.1f %11.0f %12.0f %9d %7d\n",
-			s.at.Round(time.Second), share, s.heap/1e6, s.resident/1e6, s.goroutines, s.descriptors, c.asked.Load(), c.failed.Load())
+		fmt.Fprintf(out, "%8s %6.0f %9.1f %9.1f %11.0f %12.0f %9d %5d %7d\n",
+			s.at.Round(time.Second), share, s.heap/1e6, s.resident/1e6, s.goroutines, s.descriptors, c.asked.Load(), c.open.Load(), c.failed.Load())
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,10 +10,11 @@ import (
 	"claude-code-lb/internal/fakeclaude"
 )
 
-// upstreams are simulated ones: the first is well, the others fail in all ways. Whoever asks two that keep it waiting is given up, so
-// only one ever does.
+// upstreams are simulated ones: one is well, the others fail in all ways, and which one is well changes, for conversations go where
+// they are served. Whoever asks two that keep it waiting is given up, so only one ever does.
 type upstreams struct {
 	fakes   []*fakeclaude.Server
+	faults  [][]fakeclaude.FaultRule // of each while it is ill
 	servers []*http.Server
 	urls    []string
 }
@@ -31,26 +33,33 @@ func ills(stalls bool) []string {
 	return list
 }
 
-const illness = 0.01 // the part of the requests that each fault strikes
+const (
+	illness = 0.01 // the part of the requests that each fault strikes
+	// One upstream is well for reign, and then the next one too for overlap, which is longer than anything lasts before an answer
+	// begins: whoever found the next one ill finds the present one well.
+	reign, overlap = 5 * time.Second, 2 * firstContent
+)
 
 func startUpstreams() (*upstreams, error) {
 	u := &upstreams{}
-	for i, name := range []string{"well", "ill", "slow"} {
+	for i, name := range []string{"a", "b", "c"} {
 		f := fakeclaude.New(fakeclaude.Options{Name: name, Seed: uint64(i), KeepRequests: -1, Settings: fakeclaude.Settings{
 			FirstToken: fakeclaude.Duration(30 * time.Millisecond), TokenInterval: fakeclaude.Duration(5 * time.Millisecond), MinOutput: 20, MaxOutput: 80,
 		}})
-		if i > 0 {
-			rules, err := rulesOf(ills(name == "slow"))
-			if err != nil {
-				return nil, err
-			}
-			f.SetFaults(rules...)
+		rules, err := rulesOf(ills(i == 0))
+		if err != nil {
+			u.close()
+			return nil, err
 		}
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			u.close()
 			return nil, err
 		}
+		if i > 0 {
+			f.SetFaults(rules...)
+		}
+		u.faults = append(u.faults, rules)
 		s := &http.Server{Handler: f}
 		go s.Serve(l)
 		u.fakes, u.servers, u.urls = append(u.fakes, f), append(u.servers, s), append(u.urls, "http://"+l.Addr().String())
@@ -72,6 +81,41 @@ func rulesOf(faults []string) ([]fakeclaude.FaultRule, error) {
 		rules = append(rules, rule)
 	}
 	return rules, nil
+}
+
+// rotate lets one upstream after the other be well, until ctx ends.
+func (u *upstreams) rotate(ctx context.Context) {
+	for well := 0; pass(ctx, reign); {
+		next := (well + 1) % len(u.fakes)
+		u.fakes[next].SetFaults()
+		if !pass(ctx, overlap) {
+			return
+		}
+		u.fakes[well].SetFaults(u.faults[well]...)
+		well = next
+	}
+}
+
+// pass lets time pass, and reports false when ctx ends first.
+func pass(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// struck is how many requests met a fault, and how many answers a fault has cut.
+func (u *upstreams) struck() (faults, cut int64) {
+	for _, f := range u.fakes {
+		s := f.Stats()
+		for _, n := range s.ByFault {
+			faults += n
+		}
+		cut += s.Cut
+	}
+	return faults, cut
 }
 
 func (u *upstreams) close() {

@@ -167,7 +167,7 @@ func (f *placement) hold(q *Query, e *upstream.Endpoint, now time.Time) *Wait {
 	if since.IsZero() || tokens-w.Held < leastHold || !until.After(now) {
 		return nil
 	}
-	return &Wait{Until: until, Changed: e.Changed()}
+	return &Wait{Until: until, Changed: e.Held()}
 }
 
 // announce notes that an account is about to write a prompt into its cache:

@@ -112,36 +112,48 @@ func BenchmarkNext(b *testing.B) {
 
 // TestADecisionAllocatesNothing however many upstreams and conversations there are.
 func TestADecisionAllocatesNothing(t *testing.T) {
-	const most = 0
-	for _, algorithm := range algorithms() {
-		for _, size := range [][2]int{{1, 10}, {10, 1000}, {100, 10_000}} {
-			c := newCrowd(t, algorithm, size[0], size[1])
-			for _, fresh := range []bool{false, true} {
-				for range 2 * len(c.prompts) { // buffers grow to what they need
-					c.next(t, fresh)
-				}
-				if n := testing.AllocsPerRun(1000, func() { c.next(t, fresh) }); n > most {
-					t.Errorf("%s, %d upstreams, %d conversations, new: %t: %v allocations", algorithm, size[0], size[1], fresh, n)
-				}
+	const most, runs = 0, 200
+	f := func(algorithm config.Algorithm, upstreams, conversations int) {
+		t.Helper()
+		c := newCrowd(t, algorithm, upstreams, conversations)
+		search := &placement{}
+		c.searches.New = func() any { return search } // the race detector has a pool lose what it is given
+		for _, fresh := range []bool{false, true} {
+			for range 2 * runs { // memory grows to what is needed
+				c.next(t, fresh)
+			}
+			if n := testing.AllocsPerRun(runs, func() { c.next(t, fresh) }); n > most {
+				t.Errorf("%s, %d upstreams, %d conversations, new: %t: %v allocations", algorithm, upstreams, conversations, fresh, n)
 			}
 		}
 	}
+	for _, algorithm := range algorithms() {
+		f(algorithm, 10, 1000)
+	}
+	f(config.CostAware, 1, 10)
+	f(config.RoundRobin, 100, 10)
+	f(config.CostAware, 100, 10_000)
 }
 
 // TestMemoryOfAConversation does not depend on how many there are, and is what the index reckons with.
 func TestMemoryOfAConversation(t *testing.T) {
 	per := func(conversations int) float64 {
+		const all = 100_000
 		random := rand.New(rand.NewPCG(1, 2))
+		indexes := make([]*Index, all/conversations) // as many as it takes, for a heap is not measured to the byte
 		before := heap()
-		x := NewIndex(64<<20, 1)
-		for range conversations {
-			for range 2 { // one prefix of the prompt, and the conversation itself
-				x.put(random.Uint64(), holder{domain: 1, expires: t0.Add(longTTL).UnixNano(), tokens: 1000}, t0)
+		for i := range indexes {
+			x := NewIndex(64<<20, 1)
+			indexes[i] = x
+			for range conversations {
+				for range 2 { // one prefix of the prompt, and the conversation itself
+					x.put(random.Uint64(), holder{domain: 1, expires: t0.Add(longTTL).UnixNano(), tokens: 1000}, t0)
+				}
 			}
 		}
-		grown := float64(heap() - before)
-		runtime.KeepAlive(x)
-		return grown / float64(conversations)
+		grown := float64(heap()) - float64(before)
+		runtime.KeepAlive(indexes)
+		return grown / all
 	}
 	few, many := per(1000), per(100_000)
 	t.Logf("%.0f bytes per conversation of 1,000, %.0f of 100,000", few, many)
