@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"claude-code-lb/internal/ledger"
 )
@@ -46,6 +47,9 @@ func text(s string) string {
 	if len(s) > longestText {
 		s = s[:longestText]
 	}
+	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
 }
 
@@ -61,11 +65,16 @@ const requestColumns = `id, request_id, time, client, session, agent, method, pa
 
 const requestWidth = 21
 
-func (r *row) request(to []any) []any {
+func (r *row) request(to *cells) {
 	e := &r.entry
-	return append(to, r.id, text(e.ID), e.Start.UnixMilli(), text(e.Client), text(e.Session), text(e.Agent), text(e.Method), text(e.Path), text(e.Model),
-		text(e.Server()), string(e.Outcome), e.Status, flag(e.Stream), string(e.Routed), text(e.Reason),
-		int64(e.TimeToFirstByte), int64(e.Duration), int64(e.Waited), e.Sent, e.Bytes, []byte(e.Prompt))
+	to.number(r.id)
+	to.text(e.ID)
+	to.number(e.Start.UnixMilli())
+	to.text(e.Client, e.Session, e.Agent, e.Method, e.Path, e.Model, e.Server(), string(e.Outcome))
+	to.number(int64(e.Status), flag(e.Stream))
+	to.text(string(e.Routed), e.Reason)
+	to.number(int64(e.TimeToFirstByte), int64(e.Duration), int64(e.Waited), e.Sent, e.Bytes)
+	to.values = append(to.values, []byte(e.Prompt))
 }
 
 const attemptColumns = `request, n, time, server, status, scope, reason, upstream_request_id, verdict, duration, served, model, stop_reason, service_tier,
@@ -73,11 +82,39 @@ const attemptColumns = `request, n, time, server, status, scope, reason, upstrea
 
 const attemptWidth = 29
 
-func (r *row) attempt(n int, to []any) []any {
+func (r *row) attempt(n int, to *cells) {
 	a := &r.entry.Attempts[n]
-	u := a.Answer.Usage
-	return append(to, r.id, n, a.Start.UnixMilli(), text(a.Server), a.Status, text(a.Scope), text(a.Reason), text(a.RequestID), int64(a.Verdict), int64(a.Duration),
-		flag(a.Served), text(a.Answer.Model), text(a.Answer.StopReason), text(u.ServiceTier), flag(a.Known()), flag(a.Estimated()),
+	u := &a.Answer.Usage
+	to.number(r.id, int64(n), a.Start.UnixMilli())
+	to.text(a.Server)
+	to.number(int64(a.Status))
+	to.text(a.Scope, a.Reason, a.RequestID)
+	to.number(int64(a.Verdict), int64(a.Duration), flag(a.Served))
+	to.text(a.Answer.Model, a.Answer.StopReason, u.ServiceTier)
+	to.number(flag(a.Known()), flag(a.Estimated()),
 		u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests,
 		flag(a.Cost.Known), int64(a.Cost.Sum), int64(a.Cost.Saved), int64(a.Cost.Wasted), a.Warm, a.Warmest, a.Guess)
+}
+
+// cells are the values of some rows of a table, one after the other.
+type cells struct {
+	width  int
+	values []any
+}
+
+func (c *cells) number(list ...int64) {
+	for _, n := range list {
+		c.values = append(c.values, n)
+	}
+}
+
+// text adds texts made fit for columns. What the line before says too, as it mostly does, needs neither a check nor memory.
+func (c *cells) text(list ...string) {
+	for _, s := range list {
+		if above := len(c.values) - c.width; above >= 0 && c.values[above] == any(s) {
+			c.values = append(c.values, c.values[above])
+			continue
+		}
+		c.values = append(c.values, text(s))
+	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -43,13 +44,15 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err := db.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", full, err), db.Close())
 	}
-	return &Store{db: db, dialect: dialect{
+	writers := &pens{open: func() (driver.Conn, error) { return db.Driver().Open(dsn(full)) }}
+	return newStore(db, dialect{
+		change: writers.change, close: writers.close,
 		name: "SQLite", migrations: []string{sqliteSchema1}, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
 		gone: func() bool { // deleted, or another one put in its place: SQLite would go on writing into the old one
 			there, err := os.Stat(full)
 			return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(made, there)
 		},
-	}}, nil
+	}), nil
 }
 
 // dsn asks for a write-ahead log, so that reports read while the balancer writes. Without a sync at every commit a

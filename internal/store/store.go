@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -22,31 +21,11 @@ import (
 type Store struct {
 	db *sql.DB
 	dialect
-
-	mu         sync.Mutex
-	statements map[string]*sql.Stmt // those for writing, by their text; never changed once they are there
+	statements statements
 }
 
-// prepare has the statements for writing parsed, once. That takes a connection of its own, so that it cannot be done inside a transaction.
-func (s *Store) prepare(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.statements != nil {
-		return nil
-	}
-	made := map[string]*sql.Stmt{}
-	for _, text := range []string{
-		insertion(requestsInto, requestWidth, 1), insertion(requestsInto, requestWidth, chunk),
-		insertion(attemptsInto, attemptWidth, 1), insertion(attemptsInto, attemptWidth, chunk), addition("hourly"), addition("daily"),
-	} {
-		statement, err := s.db.PrepareContext(ctx, s.rebind(text))
-		if err != nil {
-			return err
-		}
-		made[text] = statement
-	}
-	s.statements = made
-	return nil
+func newStore(db *sql.DB, d dialect) *Store {
+	return &Store{db: db, dialect: d, statements: d.newStatements()}
 }
 
 // dialect is what the two databases do not have in common.
@@ -59,6 +38,9 @@ type dialect struct {
 	shrink     func(context.Context, *sql.DB) error          // gives back what deleted rows took
 	faulty     func(error) bool                              // the statement is at fault: trying again is of no use
 	gone       func() bool                                   // what is written from now on would not be found; nil: that cannot be
+
+	change func(ctx context.Context, do func(transaction) error) error // makes all of what do does, or nothing of it
+	close  func() error                                                // ends what change keeps open
 }
 
 // ErrMissing says that there is no ledger yet.
@@ -76,7 +58,7 @@ func Open(ctx context.Context, where string) (*Store, error) {
 		return nil, err
 	}
 	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(err, s.db.Close())
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -95,7 +77,7 @@ func Address(where string) string {
 }
 
 // Close ends all use of the ledger.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return errors.Join(s.close(), s.db.Close()) }
 
 // Kind names the database, as "SQLite" or "PostgreSQL".
 func (s *Store) Kind() string { return s.name }

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"maps"
 	"slices"
 	"strings"
@@ -107,19 +106,15 @@ func addition(table string) string {
 // sumWidth is how many columns a line of sums has.
 const sumWidth = 4 + ledger.Figures
 
-// addSums adds a tally to a table of sums.
-func (s *Store) addSums(ctx context.Context, tx *sql.Tx, table string, t tally) error {
-	if len(t) == 0 {
-		return nil
-	}
-	statement := tx.StmtContext(ctx, s.statements[addition(table)])
+// addSums adds a tally to a table of sums by its statement, with the memory of values.
+func addSums(ctx context.Context, tx transaction, statement string, values []any, t tally) error {
 	for _, at := range t.sorted() {
 		sums := t[at]
-		values := append(make([]any, 0, sumWidth), at.n, at.client, at.model, at.server)
+		values = append(values[:0], at.n, at.client, at.model, at.server)
 		for _, f := range sums.Fields() {
 			values = append(values, *f.Value)
 		}
-		if _, err := statement.ExecContext(ctx, values...); err != nil {
+		if _, err := tx.exec(ctx, statement, values); err != nil {
 			return err
 		}
 	}
