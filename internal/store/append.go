@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"time"
 )
 
@@ -25,64 +26,90 @@ type transaction interface {
 // append writes a batch, or does nothing if it has been written before. All of it is there afterwards, or nothing.
 func (s *Store) append(ctx context.Context, b *batch) error {
 	return s.change(ctx, func(tx transaction) error {
-		values := make([]any, 0, chunk*attemptWidth)
-		if n, err := tx.exec(ctx, s.statements.batch, append(values, b.id, time.Now().UnixMilli())); err != nil || n == 0 {
+		if n, err := tx.exec(ctx, s.statements.batch, []any{b.id, time.Now().UnixMilli()}); err != nil || n == 0 {
 			return err
 		}
-		if err := s.insertRows(ctx, tx, values, b.rows); err != nil {
+		if err := s.insertRows(ctx, tx, b.rows); err != nil {
 			return err
 		}
-		if err := addSums(ctx, tx, s.statements.hourly, values, b.sums); err != nil {
+		if err := addSums(ctx, tx, s.statements.hourly, b.sums); err != nil {
 			return err
 		}
-		return addSums(ctx, tx, s.statements.daily, values, b.sums.days())
+		return addSums(ctx, tx, s.statements.daily, b.sums.days())
 	})
 }
 
-// insertRows inserts rows with the memory of values.
-func (s *Store) insertRows(ctx context.Context, tx transaction, values []any, rows []row) error {
-	requests := inserter{tx: tx, into: s.statements.requests, cells: cells{width: requestWidth, values: values}}
+func (s *Store) insertRows(ctx context.Context, tx transaction, rows []row) error {
+	requests := newInserter(tx, s.statements.requests, len(rows))
+	attempts := newInserter(tx, s.statements.attempts, len(rows))
 	for i := range rows {
 		rows[i].request(&requests.cells)
-		if err := requests.insert(ctx, chunk); err != nil {
+		if err := requests.next(ctx); err != nil {
 			return err
 		}
 	}
-	if err := requests.insert(ctx, 1); err != nil {
+	if err := requests.finish(ctx); err != nil {
 		return err
 	}
-	attempts := inserter{tx: tx, into: s.statements.attempts, cells: cells{width: attemptWidth, values: values}}
 	for i := range rows {
 		for n := range rows[i].entry.Attempts {
 			rows[i].attempt(n, &attempts.cells)
-			if err := attempts.insert(ctx, chunk); err != nil {
+			if err := attempts.next(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	return attempts.insert(ctx, 1)
+	return attempts.finish(ctx)
 }
 
 // inserter puts lines into a table, many by one statement.
 type inserter struct {
 	cells
-	tx   transaction
-	into []insertion
+	tx     transaction
+	into   *insertion
+	values []any // of a statement
 }
 
-// insert inserts the lines that there are if they are as many as that.
-func (i *inserter) insert(ctx context.Context, least int) error {
-	if len(i.values) < least*i.width {
+func newInserter(tx transaction, into *insertion, lines int) *inserter {
+	width := len(into.columns)
+	return &inserter{tx: tx, into: into, cells: cells{width: width, list: make([]any, 0, width*min(lines, chunk))}}
+}
+
+// next notes that a line is complete.
+func (i *inserter) next(ctx context.Context) error {
+	if len(i.list) < chunk*i.width {
 		return nil
 	}
-	left := i.values
-	for _, each := range i.into {
-		for n := each.lines * i.width; len(left) >= n; left = left[n:] {
-			if _, err := i.tx.exec(ctx, each.statement, left[:n]); err != nil {
-				return err
+	own, statement := i.into.form(i.differ)
+	i.values = i.values[:0]
+	for place := range i.width {
+		if !own.has(place) {
+			i.values = append(i.values, i.list[place])
+		}
+	}
+	for line := range slices.Chunk(i.list, i.width) {
+		for place, value := range line {
+			if own.has(place) {
+				i.values = append(i.values, value)
 			}
 		}
 	}
-	i.values = i.values[:0]
+	i.list, i.differ = i.list[:0], 0
+	_, err := i.tx.exec(ctx, statement, i.values)
+	return err
+}
+
+// finish inserts what is left.
+func (i *inserter) finish(ctx context.Context) error {
+	for len(i.list) > 0 {
+		statement, n := i.into.one, i.width
+		if len(i.list) >= crumb*i.width {
+			statement, n = i.into.crumb, crumb*i.width
+		}
+		if _, err := i.tx.exec(ctx, statement, i.list[:n]); err != nil {
+			return err
+		}
+		i.list = i.list[n:]
+	}
 	return nil
 }

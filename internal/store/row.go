@@ -63,8 +63,6 @@ func flag(yes bool) int64 {
 const requestColumns = `id, request_id, time, client, session, agent, method, path, model, server, outcome, status, stream, routed, reason,
 	first_byte, duration, waited, sent, received, prompt`
 
-const requestWidth = 21
-
 func (r *row) request(to *cells) {
 	e := &r.entry
 	to.number(r.id)
@@ -74,13 +72,11 @@ func (r *row) request(to *cells) {
 	to.number(int64(e.Status), flag(e.Stream))
 	to.text(string(e.Routed), e.Reason)
 	to.number(int64(e.TimeToFirstByte), int64(e.Duration), int64(e.Waited), e.Sent, e.Bytes)
-	to.values = append(to.values, []byte(e.Prompt))
+	to.put([]byte(e.Prompt))
 }
 
 const attemptColumns = `request, n, time, server, status, scope, reason, upstream_request_id, verdict, duration, served, model, stop_reason, service_tier,
 	known, estimated, input, output, cache_read, cache_write_5m, cache_write_1h, searches, priced, cost, saved, wasted, warm, warmest, guess`
-
-const attemptWidth = 29
 
 func (r *row) attempt(n int, to *cells) {
 	a := &r.entry.Attempts[n]
@@ -96,25 +92,47 @@ func (r *row) attempt(n int, to *cells) {
 		flag(a.Cost.Known), int64(a.Cost.Sum), int64(a.Cost.Saved), int64(a.Cost.Wasted), a.Warm, a.Warmest, a.Guess)
 }
 
-// cells are the values of some rows of a table, one after the other.
+// cells are the values of some lines of a table, one after the other.
 type cells struct {
 	width  int
-	values []any
+	list   []any
+	differ columns // in which not all lines say the same
 }
 
 func (c *cells) number(list ...int64) {
 	for _, n := range list {
-		c.values = append(c.values, n)
+		if above, ok := c.above().(int64); ok && above == n {
+			c.repeat()
+			continue
+		}
+		c.put(n)
 	}
 }
 
-// text adds texts made fit for columns. What the line before says too, as it mostly does, needs neither a check nor memory.
+// text adds texts made fit for columns. What the line above says too, as it mostly does, needs neither a check nor memory.
 func (c *cells) text(list ...string) {
 	for _, s := range list {
-		if above := len(c.values) - c.width; above >= 0 && c.values[above] == any(s) {
-			c.values = append(c.values, c.values[above])
+		if above, ok := c.above().(string); ok && above == s {
+			c.repeat()
 			continue
 		}
-		c.values = append(c.values, text(s))
+		c.put(text(s))
 	}
+}
+
+// above is the value above the one that is next, nil in the first line.
+func (c *cells) above() any {
+	if place := len(c.list) - c.width; place >= 0 {
+		return c.list[place]
+	}
+	return nil
+}
+
+func (c *cells) repeat() { c.list = append(c.list, c.above()) }
+
+func (c *cells) put(value any) {
+	if len(c.list) >= c.width {
+		c.differ |= 1 << (len(c.list) % c.width)
+	}
+	c.list = append(c.list, value)
 }

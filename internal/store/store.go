@@ -123,9 +123,6 @@ func (s *Store) migrate(ctx context.Context) error {
 
 // rebind writes the parameters of a statement the way the database wants them.
 func (d *dialect) rebind(statement string) string {
-	if !d.numbered {
-		return statement
-	}
 	var out strings.Builder
 	n := 0
 	for _, r := range statement {
@@ -134,13 +131,23 @@ func (d *dialect) rebind(statement string) string {
 			continue
 		}
 		n++
-		fmt.Fprintf(&out, "$%d", n)
+		out.WriteString(d.parameter(n))
 	}
 	return out.String()
 }
 
-// placeholders are n rows of parameters, width each.
-func placeholders(rows, width int) string {
-	row := "(" + strings.TrimSuffix(strings.Repeat("?,", width), ",") + ")"
-	return strings.TrimSuffix(strings.Repeat(row+",", rows), ",")
+// parameter is the n-th parameter where it stands first; all before it stand before it.
+func (d *dialect) parameter(n int) string {
+	if d.numbered {
+		return fmt.Sprintf("$%d", n)
+	}
+	return "?"
+}
+
+// again is a parameter by its number, wherever it stands.
+func (d *dialect) again(n int) string {
+	if d.numbered {
+		return d.parameter(n)
+	}
+	return fmt.Sprintf("?%d", n)
 }
