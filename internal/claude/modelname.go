@@ -4,7 +4,7 @@ import "strings"
 
 // SameModel says whether two names may be those of one model: an alias and its dated version, or the names that
 // clouds give it (us.anthropic.claude-opus-4-5-20251101-v1:0, claude-opus-4-5@20251101).
-func SameModel(a, b string) bool { return bareModel(a) == bareModel(b) }
+func SameModel(a, b string) bool { return a == b || bareModel(a) == bareModel(b) }
 
 // bareModel strips from a model's name what says nothing of the model itself.
 func bareModel(name string) string {

@@ -16,10 +16,11 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	n, _ := strconv.Atoi(os.Getenv("LEDGER_ROWS"))
 	s, ids := grown(b, filepath.Join(b.TempDir(), "ledger.db"), n)
+	const some = 500
 	first := n
 	for b.Loop() {
-		grow(b, s, ids, n, most)
-		n += most
+		grow(b, s, ids, n, some)
+		n += some
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n-first), "ns/request")
 }
@@ -62,8 +63,8 @@ func grown(b *testing.B, file string, rows int) (*Store, *numbering) {
 		b.Fatal(err)
 	}
 	ids := newNumbering()
-	for ; n < rows; n += 10 * most {
-		grow(b, s, ids, n, 10*most)
+	for ; n < rows; n += 5 * most {
+		grow(b, s, ids, n, 5*most)
 	}
 	return s, ids
 }

@@ -23,7 +23,7 @@ const (
 )
 
 // tally is what some entries add to the sums, hour by hour.
-type tally map[slot]ledger.Sums
+type tally map[slot]*ledger.Sums
 
 // strangers bounds the names of models in the sums that nobody has answered to: clients may ask for anything, and
 // sums are kept for years. One goroutine owns it.
@@ -60,10 +60,18 @@ func (t tally) add(e *ledger.Entry, s *strangers) {
 	at := slot{n: n, client: text(e.Client), model: s.modelOf(e, n)}
 	for server, share := range e.Shares() {
 		at.server = text(server)
-		sums := t[at]
-		sums.Add(share)
-		t[at] = sums
+		t.at(at).Add(share)
 	}
+}
+
+// at are the sums of a slot.
+func (t tally) at(s slot) *ledger.Sums {
+	sums := t[s]
+	if sums == nil {
+		sums = new(ledger.Sums)
+		t[s] = sums
+	}
+	return sums
 }
 
 // days is the same by the day.
@@ -71,9 +79,7 @@ func (t tally) days() tally {
 	out := tally{}
 	for at, sums := range t {
 		at.n /= int64(day / hour)
-		mine := out[at]
-		mine.Add(sums)
-		out[at] = mine
+		out.at(at).Add(*sums)
 	}
 	return out
 }
@@ -110,9 +116,8 @@ const sumWidth = 4 + ledger.Figures
 func addSums(ctx context.Context, tx transaction, statement string, t tally) error {
 	values := make([]any, 0, sumWidth)
 	for _, at := range t.sorted() {
-		sums := t[at]
 		values = append(values[:0], at.n, at.client, at.model, at.server)
-		for _, f := range sums.Fields() {
+		for _, f := range t[at].Fields() {
 			values = append(values, *f.Value)
 		}
 		if _, err := tx.exec(ctx, statement, values); err != nil {

@@ -15,8 +15,8 @@ import (
 const (
 	// gather is how long an entry waits at most for others to be written with.
 	gather = 200 * time.Millisecond
-	// most is how many are written in one step.
-	most = 500
+	// most is how many are written in one step, and so many are written without waiting for more.
+	most = 1000
 	// usualRoom is the memory for entries that cannot be written at the moment.
 	usualRoom = 64 << 20
 	// writeTime is how long one step may take.
@@ -178,9 +178,13 @@ func (w *Writer) finish(ctx context.Context) {
 	}
 }
 
-// flush writes all that waits, trying again for as long as it takes.
+// flush writes what waits, trying again for as long as it takes. What comes meanwhile is left to be written with more.
 func (w *Writer) flush(ctx context.Context) {
-	for b := w.take(); b != nil; b = w.take() {
+	for more := true; more; more = w.full() {
+		b := w.take()
+		if b == nil {
+			return
+		}
 		pause := firstPause
 		for err := w.try(ctx, b); err != nil; err = w.try(ctx, b) {
 			if ctx.Err() != nil {
@@ -194,6 +198,13 @@ func (w *Writer) flush(ctx context.Context) {
 		}
 		w.written(b)
 	}
+}
+
+// full says whether as many entries wait as are written in one step.
+func (w *Writer) full() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.rows) >= most
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
