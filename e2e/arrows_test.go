@@ -38,8 +38,10 @@ func arrows() map[string][]string {
 		"internal/replay":     {"internal/claude", "internal/config", "internal/fakeclaude", "internal/ledger", "internal/routing", "internal/upstream"},
 		"internal/observe":    {"internal/claude", "internal/config", "internal/ledger", "internal/proxy", "internal/routing", "internal/telemetry", "internal/upstream"},
 		"internal/admin":      {"internal/claude", "internal/config", "internal/ledger", "internal/observe", "internal/routing", "internal/telemetry", "internal/upstream"},
-		"internal/app": {"internal/admin", "internal/claude", "internal/config", "internal/dashboard", "internal/edge", "internal/fakeclaude", "internal/ledger",
+		"internal/app": {"internal/admin", "internal/claude", "internal/config", "internal/dashboard", "internal/edge", "internal/fakeclaude", "internal/http1", "internal/ledger",
 			"internal/observe", "internal/proxy", "internal/quota", "internal/replay", "internal/routing", "internal/shared", "internal/store", "internal/telemetry", "internal/upstream"},
+		"bench":      {"internal/fakeclaude"},
+		"bench/soak": {"internal/fakeclaude"},
 		"tools/test": nil,
 	}
 }

@@ -88,7 +88,13 @@ func replaceFile(t *testing.T, file string, content []byte) {
 // startFile runs the program with a configuration file and waits until it listens.
 func startFile(t *testing.T, file string, env ...string) *balancer {
 	t.Helper()
-	b := &balancer{t: t, cmd: exec.Command(binary, "-c", file), file: file, log: &logbook{}, ended: make(chan struct{})}
+	return startCommand(t, exec.Command(binary, "-c", file), file, env...)
+}
+
+// startCommand is startFile by a command of its own, which must run the program in its place.
+func startCommand(t *testing.T, cmd *exec.Cmd, file string, env ...string) *balancer {
+	t.Helper()
+	b := &balancer{t: t, cmd: cmd, file: file, log: &logbook{}, ended: make(chan struct{})}
 	b.client = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 256}}
 	b.cmd.Env = environment(env...)
 	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log

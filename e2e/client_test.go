@@ -51,6 +51,10 @@ func send(client *http.Client, r *http.Request) answer {
 	if err != nil {
 		return answer{err: err}
 	}
+	return read(res)
+}
+
+func read(res *http.Response) answer {
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	return answer{res.StatusCode, res.Header, body, err}

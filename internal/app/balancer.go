@@ -37,6 +37,7 @@ type balancer struct {
 	cfg     *config.Config
 	gen     uint64
 	address string // asked for; the listener may have chosen its port
+	secure  bool   // HTTPS is spoken there
 }
 
 // keepers are those who keep what a balancer learns and does. The zero value keeps nothing.
@@ -63,24 +64,31 @@ func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, leve
 }
 
 // listen begins to serve on the configured address.
-func (b *balancer) listen() error {
-	if err := b.server.Listen(b.cfg.Address()); err != nil {
-		return err
+func (b *balancer) listen() error { return b.bind(b.cfg) }
+
+// bind serves where a configuration says, over HTTPS where it says so. On an error everything stays as it was.
+func (b *balancer) bind(cfg *config.Config) error {
+	b.server.SetCertificate(cfg.Certificate)
+	secure := cfg.Certificate != nil
+	if cfg.Address() == b.address && secure == b.secure {
+		return nil
 	}
-	b.address = b.cfg.Address()
-	b.log.Info(telemetry.Listening, telemetry.Address, b.server.Addr().String())
+	if cfg.Address() != b.address {
+		if err := b.server.Listen(cfg.Address()); err != nil {
+			b.server.SetCertificate(b.cfg.Certificate)
+			return err
+		}
+	}
+	b.address, b.secure = cfg.Address(), secure
+	b.log.Info(telemetry.Listening, telemetry.Address, b.server.Addr().String(), telemetry.TLS, secure)
 	return nil
 }
 
 // apply puts a new configuration in force: the new address first, for that can
 // fail, then the new generation, and at last the old one is retired.
 func (b *balancer) apply(cfg *config.Config) error {
-	if cfg.Address() != b.address {
-		if err := b.server.Listen(cfg.Address()); err != nil {
-			return err
-		}
-		b.address = cfg.Address()
-		b.log.Info(telemetry.Listening, telemetry.Address, b.server.Addr().String())
+	if err := b.bind(cfg); err != nil {
+		return err
 	}
 	snapshot, commit := b.build(cfg)
 	b.handler.Swap(snapshot)
@@ -97,6 +105,7 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 		b.level.Set(slog.LevelDebug)
 	}
 	endpoints, commit := b.pool.Reconcile(cfg)
+	b.pool.Warm()
 	ctx, cancel := context.WithTimeout(b.ctx, firstReading)
 	defer cancel()
 	b.pool.AwaitFirstReadings(ctx)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ func runHealthCheck(ctx context.Context, std Std, file string) int {
 		explainUnreadable(std.Err, path, err)
 		return exitError
 	}
-	health, err := askHealth(ctx, localAddress(cfg.Address()))
+	health, err := askHealth(ctx, localAddress(cfg.Address()), cfg.TLSCert != "")
 	if err != nil {
 		fmt.Fprintf(std.Err, "unhealthy: %v\n", err)
 		return exitError
@@ -36,15 +37,35 @@ func runHealthCheck(ctx context.Context, std Std, file string) int {
 	return exitOK
 }
 
-func askHealth(ctx context.Context, address string) (*edge.Health, error) {
+// askHealth asks over HTTPS or plain HTTP, and over the other one if that is not what is spoken there: the running
+// instance may not have taken over what the file says.
+func askHealth(ctx context.Context, address string, secure bool) (*edge.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthCheckTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/health", nil)
+	first, second := "http", "https"
+	if secure {
+		first, second = second, first
+	}
+	health, err := askHealthOver(ctx, first, address)
+	if err == nil {
+		return health, nil
+	}
+	if health, otherErr := askHealthOver(ctx, second, address); otherErr == nil {
+		return health, nil
+	}
+	return nil, err
+}
+
+func askHealthOver(ctx context.Context, scheme, address string) (*edge.Health, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+"/health", nil)
 	if err != nil {
 		return nil, err
 	}
-	// Never through a proxy: the instance runs on this machine.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{ // never through a proxy: the instance runs on this machine
+		DisableKeepAlives: true,
+		// Its certificate is for the name that clients use, and nothing secret is sent nor told.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,8 @@ type initFlags struct {
 	urls   []string
 	tokens []config.Secret
 	listen string
+	cert   string
+	key    string
 	mode   string
 	auth   bool
 	keys   []config.Secret
@@ -88,6 +90,8 @@ func parseInitFlags(std Std, args []string) (f initFlags, status int, done bool)
 		return nil
 	})
 	flags.StringVar(&f.listen, "listen", "", "`HOST:PORT` to listen on (default: "+defaultListen+")")
+	flags.StringVar(&f.cert, "tls-cert", "", "`FILE` with a certificate, to speak HTTPS with clients; needs -tls-key")
+	flags.StringVar(&f.key, "tls-key", "", "`FILE` with its private key")
 	flags.StringVar(&f.mode, "mode", "", "`MODE`, load_balance or fallback (default: load_balance)")
 	flags.BoolVar(&f.auth, "auth", false, "ask clients for a key; one is made unless -auth-key gives it")
 	flags.Func("auth-key", "`KEY` that clients must show; may be repeated", func(s string) error {
@@ -100,7 +104,7 @@ func parseInitFlags(std Std, args []string) (f initFlags, status int, done bool)
 
 // draft is what the flags amount to; without servers the rest is to be asked for.
 func (f initFlags) draft() (firstConfig, error) {
-	first := firstConfig{listen: f.listen, mode: config.Mode(f.mode), keys: f.keys}
+	first := firstConfig{listen: f.listen, cert: f.cert, key: f.key, mode: config.Mode(f.mode), keys: f.keys}
 	if f.auth && len(f.keys) == 0 {
 		first.makeKey()
 	}

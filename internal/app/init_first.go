@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
 
 	"claude-code-lb/internal/config"
@@ -17,6 +18,8 @@ const (
 // firstConfig is the configuration that init writes.
 type firstConfig struct {
 	listen  string
+	cert    string // for HTTPS, with its key; both are names of files
+	key     string
 	mode    config.Mode
 	servers []firstServer
 	keys    []config.Secret // of clients; none means that none is asked for
@@ -45,11 +48,13 @@ func (c *firstConfig) render() []byte {
 	}
 	file := struct {
 		Listen   string      `json:"listen,omitempty"`
+		TLSCert  string      `json:"tls_cert,omitempty"`
+		TLSKey   string      `json:"tls_key,omitempty"`
 		Mode     config.Mode `json:"mode,omitempty"`
 		Servers  []server    `json:"servers"`
 		Auth     bool        `json:"auth"`
 		AuthKeys []string    `json:"auth_keys,omitempty"`
-	}{Listen: c.listen, Mode: c.mode, Auth: len(c.keys) > 0}
+	}{Listen: c.listen, TLSCert: c.cert, TLSKey: c.key, Mode: c.mode, Auth: len(c.keys) > 0}
 	for _, s := range c.servers {
 		file.Servers = append(file.Servers, server{s.url, s.token.Reveal()})
 	}
@@ -88,11 +93,32 @@ Start the balancer:
   %s
 
 Then, where Claude Code runs:
-  export ANTHROPIC_BASE_URL=http://%s
+  export ANTHROPIC_BASE_URL=%s
   export ANTHROPIC_AUTH_TOKEN=%s
   claude
-`, start, localAddress(c.listen), c.clientToken())
+`, start, c.baseURL(path, std.Env), c.clientToken())
 	return b.String()
+}
+
+// baseURL is where clients on this machine find the balancer that runs with the file at path.
+func (c *firstConfig) baseURL(path string, env func(string) (string, bool)) string {
+	address := localAddress(c.listen)
+	if c.cert == "" {
+		return "http://" + address
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "https://" + address
+	}
+	// A certificate is hardly ever for an address of this machine.
+	if cfg, _ := config.Decode(path, c.render(), assumeSet(env)); cfg.Certificate != nil && cfg.Certificate.Leaf.VerifyHostname(host) != nil {
+		for _, name := range cfg.Certificate.Leaf.DNSNames {
+			if !strings.HasPrefix(name, "*") {
+				return "https://" + net.JoinHostPort(name, port)
+			}
+		}
+	}
+	return "https://" + address
 }
 
 // clientToken is the value of ANTHROPIC_AUTH_TOKEN, with a comment where it is not what it seems.

@@ -49,6 +49,7 @@ func runServe(std Std, file string) int {
 	logProblems(log, append(problems, modeProblems(path, cfg, kept.dir)...))
 	logStart(log, path, cfg)
 	tuneMemory(std, log)
+	reportDescriptors(log)
 
 	// Watched from here on: a signal during start-up must not be lost.
 	signals := make(chan os.Signal, 4)

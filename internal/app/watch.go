@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/http1"
 )
 
 // watchInterval is how often the configuration is looked at. Reading a small
@@ -28,7 +29,7 @@ type watchedFile struct {
 // before that: content that arrives in between is seen as a change, not missed.
 func (w *watchedFile) load(std Std) (*config.Config, config.Problems, error) {
 	for {
-		w.applied = w.read()
+		w.applied, _ = w.read()
 		w.latest = w.applied
 		cfg, problems, err := loadConfig(std, w.path)
 		if cfg == nil || !w.refersTo(cfg.Files) || !isRegular(w.path) {
@@ -52,23 +53,26 @@ func (w *watchedFile) refersTo(files []string) (more bool) {
 // is often written in several steps.
 func (w *watchedFile) changed() bool {
 	before := w.latest
-	w.latest = w.read()
+	latest, err := w.read()
+	if http1.Exhausted(err) { // the files are as they were, as far as can be told
+		return false
+	}
+	w.latest = latest
 	return bytes.Equal(before, w.latest) && !bytes.Equal(w.latest, w.applied)
 }
 
 // read returns all content, one file after the other. A file that is missing
 // for a moment, as some editors leave it, counts as having none, and so does a
-// pipe: it can be read only once.
-func (w *watchedFile) read() []byte {
-	var all []byte
+// pipe: it can be read only once. The error is that of the last file that could not be read.
+func (w *watchedFile) read() (all []byte, failed error) {
 	for _, path := range append([]string{w.path}, w.others...) {
 		content, err := readWatched(path)
 		if err != nil {
-			content = []byte(err.Error())
+			content, failed = []byte(err.Error()), err
 		}
 		all = append(append(all, content...), 0)
 	}
-	return all
+	return all, failed
 }
 
 func readWatched(path string) ([]byte, error) {

@@ -63,7 +63,8 @@ type part struct {
 
 // Scan reads a request body in one pass, as ScanRequest does, and takes its
 // fingerprints. The Prompt is valid until the next Scan. It reports false when
-// body is not a JSON object: what cannot be read has no fingerprints.
+// body is not a JSON object: what cannot be read has no fingerprints. What JSON forbids in strings, control characters
+// and unknown escapes, is not looked for: that would take longer than all the rest, and the upstream finds it.
 func (p *PromptScanner) Scan(body []byte) (Request, *Prompt, error) {
 	p.turns, p.tools, p.system, p.prompt.Hour = p.turns[:0], part{}, part{}, false
 	p.prompt.Marked, p.prompt.Thinking, p.ids = false, false, p.ids[:0]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // prefixes scans a body and returns its fingerprints: tools, system, then each turn.
@@ -94,6 +95,31 @@ func TestSeedsMakeFingerprintsIncomparable(t *testing.T) {
 	}
 }
 
+// TestScanBearsAnythingInStrings and nowhere else.
+func TestScanBearsAnythingInStrings(t *testing.T) {
+	f := func(body string, want bool) {
+		t.Helper()
+		if _, prompt, err := new(PromptScanner).Scan([]byte(body)); (err == nil) != want || (prompt != nil) != want {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+	long := strings.Repeat("0123456789", 1000)
+	f("{\"model\":\"a\x01\"}", true)
+	f("{\"system\":\""+long+"\n"+long+"\"}", true)
+	f("{\"system\":\""+long+"\\n"+long+"\"}", true)
+	f("{\"system\":\""+long+"\\x"+long+"\"}", true)
+	f(`{"system":"\\","messages":[]}`, true)
+	f(`{"system":"\\\","messages":[]}`, false)
+	f(`{"system":"\"\\\"","messages":[]}`, true)
+	f(`{"system":"`, false)
+	f("{\"system\":\""+long, false)
+	f("{\"model\":\x01\"a\"}", false)
+	r, _, _ := new(PromptScanner).Scan([]byte("{\"model\":\"a\nb\"}"))
+	if r.Model != "" {
+		t.Errorf("the model is %q", r.Model)
+	}
+}
+
 // FuzzPrompt compares fingerprints with a slow reference that knows the body as a
 // tree: two bodies share a fingerprint exactly where the reference sees the same text.
 func FuzzPrompt(f *testing.F) {
@@ -105,7 +131,7 @@ func FuzzPrompt(f *testing.F) {
 		if !json.Valid([]byte(x)) || !json.Valid([]byte(y)) {
 			return
 		}
-		if escapesNames(a) || escapesNames(b) {
+		if escapesNames(a) || escapesNames(b) || !utf8.ValidString(a+b) {
 			return
 		}
 		u, v := prefixes(t, x)[2:], prefixes(t, y)[2:]

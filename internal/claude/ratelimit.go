@@ -66,55 +66,90 @@ func HasRateLimits(h http.Header) bool {
 	return false
 }
 
+// limitFields are the headers about one limit, as they came.
+type limitFields struct{ limit, remaining, reset, status, utilization string }
+
 // ParseRateLimits reads the anthropic-ratelimit-* headers.
 func ParseRateLimits(h http.Header) RateLimits {
-	if !HasRateLimits(h) {
-		return RateLimits{}
+	var requests, tokens, input, output, unified, fiveHour, sevenDay limitFields
+	for name, values := range h {
+		rest, ok := strings.CutPrefix(name, limitPrefix)
+		if !ok || len(values) == 0 {
+			continue
+		}
+		dash := strings.LastIndexByte(rest, '-')
+		if dash < 0 {
+			continue
+		}
+		switch field := rest[dash+1:]; rest[:dash] {
+		case "Requests":
+			requests.take(field, values[0])
+		case "Tokens":
+			tokens.take(field, values[0])
+		case "Input-Tokens":
+			input.take(field, values[0])
+		case "Output-Tokens":
+			output.take(field, values[0])
+		case "Unified":
+			unified.take(field, values[0])
+		case "Unified-5h":
+			fiveHour.take(field, values[0])
+		case "Unified-7d":
+			sevenDay.take(field, values[0])
+		}
 	}
 	return RateLimits{
-		Requests:     parseBucket(h, limitPrefix+"Requests"),
-		Tokens:       parseBucket(h, limitPrefix+"Tokens"),
-		InputTokens:  parseBucket(h, limitPrefix+"Input-Tokens"),
-		OutputTokens: parseBucket(h, limitPrefix+"Output-Tokens"),
-		Unified:      parseUnified(h, limitPrefix+"Unified"),
+		Requests: requests.bucket(), Tokens: tokens.bucket(), InputTokens: input.bucket(), OutputTokens: output.bucket(),
+		Unified: unified.unified(fiveHour.window(), sevenDay.window()),
 	}
 }
 
-func parseBucket(h http.Header, prefix string) Bucket {
-	limit, okLimit := parseCount(h.Get(prefix + "-Limit"))
+func (f *limitFields) take(name, value string) {
+	switch name {
+	case "Limit":
+		f.limit = value
+	case "Remaining":
+		f.remaining = value
+	case "Reset":
+		f.reset = value
+	case "Status":
+		f.status = value
+	case "Utilization":
+		f.utilization = value
+	}
+}
+
+func (f *limitFields) bucket() Bucket {
+	limit, okLimit := parseCount(f.limit)
 	if !okLimit {
 		return Bucket{}
 	}
-	remaining, okRemaining := parseCount(h.Get(prefix + "-Remaining"))
-	reset, okReset := parseReset(h.Get(prefix + "-Reset"))
+	remaining, okRemaining := parseCount(f.remaining)
+	reset, okReset := parseReset(f.reset)
 	if !okRemaining || !okReset {
 		return Bucket{}
 	}
 	return Bucket{Limit: limit, Remaining: remaining, Reset: reset, Known: true}
 }
 
-func parseUnified(h http.Header, prefix string) Unified {
-	u := Unified{
-		Status:   parseWord(h.Get(prefix + "-Status")),
-		FiveHour: parseWindow(h, prefix+"-5h"),
-		SevenDay: parseWindow(h, prefix+"-7d"),
-	}
-	u.Reset, _ = parseReset(h.Get(prefix + "-Reset"))
+func (f *limitFields) unified(fiveHour, sevenDay Window) Unified {
+	u := Unified{Status: parseWord(f.status), FiveHour: fiveHour, SevenDay: sevenDay}
+	u.Reset, _ = parseReset(f.reset)
 	u.Known = u.Status != "" || u.FiveHour.Known || u.SevenDay.Known
 	return u
 }
 
-func parseWindow(h http.Header, prefix string) Window {
-	w := Window{Status: parseWord(h.Get(prefix + "-Status"))}
+func (f *limitFields) window() Window {
+	w := Window{Status: parseWord(f.status)}
 	told := false
-	if text := h.Get(prefix + "-Utilization"); text != "" {
-		used, err := strconv.ParseFloat(text, 64)
+	if f.utilization != "" {
+		used, err := strconv.ParseFloat(f.utilization, 64)
 		if told = err == nil && used >= 0 && !math.IsInf(used, 0); told { // a NaN is not ≥ 0
 			w.Utilization = used
 		}
 	}
 	if w.Known = told || w.Status != ""; w.Known {
-		w.Reset, _ = parseReset(h.Get(prefix + "-Reset"))
+		w.Reset, _ = parseReset(f.reset)
 	}
 	return w
 }
@@ -133,9 +168,14 @@ func parseReset(s string) (time.Time, bool) {
 	if s == "" {
 		return time.Time{}, true
 	}
-	t, err := time.Parse(time.RFC3339, s)
-	if n, notUnix := strconv.ParseInt(s, 10, 64); notUnix == nil {
-		t, err = time.Unix(n, 0), nil
+	var t time.Time
+	var err error
+	if strings.IndexByte(s, ':') > 0 {
+		t, err = time.Parse(time.RFC3339, s)
+	} else {
+		var n int64
+		n, err = strconv.ParseInt(s, 10, 64)
+		t = time.Unix(n, 0)
 	}
 	const endOf9999 = 253402300799 // the last second that RFC 3339 can name
 	if err != nil || t.Unix() <= 0 || t.Unix() > endOf9999 {

@@ -24,7 +24,7 @@ func ScanRequest(body []byte) (Request, error) { return scanRequest(body, nil) }
 // scanRequest is ScanRequest that takes the prompt's parts on the way, unless p is nil.
 func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 	var r Request
-	s := scanner{text: body}
+	s := scanner{text: body, loose: p != nil}
 	for name := range s.document {
 		switch string(name) {
 		case "model":

@@ -194,10 +194,11 @@ func BenchmarkScanRequest(b *testing.B) {
 		{"image", []byte(`{"model":"claude-opus-5","messages":[{"role":"user","content":[{"type":"image","data":"` + strings.Repeat("iVBORw0KGgo", 300<<10/11) + `"}]}]}`)},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
+			var p PromptScanner
 			b.SetBytes(int64(len(bench.body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := ScanRequest(bench.body); err != nil {
+				if _, _, err := p.Scan(bench.body); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -30,7 +30,14 @@ func isID(s string) bool { return len(s) <= maxID && idPattern.MatchString(s) }
 var longID = regexp.MustCompile(`\b((?:msgbatch|file|skill|skillver|container)_[A-Za-z0-9]{8})[A-Za-z0-9_-]+`)
 
 // ShortIDs cuts the ids in a text, such as a path, to what tells them apart in a log.
-func ShortIDs(text string) string { return longID.ReplaceAllString(text, "$1…") }
+func ShortIDs(text string) string {
+	for _, kind := range [...]string{"msgbatch_", "file_", "skill_", "skillver_", "container_"} {
+		if strings.Contains(text, kind) {
+			return longID.ReplaceAllString(text, "$1…")
+		}
+	}
+	return text // nearly always
+}
 
 var keyLike = regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{4,}`)
 
@@ -220,7 +227,7 @@ func (n *namedIDs) addMember(name, value []byte) {
 // addWithin takes blocks, which may hold others, as results of tools and documents
 // do. The input of a tool is the tool's own affair.
 func (n *namedIDs) addWithin(value []byte) {
-	if !bytes.Contains(value, []byte(`"file_id"`)) { // in a text the quotes would be escaped
+	if len(value) > 0 && value[0] == '"' || !bytes.Contains(value, []byte(`"file_id"`)) { // in a text the quotes would be escaped
 		return
 	}
 	s := scanner{text: value}

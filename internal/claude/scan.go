@@ -22,10 +22,12 @@ type SyntaxError struct {
 func (e *SyntaxError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Msg) }
 
 // scanner walks once over a JSON text, building no tree and without recursion.
-// It accepts what json.Valid accepts. The first error sticks, and after it nothing is yielded.
+// It accepts what json.Valid accepts, and with loose any text in strings up to their end: unknown escapes and control characters
+// are then for the one to find who reads the text next. The first error sticks, and after it nothing is yielded.
 type scanner struct {
 	text    []byte
 	at      int // offset of the next byte
+	loose   bool
 	depth   int // containers open here
 	err     *SyntaxError
 	objects [maxDepth/64 + 1]uint64 // bit d is set where the container at depth d is an object
@@ -243,6 +245,9 @@ func (s *scanner) peek() byte {
 
 // quoted takes the string that begins here and returns its text with the quotes.
 func (s *scanner) quoted() []byte {
+	if s.loose {
+		return s.quotedLoosely()
+	}
 	start := s.at
 	for s.at++; ; {
 		s.at = plainEnd(s.text, s.at)
@@ -258,6 +263,28 @@ func (s *scanner) quoted() []byte {
 		default:
 			s.fail("control character in a string")
 			return nil
+		}
+	}
+}
+
+// quotedLoosely goes from quote to quote, for there are many fewer of them than escapes, and processors find them fast.
+func (s *scanner) quotedLoosely() []byte {
+	start := s.at
+	for s.at++; ; s.at++ {
+		quote := bytes.IndexByte(s.text[s.at:], '"')
+		if quote < 0 {
+			s.at = len(s.text)
+			s.fail("")
+			return nil
+		}
+		s.at += quote
+		slashes := 0
+		for s.text[s.at-1-slashes] == '\\' { // the quote that begins the string ends this
+			slashes++
+		}
+		if slashes%2 == 0 {
+			s.at++
+			return s.text[start:s.at]
 		}
 	}
 }
@@ -404,10 +431,10 @@ func unescaped(raw []byte) []byte {
 	return raw[1 : len(raw)-1]
 }
 
-// decodeString decodes a valid JSON string, bad UTF-8 as encoding/json does it.
+// decodeString decodes a JSON string, bad UTF-8 as encoding/json does it; one that is not valid is empty.
 func decodeString(raw []byte) string {
 	plain := raw[1 : len(raw)-1]
-	if bytes.IndexByte(plain, '\\') < 0 && utf8.Valid(plain) {
+	if plainEnd(plain, 0) == len(plain) && utf8.Valid(plain) {
 		return string(plain)
 	}
 	var s string

@@ -24,6 +24,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"net/url"
 	"strings"
 	"time"
@@ -97,6 +98,8 @@ type Config struct {
 	SchemaURL        string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
 	Listen           string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. Beats 'port'. Without it the balancer listens on 'port' of every interface."`
 	Port             string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
+	TLSCert          string        `name:"tls_cert" omit:"zero" doc:"File with the certificate for clients, in PEM, followed by those between it and the root. With it 'listen' speaks HTTPS, HTTP/1.1 and HTTP/2, and no plain HTTP. Needs 'tls_key'. A relative path starts at the folder of this file. New content takes effect as a change of this file does."`
+	TLSKey           string        `name:"tls_key" omit:"zero" doc:"File with the private key of 'tls_cert', in PEM and not encrypted."`
 	Mode             Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
 	Algorithm        Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random,least_inflight,p2c,cost_aware" doc:"How 'load_balance' spreads requests, or conversations where 'affinity' keeps them together: 'round_robin' in turn; 'weighted_round_robin' in turn, with exactly the share that each 'weight' asks for; 'random'; 'least_inflight' to the fewest open requests for its weight; 'p2c' to the better of two at random, by the time to first token of recent answers and the open requests; 'cost_aware' to where most of the prompt is cached among those that are not loaded above the others."`
 	Affinity         Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': while it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request by itself, at the cost of writing the conversation into many caches."`
@@ -142,10 +145,12 @@ type Config struct {
 
 	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
 
-	// Files are the files named by ${file:…}, and IdentityPath if a secret needs
-	// it, in order of appearance, be they there or not: a change to one of them
-	// changes the Config.
+	// Files are the files named by ${file:…}, by KeysFile, TLSCert and TLSKey, and
+	// IdentityPath if a secret needs it, be they there or not: a change to one of
+	// them changes the Config.
 	Files []string
+	// Certificate is what TLSCert and TLSKey hold, nil without them.
+	Certificate *tls.Certificate
 	// IdentityPath is where the age identity is looked for, be it there or not.
 	IdentityPath string
 	// Literal is the first secret that stands in the file as it is. Its zero

@@ -12,6 +12,7 @@ import (
 func (d *decoder) check(cfg *Config) {
 	d.checkMode(cfg)
 	d.checkListen(cfg)
+	d.checkTLS(cfg)
 	d.checkAdmin(cfg)
 	d.checkClientKeys(cfg)
 	d.nameServers(cfg)

@@ -1,8 +1,6 @@
 package edge
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -74,9 +72,7 @@ func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits) (le
 	if length < 0 {
 		length = unannounced
 	}
-	waiting, cancel := context.WithTimeout(r.Context(), limits.BodyWait)
-	defer cancel()
-	taken, ok := p.room.enter(waiting, length)
+	taken, ok := p.room.enter(r.Context(), limits.BodyWait, length)
 	if !ok {
 		return lent{}, tooMany()
 	}
@@ -95,13 +91,19 @@ func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limit int64, l *le
 	// Servers without deadlines, as in tests, read on without them.
 	defer func() { _ = c.SetReadDeadline(time.Time{}) }()
 
-	buf := bytes.NewBuffer(p.take(min(max(r.ContentLength, 0), trustedLength) + bytes.MinRead))
+	l.b = p.take(min(max(r.ContentLength, 0), trustedLength) + 1) // one more, to see the end
 	body := http.MaxBytesReader(w, r.Body, limit)
-	for {
-		_ = c.SetReadDeadline(time.Now().Add(bodyStall))
-		_, err := io.CopyN(buf, body, bodyStep)
-		l.b = buf.Bytes()
-		if missing := int64(buf.Len()) - l.taken; r.ContentLength < 0 && missing > 0 {
+	for due := 0; ; {
+		if len(l.b) == cap(l.b) {
+			l.b = enlarged(l.b, r.ContentLength)
+		}
+		if len(l.b) >= due { // a step each time, so that dripping bytes do not count as going on
+			_ = c.SetReadDeadline(time.Now().Add(bodyStall))
+			due = len(l.b) + bodyStep
+		}
+		n, err := body.Read(l.b[len(l.b):cap(l.b)])
+		l.b = l.b[:len(l.b)+n]
+		if missing := int64(len(l.b)) - l.taken; r.ContentLength < 0 && missing > 0 {
 			if !p.room.more(missing) {
 				return tooMany()
 			}
@@ -115,6 +117,15 @@ func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limit int64, l *le
 			return readProblem(err, limit)
 		}
 	}
+}
+
+// enlarged is a body in twice as much memory, or in as much as it says that it needs.
+func enlarged(b []byte, told int64) []byte {
+	size := max(2*cap(b), cap(b)+bodyStep)
+	if told >= int64(cap(b)) {
+		size = int(min(int64(size), told+1))
+	}
+	return append(make([]byte, 0, size), b...)
 }
 
 func tooMany() *bodyProblem {

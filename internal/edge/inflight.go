@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // inflight bounds the memory of all bodies together: those being read, and those that may still have to be sent. Who
@@ -30,9 +31,9 @@ func (f *inflight) resize(limit int64) {
 	f.admit()
 }
 
-// enter takes room for n bytes, waiting for it as long as ctx lasts. A body larger than the bound takes all of it.
+// enter takes room for n bytes, waiting for it as long as ctx lasts, and not longer than patience. A body larger than the bound takes all of it.
 // It returns what leave is to be told, and false when there was no room.
-func (f *inflight) enter(ctx context.Context, n int64) (taken int64, ok bool) {
+func (f *inflight) enter(ctx context.Context, patience time.Duration, n int64) (taken int64, ok bool) {
 	f.mu.Lock()
 	if f.limit > 0 {
 		n = min(n, f.limit)
@@ -45,6 +46,8 @@ func (f *inflight) enter(ctx context.Context, n int64) (taken int64, ok bool) {
 	c := &claim{n, make(chan struct{})}
 	f.waiting = append(f.waiting, c)
 	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	select {
 	case <-c.in:
 		return n, true

@@ -12,7 +12,7 @@ import (
 func TestInflightIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &inflight{limit: 100}
-		first, ok := f.enter(t.Context(), 60)
+		first, ok := f.enter(t.Context(), time.Hour, 60)
 		if !ok || f.more(50) || !f.more(10) {
 			t.Fatal("the bound does not hold")
 		}
@@ -20,7 +20,7 @@ func TestInflightIsBounded(t *testing.T) {
 		var order []int64
 		for _, n := range []int64{90, 20, 500} {
 			go func() {
-				taken, ok := f.enter(t.Context(), n)
+				taken, ok := f.enter(t.Context(), time.Hour, n)
 				if !ok {
 					t.Error("not let in")
 				}
@@ -46,20 +46,20 @@ func TestInflightIsBounded(t *testing.T) {
 func TestWhoLeavesTheLineMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &inflight{limit: 100}
-		f.enter(t.Context(), 50)
+		f.enter(t.Context(), time.Hour, 50)
 		ctx, leave := context.WithCancel(t.Context())
 		refused := make(chan bool, 1)
-		go func() { _, ok := f.enter(ctx, 90); refused <- !ok }()
+		go func() { _, ok := f.enter(ctx, time.Hour, 90); refused <- !ok }()
 		synctest.Wait()
 		let := make(chan bool, 1)
-		go func() { _, ok := f.enter(t.Context(), 40); let <- ok }()
+		go func() { _, ok := f.enter(t.Context(), time.Hour, 40); let <- ok }()
 		synctest.Wait()
 		leave()
 		if !<-refused || !<-let || f.bytes() != 90 {
 			t.Errorf("%d bytes", f.bytes())
 		}
 		f.resize(0)
-		if _, ok := f.enter(t.Context(), 1<<40); !ok {
+		if _, ok := f.enter(t.Context(), time.Hour, 1<<40); !ok {
 			t.Error("no bound does not let in")
 		}
 	})

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,12 +23,18 @@ const (
 	maxHeaderBytes = 256 << 10
 	// writeTimeout is how long a client may take to accept one write before it counts as gone.
 	writeTimeout = 5 * time.Minute
+	// complaintPeriod is how often it is logged that there are no descriptors left.
+	complaintPeriod = time.Minute
 )
 
 // Server listens and serves. Listen and Drain may be called from any goroutine.
 type Server struct {
-	http   *http1.Server
+	plain  *http1.Server
+	secure *http.Server // for HTTPS
+	log    *slog.Logger
+	short  telemetry.Occasional
 	cancel context.CancelCauseFunc // ends all requests
+	tls    certified
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -37,14 +44,25 @@ type Server struct {
 // NewServer makes a server that does not listen yet.
 func NewServer(h http.Handler, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	return &Server{
-		cancel: cancel,
-		http: &http1.Server{
-			Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
-			BaseContext: ctx, Refusal: refusal,
-			Failed: func(err error) { log.Debug(telemetry.ServerProblem, telemetry.Err, err) },
-		},
+	s := &Server{cancel: cancel, log: log, short: telemetry.Occasional{Every: complaintPeriod}}
+	s.plain = &http1.Server{
+		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
+		BaseContext: ctx, Refusal: refusal, Failed: s.failed,
 	}
+	s.secure = &http.Server{
+		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// failed logs what no client can be told of. Without descriptors clients wait where the kernel has them wait.
+func (s *Server) failed(err error) {
+	if http1.Exhausted(err) && s.short.Allow(time.Now()) {
+		s.log.Warn(telemetry.NoDescriptors, telemetry.Needed, "accept", telemetry.Err, err)
+	}
+	s.log.Debug(telemetry.ServerProblem, telemetry.Err, err)
 }
 
 // refusal words the answer to what is no request.
@@ -69,15 +87,23 @@ func (s *Server) Listen(address string) error {
 	return nil
 }
 
+// SetCertificate makes connections that come from now on speak HTTPS, HTTP/1.1
+// and HTTP/2, with a certificate; nil makes them speak plain HTTP. Those that
+// are open go on as they began. It may be called from any goroutine.
+func (s *Server) SetCertificate(c *tls.Certificate) { s.tls.set(c) }
+
 // serve puts a listener in the former one's place.
 func (s *Server) serve(l net.Listener) {
 	if s.listener != nil {
 		s.listener.Close()
 	}
 	s.listener = l
+	encrypted := newHandover(l.Addr())
+	// Both end when their listener is closed: by the next Listen or by Drain.
+	s.serving.Go(func() { _ = s.secure.Serve(encrypted) })
 	s.serving.Go(func() {
-		// Serve ends when its listener is closed: by the next Listen or by Drain.
-		_ = s.http.Serve(l)
+		defer encrypted.Close()
+		_ = s.plain.Serve(s.tls.listen(l, encrypted))
 	})
 }
 
@@ -118,15 +144,22 @@ func (s *Server) Addr() net.Addr {
 // ends first, it breaks off those still open, lets them tell their clients, and
 // returns ctx's error.
 func (s *Server) Drain(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
+	err := s.shutdown(ctx)
 	if err == nil {
 		return nil
 	}
 	s.cancel(upstream.ErrStopping)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if lastErr := s.http.Shutdown(last); lastErr != nil {
-		err = errors.Join(err, s.http.Close())
+	if lastErr := s.shutdown(last); lastErr != nil {
+		err = errors.Join(err, s.plain.Close(), s.secure.Close())
 	}
 	return err
+}
+
+// shutdown lets both servers come to their end.
+func (s *Server) shutdown(ctx context.Context) error {
+	ended := make(chan error, 1)
+	go func() { ended <- s.secure.Shutdown(ctx) }()
+	return errors.Join(s.plain.Shutdown(ctx), <-ended)
 }

@@ -28,29 +28,33 @@ func (b *answerBody) frame(r *http.Request, res *http.Response) error {
 	if res.ProtoMinor == 0 {
 		codings = nil
 	}
-	length, err := soleLength(lengths)
-	if err != nil && len(codings) == 0 {
-		return err
-	}
-	res.ContentLength = length
 	res.Close = r.Close || res.ProtoMinor == 0 || lists(res.Header["Connection"], "close")
 	b.keep = !res.Close
-	switch {
-	case r.Method == http.MethodHead, res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified:
-		b.over = true
-	case len(codings) > 0:
-		if len(codings) > 1 || !lists(codings, "chunked") || len(codings[0]) != len("chunked") {
+	length, err := soleLength(lengths)
+	if err != nil {
+		return err
+	}
+	if len(lengths) > 1 {
+		res.Header["Content-Length"] = lengths[:1]
+	}
+	if len(codings) > 0 {
+		if len(codings) > 1 || !equalFold(codings[0], "chunked") {
 			return malformed("a Transfer-Encoding other than chunked")
 		}
-		if len(lengths) > 0 { // two ways to tell the end: some relays do so, and some attackers
-			delete(res.Header, "Content-Length")
-			b.keep = false
-		}
-		res.ContentLength, res.TransferEncoding = -1, []string{"chunked"}
+		b.keep = b.keep && len(lengths) == 0 // two ways to tell the end: some relays do so, and some attackers
+		delete(res.Header, "Content-Length")
+		res.TransferEncoding, length = []string{"chunked"}, -1
+	}
+	res.ContentLength = length
+	switch {
+	case r.Method == http.MethodHead:
+		b.over = true
+	case res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified:
+		res.ContentLength, b.over = 0, true
+	case len(codings) > 0:
 		b.framing = framing{length: -1, chunked: true}
 	case length >= 0:
 		b.framing, b.left = framing{length: length}, length
-		res.Header["Content-Length"] = lengths[:1]
 		b.over = length == 0
 	default:
 		b.framing, b.keep = framing{length: -1, toEnd: true}, false
@@ -146,7 +150,8 @@ func (b *answerBody) finish() {
 		b.c.t.put(b.c)
 		return
 	}
-	b.c.close()
+	b.sending.breakOff()
+	b.c.in.release()
 }
 
 // Close gives the rest of the answer up, and with it the connection.

@@ -8,7 +8,7 @@ const (
 	// maxDigits of a chunk's size are read; leading zeros are no reason to read on for ever.
 	maxDigits = 16
 	// maxTrailer bounds the trailers, which are read past.
-	maxTrailer = 8 << 10
+	maxTrailer = 2 << 10
 	// Sending many small chunks costs their reader more than the sender: beyond this many bytes of frames that the data does not
 	// account for, somebody does it on purpose.
 	freeFrames = 16 << 10

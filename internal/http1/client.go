@@ -35,15 +35,11 @@ func newClient(t *Transport, c net.Conn, address string) *client {
 // quiet says whether an idle connection stands and nothing came over it that nobody asked for.
 func (c *client) quiet() bool { return c.in.buffered() == 0 && c.look.quiet() }
 
-func (c *client) close() {
-	c.net.Close()
-	c.in.release()
-}
-
 // roundTrip sends a request and reads the head of its answer.
 func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
-	stop := context.AfterFunc(r.Context(), func() { c.net.Close() })
-	sending := c.send(r)
+	sending := c.sending(r)
+	stop := context.AfterFunc(r.Context(), sending.breakOff)
+	sending.begin(r)
 	var res *http.Response
 	err := sending.failure()
 	if err == nil {
@@ -55,7 +51,8 @@ func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if err != nil {
 		stop()
-		c.close()
+		sending.breakOff()
+		c.in.release()
 		switch failed := sending.failure(); {
 		case failed != nil:
 			err = failed
@@ -107,6 +104,11 @@ func (c *client) receive(r *http.Request) (*http.Response, error) {
 			return nil, malformed("a change of protocol that nobody asked for")
 		case n == maxInterim:
 			return nil, malformed("too many interim answers")
+		case res.Header["Transfer-Encoding"] != nil:
+			return nil, malformed("an interim answer in chunks")
+		}
+		if _, err := soleLength(res.Header["Content-Length"]); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -119,16 +121,17 @@ func (c *client) silent(r *http.Request, err error, begun bool) error {
 		return io.ErrUnexpectedEOF
 	case begun || !c.used:
 		return err
-	case errors.Is(err, io.EOF), idempotent(r.Method) && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+	case isSafe(r.Method) && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
 		return errStale
 	}
 	return err
 }
 
-// idempotent says whether a request may be sent again although it may have been received (RFC 9110, section 9.2.2).
-func idempotent(method string) bool {
+// isSafe says whether a request may be sent again although it may have been received (RFC 9110, section 9.2.1). That the connection
+// ends without an answer does not say that it has not been: a server that dies over a POST looks like one that had closed before.
+func isSafe(method string) bool {
 	switch method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
 	}
 	return false

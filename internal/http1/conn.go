@@ -33,6 +33,9 @@ const (
 	drainTime = 2 * time.Second
 )
 
+// usualFields is how many lines the head of an answer has.
+const usualFields = 16
+
 // longAgo, as a deadline, ends whatever waits.
 func longAgo() time.Time { return time.Unix(1, 0) }
 
@@ -98,22 +101,22 @@ func (c *conn) one() bool {
 	case !c.activate():
 		return false
 	}
-	r, f, refused := parseRequest(head)
+	ctx, cancel := context.WithCancel(c.ctx)
+	r, f, refused := parseRequest(ctx, head)
 	if refused != nil {
+		cancel()
 		return c.refuse(refused)
 	}
 	c.in.use(len(head))
 	c.posted = r.Method == http.MethodPost
 	r.RemoteAddr = c.remote
-	return c.answer(r, f)
+	return c.answer(r, f, cancel)
 }
 
 // answer has the handler answer a request, and reports whether another may follow.
-func (c *conn) answer(r *http.Request, f framing) (keep bool) {
-	ctx, cancel := context.WithCancel(c.ctx)
+func (c *conn) answer(r *http.Request, f framing, cancel context.CancelFunc) (keep bool) {
 	defer cancel()
-	r = r.WithContext(ctx)
-	w := &response{c: c, head: r.Method == http.MethodHead, old: r.ProtoMinor == 0, last: r.Close, length: -1, header: http.Header{}}
+	w := &response{c: c, head: r.Method == http.MethodHead, old: r.ProtoMinor == 0, last: r.Close, length: -1, header: make(http.Header, usualFields)}
 	body := &requestBody{c: c, framing: f, left: f.length, awaits: awaitsContinue(r) && r.ProtoMinor > 0, answer: w}
 	r.Body = body
 	c.begin(w)
@@ -267,10 +270,12 @@ func (c *conn) limitRead(d time.Duration) {
 	_ = c.setDeadline(deadline)
 }
 
-// hurry is told when a part of a head has come: the rest has to follow.
+// hurry is told when a part of a head has come: the rest has to follow. Its time begins once, not with each byte, and for a
+// connection's first head it began with the connection.
 func (c *conn) hurry() {
-	c.activate()
-	c.limitRead(c.server.ReadHeaderTimeout)
+	if !c.turn(fresh, active) && c.turn(idle, active) {
+		c.limitRead(c.server.ReadHeaderTimeout)
+	}
 }
 
 // activate says that a request has begun. It is false when the server has closed the connection just before.

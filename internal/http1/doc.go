@@ -21,7 +21,7 @@ import (
 var (
 	errHeadTooLong = errors.New("http1: the head is too long")
 	errBody        = errors.New("http1: the body's framing is malformed")
-	errClosed      = errors.New("http1: read after close")
+	errFinished    = errors.New("http1: write after the handler has returned")
 )
 
 // blockSize holds nearly every head, and an event with its frame.

@@ -3,7 +3,6 @@ package http1
 import (
 	"errors"
 	"net/http"
-	"net/textproto"
 	"strings"
 )
 
@@ -50,8 +49,7 @@ func isValue(s string) bool {
 	return true
 }
 
-// parseFields reads the lines of a head after the first, up to the empty one. With strict, every line must end in CRLF and
-// no value may hold control characters. Names come out in their canonical form; the strings share memory with lines.
+// parseFields reads the lines of a head after the first, up to the empty one. With strict, every line must end in CRLF. Names come out in their canonical form; the strings share memory with lines.
 func parseFields(lines string, strict bool) (http.Header, error) {
 	n := strings.Count(lines, "\n")
 	if n > maxFields {
@@ -71,14 +69,14 @@ func parseFields(lines string, strict bool) (http.Header, error) {
 			return nil, errFolded
 		}
 		name, value, found := strings.Cut(trimmed, ":")
-		if !found || !isToken(name) {
+		key, ok := canonical(name)
+		if !found || !ok {
 			return nil, errFieldName
 		}
-		value = textproto.TrimString(value)
-		if strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, 0) >= 0 || strict && !isValue(value) {
+		value = trim(value)
+		if !isValue(value) {
 			return nil, errFieldValue
 		}
-		key := textproto.CanonicalMIMEHeaderKey(name)
 		if former, ok := fields[key]; ok {
 			fields[key] = append(former, value)
 			continue
@@ -102,12 +100,40 @@ func firstLine(head string, strict bool) (line, rest string, err error) {
 func lists(values []string, token string) bool {
 	for _, line := range values {
 		for part := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(textproto.TrimString(part), token) {
+			if equalFold(trim(part), token) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// trim cuts off the blanks that may surround a value: unlike textproto.TrimString, not the bytes of line ends.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// equalFold compares with a word in lower case, in ASCII: to strings.EqualFold the Kelvin sign is a k, to other servers it is not.
+func equalFold(s, word string) bool {
+	if len(s) != len(word) {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != word[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // parseLength reads the digits of a Content-Length, and nothing else.

@@ -8,12 +8,24 @@ import (
 )
 
 // looker looks at an idle connection without taking anything from it.
-type looker struct{ raw syscall.RawConn }
+type looker struct {
+	raw syscall.RawConn
+	*peek
+}
+
+// peek is the state of a look, made once for a connection.
+type peek struct {
+	at    func(fd uintptr) bool
+	one   [1]byte
+	quiet bool
+}
 
 func newLooker(c net.Conn) looker {
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			return looker{raw}
+			p := new(peek)
+			p.at = p.look
+			return looker{raw, p}
 		}
 	}
 	return looker{}
@@ -24,12 +36,11 @@ func (l looker) quiet() bool {
 	if l.raw == nil {
 		return true
 	}
-	quiet := false
-	err := l.raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
-		return true
-	})
-	return quiet && err == nil
+	return l.raw.Read(l.at) == nil && l.peek.quiet
+}
+
+func (p *peek) look(fd uintptr) bool {
+	_, _, err := syscall.Recvfrom(int(fd), p.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	p.quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
+	return true // whatever it is, nothing is waited for
 }

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -23,13 +24,13 @@ type framing struct {
 	toEnd bool
 }
 
-// parseRequest reads a head. What it returns shares memory with nothing.
-func parseRequest(head []byte) (*http.Request, framing, *refusal) {
+// parseRequest reads a head into a request of ctx. What it returns shares memory with nothing.
+func parseRequest(ctx context.Context, head []byte) (*http.Request, framing, *refusal) {
 	line, rest, err := firstLine(string(head), true)
 	if err != nil {
 		return nil, framing{}, badRequest(err.Error())
 	}
-	r, refused := parseRequestLine(line)
+	r, refused := parseRequestLine(ctx, line)
 	if refused != nil {
 		return nil, framing{}, refused
 	}
@@ -56,22 +57,22 @@ func parseRequest(head []byte) (*http.Request, framing, *refusal) {
 
 func awaitsContinue(r *http.Request) bool {
 	expect := r.Header["Expect"]
-	return len(expect) == 1 && strings.EqualFold(expect[0], "100-continue")
+	return len(expect) == 1 && equalFold(expect[0], "100-continue")
 }
 
-func parseRequestLine(line string) (*http.Request, *refusal) {
+func parseRequestLine(ctx context.Context, line string) (*http.Request, *refusal) {
 	method, rest, ok := strings.Cut(line, " ")
 	target, proto, ok2 := strings.Cut(rest, " ")
-	if !ok || !ok2 || !isToken(method) || !isTarget(target) {
+	if !ok || !ok2 || !isToken(method) {
 		return nil, badRequest("a malformed request line")
 	}
-	r := &http.Request{Method: method, RequestURI: target, Proto: proto, ProtoMajor: 1}
+	r := (&http.Request{Method: method, RequestURI: target, Proto: proto, ProtoMajor: 1}).WithContext(ctx)
 	switch proto {
 	case "HTTP/1.1":
 		r.ProtoMinor = 1
 	case "HTTP/1.0":
 	default:
-		if !strings.HasPrefix(proto, "HTTP/") {
+		if !isVersion(proto) {
 			return nil, badRequest("a malformed request line")
 		}
 		return nil, &refusal{http.StatusHTTPVersionNotSupported, "a version of HTTP that is not spoken here"}
@@ -79,7 +80,7 @@ func parseRequestLine(line string) (*http.Request, *refusal) {
 	if method == http.MethodConnect {
 		return nil, &refusal{http.StatusMethodNotAllowed, "this is no proxy for other hosts"}
 	}
-	if target == "*" && method != http.MethodOptions {
+	if !isTarget(target) || target == "*" && method != http.MethodOptions {
 		return nil, badRequest("a malformed target")
 	}
 	u, err := url.ParseRequestURI(target)
@@ -90,18 +91,30 @@ func parseRequestLine(line string) (*http.Request, *refusal) {
 	return r, nil
 }
 
+// isVersion says whether a request line ends in the name of some version of HTTP.
+func isVersion(s string) bool {
+	return len(s) == len("HTTP/1.1") && s[:5] == "HTTP/" && isDigit(s[5]) && s[6] == '.' && isDigit(s[7])
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
 // isTarget says whether a target holds only what may stand in one.
 func isTarget(s string) bool {
+	return s != "" && isVisible(s) && (s[0] == '/' || s == "*" || hasScheme(s))
+}
+
+// isVisible says whether a text is of visible ASCII, without blanks.
+func isVisible(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] >= 0x7f {
 			return false
 		}
 	}
-	return s != "" && (s[0] == '/' || s == "*" || hasScheme(s))
+	return true
 }
 
 func hasScheme(s string) bool {
-	return len(s) > 7 && strings.EqualFold(s[:7], "http://") || len(s) > 8 && strings.EqualFold(s[:8], "https://")
+	return len(s) > 7 && equalFold(s[:7], "http://") || len(s) > 8 && equalFold(s[:8], "https://")
 }
 
 // takeHost moves the Host line to where net/http has it.
@@ -139,14 +152,14 @@ func isHost(s string) bool {
 func requestFraming(r *http.Request) (framing, *refusal) {
 	codings, lengths := r.Header["Transfer-Encoding"], r.Header["Content-Length"]
 	switch {
-	case len(codings) > 0 && len(lengths) > 0:
-		return framing{}, badRequest("both Content-Length and Transfer-Encoding")
 	case len(codings) > 0 && r.ProtoMinor == 0:
 		return framing{}, badRequest("Transfer-Encoding in HTTP/1.0")
 	case len(codings) > 1:
-		return framing{}, badRequest("more than one Transfer-Encoding")
-	case len(codings) == 1 && !strings.EqualFold(codings[0], "chunked"):
+		return framing{}, &refusal{http.StatusNotImplemented, "more than one Transfer-Encoding"}
+	case len(codings) == 1 && !equalFold(codings[0], "chunked"):
 		return framing{}, &refusal{http.StatusNotImplemented, "a Transfer-Encoding other than chunked"}
+	case len(codings) == 1 && len(lengths) > 0:
+		return framing{}, badRequest("both Content-Length and Transfer-Encoding")
 	case len(codings) == 1:
 		delete(r.Header, "Transfer-Encoding")
 		r.TransferEncoding, r.ContentLength = []string{"chunked"}, -1

@@ -76,8 +76,6 @@ func (w *response) appendFields(b []byte) []byte {
 		case "Connection":
 			w.last = w.last || lists(values, "close")
 			continue
-		case "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer":
-			continue
 		case "Content-Length":
 			n, ok := int64(0), false
 			if len(values) > 0 {
@@ -89,6 +87,10 @@ func (w *response) appendFields(b []byte) []byte {
 			w.length, values = n, values[:1]
 		case "Date":
 			dated = true
+		default:
+			if ownName(name) {
+				continue
+			}
 		}
 		if isToken(name) {
 			b = appendField(b, name, values)
@@ -105,19 +107,34 @@ func (w *response) appendFields(b []byte) []byte {
 // appendField writes a header. What would end its line becomes a blank.
 func appendField(b []byte, name string, values []string) []byte {
 	for _, v := range values {
-		b = append(append(b, name...), ": "...)
-		begin := len(b)
-		b = append(b, v...)
 		if !isValue(v) {
-			for i, c := range b[begin:] {
-				if c < ' ' && c != '\t' || c == 0x7f {
-					b[begin+i] = ' '
-				}
-			}
+			values = blanked(values)
+			break
 		}
-		b = append(b, "\r\n"...)
+	}
+	return appendLines(b, name, values)
+}
+
+// appendLines writes a header whose values have been looked at.
+func appendLines(b []byte, name string, values []string) []byte {
+	for _, v := range values {
+		b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
 	}
 	return b
+}
+
+func blanked(values []string) []string {
+	plain := make([]string, 0, len(values))
+	for _, v := range values {
+		b := []byte(v)
+		for i, c := range b {
+			if c < ' ' && c != '\t' || c == 0x7f {
+				b[i] = ' '
+			}
+		}
+		plain = append(plain, string(b))
+	}
+	return plain
 }
 
 // settle writes the line that says where the body ends, and the head's end, in front of what waits of the body.
@@ -166,20 +183,22 @@ func (w *response) Write(p []byte) (int, error) {
 	}
 	w.written += int64(len(p))
 	w.fetch()
-	if !w.framed && len(w.out)+len(p) > blockSize {
+	if !w.framed && len(w.out)+len(p)+frameSize > blockSize {
 		w.settleOpen()
 	}
 	return len(p), w.add(p)
 }
 
+// frameSize is what frames a part of the body: two line ends, and the digits of a size.
+const frameSize = 2*2 + 16
+
 // add puts a part of the body behind what waits, framed, or sends both.
 func (w *response) add(p []byte) error {
-	const frame = 2*2 + 16 // two line ends, and the digits of a size
 	if w.framed && w.chunked {
 		w.out = strconv.AppendInt(w.out, int64(len(p)), 16)
 		w.out = append(w.out, "\r\n"...)
 	}
-	if len(w.out)+len(p)+frame <= blockSize {
+	if len(w.out)+len(p)+frameSize <= blockSize {
 		w.out = append(w.out, p...)
 		if w.framed && w.chunked {
 			w.out = append(w.out, "\r\n"...)
@@ -249,10 +268,12 @@ func (w *response) finish() error {
 	if len(w.out) > 0 {
 		_ = w.send(nil)
 	}
-	if w.err == nil && w.length >= 0 && w.written != w.length && !w.bare {
-		return http.ErrContentLength
+	err := w.err
+	if err == nil && w.length >= 0 && w.written != w.length && !w.bare {
+		err = http.ErrContentLength
 	}
-	return w.err
+	w.err = errFinished // whoever outlives the handler must not write into the next answer
+	return err
 }
 
 // goOn tells the client to send its body, unless it has an answer already.

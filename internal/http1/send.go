@@ -24,14 +24,17 @@ type sending struct {
 	head   []byte        // not sent yet
 	sent   int64         // of the body
 	done   chan struct{} // closed when all is sent, or cannot be; nil: sent at once
+	// untouched says that the connection took nothing of what was sent at once.
+	untouched bool
+	once      sync.Once // closes the body
 
 	mu     sync.Mutex
 	err    error // of a write
 	broken error // of the body
 }
 
-// send begins to send a request, and closes its body when it has been sent. What went wrong, failure and complete tell: an answer may have come all the same.
-func (c *client) send(r *http.Request) *sending {
+// sending is what is to be known before a request is sent.
+func (c *client) sending(r *http.Request) *sending {
 	s := &sending{c: c, body: r.Body, length: r.ContentLength}
 	switch {
 	case r.Body == nil || r.Body == http.NoBody:
@@ -39,6 +42,12 @@ func (c *client) send(r *http.Request) *sending {
 	case r.ContentLength <= 0: // net/http's word for a length that is not known
 		s.length = -1
 	}
+	return s
+}
+
+// begin begins to send a request, and closes its body when it has been sent. What went wrong, failure and complete tell: an answer may have come all the same.
+func (s *sending) begin(r *http.Request) {
+	c := s.c
 	room := c.t.mem.borrow()
 	head := s.appendHead(room[:0], r)
 	if s.length < 0 || s.length > oneWrite {
@@ -47,20 +56,34 @@ func (c *client) send(r *http.Request) *sending {
 			defer c.t.mem.giveBack(room)
 			s.run()
 		}()
-		return s
+		return
 	}
 	defer c.t.mem.giveBack(room)
 	if s.body != nil {
-		defer s.body.Close()
+		defer s.closeBody()
 		whole, err := appendBody(head, s.body, s.length)
 		if err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.broken = err
-			return s
+			return
 		}
 		head = whole
 	}
-	_, s.err = c.net.Write(head)
-	return s
+	n, err := c.net.Write(head)
+	s.err, s.untouched = err, n == 0
+}
+
+// breakOff ends the connection, and with it all that is still sent: whoever waits for more of the body learns of it as well.
+func (s *sending) breakOff() {
+	s.c.net.Close()
+	s.closeBody()
+}
+
+func (s *sending) closeBody() {
+	if s.body != nil {
+		s.once.Do(func() { s.body.Close() })
+	}
 }
 
 // appendBody reads a body of a known length.
@@ -99,11 +122,9 @@ func (s *sending) appendHead(b []byte, r *http.Request) []byte {
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, hostOf(r)...), "\r\n"...)
 	for name, values := range r.Header {
-		switch name {
-		case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Upgrade":
-			continue
+		if !ownName(name) {
+			b = appendLines(b, name, values)
 		}
-		b = appendField(b, name, values)
 	}
 	switch {
 	case r.Close:
@@ -129,7 +150,7 @@ func (s *sending) appendFraming(b []byte, method string) []byte {
 // run sends head and body.
 func (s *sending) run() {
 	defer close(s.done)
-	defer s.body.Close()
+	defer s.closeBody()
 	var broken, err error
 	if whole, ok := s.body.(io.WriterTo); ok && s.length > 0 {
 		_, broken = whole.WriteTo(s)
@@ -214,8 +235,8 @@ func (s *sending) failure() error {
 	return s.broken
 }
 
-// refused says whether the connection did not take the request, as far as is known at once.
-func (s *sending) refused() bool { return s.done == nil && s.err != nil }
+// refused says whether the connection took nothing of the request, as far as is known at once.
+func (s *sending) refused() bool { return s.done == nil && s.err != nil && s.untouched }
 
 // complete says whether all has been sent.
 func (s *sending) complete() bool {

@@ -61,7 +61,10 @@ func (s *Server) Serve(l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return err
 		}
-		s.failed(err) // most likely there are no descriptors left
+		s.failed(err)
+		if Exhausted(err) {
+			s.closeIdle() // whoever is being served goes before them
+		}
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, mostAcceptPause)

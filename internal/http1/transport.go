@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -35,9 +36,14 @@ var errStale = errors.New("http1: the server closed an idle connection")
 
 // RoundTrip sends a request and returns when the head of its answer has come. The answer's body must be closed. The request's context ends
 // everything, the reading of the body included; its cause is what comes back then. A request that met a connection which the
-// server had closed while it was idle is sent again, once and over a new one, if its body can be had again.
+// server had closed while it was idle is sent again, once and over a new one, if its body can be had again, and if nothing of it
+// was taken or its method is safe.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := checkRequest(r); err != nil {
+	err := checkRequest(r)
+	if err == nil {
+		err = context.Cause(r.Context())
+	}
+	if err != nil {
 		closeBody(r)
 		return nil, err
 	}
@@ -67,6 +73,8 @@ func checkRequest(r *http.Request) error {
 		return errors.New("http1: no URL of http://")
 	case r.Method != "" && !isToken(r.Method):
 		return errors.New("http1: a malformed method")
+	case !sendable(r.URL):
+		return errors.New("http1: a malformed URL")
 	case !isHost(hostOf(r)) || hostOf(r) == "":
 		return errors.New("http1: a malformed host")
 	}
@@ -81,6 +89,11 @@ func checkRequest(r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// sendable says whether a URL's request target is one word: a path is escaped when it is written, a query is written as it is.
+func sendable(u *url.URL) bool {
+	return u.Opaque == "" && isVisible(u.RawQuery) && (u.Path == "" || u.Path[0] == '/' || u.Path == "*")
 }
 
 func hostOf(r *http.Request) string {

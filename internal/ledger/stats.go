@@ -47,7 +47,7 @@ func (s *Stats) Record(e Entry) {
 		sums.requests++
 		last := i == len(e.Attempts)-1
 		switch {
-		case last && e.Outcome == ClientGone: // nobody's failure
+		case last && e.Outcome == ClientGone, a.Scope == ownScope: // nobody's failure
 		case a.Reason != "", last && e.Outcome == Truncated:
 			sums.errors++
 		case last && e.Outcome == Answered && e.TimeToFirstByte > 0:
@@ -55,6 +55,9 @@ func (s *Stats) Record(e Entry) {
 		}
 	}
 }
+
+// ownScope is the scope of an attempt that the balancer could not make.
+const ownScope = "balancer"
 
 // Take returns the sums by server name and the time since the last Take, and starts anew at now.
 func (s *Stats) Take(now time.Time) ([]Summary, time.Duration) {

@@ -143,7 +143,7 @@ func (m *Metrics) attempt(e *ledger.Entry, i int, client, model string) {
 	switch {
 	case a.Served && e.Outcome == ledger.Truncated:
 		m.failovers.WithLabelValues(server, afterCommit).Inc()
-	case !a.Served && i+1 < len(e.Attempts) && a.Scope != upstream.ScopeClient.String() && a.Scope != upstream.ScopeNone.String():
+	case !a.Served && i+1 < len(e.Attempts) && blamed(a.Scope):
 		m.failovers.WithLabelValues(server, beforeCommit).Inc()
 	}
 	if a.Served && e.Routed != "" {
@@ -151,6 +151,15 @@ func (m *Metrics) attempt(e *ledger.Entry, i int, client, model string) {
 	}
 	m.speed(e, a, server, alone)
 	m.usage(a, server, client, model, alone)
+}
+
+// blamed says whether a scope is that of a failure that somebody else than client and balancer has to answer for.
+func blamed(scope string) bool {
+	switch scope {
+	case upstream.ScopeNone.String(), upstream.ScopeClient.String(), upstream.ScopeBalancer.String():
+		return false
+	}
+	return true
 }
 
 // speed measures a stream that went to the client.

@@ -60,9 +60,9 @@ type Traces struct {
 // StartTraces begins to export spans by an OTLP protocol. It takes over the error handler of OpenTelemetry, of
 // which a process has one. Stop must be called at the end.
 func StartTraces(ctx context.Context, protocol, version string, log *slog.Logger) (*Traces, error) {
-	troubles := &occasional{every: complaintPeriod}
+	troubles := &telemetry.Occasional{Every: complaintPeriod}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		if troubles.allow(time.Now()) {
+		if troubles.Allow(time.Now()) {
 			log.Warn(telemetry.TracesNotSent, telemetry.Err, hostsOnly(err))
 		}
 	}))

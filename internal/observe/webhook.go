@@ -19,6 +19,8 @@ const (
 	maxQueued  = 256 // events per webhook
 	maxTries   = 5
 	firstPause = time.Second // before the second try; doubled before each further one
+	// complaintPeriod is how often the same trouble is logged.
+	complaintPeriod = 10 * time.Minute
 )
 
 // Webhooks tells webhooks of events. Each has a queue and a goroutine of its own, so that a slow one holds up
@@ -77,7 +79,7 @@ func label(i int, w config.Webhook) string { return fmt.Sprintf("webhooks[%d] %s
 func (w *Webhooks) start(i int, spec config.Webhook) *hook {
 	h := &hook{
 		log: w.log, sender: w.sender, ctx: w.ctx, queue: make(chan Event, maxQueued), quit: make(chan struct{}),
-		failures: occasional{every: complaintPeriod}, overflows: occasional{every: complaintPeriod},
+		failures: telemetry.Occasional{Every: complaintPeriod}, overflows: telemetry.Occasional{Every: complaintPeriod},
 	}
 	h.spec.Store(&hookSpec{spec, label(i, spec)})
 	w.wg.Go(h.run)
@@ -120,7 +122,7 @@ type hook struct {
 	queue  chan Event
 	quit   chan struct{} // closed when nothing more will be queued
 
-	failures, overflows occasional
+	failures, overflows telemetry.Occasional
 	dropped             atomic.Int64
 }
 
@@ -204,7 +206,7 @@ func (h *hook) finish(limits *limiter) {
 
 // confessDropped says that the queue was full, now and then.
 func (h *hook) confessDropped() {
-	if h.dropped.Load() > 0 && h.overflows.allow(time.Now()) {
+	if h.dropped.Load() > 0 && h.overflows.Allow(time.Now()) {
 		h.log.Warn(telemetry.WebhookOverflow, telemetry.Webhook, h.spec.Load().label, telemetry.Dropped, h.dropped.Swap(0))
 	}
 }
@@ -227,7 +229,7 @@ func (h *hook) deliver(e Event) {
 
 // giveUp says that a message was not delivered, now and then.
 func (h *hook) giveUp(spec *hookSpec, e Event, why *undelivered, tries int) {
-	if h.failures.allow(time.Now()) {
+	if h.failures.Allow(time.Now()) {
 		h.log.Warn(telemetry.WebhookFailed, telemetry.Webhook, spec.label, telemetry.Event, string(e.Name), telemetry.Attempts, tries, telemetry.Err, why)
 	}
 }

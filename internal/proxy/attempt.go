@@ -13,6 +13,8 @@ import (
 	"claude-code-lb/internal/upstream"
 )
 
+var errEnded = errors.New("attempt ended")
+
 // answer is one attempt: the upstream's response as far as it has been read, and the verdict.
 type answer struct {
 	lease   *upstream.Lease
@@ -34,11 +36,10 @@ type answer struct {
 	events   claude.EventScanner // over held, and then over the rest
 	eventEnd int                 // offset in held just past the last complete event
 	message  claude.Message
-	noted    int    // of message.Kept, how many the owners know of
-	place    int    // in the entry's attempts, once it is settled
-	first    *watch // over the time to the head, or to the first content of a stream
-	gap      *watch // over every single read
-	idle     *upstream.TimeoutError
+	noted    int   // of message.Kept, how many the owners know of
+	place    int   // in the entry's attempts, once it is settled
+	watch    watch // over what does not come
+	idle     upstream.TimeoutError
 	ctx      context.Context // of the attempt: its cause tells why reading failed
 	cancel   context.CancelCauseFunc
 	client   context.Context       // of the client's request
@@ -51,8 +52,8 @@ func (x *exchange) open(lease *upstream.Lease) *answer {
 	x.live.server.Store(&server)
 	ctx, cancel := context.WithCancelCause(x.ctx)
 	return &answer{
-		lease: lease, warm: x.warmth, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, first: newWatch(cancel), gap: newWatch(cancel),
-		idle: &upstream.TimeoutError{Waiting: "next byte", After: s.Idle},
+		lease: lease, warm: x.warmth, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, watch: watch{cancel: cancel},
+		idle: upstream.TimeoutError{Waiting: "next byte", After: s.Idle},
 	}
 }
 
@@ -60,11 +61,11 @@ func (x *exchange) open(lease *upstream.Lease) *answer {
 func (x *exchange) perform(a *answer) {
 	s := x.req.Settings
 	limit := x.firstWait(a)
-	a.first.expect(limit)
-	defer a.first.stop()
+	a.watch.expect(forFirst, limit)
+	defer a.watch.over(forFirst)
 	// How long sending takes is the client's affair: an upload only has to go on.
-	x.req.Upload.watched(func() { a.first.expect(limit) })
-	out := x.outgoing(a.lease).WithContext(a.ctx)
+	x.req.Upload.watched(func() { a.watch.expect(forFirst, limit) })
+	out := x.outgoing(a.ctx, a.lease)
 	x.traceOut(a, out)
 	s.Dump.Attempt(a.ctx, x.req.ID, a.lease.Name(), out)
 	res, err := a.lease.RoundTrip(out)
@@ -77,7 +78,7 @@ func (x *exchange) perform(a *answer) {
 	a.lease.Learn(res.StatusCode, res.Header, time.Now())
 	s.Dump.Answer(a.ctx, x.req.ID, a.lease.Name(), res)
 	if x.kind == kindOther {
-		a.first.stop()
+		a.watch.over(forFirst)
 	}
 	a.claimed, err = a.hold(x.kind)
 	if err != nil {
@@ -158,15 +159,16 @@ func (a *answer) close() {
 	if a.res != nil {
 		a.res.Body.Close()
 	}
-	a.cancel(errors.New("attempt ended"))
+	a.watch.stop()
+	a.cancel(errEnded)
 	a.lease.Release()
 }
 
 // read reads on, under the idle limit.
 func (a *answer) read(p []byte) (int, error) {
-	a.gap.expect(a.idle)
+	a.watch.expect(forRead, &a.idle)
 	n, err := a.body.Read(p)
-	a.gap.stop()
+	a.watch.over(forRead)
 	return n, err
 }
 

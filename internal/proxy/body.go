@@ -105,6 +105,18 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// WriteTo writes the rest in one piece. Close waits until it has been taken, or its connection broken.
+func (r *bodyReader) WriteTo(w io.Writer) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.from == nil {
+		return 0, errReleased
+	}
+	n, err := w.Write(r.rest)
+	r.rest = r.rest[n:]
+	return int64(n), err
+}
+
 func (r *bodyReader) Close() error {
 	r.mu.Lock()
 	from := r.from

@@ -95,7 +95,7 @@ func (x *exchange) charge(a *answer, o upstream.Outcome) {
 // writeHead sends the upstream's status and headers.
 func (x *exchange) writeHead(a *answer) {
 	h := x.w.Header()
-	copyHeader(h, a.res.Header)
+	passOn(h, a.res.Header)
 	if a.decoded {
 		h.Del("Content-Encoding")
 		h.Del("Content-Length")
@@ -109,14 +109,6 @@ func (x *exchange) writeHead(a *answer) {
 	x.trace()
 	x.entry.Status = a.res.StatusCode
 	x.w.WriteHeader(a.res.StatusCode)
-}
-
-// copyHeader fills dst with what of src is meant for the client.
-func copyHeader(dst, src http.Header) {
-	for name, values := range src {
-		dst[name] = values
-	}
-	dropHopByHop(dst)
 }
 
 // breakOff tells the client that a committed answer is not whole, and never
@@ -164,6 +156,10 @@ var errClientWrite = errors.New("write to client")
 func (x *exchange) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
+	}
+	if x.overHTTP2() {
+		x.stall.begin(x.w)
+		defer x.stall.end()
 	}
 	n, err := x.w.Write(p)
 	x.entry.Bytes += int64(n)

@@ -58,7 +58,9 @@ func (x *exchange) finish() {
 		attrs = append(attrs, slog.String(telemetry.Reason, e.Reason))
 	}
 	x.p.log.LogAttrs(x.ctx, level, telemetry.Request, attrs...)
-	x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
+	if x.p.log.Enabled(x.ctx, slog.LevelDebug) {
+		x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
+	}
 }
 
 // costOf shows what a request has cost; a price that is not known is not taken for nothing.

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -12,8 +11,6 @@ import (
 	"claude-code-lb/internal/telemetry"
 )
 
-var errQueueTimeout = errors.New("no slot became free in time")
-
 // admitted has the client key's limits let the request through, waiting for a slot where they have one. When it reports false the
 // client has been answered, or has left.
 func (x *exchange) admitted() bool {
@@ -22,9 +19,9 @@ func (x *exchange) admitted() bool {
 		return true
 	}
 	begin := time.Now()
-	ctx, cancel := context.WithTimeoutCause(x.ctx, x.queueTime(), errQueueTimeout)
-	defer cancel()
-	pass, err := x.req.Book.Enter(ctx, x.req.Key, x.asks(begin))
+	ask := x.asks(begin)
+	ask.Until = begin.Add(x.queueTime())
+	pass, err := x.req.Book.Enter(x.ctx, x.req.Key, ask)
 	waited := time.Since(begin)
 	x.entry.Waited += waited
 	x.turn = x.turn.Add(waited)

@@ -115,7 +115,7 @@ func (a *answer) rank() int {
 // 200 becomes the plain error that it would have been a moment earlier.
 func (x *exchange) writeRefusal(a *answer, wait time.Duration) {
 	if a.res.StatusCode < http.StatusBadRequest {
-		copyHeader(x.w.Header(), a.res.Header)
+		passOn(x.w.Header(), a.res.Header)
 		for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Retry-After-Ms"} {
 			x.w.Header().Del(name)
 		}
@@ -171,6 +171,9 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case x.modelOut():
 		e.Type, e.Message = claude.ErrNotFound, "model: "+x.entry.Model+" (refused by every upstream a moment ago: check its name)"
 		return http.StatusNotFound, e
+	case x.withoutDescriptors():
+		x.w.Header().Set("Connection", "close") // one more of them
+		e.Message = "claude-code-lb has no file descriptors left to connect to an upstream: try again in a moment, and raise their limit."
 	case n > 0 && x.timeouts == n:
 		e.Type, e.Message = claude.ErrTimeout, "No upstream answered in time ("+strconv.Itoa(n)+" tried): try again in a moment."
 		return http.StatusGatewayTimeout, e
@@ -209,6 +212,16 @@ func (x *exchange) modelOut() bool {
 func (x *exchange) allRefusedKey() bool {
 	for _, a := range x.failures {
 		if a.outcome.Scope != upstream.ScopeCredential && a.outcome.Scope != upstream.ScopeAccount {
+			return false
+		}
+	}
+	return len(x.failures) > 0
+}
+
+// withoutDescriptors says whether no upstream could be asked for want of file descriptors.
+func (x *exchange) withoutDescriptors() bool {
+	for _, a := range x.failures {
+		if a.outcome.Scope != upstream.ScopeBalancer {
 			return false
 		}
 	}

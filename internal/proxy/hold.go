@@ -82,7 +82,7 @@ func looksLikeEvents(b []byte) bool {
 }
 
 func (a *answer) holdError() (*claude.Error, error) {
-	a.first.expect(&upstream.TimeoutError{Waiting: "error text", After: errorLimit})
+	a.watch.expect(forFirst, &upstream.TimeoutError{Waiting: "error text", After: errorLimit})
 	broken := a.fill(maxHeldError)
 	if broken != nil && a.client.Err() != nil {
 		return nil, broken
@@ -112,17 +112,17 @@ func ownFault(status int) bool {
 }
 
 func (a *answer) holdPlain(k kind) (*claude.Error, error) {
-	notJSON := fmt.Errorf("%w: not a JSON object", upstream.ErrUnusable)
 	if !a.whole && !beginsObject(a.held) {
-		return nil, notJSON // however much more of it there is
+		return nil, errNotJSON() // however much more of it there is
 	}
 	if err := a.fill(maxHeldPlain); err != nil {
 		return nil, err
 	}
-	if a.whole && !isObject(a.held) {
-		return nil, notJSON
+	message, ok := claude.ParseMessage(a.held)
+	if !ok && a.whole && !isObject(a.held) {
+		return nil, errNotJSON()
 	}
-	if message, ok := claude.ParseMessage(a.held); ok {
+	if ok {
 		if k == kindStream {
 			return nil, fmt.Errorf("%w: a plain answer where a stream was asked for", upstream.ErrUnusable)
 		}
@@ -132,6 +132,8 @@ func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 	}
 	return nil, nil
 }
+
+func errNotJSON() error { return fmt.Errorf("%w: not a JSON object", upstream.ErrUnusable) }
 
 // isObject tells a whole JSON object from a page, from nothing, and from one that was cut off cleanly.
 func isObject(b []byte) bool { return beginsObject(b) && json.Valid(b) }

@@ -78,14 +78,15 @@ type Proxy struct {
 	buffers  buffers
 	budget   retryBudget
 	journal  journal
-	scanners sync.Pool    // of *claude.PromptScanner
-	seed     maphash.Seed // of the names of bodies
+	short    telemetry.Occasional // logs that there are no descriptors left
+	scanners sync.Pool            // of *claude.PromptScanner
+	seed     maphash.Seed         // of the names of bodies
 }
 
 // New makes a Proxy that tells every recorder of every finished request.
 // Fingerprints are comparable among those who share the seed.
 func New(log *slog.Logger, seed uint64, recorders ...Recorder) *Proxy {
-	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), seed: maphash.MakeSeed()}
+	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), short: telemetry.Occasional{Every: time.Minute}, seed: maphash.MakeSeed()}
 	p.scanners.New = func() any { return &claude.PromptScanner{Seed: seed} }
 	return p
 }
@@ -123,7 +124,9 @@ type exchange struct {
 	pin      pin
 	spans    RequestTrace // nil: nobody follows the request
 	silence  *silence
+	stall    stall
 	pass     *quota.Pass // of the client key's limits
+	writeBy  time.Time   // the client has to take what is written
 	turn     time.Time   // from which the request may be served: what it waited for a slot is no upstream's fault
 	entry    ledger.Entry
 	trail    trail
@@ -232,6 +235,9 @@ func (x *exchange) settle(a *answer) {
 		Start: a.start, Verdict: now.Sub(a.start), Warm: a.warm.Held, Warmest: a.warm.Most, Guess: a.warm.Total,
 	})
 	x.account(a)
+	if a.outcome.Scope == upstream.ScopeBalancer && x.p.short.Allow(now) {
+		x.p.log.WarnContext(x.ctx, telemetry.NoDescriptors, telemetry.Needed, "connect", telemetry.Server, a.lease.Name())
+	}
 	x.trail.attempted(a, claude.ShortIDs(x.pin.known), now)
 	if a.outcome.Failover() {
 		x.p.log.InfoContext(x.ctx, telemetry.AttemptFailed, telemetry.ID, x.req.ID, telemetry.Server, a.lease.Name(),

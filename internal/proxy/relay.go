@@ -13,8 +13,6 @@ const (
 	// held for as long as the stream is open.
 	relayBuffer = 32 << 10
 	smallBuffer = 2 << 10
-	// writeLimit is how long a client may take to accept one write before it counts as gone.
-	writeLimit = 5 * time.Minute
 )
 
 var errTruncated = errors.New("the stream ended without message_stop")
@@ -133,8 +131,14 @@ func (x *exchange) send(p []byte) error {
 
 func (x *exchange) flush() error {
 	c := http.NewResponseController(x.w)
-	// Servers that cannot set deadlines, as in tests, still flush.
-	_ = c.SetWriteDeadline(time.Now().Add(writeLimit))
+	if x.overHTTP2() {
+		x.stall.begin(x.w)
+		defer x.stall.end()
+	} else if now := time.Now(); x.writeBy.Sub(now) < writeLimit-writeLimit/10 { // renewing it costs more than looking
+		x.writeBy = now.Add(writeLimit)
+		// Servers that cannot set deadlines, as in tests, still flush.
+		_ = c.SetWriteDeadline(x.writeBy)
+	}
 	if err := c.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("%w: %w", errClientWrite, err)
 	}

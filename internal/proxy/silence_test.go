@@ -17,7 +17,7 @@ const comment = ": waiting for an upstream\n\n"
 func TestSilenceIsFilledWithComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := httptest.NewRecorder()
-		x := &exchange{w: w, kind: kindStream, req: Request{Start: time.Now()}}
+		x := &exchange{w: w, kind: kindStream, req: Request{Start: time.Now(), HTTP: &http.Request{ProtoMajor: 1}}}
 		s := x.keepAlive(45 * time.Second)
 		f := func(after time.Duration, comments int) {
 			t.Helper()

@@ -34,11 +34,11 @@ func TestAnUploadMayTakeLong(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			limit := &upstream.TimeoutError{Waiting: "answer", After: time.Minute}
 			ctx, cancel := context.WithCancelCause(t.Context())
-			w := newWatch(cancel)
+			w := &watch{cancel: cancel}
 			defer w.stop()
-			w.expect(limit)
+			w.expect(forFirst, limit)
 			u := NewUpload(&slow{pause, 20}, -1)
-			u.watched(func() { w.expect(limit) })
+			u.watched(func() { w.expect(forFirst, limit) })
 			if _, err := io.Copy(io.Discard, u); err != nil {
 				t.Error(err)
 			}

@@ -2,34 +2,103 @@ package proxy
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"claude-code-lb/internal/upstream"
 )
 
-// watch cancels an attempt when what is awaited does not come in time. One
-// goroutine at a time arms and stops it.
+// watch cancels an attempt when what is awaited does not come in time. Waits begin and end with every read, and hardly ever run
+// out: so a wait only notes when it would, and one timer looks at what was noted. The zero watch has no cancel and must not be used.
+// Safe for concurrent use.
 type watch struct {
 	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	limit  atomic.Pointer[upstream.TimeoutError]
+
+	mu      sync.Mutex
+	waits   [2]awaited
+	timer   *time.Timer
+	at      time.Time // when the timer will look; zero: it will not
+	stopped bool
 }
 
-func newWatch(cancel context.CancelCauseFunc) *watch {
-	w := &watch{cancel: cancel}
-	w.timer = time.AfterFunc(time.Hour, func() { w.cancel(w.limit.Load()) })
-	w.timer.Stop()
-	return w
+// wait names what an attempt waits for.
+type wait int
+
+const (
+	forFirst wait = iota // the head, or the first content of a stream
+	forRead              // a single read
+)
+
+// awaited is what has to come by a moment; zero: nothing has to.
+type awaited struct {
+	what *upstream.TimeoutError
+	by   time.Time
 }
 
 // expect starts the clock for something. A limit of 0 or less is none.
-func (w *watch) expect(what *upstream.TimeoutError) {
+func (w *watch) expect(which wait, what *upstream.TimeoutError) {
 	if what.After <= 0 {
 		return
 	}
-	w.limit.Store(what)
-	w.timer.Reset(what.After)
+	by := time.Now().Add(what.After)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits[which] = awaited{what, by}
+	if w.at.IsZero() || by.Before(w.at) {
+		w.lookAt(by, what.After)
+	}
 }
 
-func (w *watch) stop() { w.timer.Stop() }
+// over ends a wait: it has come.
+func (w *watch) over(which wait) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits[which] = awaited{}
+}
+
+// stop ends the watch.
+func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// lookAt sets the timer. The caller holds the mutex.
+func (w *watch) lookAt(at time.Time, in time.Duration) {
+	switch {
+	case w.stopped:
+		return
+	case w.timer == nil:
+		w.timer = time.AfterFunc(in, w.look)
+	default:
+		w.timer.Reset(in)
+	}
+	w.at = at
+}
+
+// look cancels the attempt if a wait has run out, and else looks again when the next one would.
+func (w *watch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return
+	}
+	now, next := time.Now(), time.Time{}
+	for _, a := range w.waits {
+		switch {
+		case a.what == nil:
+		case !now.Before(a.by):
+			w.stopped = true
+			w.cancel(a.what)
+			return
+		case next.IsZero() || a.by.Before(next):
+			next = a.by
+		}
+	}
+	if w.at = next; !next.IsZero() {
+		w.lookAt(next, next.Sub(now))
+	}
+}

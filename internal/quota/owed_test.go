@@ -95,11 +95,11 @@ func TestACrowdMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q queue
 		q.resize(1)
-		q.enter(t.Context(), "first", 0)
+		q.enter(t.Context(), time.Time{}, "first", 0)
 		sentAway := 0
 		for range q.patience() {
 			go func() {
-				if in, full := q.enter(t.Context(), "crowd", 0); full {
+				if in, full := q.enter(t.Context(), time.Time{}, "crowd", 0); full {
 					sentAway++
 				} else if in {
 					q.leave("crowd")
@@ -107,15 +107,15 @@ func TestACrowdMakesRoom(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if in, full := q.enter(t.Context(), "crowd", 0); in || !full {
+		if in, full := q.enter(t.Context(), time.Time{}, "crowd", 0); in || !full {
 			t.Error("one more of the crowd was let wait")
 		}
-		if in, full := q.enter(t.Context(), "nobody", -1); in || !full {
+		if in, full := q.enter(t.Context(), time.Time{}, "nobody", -1); in || !full {
 			t.Error("one of lower priority was let wait")
 		}
 		var came bool
 		go func() {
-			came, _ = q.enter(t.Context(), "other", 0)
+			came, _ = q.enter(t.Context(), time.Time{}, "other", 0)
 			q.leave("other")
 		}()
 		synctest.Wait()

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -17,14 +18,15 @@ type Ask struct {
 	Model   string   // "" where none is named
 	Models  []string // further ones, that a batch names
 	Session string
-	Counted bool  // it counts towards the requests per minute
-	Message bool  // it is answered by a model, and so costs something
-	Batch   bool  // it is answered later, and what that costs is not known then
-	Unclear bool  // which models it asks can be read in several ways, or not at all
-	Unknown bool  // nothing is known of what its path does, nor what that costs
-	Input   int64 // tokens of the prompt, estimated
-	Cached  int64 // of them, those that are believed to be read from the prompt cache
-	Output  int64 // most tokens of the answer
+	Counted bool      // it counts towards the requests per minute
+	Message bool      // it is answered by a model, and so costs something
+	Batch   bool      // it is answered later, and what that costs is not known then
+	Unclear bool      // which models it asks can be read in several ways, or not at all
+	Unknown bool      // nothing is known of what its path does, nor what that costs
+	Input   int64     // tokens of the prompt, estimated
+	Cached  int64     // of them, those that are believed to be read from the prompt cache
+	Output  int64     // most tokens of the answer
+	Until   time.Time // the end of its patience; zero: there is none
 	// Price is what an answer with a usage costs at most; nil: nobody knows.
 	Price func(claude.Usage) ledger.Cost
 }
@@ -46,24 +48,27 @@ const (
 	longestAsked = time.Minute
 )
 
-// Enter lets a request through, waiting for a slot as long as ctx lasts. The error is ctx's own or a *Refusal. A nil key
+// ErrNoSlot says that no slot became free until the end of a request's patience.
+var ErrNoSlot = errors.New("no slot became free in time")
+
+// Enter lets a request through, waiting for a slot as long as ctx and the request's patience last. The error is ctx's own, ErrNoSlot or a *Refusal. A nil key
 // belongs to nobody: it has no limits but those of all.
 func (b *Book) Enter(ctx context.Context, k *Key, ask Ask) (*Pass, error) {
 	if k == nil {
-		return b.enterAll(ctx, &Pass{}, "", 0)
+		return b.enterAll(ctx, ask.Until, &Pass{}, "", 0)
 	}
 	if r := k.refuses(ask); r != nil {
 		return nil, r
 	}
-	in, full := k.account.slots.enter(ctx, ask.Session, 0)
+	in, full := k.account.slots.enter(ctx, ask.Until, ask.Session, 0)
 	switch {
 	case full:
 		return nil, crowded(fmt.Sprintf("Too many requests of the client key %s wait for one of its %d slots: try again in a moment.", k.Name(), k.spec.Concurrency))
 	case !in:
-		return nil, context.Cause(ctx)
+		return nil, waitedEnough(ctx)
 	}
 	p := &Pass{key: k, party: [2]string{ask.Session, k.Name()}}
-	if _, err := b.enterAll(ctx, p, k.Name(), k.spec.Priority); err != nil {
+	if _, err := b.enterAll(ctx, ask.Until, p, k.Name(), k.spec.Priority); err != nil {
 		k.account.slots.leave(ask.Session)
 		return nil, err
 	}
@@ -75,15 +80,22 @@ func (b *Book) Enter(ctx context.Context, k *Key, ask Ask) (*Pass, error) {
 	return p, nil
 }
 
-func (b *Book) enterAll(ctx context.Context, p *Pass, party string, priority int) (*Pass, error) {
-	in, full := b.all.enter(ctx, party, priority)
+func (b *Book) enterAll(ctx context.Context, until time.Time, p *Pass, party string, priority int) (*Pass, error) {
+	in, full := b.all.enter(ctx, until, party, priority)
 	switch {
 	case full:
 		return nil, crowded("Too many requests wait for one of the slots of claude-code-lb: try again in a moment.")
 	case !in:
-		return nil, context.Cause(ctx)
+		return nil, waitedEnough(ctx)
 	}
 	return p, nil
+}
+
+func waitedEnough(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return ErrNoSlot
 }
 
 func crowded(message string) *Refusal {

@@ -1,9 +1,10 @@
 package quota
 
 import (
+	"container/list"
 	"context"
-	"slices"
 	"sync"
+	"time"
 )
 
 // queue lets so many in at a time. Who has to wait is let in by priority, then by whose party has the fewest in, then
@@ -13,7 +14,7 @@ type queue struct {
 	slots   int // 0: no limit
 	taken   int
 	parties map[string]int // how many each has in
-	waiting []*waiter      // in the order of their coming
+	waiting lines
 }
 
 type waiter struct {
@@ -21,6 +22,8 @@ type waiter struct {
 	priority int
 	in       chan struct{} // closed when it is let in
 	out      chan struct{} // closed when it has to make room
+	number   uint64        // in the order of their coming
+	place    *list.Element // in its party's line; nil when it does not wait any more
 }
 
 // patience bounds how many may wait.
@@ -34,22 +37,27 @@ func (q *queue) resize(slots int) {
 	q.admit()
 }
 
-// enter takes a slot, waiting for one as long as ctx lasts. It reports whether a slot was taken, and if not, whether
+// enter takes a slot, waiting for one as long as ctx lasts and, unless it is zero, until a moment. It reports whether a slot was taken, and if not, whether
 // that was for too many who wait: then one of the party that has the most waiting makes room for others.
-func (q *queue) enter(ctx context.Context, party string, priority int) (in, full bool) {
+func (q *queue) enter(ctx context.Context, until time.Time, party string, priority int) (in, full bool) {
 	q.mu.Lock()
-	if q.slots == 0 || q.taken < q.slots && len(q.waiting) == 0 {
+	if q.slots == 0 || q.taken < q.slots && q.waiting.length == 0 {
 		q.seat(party)
 		q.mu.Unlock()
 		return true, false
 	}
 	w := &waiter{party: party, priority: priority, in: make(chan struct{}), out: make(chan struct{})}
-	if len(q.waiting) >= q.patience() && !q.makeRoom(w) {
+	if q.waiting.length >= q.patience() && !q.makeRoom(w) {
 		q.mu.Unlock()
 		return false, true
 	}
-	q.waiting = append(q.waiting, w)
+	q.waiting.join(w, q.parties[party])
 	q.mu.Unlock()
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, until)
+		defer cancel()
+	}
 	select {
 	case <-w.in:
 		return true, false
@@ -59,8 +67,7 @@ func (q *queue) enter(ctx context.Context, party string, priority int) (in, full
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if i := slices.Index(q.waiting, w); i >= 0 {
-		q.waiting = slices.Delete(q.waiting, i, i+1)
+	if q.waiting.part(w) {
 		return false, false
 	}
 	select {
@@ -74,21 +81,17 @@ func (q *queue) enter(ctx context.Context, party string, priority int) (in, full
 // makeRoom sends the one away who comes last: of the lowest priority, of the party with the most waiting, the youngest. It
 // reports false when that is newcomer. The caller holds the mutex.
 func (q *queue) makeRoom(newcomer *waiter) bool {
-	crowd := map[string]int{newcomer.party: 1}
-	for _, w := range q.waiting {
-		crowd[w.party]++
+	crowd := 1
+	if own := q.waiting.byParty[newcomer.party]; own != nil {
+		crowd += own.waiters.Len()
 	}
-	last, at := newcomer, -1
-	for i, w := range slices.Backward(q.waiting) {
-		if w.priority < last.priority || w.priority == last.priority && crowd[w.party] > crowd[last.party] {
-			last, at = w, i
-		}
-	}
-	if at < 0 {
+	l := q.waiting.last.lines[0]
+	if l.priority > newcomer.priority || l.priority == newcomer.priority && l.waiters.Len() <= crowd {
 		return false
 	}
-	q.waiting = slices.Delete(q.waiting, at, at+1)
-	close(last.out)
+	w := l.back()
+	q.waiting.part(w)
+	close(w.out)
 	return true
 }
 
@@ -100,6 +103,7 @@ func (q *queue) leave(party string) {
 	if q.parties[party]--; q.parties[party] <= 0 {
 		delete(q.parties, party)
 	}
+	q.waiting.seated(party, q.parties[party])
 	q.admit()
 }
 
@@ -110,20 +114,14 @@ func (q *queue) seat(party string) {
 	}
 	q.taken++
 	q.parties[party]++
+	q.waiting.seated(party, q.parties[party])
 }
 
 // admit lets in who is next. The caller holds the mutex.
 func (q *queue) admit() {
-	for len(q.waiting) > 0 && (q.slots == 0 || q.taken < q.slots) {
-		next := 0
-		for i, w := range q.waiting {
-			best := q.waiting[next]
-			if w.priority > best.priority || w.priority == best.priority && q.parties[w.party] < q.parties[best.party] {
-				next = i
-			}
-		}
-		w := q.waiting[next]
-		q.waiting = slices.Delete(q.waiting, next, next+1)
+	for q.waiting.length > 0 && (q.slots == 0 || q.taken < q.slots) {
+		w := q.waiting.next.lines[0].front()
+		q.waiting.part(w)
 		q.seat(w.party)
 		close(w.in)
 	}
@@ -133,5 +131,5 @@ func (q *queue) admit() {
 func (q *queue) length() (in, waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.taken, len(q.waiting)
+	return q.taken, q.waiting.length
 }

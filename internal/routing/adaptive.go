@@ -41,7 +41,10 @@ func (p powerOfTwo) Pick(c []Candidate, _ uint64) int {
 	if second >= first {
 		second++
 	}
-	median := medianLatency(c)
+	var median time.Duration
+	if c[first].Latency == 0 || c[second].Latency == 0 {
+		median = medianLatency(c)
+	}
 	if c[second].wait(median) < c[first].wait(median) {
 		return second
 	}

@@ -24,7 +24,7 @@ type Warmth struct {
 // moment the result is a *Wait. It is nil, nil for a conversation without a home, or
 // one whose home cannot take it: it is placed like a new one.
 func (t *Table) atHome(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
-	if len(f.home)+len(f.coming) == 0 {
+	if f.homes+f.comings == 0 {
 		return nil, nil
 	}
 	lease, ready, err := t.tryHome(q, f, tried, now)
@@ -167,7 +167,7 @@ func (f *placement) hold(q *Query, e *upstream.Endpoint, now time.Time) *Wait {
 	if since.IsZero() || tokens-w.Held < leastHold || !until.After(now) {
 		return nil
 	}
-	return &Wait{Until: until, Changed: e.Changed()}
+	return &Wait{Until: until, Changed: e.Held()}
 }
 
 // announce notes that an account is about to write a prompt into its cache:

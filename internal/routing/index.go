@@ -128,31 +128,41 @@ func living(list []holder, at int64) []holder {
 	return kept
 }
 
-// makeRoom drops what has expired from time to time, and an arbitrary part when that is not enough.
+// makeRoom drops what has expired from time to time, and an arbitrary part when that is not enough. A tenth is dropped
+// at once, so that a full index is not gone through for every entry.
 func (s *shard) makeRoom(most int, at int64) {
 	if s.entries == nil {
 		s.entries = map[uint64]entry{}
 	}
-	if at < s.sweepAt && len(s.entries) < most {
+	full := len(s.entries) >= most
+	if at < s.sweepAt && !full {
 		return
 	}
+	s.sweep(at)
+	if !full {
+		return
+	}
+	for fingerprint := range s.entries {
+		if len(s.entries) <= most*9/10 {
+			return
+		}
+		delete(s.entries, fingerprint)
+	}
+}
+
+// sweep drops what has expired.
+func (s *shard) sweep(at int64) {
 	s.sweepAt = at + int64(sweepEvery)
 	for fingerprint, e := range s.entries {
+		if e.first.expires > at && len(e.more) == 0 {
+			continue // as nearly all are
+		}
 		all := living(append(e.more, e.first), at)
 		if len(all) == 0 {
 			delete(s.entries, fingerprint)
 			continue
 		}
 		s.entries[fingerprint] = entry{first: all[len(all)-1], more: all[: len(all)-1 : len(all)-1]}
-	}
-	for fingerprint := range s.entries {
-		if len(s.entries) < most {
-			return
-		}
-		delete(s.entries, fingerprint)
-		if len(s.entries) < most*9/10 {
-			return
-		}
 	}
 }
 

@@ -6,9 +6,6 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
-
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/upstream"
 )
 
 func TestTheIndexIsBounded(t *testing.T) {
@@ -130,47 +127,4 @@ func FuzzLoadSnapshot(f *testing.F) {
 			t.Errorf("%v, and the index is changed", err)
 		}
 	})
-}
-
-// BenchmarkNext is one routing decision among 100,000 live conversations, 16 accounts: a conversation
-// that is at home somewhere, with two new turns, and a new one.
-func BenchmarkNext(b *testing.B) {
-	tb := tableOf(b, 16)
-	prompts := make([]*claude.Prompt, 1000)
-	endpoints := tb.Endpoints()
-	expires := t0.Add(time.Hour).UnixNano()
-	for i := range 100_000 {
-		turns := make([]claude.Boundary, 40)
-		for n := range turns {
-			turns[n] = claude.Boundary{Fingerprint: rand.Uint64(), Bytes: 400_000 + 1000*n}
-		}
-		h := holder{domain: endpoints[i%16].Domain(), expires: expires, tokens: 100_000}
-		tb.index.put(turns[37].Fingerprint, h, t0)
-		prompts[i%1000] = &claude.Prompt{
-			Marked: true, Turns: turns,
-			Tools:  claude.Boundary{Fingerprint: 1, Bytes: 50_000},
-			System: claude.Boundary{Fingerprint: 2, Bytes: 60_000},
-		}
-	}
-	run := func(name string, change func(*claude.Prompt)) {
-		b.Run(name, func(b *testing.B) {
-			for _, p := range prompts {
-				change(p)
-			}
-			b.ReportAllocs()
-			i := 0
-			var room upstream.Lease
-			for b.Loop() {
-				lease, err := tb.Next(&Query{Prompt: prompts[i%1000], Conversation: uint64(i%1000) + 1, Room: &room}, &Tried{}, t0)
-				if err != nil {
-					b.Fatal(err)
-				}
-				lease.Settle(b.Context(), upstream.Outcome{}, t0)
-				lease.Release()
-				i++
-			}
-		})
-	}
-	run("warm", func(*claude.Prompt) {})
-	run("cold", func(p *claude.Prompt) { p.Turns = []claude.Boundary{{Fingerprint: rand.Uint64(), Bytes: 70_000}} })
 }

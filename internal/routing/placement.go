@@ -28,9 +28,10 @@ type placement struct {
 	total      int64           // tokens of the prompt
 	output     int64           // tokens that the answer will have, as answers usually do
 	boundary   claude.Boundary // the longest prefix of the conversation that can be read from any cache
-	home       []holder        // who holds it, when that is enough to be at home there
-	coming     []holder        // who is being sent a longer one right now
-	shared     []holder        // what else is held, by account: the longest that can be read, the longest on its way
+	stakes     stakes          // what each account has
+	homes      int             // how many of them the conversation is at home in
+	comings    int             // how many are being sent a longer part of it right now
+	found      []holder        // of one prefix
 	last       uint64          // the account that served the conversation last, 0 if none did lately
 	signer     uint64          // the account that served it last, however long ago
 	fit        []*upstream.Endpoint
@@ -38,7 +39,8 @@ type placement struct {
 }
 
 func (f *placement) reset() {
-	f.home, f.coming, f.shared = f.home[:0], f.coming[:0], f.shared[:0]
+	f.stakes.reset()
+	f.homes, f.comings = 0, 0
 	f.last, f.signer, f.total, f.output, f.boundary = 0, 0, 0, 0, claude.Boundary{}
 }
 
@@ -73,9 +75,9 @@ func (x *Index) look(q *Query, now time.Time, f *placement) {
 	if !q.Compacted {
 		x.lookHome(q.Prompt, at, f)
 	}
-	if len(f.home) > 0 {
-		for _, h := range f.home { // what was counted beats what was estimated
-			if h.tokens > 0 {
+	if f.homes > 0 {
+		for i := range f.stakes.list { // what was counted beats what was estimated
+			if h := f.stakes.list[i].home; h.tokens > 0 {
 				f.total = int64(h.tokens) + int64(float64(q.Prompt.Last().Bytes-f.boundary.Bytes)*ratio)
 			}
 		}
@@ -87,27 +89,29 @@ func (x *Index) look(q *Query, now time.Time, f *placement) {
 // lookShared finds for each account the longest prefix of the prompt that it holds.
 func (x *Index) lookShared(p *claude.Prompt, at int64, f *placement) {
 	for b := range meetings(p) {
-		f.shared = x.findMore(b, at, f.shared)
+		x.findMore(b, at, f)
 	}
-	f.shared = x.findMore(p.System, at, f.shared)
-	f.shared = x.findMore(p.Tools, at, f.shared)
+	x.findMore(p.System, at, f)
+	x.findMore(p.Tools, at, f)
 }
 
-// findMore appends the holders of a prefix, but of each account only the first that
+// findMore notes the holders of a prefix, but of each account only the first that
 // can be read and the first that is on its way.
-func (x *Index) findMore(b claude.Boundary, at int64, list []holder) []holder {
+func (x *Index) findMore(b claude.Boundary, at int64, f *placement) {
 	if b.Bytes < leastCached {
-		return list
+		return
 	}
-	known := len(list)
-	list = x.find(b.Fingerprint, at, list)
-	kept := list[:known]
-	for _, h := range list[known:] {
-		if !slices.ContainsFunc(kept[:known], func(k holder) bool { return k.domain == h.domain && k.pending == h.pending }) {
-			kept = append(kept, h)
+	f.found = x.find(b.Fingerprint, at, f.found[:0])
+	for _, h := range f.found {
+		s := f.stakes.open(h.domain)
+		part := &s.shared
+		if h.pending {
+			part = &s.writing
+		}
+		if part.none() {
+			*part = h
 		}
 	}
-	return kept
 }
 
 // lookHome finds the longest part of the conversation that is cached. What
@@ -115,21 +119,23 @@ func (x *Index) findMore(b claude.Boundary, at int64, list []holder) []holder {
 func (x *Index) lookHome(p *claude.Prompt, at int64, f *placement) {
 	shared := p.System.Bytes
 	least := shared + int(warmEnough*float64(p.Last().Bytes-shared))
-	var room [4]holder
 	for i := len(p.Turns) - 1; i >= max(len(p.Turns)-lookBack, 0); i-- {
 		b := p.Turns[i]
 		if b.Bytes < least {
 			return
 		}
-		first := len(f.coming) == 0
-		for _, h := range x.find(b.Fingerprint, at, room[:0]) {
+		first := f.comings == 0
+		f.found = x.find(b.Fingerprint, at, f.found[:0])
+		for _, h := range f.found {
 			if !h.pending {
-				f.home = append(f.home, h)
+				f.stakes.open(h.domain).home = h
+				f.homes++
 			} else if first {
-				f.coming = append(f.coming, h)
+				f.stakes.open(h.domain).coming = h
+				f.comings++
 			}
 		}
-		if len(f.home) > 0 {
+		if f.homes > 0 {
 			f.boundary = b
 			return
 		}
@@ -150,23 +156,31 @@ func meetings(p *claude.Prompt) iter.Seq[claude.Boundary] {
 	}
 }
 
+// unsettle makes the conversation one that is at home nowhere.
+func (f *placement) unsettle() {
+	for i := range f.stakes.list {
+		f.stakes.list[i].home, f.stakes.list[i].coming = holder{}, holder{}
+	}
+	f.homes, f.comings = 0, 0
+}
+
 // held is what an account has of the prompt, and whether the conversation is at home there.
 func (f *placement) held(domain uint64) (w Warmth, home bool) {
 	w.Total = f.total
-	for _, h := range f.home {
-		if h.domain == domain {
-			return Warmth{
-				Held: min(int64(h.tokens), f.total), Total: f.total, Expires: time.Unix(0, h.expires),
-				Home: true, boundary: f.boundary.Fingerprint, cut: f.boundary.Bytes,
-			}, true
-		}
+	s := f.stakes.of(domain)
+	if s == nil {
+		return w, false
 	}
-	for _, h := range f.shared {
-		if h.domain == domain && !h.pending {
-			w.Held, w.Expires = min(int64(h.tokens), f.total), time.Unix(0, h.expires)
-		}
+	if h := s.home; !h.none() {
+		return Warmth{
+			Held: min(int64(h.tokens), f.total), Total: f.total, Expires: time.Unix(0, h.expires),
+			Home: true, boundary: f.boundary.Fingerprint, cut: f.boundary.Bytes,
+		}, true
 	}
-	return w, len(f.home) == 0 && slices.ContainsFunc(f.coming, func(h holder) bool { return h.domain == domain })
+	if h := s.shared; !h.none() {
+		w.Held, w.Expires = min(int64(h.tokens), f.total), time.Unix(0, h.expires)
+	}
+	return w, f.homes == 0 && !s.coming.none()
 }
 
 // compare completes what is said of the chosen account with what the others hold.
@@ -175,36 +189,35 @@ func (f *placement) compare(w *Warmth) {
 		return
 	}
 	w.Total = f.total
-	for _, list := range [...][]holder{f.home, f.shared} {
-		for _, h := range list {
-			if !h.pending {
-				w.Most = max(w.Most, min(int64(h.tokens), f.total))
-			}
-		}
+	for i := range f.stakes.list {
+		s := &f.stakes.list[i]
+		w.Most = max(w.Most, min(int64(max(s.home.tokens, s.shared.tokens)), f.total))
 	}
 }
 
 // serverAt is the server through which an account was given what it holds of the conversation.
 func (f *placement) serverAt(domain uint64) uint32 {
-	for _, list := range [...][]holder{f.home, f.coming} {
-		for _, h := range list {
-			if h.domain == domain {
-				return h.server
-			}
-		}
+	s := f.stakes.of(domain)
+	switch {
+	case s == nil:
+		return 0
+	case !s.home.none():
+		return s.home.server
 	}
-	return 0
+	return s.coming.server
 }
 
 // soon is what an account has of the prompt or is just being sent, in tokens, and since when it is.
 func (f *placement) soon(domain uint64) (tokens int64, since time.Time) {
-	for _, list := range [...][]holder{f.coming, f.shared} {
-		for _, h := range list {
-			if h.domain == domain && int64(h.tokens) > tokens {
-				tokens, since = int64(h.tokens), time.Time{}
-				if h.pending {
-					since = time.Unix(0, h.expires).Add(-pendingTTL)
-				}
+	s := f.stakes.of(domain)
+	if s == nil {
+		return 0, time.Time{}
+	}
+	for _, h := range [...]*holder{&s.coming, &s.shared, &s.writing} {
+		if int64(h.tokens) > tokens {
+			tokens, since = int64(h.tokens), time.Time{}
+			if h.pending {
+				since = time.Unix(0, h.expires).Add(-pendingTTL)
 			}
 		}
 	}

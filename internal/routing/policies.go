@@ -66,22 +66,32 @@ func (r *roundRobin) Pick(c []Candidate, _ uint64) int {
 	}
 	r.learn(c)
 	from := admitted(c, r.intn)
-	n := len(r.order)
-	for step := 1; step <= n; step++ {
-		at := (r.last + step) % n
-		if indexOf(from, r.order[at]) >= 0 {
-			r.last = at
-			return indexOf(c, r.order[at])
+	best, at, nearest, n := 0, 0, 0, len(r.order)
+	for i := range from {
+		place := r.place(from[i].ID, at)
+		if ahead := (place - r.last - 1 + n) % n; i == 0 || ahead < nearest {
+			best, nearest = i, ahead
 		}
+		at = place + 1
 	}
-	return 0
+	r.last = (r.last + 1 + nearest) % n
+	return indexOf(c, from[best].ID)
+}
+
+// place finds a candidate in the order, -1 if it is not there. It is most likely at a place or soon behind it, for
+// candidates come in nearly the same order.
+func (r *roundRobin) place(id upstream.ID, at int) int {
+	if i := slices.Index(r.order[at:], id); i >= 0 {
+		return at + i
+	}
+	return slices.Index(r.order[:at], id)
 }
 
 // learn inserts candidates seen for the first time behind the one that precedes them in c.
 func (r *roundRobin) learn(c []Candidate) {
 	at := 0
 	for _, candidate := range c {
-		if i := slices.Index(r.order, candidate.ID); i >= 0 {
+		if i := r.place(candidate.ID, at); i >= 0 {
 			at = i + 1
 			continue
 		}
@@ -107,7 +117,8 @@ func (w *weightedRoundRobin) Pick(c []Candidate, _ uint64) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !slices.EqualFunc(w.set, c, func(id upstream.ID, c Candidate) bool { return id == c.ID }) {
-		w.set, w.credit = w.set[:0], make([]float64, len(c))
+		w.set, w.credit = w.set[:0], slices.Grow(w.credit[:0], len(c))[:len(c)]
+		clear(w.credit)
 		for _, candidate := range c {
 			w.set = append(w.set, candidate.ID)
 		}

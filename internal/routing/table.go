@@ -157,8 +157,8 @@ func (t *Table) Forecast(q *Query, now time.Time) (total, cached int64) {
 	defer t.searches.Put(f)
 	f.reset()
 	t.index.look(q, now, f)
-	for _, h := range f.home {
-		cached = max(cached, min(int64(h.tokens), f.total))
+	for i := range f.stakes.list {
+		cached = max(cached, min(int64(f.stakes.list[i].home.tokens), f.total))
 	}
 	return f.total, cached
 }
@@ -186,11 +186,10 @@ func (t *Table) reach(q *Query) [][]*upstream.Endpoint {
 func (t *Table) Accounts() []uint64 {
 	var all []uint64
 	for _, e := range t.Endpoints() {
-		if !slices.Contains(all, e.Domain()) {
-			all = append(all, e.Domain())
-		}
+		all = append(all, e.Domain())
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // AccountOf finds a keeper's account as it is named now. It reports false when no server of it is left.
@@ -233,7 +232,7 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, er
 
 func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	if q.Account != nil {
-		f.home, f.coming = f.home[:0], f.coming[:0] // there is no choice
+		f.unsettle() // there is no choice
 	}
 	if lease, err := t.atHome(q, f, tried, now); lease != nil || err != nil {
 		return lease, err

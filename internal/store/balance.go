@@ -125,13 +125,25 @@ func (s *Store) compare(ctx context.Context, r *Reconciliation, from, to Reading
 		return nil
 	}
 	r.Lost += from.Value - to.Value
-	var spent, unpriced int64
-	// An answer is paid for when it has ended.
-	err := s.db.QueryRowContext(ctx, s.rebind(`
-		SELECT COALESCE(SUM(cost), 0), COALESCE(SUM(known - priced), 0) FROM attempts
-		WHERE server = ? AND request >= ? AND request < ? AND known = 1 AND time + duration / 1000000 >= ? AND time + duration / 1000000 < ?`),
-		r.Server, idFloor(from.At.Add(-day)), idFloor(to.At), from.At.UnixMilli(), to.At.UnixMilli()).Scan(&spent, &unpriced)
-	r.Spent += ledger.Money(spent)
-	r.Unpriced += unpriced
-	return err
+	for e, err := range s.Entries(ctx, from.At.Add(-day), to.At) {
+		if err != nil {
+			return err
+		}
+		for i := range e.Attempts {
+			r.charge(&e.Attempts[i], from.At, to.At)
+		}
+	}
+	return nil
+}
+
+// charge adds an attempt at the server whose answer ended in [from, to): it is paid for then.
+func (r *Reconciliation) charge(a *ledger.Attempt, from, to time.Time) {
+	ended := a.Start.Add(a.Duration)
+	if a.Server != r.Server || !a.Known() || ended.Before(from) || !ended.Before(to) {
+		return
+	}
+	r.Spent += a.Cost.Sum
+	if !a.Cost.Known {
+		r.Unpriced++
+	}
 }

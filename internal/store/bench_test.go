@@ -18,6 +18,7 @@ func BenchmarkAppend(b *testing.B) {
 	s, ids := grown(b, filepath.Join(b.TempDir(), "ledger.db"), n)
 	const some = 500
 	first := n
+	b.ReportAllocs()
 	for b.Loop() {
 		grow(b, s, ids, n, some)
 		n += some

@@ -305,7 +305,7 @@ func TestTheLedgerStaysBelowItsSize(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		const limit = 2 << 20
+		const limit = 4 << 20
 		if size, err := s.size(t.Context(), s.db); err != nil || size < limit {
 			t.Fatalf("%d bytes, %v: too little to test with", size, err)
 		}

@@ -16,6 +16,9 @@ import (
 //go:embed schema/postgres_1.sql
 var postgresSchema1 string
 
+//go:embed schema/postgres_2.sql
+var postgresSchema2 string
+
 // migrationLock is an arbitrary number that all balancers agree on.
 const migrationLock = 7_031_964_551
 
@@ -31,13 +34,11 @@ func openPostgres(ctx context.Context, where string) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open the PostgreSQL ledger at %s: %w", hostOf(where), plain(err))
 	}
-	return newStore(db, dialect{
-		change: func(ctx context.Context, do func(transaction) error) error { return changePostgres(ctx, db, do) },
-		close:  func() error { return nil },
-		name:   "PostgreSQL", migrations: []string{postgresSchema1}, numbered: true,
+	return &Store{db: db, dialect: dialect{
+		name: "PostgreSQL", migrations: []string{postgresSchema1, postgresSchema2}, numbered: true,
 		lock: fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, migrationLock),
 		size: postgresSize, faulty: postgresFaulty, shrink: func(context.Context, *sql.DB) error { return nil }, // autovacuum does
-	}), nil
+	}}, nil
 }
 
 // hostOf is all of a database's URL that may be shown.
@@ -90,28 +91,4 @@ func postgresSize(ctx context.Context, db *sql.DB) (int64, error) {
 		SELECT SUM(pg_total_relation_size(relid) * n_live_tup::float8 / GREATEST(n_live_tup + n_dead_tup, 1))
 		FROM pg_stat_user_tables WHERE relname IN ('requests', 'attempts', 'hourly', 'daily', 'balances')`).Scan(&size)
 	return int64(size.Float64), err
-}
-
-// changePostgres makes a change: all of what do does, or nothing.
-func changePostgres(ctx context.Context, db *sql.DB, do func(transaction) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
-	if err := do(postgresTx{tx}); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
-// postgresTx is a change under way. The driver keeps the statements of each connection parsed.
-type postgresTx struct{ *sql.Tx }
-
-func (tx postgresTx) exec(ctx context.Context, statement string, values []any) (int64, error) {
-	result, err := tx.ExecContext(ctx, statement, values...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
 }

@@ -89,9 +89,6 @@ func (s *Store) deleteSome(ctx context.Context, limit int64) (int64, error) {
 	if err != nil || end == nil {
 		return 0, err
 	}
-	if _, err := tx.ExecContext(ctx, s.rebind(`DELETE FROM attempts WHERE request <= ?`), *end); err != nil {
-		return 0, err
-	}
 	result, err := tx.ExecContext(ctx, s.rebind(`DELETE FROM requests WHERE id <= ?`), *end)
 	if err != nil {
 		return 0, err

@@ -1,13 +1,15 @@
 package store
 
 import (
+	"bytes"
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/ledger"
 )
 
@@ -39,100 +41,159 @@ func (n *numbering) next(start time.Time) int64 {
 	return idFloor(start) | int64(n.last.Add(1)&(1<<idBits-1))
 }
 
-// longestText bounds what a client or an upstream can write into one column.
+// longestText bounds what a client or an upstream can write into one field.
 const longestText = 300
 
-// text makes anything fit for a column: bounded, valid UTF-8, and without the zero byte that PostgreSQL refuses.
+// text makes anything fit to be written: bounded, valid UTF-8, and without the zero byte that PostgreSQL refuses.
 func text(s string) string {
 	if len(s) > longestText {
 		s = s[:longestText]
 	}
-	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
-		return s
-	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
 }
 
-func flag(yes bool) int64 {
+// record is what is written of an entry, as JSON in one column: rows are only ever found by their ids, and a value in a column of its own
+// costs more than all its bytes here. What is 0 or empty is left out. Times are milliseconds since 1970, durations nanoseconds, money
+// nano-dollars; what is true is 1.
+type record struct {
+	RequestID string    `json:"request_id"`
+	Time      int64     `json:"time"`
+	Client    string    `json:"client,omitempty"`
+	Session   string    `json:"session,omitempty"`
+	Agent     string    `json:"agent,omitempty"`
+	Method    string    `json:"method,omitempty"`
+	Path      string    `json:"path,omitempty"`
+	Model     string    `json:"model,omitempty"`
+	Server    string    `json:"server,omitempty"` // that gave the final answer
+	Outcome   string    `json:"outcome,omitempty"`
+	Status    int       `json:"status,omitempty"`
+	Stream    flag      `json:"stream,omitempty"`
+	Routed    string    `json:"routed,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+	FirstByte int64     `json:"first_byte,omitempty"`
+	Duration  int64     `json:"duration,omitempty"`
+	Waited    int64     `json:"waited,omitempty"`
+	Sent      int64     `json:"sent,omitempty"`
+	Received  int64     `json:"received,omitempty"`
+	Attempts  []attempt `json:"attempts,omitempty"`
+}
+
+// attempt is the part of a record about one try at an upstream.
+type attempt struct {
+	Time         int64  `json:"time"`
+	Server       string `json:"server"`
+	Status       int    `json:"status,omitempty"`
+	Scope        string `json:"scope,omitempty"`
+	Reason       string `json:"reason,omitempty"`
+	RequestID    string `json:"request_id,omitempty"` // of the upstream
+	Verdict      int64  `json:"verdict,omitempty"`
+	Duration     int64  `json:"duration,omitempty"`
+	Served       flag   `json:"served,omitempty"`
+	Model        string `json:"model,omitempty"`
+	StopReason   string `json:"stop_reason,omitempty"`
+	ServiceTier  string `json:"service_tier,omitempty"`
+	Known        flag   `json:"known,omitempty"`     // the answer told its usage
+	Estimated    flag   `json:"estimated,omitempty"` // its output is estimated
+	Input        int64  `json:"input,omitempty"`
+	Output       int64  `json:"output,omitempty"`
+	CacheRead    int64  `json:"cache_read,omitempty"`
+	CacheWrite5m int64  `json:"cache_write_5m,omitempty"`
+	CacheWrite1h int64  `json:"cache_write_1h,omitempty"`
+	Searches     int64  `json:"searches,omitempty"`
+	Priced       flag   `json:"priced,omitempty"`
+	Cost         int64  `json:"cost,omitempty"`
+	Saved        int64  `json:"saved,omitempty"`
+	Wasted       int64  `json:"wasted,omitempty"`
+	Warm         int64  `json:"warm,omitempty"`
+	Warmest      int64  `json:"warmest,omitempty"`
+	Guess        int64  `json:"guess,omitempty"`
+}
+
+// flag is a truth that databases can add up.
+type flag int8
+
+func flagOf(yes bool) flag {
 	if yes {
 		return 1
 	}
 	return 0
 }
 
-const requestColumns = `id, request_id, time, client, session, agent, method, path, model, server, outcome, status, stream, routed, reason,
-	first_byte, duration, waited, sent, received, prompt`
-
-func (r *row) request(to *cells) {
-	e := &r.entry
-	to.number(r.id)
-	to.text(e.ID)
-	to.number(e.Start.UnixMilli())
-	to.text(e.Client, e.Session, e.Agent, e.Method, e.Path, e.Model, e.Server(), string(e.Outcome))
-	to.number(int64(e.Status), flag(e.Stream))
-	to.text(string(e.Routed), e.Reason)
-	to.number(int64(e.TimeToFirstByte), int64(e.Duration), int64(e.Waited), e.Sent, e.Bytes)
-	to.put([]byte(e.Prompt))
+// writing is what writing records needs again and again. One goroutine uses it at a time.
+type writing struct {
+	out  bytes.Buffer
+	json *json.Encoder
+	rec  record
 }
 
-const attemptColumns = `request, n, time, server, status, scope, reason, upstream_request_id, verdict, duration, served, model, stop_reason, service_tier,
-	known, estimated, input, output, cache_read, cache_write_5m, cache_write_1h, searches, priced, cost, saved, wasted, warm, warmest, guess`
+func newWriting() *writing {
+	w := &writing{}
+	w.json = json.NewEncoder(&w.out)
+	w.json.SetEscapeHTML(false)
+	return w
+}
 
-func (r *row) attempt(n int, to *cells) {
-	a := &r.entry.Attempts[n]
+// encode writes an entry as JSON.
+func (w *writing) encode(e *ledger.Entry) (string, error) {
+	w.rec = record{
+		RequestID: text(e.ID), Time: e.Start.UnixMilli(), Client: text(e.Client), Session: text(e.Session), Agent: text(e.Agent),
+		Method: text(e.Method), Path: text(e.Path), Model: text(e.Model), Server: text(e.Server()),
+		Outcome: string(e.Outcome), Status: e.Status, Stream: flagOf(e.Stream), Routed: string(e.Routed), Reason: text(e.Reason),
+		FirstByte: int64(e.TimeToFirstByte), Duration: int64(e.Duration), Waited: int64(e.Waited), Sent: e.Sent, Received: e.Bytes,
+		Attempts: w.rec.Attempts[:0],
+	}
+	for i := range e.Attempts {
+		w.rec.Attempts = append(w.rec.Attempts, attemptOf(&e.Attempts[i]))
+	}
+	w.out.Reset()
+	err := w.json.Encode(&w.rec)
+	return strings.TrimSuffix(w.out.String(), "\n"), err
+}
+
+func attemptOf(a *ledger.Attempt) attempt {
 	u := &a.Answer.Usage
-	to.number(r.id, int64(n), a.Start.UnixMilli())
-	to.text(a.Server)
-	to.number(int64(a.Status))
-	to.text(a.Scope, a.Reason, a.RequestID)
-	to.number(int64(a.Verdict), int64(a.Duration), flag(a.Served))
-	to.text(a.Answer.Model, a.Answer.StopReason, u.ServiceTier)
-	to.number(flag(a.Known()), flag(a.Estimated()),
-		u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests,
-		flag(a.Cost.Known), int64(a.Cost.Sum), int64(a.Cost.Saved), int64(a.Cost.Wasted), a.Warm, a.Warmest, a.Guess)
-}
-
-// cells are the values of some lines of a table, one after the other.
-type cells struct {
-	width  int
-	list   []any
-	differ columns // in which not all lines say the same
-}
-
-func (c *cells) number(list ...int64) {
-	for _, n := range list {
-		if above, ok := c.above().(int64); ok && above == n {
-			c.repeat()
-			continue
-		}
-		c.put(n)
+	return attempt{
+		Time: a.Start.UnixMilli(), Server: text(a.Server), Status: a.Status, Scope: text(a.Scope), Reason: text(a.Reason), RequestID: text(a.RequestID),
+		Verdict: int64(a.Verdict), Duration: int64(a.Duration), Served: flagOf(a.Served),
+		Model: text(a.Answer.Model), StopReason: text(a.Answer.StopReason), ServiceTier: text(u.ServiceTier), Known: flagOf(a.Known()), Estimated: flagOf(a.Estimated()),
+		Input: u.InputTokens, Output: u.OutputTokens, CacheRead: u.CacheReadTokens, CacheWrite5m: u.CacheCreation5mTokens, CacheWrite1h: u.CacheCreation1hTokens,
+		Searches: u.WebSearchRequests, Priced: flagOf(a.Cost.Known), Cost: int64(a.Cost.Sum), Saved: int64(a.Cost.Saved), Wasted: int64(a.Cost.Wasted),
+		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess,
 	}
 }
 
-// text adds texts made fit for columns. What the line above says too, as it mostly does, needs neither a check nor memory.
-func (c *cells) text(list ...string) {
-	for _, s := range list {
-		if above, ok := c.above().(string); ok && above == s {
-			c.repeat()
-			continue
-		}
-		c.put(text(s))
+// decode reads what encode has written.
+func decode(written, prompt []byte) (*ledger.Entry, error) {
+	var r record
+	if err := json.Unmarshal(written, &r); err != nil {
+		return nil, err
 	}
+	e := &ledger.Entry{
+		ID: r.RequestID, Start: time.UnixMilli(r.Time), Client: r.Client, Session: r.Session, Agent: r.Agent, Method: r.Method, Path: r.Path, Model: r.Model,
+		Stream: r.Stream != 0, Sent: r.Sent, Status: r.Status, Outcome: ledger.Outcome(r.Outcome), TimeToFirstByte: time.Duration(r.FirstByte),
+		Duration: time.Duration(r.Duration), Waited: time.Duration(r.Waited), Bytes: r.Received, Routed: ledger.Routed(r.Routed), Reason: r.Reason,
+	}
+	if len(prompt) > 0 {
+		e.Prompt = prompt
+	}
+	for i := range r.Attempts {
+		e.Attempts = append(e.Attempts, r.Attempts[i].decode())
+	}
+	return e, nil
 }
 
-// above is the value above the one that is next, nil in the first line.
-func (c *cells) above() any {
-	if place := len(c.list) - c.width; place >= 0 {
-		return c.list[place]
+func (a *attempt) decode() ledger.Attempt {
+	return ledger.Attempt{
+		Server: a.Server, Status: a.Status, Scope: a.Scope, Reason: a.Reason, RequestID: a.RequestID, Start: time.UnixMilli(a.Time),
+		Verdict: time.Duration(a.Verdict), Duration: time.Duration(a.Duration), Served: a.Served != 0,
+		Answer: claude.Message{
+			Model: a.Model, StopReason: a.StopReason, Started: a.Known != 0, Delta: a.Known != 0 && a.Estimated == 0,
+			Usage: claude.Usage{
+				ServiceTier: a.ServiceTier, InputTokens: a.Input, OutputTokens: a.Output, CacheReadTokens: a.CacheRead,
+				CacheCreation5mTokens: a.CacheWrite5m, CacheCreation1hTokens: a.CacheWrite1h, WebSearchRequests: a.Searches,
+			},
+		},
+		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess,
+		Cost: ledger.Cost{Known: a.Priced != 0, Sum: ledger.Money(a.Cost), Saved: ledger.Money(a.Saved), Wasted: ledger.Money(a.Wasted)},
 	}
-	return nil
-}
-
-func (c *cells) repeat() { c.list = append(c.list, c.above()) }
-
-func (c *cells) put(value any) {
-	if len(c.list) >= c.width {
-		c.differ |= 1 << (len(c.list) % c.width)
-	}
-	c.list = append(c.list, value)
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -18,6 +17,9 @@ import (
 
 //go:embed schema/sqlite_1.sql
 var sqliteSchema1 string
+
+//go:embed schema/sqlite_2.sql
+var sqliteSchema2 string
 
 // openSQLite opens the file at path, which it makes, readable to its owner alone.
 func openSQLite(ctx context.Context, path string) (*Store, error) {
@@ -44,15 +46,13 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err := db.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", full, err), db.Close())
 	}
-	writers := &pens{open: func() (driver.Conn, error) { return db.Driver().Open(dsn(full)) }}
-	return newStore(db, dialect{
-		change: writers.change, close: writers.close,
-		name: "SQLite", migrations: []string{sqliteSchema1}, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
+	return &Store{db: db, dialect: dialect{
+		name: "SQLite", migrations: []string{sqliteSchema1, sqliteSchema2}, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
 		gone: func() bool { // deleted, or another one put in its place: SQLite would go on writing into the old one
 			there, err := os.Stat(full)
 			return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(made, there)
 		},
-	}), nil
+	}}, nil
 }
 
 // dsn asks for a write-ahead log, so that reports read while the balancer writes. Without a sync at every commit a

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -21,11 +22,30 @@ import (
 type Store struct {
 	db *sql.DB
 	dialect
-	statements statements
+
+	mu         sync.Mutex
+	statements map[string]*sql.Stmt // those for writing, by their text; never changed once they are there
 }
 
-func newStore(db *sql.DB, d dialect) *Store {
-	return &Store{db: db, dialect: d, statements: d.newStatements()}
+// prepare has the statements for writing parsed, once. That takes a connection of its own, so that it cannot be done inside a transaction.
+func (s *Store) prepare(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.statements != nil {
+		return nil
+	}
+	made := map[string]*sql.Stmt{}
+	for _, text := range []string{
+		insertion(1), insertion(chunk), addition("hourly"), addition("daily"),
+	} {
+		statement, err := s.db.PrepareContext(ctx, s.rebind(text))
+		if err != nil {
+			return err
+		}
+		made[text] = statement
+	}
+	s.statements = made
+	return nil
 }
 
 // dialect is what the two databases do not have in common.
@@ -38,9 +58,6 @@ type dialect struct {
 	shrink     func(context.Context, *sql.DB) error          // gives back what deleted rows took
 	faulty     func(error) bool                              // the statement is at fault: trying again is of no use
 	gone       func() bool                                   // what is written from now on would not be found; nil: that cannot be
-
-	change func(ctx context.Context, do func(transaction) error) error // makes all of what do does, or nothing of it
-	close  func() error                                                // ends what change keeps open
 }
 
 // ErrMissing says that there is no ledger yet.
@@ -58,7 +75,7 @@ func Open(ctx context.Context, where string) (*Store, error) {
 		return nil, err
 	}
 	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.db.Close())
 	}
 	return s, nil
 }
@@ -77,7 +94,7 @@ func Address(where string) string {
 }
 
 // Close ends all use of the ledger.
-func (s *Store) Close() error { return errors.Join(s.close(), s.db.Close()) }
+func (s *Store) Close() error { return s.db.Close() }
 
 // Kind names the database, as "SQLite" or "PostgreSQL".
 func (s *Store) Kind() string { return s.name }
@@ -123,6 +140,9 @@ func (s *Store) migrate(ctx context.Context) error {
 
 // rebind writes the parameters of a statement the way the database wants them.
 func (d *dialect) rebind(statement string) string {
+	if !d.numbered {
+		return statement
+	}
 	var out strings.Builder
 	n := 0
 	for _, r := range statement {
@@ -131,23 +151,13 @@ func (d *dialect) rebind(statement string) string {
 			continue
 		}
 		n++
-		out.WriteString(d.parameter(n))
+		fmt.Fprintf(&out, "$%d", n)
 	}
 	return out.String()
 }
 
-// parameter is the n-th parameter where it stands first; all before it stand before it.
-func (d *dialect) parameter(n int) string {
-	if d.numbered {
-		return fmt.Sprintf("$%d", n)
-	}
-	return "?"
-}
-
-// again is a parameter by its number, wherever it stands.
-func (d *dialect) again(n int) string {
-	if d.numbered {
-		return d.parameter(n)
-	}
-	return fmt.Sprintf("?%d", n)
+// placeholders are n rows of parameters, width each.
+func placeholders(rows, width int) string {
+	row := "(" + strings.TrimSuffix(strings.Repeat("?,", width), ",") + ")"
+	return strings.TrimSuffix(strings.Repeat(row+",", rows), ",")
 }

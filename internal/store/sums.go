@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"maps"
 	"slices"
 	"strings"
@@ -104,23 +105,26 @@ func same(name string) string { return name }
 
 // addition is the statement that adds to one line of a table of sums.
 func addition(table string) string {
-	return `INSERT INTO ` + table + ` (slot, client, model, server, ` + sumNames(", ", same) + `) VALUES (?` + strings.Repeat(", ?", sumWidth-1) +
-		`) ON CONFLICT (slot, client, model, server) DO UPDATE SET ` +
+	return `INSERT INTO ` + table + ` (slot, client, model, server, ` + sumNames(", ", same) + `) VALUES ` + placeholders(1, sumWidth) +
+		` ON CONFLICT (slot, client, model, server) DO UPDATE SET ` +
 		sumNames(", ", func(name string) string { return name + " = " + table + "." + name + " + excluded." + name })
 }
 
 // sumWidth is how many columns a line of sums has.
 const sumWidth = 4 + ledger.Figures
 
-// addSums adds a tally to a table of sums by its statement.
-func addSums(ctx context.Context, tx transaction, statement string, t tally) error {
-	values := make([]any, 0, sumWidth)
+// addSums adds a tally to a table of sums.
+func (s *Store) addSums(ctx context.Context, tx *sql.Tx, table string, t tally) error {
+	if len(t) == 0 {
+		return nil
+	}
+	statement, values := tx.StmtContext(ctx, s.statements[addition(table)]), make([]any, 0, sumWidth)
 	for _, at := range t.sorted() {
 		values = append(values[:0], at.n, at.client, at.model, at.server)
 		for _, f := range t[at].Fields() {
 			values = append(values, *f.Value)
 		}
-		if _, err := tx.exec(ctx, statement, values); err != nil {
+		if _, err := statement.ExecContext(ctx, values...); err != nil {
 			return err
 		}
 	}

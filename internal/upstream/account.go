@@ -28,13 +28,16 @@ type cache struct{ domain uint64 }
 // accounts finds the account that an endpoint belongs to. Safe for concurrent use.
 type accounts struct {
 	mu    sync.Mutex
-	known map[string]*account
-	cache map[string]*cache // by origin and workspace
+	known map[place]*account
+	cache map[place]*cache
 }
+
+// place is an organization or a workspace at an origin. Without one it is an account that the configuration names.
+type place struct{ origin, name string }
 
 // named returns the account that the configuration names.
 func (a *accounts) named(name string) *account {
-	return a.find("name "+name, &account{domain: domainOf([]byte(name))})
+	return a.find(place{name: name}, &account{domain: domainOf([]byte(name))})
 }
 
 // domainOf derives an account's name from what first told of it, the same in every process.
@@ -48,10 +51,10 @@ func domainOf(origin []byte) uint64 {
 // accounts even if they name one organization: a relay may pass on the header
 // of an account that many of its customers share.
 func (a *accounts) of(origin, organization string, own *account) *account {
-	return a.find("organization "+origin+" "+organization, own)
+	return a.find(place{origin, organization}, own)
 }
 
-func (a *accounts) find(key string, own *account) *account {
+func (a *accounts) find(key place, own *account) *account {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if found := a.known[key]; found != nil {
@@ -63,13 +66,13 @@ func (a *accounts) find(key string, own *account) *account {
 
 // cacheOf returns what keys of a workspace at an origin share; the first
 // endpoint that is heard of there gives it its name.
-func (a *accounts) cacheOf(origin, workspace string, own uint64) *cache {
+func (a *accounts) cacheOf(origin, workspace string, own ID) *cache {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := origin + " " + workspace
+	key := place{origin, workspace}
 	found := a.cache[key]
 	if found == nil {
-		found = &cache{own}
+		found = &cache{domainOf(own[:])}
 		a.cache[key] = found
 	}
 	return found
@@ -79,7 +82,7 @@ func (a *accounts) cacheOf(origin, workspace string, own uint64) *cache {
 func (a *accounts) prune(used map[*account]bool, caches map[*cache]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	maps.DeleteFunc(a.cache, func(_ string, c *cache) bool { return !caches[c] })
+	maps.DeleteFunc(a.cache, func(_ place, c *cache) bool { return !caches[c] })
 	for key, each := range a.known {
 		if !used[each] {
 			delete(a.known, key)

@@ -2,27 +2,41 @@ package upstream
 
 import "sync"
 
-// bell wakes those who wait for an endpoint to return. Safe for concurrent use.
+// bell wakes those who wait for an endpoint to return, and those who wait for another request, of whom there are
+// fewer and who are woken more often. Safe for concurrent use.
 type bell struct {
-	mu   sync.Mutex
-	rung chan struct{}
+	mu         sync.Mutex
+	rung, held chan struct{} // nil while nobody waits
 }
 
 // next returns a channel that is closed by the next ring.
-func (b *bell) next() <-chan struct{} {
+func (b *bell) next() <-chan struct{} { return b.waitAt(&b.rung) }
+
+// nextOrWake returns a channel that is closed by the next ring or wake.
+func (b *bell) nextOrWake() <-chan struct{} { return b.waitAt(&b.held) }
+
+func (b *bell) waitAt(c *chan struct{}) <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.rung == nil {
-		b.rung = make(chan struct{})
+	if *c == nil {
+		*c = make(chan struct{})
 	}
-	return b.rung
+	return *c
 }
 
-func (b *bell) ring() {
+// ring wakes everybody.
+func (b *bell) ring() { b.tell(&b.rung, &b.held) }
+
+// wake wakes those who wait for another request.
+func (b *bell) wake() { b.tell(&b.held) }
+
+func (b *bell) tell(waiting ...*chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.rung != nil {
-		close(b.rung)
-		b.rung = nil
+	for _, c := range waiting {
+		if *c != nil {
+			close(*c)
+			*c = nil
+		}
 	}
 }

@@ -21,6 +21,7 @@ type Endpoint struct {
 	id        ID
 	learned   *learned
 	transport transport
+	shown     credential
 	accounts  *accounts
 	origin    *origin
 	bell      *bell
@@ -91,8 +92,11 @@ func (e *Endpoint) Domain() uint64 {
 // probe has told. A caller that is going to wait takes it before it looks at the endpoints.
 func (e *Endpoint) Changed() <-chan struct{} { return e.bell.next() }
 
-// Wake closes the channel that Changed has given out: something else than the endpoints' standing has changed.
-func (e *Endpoint) Wake() { e.bell.ring() }
+// Held is Changed for a request that is held back for another one's sake: the channel is closed by Wake too.
+func (e *Endpoint) Held() <-chan struct{} { return e.bell.nextOrWake() }
+
+// Wake wakes those who are held back: something else than the endpoints' standing has changed.
+func (e *Endpoint) Wake() { e.bell.wake() }
 
 // Subject is what a request asks for, as far as an endpoint's standing depends on it.
 type Subject struct {

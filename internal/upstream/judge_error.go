@@ -9,6 +9,8 @@ import (
 	"net/textproto"
 	"strings"
 	"syscall"
+
+	"claude-code-lb/internal/http1"
 )
 
 // judgeErr judges an attempt that brought no answer, or one that broke off.
@@ -20,6 +22,8 @@ func judgeErr(err error) Outcome {
 		return Outcome{Scope: ScopeClient, Reason: ErrOutrun.Error()}
 	case errors.Is(err, ErrClientGone), errors.Is(err, context.Canceled):
 		return Outcome{Scope: ScopeClient, Reason: ErrClientGone.Error()}
+	case http1.Exhausted(err):
+		return Outcome{Scope: ScopeBalancer, Reason: "no file descriptors left", Free: true}
 	}
 	o := Outcome{Scope: ScopeEndpoint}
 	if timeout, ok := errors.AsType[*TimeoutError](err); ok {

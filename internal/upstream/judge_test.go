@@ -144,6 +144,10 @@ func TestJudgeErrors(t *testing.T) {
 	f(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true})
 	f(tls.AlertError(40), Outcome{Scope: ScopeEndpoint, Reason: "TLS: tls: handshake failure", Free: true})
 	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example"}}, Outcome{Scope: ScopeEndpoint, Reason: "connect: name lookup: no such host", Free: true})
+	own := Outcome{Scope: ScopeBalancer, Reason: "no file descriptors left", Free: true}
+	f(&net.OpError{Op: "dial", Err: syscall.EMFILE}, own)
+	f(fmt.Errorf("a connection: %w", &net.OpError{Op: "dial", Err: syscall.ENFILE}), own)
+	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "dial udp 127.0.0.1:53: socket: too many open files", Name: "a.example"}}, own)
 	f(&net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true})
 	f(http.ErrSchemeMismatch, Outcome{Scope: ScopeEndpoint, Reason: "TLS: http: server gave HTTP response to HTTPS client", Free: true})
 	f(errors.New("net/http: TLS handshake timeout"), Outcome{Scope: ScopeEndpoint, Reason: "TLS: net/http: TLS handshake timeout", Free: true})

@@ -145,15 +145,14 @@ func (l *Lease) Produced(output int64, now time.Time) {
 // identify finds the account that an answer names.
 func (l *Lease) identify(h http.Header) {
 	if workspace := workspaceOf(h); workspace != "" && l.HasToken() {
-		own := domainOf(l.id[:])
-		l.learned.cache.Store(l.accounts.cacheOf(originKey(l.spec), workspace, own))
+		l.learned.cache.Store(l.accounts.cacheOf(l.origin.key, workspace, l.id))
 	}
 	organization := organizationOf(h)
 	if l.spec.Account != "" || organization == "" || !l.HasToken() {
 		return
 	}
 	own := l.learned.account.Load()
-	shared := l.accounts.of(originKey(l.spec), organization, own)
+	shared := l.accounts.of(l.origin.key, organization, own)
 	if shared == own || !l.learned.account.CompareAndSwap(own, shared) {
 		return
 	}

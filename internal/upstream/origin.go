@@ -12,6 +12,8 @@ const together = 10 * time.Second
 // origin is a service: a scheme and a host, and all accounts used there. Safe
 // for concurrent use; its mutex is taken after those of endpoints and accounts.
 type origin struct {
+	key string
+
 	mu      sync.Mutex
 	refused map[*account]time.Time // the latest "overloaded" of each account
 	pauses  rests                  // of the whole service, by class of models

@@ -14,6 +14,7 @@ const (
 	ScopeNone       Scope = iota // it worked
 	ScopeRequest                 // the client's own request is at fault: the answer is its answer
 	ScopeClient                  // the client left, or the balancer stops: nobody's fault
+	ScopeBalancer                // the balancer could not ask: it has no file descriptors left
 	ScopeCredential              // this key: 401, 403
 	ScopeAccount                 // the organization behind the key: 402, its credit, its spend limit
 	ScopeModel                   // this model at this endpoint
@@ -22,7 +23,7 @@ const (
 	ScopeEndpoint                // connection, time-out, 5xx, an answer that is none
 )
 
-var scopeNames = [...]string{"none", "request", "client", "credential", "account", "model", "rate_limit", "capacity", "endpoint"}
+var scopeNames = [...]string{"none", "request", "client", "balancer", "credential", "account", "model", "rate_limit", "capacity", "endpoint"}
 
 // String names the scope as logs and the configuration show it.
 func (s Scope) String() string { return scopeNames[s] }
@@ -45,7 +46,7 @@ type Outcome struct {
 }
 
 // Failover says whether another endpoint may do better with the same request.
-func (o Outcome) Failover() bool { return o.Scope >= ScopeCredential || o.Doubtful }
+func (o Outcome) Failover() bool { return o.Scope >= ScopeBalancer || o.Doubtful }
 
 // asked is RetryAfter as far as it is followed: what an upstream asks for is bounded.
 func (o Outcome) asked(most time.Duration) time.Duration {

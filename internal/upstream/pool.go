@@ -13,7 +13,7 @@ import (
 )
 
 // Pool keeps what was learned of endpoints from one generation of the
-// configuration to the next. Reconcile calls must not overlap; everything else
+// configuration to the next. Reconcile and Warm calls must not overlap; everything else
 // is safe for concurrent use.
 type Pool struct {
 	ctx   context.Context
@@ -24,6 +24,7 @@ type Pool struct {
 	// OnBalance is told of every reading of a balance. It is set before the first Reconcile, and must not block.
 	OnBalance func(server string, value float64, at time.Time)
 
+	cold     []coldServer // of the last Reconcile
 	accounts *accounts
 	origins  map[string]*origin // by scheme and host
 	bell     *bell
@@ -43,7 +44,7 @@ type resident struct {
 func NewPool(ctx context.Context, log *slog.Logger) *Pool {
 	return &Pool{
 		ctx: ctx, log: log, known: map[ID]*resident{},
-		accounts: &accounts{known: map[string]*account{}, cache: map[string]*cache{}}, origins: map[string]*origin{}, bell: &bell{},
+		accounts: &accounts{known: map[place]*account{}, cache: map[place]*cache{}}, origins: map[string]*origin{}, bell: &bell{},
 	}
 }
 
@@ -56,6 +57,7 @@ func (p *Pool) Wait() { p.wg.Wait() }
 // generation no longer has; requests in flight there finish undisturbed.
 func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func()) {
 	kept := map[ID]*resident{}
+	p.cold = nil
 	for _, spec := range cfg.Servers {
 		id := identify(spec)
 		r := kept[id]
@@ -65,7 +67,7 @@ func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func
 		}
 		endpoints = append(endpoints, &Endpoint{
 			spec: spec, trip: tripOf(cfg), slowStart: cfg.SlowStart, id: id, learned: r.learned, transport: r.transport,
-			accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
+			shown: credentialOf(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
 		})
 	}
 	old := p.known
@@ -84,14 +86,12 @@ func tripOf(cfg *config.Config) trip {
 }
 
 func (p *Pool) originOf(spec config.Server) *origin {
-	key := originKey(spec)
+	key := spec.URL.Scheme + "://" + spec.URL.Host
 	if p.origins[key] == nil {
-		p.origins[key] = &origin{refused: map[*account]time.Time{}}
+		p.origins[key] = &origin{key: key, refused: map[*account]time.Time{}}
 	}
 	return p.origins[key]
 }
-
-func originKey(spec config.Server) string { return spec.URL.Scheme + "://" + spec.URL.Host }
 
 // forget drops the accounts and origins that no endpoint has any more.
 func (p *Pool) forget(endpoints []*Endpoint) {
@@ -117,7 +117,10 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 	}
 	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect
 	if fresh {
-		r.transport, r.connect = newTransport(spec.URL, cfg.Timeouts.Connect), cfg.Timeouts.Connect
+		r.transport, r.connect = newTransport(p.ctx, spec.URL, cfg.Timeouts.Connect), cfg.Timeouts.Connect
+		if s, ok := r.transport.(*secureTransport); ok && spec.Weight > 0 {
+			p.cold = append(p.cold, coldServer{spec.Name, s})
+		}
 	}
 	plan := balancePlan{server: spec.Name, command: spec.BalanceCheck, interval: spec.BalanceCheckInterval, threshold: spec.BalanceThreshold}
 	if r.checker == nil || r.checker.plan != plan {

@@ -135,7 +135,7 @@ func (p *prober) check(ctx context.Context) {
 	}
 	changed := false
 	switch o.Scope {
-	case ScopeClient, ScopeCapacity:
+	case ScopeClient, ScopeBalancer, ScopeCapacity:
 	case ScopeEndpoint:
 		if changed = p.target.probeFailed(began, time.Now(), "health check: "+o.Reason); changed {
 			p.log.Warn(telemetry.ProbeFailed, telemetry.Server, p.plan.server, telemetry.Reason, o.Reason)
@@ -222,7 +222,7 @@ func (p *prober) request(ctx context.Context) (r *http.Request, err error) {
 	}
 	r.Header.Set("User-Agent", "claude-code-lb")
 	if !p.plan.token.Empty() {
-		setCredential(r.Header, p.plan.auth, p.plan.token.Reveal())
+		credentialOf(p.plan.auth, p.plan.token.Reveal()).put(r.Header)
 	}
 	return r, nil
 }

@@ -258,7 +258,7 @@ func TestWhatIsAsked(t *testing.T) {
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	}))
 	defer s.Close()
-	transport := newTransport(server(t, "a", s.URL, "").URL, time.Second)
+	transport := newNetTransport(time.Second)
 	defer transport.CloseIdleConnections()
 	ask := func(check config.HealthCheck, token string) *http.Request {
 		t.Helper()

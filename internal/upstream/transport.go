@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,9 +15,11 @@ import (
 const (
 	idleConnTimeout = 90 * time.Second
 	idleConns       = 256
-	// A dead HTTP/2 connection stalls every stream on it, so it is asked for a sign of life.
-	pingAfterSilence = 15 * time.Second
-	pingTimeout      = 15 * time.Second
+	// A dead HTTP/2 connection stalls every stream on it, so it is asked for a sign of life, and may not stand still
+	// while there is something to send.
+	pingAfterSilence = 10 * time.Second
+	pingTimeout      = 10 * time.Second
+	writeStall       = 20 * time.Second
 	maxHeaderBytes   = 256 << 10
 )
 
@@ -26,21 +29,38 @@ type transport interface {
 	CloseIdleConnections()
 }
 
-// newTransport makes a connection pool for a base URL: our own engine for plain connections, net/http for TLS,
+// newTransport makes the connection pool of one identity: of our own engine for plain connections, of net/http for TLS,
 // HTTP/2 and proxies. It has no time-out for answers: how long an answer may take depends on the request and is the
-// caller's to say, by the request's context.
-func newTransport(base *url.URL, connect time.Duration) transport {
-	dialer := &net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
+// caller's to say, by the request's context. What is being dialed for more than
+// one request ends with ctx.
+func newTransport(ctx context.Context, base *url.URL, connect time.Duration) transport {
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
 	if base.Scheme == "http" && proxy == nil && err == nil {
-		return &http1.Transport{DialContext: dialer.DialContext, MaxIdleConns: idleConns, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: maxHeaderBytes}
+		return &http1.Transport{
+			DialContext: newDialer(connect).DialContext, MaxIdleConns: idleConns, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: maxHeaderBytes,
+		}
 	}
+	t := newNetTransport(connect)
+	if base.Scheme != "https" {
+		return t
+	}
+	// As for every request: of what is dialed without one, net/http tells the proxy settings less.
+	t.Proxy = func(*http.Request) (*url.URL, error) { return proxy, err }
+	return newSecureTransport(ctx, t, base)
+}
+
+func newDialer(connect time.Duration) *net.Dialer {
+	return &net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
+}
+
+// newNetTransport makes a pool of net/http's own.
+func newNetTransport(connect time.Duration) *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            dialer.DialContext,
+		DialContext:            newDialer(connect).DialContext,
 		TLSHandshakeTimeout:    connect,
 		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfterSilence, PingTimeout: pingTimeout},
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfterSilence, PingTimeout: pingTimeout, WriteByteTimeout: writeStall},
 		MaxIdleConns:           idleConns,
 		MaxIdleConnsPerHost:    idleConns,
 		IdleConnTimeout:        idleConnTimeout,
@@ -59,9 +79,7 @@ func newTransport(base *url.URL, connect time.Duration) transport {
 func (l *Lease) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.URL = join(l.spec.URL, r.URL)
 	r.Host = ""
-	if l.HasToken() {
-		setCredential(r.Header, l.spec.AuthHeader, l.spec.Token.Reveal())
-	}
+	l.shown.put(r.Header)
 	return l.transport.RoundTrip(r)
 }
 
@@ -77,17 +95,37 @@ func join(base, request *url.URL) *url.URL {
 
 // DropCredentials removes both headers in which a client of the Messages API may carry one.
 func DropCredentials(h http.Header) {
-	h.Del("Authorization")
-	h.Del("X-Api-Key")
+	delete(h, "Authorization")
+	delete(h, "X-Api-Key")
 }
 
-func setCredential(h http.Header, kind config.AuthHeader, token string) {
-	DropCredentials(h)
-	if credentialKind(kind, token) == config.AuthHeaderXAPIKey {
-		h.Set("X-Api-Key", token)
-		return
+// credential is what a server is shown. The zero value is none.
+type credential struct {
+	name  string
+	lines func() []string // shared by all requests; a function, for nothing prints what that returns
+}
+
+func credentialOf(kind config.AuthHeader, token string) credential {
+	switch {
+	case token == "":
+		return credential{}
+	case credentialKind(kind, token) == config.AuthHeaderXAPIKey:
+		return newCredential("X-Api-Key", token)
 	}
-	h.Set("Authorization", "Bearer "+token)
+	return newCredential("Authorization", "Bearer "+token)
+}
+
+func newCredential(name, value string) credential {
+	lines := []string{value}
+	return credential{name, func() []string { return lines }}
+}
+
+// put replaces whatever credential h carries.
+func (c credential) put(h http.Header) {
+	if c.name != "" {
+		DropCredentials(h)
+		h[c.name] = c.lines()
+	}
 }
 
 // credentialKind settles "auto": Anthropic's API keys go in x-api-key, OAuth

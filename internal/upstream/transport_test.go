@@ -35,9 +35,9 @@ func TestSetCredential(t *testing.T) {
 	f := func(kind config.AuthHeader, token, header, want string) {
 		t.Helper()
 		h := http.Header{"Authorization": {"Bearer client"}, "X-Api-Key": {"client"}}
-		setCredential(h, kind, token)
+		credentialOf(kind, token).put(h)
 		if len(h) != 1 || h.Get(header) != want {
-			t.Errorf("setCredential(%s, %s) = %v", kind, token, h)
+			t.Errorf("credentialOf(%s, %s) = %v", kind, token, h)
 		}
 	}
 	f(config.AuthHeaderAuto, "sk-ant-api03-abc", "X-Api-Key", "sk-ant-api03-abc")

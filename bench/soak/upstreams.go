@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"claude-code-lb/internal/fakeclaude"
+)
+
+// upstreams are simulated ones: one is well, the others fail in all ways, and which one is well changes, for conversations go where
+// they are served. Whoever asks two that keep it waiting is given up, so only one ever does.
+type upstreams struct {
+	fakes   []*fakeclaude.Server
+	faults  [][]fakeclaude.FaultRule // of each while it is ill
+	servers []*http.Server
+	urls    []string
+}
+
+// ills are the faults that strike a part of the requests: before the content of an answer, where nobody may notice, and in the
+// midst of a stream, where the client is told.
+func ills(stalls bool) []string {
+	list := []string{
+		"status=500", "status=503", "status=529,retry-after=0", "status=429,retry-after=0", "reset", "close", "reset=headers", "empty", "html",
+		"error=overloaded_error,at=message_start", "end=message_start", "gzip",
+		"reset=mid_text", "close=first_block", "end=mid_text", "error=api_error,at=mid_text",
+	}
+	if stalls {
+		list = append(list, "stall", "stall=headers", "stall=message_start", "stall=mid_text")
+	}
+	return list
+}
+
+const (
+	illness = 0.01 // the part of the requests that each fault strikes
+	// One upstream is well for reign, and then the next one too for overlap, which is longer than anything lasts before an answer
+	// begins: whoever found the next one ill finds the present one well.
+	reign, overlap = 5 * time.Second, 2 * firstContent
+)
+
+func startUpstreams() (*upstreams, error) {
+	u := &upstreams{}
+	for i, name := range []string{"a", "b", "c"} {
+		f := fakeclaude.New(fakeclaude.Options{Name: name, Seed: uint64(i), KeepRequests: -1, Settings: fakeclaude.Settings{
+			FirstToken: fakeclaude.Duration(30 * time.Millisecond), TokenInterval: fakeclaude.Duration(5 * time.Millisecond), MinOutput: 20, MaxOutput: 80,
+		}})
+		rules, err := rulesOf(ills(i == 0))
+		if err != nil {
+			u.close()
+			return nil, err
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			u.close()
+			return nil, err
+		}
+		if i > 0 {
+			f.SetFaults(rules...)
+		}
+		u.faults = append(u.faults, rules)
+		s := &http.Server{Handler: f}
+		go s.Serve(l)
+		u.fakes, u.servers, u.urls = append(u.fakes, f), append(u.servers, s), append(u.urls, "http://"+l.Addr().String())
+	}
+	return u, nil
+}
+
+func rulesOf(faults []string) ([]fakeclaude.FaultRule, error) {
+	var rules []fakeclaude.FaultRule
+	for _, text := range faults {
+		rule, err := fakeclaude.ParseFaultRule(fmt.Sprintf("%s,p=%v", text, illness))
+		if err != nil {
+			return nil, err
+		}
+		if rule.Fault.Kind == fakeclaude.FaultStall {
+			streams := true
+			rule.Stream = &streams // a plain answer may take minutes
+		}
+		rules = append(rules, rule)
+	}
+	return rules, nil
+}
+
+// rotate lets one upstream after the other be well, until ctx ends.
+func (u *upstreams) rotate(ctx context.Context) {
+	for well := 0; pass(ctx, reign); {
+		next := (well + 1) % len(u.fakes)
+		u.fakes[next].SetFaults()
+		if !pass(ctx, overlap) {
+			return
+		}
+		u.fakes[well].SetFaults(u.faults[well]...)
+		well = next
+	}
+}
+
+// pass lets time pass, and reports false when ctx ends first.
+func pass(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// struck is how many requests met a fault, and how many answers a fault has cut.
+func (u *upstreams) struck() (faults, cut int64) {
+	for _, f := range u.fakes {
+		s := f.Stats()
+		for _, n := range s.ByFault {
+			faults += n
+		}
+		cut += s.Cut
+	}
+	return faults, cut
+}
+
+func (u *upstreams) close() {
+	for i := range u.servers {
+		u.fakes[i].Close()
+		u.servers[i].Close()
+	}
+}

@@ -1,0 +1,107 @@
+package edge
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// overHTTP2 bounds HTTP/2 connections of clients. Behind one there may be a front proxy with hundreds of agents. A
+// client that has vanished without a word costs tokens until that is noticed; one that is only suspended for a moment
+// shall find its streams again.
+func overHTTP2() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          1000,
+		MaxReceiveBufferPerConnection: 3 << 20, // shared by the bodies of all its requests
+		SendPingTimeout:               30 * time.Second,
+		PingTimeout:                   30 * time.Second,
+		WriteByteTimeout:              2 * time.Minute,
+	}
+}
+
+// certified is the certificate that clients are served with. The zero value has none.
+type certified struct {
+	config atomic.Pointer[tls.Config]
+}
+
+// set puts a certificate in force for connections that come from now on; nil lets them speak plain HTTP.
+func (c *certified) set(cert *tls.Certificate) {
+	if cert == nil {
+		c.config.Store(nil)
+		return
+	}
+	if old := c.config.Load(); old != nil && slices.EqualFunc(old.Certificates[0].Certificate, cert.Certificate, slices.Equal) {
+		return // the same, and clients may resume their sessions
+	}
+	c.config.Store(&tls.Config{
+		Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+	})
+}
+
+// listen hands out the connections of l, but while there is a certificate hands them over to be served with it.
+func (c *certified) listen(l net.Listener, encrypted *handover) net.Listener {
+	return &certifiedListener{l, c, encrypted}
+}
+
+type certifiedListener struct {
+	net.Listener
+	by        *certified
+	encrypted *handover
+}
+
+func (l *certifiedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		config := l.by.config.Load()
+		if config == nil {
+			return conn, nil
+		}
+		l.encrypted.give(tls.Server(conn, config)) // the handshake is the server's to make
+	}
+}
+
+// handover is a listener to whom connections are given that another one has accepted.
+type handover struct {
+	address net.Addr
+	conns   chan net.Conn
+	closed  chan struct{}
+	closing sync.Once
+}
+
+func newHandover(address net.Addr) *handover {
+	return &handover{address: address, conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (h *handover) give(conn net.Conn) {
+	select {
+	case h.conns <- conn:
+	case <-h.closed:
+		conn.Close()
+	}
+}
+
+// Accept returns what is given.
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case conn := <-h.conns:
+		return conn, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept.
+func (h *handover) Close() error {
+	h.closing.Do(func() { close(h.closed) })
+	return nil
+}
+
+// Addr is where the connections are accepted.
+func (h *handover) Addr() net.Addr { return h.address }

@@ -1,0 +1,226 @@
+package http1_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// stricterRequests are the reasons for which ours refuses what net/http serves, by the words of the refusal.
+var stricterRequests = map[string]string{
+	"both Content-Length and Transfer-Encoding": bothLengths,
+	"more than one Content-Length":              equalLengths,
+	"Transfer-Encoding in HTTP/1.0":             oldChunked,
+	"a line of the head does not end in CRLF":   bareLF,
+	"a folded header line":                      folded,
+	"a version of HTTP that is not spoken here": otherVersions,
+	"a malformed target":                        oddTargets + ", and " + userInfo,
+	"this is no proxy for other hosts":          connects,
+	"too many header lines":                     manyFields,
+	"the head is too long":                      "up to 4 KB beyond the limit of a head",
+	"an expectation that is not known":          "more than one Expect",
+	"a malformed request line":                  emptyLines,
+	"a malformed Content-Length":                "a Content-Length of 19 digits",
+}
+
+// FuzzServer has both servers read the same bytes. Whatever ours takes for a request, net/http must take for the same one, with the same
+// body, at the same place; ours may stop earlier, for a reason that is named above.
+func FuzzServer(f *testing.F) {
+	for _, a := range attacks() {
+		if len(a.in) < 4<<10 {
+			f.Add([]byte(a.in + canary))
+		}
+	}
+	f.Add([]byte(stream()))
+	f.Add([]byte(post("Expect: 100-continue\r\nContent-Length: 3", "abc") + "GET /b HTTP/1.0\r\nPragma: no-cache\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		synctest.Test(t, func(t *testing.T) {
+			got, want := ours().send(t, string(in), nil), standard().send(t, string(in), nil)
+			if problem := compareRequests(got, want); problem != "" {
+				t.Errorf("%q: %s\n    ours: %s %s\nnet/http: %s", in, problem, got, got.why(), want)
+			}
+			if again := ours().send(t, string(in), func(c *memConn) { c.out.chop = 1 }); again.String() != got.String() {
+				t.Errorf("%q: byte by byte\n%s\nat once\n%s", in, again, got)
+			}
+		})
+	})
+}
+
+// compareRequests says where ours saw something that net/http did not.
+func compareRequests(got, want exchange) string {
+	if got.rest != "" {
+		return "the answers cannot be told apart"
+	}
+	for i, s := range got.seen {
+		if i >= len(want.seen) {
+			return "there are more requests"
+		}
+		if problem := compareRequest(s, want.seen[i]); problem != "" {
+			return fmt.Sprintf("request %d: %s", i, problem)
+		}
+	}
+	last := seen{}
+	if n := len(got.seen); n > 0 {
+		last = got.seen[n-1]
+	}
+	switch {
+	case len(got.seen) == len(want.seen), last.Broken: // both end here
+		return ""
+	case last.Proto == "HTTP/1.0" && got.why() == "": // keptAlive
+		return ""
+	case stricterRequests[got.why()] == "":
+		return fmt.Sprintf("refused without a reason that is known: %q", got.why())
+	}
+	return ""
+}
+
+func compareRequest(got, want seen) string {
+	comparable := func(s seen) string {
+		s.Header = maps.Clone(s.Header)
+		delete(s.Header, "Trailer") // which net/http takes out
+		if s.Header.Get("Pragma") == "no-cache" {
+			delete(s.Header, "Cache-Control") // which net/http puts in
+		}
+		s.Body, s.Broken = "", false
+		return fmt.Sprintf("%+v", s)
+	}
+	switch a, b := comparable(got), comparable(want); {
+	case a != b:
+		return "ours saw " + a + ", net/http " + b
+	case got.Broken: // chunkText: ours may have found the body malformed sooner, or have got further
+		if !strings.HasPrefix(want.Body, got.Body) && !(want.Broken && strings.HasPrefix(got.Body, want.Body)) {
+			return "the broken bodies differ"
+		}
+	case want.Broken:
+		return "ours has a whole body"
+	case got.Body != want.Body:
+		return "the bodies differ"
+	}
+	return ""
+}
+
+// stricterAnswers are the reasons for which ours fails with what net/http takes for an answer.
+var stricterAnswers = map[string]string{
+	"malformed answer: its first line":                             "versions other than 1.0 and 1.1",
+	"malformed answer: its status":                                 oddStatus,
+	"malformed answer: a change of protocol that nobody asked for": "101",
+	"malformed answer: too many interim answers":                   manyInterim,
+	"malformed answer: an interim answer in chunks":                "an interim answer in chunks",
+	"malformed answer: a folded header line":                       foldedAnswer,
+	"malformed answer: a malformed header name":                    oddNames,
+	"malformed answer: too many header lines":                      manyFields,
+	"malformed answer: its Content-Length":                         "a Content-Length of 19 digits, or one that differs in blanks",
+	"http1: the head is too long":                                  "up to 4 KB beyond the limit of a head",
+}
+
+// FuzzTransport has both transports read the same answer. What ours takes for an answer, net/http must take for the same one; and nothing that an
+// upstream sends may come out as the answer to the next request.
+func FuzzTransport(f *testing.F) {
+	for _, p := range replies() {
+		if len(p.raw) < 4<<10 {
+			f.Add([]byte(p.raw), p.method == "HEAD", p.cut)
+		}
+	}
+	quiet(f)
+	f.Fuzz(func(t *testing.T, raw []byte, head, cut bool) {
+		synctest.Test(t, func(t *testing.T) {
+			if problem, _ := compareFetches(t, string(raw), head, cut); problem != "" {
+				t.Error(problem)
+			}
+		})
+	})
+}
+
+// compareFetches has both transports read an answer. It returns what ours made of it.
+func compareFetches(t *testing.T, raw string, head, cut bool) (problem string, got fetch) {
+	got, want := fetchOnce(t, ours(), raw, head, cut), fetchOnce(t, standard(), raw, head, cut)
+	bodiless := head || got.status == http.StatusNoContent || got.status == http.StatusNotModified
+	if bodiless && got.header["Content-Length"] == nil { // the end said twice, of a body that does not come: net/http leaves the length
+		want.length = got.length
+		delete(want.header, "Content-Length")
+	}
+	if problem = compareAnswers(got, want); problem != "" {
+		problem = fmt.Sprintf("%q, HEAD %v, cut %v: %s\n    ours: %+v\nnet/http: %+v", raw, head, cut, problem, got, want)
+	}
+	return problem, got
+}
+
+// quiet keeps net/http's Transport from telling of unsolicited answers.
+func quiet(tb testing.TB) {
+	log.SetOutput(io.Discard)
+	tb.Cleanup(func() { log.SetOutput(os.Stderr) })
+}
+
+// fetch is an answer as a caller of RoundTrip got it.
+type fetch struct {
+	err    error
+	status int
+	header http.Header
+	length int64
+	body   string
+	broken bool
+	next   string // the next answer, as fetched has it
+}
+
+func fetchOnce(t *testing.T, e engine, raw string, head, cut bool) (got fetch) {
+	u := &upstream{answers: []string{raw}, cut: cut}
+	tr := e.transport(u.dial)
+	defer u.over.Wait()
+	defer tr.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r := request(t, "GET", "http://h/", nil).WithContext(ctx)
+	if head {
+		r.Method = http.MethodHead
+	}
+	res, err := tr.RoundTrip(r)
+	if err != nil {
+		got.err = err
+	} else {
+		body, err := io.ReadAll(res.Body)
+		got = fetch{status: res.StatusCode, header: res.Header, length: res.ContentLength, body: string(body), broken: err != nil}
+		res.Body.Close()
+	}
+	if e.strict { // net/http notices after a while what stays in the connection
+		got.next, _, _ = fetched(tr, request(t, "GET", "http://h/", nil))
+	}
+	return got
+}
+
+// compareAnswers says where ours got something that net/http did not.
+func compareAnswers(got, want fetch) string {
+	comparable := func(f fetch) string {
+		for _, name := range []string{"Connection", "Trailer"} { // which net/http takes out
+			delete(f.header, name)
+		}
+		if f.header.Get("Pragma") == "no-cache" {
+			delete(f.header, "Cache-Control") // which net/http puts in
+		}
+		return fmt.Sprint(f.status, f.header, f.length)
+	}
+	switch {
+	case got.next != "200 [calm]":
+		return "the next answer is " + got.next
+	case got.err != nil && want.err == nil && stricterAnswers[got.err.Error()] == "":
+		return "ours fails without a reason that is known"
+	case got.err != nil:
+		return ""
+	case want.err != nil:
+		return "net/http fails"
+	case comparable(got) != comparable(want):
+		return "the heads differ"
+	case got.broken && (strings.HasPrefix(want.body, got.body) || want.broken && strings.HasPrefix(got.body, want.body)):
+		return ""
+	case got.broken != want.broken || got.body != want.body:
+		return "the bodies differ"
+	}
+	return ""
+}

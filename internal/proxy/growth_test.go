@@ -1,0 +1,108 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/upstream"
+)
+
+// events is the body of an answer that brings one event at a time, so many times, and then message_stop.
+type events struct {
+	event, rest string
+	left        int
+}
+
+func (e *events) Read(p []byte) (int, error) {
+	switch {
+	case e.rest != "":
+	case e.left > 0:
+		e.rest = e.event
+		e.left--
+	case e.left == 0:
+		e.rest = stopEvent
+		e.left--
+	default:
+		return 0, io.EOF
+	}
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+// drain is a client that takes everything.
+type drain struct {
+	header  http.Header
+	bytes   int
+	flushes int
+}
+
+func (d *drain) Header() http.Header                { return d.header }
+func (d *drain) WriteHeader(int)                    {}
+func (d *drain) Write(p []byte) (int, error)        { d.bytes += len(p); return len(p), nil }
+func (d *drain) FlushError() error                  { d.flushes++; return nil }
+func (d *drain) SetWriteDeadline(_ time.Time) error { return nil }
+
+// relayed passes so many events on and returns the client that got them.
+func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
+	t.Helper()
+	d := &drain{header: http.Header{}}
+	_, cancel := context.WithCancelCause(t.Context())
+	x := &exchange{p: p, w: d, req: Request{Settings: &Settings{}, HTTP: &http.Request{ProtoMajor: 1}}, ctx: t.Context(), kind: kindStream}
+	a := &answer{
+		body: &events{event: event, left: count}, held: []byte(startEvent + blockEvent), watch: watch{cancel: cancel},
+		idle: upstream.TimeoutError{Waiting: "next byte", After: time.Minute},
+	}
+	a.events.Want = claude.WantedEvent
+	a.eventEnd = a.events.Feed(a.held, a.message.Observe)
+	if err := x.relayEvents(a); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// deltaOf is an event with so many bytes of text.
+func deltaOf(bytes int) string {
+	return strings.Replace(textEvent, "hi", strings.Repeat("x", bytes), 1)
+}
+
+// BenchmarkRelay passes events on, each from one read to one write and one flush.
+func BenchmarkRelay(b *testing.B) {
+	p := New(slog.New(slog.DiscardHandler), 1)
+	for _, size := range []int{20, 500, 20_000} {
+		b.Run(fmt.Sprintf("text=%d", size), func(b *testing.B) {
+			event := deltaOf(size)
+			b.SetBytes(int64(len(event)))
+			b.ReportAllocs()
+			relayed(b, p, event, b.N)
+		})
+	}
+}
+
+// TestARelayedEventAllocatesNothing whether it is short, of more than the small buffer, or of more than the large one.
+func TestARelayedEventAllocatesNothing(t *testing.T) {
+	const most, events = 0, 1000
+	p := New(slog.New(slog.DiscardHandler), 1)
+	for _, size := range []int{20, 500, 20_000, 100_000} {
+		event := deltaOf(size)
+		measure := func(count int) float64 {
+			return testing.AllocsPerRun(10, func() {
+				d := relayed(t, p, event, count)
+				if want := len(startEvent+blockEvent+stopEvent) + count*len(event); d.bytes != want || d.flushes < count {
+					t.Fatalf("%d bytes in %d flushes, want %d bytes", d.bytes, d.flushes, want)
+				}
+			})
+		}
+		// What a stream takes at its beginning and its end is the same for both.
+		if n := measure(events) - measure(0); n > most*events+10 {
+			t.Errorf("%v allocations for %d events of %d bytes of text", n, events, size)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"claude-code-lb/internal/ledger"
+)
+
+// TestRowsOfTheFirstVersionAreKept when the columns become one.
+func TestRowsOfTheFirstVersionAreKept(t *testing.T) {
+	backends(t, func(t *testing.T, where string) {
+		connect := openSQLite
+		if IsURL(where) {
+			connect = openPostgres
+		}
+		s, err := connect(t.Context(), where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		steps := s.migrations
+		s.migrations = steps[:1]
+		if err := s.migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		refused := ledger.Entry{ID: "req_lb_2", Start: noon.Add(time.Second), Client: `b"o`, Outcome: ledger.Refused, Status: 429, Reason: "budget"}
+		want := []ledger.Entry{sample(noon), refused}
+		for i := range want {
+			asTheFirstVersion(t, s, int64(i), &want[i])
+		}
+		s.migrations = steps
+		if err := s.migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := all(t, s); !cmp.Equal(want, got) {
+			t.Error(cmp.Diff(want, got))
+		}
+	})
+}
+
+// asTheFirstVersion writes an entry into the columns that there were.
+func asTheFirstVersion(t *testing.T, s *Store, n int64, e *ledger.Entry) {
+	t.Helper()
+	insert := func(into string, width int, values ...any) {
+		t.Helper()
+		if _, err := s.db.ExecContext(context.Background(), s.rebind(`INSERT INTO `+into+` VALUES `+placeholders(1, width)), values...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := idFloor(e.Start) | n
+	bit := func(b bool) int { return int(flagOf(b)) }
+	insert("requests", 21, id, e.ID, e.Start.UnixMilli(), e.Client, e.Session, e.Agent, e.Method, e.Path, e.Model, e.Server(), string(e.Outcome), e.Status, bit(e.Stream),
+		string(e.Routed), e.Reason, int64(e.TimeToFirstByte), int64(e.Duration), int64(e.Waited), e.Sent, e.Bytes, []byte(e.Prompt))
+	for i := range e.Attempts {
+		a := &e.Attempts[i]
+		u := a.Answer.Usage
+		insert("attempts", 29, id, i, a.Start.UnixMilli(), a.Server, a.Status, a.Scope, a.Reason, a.RequestID, int64(a.Verdict), int64(a.Duration),
+			bit(a.Served), a.Answer.Model, a.Answer.StopReason, u.ServiceTier, bit(a.Known()), bit(a.Estimated()),
+			u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests,
+			bit(a.Cost.Known), int64(a.Cost.Sum), int64(a.Cost.Saved), int64(a.Cost.Wasted), a.Warm, a.Warmest, a.Guess)
+	}
+}
+
+// TestRowsCanBeAskedFor by what they say, in the words of the documentation.
+func TestRowsCanBeAskedFor(t *testing.T) {
+	backends(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		write(t, s, sample(noon), sample(noon.Add(time.Second)))
+		var client string
+		var n sql.NullInt64
+		if err := s.db.QueryRow(`SELECT entry ->> 'client', COUNT(*) FROM requests GROUP BY 1`).Scan(&client, &n); err != nil || client != "ann" || n.Int64 != 2 {
+			t.Errorf("%q %d %v", client, n.Int64, err)
+		}
+	})
+}

@@ -1,0 +1,45 @@
+package upstream
+
+import (
+	"claude-code-lb/internal/telemetry"
+)
+
+// warmAtOnce is how many servers are connected to at the same time ahead of requests.
+const warmAtOnce = 4
+
+// coldServer is a server whose first request would have to wait for a TLS handshake.
+type coldServer struct {
+	name      string
+	transport *secureTransport
+}
+
+// Warm opens a connection to every https server that the last Reconcile
+// brought anew and that takes requests: TCP, TLS and the preface of HTTP/2, but
+// no request. It works in the background, a few servers at a time, and ends
+// with the pool's context. Where it fails, the first request will tell.
+func (p *Pool) Warm() {
+	cold := make(chan coldServer, len(p.cold))
+	for _, s := range p.cold {
+		cold <- s
+	}
+	close(cold)
+	for range min(warmAtOnce, len(p.cold)) {
+		p.wg.Go(func() {
+			for s := range cold {
+				p.warm(s)
+			}
+		})
+	}
+	p.cold = nil
+}
+
+func (p *Pool) warm(s coldServer) {
+	if p.ctx.Err() != nil {
+		return
+	}
+	if err := s.transport.warm(); err != nil {
+		p.log.Debug(telemetry.WarmFailed, telemetry.Server, s.name, telemetry.Err, err)
+		return
+	}
+	p.log.Debug(telemetry.Warmed, telemetry.Server, s.name)
+}
