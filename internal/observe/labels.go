@@ -32,25 +32,21 @@ func newLabels() *labels {
 	return &labels{models: map[string]bool{}, clients: map[string]bool{}, pairs: map[[2]string]bool{}, classes: map[string]bool{}}
 }
 
-// requester is a client and the model it asks for, as labels. A model's name counts once it has been served: clients
-// cannot use up the room with names that no server knows.
-func (l *labels) requester(client, model string, served bool) (string, string) {
+// requester is a client and the model it asks for, as labels, and the model as a label where no client stands beside it. A
+// model's name counts once it has been served: clients cannot use up the room with names that no server knows.
+func (l *labels) requester(client, model string, served bool) (who, what, alone string) {
+	client, model = clientLabel(client), clean(model)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	client, model = bounded(l.clients, maxClients, clientLabel(client), true), bounded(l.models, maxModels, clean(model), served)
-	pair := [2]string{client, model}
-	if !l.pairs[pair] && len(l.pairs) >= maxPairs {
-		return client, other
+	who, alone = bounded(l.clients, maxClients, client, true), bounded(l.models, maxModels, model, served)
+	pair := [2]string{who, alone}
+	if !l.pairs[pair] {
+		if len(l.pairs) >= maxPairs {
+			return who, other, alone
+		}
+		l.pairs[pair] = true
 	}
-	l.pairs[pair] = true
-	return client, model
-}
-
-// model is a model as a label, where no client stands beside it.
-func (l *labels) model(model string, served bool) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bounded(l.models, maxModels, clean(model), served)
+	return who, alone, alone
 }
 
 // class is a class of models as a label.
@@ -74,8 +70,10 @@ func bounded(known map[string]bool, most int, value string, enter bool) string {
 
 // clientLabel is the name of a client key. Where no keys are asked for clients are known by their addresses, which are no labels.
 func clientLabel(client string) string {
-	if _, err := netip.ParseAddr(client); err == nil {
-		return none
+	if strings.ContainsAny(client, ".:") { // as in every address; an error costs memory
+		if _, err := netip.ParseAddr(client); err == nil {
+			return none
+		}
 	}
 	return clean(client)
 }
@@ -115,15 +113,18 @@ func statusClass(status int) string {
 	if status < 100 || status > 599 {
 		return none
 	}
-	return string('0'+rune(status/100)) + "xx"
+	return [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"}[status/100-1]
 }
 
+// tokenKinds is how many kinds of tokens there are.
+const tokenKinds = 5
+
 // kinds lists the tokens of an answer by kind.
-func kinds(u claude.Usage) [5]struct {
+func kinds(u claude.Usage) [tokenKinds]struct {
 	kind   string
 	tokens int64
 } {
-	return [5]struct {
+	return [tokenKinds]struct {
 		kind   string
 		tokens int64
 	}{

@@ -27,6 +27,11 @@ type Metrics struct {
 	registry *prometheus.Registry
 	labels   *labels
 
+	byRequest *series[requestLabels, requestSeries]
+	byAttempt *series[attemptLabels, attemptSeries]
+	byRouted  *series[[2]string, lazy[prometheus.Counter]]
+	byUsage   *series[usageLabels, usageSeries]
+
 	requests, routed, attempts, failovers              *prometheus.CounterVec
 	tokens, serverTools, cost, unpriced, saved, wasted *prometheus.CounterVec
 	requestDuration, firstByte, waits                  *prometheus.HistogramVec
@@ -40,7 +45,10 @@ func NewMetrics(version string) *Metrics {
 	build := gaugeVec(f.build)
 	build.WithLabelValues(clean(version), runtime.Version()).Set(1)
 	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m := &Metrics{registry: r, labels: newLabels()}
+	m := &Metrics{
+		registry: r, labels: newLabels(), byRequest: newSeries[requestLabels, requestSeries](), byAttempt: newSeries[attemptLabels, attemptSeries](),
+		byRouted: newSeries[[2]string, lazy[prometheus.Counter]](), byUsage: newSeries[usageLabels, usageSeries](),
+	}
 	register(r, counterVec, map[**prometheus.CounterVec]family{
 		&m.requests: f.requests, &m.routed: f.routed, &m.attempts: f.attempts, &m.failovers: f.failovers,
 		&m.tokens: f.tokens, &m.serverTools: f.serverTools, &m.cost: f.cost, &m.unpriced: f.unpriced, &m.saved: f.saved, &m.wasted: f.wasted,
@@ -118,28 +126,31 @@ func (m *Metrics) ReloadFailed() { m.reloadSuccessful.Set(0) }
 // Record counts one finished request.
 func (m *Metrics) Record(e ledger.Entry) {
 	served := e.Status > 0 && e.Status < http.StatusBadRequest
-	client, model := m.labels.requester(e.Client, e.Model, served)
-	endpoint, outcome := endpointOf(e.Path), string(e.Outcome)
-	m.requests.WithLabelValues(client, model, endpoint, outcome, statusClass(e.Status)).Inc()
-	m.requestDuration.WithLabelValues(endpoint, outcome).Observe(e.Duration.Seconds())
+	client, model, alone := m.labels.requester(e.Client, e.Model, served)
+	l := requestLabels{client, model, endpointOf(e.Path), string(e.Outcome), statusClass(e.Status)}
+	s := m.byRequest.at(l)
+	s.requests.get(func() prometheus.Counter {
+		return m.requests.WithLabelValues(l.client, l.model, l.endpoint, l.outcome, l.status)
+	}).Inc()
+	s.duration.get(func() prometheus.Observer { return m.requestDuration.WithLabelValues(l.endpoint, l.outcome) }).Observe(e.Duration.Seconds())
 	if e.TimeToFirstByte > 0 {
-		m.firstByte.WithLabelValues(endpoint).Observe(e.TimeToFirstByte.Seconds())
+		s.firstByte.get(func() prometheus.Observer { return m.firstByte.WithLabelValues(l.endpoint) }).Observe(e.TimeToFirstByte.Seconds())
 	}
 	if e.Waited > 0 {
-		m.waits.WithLabelValues(outcome).Observe(e.Waited.Seconds())
+		m.waits.WithLabelValues(l.outcome).Observe(e.Waited.Seconds())
 	}
 	for i := range e.Attempts {
-		m.attempt(&e, i, client, model)
+		m.attempt(&e, i, client, model, alone)
 	}
 }
 
 // attempt counts one attempt of a request.
-func (m *Metrics) attempt(e *ledger.Entry, i int, client, model string) {
+func (m *Metrics) attempt(e *ledger.Entry, i int, client, model, alone string) {
 	a := &e.Attempts[i]
-	server := clean(a.Server)
-	alone := m.labels.model(e.Model, false)
-	m.attempts.WithLabelValues(server, alone, a.Scope).Inc()
-	m.attemptDuration.WithLabelValues(server).Observe(a.Duration.Seconds())
+	l := attemptLabels{clean(a.Server), alone, a.Scope}
+	server, s := l.server, m.byAttempt.at(l)
+	s.attempts.get(func() prometheus.Counter { return m.attempts.WithLabelValues(l.server, l.model, l.scope) }).Inc()
+	s.duration.get(func() prometheus.Observer { return m.attemptDuration.WithLabelValues(l.server) }).Observe(a.Duration.Seconds())
 	switch {
 	case a.Served && e.Outcome == ledger.Truncated:
 		m.failovers.WithLabelValues(server, afterCommit).Inc()
@@ -147,10 +158,11 @@ func (m *Metrics) attempt(e *ledger.Entry, i int, client, model string) {
 		m.failovers.WithLabelValues(server, beforeCommit).Inc()
 	}
 	if a.Served && e.Routed != "" {
-		m.routed.WithLabelValues(server, string(e.Routed)).Inc()
+		routed := [2]string{server, string(e.Routed)}
+		m.byRouted.at(routed).get(func() prometheus.Counter { return m.routed.WithLabelValues(routed[0], routed[1]) }).Inc()
 	}
-	m.speed(e, a, server, alone)
-	m.usage(a, server, client, model, alone)
+	m.speed(e, a, l, s)
+	m.usage(a, usageLabels{server, client, model}, alone)
 }
 
 // blamed says whether a scope is that of a failure that somebody else than client and balancer has to answer for.
@@ -163,37 +175,38 @@ func blamed(scope string) bool {
 }
 
 // speed measures a stream that went to the client.
-func (m *Metrics) speed(e *ledger.Entry, a *ledger.Attempt, server, model string) {
+func (m *Metrics) speed(e *ledger.Entry, a *ledger.Attempt, l attemptLabels, s *attemptSeries) {
 	if !e.Stream || !a.Served || !a.Answer.Content || a.Status != http.StatusOK {
 		return
 	}
-	m.firstToken.WithLabelValues(server, model).Observe(a.Verdict.Seconds())
+	s.firstToken.get(func() prometheus.Observer { return m.firstToken.WithLabelValues(l.server, l.model) }).Observe(a.Verdict.Seconds())
 	if output := a.Answer.Usage.OutputTokens; a.Answer.Stopped && e.Outcome == ledger.Answered && output > 1 {
-		m.interToken.WithLabelValues(server, model).Observe(max(a.Duration-a.Verdict, 0).Seconds() / float64(output-1))
+		between := max(a.Duration-a.Verdict, 0).Seconds() / float64(output-1)
+		s.interToken.get(func() prometheus.Observer { return m.interToken.WithLabelValues(l.server, l.model) }).Observe(between)
 	}
 }
 
 // usage counts what an answer told that it took.
-func (m *Metrics) usage(a *ledger.Attempt, server, client, model, alone string) {
+func (m *Metrics) usage(a *ledger.Attempt, l usageLabels, alone string) {
 	if !a.Known() {
 		return
 	}
-	u := a.Answer.Usage
-	for _, each := range kinds(u) {
+	u, s := a.Answer.Usage, m.byUsage.at(l)
+	for i, each := range kinds(u) {
 		if each.tokens > 0 {
-			m.tokens.WithLabelValues(server, client, model, each.kind).Add(float64(each.tokens))
+			s.tokens[i].get(func() prometheus.Counter { return m.tokens.WithLabelValues(l.server, l.client, l.model, each.kind) }).Add(float64(each.tokens))
 		}
 	}
 	if u.WebSearchRequests > 0 {
-		m.serverTools.WithLabelValues(server, client, model, toolWebSearch).Add(float64(u.WebSearchRequests))
+		m.serverTools.WithLabelValues(l.server, l.client, l.model, toolWebSearch).Add(float64(u.WebSearchRequests))
 	}
 	if !a.Cost.Known {
-		m.unpriced.WithLabelValues(server, alone).Inc()
+		m.unpriced.WithLabelValues(l.server, alone).Inc()
 		return
 	}
-	m.cost.WithLabelValues(server, client, model).Add(dollars(a.Cost.Sum))
-	m.saved.WithLabelValues(server, client, model).Add(dollars(a.Cost.Saved))
-	m.wasted.WithLabelValues(server, client, model).Add(dollars(a.Cost.Wasted))
+	s.cost.get(func() prometheus.Counter { return m.cost.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Sum))
+	s.saved.get(func() prometheus.Counter { return m.saved.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Saved))
+	s.wasted.get(func() prometheus.Counter { return m.wasted.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Wasted))
 }
 
 // dollars converts an amount, which a strange price may have made negative: counters never fall.
