@@ -27,7 +27,7 @@ func arrows() map[string][]string {
 		"internal/shared":     nil,
 		"internal/telemetry":  nil,
 		"internal/ledger":     {"internal/claude"},
-		"internal/store":      {"internal/ledger", "internal/telemetry"},
+		"internal/store":      {"internal/claude", "internal/ledger", "internal/telemetry"},
 		"internal/upstream":   {"internal/claude", "internal/config", "internal/http1", "internal/shared", "internal/telemetry"},
 		"internal/routing":    {"internal/claude", "internal/config", "internal/upstream"},
 		"internal/quota":      {"internal/claude", "internal/config", "internal/ledger", "internal/telemetry"},
