@@ -107,6 +107,7 @@ func (s state) load(name string, read func(io.Reader) error) {
 		return
 	}
 	file := filepath.Join(s.dir, name)
+	sweep(file)
 	err := readState(file, read)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -114,6 +115,19 @@ func (s state) load(name string, read func(io.Reader) error) {
 		s.log.Warn(telemetry.StateIgnored, telemetry.File, file, telemetry.Err, err)
 	default:
 		s.log.Info(telemetry.StateRestored, telemetry.File, file)
+	}
+}
+
+// halfWritten is how old a file must be that nobody is still writing.
+const halfWritten = time.Hour
+
+// sweep removes what processes that were killed while they wrote a file have left beside it.
+func sweep(file string) {
+	left, _ := filepath.Glob(file + ".*.tmp") // its only error is a bad pattern
+	for _, name := range left {
+		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > halfWritten {
+			os.Remove(name)
+		}
 	}
 }
 

@@ -102,3 +102,27 @@ func TestStateIsReplacedInOneStep(t *testing.T) {
 	none.save("x", text("one"))
 	none.load("x", func(io.Reader) error { t.Error("read"); return nil })
 }
+
+// TestHalfWrittenFilesAreSwept when nobody can be writing them any more.
+func TestHalfWrittenFilesAreSwept(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, routingState)
+	old, fresh, foreign := file+".1.tmp", file+".2.tmp", filepath.Join(dir, "mine.tmp")
+	for _, name := range []string{old, fresh, foreign} {
+		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{old, foreign} {
+		long := time.Now().Add(-2 * halfWritten)
+		if err := os.Chtimes(name, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep(file)
+	for name, want := range map[string]bool{old: false, fresh: true, foreign: true} {
+		if _, err := os.Stat(name); (err == nil) != want {
+			t.Errorf("%s: %v", filepath.Base(name), err)
+		}
+	}
+}

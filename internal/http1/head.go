@@ -39,8 +39,23 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// isValue says whether a value may be sent: no control characters but tabs.
+// isValue says whether a value may be sent: no control characters but tabs. It looks at eight bytes at a time.
 func isValue(s string) bool {
+	const ones = 0x0101010101010101
+	const highs, blanks, deletes = 0x80 * ones, ' ' * ones, 0x7f * ones
+	for ; len(s) >= 8; s = s[8:] {
+		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		// The high bit of a byte is set where that is below a blank or is a delete, and maybe where one before it is.
+		d := w ^ deletes
+		if ((w-blanks)&^w|(d-ones)&^d)&highs != 0 && !isPlain(s[:8]) {
+			return false
+		}
+	}
+	return isPlain(s)
+}
+
+// isPlain is isValue, byte by byte.
+func isPlain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return false

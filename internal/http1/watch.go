@@ -10,7 +10,7 @@ import (
 
 // watchAfter is how long a request may take before somebody looks whether its client is still there: an answer that comes sooner is
 // not worth a goroutine.
-const watchAfter = 10 * time.Millisecond
+const watchAfter = 100 * time.Millisecond
 
 // watch notices a client that leaves while its request is served: the connection ends. It reads at most one byte of what a client sends
 // ahead. A client that has sent ahead is not watched.

@@ -1,0 +1,20 @@
+package http1
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestIsValue holds the fast way against the plain one, with every byte in every place.
+func TestIsValue(t *testing.T) {
+	for n := range 20 {
+		for at := range n {
+			for c := range 256 {
+				s := strings.Repeat("x", at) + string([]byte{byte(c)}) + strings.Repeat("\xff", n-at-1)
+				if got, want := isValue(s), isPlain(s); got != want {
+					t.Fatalf("%q: %t, want %t", s, got, want)
+				}
+			}
+		}
+	}
+}
