@@ -28,12 +28,26 @@ func (x *exchange) finish() {
 	if x.spans != nil {
 		x.spans.End(e)
 	}
-	u, cost := e.Usage(), e.Cost()
+	x.report(e)
+	if x.p.log.Enabled(x.ctx, slog.LevelDebug) {
+		x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
+	}
+}
+
+// report logs a request that has ended. It makes the record itself: a logger would find out for each which line of code it
+// stems from, which nobody is shown.
+func (x *exchange) report(e *ledger.Entry) {
 	level := slog.LevelInfo
 	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{
+	handler := x.p.log.Handler()
+	if !handler.Enabled(x.ctx, level) {
+		return
+	}
+	u := e.Usage()
+	var room [21]slog.Attr // as many as there can be
+	attrs := append(room[:0],
 		slog.String(telemetry.ID, e.ID), slog.String(telemetry.Client, e.Client), slog.String(telemetry.Method, e.Method), slog.String(telemetry.Path, claude.ShortIDs(e.Path)),
 		slog.String(telemetry.Model, e.Model), slog.Bool(telemetry.Stream, e.Stream),
 		slog.String(telemetry.Server, e.Server()), slog.Int(telemetry.Attempts, len(e.Attempts)),
@@ -41,9 +55,9 @@ func (x *exchange) finish() {
 		slog.Duration(telemetry.FirstByte, e.TimeToFirstByte.Round(time.Millisecond)), slog.Duration(telemetry.Duration, e.Duration.Round(time.Millisecond)),
 		slog.Int64(telemetry.TokensIn, u.TotalInputTokens()), slog.Int64(telemetry.TokensOut, u.OutputTokens),
 		slog.Int64(telemetry.CacheRead, u.CacheReadTokens), slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()),
-	}
+	)
 	if told := slices.ContainsFunc(e.Attempts, func(a ledger.Attempt) bool { return a.Known() }); told {
-		attrs = append(attrs, costOf(cost))
+		attrs = append(attrs, costOf(e.Cost()))
 	}
 	if e.Routed != "" {
 		attrs = append(attrs, slog.String(telemetry.Routed, string(e.Routed)))
@@ -57,10 +71,9 @@ func (x *exchange) finish() {
 	if e.Reason != "" {
 		attrs = append(attrs, slog.String(telemetry.Reason, e.Reason))
 	}
-	x.p.log.LogAttrs(x.ctx, level, telemetry.Request, attrs...)
-	if x.p.log.Enabled(x.ctx, slog.LevelDebug) {
-		x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
-	}
+	record := slog.NewRecord(time.Now(), level, telemetry.Request, 0)
+	record.AddAttrs(attrs...)
+	_ = handler.Handle(x.ctx, record) // as a logger does
 }
 
 // costOf shows what a request has cost; a price that is not known is not taken for nothing.

@@ -26,7 +26,7 @@ const (
 func NewLogger(w io.Writer, format Format, level slog.Leveler, env func(string) (string, bool)) *slog.Logger {
 	terminal := isTerminal(w)
 	if format == FormatJSON || format != FormatText && !terminal {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plainDurations}))
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plain}))
 	}
 	_, noColor := env("NO_COLOR")
 	return slog.New(tint.NewTextHandler(w, &tint.Options{
@@ -34,10 +34,16 @@ func NewLogger(w io.Writer, format Format, level slog.Leveler, env func(string) 
 	}))
 }
 
-// plainDurations writes durations in seconds, which other programs can add up.
-func plainDurations(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
+// plain writes durations in seconds, which other programs can add up, and hands levels on as the texts that they become:
+// a handler that replaces attributes would marshal them like any value.
+func plain(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindDuration:
 		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+	case slog.KindAny:
+		if level, ok := a.Value.Any().(slog.Level); ok {
+			a.Value = slog.StringValue(level.String())
+		}
 	}
 	return a
 }
