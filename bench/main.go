@@ -52,6 +52,7 @@ type options struct {
 	streams int
 	tls     bool
 	write   bool
+	profile string
 }
 
 // run is the command. The exit status is 1 when there is no comparison and 2 when the command line makes no sense.
@@ -89,6 +90,7 @@ func parseFlags(args []string, helpOut io.Writer) (options, error) {
 	flags.IntVar(&o.streams, "streams", 500, "`number` of open streams")
 	flags.BoolVar(&o.tls, "tls", false, "upstreams over TLS, with HTTP/1.1 and with HTTP/2, and clients over TLS")
 	flags.BoolVar(&o.write, "write", false, "write the table into docs/performance.md, and the plot beside it")
+	flags.StringVar(&o.profile, "profile", "", "measure claude-code-lb alone and write its processor profile into `file`, as go build takes it")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -112,6 +114,8 @@ func (o options) validate() error {
 		return fmt.Errorf("-seconds %v: from 0.1 to 600", o.seconds)
 	case o.streams < 1 || o.streams > 20000:
 		return fmt.Errorf("-streams %d: from 1 to 20000", o.streams)
+	case o.profile != "" && o.write:
+		return errors.New("-profile compares nothing, so that there is nothing to -write")
 	case o.tls && runtime.GOOS == "darwin":
 		return errors.New("-tls: on macOS no program can be told by a variable to trust the certificate that is made for this")
 	}
@@ -139,12 +143,15 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	window := time.Duration(o.seconds * float64(time.Second))
+	b := bench{dir: dir, window: window, warmup: min(window/2, time.Second)}
+	if o.profile != "" {
+		return o.takeProfile(ctx, b, program, out, errOut)
+	}
 	others, missing := peers(ctx)
 	for _, name := range missing {
 		fmt.Fprintf(errOut, "%s is not in PATH: it is left out\n", name)
 	}
-	window := time.Duration(o.seconds * float64(time.Second))
-	b := bench{dir: dir, window: window, warmup: min(window/2, time.Second)}
 	results, err := o.runAll(ctx, b, append([]proxy{direct(), balancer(program)}, others...), errOut)
 	if err != nil {
 		return err
@@ -155,6 +162,19 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 		return nil
 	}
 	return publish(root, text, results, o.tls)
+}
+
+// takeProfile does all kinds of work with the product alone.
+func (o options) takeProfile(ctx context.Context, b bench, program string, out, errOut io.Writer) error {
+	b.profiler = &profiler{dir: b.dir}
+	if _, err := o.runAll(ctx, b, []proxy{balancer(program)}, errOut); err != nil {
+		return err
+	}
+	if err := b.profiler.merge(ctx, o.profile); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s has a profile of %d runs\n", o.profile, len(b.profiler.files))
+	return nil
 }
 
 // runAll takes turns: the whole round of works and proxies is done once, then again, so that what disturbs the machine for a

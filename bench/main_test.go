@@ -117,6 +117,7 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	f("")
+	f("-profile compares nothing", "-profile", "x", "-write")
 	f("", "-only", "small,streams", "-reps", "1", "-seconds", "0.3", "-streams", "20", "-write")
 	f(`no work is called "big": there are small, realistic, streams`, "-only", "small,big")
 	f(`no work is called ""`, "-only", "")

@@ -62,6 +62,7 @@ type measurement struct {
 type bench struct {
 	dir            string
 	warmup, window time.Duration
+	profiler       *profiler
 }
 
 // measure starts everything anew, so that no run finds what another one left behind.
@@ -116,8 +117,15 @@ func (b bench) run(ctx context.Context, r *running, w work) (m measurement, err 
 		return m, err
 	}
 	var begin, end process
-	atBegin := func() (err error) { begin, err = r.usage(ctx); return err }
-	atEnd := func() (err error) { end, err = r.usage(ctx); return err }
+	profiled := nothing
+	atBegin := func() (err error) {
+		if begin, err = r.usage(ctx); err != nil {
+			return err
+		}
+		profiled, err = b.profiler.begin(ctx, r, b.window)
+		return err
+	}
+	atEnd := func() (err error) { end, err = r.usage(ctx); return errors.Join(err, profiled()) }
 	if w.hold {
 		seen, err := streams(ctx, clients, b.warmup, b.window, atBegin, atEnd)
 		if err != nil {

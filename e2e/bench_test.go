@@ -19,14 +19,15 @@ func TestDocumentedComparisons(t *testing.T) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer stop()
-	program := filepath.Join(t.TempDir(), "bench")
+	dir := t.TempDir()
+	program, soak := filepath.Join(dir, "bench"), filepath.Join(dir, "soak")
 	command := func(args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Dir = ".."
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := command("go", "build", "-o", program, "./bench"); err != nil {
+	if out, err := command("go", "build", "-o", dir, "./bench", "./bench/soak"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	lines, run := 0, false
@@ -39,6 +40,12 @@ func TestDocumentedComparisons(t *testing.T) {
 					continue
 				}
 				lines++
+				if words, isSoak := strings.CutPrefix(words, "/soak"); isSoak {
+					if out, err := command(append(append([]string{soak}, strings.Fields(words)...), "-h")...); err != nil {
+						t.Errorf("%s: %q: %v\n%s", file, line, err, out)
+					}
+					continue
+				}
 				args := append([]string{program}, strings.Fields(words)...)
 				if out, err := command(append(args, "-h")...); err != nil {
 					t.Errorf("%s: %q: %v\n%s", file, line, err, out)
