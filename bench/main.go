@@ -139,7 +139,7 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 	if err := writeCertificate(dir); err != nil {
 		return fmt.Errorf("make a certificate: %w", err)
 	}
-	program, err := build(ctx, root, dir)
+	program, err := build(ctx, root, dir, o.buildFlags()...)
 	if err != nil {
 		return err
 	}
@@ -162,6 +162,14 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 		return nil
 	}
 	return publish(root, text, results, o.tls)
+}
+
+// buildFlags leave the former profile out of a new one.
+func (o options) buildFlags() []string {
+	if o.profile != "" {
+		return []string{"-pgo=off"}
+	}
+	return nil
 }
 
 // takeProfile does all kinds of work with the product alone.
@@ -227,10 +235,10 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return filepath.Dir(file), nil
 }
 
-// build builds the product of this tree.
-func build(ctx context.Context, root, dir string) (string, error) {
+// build builds the product of this tree, as it is built for everybody but for the flags.
+func build(ctx context.Context, root, dir string, flags ...string) (string, error) {
 	program := filepath.Join(dir, ours)
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build"}, flags...), "-o", program, ".")...)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", ours, err, bytes.TrimSpace(out))

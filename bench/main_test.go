@@ -47,7 +47,7 @@ func TestComparison(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := build(ctx, root, dir)
+	program, err := build(ctx, root, dir, "-pgo=off")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func TestProfile(t *testing.T) {
 	if err := writeCertificate(dir); err != nil {
 		t.Fatal(err)
 	}
-	program, err := build(t.Context(), "..", dir)
+	program, err := build(t.Context(), "..", dir, "-pgo=off")
 	if err != nil {
 		t.Fatal(err)
 	}

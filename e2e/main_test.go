@@ -45,7 +45,8 @@ func buildAndRun(m *testing.M) int {
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
-	args := []string{"build", "-o", binary}
+	// Without the profile, with which every dependency would be compiled anew.
+	args := []string{"build", "-pgo=off", "-o", binary}
 	if raceDetector {
 		args = append(args, "-race")
 	}
