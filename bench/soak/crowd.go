@@ -19,8 +19,6 @@ const (
 	// conversations go on and begin anew: what there is to remember of them is bounded.
 	conversations = 400
 	mostTurns     = 12
-	// mostOpen requests are under way at a time: on a machine that has more to do than this, the rate is not reached.
-	mostOpen = 500
 	// patience is how long a request may take at all.
 	patience = 2 * time.Minute
 )
@@ -40,12 +38,13 @@ func newCrowd(url string) *crowd {
 	return &crowd{url: url + "/v1/messages", client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 512, DisableCompression: true}}}
 }
 
-// ask sends requests until ctx ends, and waits for those under way.
-func (c *crowd) ask(ctx context.Context, rate float64) {
+// ask sends requests until ctx ends, and waits for those under way. So many are under way at most: on a machine that has more to
+// do than this, the rate is not reached, and what is open does not grow for that.
+func (c *crowd) ask(ctx context.Context, rate float64, most int) {
 	defer c.client.CloseIdleConnections()
 	var asking sync.WaitGroup
 	defer asking.Wait()
-	open := make(chan struct{}, mostOpen)
+	open := make(chan struct{}, most)
 	const step = 5 * time.Millisecond
 	tick := time.NewTicker(step)
 	defer tick.Stop()

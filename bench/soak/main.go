@@ -26,6 +26,7 @@ type options struct {
 	length time.Duration
 	every  time.Duration // between two samples
 	rate   float64       // requests per second
+	open   int           // requests under way, at most
 	binary string        // "": built from the working directory
 }
 
@@ -34,6 +35,7 @@ func main() {
 	flag.DurationVar(&o.length, "for", 20*time.Minute, "how long")
 	flag.DurationVar(&o.every, "every", 10*time.Second, "how often to look")
 	flag.Float64Var(&o.rate, "rate", 400, "requests per second; the table shows the share of a processor that the balancer takes for them")
+	flag.IntVar(&o.open, "open", 500, "how many requests may be under way; beyond it the rate is not reached")
 	flag.StringVar(&o.binary, "binary", "", "the program to soak (default: the one of this directory, built for it)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -46,8 +48,8 @@ func main() {
 
 // soak runs everything and tells what it found. The error is what should not have been.
 func soak(ctx context.Context, o options, out io.Writer) error {
-	if o.length <= 0 || o.every <= 0 || o.rate <= 0 || o.rate > 1e5 {
-		return errors.New("-for, -every and -rate must be above 0, and -rate at most 100000")
+	if o.length <= 0 || o.every <= 0 || o.rate <= 0 || o.rate > 1e5 || o.open <= 0 {
+		return errors.New("-for, -every, -rate and -open must be above 0, and -rate at most 100000")
 	}
 	dir, err := os.MkdirTemp("", "claude-code-lb-soak-")
 	if err != nil {
@@ -81,7 +83,7 @@ func (b *balancer) soak(ctx context.Context, o options, u *upstreams, out io.Wri
 	defer cancel()
 	c := newCrowd(b.url)
 	var busy sync.WaitGroup
-	busy.Go(func() { c.ask(ctx, o.rate) })
+	busy.Go(func() { c.ask(ctx, o.rate, o.open) })
 	busy.Go(func() { u.rotate(ctx) })
 	samples, err := b.watch(ctx, o.every, c, out)
 	cancel()

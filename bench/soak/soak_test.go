@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// TestSoak soaks for a few seconds.
+// TestSoak soaks for a few seconds, with few requests at a time: where other tests take the processors, they would gather.
 func TestSoak(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("SKIPPED on Windows: the descriptors of a process are not counted")
 	}
 	var out strings.Builder
-	err := soak(t.Context(), options{length: 10 * time.Second, every: 500 * time.Millisecond, rate: 60}, &out)
+	err := soak(t.Context(), options{length: 10 * time.Second, every: 500 * time.Millisecond, rate: 60, open: 25}, &out)
 	t.Log("\n" + out.String())
 	if err != nil {
 		t.Fatal(err)

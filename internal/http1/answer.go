@@ -103,7 +103,11 @@ func (b *answerBody) read(p []byte) (int, error) {
 	case b.framing.chunked:
 		return b.readChunks(p)
 	case b.framing.toEnd:
-		return b.more(p)
+		n, err := b.more(p)
+		if err == io.EOF && b.ctx.Err() != nil { // it was ended from here
+			err = io.ErrUnexpectedEOF
+		}
+		return n, err
 	}
 	n, err := b.more(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
