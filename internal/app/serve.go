@@ -43,7 +43,8 @@ func runServe(std Std, file string) int {
 		return exitError
 	}
 	level := new(slog.LevelVar)
-	log := telemetry.NewLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
+	log, flush := telemetry.NewBackgroundLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
+	defer flush()
 	told, log := newTold(log, cfg)
 	kept := newState(std, path, cfg, log)
 	logProblems(log, append(problems, modeProblems(path, cfg, kept.dir)...))

@@ -26,7 +26,10 @@ func (x *exchange) relay(a *answer) error {
 	if x.kind == kindStream && a.streams() {
 		return x.relayEvents(a)
 	}
-	if err := x.write(a.held); err != nil || a.whole {
+	if a.whole { // what is still to be noted of the request, nobody has to wait for
+		return x.send(a.held)
+	}
+	if err := x.write(a.held); err != nil {
 		return err
 	}
 	return x.relayBytes(a)

@@ -34,6 +34,19 @@ func NewLogger(w io.Writer, format Format, level slog.Leveler, env func(string) 
 	}))
 }
 
+// NewBackgroundLogger is NewLogger for a process that logs a lot: lines are written in the background, many at a time, those about
+// trouble at once. On a terminal somebody reads along: there, each is written as it comes. At the end, flush writes what waits.
+func NewBackgroundLogger(w io.Writer, format Format, level slog.Leveler, env func(string) (string, bool)) (log *slog.Logger, flush func()) {
+	if isTerminal(w) {
+		return NewLogger(w, format, level, env), func() {}
+	}
+	l := newLines(w)
+	log = slog.New(prompt{NewLogger(l, format, level, env).Handler(), l})
+	l.tell = func(leftOut int) { log.Warn(LinesLeftOut, Rows, leftOut) }
+	go l.run()
+	return log, l.close
+}
+
 // plain writes durations in seconds, which other programs can add up, and hands levels on as the texts that they become:
 // a handler that replaces attributes would marshal them like any value.
 func plain(_ []string, a slog.Attr) slog.Attr {

@@ -48,6 +48,7 @@ const (
 	LedgerLost      = "ledger: rows given up"
 	LedgerPruned    = "ledger: old rows deleted"
 	LedgerNotPruned = "ledger: old rows cannot be deleted"
+	LinesLeftOut    = "whoever takes the log is too slow: lines left out"
 	Statistics      = "statistics"
 	AdminServing    = "serving administration"
 	AdminTaken      = "the usual address of the admin listener is taken: nothing is administered here unless admin names another one"
