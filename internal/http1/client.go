@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"claude-code-lb/internal/socket"
 )
 
 // maxInterim answers of 1xx are read past.
@@ -18,22 +20,20 @@ const maxInterim = 5
 // client is a connection to a server. One request at a time uses it.
 type client struct {
 	t       *Transport
-	net     net.Conn
+	net     *socket.Conn
 	address string
 	in      input
 	since   time.Time // idle
 	used    bool      // it has had a request before
-	look    looker
-	pieces  [3][]byte
-	vector  net.Buffers // over pieces
 }
 
 func newClient(t *Transport, c net.Conn, address string) *client {
-	return &client{t: t, net: c, address: address, in: input{from: c, mem: &t.mem}, look: newLooker(c)}
+	s := socket.New(c)
+	return &client{t: t, net: s, address: address, in: input{from: s, mem: &t.mem}}
 }
 
 // quiet says whether an idle connection stands and nothing came over it that nobody asked for.
-func (c *client) quiet() bool { return c.in.buffered() == 0 && c.look.quiet() }
+func (c *client) quiet() bool { return c.in.buffered() == 0 && c.net.Quiet() }
 
 // roundTrip sends a request and reads the head of its answer.
 func (c *client) roundTrip(r *http.Request) (*http.Response, error) {

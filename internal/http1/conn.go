@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"claude-code-lb/internal/socket"
 )
 
 // connState is what a connection is at; it decides what a shutdown may do with it.
@@ -42,7 +44,7 @@ func longAgo() time.Time { return time.Unix(1, 0) }
 // conn serves one connection, with one goroutine.
 type conn struct {
 	server *Server
-	net    net.Conn
+	net    *socket.Conn
 	remote string
 	ctx    context.Context // of all requests
 	opened time.Time
@@ -50,8 +52,6 @@ type conn struct {
 	in     input
 	watch  watch
 	posted bool // the last request was a POST
-	pieces [2][]byte
-	vector net.Buffers // over pieces
 
 	mu       sync.Mutex // over what follows
 	serving  *response  // nil between two requests
@@ -63,7 +63,7 @@ type conn struct {
 }
 
 func newConn(s *Server, c net.Conn) *conn {
-	served := &conn{server: s, net: c, opened: time.Now(), ctx: context.WithValue(s.context(), http.LocalAddrContextKey, c.LocalAddr())}
+	served := &conn{server: s, net: socket.New(c), opened: time.Now(), ctx: context.WithValue(s.context(), http.LocalAddrContextKey, c.LocalAddr())}
 	if address := c.RemoteAddr(); address != nil {
 		served.remote = address.String()
 	}
@@ -186,15 +186,7 @@ func (c *conn) end() {
 // write sends all of p and q, under the handler's deadline, or the server's.
 func (c *conn) write(p, q []byte) error {
 	c.limitWrite(time.Now())
-	var err error
-	if len(q) == 0 {
-		_, err = c.net.Write(p)
-		return err
-	}
-	c.pieces[0], c.pieces[1] = p, q
-	c.vector = c.pieces[:]
-	_, err = c.vector.WriteTo(c.net)
-	c.pieces = [2][]byte{}
+	_, err := c.net.WriteTogether(p, q, nil)
 	return err
 }
 
@@ -212,11 +204,7 @@ func (c *conn) limitWrite(now time.Time) {
 
 // linger ends the connection so that the answer arrives although the client may still be sending.
 func (c *conn) linger(quiet bool) {
-	half, ok := c.net.(interface{ CloseWrite() error })
-	if !ok || quiet && c.in.buffered() == 0 {
-		return
-	}
-	if half.CloseWrite() != nil {
+	if quiet && c.in.buffered() == 0 || c.net.CloseWrite() != nil {
 		return
 	}
 	c.limitRead(lingering)

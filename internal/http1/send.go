@@ -211,14 +211,7 @@ func (s *sending) Write(p []byte) (int, error) {
 
 // write sends what waits of the head, and two pieces.
 func (s *sending) write(p, q []byte) error {
-	c := s.c
-	c.pieces = [3][]byte{s.head, p, q}
-	c.vector = c.pieces[:]
-	if len(s.head) == 0 {
-		c.vector = c.pieces[1:]
-	}
-	_, err := c.vector.WriteTo(c.net)
-	c.pieces = [3][]byte{}
+	_, err := s.c.net.WriteTogether(s.head, p, q)
 	s.head = s.head[:0]
 	if err != nil {
 		s.mu.Lock()

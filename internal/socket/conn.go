@@ -1,0 +1,207 @@
+// Package socket makes reading from and writing to TCP connections cheap.
+//
+// Go tells its scheduler of every system call, in case it blocks. A socket's do not: they are made when there is something to read or room
+// to write, or return at once. But the scheduler's monitor, which sleeps while all is quiet, is woken by the first call after a
+// quiet moment and then looks around every 20 µs; and while all processors are busy it takes away the place of a
+// goroutine whose call lasts longer than that, as a write on a busy machine does. On Linux a Conn makes short
+// calls without telling the scheduler. It waits as every connection of Go does, so that deadlines, closing and the poller stay the same.
+package socket
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// Conn is a connection. Like those of package net it may be used by any number of goroutines.
+type Conn struct {
+	net.Conn
+	raw     syscall.RawConn // nil: the connection has none that is of use
+	reading reading
+	writing writing
+	looking looking
+}
+
+// New makes a Conn of any connection; one that is no TCP connection stays as it is underneath.
+func New(c net.Conn) *Conn {
+	s := &Conn{Conn: c}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return s
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return s
+	}
+	s.raw = raw
+	s.reading.attempt, s.writing.attempt, s.looking.attempt = s.reading.try, s.writing.try, s.looking.try
+	return s
+}
+
+// longest is how many bytes are moved at once without telling the scheduler: copying more takes a while, in which it should know.
+const longest = 64 << 10
+
+// reading is a read under way.
+type reading struct {
+	mu      sync.Mutex
+	attempt func(fd uintptr) (done bool)
+	p       []byte
+	n       int
+	err     syscall.Errno
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) {
+	if !quick || c.raw == nil || len(p) == 0 {
+		return c.Conn.Read(p)
+	}
+	r := &c.reading
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.p = p[:min(len(p), longest)]
+	err := c.raw.Read(r.attempt)
+	r.p = nil
+	switch {
+	case err != nil:
+		return 0, named("read", err)
+	case r.err != 0:
+		return 0, c.failed("read", r.err)
+	case r.n == 0:
+		return 0, io.EOF
+	}
+	return r.n, nil
+}
+
+func (r *reading) try(fd uintptr) bool {
+	for {
+		r.n, r.err = read(fd, r.p)
+		switch r.err {
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			return true
+		}
+	}
+}
+
+// pieces is how many are written together at most.
+const pieces = 3
+
+// writing is a write under way.
+type writing struct {
+	mu      sync.Mutex
+	attempt func(fd uintptr) (done bool)
+	left    [pieces][]byte
+	buffers net.Buffers // over left
+	n       int
+	err     syscall.Errno
+	vector  vector
+}
+
+// Write implements net.Conn.
+func (c *Conn) Write(p []byte) (int, error) { return c.WriteTogether(p, nil, nil) }
+
+// WriteTogether writes three pieces, each of which may be empty, as if they were one.
+func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
+	if len(p)+len(q)+len(r) == 0 {
+		return c.Conn.Write(p)
+	}
+	w := &c.writing
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = [pieces][]byte{p, q, r}
+	defer w.forget()
+	if !quick || c.raw == nil || len(p)+len(q)+len(r) > longest {
+		w.buffers = w.left[:]
+		n, err := w.buffers.WriteTo(c.Conn)
+		return int(n), err
+	}
+	w.n, w.err = 0, 0
+	err := c.raw.Write(w.attempt)
+	if err == nil && w.err != 0 {
+		err = c.failed("write", w.err)
+	}
+	return w.n, named("write", err)
+}
+
+func (w *writing) forget() {
+	w.left, w.buffers = [pieces][]byte{}, nil
+	w.vector.clear()
+}
+
+func (w *writing) try(fd uintptr) bool {
+	for {
+		var n int
+		n, w.err = w.vector.write(fd, &w.left)
+		w.n += n
+		switch {
+		case w.err == syscall.EINTR:
+		case w.err == syscall.EAGAIN:
+			return false
+		case w.err != 0 || w.use(n):
+			return true
+		}
+	}
+}
+
+// use counts n bytes as written, and says whether that was all.
+func (w *writing) use(n int) bool {
+	rest := 0
+	for i, p := range w.left {
+		m := min(n, len(p))
+		w.left[i] = p[m:]
+		n -= m
+		rest += len(p) - m
+	}
+	return rest == 0
+}
+
+// CloseWrite ends the sending where the connection can do that alone.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Conn.Close()
+}
+
+// looking is a look under way.
+type looking struct {
+	mu      sync.Mutex
+	attempt func(fd uintptr) (done bool)
+	quiet   bool
+	one     [1]byte
+}
+
+// Quiet says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking
+// anything from it. Where it cannot be told, it is true.
+func (c *Conn) Quiet() bool {
+	if c.raw == nil {
+		return true
+	}
+	l := &c.looking
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.quiet = false
+	return c.raw.Read(l.attempt) == nil && l.quiet
+}
+
+func (l *looking) try(fd uintptr) bool {
+	l.quiet = nothing(fd, l.one[:])
+	return true
+}
+
+// failed is an error as package net has them.
+func (c *Conn) failed(op string, err syscall.Errno) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, err)}
+}
+
+// named has an error tell what was done, and not how.
+func named(op string, err error) error {
+	if e, ok := err.(*net.OpError); ok {
+		e.Op = op // nobody else has it
+	}
+	return err
+}
