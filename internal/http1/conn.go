@@ -35,9 +35,6 @@ const (
 	drainTime = 2 * time.Second
 )
 
-// usualFields is how many lines the head of an answer has.
-const usualFields = 16
-
 // longAgo, as a deadline, ends whatever waits.
 func longAgo() time.Time { return time.Unix(1, 0) }
 
@@ -116,7 +113,7 @@ func (c *conn) one() bool {
 // answer has the handler answer a request, and reports whether another may follow.
 func (c *conn) answer(r *http.Request, f framing, cancel context.CancelFunc) (keep bool) {
 	defer cancel()
-	w := &response{c: c, head: r.Method == http.MethodHead, old: r.ProtoMinor == 0, last: r.Close, length: -1, header: make(http.Header, usualFields)}
+	w := &response{c: c, head: r.Method == http.MethodHead, old: r.ProtoMinor == 0, last: r.Close, length: -1}
 	body := &requestBody{c: c, framing: f, left: f.length, awaits: awaitsContinue(r) && r.ProtoMinor > 0, answer: w}
 	r.Body = body
 	c.begin(w)

@@ -30,7 +30,18 @@ type response struct {
 }
 
 // Header is what WriteHeader will send.
-func (w *response) Header() http.Header { return w.header }
+func (w *response) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	return w.header
+}
+
+// UseHeader puts h in the place of Header, for a handler that has all of it already. h is the response's from then on.
+func (w *response) UseHeader(h http.Header) { w.header = h }
+
+// LimitsWrites says whether a client that does not take what is written is given up without the handler's doing.
+func (w *response) LimitsWrites() bool { return w.c.server.WriteTimeout > 0 }
 
 // WriteHeader settles status and header. Those of 1xx are not sent.
 func (w *response) WriteHeader(status int) {

@@ -64,7 +64,9 @@ func (x *exchange) perform(a *answer) {
 	a.watch.expect(forFirst, limit)
 	defer a.watch.over(forFirst)
 	// How long sending takes is the client's affair: an upload only has to go on.
-	x.req.Upload.watched(func() { a.watch.expect(forFirst, limit) })
+	if x.req.Upload != nil {
+		x.req.Upload.watched(func() { a.watch.expect(forFirst, limit) })
+	}
 	out := x.outgoing(a.ctx, a.lease)
 	x.traceOut(a, out)
 	s.Dump.Attempt(a.ctx, x.req.ID, a.lease.Name(), out)

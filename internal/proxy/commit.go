@@ -94,8 +94,7 @@ func (x *exchange) charge(a *answer, o upstream.Outcome) {
 
 // writeHead sends the upstream's status and headers.
 func (x *exchange) writeHead(a *answer) {
-	h := x.w.Header()
-	passOn(h, a.res.Header)
+	h := x.answerWith(a.res.Header)
 	if a.decoded {
 		h.Del("Content-Encoding")
 		h.Del("Content-Length")

@@ -115,9 +115,9 @@ func (a *answer) rank() int {
 // 200 becomes the plain error that it would have been a moment earlier.
 func (x *exchange) writeRefusal(a *answer, wait time.Duration) {
 	if a.res.StatusCode < http.StatusBadRequest {
-		passOn(x.w.Header(), a.res.Header)
+		h := x.answerWith(a.res.Header)
 		for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Retry-After-Ms"} {
-			x.w.Header().Del(name)
+			h.Del(name)
 		}
 		x.trace()
 		x.entry.Status = WriteError(x.w, claude.StatusForType(a.message.Err.Type), wait, *a.message.Err)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -20,39 +21,54 @@ func isHopByHop(name string) bool {
 	return false
 }
 
-// passOn puts into dst what of src is meant for the other side. The lines are shared: nobody changes them.
-func passOn(dst, src http.Header) {
-	for name, lines := range src {
-		if !isHopByHop(name) {
-			dst[name] = lines
-		}
-	}
-	for _, line := range src["Connection"] {
+// keepEndToEnd takes out of a header what is not meant for the other side.
+func keepEndToEnd(h http.Header) {
+	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
 			if name = textproto.TrimString(name); name != "" {
-				dst.Del(name)
+				h.Del(name)
 			}
 		}
+	}
+	for name := range h {
+		if isHopByHop(name) {
+			delete(h, name)
+		}
+	}
+}
+
+// keepForwarded leaves in the client's header what goes to every upstream. It is called when everything else has been read there.
+func (x *exchange) keepForwarded() {
+	h := x.req.HTTP.Header
+	x.traced, x.shared = h.Get(traceHeader) == "1", x.req.Settings.Hedge
+	keepEndToEnd(h)
+	delete(h, "Content-Length")
+	delete(h, "Expect") // the body is here already
+	delete(h, traceHeader)
+	if x.credentials = upstream.TakeCredentials(h); !x.req.Settings.PassCredentials {
+		x.credentials = upstream.Credentials{}
+	}
+	if x.kind != kindOther {
+		// Usage and errors are read from these answers.
+		h["Accept-Encoding"] = x.p.identity
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = nil // keeps net/http from adding its own
 	}
 }
 
 // outgoing builds an attempt's request from the client's.
 func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Request {
 	in := x.req.HTTP
-	h := make(http.Header, len(in.Header)+2)
-	passOn(h, in.Header)
-	delete(h, "Content-Length")
-	delete(h, "Expect") // the body is here already
-	delete(h, traceHeader)
-	if !x.req.Settings.PassCredentials || lease.HasToken() {
-		upstream.DropCredentials(h)
+	h := in.Header
+	if x.shared { // with an attempt that may still be under way
+		h = maps.Clone(h)
+		upstream.TakeCredentials(h) // that the first attempt has put there
+	} else {
+		x.shared = true
 	}
-	if x.kind != kindOther {
-		// Usage and errors are read from these answers.
-		h["Accept-Encoding"] = []string{"identity"}
-	}
-	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = nil // keeps net/http from adding its own
+	if !lease.HasToken() {
+		x.credentials.Put(h)
 	}
 	r := (&http.Request{
 		Method: in.Method, URL: in.URL, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -68,4 +84,16 @@ func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Re
 		r.GetBody = func() (io.ReadCloser, error) { return x.req.Body.Reader(), nil }
 	}
 	return r
+}
+
+// answerWith gives the client's answer the upstream's header, and returns what WriteHeader will send.
+func (x *exchange) answerWith(upstream http.Header) http.Header {
+	keepEndToEnd(upstream)
+	if w, ok := x.w.(interface{ UseHeader(http.Header) }); ok {
+		w.UseHeader(upstream)
+		return upstream
+	}
+	h := x.w.Header()
+	maps.Copy(h, upstream)
+	return h
 }

@@ -80,13 +80,14 @@ type Proxy struct {
 	journal  journal
 	short    telemetry.Occasional // logs that there are no descriptors left
 	scanners sync.Pool            // of *claude.PromptScanner
+	identity []string             // the line of Accept-Encoding that all requests share
 	seed     maphash.Seed         // of the names of bodies
 }
 
 // New makes a Proxy that tells every recorder of every finished request.
 // Fingerprints are comparable among those who share the seed.
 func New(log *slog.Logger, seed uint64, recorders ...Recorder) *Proxy {
-	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), short: telemetry.Occasional{Every: time.Minute}, seed: maphash.MakeSeed()}
+	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), short: telemetry.Occasional{Every: time.Minute}, seed: maphash.MakeSeed(), identity: []string{"identity"}}
 	p.scanners.New = func() any { return &claude.PromptScanner{Seed: seed} }
 	return p
 }
@@ -104,7 +105,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 		x.refuseConflict()
 		return
 	}
-	x.silence = x.keepAlive(req.Settings.Silence)
+	x.keepAlive(req.Settings.Silence)
 	defer x.silence.end()
 	if x.admitted() {
 		x.run()
@@ -113,29 +114,32 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 
 // exchange is one request on its way.
 type exchange struct {
-	p        *Proxy
-	w        http.ResponseWriter
-	req      Request
-	ctx      context.Context // ends when the client leaves or the balancer stops
-	kind     kind
-	query    routing.Query
-	room     upstream.Lease // of the first attempt
-	tried    routing.Tried
-	pin      pin
-	spans    RequestTrace // nil: nobody follows the request
-	silence  *silence
-	stall    stall
-	pass     *quota.Pass // of the client key's limits
-	writeBy  time.Time   // the client has to take what is written
-	turn     time.Time   // from which the request may be served: what it waited for a slot is no upstream's fault
-	entry    ledger.Entry
-	trail    trail
-	live     live
-	scanner  *claude.PromptScanner // holds the prompt; nil once that is forgotten
-	warmth   routing.Warmth        // what the account of the endpoint asked last holds of the prompt
-	failures []*answer             // the failed attempts, in order
-	timeouts int                   // of them, waits that ran out
-	cause    error                 // why the committed answer broke off
+	p           *Proxy
+	w           http.ResponseWriter
+	req         Request
+	ctx         context.Context // ends when the client leaves or the balancer stops
+	kind        kind
+	query       routing.Query
+	room        upstream.Lease // of the first attempt
+	tried       routing.Tried
+	pin         pin
+	spans       RequestTrace // nil: nobody follows the request
+	silence     silence
+	stall       stall
+	pass        *quota.Pass          // of the client key's limits
+	writeBy     time.Time            // the client has to take what is written
+	traced      bool                 // the client asks for the trail
+	shared      bool                 // the client's header is in use: the next attempt gets a copy
+	credentials upstream.Credentials // the client's own, where they may go to upstreams
+	turn        time.Time            // from which the request may be served: what it waited for a slot is no upstream's fault
+	entry       ledger.Entry
+	trail       trail
+	live        live
+	scanner     *claude.PromptScanner // holds the prompt; nil once that is forgotten
+	warmth      routing.Warmth        // what the account of the endpoint asked last holds of the prompt
+	failures    []*answer             // the failed attempts, in order
+	timeouts    int                   // of them, waits that ran out
+	cause       error                 // why the committed answer broke off
 }
 
 // forgetPrompt gives back what was known of the prompt.
@@ -177,6 +181,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	if x.pin.isResource && !x.pin.resource.Data {
 		x.kind = kindResource
 	}
+	x.keepForwarded()
 	return x
 }
 

@@ -137,7 +137,7 @@ func (x *exchange) flush() error {
 	if x.overHTTP2() {
 		x.stall.begin(x.w)
 		defer x.stall.end()
-	} else if now := time.Now(); x.writeBy.Sub(now) < writeLimit-writeLimit/10 { // renewing it costs more than looking
+	} else if now := time.Now(); x.writeBy.Sub(now) < writeLimit-writeLimit/10 && !limitsWrites(x.w) { // renewing it costs more than looking
 		x.writeBy = now.Add(writeLimit)
 		// Servers that cannot set deadlines, as in tests, still flush.
 		_ = c.SetWriteDeadline(x.writeBy)

@@ -14,8 +14,7 @@ const commentEvery = 15 * time.Second
 // then on writes a comment now and again, which every parser of event streams
 // skips. Until it is ended it is the only writer.
 type silence struct {
-	w     http.ResponseWriter
-	flush func() error
+	x *exchange
 
 	mu     sync.Mutex
 	timer  *time.Timer
@@ -23,17 +22,17 @@ type silence struct {
 	opened bool
 }
 
-// keepAlive begins to watch over a silence; after 0 never ends it.
-func (x *exchange) keepAlive(after time.Duration) *silence {
-	s := &silence{w: x.w, flush: x.flush}
+// keepAlive begins to watch over the silence; after 0 nobody does.
+func (x *exchange) keepAlive(after time.Duration) {
+	s := &x.silence
+	s.x = x
 	if after <= 0 || x.kind != kindStream {
 		s.ended = true
-		return s
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(after-time.Since(x.req.Start), s.speak)
-	return s
 }
 
 func (s *silence) speak() {
@@ -44,14 +43,14 @@ func (s *silence) speak() {
 	}
 	if !s.opened {
 		s.opened = true
-		h := s.w.Header()
+		h := s.x.w.Header()
 		h.Set("Content-Type", "text/event-stream")
 		h.Set("Cache-Control", "no-cache")
-		s.w.WriteHeader(http.StatusOK)
+		s.x.w.WriteHeader(http.StatusOK)
 	}
 	// A client that has left is noticed by the request's context.
-	if _, err := s.w.Write([]byte(": waiting for an upstream\n\n")); err == nil {
-		_ = s.flush()
+	if _, err := s.x.w.Write([]byte(": waiting for an upstream\n\n")); err == nil {
+		_ = s.x.flush()
 	}
 	s.timer.Reset(commentEvery)
 }

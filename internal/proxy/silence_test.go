@@ -18,7 +18,8 @@ func TestSilenceIsFilledWithComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := httptest.NewRecorder()
 		x := &exchange{w: w, kind: kindStream, req: Request{Start: time.Now(), HTTP: &http.Request{ProtoMajor: 1}}}
-		s := x.keepAlive(45 * time.Second)
+		x.keepAlive(45 * time.Second)
+		s := &x.silence
 		f := func(after time.Duration, comments int) {
 			t.Helper()
 			time.Sleep(after) // in the bubble's time
@@ -104,7 +105,8 @@ func TestSilenceIsForStreamsAlone(t *testing.T) {
 		for _, x := range []*exchange{{kind: kindPlain}, {kind: kindOther}} {
 			w := httptest.NewRecorder()
 			x.w, x.req.Start = w, time.Now()
-			s := x.keepAlive(time.Second)
+			x.keepAlive(time.Second)
+			s := &x.silence
 			time.Sleep(time.Minute)
 			if s.end() || w.Body.Len() > 0 {
 				t.Errorf("a comment in an answer that is no stream: %q", w.Body)

@@ -158,7 +158,7 @@ func (t *trail) LogValue() slog.Value { return slog.AnyValue(t.lines()) }
 
 // trace adds the trail to the answer's headers if the client asked for it.
 func (x *exchange) trace() {
-	if x.req.HTTP.Header.Get(traceHeader) != "1" {
+	if !x.traced {
 		return
 	}
 	h := x.w.Header()

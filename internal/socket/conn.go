@@ -115,9 +115,7 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	w.left = [pieces][]byte{p, q, r}
 	defer w.forget()
 	if !quick || c.raw == nil || len(p)+len(q)+len(r) > longest {
-		w.buffers = w.left[:]
-		n, err := w.buffers.WriteTo(c.Conn)
-		return int(n), err
+		return w.inTurn(c.Conn)
 	}
 	w.n, w.err = 0, 0
 	err := c.raw.Write(w.attempt)
@@ -125,6 +123,22 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 		err = c.failed("write", w.err)
 	}
 	return w.n, named("write", err)
+}
+
+// inTurn has the connection itself write.
+func (w *writing) inTurn(c net.Conn) (int, error) {
+	all := w.left[:0]
+	for _, p := range w.left {
+		if len(p) > 0 {
+			all = append(all, p)
+		}
+	}
+	if len(all) == 1 {
+		return c.Write(all[0])
+	}
+	w.buffers = all
+	n, err := w.buffers.WriteTo(c)
+	return int(n), err
 }
 
 func (w *writing) forget() {

@@ -93,8 +93,32 @@ func join(base, request *url.URL) *url.URL {
 	return &u
 }
 
-// DropCredentials removes both headers in which a client of the Messages API may carry one.
-func DropCredentials(h http.Header) {
+// Credentials are what a client of the Messages API may carry in two headers. The zero value is none.
+type Credentials struct{ lines func() [2][]string } // a function, for nothing prints what that returns
+
+// TakeCredentials takes them out of a header.
+func TakeCredentials(h http.Header) Credentials {
+	authorization, key := h["Authorization"], h["X-Api-Key"]
+	if authorization == nil && key == nil {
+		return Credentials{}
+	}
+	dropCredentials(h)
+	return Credentials{func() [2][]string { return [2][]string{authorization, key} }}
+}
+
+// Put puts them where they were.
+func (c Credentials) Put(h http.Header) {
+	if c.lines == nil {
+		return
+	}
+	for i, name := range [...]string{"Authorization", "X-Api-Key"} {
+		if lines := c.lines()[i]; lines != nil {
+			h[name] = lines
+		}
+	}
+}
+
+func dropCredentials(h http.Header) {
 	delete(h, "Authorization")
 	delete(h, "X-Api-Key")
 }
@@ -123,7 +147,7 @@ func newCredential(name, value string) credential {
 // put replaces whatever credential h carries.
 func (c credential) put(h http.Header) {
 	if c.name != "" {
-		DropCredentials(h)
+		dropCredentials(h)
 		h[c.name] = c.lines()
 	}
 }
