@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"claude-code-lb/internal/socket"
 )
 
 // overHTTP2 bounds HTTP/2 connections of clients. Behind one there may be a front proxy with hundreds of agents. A
@@ -63,7 +65,7 @@ func (l *certifiedListener) Accept() (net.Conn, error) {
 		if config == nil {
 			return conn, nil
 		}
-		l.encrypted.give(tls.Server(conn, config)) // the handshake is the server's to make
+		l.encrypted.give(tls.Server(socket.New(conn), config)) // the handshake is the server's to make
 	}
 }
 

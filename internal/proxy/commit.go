@@ -31,6 +31,7 @@ func (x *exchange) commit(a *answer) {
 		x.tell(a.asError())
 		return
 	}
+	x.forgetSent(a)
 	broken := x.relay(a)
 	x.account(a)
 	a.lease.Produced(a.message.Usage.OutputTokens, time.Now())

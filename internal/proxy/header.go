@@ -57,6 +57,11 @@ func (x *exchange) keepForwarded() {
 	}
 }
 
+// forgetSent lets go of what was sent upstream: it is not sent again, and a stream may go on for long.
+func (x *exchange) forgetSent(a *answer) {
+	x.req.HTTP.Header, a.res.Request = nil, nil
+}
+
 // outgoing builds an attempt's request from the client's.
 func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Request {
 	in := x.req.HTTP

@@ -10,6 +10,7 @@ import (
 
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/http1"
+	"claude-code-lb/internal/socket"
 )
 
 const (
@@ -53,11 +54,22 @@ func newDialer(connect time.Duration) *net.Dialer {
 	return &net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
 }
 
+// dialSocket has a dialer make connections that are cheap to use.
+func dialSocket(d *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return socket.New(c), nil
+	}
+}
+
 // newNetTransport makes a pool of net/http's own.
 func newNetTransport(connect time.Duration) *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            newDialer(connect).DialContext,
+		DialContext:            dialSocket(newDialer(connect)),
 		TLSHandshakeTimeout:    connect,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfterSilence, PingTimeout: pingTimeout, WriteByteTimeout: writeStall},
