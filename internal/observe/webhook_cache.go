@@ -42,13 +42,16 @@ type CacheWatch struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
-	trends map[string]*cacheTrend // by server
-	spoke  map[string]time.Time   // when a conversation was answered last
+	trends map[string]*cacheTrend     // by server
+	spoke  map[conversation]time.Time // when it was answered last
 }
+
+// conversation is one agent's with one model.
+type conversation struct{ session, agent, model string }
 
 // NewCacheWatch makes a CacheWatch that has seen nothing.
 func NewCacheWatch(log *slog.Logger) *CacheWatch {
-	return &CacheWatch{log: log, trends: map[string]*cacheTrend{}, spoke: map[string]time.Time{}}
+	return &CacheWatch{log: log, trends: map[string]*cacheTrend{}, spoke: map[conversation]time.Time{}}
 }
 
 // Record implements proxy.Recorder.
@@ -62,7 +65,7 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 		return
 	}
 	rate, now := float64(a.Answer.Usage.CacheReadTokens)/float64(prompt), e.Start.Add(e.Duration)
-	if e.Session != "" && !w.goesOn(e.Session+" "+e.Agent+" "+e.Model, e.Start, now) {
+	if e.Session != "" && !w.goesOn(conversation{e.Session, e.Agent, e.Model}, e.Start, now) {
 		return
 	}
 	for _, server := range [...]string{a.Server, everywhere} {
@@ -77,17 +80,17 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 }
 
 // goesOn says whether a conversation was answered not long before a request that began at start and ends now.
-func (w *CacheWatch) goesOn(conversation string, start, now time.Time) bool {
+func (w *CacheWatch) goesOn(c conversation, start, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	last, known := w.spoke[conversation]
+	last, known := w.spoke[c]
 	if !known && len(w.spoke) >= maxConversations {
-		maps.DeleteFunc(w.spoke, func(_ string, last time.Time) bool { return now.Sub(last) > conversationPause })
+		maps.DeleteFunc(w.spoke, func(_ conversation, last time.Time) bool { return now.Sub(last) > conversationPause })
 		if len(w.spoke) >= maxConversations {
 			clear(w.spoke)
 		}
 	}
-	w.spoke[conversation] = now
+	w.spoke[c] = now
 	return known && start.Sub(last) <= conversationPause
 }
 

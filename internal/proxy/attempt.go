@@ -36,11 +36,12 @@ type answer struct {
 	events   claude.EventScanner // over held, and then over the rest
 	eventEnd int                 // offset in held just past the last complete event
 	message  claude.Message
-	noted    int   // of message.Kept, how many the owners know of
-	place    int   // in the entry's attempts, once it is settled
-	watch    watch // over what does not come
-	idle     upstream.TimeoutError
-	ctx      context.Context // of the attempt: its cause tells why reading failed
+	noted    int                   // of message.Kept, how many the owners know of
+	place    int                   // in the entry's attempts, once it is settled
+	watch    watch                 // over what does not come
+	first    upstream.TimeoutError // what is said if the first content, or the head, does not come in time
+	idle     upstream.TimeoutError // the same of every read
+	ctx      context.Context       // of the attempt: its cause tells why reading failed
 	cancel   context.CancelCauseFunc
 	client   context.Context       // of the client's request
 	traced   func(*ledger.Attempt) // ends what follows the attempt; nil: nobody does
@@ -93,14 +94,16 @@ func (x *exchange) perform(a *answer) {
 func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
 	s := x.req.Settings
 	if x.kind != kindStream {
-		return &upstream.TimeoutError{Waiting: "answer", After: s.NonStreaming}
+		a.first = upstream.TimeoutError{Waiting: "answer", After: s.NonStreaming}
+		return &a.first
 	}
 	limit := a.lease.FirstContentLimit(x.tokens(), s.FirstContent)
 	if left := s.Total - time.Since(x.turn); s.Total > 0 && (limit <= 0 || left < limit) {
 		a.curtailed = true
 		limit = max(left, time.Millisecond)
 	}
-	return &upstream.TimeoutError{Waiting: "first content", After: limit}
+	a.first = upstream.TimeoutError{Waiting: "first content", After: limit}
+	return &a.first
 }
 
 // judge settles the verdict on what is known by now.

@@ -75,6 +75,7 @@ const secondPass = 500 * time.Millisecond
 // Tried is what one request has tried so far. The zero value is empty.
 type Tried struct {
 	tries []try
+	first [2]try // memory for them
 }
 
 type try struct {
@@ -89,6 +90,9 @@ func (t *Tried) Add(id upstream.ID) {
 		t.tries[i].again = time.Time{}
 		t.tries[i].times++
 		return
+	}
+	if t.tries == nil {
+		t.tries = t.first[:0]
 	}
 	t.tries = append(t.tries, try{id: id, times: 1})
 }
