@@ -30,7 +30,8 @@ type scanner struct {
 	loose   bool
 	depth   int // containers open here
 	err     *SyntaxError
-	objects [maxDepth/64 + 1]uint64 // bit d is set where the container at depth d is an object
+	objects [2]uint64 // bit d is set where the container at depth d is an object
+	deep    []uint64  // the same beyond: who waits for an answer with a stack of this size should not hold memory for what hardly anybody sends
 }
 
 // document yields the member names of the object that is the whole text.
@@ -174,13 +175,13 @@ func (s *scanner) enter() bool {
 		return s.fail("nested too deep")
 	}
 	s.depth++
-	word, bit := s.depth/64, uint64(1)<<(s.depth%64)
+	word, bit := s.kinds(), uint64(1)<<(s.depth%64)
 	closer := byte(']')
 	if s.text[s.at] == '{' {
 		closer = '}'
-		s.objects[word] |= bit
+		*word |= bit
 	} else {
-		s.objects[word] &^= bit
+		*word &^= bit
 	}
 	s.at++
 	if s.peek() != closer {
@@ -212,7 +213,19 @@ func (s *scanner) next() bool {
 	}
 }
 
-func (s *scanner) inObject() bool { return s.objects[s.depth/64]>>(s.depth%64)&1 == 1 }
+func (s *scanner) inObject() bool { return *s.kinds()>>(s.depth%64)&1 == 1 }
+
+// kinds is where the container that was opened last has its bit.
+func (s *scanner) kinds() *uint64 {
+	word := s.depth / 64
+	if word < len(s.objects) {
+		return &s.objects[word]
+	}
+	for word -= len(s.objects); word >= len(s.deep); {
+		s.deep = append(s.deep, 0)
+	}
+	return &s.deep[word]
+}
 
 // name takes a member's name, still escaped, and the colon, and stops at the value.
 func (s *scanner) name() ([]byte, bool) {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"claude-code-lb/internal/socket"
 )
 
 const (
@@ -33,13 +35,14 @@ type Server struct {
 	// Failed is told of what no client can be told of: connections that could not be accepted, handlers that panicked. nil: nobody is.
 	Failed func(error)
 
-	mem       memory
-	mu        sync.Mutex
-	listeners map[net.Listener]struct{}
-	conns     map[*conn]struct{}
-	closing   bool
-	stopped   chan struct{} // closed when closing is set
-	left      chan struct{} // told when a connection has ended
+	mem        memory
+	departures socket.Departures
+	mu         sync.Mutex
+	listeners  map[net.Listener]struct{}
+	conns      map[*conn]struct{}
+	closing    bool
+	stopped    chan struct{} // closed when closing is set
+	left       chan struct{} // told when a connection has ended
 }
 
 // Serve accepts connections until the listener is closed, and then returns http.ErrServerClosed if the server shuts down, else the listener's error.
@@ -95,6 +98,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	defer look.Stop()
 	for {
 		if s.closeIdle() == 0 {
+			s.departures.Close()
 			return nil
 		}
 		select {
@@ -113,7 +117,9 @@ func (s *Server) Close() error {
 	defer s.mu.Unlock()
 	for c := range s.conns {
 		c.net.Close()
+		c.watch.closed()
 	}
+	s.departures.Close()
 	return nil
 }
 

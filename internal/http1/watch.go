@@ -12,14 +12,15 @@ import (
 // not worth a goroutine.
 const watchAfter = 100 * time.Millisecond
 
-// watch notices a client that leaves while its request is served: the connection ends. It reads at most one byte of what a client sends
-// ahead. A client that has sent ahead is not watched.
+// watch notices a client that leaves while its request is served: the connection ends. Where the kernel cannot tell, it reads, at most
+// one byte of what a client sends ahead. A client that has sent ahead is not watched.
 type watch struct {
 	c     *conn
 	timer *time.Timer
 
 	mu      sync.Mutex
 	cancel  context.CancelFunc // of the request being served; nil: none is
+	told    int64              // names the watch that the kernel keeps; 0: there is none
 	reading chan struct{}      // closed when the read has ended; nil: nobody reads
 	armed   bool               // its body has been read
 	ahead   []byte             // what it has read
@@ -50,12 +51,17 @@ func (w *watch) arm() {
 
 // look waits for the client to leave.
 func (w *watch) look() {
-	done := make(chan struct{})
 	w.mu.Lock()
-	if !w.armed || w.reading != nil || w.gone || len(w.ahead) > 0 {
+	if !w.armed || w.told != 0 || w.reading != nil || w.gone || len(w.ahead) > 0 {
 		w.mu.Unlock()
 		return
 	}
+	if id, ok := w.c.server.departures.Watch(w.c.net, w.left); ok {
+		w.told = id
+		w.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
 	w.reading = done
 	_ = w.c.setDeadline(time.Time{})
 	w.mu.Unlock()
@@ -69,10 +75,31 @@ func (w *watch) look() {
 	case n > 0:
 		w.ahead = w.one[:]
 	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded): // else the read was ended
-		w.gone = true
-		if w.cancel != nil {
-			w.cancel()
-		}
+		w.leave()
+	}
+}
+
+// left is told by the kernel that the client has left.
+func (w *watch) left(id int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.told == id { // the request is still being served
+		w.leave()
+	}
+}
+
+// closed is told that the server has closed the connection.
+func (w *watch) closed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leave()
+}
+
+// leave notes that the client has left. The caller holds the mutex.
+func (w *watch) leave() {
+	w.gone = true
+	if w.cancel != nil {
+		w.cancel()
 	}
 }
 
@@ -83,6 +110,10 @@ func (w *watch) end() bool {
 	w.cancel, w.armed = nil, false
 	if w.timer != nil {
 		w.timer.Stop()
+	}
+	if w.told != 0 {
+		w.c.server.departures.Stop(w.told)
+		w.told = 0
 	}
 	if reading := w.reading; reading != nil {
 		_ = w.c.setDeadline(longAgo())
