@@ -14,10 +14,15 @@ import (
 // jsonLine is a line of the log while it is written.
 type jsonLine struct {
 	text []byte
-	json *json.Encoder // writes to text; nil until something needs it
+	add  func(slog.Attr) // is attr, made once for all listings
+	json *json.Encoder   // writes to text; nil until something needs it
 }
 
-func newJSONLine(text []byte) *jsonLine { return &jsonLine{text: text} }
+func newJSONLine(text []byte) *jsonLine {
+	l := &jsonLine{text: text}
+	l.add = func(a slog.Attr) { l.attr(a) }
+	return l
+}
 
 // begin writes what every line begins with.
 func (l *jsonLine) begin(r *slog.Record) {
@@ -63,6 +68,10 @@ func (l *jsonLine) attr(a slog.Attr) bool {
 	v := a.Value
 	kind := v.Kind()
 	if kind == slog.KindLogValuer {
+		if list, ok := v.Any().(Listing); ok && a.Key == "" {
+			list(l.add)
+			return true
+		}
 		v = v.Resolve()
 		kind = v.Kind()
 	}

@@ -104,6 +104,11 @@ func values() []any {
 			c int
 		}{B: []int{1}, c: 2}, make(chan int), func() {}, complex(1, 2), netip.MustParseAddr("::1"),
 		listed{}, listed{slog.Int("a", 1), slog.Any("b", listed{slog.Duration("c", time.Second)})}, []slog.Attr{slog.Int("a", 1)}, []slog.Attr{},
+		Listing(func(add func(slog.Attr)) {
+			add(slog.Int("a", 1))
+			add(slog.Group("g", "b", 2))
+			add(slog.Duration("c", 3))
+		}),
 	}
 	for _, f := range []float64{0, math.Copysign(0, -1), 0.1, 0.29, 1, 1.005, 1.1, 2.675, 4.35, 100, 123.456, 1e-3, 1e-6, 9.99e-7, 1e-7, 5e-324, 1e11 + 0.001, 1e12, 1e12 - 0.001, 999999999999.9994, 1e15, 1e20, 1e21, 1e22, 123456789e15,
 		1.0 / 3, math.Pi * 1e10, math.MaxFloat64, math.Inf(1), math.NaN(), 0.1 + 0.2, 0.0005, 0.0004999, 0.9995} {
@@ -305,8 +310,9 @@ func requestLine() slog.Record {
 // each line, too.
 func TestJSONNeedsNoMemory(t *testing.T) {
 	h := newJSONHandler(io.Discard, slog.LevelInfo).WithAttrs([]slog.Attr{slog.Int("a", 1)}).WithGroup("g")
+	list := Listing(func(add func(slog.Attr)) { add(slog.Int("a", 1)) })
 	for what, r := range map[string]slog.Record{
-		"request": requestLine(), "group": record(slog.Group("g", "a", 1.25)), "time": record(slog.Time("t", time.Now())),
+		"request": requestLine(), "listing": record(slog.Any("", list)), "group": record(slog.Group("g", "a", 1.25)), "time": record(slog.Time("t", time.Now())),
 	} {
 		if n := testing.AllocsPerRun(1000, func() { _ = h.Handle(t.Context(), r) }); n != 0 {
 			t.Errorf("%s: %v allocations", what, n)
