@@ -31,12 +31,15 @@ var longID = regexp.MustCompile(`\b((?:msgbatch|file|skill|skillver|container)_[
 
 // ShortIDs cuts the ids in a text, such as a path, to what tells them apart in a log.
 func ShortIDs(text string) string {
+	if strings.IndexByte(text, '_') < 0 {
+		return text // nearly always
+	}
 	for _, kind := range [...]string{"msgbatch_", "file_", "skill_", "skillver_", "container_"} {
 		if strings.Contains(text, kind) {
 			return longID.ReplaceAllString(text, "$1…")
 		}
 	}
-	return text // nearly always
+	return text
 }
 
 var keyLike = regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{4,}`)

@@ -26,7 +26,7 @@ const (
 func NewLogger(w io.Writer, format Format, level slog.Leveler, env func(string) (string, bool)) *slog.Logger {
 	terminal := isTerminal(w)
 	if format == FormatJSON || format != FormatText && !terminal {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plain}))
+		return slog.New(newJSONHandler(w, level))
 	}
 	_, noColor := env("NO_COLOR")
 	return slog.New(tint.NewTextHandler(w, &tint.Options{
@@ -45,20 +45,6 @@ func NewBackgroundLogger(w io.Writer, format Format, level slog.Leveler, env fun
 	l.tell = func(leftOut int) { log.Warn(LinesLeftOut, Rows, leftOut) }
 	go l.run()
 	return log, l.close
-}
-
-// plain writes durations in seconds, which other programs can add up, and hands levels on as the texts that they become:
-// a handler that replaces attributes would marshal them like any value.
-func plain(_ []string, a slog.Attr) slog.Attr {
-	switch a.Value.Kind() {
-	case slog.KindDuration:
-		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
-	case slog.KindAny:
-		if level, ok := a.Value.Any().(slog.Level); ok {
-			a.Value = slog.StringValue(level.String())
-		}
-	}
-	return a
 }
 
 func isTerminal(w io.Writer) bool {
