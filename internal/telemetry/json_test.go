@@ -110,7 +110,7 @@ func values() []any {
 			add(slog.Duration("c", 3))
 		}),
 	}
-	for _, f := range []float64{0, math.Copysign(0, -1), 0.1, 0.29, 1, 1.005, 1.1, 2.675, 4.35, 100, 123.456, 1e-3, 1e-6, 9.99e-7, 1e-7, 5e-324, 1e11 + 0.001, 1e12, 1e12 - 0.001, 999999999999.9994, 1e15, 1e20, 1e21, 1e22, 123456789e15,
+	for _, f := range []float64{0, math.Copysign(0, -1), 0.1, 0.29, 1, 1.005, 1.1, 2.675, 4.35, 100, 123.456, 1e-3, 1e-6, 9.99e-7, 1e-7, 5e-324, 1e11 + 0.001, 1e12, 1e12 - 0.001, 999999999999.9994, 2e13 + 0.01171875, 1e15, 1e20, 1e21, 1e22, 123456789e15,
 		1.0 / 3, math.Pi * 1e10, math.MaxFloat64, math.Inf(1), math.NaN(), 0.1 + 0.2, 0.0005, 0.0004999, 0.9995} {
 		all = append(all, f, -f)
 	}
@@ -179,11 +179,12 @@ func TestJSONGroups(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	h := newJSONHandler(&out, slog.LevelInfo).WithAttrs([]slog.Attr{a})
+	h := newJSONHandler(&out, slog.LevelInfo).WithAttrs([]slog.Attr{slog.String("long", "leaves room behind it in memory")})
 	one, other := h.WithAttrs([]slog.Attr{b}).WithGroup("one"), h.WithAttrs([]slog.Attr{slog.Int("c", 3)}).WithGroup("other")
 	_ = one.Handle(t.Context(), slog.NewRecord(time.Time{}, slog.LevelInfo, "m", 0))
 	_ = other.Handle(t.Context(), slog.NewRecord(time.Time{}, slog.LevelInfo, "m", 0))
-	if want := `{"level":"INFO","msg":"m","a":1,"b":2}` + "\n" + `{"level":"INFO","msg":"m","a":1,"c":3}` + "\n"; out.String() != want {
+	const head = `{"level":"INFO","msg":"m","long":"leaves room behind it in memory",`
+	if want := head + `"b":2}` + "\n" + head + `"c":3}` + "\n"; out.String() != want {
 		t.Errorf("two of one: %s", &out)
 	}
 }
