@@ -53,7 +53,7 @@ const rowWidth = 3
 
 func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 	many, one := tx.StmtContext(ctx, s.statements[insertion(chunk)]), tx.StmtContext(ctx, s.statements[insertion(1)])
-	w, values := newWriting(), make([]any, 0, min(len(rows), chunk)*rowWidth)
+	out, values := []byte(nil), make([]any, 0, min(len(rows), chunk)*rowWidth)
 	for len(rows) > 0 {
 		statement, n := one, 1
 		if len(rows) >= chunk {
@@ -61,11 +61,8 @@ func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 		}
 		values = values[:0]
 		for i := range rows[:n] {
-			entry, err := w.encode(&rows[i].entry)
-			if err != nil {
-				return err
-			}
-			values = append(values, rows[i].id, entry, []byte(rows[i].entry.Prompt))
+			out = appendEntry(out[:0], &rows[i].entry)
+			values = append(values, rows[i].id, string(out), []byte(rows[i].entry.Prompt))
 		}
 		if _, err := statement.ExecContext(ctx, values...); err != nil {
 			return err
