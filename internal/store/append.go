@@ -53,7 +53,7 @@ const rowWidth = 3
 
 func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 	many, one := tx.StmtContext(ctx, s.statements[insertion(chunk)]), tx.StmtContext(ctx, s.statements[insertion(1)])
-	out, values := []byte(nil), make([]any, 0, min(len(rows), chunk)*rowWidth)
+	values := make([]any, 0, min(len(rows), chunk)*rowWidth)
 	for len(rows) > 0 {
 		statement, n := one, 1
 		if len(rows) >= chunk {
@@ -61,8 +61,7 @@ func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 		}
 		values = values[:0]
 		for i := range rows[:n] {
-			out = appendEntry(out[:0], &rows[i].entry)
-			values = append(values, rows[i].id, string(out), []byte(rows[i].entry.Prompt))
+			values = append(values, rows[i].id, rows[i].entry, rows[i].prompt)
 		}
 		if _, err := statement.ExecContext(ctx, values...); err != nil {
 			return err
