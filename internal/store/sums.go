@@ -59,9 +59,13 @@ func (s *strangers) modelOf(e *ledger.Entry, hour int64) string {
 func (t tally) add(e *ledger.Entry, s *strangers) {
 	n := e.Start.Unix() / int64(hour/time.Second)
 	at := slot{n: n, client: text(e.Client), model: s.modelOf(e, n)}
+	var sums *ledger.Sums
 	for server, share := range e.Shares() {
-		at.server = text(server)
-		t.at(at).Add(share)
+		if server = text(server); sums == nil || server != at.server { // mostly it is one server
+			at.server = server
+			sums = t.at(at)
+		}
+		sums.Add(share)
 	}
 }
 
