@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"slices"
 	"time"
 )
 
@@ -13,7 +15,12 @@ type batch struct {
 	sums tally
 }
 
-func newBatch(rows []row, sums tally) *batch { return &batch{id: rand.Text(), rows: rows, sums: sums} }
+// newBatch brings the rows, which it takes over, in the order of their ids: requests do not end as they began, and what is
+// appended to a table fills its pages, while what is put in between splits them.
+func newBatch(rows []row, sums tally) *batch {
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.id, b.id) })
+	return &batch{id: rand.Text(), rows: rows, sums: sums}
+}
 
 // append writes a batch, or does nothing if it has been written before. All of it is there afterwards, or nothing.
 func (s *Store) append(ctx context.Context, b *batch) error {

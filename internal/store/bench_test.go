@@ -31,7 +31,7 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 // BenchmarkWriter records requests and writes them in batches as they come at light and at full load: a few client keys, models
-// and servers, one attempt each, prompts of eight turns.
+// and servers, one attempt each, prompts of eight turns, answers that take up to 10 ms.
 func BenchmarkWriter(b *testing.B) {
 	for _, size := range []int{200, most} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
@@ -44,8 +44,9 @@ func BenchmarkWriter(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range entries {
-					at = at.Add(140 * time.Microsecond)
-					entries[i].Start, entries[i].Attempts[0].Start = at, at
+					at = at.Add(gather / time.Duration(size))
+					start := at.Add(-time.Duration(i*7919%97) * 100 * time.Microsecond) // not in the order in which they end
+					entries[i].Start, entries[i].Attempts[0].Start = start, start
 					w.Record(entries[i])
 				}
 				w.flush(b.Context())
