@@ -33,6 +33,9 @@ func (s *Store) append(ctx context.Context, b *batch) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+	if s.local {        // the transaction ends with ctx all the same
+		ctx = context.WithoutCancel(ctx)
+	}
 	result, err := tx.ExecContext(ctx, s.rebind(`INSERT INTO batches (id, time) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`), b.id, time.Now().UnixMilli())
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func (s *Store) prepare(ctx context.Context) (*writes, error) {
 	if s.writes != nil {
 		return s.writes, nil
 	}
-	rows, err := s.prepareInsertion(ctx, `INSERT INTO requests (id, entry, prompt) VALUES `, "", rowWidth, 25, 1)
+	rows, err := s.prepareInsertion(ctx, `INSERT INTO requests (id, entry, prompt) VALUES `, "", rowWidth, 25, 5, 1)
 	if err != nil {
 		return nil, err
 	}

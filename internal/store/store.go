@@ -32,6 +32,7 @@ type dialect struct {
 	name       string
 	migrations []string                                      // in order; never changed once released
 	numbered   bool                                          // parameters are $1, $2, … and not ?
+	local      bool                                          // statements wait for nobody: their contexts need not be watched, which takes a goroutine each
 	lock       string                                        // statement that keeps others from migrating, "" where opening does
 	size       func(context.Context, *sql.DB) (int64, error) // bytes that the rows and sums take
 	shrink     func(context.Context, *sql.DB) error          // gives back what deleted rows took
