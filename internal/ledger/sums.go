@@ -35,12 +35,32 @@ type Sums struct {
 	Inflated int64 // of them, those that report far more or far fewer tokens than that
 }
 
-// Add adds other sums to these.
+// Add adds other sums to these. Every request passes here, several times: to go by Fields would take four times as long.
 func (s *Sums) Add(o Sums) {
-	mine, theirs := s.Fields(), o.Fields()
-	for i := range mine {
-		*mine[i].Value += *theirs[i].Value
-	}
+	s.Requests += o.Requests
+	s.Errors += o.Errors
+	s.Refused += o.Refused
+	s.Attempts += o.Attempts
+	s.Failures += o.Failures
+	s.Input += o.Input
+	s.Output += o.Output
+	s.CacheRead += o.CacheRead
+	s.CacheWrite5m += o.CacheWrite5m
+	s.CacheWrite1h += o.CacheWrite1h
+	s.Searches += o.Searches
+	s.Cost += o.Cost
+	s.Saved += o.Saved
+	s.Wasted += o.Wasted
+	s.Unpriced += o.Unpriced
+	s.Estimated += o.Estimated
+	s.FirstBytes += o.FirstBytes
+	s.FirstByteTime += o.FirstByteTime
+	s.Time += o.Time
+	s.Swapped += o.Swapped
+	s.Warm += o.Warm
+	s.Cold += o.Cold
+	s.Guessed += o.Guessed
+	s.Inflated += o.Inflated
 }
 
 // Field is one figure of Sums under the name that a database has for it.

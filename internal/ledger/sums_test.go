@@ -50,6 +50,20 @@ func TestSharesCountEverythingOnce(t *testing.T) {
 	}
 }
 
+func TestAddLeavesNoFigureOut(t *testing.T) {
+	var one, sums Sums
+	for i, f := range one.Fields() {
+		*f.Value = int64(i + 1)
+	}
+	sums.Add(one)
+	sums.Add(one)
+	for i, f := range sums.Fields() {
+		if *f.Value != 2*int64(i+1) {
+			t.Errorf("%s is %d", f.Name, *f.Value)
+		}
+	}
+}
+
 func TestErrorsAreWhatClientsSee(t *testing.T) {
 	f := func(e Entry, errors, refused int64) {
 		t.Helper()

@@ -1,9 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"database/sql"
+	"slices"
 	"time"
 )
 
@@ -14,11 +15,17 @@ type batch struct {
 	sums tally
 }
 
-func newBatch(rows []row, sums tally) *batch { return &batch{id: rand.Text(), rows: rows, sums: sums} }
+// newBatch brings the rows, which it takes over, in the order of their ids: requests do not end as they began, and what is
+// appended to a table fills its pages, while what is put in between splits them.
+func newBatch(rows []row, sums tally) *batch {
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.id, b.id) })
+	return &batch{id: rand.Text(), rows: rows, sums: sums}
+}
 
 // append writes a batch, or does nothing if it has been written before. All of it is there afterwards, or nothing.
 func (s *Store) append(ctx context.Context, b *batch) error {
-	if err := s.prepare(ctx); err != nil {
+	to, err := s.prepare(ctx)
+	if err != nil {
 		return err
 	}
 	tx, err := s.db.BeginTx(ctx, nil)
@@ -26,6 +33,9 @@ func (s *Store) append(ctx context.Context, b *batch) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+	if s.local {        // the transaction ends with ctx all the same
+		ctx = context.WithoutCancel(ctx)
+	}
 	result, err := tx.ExecContext(ctx, s.rebind(`INSERT INTO batches (id, time) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`), b.id, time.Now().UnixMilli())
 	if err != nil {
 		return err
@@ -33,49 +43,19 @@ func (s *Store) append(ctx context.Context, b *batch) error {
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return err
 	}
-	if err := s.insertRows(ctx, tx, b.rows); err != nil {
+	if err := to.rows.exec(ctx, tx, len(b.rows), func(out []any, i int) []any {
+		return append(out, b.rows[i].id, b.rows[i].entry, b.rows[i].prompt)
+	}); err != nil {
 		return err
 	}
-	if err := s.addSums(ctx, tx, "hourly", b.sums); err != nil {
+	if err := b.sums.addTo(ctx, tx, to.hourly); err != nil {
 		return err
 	}
-	if err := s.addSums(ctx, tx, "daily", b.sums.days()); err != nil {
+	if err := b.sums.days().addTo(ctx, tx, to.daily); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// chunk is how many rows a statement inserts, where there are as many.
-const chunk = 25
-
 // rowWidth is how many columns a row has: id, entry, prompt.
 const rowWidth = 3
-
-func (s *Store) insertRows(ctx context.Context, tx *sql.Tx, rows []row) error {
-	many, one := tx.StmtContext(ctx, s.statements[insertion(chunk)]), tx.StmtContext(ctx, s.statements[insertion(1)])
-	w, values := newWriting(), make([]any, 0, min(len(rows), chunk)*rowWidth)
-	for len(rows) > 0 {
-		statement, n := one, 1
-		if len(rows) >= chunk {
-			statement, n = many, chunk
-		}
-		values = values[:0]
-		for i := range rows[:n] {
-			entry, err := w.encode(&rows[i].entry)
-			if err != nil {
-				return err
-			}
-			values = append(values, rows[i].id, entry, []byte(rows[i].entry.Prompt))
-		}
-		if _, err := statement.ExecContext(ctx, values...); err != nil {
-			return err
-		}
-		rows = rows[n:]
-	}
-	return nil
-}
-
-// insertion is the statement that inserts so many rows.
-func insertion(rows int) string {
-	return `INSERT INTO requests (id, entry, prompt) VALUES ` + placeholders(rows, rowWidth)
-}

@@ -1,13 +1,17 @@
 package store
 
 import (
+	"context"
+	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/ledger"
 )
 
@@ -24,6 +28,50 @@ func BenchmarkAppend(b *testing.B) {
 		n += some
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n-first), "ns/request")
+}
+
+// BenchmarkWriter records requests and writes them in batches as they come at light and at full load: a few client keys, models
+// and servers, one attempt each, prompts of eight turns, answers that take up to 10 ms.
+func BenchmarkWriter(b *testing.B) {
+	for _, size := range []int{200, most} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			file := filepath.Join(b.TempDir(), "ledger.db")
+			w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, file) }, slog.New(slog.DiscardHandler), Bounds{})
+			w.Open(b.Context())
+			defer func() { w.ready().Close() }()
+			entries := usual(size)
+			at := noon
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range entries {
+					at = at.Add(gather / time.Duration(size))
+					start := at.Add(-time.Duration(i*7919%97) * 100 * time.Microsecond) // not in the order in which they end
+					entries[i].Start, entries[i].Attempts[0].Start = start, start
+					w.Record(entries[i])
+				}
+				w.flush(b.Context())
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/row")
+		})
+	}
+}
+
+// usual are requests as most are: answered by the first server that was asked.
+func usual(n int) []ledger.Entry {
+	prompt := &claude.Prompt{Tools: claude.Boundary{Fingerprint: 1 << 62, Bytes: 30_000}, System: claude.Boundary{Fingerprint: 1 << 63, Bytes: 45_000}}
+	for i := range 8 {
+		prompt.Turns = append(prompt.Turns, claude.Boundary{Fingerprint: uint64(i+1) * 0x9e3779b97f4a7c15, Bytes: 45_000 + 3000*(i+1)})
+	}
+	entries := make([]ledger.Entry, n)
+	for i := range entries {
+		e := sample(noon)
+		e.ID, e.Session, e.Client = "req_lb_"+rand.Text(), "8f0c2b1e-6d4a-4f6e-9c55-"+rand.Text()[:12], fmt.Sprint("client-", i%4)
+		e.Model, e.Prompt = []string{"claude-opus-4-5", "claude-sonnet-5"}[i/4%2], ledger.OutlineOf(prompt)
+		e.Attempts = e.Attempts[1:]
+		e.Attempts[0].Server, e.Attempts[0].RequestID, e.Attempts[0].Answer.Model = fmt.Sprint("server-", i/8%3), "req_"+rand.Text(), e.Model
+		entries[i] = e
+	}
+	return entries
 }
 
 // BenchmarkReport asks a ledger of LEDGER_ROWS requests (100,000 without it; LEDGER_FILE keeps it for the next

@@ -99,7 +99,7 @@ func batchOf(ids *numbering, entries ...ledger.Entry) *batch {
 	sums, rows := tally{}, []row(nil)
 	for i := range entries {
 		sums.add(&entries[i], &strangers{})
-		rows = append(rows, row{ids.next(entries[i].Start), entries[i]})
+		rows = append(rows, row{ids.next(entries[i].Start), string(appendEntry(nil, &entries[i])), entries[i].Prompt})
 	}
 	return newBatch(rows, sums)
 }

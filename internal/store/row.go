@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"math/rand/v2"
@@ -13,11 +12,16 @@ import (
 	"claude-code-lb/internal/ledger"
 )
 
-// row is an entry with its place in the ledger.
+// row is a request as it is written: encoded when it is recorded, which spreads the work and leaves the garbage collector
+// two pointers of an entry to look at, however long rows wait.
 type row struct {
-	id    int64
-	entry ledger.Entry
+	id     int64
+	entry  string // JSON
+	prompt []byte // its outline, nil without one
 }
+
+// size is about what a row takes in memory.
+func (r *row) size() int { return 200 + len(r.entry) + len(r.prompt) }
 
 // idBits are the lower bits of an id, which tell apart the requests of one millisecond.
 const idBits = 20
@@ -46,6 +50,9 @@ const longestText = 300
 
 // text makes anything fit to be written: bounded, valid UTF-8, and without the zero byte that PostgreSQL refuses.
 func text(s string) string {
+	if harmless(s) {
+		return s
+	}
 	if len(s) > longestText {
 		s = s[:longestText]
 	}
@@ -112,57 +119,7 @@ type attempt struct {
 // flag is a truth that databases can add up.
 type flag int8
 
-func flagOf(yes bool) flag {
-	if yes {
-		return 1
-	}
-	return 0
-}
-
-// writing is what writing records needs again and again. One goroutine uses it at a time.
-type writing struct {
-	out  bytes.Buffer
-	json *json.Encoder
-	rec  record
-}
-
-func newWriting() *writing {
-	w := &writing{}
-	w.json = json.NewEncoder(&w.out)
-	w.json.SetEscapeHTML(false)
-	return w
-}
-
-// encode writes an entry as JSON.
-func (w *writing) encode(e *ledger.Entry) (string, error) {
-	w.rec = record{
-		RequestID: text(e.ID), Time: e.Start.UnixMilli(), Client: text(e.Client), Session: text(e.Session), Agent: text(e.Agent),
-		Method: text(e.Method), Path: text(e.Path), Model: text(e.Model), Server: text(e.Server()),
-		Outcome: string(e.Outcome), Status: e.Status, Stream: flagOf(e.Stream), Routed: string(e.Routed), Reason: text(e.Reason),
-		FirstByte: int64(e.TimeToFirstByte), Duration: int64(e.Duration), Waited: int64(e.Waited), Sent: e.Sent, Received: e.Bytes,
-		Attempts: w.rec.Attempts[:0],
-	}
-	for i := range e.Attempts {
-		w.rec.Attempts = append(w.rec.Attempts, attemptOf(&e.Attempts[i]))
-	}
-	w.out.Reset()
-	err := w.json.Encode(&w.rec)
-	return strings.TrimSuffix(w.out.String(), "\n"), err
-}
-
-func attemptOf(a *ledger.Attempt) attempt {
-	u := &a.Answer.Usage
-	return attempt{
-		Time: a.Start.UnixMilli(), Server: text(a.Server), Status: a.Status, Scope: text(a.Scope), Reason: text(a.Reason), RequestID: text(a.RequestID),
-		Verdict: int64(a.Verdict), Duration: int64(a.Duration), Served: flagOf(a.Served),
-		Model: text(a.Answer.Model), StopReason: text(a.Answer.StopReason), ServiceTier: text(u.ServiceTier), Known: flagOf(a.Known()), Estimated: flagOf(a.Estimated()),
-		Input: u.InputTokens, Output: u.OutputTokens, CacheRead: u.CacheReadTokens, CacheWrite5m: u.CacheCreation5mTokens, CacheWrite1h: u.CacheCreation1hTokens,
-		Searches: u.WebSearchRequests, Priced: flagOf(a.Cost.Known), Cost: int64(a.Cost.Sum), Saved: int64(a.Cost.Saved), Wasted: int64(a.Cost.Wasted),
-		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess,
-	}
-}
-
-// decode reads what encode has written.
+// decode reads what appendEntry has written.
 func decode(written, prompt []byte) (*ledger.Entry, error) {
 	var r record
 	if err := json.Unmarshal(written, &r); err != nil {

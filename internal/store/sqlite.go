@@ -47,7 +47,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", full, err), db.Close())
 	}
 	return &Store{db: db, dialect: dialect{
-		name: "SQLite", migrations: []string{sqliteSchema1, sqliteSchema2}, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
+		name: "SQLite", migrations: []string{sqliteSchema1, sqliteSchema2}, local: true, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
 		gone: func() bool { // deleted, or another one put in its place: SQLite would go on writing into the old one
 			there, err := os.Stat(full)
 			return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(made, there)

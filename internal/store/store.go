@@ -23,29 +23,8 @@ type Store struct {
 	db *sql.DB
 	dialect
 
-	mu         sync.Mutex
-	statements map[string]*sql.Stmt // those for writing, by their text; never changed once they are there
-}
-
-// prepare has the statements for writing parsed, once. That takes a connection of its own, so that it cannot be done inside a transaction.
-func (s *Store) prepare(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.statements != nil {
-		return nil
-	}
-	made := map[string]*sql.Stmt{}
-	for _, text := range []string{
-		insertion(1), insertion(chunk), addition("hourly"), addition("daily"),
-	} {
-		statement, err := s.db.PrepareContext(ctx, s.rebind(text))
-		if err != nil {
-			return err
-		}
-		made[text] = statement
-	}
-	s.statements = made
-	return nil
+	mu     sync.Mutex
+	writes *writes // nil until they are needed
 }
 
 // dialect is what the two databases do not have in common.
@@ -53,6 +32,7 @@ type dialect struct {
 	name       string
 	migrations []string                                      // in order; never changed once released
 	numbered   bool                                          // parameters are $1, $2, … and not ?
+	local      bool                                          // statements wait for nobody: their contexts need not be watched, which takes a goroutine each
 	lock       string                                        // statement that keeps others from migrating, "" where opening does
 	size       func(context.Context, *sql.DB) (int64, error) // bytes that the rows and sums take
 	shrink     func(context.Context, *sql.DB) error          // gives back what deleted rows took

@@ -59,9 +59,13 @@ func (s *strangers) modelOf(e *ledger.Entry, hour int64) string {
 func (t tally) add(e *ledger.Entry, s *strangers) {
 	n := e.Start.Unix() / int64(hour/time.Second)
 	at := slot{n: n, client: text(e.Client), model: s.modelOf(e, n)}
+	var sums *ledger.Sums
 	for server, share := range e.Shares() {
-		at.server = text(server)
-		t.at(at).Add(share)
+		if server = text(server); sums == nil || server != at.server { // mostly it is one server
+			at.server = server
+			sums = t.at(at)
+		}
+		sums.Add(share)
 	}
 }
 
@@ -103,30 +107,26 @@ func sumNames(separator string, pattern func(name string) string) string {
 
 func same(name string) string { return name }
 
-// addition is the statement that adds to one line of a table of sums.
-func addition(table string) string {
-	return `INSERT INTO ` + table + ` (slot, client, model, server, ` + sumNames(", ", same) + `) VALUES ` + placeholders(1, sumWidth) +
-		` ON CONFLICT (slot, client, model, server) DO UPDATE SET ` +
-		sumNames(", ", func(name string) string { return name + " = " + table + "." + name + " + excluded." + name })
-}
-
 // sumWidth is how many columns a line of sums has.
 const sumWidth = 4 + ledger.Figures
 
-// addSums adds a tally to a table of sums.
-func (s *Store) addSums(ctx context.Context, tx *sql.Tx, table string, t tally) error {
-	if len(t) == 0 {
-		return nil
-	}
-	statement, values := tx.StmtContext(ctx, s.statements[addition(table)]), make([]any, 0, sumWidth)
-	for _, at := range t.sorted() {
-		values = append(values[:0], at.n, at.client, at.model, at.server)
+// prepareAddition parses the statements that add to lines of a table of sums.
+func (s *Store) prepareAddition(ctx context.Context, table string) (*insertion, error) {
+	return s.prepareInsertion(ctx, `INSERT INTO `+table+` (slot, client, model, server, `+sumNames(", ", same)+`) VALUES `,
+		` ON CONFLICT (slot, client, model, server) DO UPDATE SET `+
+			sumNames(", ", func(name string) string { return name + " = " + table + "." + name + " + excluded." + name }),
+		sumWidth, 16, 4, 1)
+}
+
+// addTo adds a tally to a table of sums.
+func (t tally) addTo(ctx context.Context, tx *sql.Tx, table *insertion) error {
+	slots := t.sorted()
+	return table.exec(ctx, tx, len(slots), func(out []any, i int) []any {
+		at := slots[i]
+		out = append(out, at.n, at.client, at.model, at.server)
 		for _, f := range t[at].Fields() {
-			values = append(values, *f.Value)
+			out = append(out, *f.Value)
 		}
-		if _, err := statement.ExecContext(ctx, values...); err != nil {
-			return err
-		}
-	}
-	return nil
+		return out
+	})
 }

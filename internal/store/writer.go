@@ -41,7 +41,8 @@ type Writer struct {
 
 	mu       sync.Mutex
 	rows     []row
-	bytes    int // that they take, about
+	scratch  []byte // to encode into
+	bytes    int    // that they take, about
 	readings []Reading
 	sums     tally // of all that waits
 	late     int64 // entries that had to wait for more than one try
@@ -90,8 +91,10 @@ func (w *Writer) Record(e ledger.Entry) {
 	if len(w.rows) == 0 {
 		w.oldest = time.Now()
 	}
-	w.rows = append(w.rows, row{w.ids.next(e.Start), e})
-	w.bytes += sizeOf(&e)
+	w.scratch = appendEntry(w.scratch[:0], &e)
+	r := row{id: w.ids.next(e.Start), entry: string(w.scratch), prompt: e.Prompt}
+	w.rows = append(w.rows, r)
+	w.bytes += r.size()
 	if len(w.rows) >= most {
 		w.nudge()
 	}
@@ -111,11 +114,6 @@ func (w *Writer) nudge() {
 	case w.wake <- struct{}{}:
 	default:
 	}
-}
-
-// sizeOf is about what an entry takes in memory.
-func sizeOf(e *ledger.Entry) int {
-	return 700 + len(e.Model) + len(e.Path) + len(e.Session) + len(e.Prompt) + 500*len(e.Attempts)
 }
 
 // Backlog tells what is not in the ledger yet: how many entries, how long the oldest has waited, how many
@@ -241,7 +239,7 @@ func (w *Writer) take() *load {
 	n := min(len(w.rows), most)
 	b := &load{batch: newBatch(w.rows[:n:n], w.sums), readings: w.readings, since: w.oldest}
 	for i := range b.rows {
-		b.size += sizeOf(&b.rows[i].entry)
+		b.size += b.rows[i].size()
 	}
 	w.rows, w.sums, w.readings, w.current, w.oldest = w.rows[n:], tally{}, nil, b, time.Now()
 	if len(w.rows) == 0 {

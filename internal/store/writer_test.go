@@ -124,7 +124,7 @@ func TestWhatMemoryCannotHoldIsSummedUp(t *testing.T) {
 	}, slog.New(slog.DiscardHandler), Bounds{})
 	e := sample(noon)
 	w.room = 1 << 20
-	fits := w.room/sizeOf(&e) + 1
+	fits := w.room/(&row{entry: string(appendEntry(nil, &e)), prompt: e.Prompt}).size() + 1
 	for range fits + 1000 {
 		w.Record(e)
 	}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+)
+
+// FuzzEntriesAreWrittenAsEncodingJSONWouldWriteThem: what reads ledgers, here and elsewhere, goes by that.
+func FuzzEntriesAreWrittenAsEncodingJSONWouldWriteThem(f *testing.F) {
+	f.Add("ann", "claude-opus-4-5", "", int64(0), uint16(0))
+	f.Add("a\"b\\c/<&>\x7f", "\x00\x01\b\t\n\v\f\r\x1f", "\u2028\u2029\u2027é\U0001f600", int64(-1), uint16(0xffff))
+	f.Add("a\xffb\xff\xfe", "\xed\xa0\x80\xc0\x80", strings.Repeat("é", 200), int64(1)<<62, uint16(0x5555))
+	f.Add(strings.Repeat("x", longestText), strings.Repeat("x", longestText+1), strings.Repeat("x", longestText-1)+"é", int64(7), uint16(0xaaaa))
+	f.Fuzz(func(t *testing.T, a, b, c string, n int64, bits uint16) {
+		e := entryOf(a, b, c, n, bits)
+		got, want := string(appendEntry([]byte("before"), &e)), "before"+reference(t, &e)
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+}
+
+// entryOf spreads values over all that is written of an entry; a cleared bit leaves some out.
+func entryOf(a, b, c string, n int64, bits uint16) ledger.Entry {
+	bit := func(i int) bool { return bits>>i&1 != 0 }
+	one := func(i int, s string) string {
+		if bit(i) {
+			return s
+		}
+		return ""
+	}
+	num := func(i int) int64 {
+		if bit(i) {
+			return n + int64(i)
+		}
+		return 0
+	}
+	at := time.UnixMilli(n % (1 << 50))
+	e := ledger.Entry{
+		ID: one(0, a), Start: at, Client: one(1, b), Session: one(2, c), Agent: one(3, a), Method: one(4, b), Path: one(5, c), Model: one(6, a),
+		Stream: bit(7), Sent: num(8), Status: int(num(9)), Outcome: ledger.Truncated, TimeToFirstByte: time.Duration(num(10)), Duration: time.Duration(num(11)),
+		Waited: time.Duration(num(12)), Bytes: num(13), Routed: ledger.Routed(one(14, "warm")), Reason: one(15, b),
+	}
+	for i := range int(bits % 3) {
+		e.Attempts = append(e.Attempts, ledger.Attempt{
+			Server: one(i, c), Status: int(num(i + 1)), Scope: one(i+2, a), Reason: one(i+3, b), RequestID: one(i+4, c), Start: at,
+			Verdict: time.Duration(num(i + 5)), Duration: time.Duration(num(i + 6)), Served: bit(i + 7), Warm: num(i + 8), Warmest: num(i + 9), Guess: num(i + 10),
+			Answer: claude.Message{
+				Model: one(i+11, a), StopReason: one(i+12, b), Started: bit(i + 13), Delta: bit(i), Stopped: bit(i + 1),
+				Usage: claude.Usage{
+					InputTokens: num(i + 2), OutputTokens: num(i + 3), CacheReadTokens: num(i + 4), CacheCreation5mTokens: num(i + 5),
+					CacheCreation1hTokens: num(i + 6), WebSearchRequests: num(i + 7), ServiceTier: one(i+8, c),
+				},
+			},
+			Cost: ledger.Cost{Sum: ledger.Money(num(i + 9)), Saved: ledger.Money(num(i + 10)), Wasted: ledger.Money(num(i + 11)), Known: bit(i + 12)},
+		})
+	}
+	return e
+}
+
+// reference is an entry's record by encoding/json.
+func reference(t *testing.T, e *ledger.Entry) string {
+	t.Helper()
+	r := record{
+		RequestID: strictText(e.ID), Time: e.Start.UnixMilli(), Client: strictText(e.Client), Session: strictText(e.Session), Agent: strictText(e.Agent),
+		Method: strictText(e.Method), Path: strictText(e.Path), Model: strictText(e.Model), Server: strictText(e.Server()),
+		Outcome: string(e.Outcome), Status: e.Status, Stream: flagOf(e.Stream), Routed: string(e.Routed), Reason: strictText(e.Reason),
+		FirstByte: int64(e.TimeToFirstByte), Duration: int64(e.Duration), Waited: int64(e.Waited), Sent: e.Sent, Received: e.Bytes,
+	}
+	for i := range e.Attempts {
+		r.Attempts = append(r.Attempts, referenceAttempt(&e.Attempts[i]))
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(&r); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
+func referenceAttempt(a *ledger.Attempt) attempt {
+	u := &a.Answer.Usage
+	return attempt{
+		Time: a.Start.UnixMilli(), Server: strictText(a.Server), Status: a.Status, Scope: strictText(a.Scope), Reason: strictText(a.Reason), RequestID: strictText(a.RequestID),
+		Verdict: int64(a.Verdict), Duration: int64(a.Duration), Served: flagOf(a.Served), Model: strictText(a.Answer.Model), StopReason: strictText(a.Answer.StopReason),
+		ServiceTier: strictText(u.ServiceTier), Known: flagOf(a.Known()), Estimated: flagOf(a.Estimated()),
+		Input: u.InputTokens, Output: u.OutputTokens, CacheRead: u.CacheReadTokens, CacheWrite5m: u.CacheCreation5mTokens, CacheWrite1h: u.CacheCreation1hTokens,
+		Searches: u.WebSearchRequests, Priced: flagOf(a.Cost.Known), Cost: int64(a.Cost.Sum), Saved: int64(a.Cost.Saved), Wasted: int64(a.Cost.Wasted),
+		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess,
+	}
+}
+
+// strictText is text without its short way.
+func strictText(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s[:min(len(s), longestText)], "�"), "\x00", "�")
+}
+
+func flagOf(yes bool) flag {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e := usual(1)[0]
+	var out []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		out = appendEntry(out[:0], &e)
+	}
+	b.SetBytes(int64(len(out)))
+}
