@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"runtime"
 )
 
 // insertion is an INSERT of any number of rows, several to a statement: one more statement costs more than one more row.
@@ -33,7 +34,7 @@ func (s *Store) prepareInsertion(ctx context.Context, head, tail string, width i
 // exec inserts rows 0 to n-1. values appends those of a row.
 func (i *insertion) exec(ctx context.Context, tx *sql.Tx, n int, values func(out []any, row int) []any) error {
 	out, row := make([]any, 0, min(n, i.forms[0].rows)*i.width), 0
-	for _, f := range i.forms {
+	for size, f := range i.forms {
 		if n-row < f.rows {
 			continue
 		}
@@ -46,6 +47,9 @@ func (i *insertion) exec(ctx context.Context, tx *sql.Tx, n int, values func(out
 			}
 			if _, err := statement.ExecContext(ctx, out...); err != nil {
 				return err
+			}
+			if size == 0 { // a batch in one go would hold up for milliseconds what is due on this processor
+				runtime.Gosched()
 			}
 		}
 	}

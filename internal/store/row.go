@@ -59,7 +59,7 @@ func text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
 }
 
-// record is what is written of an entry, as JSON in one column: rows are only ever found by their ids, and a value in a column of its own
+// record is what is written of an entry by appendEntry, as JSON in one column: rows are only ever found by their ids, and a value in a column of its own
 // costs more than all its bytes here. What is 0 or empty is left out. Times are milliseconds since 1970, durations nanoseconds, money
 // nano-dollars; what is true is 1.
 type record struct {
