@@ -170,13 +170,13 @@ func (c *Conn) CloseWrite() error {
 // looking is a look under way.
 type looking struct {
 	mu      sync.Mutex
-	attempt func(fd uintptr) (done bool)
+	attempt func(fd uintptr)
 	quiet   bool
 	one     [1]byte
 }
 
-// Quiet says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking
-// anything from it. Where it cannot be told, it is true.
+// Quiet says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking bytes from it,
+// whatever its deadlines are and whoever reads. Where it cannot be told, it is true. An error that it finds no Read will find again.
 func (c *Conn) Quiet() bool {
 	if c.raw == nil {
 		return true
@@ -185,13 +185,10 @@ func (c *Conn) Quiet() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.quiet = false
-	return c.raw.Read(l.attempt) == nil && l.quiet
+	return c.raw.Control(l.attempt) == nil && l.quiet // Read would wait for a reader to finish
 }
 
-func (l *looking) try(fd uintptr) bool {
-	l.quiet = nothing(fd, l.one[:])
-	return true
-}
+func (l *looking) try(fd uintptr) { l.quiet = nothing(fd, l.one[:]) }
 
 // failed is an error as package net has them.
 func (c *Conn) failed(op string, err syscall.Errno) error {
