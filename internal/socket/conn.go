@@ -115,21 +115,41 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	w.left = [pieces][]byte{p, q, r}
 	defer w.forget()
 	if !quick || c.raw == nil || len(p)+len(q)+len(r) > longest {
-		w.buffers = w.left[:]
-		n, err := w.buffers.WriteTo(c.Conn)
-		return int(n), err
+		return c.slowly(w)
 	}
 	w.n, w.err = 0, 0
 	err := c.raw.Write(w.attempt)
-	if err == nil && w.err != 0 {
-		err = c.failed("write", w.err)
+	switch {
+	case err != nil:
+		return w.n, named("write", err)
+	case w.err != 0:
+		return w.n, c.failed("write", w.err)
 	}
-	return w.n, named("write", err)
+	return w.n, nil
+}
+
+// slowly has package net write. Empty pieces are left out: on a net.Pipe each of them would wait for a Read of its own.
+func (c *Conn) slowly(w *writing) (int, error) {
+	w.buffers = w.left[:0]
+	for _, p := range w.left {
+		if len(p) > 0 {
+			w.buffers = append(w.buffers, p)
+		}
+	}
+	if len(w.buffers) == 1 {
+		return c.Conn.Write(w.buffers[0])
+	}
+	n, err := w.buffers.WriteTo(c.Conn)
+	if c.raw != nil {
+		err = named("write", err) // else "writev"
+	}
+	return int(n), err
 }
 
 func (w *writing) forget() {
 	w.left, w.buffers = [pieces][]byte{}, nil
 	w.vector.clear()
+// forget lets go of what has been written.
 }
 
 func (w *writing) try(fd uintptr) bool {
@@ -195,10 +215,10 @@ func (c *Conn) failed(op string, err syscall.Errno) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }
 
-// named has an error tell what was done, and not how.
+// named has an error of a TCP connection tell what was done, and not how. Such an error is made anew each time, so it may be changed.
 func named(op string, err error) error {
 	if e, ok := err.(*net.OpError); ok {
-		e.Op = op // nobody else has it
+		e.Op = op
 	}
 	return err
 }
