@@ -1,10 +1,10 @@
 // Package socket makes reading from and writing to TCP connections cheap.
 //
 // Go tells its scheduler of every system call, in case it blocks. A socket's do not: they are made when there is something to read or room
-// to write, or return at once. But the scheduler's monitor, which sleeps while all is quiet, is woken by the first call after a
-// quiet moment and then looks around every 20 µs; and while all processors are busy it takes away the place of a
-// goroutine whose call lasts longer than that, as a write on a busy machine does. On Linux a Conn makes short
-// calls without telling the scheduler. It waits as every connection of Go does, so that deadlines, closing and the poller stay the same.
+// to write, or return at once. But the scheduler's monitor, which sleeps while all is quiet, is woken by the first call after a quiet moment
+// and then looks around every 20 µs; and while all processors are busy it takes away the place of a goroutine whose call lasts longer than
+// that, as a write on a busy machine does. On Linux a Conn makes short calls without telling the scheduler. It waits as every connection of
+// Go does, so that deadlines, closing and the poller stay the same.
 package socket
 
 import (
@@ -24,8 +24,11 @@ type Conn struct {
 	looking looking
 }
 
-// New makes a Conn of any connection; one that is no TCP connection stays as it is underneath.
+// New makes a Conn of any connection; one that is no TCP connection stays as it is underneath, and one that is a Conn already is returned.
 func New(c net.Conn) *Conn {
+	if s, ok := c.(*Conn); ok {
+		return s
+	}
 	s := &Conn{Conn: c}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -146,10 +149,10 @@ func (c *Conn) slowly(w *writing) (int, error) {
 	return int(n), err
 }
 
+// forget lets go of what has been written.
 func (w *writing) forget() {
 	w.left, w.buffers = [pieces][]byte{}, nil
 	w.vector.clear()
-// forget lets go of what has been written.
 }
 
 func (w *writing) try(fd uintptr) bool {
@@ -179,7 +182,7 @@ func (w *writing) use(n int) bool {
 	return rest == 0
 }
 
-// CloseWrite ends the sending where the connection can do that alone.
+// CloseWrite ends the sending, and with it the whole connection where that cannot be done alone.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
