@@ -1,10 +1,10 @@
 // Package socket makes reading from and writing to TCP connections cheap.
 //
 // Go tells its scheduler of every system call, in case it blocks. A socket's do not: they are made when there is something to read or room
-// to write, or return at once. But the scheduler's monitor, which sleeps while all is quiet, is woken by the first call after a
-// quiet moment and then looks around every 20 µs; and while all processors are busy it takes away the place of a
-// goroutine whose call lasts longer than that, as a write on a busy machine does. On Linux a Conn makes short
-// calls without telling the scheduler. It waits as every connection of Go does, so that deadlines, closing and the poller stay the same.
+// to write, or return at once. But the scheduler's monitor, which sleeps while all is quiet, is woken by the first call after a quiet moment
+// and then looks around every 20 µs; and while all processors are busy it takes away the place of a goroutine whose call lasts longer than
+// that, as a write on a busy machine does. On Linux a Conn makes short calls without telling the scheduler. It waits as every connection of
+// Go does, so that deadlines, closing and the poller stay the same.
 package socket
 
 import (
@@ -24,8 +24,11 @@ type Conn struct {
 	looking looking
 }
 
-// New makes a Conn of any connection; one that is no TCP connection stays as it is underneath.
+// New makes a Conn of any connection; one that is no TCP connection stays as it is underneath, and one that is a Conn already is returned.
 func New(c net.Conn) *Conn {
+	if s, ok := c.(*Conn); ok {
+		return s
+	}
 	s := &Conn{Conn: c}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -115,32 +118,38 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	w.left = [pieces][]byte{p, q, r}
 	defer w.forget()
 	if !quick || c.raw == nil || len(p)+len(q)+len(r) > longest {
-		return w.inTurn(c.Conn)
+		return c.slowly(w)
 	}
 	w.n, w.err = 0, 0
 	err := c.raw.Write(w.attempt)
-	if err == nil && w.err != 0 {
-		err = c.failed("write", w.err)
+	switch {
+	case err != nil:
+		return w.n, named("write", err)
+	case w.err != 0:
+		return w.n, c.failed("write", w.err)
 	}
-	return w.n, named("write", err)
+	return w.n, nil
 }
 
-// inTurn has the connection itself write.
-func (w *writing) inTurn(c net.Conn) (int, error) {
-	all := w.left[:0]
+// slowly has package net write. Empty pieces are left out: on a net.Pipe each of them would wait for a Read of its own.
+func (c *Conn) slowly(w *writing) (int, error) {
+	w.buffers = w.left[:0]
 	for _, p := range w.left {
 		if len(p) > 0 {
-			all = append(all, p)
+			w.buffers = append(w.buffers, p)
 		}
 	}
-	if len(all) == 1 {
-		return c.Write(all[0])
+	if len(w.buffers) == 1 {
+		return c.Conn.Write(w.buffers[0])
 	}
-	w.buffers = all
-	n, err := w.buffers.WriteTo(c)
+	n, err := w.buffers.WriteTo(c.Conn)
+	if c.raw != nil {
+		err = named("write", err) // else "writev"
+	}
 	return int(n), err
 }
 
+// forget lets go of what has been written.
 func (w *writing) forget() {
 	w.left, w.buffers = [pieces][]byte{}, nil
 	w.vector.clear()
@@ -173,7 +182,7 @@ func (w *writing) use(n int) bool {
 	return rest == 0
 }
 
-// CloseWrite ends the sending where the connection can do that alone.
+// CloseWrite ends the sending, and with it the whole connection where that cannot be done alone.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -184,13 +193,13 @@ func (c *Conn) CloseWrite() error {
 // looking is a look under way.
 type looking struct {
 	mu      sync.Mutex
-	attempt func(fd uintptr) (done bool)
+	attempt func(fd uintptr)
 	quiet   bool
 	one     [1]byte
 }
 
-// Quiet says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking
-// anything from it. Where it cannot be told, it is true.
+// Quiet says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking bytes from it,
+// whatever its deadlines are and whoever reads. Where it cannot be told, it is true. An error that it finds no Read will find again.
 func (c *Conn) Quiet() bool {
 	if c.raw == nil {
 		return true
@@ -199,23 +208,20 @@ func (c *Conn) Quiet() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.quiet = false
-	return c.raw.Read(l.attempt) == nil && l.quiet
+	return c.raw.Control(l.attempt) == nil && l.quiet // Read would wait for a reader to finish
 }
 
-func (l *looking) try(fd uintptr) bool {
-	l.quiet = nothing(fd, l.one[:])
-	return true
-}
+func (l *looking) try(fd uintptr) { l.quiet = nothing(fd, l.one[:]) }
 
 // failed is an error as package net has them.
 func (c *Conn) failed(op string, err syscall.Errno) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }
 
-// named has an error tell what was done, and not how.
+// named has an error of a TCP connection tell what was done, and not how. Such an error is made anew each time, so it may be changed.
 func named(op string, err error) error {
 	if e, ok := err.(*net.OpError); ok {
-		e.Op = op // nobody else has it
+		e.Op = op
 	}
 	return err
 }

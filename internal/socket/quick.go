@@ -10,8 +10,23 @@ import (
 // quick says that reads and writes are made without telling the scheduler. The race detector has to see them: with it they are not.
 const quick = true
 
-func read(fd uintptr, p []byte) (int, syscall.Errno) {
-	n, _, err := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+const (
+	// atOnce has a call return although there is nothing to do: it must not block even where somebody has made the descriptor a blocking one.
+	atOnce = syscall.MSG_DONTWAIT
+	// noSignal has a write to a connection that has ended fail without SIGPIPE, which Go would only ignore.
+	noSignal = syscall.MSG_NOSIGNAL
+)
+
+func read(fd uintptr, p []byte) (int, syscall.Errno) { return receive(fd, p, atOnce) }
+
+// nothing says whether there is nothing to read, not even an end.
+func nothing(fd uintptr, p []byte) bool {
+	_, err := receive(fd, p, atOnce|syscall.MSG_PEEK)
+	return err == syscall.EAGAIN
+}
+
+func receive(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
+	n, _, err := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
 	if err != 0 {
 		return 0, err
 	}
@@ -19,29 +34,28 @@ func read(fd uintptr, p []byte) (int, syscall.Errno) {
 }
 
 // vector is what the kernel is told of pieces.
-type vector [pieces]syscall.Iovec
+type vector struct {
+	message syscall.Msghdr
+	parts   [pieces]syscall.Iovec
+}
 
-// write writes what it can of pieces.
+// write writes what it can of pieces, of which one is not empty.
 func (v *vector) write(fd uintptr, left *[pieces][]byte) (int, syscall.Errno) {
 	count := 0
 	for _, p := range left {
 		if len(p) > 0 {
-			v[count].Base = &p[0]
-			v[count].SetLen(len(p))
+			v.parts[count].Base = &p[0]
+			v.parts[count].SetLen(len(p))
 			count++
 		}
 	}
-	n, _, err := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(v)), uintptr(count))
+	v.message.Iov, v.message.Iovlen = &v.parts[0], uint64(count)
+	n, _, err := syscall.RawSyscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&v.message)), atOnce|noSignal)
 	if err != 0 {
 		return 0, err
 	}
 	return int(n), 0
 }
 
-func (v *vector) clear() { *v = vector{} }
-
-// nothing says whether there is nothing to read, not even an end.
-func nothing(fd uintptr, p []byte) bool {
-	_, _, err := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
-	return err == syscall.EAGAIN
-}
+// clear forgets the pieces.
+func (v *vector) clear() { v.parts = [pieces]syscall.Iovec{} }

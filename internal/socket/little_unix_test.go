@@ -1,0 +1,12 @@
+//go:build unix
+
+package socket
+
+import "syscall"
+
+// little makes the buffers of a socket small.
+func little(fd uintptr) {
+	const size = 4 << 10
+	_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, size)
+	_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, size)
+}

@@ -1,0 +1,181 @@
+package socket
+
+import (
+	"net"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// conn is what Conn is compared with: a connection as package net has it.
+type conn interface {
+	net.Conn
+	CloseWrite() error
+	WriteTogether(p, q, r []byte) (int, error)
+}
+
+type plain struct{ *net.TCPConn }
+
+func (c plain) WriteTogether(p, q, r []byte) (int, error) {
+	buffers := net.Buffers{p, q, r}
+	n, err := buffers.WriteTo(c.TCPConn)
+	return int(n), err
+}
+
+// kind is a kind of connection.
+type kind struct {
+	name    string
+	connect func(t testing.TB) (c conn, peer net.Conn)
+}
+
+func reference() kind {
+	return kind{"net", func(t testing.TB) (conn, net.Conn) {
+		near, far := tcpPair(t)
+		return plain{near}, far
+	}}
+}
+
+func ours() kind {
+	return kind{"socket", func(t testing.TB) (conn, net.Conn) {
+		near, far := tcpPair(t)
+		return New(near), far
+	}}
+}
+
+func overPipe() kind {
+	return kind{"socket over a pipe", func(t testing.TB) (conn, net.Conn) {
+		near, far := net.Pipe()
+		t.Cleanup(func() {
+			near.Close()
+			far.Close()
+		})
+		return New(near), far
+	}}
+}
+
+// over runs a test over kinds of connections.
+func over(t *testing.T, kinds []kind, f func(t *testing.T, k kind)) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			f(t, k)
+		})
+	}
+}
+
+// tcpPair is both ends of a connection over loopback. Little fits into it, so that writes are taken in parts.
+func tcpPair(t testing.TB) (near, far *net.TCPConn) {
+	t.Helper()
+	// Not later by SetReadBuffer: a window that has been offered once would have the kernel wait for its timers.
+	return loopback(t, func(_, _ string, raw syscall.RawConn) error { return raw.Control(little) })
+}
+
+// loopback is both ends of a connection whose sockets control may set up.
+func loopback(t testing.TB, control func(_, _ string, raw syscall.RawConn) error) (near, far *net.TCPConn) {
+	t.Helper()
+	l, err := (&net.ListenConfig{Control: control}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialed, err := (&net.Dialer{Control: control}).Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dialed.Close() })
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { accepted.Close() })
+	return dialed.(*net.TCPConn), accepted.(*net.TCPConn)
+}
+
+// task is a goroutine.
+type task struct {
+	id   string
+	done chan struct{}
+}
+
+// start runs f, which uses c, in a goroutine.
+func start(t testing.TB, c net.Conn, f func()) *task {
+	x := &task{done: make(chan struct{})}
+	id := make(chan string)
+	go func() {
+		defer close(x.done)
+		header, _, _ := strings.Cut(string(stacks(false)), " [")
+		id <- header
+		f()
+	}()
+	x.id = <-id
+	t.Cleanup(func() {
+		c.Close()
+		<-x.done
+	})
+	return x
+}
+
+// waits returns when the task waits: for its connection, or for another one that uses it.
+func (x *task) waits(t testing.TB) {
+	t.Helper()
+	if !x.settles() {
+		t.Fatal("it does not wait")
+	}
+}
+
+// settles returns when the task waits or has ended, and says whether it waits.
+func (x *task) settles() bool {
+	for {
+		select {
+		case <-x.done:
+			return false
+		default:
+		}
+		_, rest, _ := strings.Cut("\n"+string(stacks(true)), "\n"+x.id+" [")
+		state, _, _ := strings.Cut(rest, "]")
+		for _, waiting := range []string{"IO wait", "select", "sync.Mutex.Lock", "semacquire"} {
+			if strings.HasPrefix(state, waiting) {
+				return true
+			}
+		}
+		runtime.Gosched()
+	}
+}
+
+func stacks(all bool) []byte {
+	b := make([]byte, 1<<20)
+	return b[:runtime.Stack(b, all)]
+}
+
+// until returns when something has come to be.
+func until(is func() bool) {
+	for !is() {
+		runtime.Gosched()
+	}
+}
+
+// pattern is bytes of which no stretch looks like one nearby.
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	x := uint32(1)
+	for i := range b {
+		x = x*1664525 + 1013904223
+		b[i] = byte(x >> 24)
+	}
+	return b
+}
+
+// split cuts pieces of given sizes off a pattern.
+func split(sizes []int) (whole []byte, cut [pieces][]byte) {
+	total := 0
+	for _, n := range sizes {
+		total += n
+	}
+	whole = pattern(total)
+	rest := whole
+	for i, n := range sizes {
+		cut[i], rest = rest[:n:n], rest[n:]
+	}
+	return whole, cut
+}
