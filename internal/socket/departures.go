@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"unsafe"
 )
 
 // Departures tells of connections that their other sides end, without a goroutine that reads from each: the kernel tells of all of them
@@ -139,8 +138,7 @@ func (d *Departures) tell(id int64) {
 func (c *Conn) ended() bool {
 	left := false
 	err := c.raw.Control(func(fd uintptr) {
-		var one [1]byte
-		n, _, err := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&one[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+		n, err := receive(fd, make([]byte, 1), atOnce|syscall.MSG_PEEK)
 		left = err == syscall.EAGAIN || err == 0 && n > 0
 	})
 	return err != nil || !left

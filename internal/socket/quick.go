@@ -41,16 +41,28 @@ type vector struct {
 
 // write writes what it can of pieces, of which one is not empty.
 func (v *vector) write(fd uintptr, left *[pieces][]byte) (int, syscall.Errno) {
-	count := 0
-	for _, p := range left {
+	count, last := 0, 0
+	for i, p := range left {
 		if len(p) > 0 {
+			last = i
 			v.parts[count].Base = &p[0]
 			v.parts[count].SetLen(len(p))
 			count++
 		}
 	}
+	if p := left[last]; count == 1 { // which is most of the time, and for which the kernel has less to do
+		return send(fd, p)
+	}
 	v.message.Iov, v.message.Iovlen = &v.parts[0], uint64(count)
 	n, _, err := syscall.RawSyscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&v.message)), atOnce|noSignal)
+	if err != 0 {
+		return 0, err
+	}
+	return int(n), 0
+}
+
+func send(fd uintptr, p []byte) (int, syscall.Errno) {
+	n, _, err := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), atOnce|noSignal, 0, 0)
 	if err != 0 {
 		return 0, err
 	}
