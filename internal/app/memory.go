@@ -15,7 +15,7 @@ import (
 const (
 	// headway is how much garbage may gather before it is collected, however little is alive: a balancer that
 	// holds a few megabytes would otherwise collect all the time.
-	headway = 64 << 20
+	headway = 96 << 20
 	// usualGrowth is by how many percent a large heap grows before it is collected. Nearly all of it belongs to open streams, which
 	// live long and make little garbage: more would be memory for nothing.
 	usualGrowth = 50
