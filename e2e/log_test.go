@@ -1,9 +1,17 @@
 package e2e
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // TestRequestLine checks the line that every request leaves in the log.
@@ -88,5 +96,52 @@ func TestStartAndEnd(t *testing.T) {
 	}
 	if n := b.log.count("statistics"); n != 2 {
 		t.Errorf("statistics of %d servers", n)
+	}
+}
+
+// TestWhoReadsTheLogMayGo: the balancer stays.
+func TestWhoReadsTheLogMayGo(t *testing.T) {
+	t.Parallel()
+	unixOnly(t, "there is no SIGPIPE")
+	up := newFake(t, "up")
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "config.json")
+	writeConfig(t, file, balanced("round_robin", up.entry()).with("listen", "127.0.0.1:0"))
+	cmd := exec.Command(binary, "-c", file)
+	cmd.Env, cmd.Stderr = environment(), write
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	write.Close()
+	var said struct{ Msg, Address string }
+	for lines := bufio.NewScanner(read); said.Msg != "listening" && lines.Scan(); {
+		_ = json.Unmarshal(lines.Bytes(), &said) // what is no such line is not waited for
+	}
+	read.Close()
+	for begin := time.Now(); time.Since(begin) < time.Second; { // lines are gathered for a moment
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+said.Address+"/v1/messages", strings.NewReader(message(false)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Anthropic-Version", "2023-06-01")
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatalf("after %v: %v", time.Since(begin), err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Fatalf("status %d", res.StatusCode)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ends with %v", err)
 	}
 }

@@ -56,6 +56,7 @@ func runServe(std Std, file string) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // whoever reads the log may go: that is no reason to go as well
 
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())

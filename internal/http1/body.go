@@ -24,6 +24,15 @@ type requestBody struct {
 // none says that there is no body.
 func (b *requestBody) none() bool { return b.framing == framing{} }
 
+// broken says that reading has failed: where the next request begins is not known.
+func (b *requestBody) broken() bool {
+	if b == nil || !b.mu.TryLock() { // somebody reads on
+		return false
+	}
+	defer b.mu.Unlock()
+	return b.err != nil && b.err != io.EOF
+}
+
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

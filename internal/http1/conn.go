@@ -21,7 +21,8 @@ type connState int32
 const (
 	fresh  connState = iota // no request has begun yet
 	idle                    // between two requests
-	active                  // a request has begun
+	begun                   // a part of a head has come
+	active                  // a request has come
 	closed
 )
 
@@ -40,15 +41,16 @@ func longAgo() time.Time { return time.Unix(1, 0) }
 
 // conn serves one connection, with one goroutine.
 type conn struct {
-	server *Server
-	net    *socket.Conn
-	remote string
-	ctx    context.Context // of all requests
-	opened time.Time
-	state  atomic.Int32
-	in     input
-	watch  watch
-	posted bool // the last request was a POST
+	server  *Server
+	net     *socket.Conn
+	remote  string
+	ctx     context.Context // of all requests
+	opened  time.Time
+	state   atomic.Int32
+	hurried atomic.Int64 // when the first part of a head came, in nanoseconds since 1970
+	in      input
+	watch   watch
+	posted  bool // the last request was a POST
 
 	mu       sync.Mutex // over what follows
 	serving  *response  // nil between two requests
@@ -115,7 +117,7 @@ func (c *conn) answer(r *http.Request, f framing, cancel context.CancelFunc) (ke
 	defer cancel()
 	w := &response{c: c, head: r.Method == http.MethodHead, old: r.ProtoMinor == 0, last: r.Close, length: -1}
 	body := &requestBody{c: c, framing: f, left: f.length, awaits: awaitsContinue(r) && r.ProtoMinor > 0, answer: w}
-	r.Body = body
+	r.Body, w.request = body, body
 	c.begin(w)
 	c.watch.begin(cancel)
 	if body.none() {
@@ -136,6 +138,10 @@ func (c *conn) answer(r *http.Request, f framing, cancel context.CancelFunc) (ke
 	}()
 	c.server.Handler.ServeHTTP(w, r)
 	stays := c.watch.end()
+	if !stays && w.status == 0 { // a client that has closed only its half must not take nothing for an answer
+		c.end()
+		return false
+	}
 	finished := w.finish() == nil
 	c.end()
 	read := body.finish(!w.last && finished)
@@ -258,22 +264,24 @@ func (c *conn) limitRead(d time.Duration) {
 // hurry is told when a part of a head has come: the rest has to follow. Its time begins once, not with each byte, and for a
 // connection's first head it began with the connection.
 func (c *conn) hurry() {
-	if !c.turn(fresh, active) && c.turn(idle, active) {
+	c.hurried.Store(time.Now().UnixNano())
+	if !c.turn(fresh, begun) && c.turn(idle, begun) {
 		c.limitRead(c.server.ReadHeaderTimeout)
 	}
 }
 
 // activate says that a request has begun. It is false when the server has closed the connection just before.
 func (c *conn) activate() bool {
-	return c.turn(fresh, active) || c.turn(idle, active) || connState(c.state.Load()) == active
+	return c.turn(fresh, active) || c.turn(idle, active) || c.turn(begun, active) || connState(c.state.Load()) == active
 }
 
 // rest says that no request is being served. It is false when the server closes.
 func (c *conn) rest() bool { return c.turn(active, idle) && !c.server.isClosing() }
 
-// closeIdle closes the connection if nobody is served on it. One that has brought nothing yet has a moment to do so.
+// closeIdle closes the connection if nobody is served on it. One that has brought nothing yet, or not all of a head, has a moment to do so.
 func (c *conn) closeIdle() bool {
-	if !c.turn(idle, closed) && (time.Since(c.opened) < freshTime || !c.turn(fresh, closed)) {
+	waited := time.Since(c.opened) >= freshTime && c.turn(fresh, closed) || time.Since(time.Unix(0, c.hurried.Load())) >= freshTime && c.turn(begun, closed)
+	if !waited && !c.turn(idle, closed) {
 		return false
 	}
 	c.net.Close()

@@ -11,12 +11,13 @@ import (
 // response is a handler's answer on its way to the client. One goroutine uses it at a time. What is written waits in a lent block until it
 // is flushed, is more than a block, or the handler returns; in between it holds no memory.
 type response struct {
-	c      *conn
-	header http.Header
-	status int  // 0 before WriteHeader
-	head   bool // the request was a HEAD
-	old    bool // the client speaks HTTP/1.0
-	last   bool // the connection ends with this answer
+	c       *conn
+	header  http.Header
+	status  int          // 0 before WriteHeader
+	head    bool         // the request was a HEAD
+	old     bool         // the client speaks HTTP/1.0
+	last    bool         // the connection ends with this answer
+	request *requestBody // that it answers; nil: of none that could be read
 
 	block   *block
 	out     []byte // lent, or larger memory: the rest of the head, and frames
@@ -56,7 +57,7 @@ func (w *response) WriteHeader(status int) {
 	w.block = w.c.server.mem.borrow()
 	w.out = appendStatus(w.block[:0], status)
 	w.out = w.appendFields(w.out)
-	if w.last = w.last || w.c.server.isClosing(); w.last {
+	if w.last = w.last || w.c.server.isClosing() || w.request.broken(); w.last {
 		w.out = append(w.out, "Connection: close\r\n"...)
 	}
 	w.at = len(w.out)

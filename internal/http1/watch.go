@@ -13,7 +13,7 @@ import (
 const watchAfter = 100 * time.Millisecond
 
 // watch notices a client that leaves while its request is served: the connection ends. Where the kernel cannot tell, it reads, at most
-// one byte of what a client sends ahead. A client that has sent ahead is not watched.
+// one byte of what a client sends ahead, and a client that has sent ahead is not watched.
 type watch struct {
 	c     *conn
 	timer *time.Timer
@@ -23,6 +23,7 @@ type watch struct {
 	told    int64              // names the watch that the kernel keeps; 0: there is none
 	reading chan struct{}      // closed when the read has ended; nil: nobody reads
 	armed   bool               // its body has been read
+	behind  bool               // bytes that follow it as well
 	ahead   []byte             // what it has read
 	gone    bool
 	one     [1]byte
@@ -39,9 +40,10 @@ func (w *watch) begin(cancel context.CancelFunc) {
 func (w *watch) arm() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.armed = w.cancel != nil && w.c.in.buffered() == 0; !w.armed {
+	if w.armed = w.cancel != nil; !w.armed {
 		return
 	}
+	w.behind = w.c.in.buffered() > 0
 	if w.timer == nil {
 		w.timer = time.AfterFunc(watchAfter, w.look)
 		return
@@ -58,6 +60,10 @@ func (w *watch) look() {
 	}
 	if id, ok := w.c.server.departures.Watch(w.c.net, w.left); ok {
 		w.told = id
+		w.mu.Unlock()
+		return
+	}
+	if w.behind {
 		w.mu.Unlock()
 		return
 	}

@@ -27,8 +27,8 @@ type watch struct {
 // oneShot is EPOLLONESHOT: a connection is told of once. Package syscall has it with a sign.
 const oneShot = 1 << 30
 
-// Watch has gone called, at most once and by another goroutine, when the other side has ended the connection and nothing of what it sent is
-// left to be read. id names the watch and is not 0. It reports false where nobody can tell.
+// Watch has gone called, at most once and by another goroutine, when the other side has ended the connection, or its half of it, whatever
+// is still to be read. id names the watch and is not 0. It reports false where nobody can tell.
 func (d *Departures) Watch(c *Conn, gone func(id int64)) (id int64, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -129,17 +129,7 @@ func (d *Departures) tell(id int64) {
 	d.mu.Lock()
 	w, ok := d.watched[id]
 	d.mu.Unlock()
-	if ok && w.c.ended() {
+	if ok {
 		w.gone(id)
 	}
-}
-
-// ended says whether there is nothing to read any more.
-func (c *Conn) ended() bool {
-	left := false
-	err := c.raw.Control(func(fd uintptr) {
-		n, err := receive(fd, make([]byte, 1), atOnce|syscall.MSG_PEEK)
-		left = err == syscall.EAGAIN || err == 0 && n > 0
-	})
-	return err != nil || !left
 }

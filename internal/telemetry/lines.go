@@ -15,6 +15,8 @@ const (
 	enough = 32 << 10
 	// mostWaiting is how many bytes wait for a reader that is slow. Lines beyond it are left out.
 	mostWaiting = 4 << 20
+	// lastWrite is how long the process waits at its end for a reader that is stuck.
+	lastWrite = 3 * time.Second
 )
 
 // lines writes log lines in the background, many at a time, so that no request ever waits for whoever takes them. While its writer is
@@ -107,14 +109,17 @@ func (l *lines) write() (more, ended bool) {
 	return more, ended
 }
 
-// close returns when everything is written.
+// close returns when everything is written, or after a while if nobody takes it.
 func (l *lines) close() {
 	l.mu.Lock()
 	l.closing = true
 	l.mu.Unlock()
 	signal(l.begun)
 	signal(l.hurry)
-	<-l.done
+	select {
+	case <-l.done:
+	case <-time.After(lastWrite):
+	}
 }
 
 // prompt has lines about trouble written at once.

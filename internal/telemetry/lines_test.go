@@ -92,6 +92,22 @@ func TestStuckReader(t *testing.T) {
 	})
 }
 
+// TestTheEndDoesNotWaitForAStuckReader for ever.
+func TestTheEndDoesNotWaitForAStuckReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &reader{stuck: make(chan struct{}, 1)}
+		log, flush := background(r)
+		r.stuck <- struct{}{}
+		log.Info("a")
+		begin := time.Now()
+		flush()
+		if took := time.Since(begin); took != lastWrite {
+			t.Errorf("took %v, want %v", took, lastWrite)
+		}
+		<-r.stuck
+	})
+}
+
 // TestManyLoggers: every line arrives once, and whole.
 func TestManyLoggers(t *testing.T) {
 	r := &reader{stuck: make(chan struct{}, 1)}
