@@ -78,7 +78,7 @@ func mustHide(t *testing.T, broken object, stream bool) {
 	for range 4 {
 		b.mustServe(stream, good)
 	}
-	b.waitLog("server out", nil)
+	eventually(t, "all requests are logged", func() bool { return b.log.count("request") == 4 })
 	if n := b.log.count("attempt failed"); n != 1 {
 		t.Errorf("%d attempts failed, want the first alone", n)
 	}

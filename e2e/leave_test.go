@@ -153,6 +153,7 @@ func TestClientLeavesTheQueue(t *testing.T) {
 		t.Errorf("/health says %s after the client left, and said %s before", now, resting)
 	}
 	b.mustServe(true, only)
+	eventually(t, "both requests are logged", func() bool { return b.log.count("request") == 2 })
 	if only.count() != 2 || b.log.count("server out") != 1 {
 		t.Errorf("%d requests arrived and %d rests, want 2 and 1", only.count(), b.log.count("server out"))
 	}
