@@ -139,7 +139,9 @@ func (c *conn) answer(r *http.Request, f framing, cancel context.CancelFunc) (ke
 	c.server.Handler.ServeHTTP(w, r)
 	stays := c.watch.end()
 	if !stays && w.status == 0 { // a client that has closed only its half must not take nothing for an answer
+		w.err = errFinished
 		c.end()
+		body.finish(false)
 		return false
 	}
 	finished := w.finish() == nil
