@@ -35,6 +35,9 @@ type Snapshot struct {
 	Forward   *proxy.Settings
 	Mode      string
 	Algorithm string
+
+	LoadBalancer string        // the configured algorithm, also in a mode that does not use it
+	Cooldown     time.Duration // as configured
 }
 
 // Limits bound what a client may send.

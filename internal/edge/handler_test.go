@@ -53,7 +53,7 @@ func newFront(t *testing.T, weight int, keys ...string) *front {
 	commit()
 	f.Handler = NewHandler(proxy.New(log, 1), log, &Snapshot{
 		Guard: NewGuard(len(keys) > 0, quota.NewBook(log, nil).Compile(ctx, cfg, time.Now())), Table: routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random), Limits: Limits{MaxBody: 1 << 20},
-		Forward: &proxy.Settings{PassCredentials: len(keys) == 0, MaxAttempts: 4, RetryFloor: 10}, Mode: "load_balance", Algorithm: "round_robin",
+		Forward: &proxy.Settings{PassCredentials: len(keys) == 0, MaxAttempts: 4, RetryFloor: 10}, Mode: "load_balance", Algorithm: "round_robin", LoadBalancer: "random", Cooldown: 1500 * time.Millisecond,
 	})
 	return f
 }
@@ -156,6 +156,10 @@ func TestHealthTellsWhetherAServerIsAvailable(t *testing.T) {
 		}
 		if strings.Contains(w.Body.String(), "127.0.0.1") {
 			t.Error("health names an upstream")
+		}
+		former := fmt.Sprintf(`"total_servers":1,"available_servers":%d,"cooling_down":0,"load_balancer":"random","fallback":false,"cooldown_seconds":1.5,"time"`, weight)
+		if !strings.Contains(w.Body.String(), former) {
+			t.Errorf("probes of the former tool look for %s: %s", former, w.Body)
 		}
 	}
 	f(1, 200, "ok")

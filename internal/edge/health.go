@@ -6,19 +6,31 @@ import (
 	"time"
 
 	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/config"
 )
 
 // Health is the body of GET /health. It names neither servers nor keys: anybody may read it.
 type Health struct {
-	Status     string    `json:"status"` // ok, degraded, unavailable
-	Mode       string    `json:"mode"`
-	Algorithm  string    `json:"algorithm,omitempty"`
-	Total      int       `json:"total"`
-	Available  int       `json:"available"`
-	Cooling    int       `json:"cooling"`
-	LowBalance int       `json:"low_balance"`
-	Draining   int       `json:"draining"`
-	Time       time.Time `json:"time"`
+	Status     string `json:"status"` // ok, degraded, unavailable
+	Mode       string `json:"mode"`
+	Algorithm  string `json:"algorithm,omitempty"`
+	Total      int    `json:"total"`
+	Available  int    `json:"available"`
+	Cooling    int    `json:"cooling"`
+	LowBalance int    `json:"low_balance"`
+	Draining   int    `json:"draining"`
+	formerHealth
+	Time time.Time `json:"time"`
+}
+
+// formerHealth is what 9bingyin/claude-code-lb reported under the same path: probes written for it keep working.
+type formerHealth struct {
+	TotalServers     int     `json:"total_servers"`
+	AvailableServers int     `json:"available_servers"`
+	CoolingDown      int     `json:"cooling_down"`
+	LoadBalancer     string  `json:"load_balancer"` // the configured algorithm, whatever the mode
+	Fallback         bool    `json:"fallback"`
+	CooldownSeconds  float64 `json:"cooldown_seconds"`
 }
 
 // serveHealth answers 200 while a server is available for new work, else 503.
@@ -34,6 +46,10 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request, id string)
 	health := Health{
 		Status: "ok", Mode: s.Mode, Algorithm: s.Algorithm, Total: c.Total, Available: c.Available,
 		Cooling: c.Cooling, LowBalance: c.LowBalance, Draining: c.Draining, Time: now.UTC().Truncate(time.Second),
+		formerHealth: formerHealth{
+			TotalServers: c.Total, AvailableServers: c.Available, CoolingDown: c.Cooling,
+			LoadBalancer: s.LoadBalancer, Fallback: s.Mode == string(config.ModeFallback), CooldownSeconds: s.Cooldown.Seconds(),
+		},
 	}
 	status := http.StatusOK
 	switch {
