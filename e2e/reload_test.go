@@ -121,7 +121,12 @@ func TestSecretFileChanges(t *testing.T) {
 	replaceFile(t, secret, []byte("sk-ant-api03-second\n"))
 	b.waitLog("configuration reloaded", nil)
 	b.mustServe(false)
-	for i, want := range []string{"sk-ant-api03-first", "sk-ant-api03-second"} {
+	replaceFile(t, secret, []byte(" \n")) // as it may be for a moment while it is rotated
+	b.waitLog("configuration not reloaded, the old one stays in force", nil)
+	if a := b.ask(false, "X-Api-Key", "sk-of-the-client"); a.flaw(false) != "" {
+		t.Error(a.flaw(false))
+	}
+	for i, want := range []string{"sk-ant-api03-first", "sk-ant-api03-second", "sk-ant-api03-second"} {
 		if got := f.Requests()[i].Header.Get("X-Api-Key"); got != want {
 			t.Errorf("request %d came with %q, want %q", i, got, want)
 		}

@@ -110,6 +110,7 @@ type service struct {
 
 	reloads  chan reloading
 	stopping chan struct{} // closed when no reload will be made any more
+	stale    staleness
 }
 
 // run handles events until the process is told to end.
@@ -138,6 +139,7 @@ func (s *service) run() int {
 			if s.file.changed() {
 				s.reload()
 			}
+			s.remindOfFailedReload(time.Now())
 		case wish := <-s.reloads:
 			wish.done <- s.reload()
 		case sig := <-s.signals:
@@ -173,9 +175,11 @@ func (s *service) reload() reloaded {
 	}
 	if err != nil {
 		s.metrics.ReloadFailed()
+		s.stale.begin(err, time.Now())
 		s.log.Error(telemetry.ReloadFailed, telemetry.Config, s.file.path, telemetry.Err, err)
 		return reloaded{s.gen, problems, err}
 	}
+	s.stale = staleness{}
 	s.metrics.Applied(s.gen, time.Now())
 	s.told.hooks.Apply(cfg.Webhooks)
 	s.log.Info(telemetry.Reloaded, telemetry.Config, s.file.path, telemetry.Generation, s.gen, telemetry.Servers, len(cfg.Servers))

@@ -189,6 +189,8 @@ func (d *decoder) checkKey(k *ClientKey) {
 func (d *decoder) checkKeyLimits(k *ClientKey, at func(string) string) {
 	if n, ok := d.wrote(at("expires")); ok {
 		switch end, err := parseExpiry(k.Expires); {
+		case k.Expires == "" && d.src.text[n.offset+1] != '"':
+			d.errorf(n.offset, at("expires"), "is empty once its variables and files are filled in: the key would never expire")
 		case err != nil:
 			d.errorf(n.offset, at("expires"), `%s is not a date such as "2026-12-31"`, n.label())
 		case !end.IsZero() && end.Before(time.Now()):

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"unicode"
 )
 
 // check applies the rules that concern more than one field, and those that
@@ -110,16 +109,4 @@ func (d *decoder) checkClientKeys(cfg *Config) {
 func (d *decoder) fine(path string) bool {
 	n, written := d.nodes[path]
 	return n.ok || !written
-}
-
-// checkHeaderValue reports what cannot be sent in a header, or only by mistake.
-func (d *decoder) checkHeaderValue(offset int, path string, s Secret) {
-	switch value := s.Reveal(); {
-	case strings.ContainsFunc(value, unicode.IsControl):
-		d.errorf(offset, path, "holds a line break or another control character, which cannot be sent in a header")
-	case strings.TrimSpace(value) != value:
-		d.errorf(offset, path, "begins or ends with a blank")
-	case len(value) > 7 && strings.EqualFold(value[:7], "Bearer "):
-		d.warnf(offset, path, `begins with "Bearer", which is added when it is sent: write the token alone`)
-	}
 }

@@ -67,8 +67,8 @@ func unseal(sealed string, identities []age.Identity) (string, error) {
 	if err != nil {
 		return "", errDamaged
 	}
-	text := strings.TrimRight(string(b), "\r\n")
-	if text == "" || !utf8.ValidString(text) {
+	text := strings.TrimRight(strings.ReplaceAll(string(b), byteOrderMark, ""), "\r\n")
+	if strings.TrimSpace(text) == "" || !utf8.ValidString(text) {
 		return "", errNoText
 	}
 	return text, nil

@@ -28,6 +28,9 @@ func (d *decoder) text(path string, v hujson.Value, f field, into reflect.Value)
 	}
 	s, plain, ok := d.expanded(path, v, f)
 	if ok && f.shape == shapeSecret {
+		s, ok = d.credential(path, v.StartOffset, s, plain, f)
+	}
+	if ok && f.shape == shapeSecret {
 		s, ok = d.secret(path, v.StartOffset, s, plain, f)
 	}
 	if !ok {

@@ -1,0 +1,73 @@
+package config
+
+import (
+	"strings"
+	"unicode"
+)
+
+// byteOrderMark begins text that some editors and shells write. No credential holds one.
+const byteOrderMark = "\ufeff"
+
+// credential returns the text of a secret as it is used: without byte order marks, which are
+// reported. It reports false, after an error, for a reference that left nothing: an emptied
+// variable or file must not turn a configured credential into a missing one, because a server
+// without a token is sent the client's own.
+func (d *decoder) credential(path string, offset int, s string, plain bool, f field) (text string, ok bool) {
+	text = strings.ReplaceAll(s, byteOrderMark, "")
+	if !plain && !f.shell && !f.onlyURL && strings.TrimSpace(text) == "" {
+		d.errorf(offset, path, "is empty once its variables and files are filled in: set them, or remove the field if it is meant to be missing")
+		return "", false
+	}
+	if text != s {
+		d.warnf(offset, path, "holds a byte order mark, which is left out: save the file or variable as UTF-8 without one")
+	}
+	return text, true
+}
+
+// checkHeaderValue reports a credential that cannot be sent in a header, or that looks damaged.
+// No message shows any of it.
+func (d *decoder) checkHeaderValue(offset int, path string, s Secret) {
+	value := s.Reveal()
+	switch {
+	case strings.ContainsFunc(value, unicode.IsControl):
+		d.errorf(offset, path, "holds a line break or another control character, which cannot be sent in a header")
+		return
+	case strings.TrimSpace(value) != value:
+		d.errorf(offset, path, "begins or ends with a blank")
+		return
+	case len(value) > 7 && strings.EqualFold(value[:7], "Bearer "):
+		d.warnf(offset, path, `begins with "Bearer", which is added when it is sent: write the token alone`)
+		value = value[7:]
+	}
+	if inQuotes(value) {
+		d.warnf(offset, path, `begins and ends with quotes, which are sent as a part of it: "docker --env-file" keeps the quotes of a value, write it without`)
+	}
+	if odd := oddCharacter(value); odd != "" {
+		d.warnf(offset, path, "holds %s, which no credential is known to have: copy it again", odd)
+	}
+}
+
+// inQuotes reports whether text stands in quotes of any of the usual kinds.
+func inQuotes(s string) bool {
+	for _, pair := range [...][2]string{{`"`, `"`}, {`'`, `'`}, {"`", "`"}, {"“", "”"}, {"‘", "’"}} {
+		if len(s) >= len(pair[0])+len(pair[1]) && strings.HasPrefix(s, pair[0]) && strings.HasSuffix(s, pair[1]) {
+			return true
+		}
+	}
+	return false
+}
+
+// oddCharacter names the first kind of character that hints at a mistake in copying, "" without one.
+func oddCharacter(s string) string {
+	for _, r := range s {
+		switch {
+		case unicode.In(r, unicode.Cf): // zero width space, joiners, directional marks
+			return "an invisible character"
+		case unicode.IsSpace(r):
+			return "a blank"
+		case r > unicode.MaxASCII:
+			return "a character that is not ASCII"
+		}
+	}
+	return ""
+}
