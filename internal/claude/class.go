@@ -1,6 +1,9 @@
 package claude
 
-import "strings"
+import (
+	"net/http"
+	"strings"
+)
 
 // ModelClass is the class of models that shares one rate limit with a model
 // (rate-limits docs): "opus", "sonnet", "haiku" and so on. For a model of no known family it
@@ -20,4 +23,18 @@ func ModelClass(model string) string {
 
 func isDate(s string) bool {
 	return len(s) == len("20060102") && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// WantsLongContext reports whether a request asks for the million-token context window: by the beta
+// header, or by the suffix that Claude Code and relays append to a model's name.
+func WantsLongContext(h http.Header, model string) bool {
+	if strings.HasSuffix(strings.ToLower(model), "[1m]") {
+		return true
+	}
+	for _, line := range h["Anthropic-Beta"] {
+		if strings.Contains(line, "context-1m") {
+			return true
+		}
+	}
+	return false
 }

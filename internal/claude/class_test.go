@@ -22,3 +22,16 @@ func TestModelClass(t *testing.T) {
 	f("-20250101", "-20250101")
 	f("", "")
 }
+
+func TestWantsLongContext(t *testing.T) {
+	f := func(beta, model string, want bool) {
+		t.Helper()
+		if got := WantsLongContext(header("anthropic-beta", beta), model); got != want {
+			t.Errorf("%q %q: %v", beta, model, got)
+		}
+	}
+	f("", "claude-sonnet-4-5", false)
+	f("effort-2025-11-24", "claude-sonnet-4-5", false)
+	f("effort-2025-11-24,context-1m-2025-08-07", "claude-sonnet-4-5", true)
+	f("", "claude-sonnet-4-5[1M]", true)
+}

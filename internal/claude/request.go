@@ -10,6 +10,7 @@ type Request struct {
 	MaxTokens            int64
 	UserID               string // metadata.user_id
 	Messages             int    // elements of messages
+	Speed                string // "fast", or "" where the request does not say
 }
 
 // ScanRequest reads a request body in one pass, without a tree and without
@@ -33,6 +34,8 @@ func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 			r.Stream = string(s.value()) == "true"
 		case "max_tokens":
 			r.MaxTokens, _ = s.integer()
+		case "speed":
+			r.Speed, _ = s.string()
 		case "metadata":
 			r.scanMetadata(&s)
 		case "messages":

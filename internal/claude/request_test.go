@@ -26,6 +26,9 @@ func TestScanRequest(t *testing.T) {
 	f(`{"metadata":{"user_id":"{\"session_id\":\"s\"}","other":{"user_id":"no"}}}`, Request{UserID: `{"session_id":"s"}`})
 	f(`{"mod\u0065l":"\u00e9\ud83d\ude00\n"}`, Request{Model: "é😀\n", ModelStart: 14, ModelEnd: 36})
 
+	f(`{"speed":"fast"}`, Request{Speed: "fast"})
+	f(`{"speed":true,"tools":[{"speed":"fast"}]}`, Request{})
+
 	// Only the top level counts, and there the last of several.
 	f(`{"tools":[{"model":"x","stream":true}],"system":{"max_tokens":1}}`, Request{})
 	f(`{"model":"a","model":"b","stream":true,"stream":null,"messages":[1],"messages":[]}`,

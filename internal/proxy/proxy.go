@@ -164,7 +164,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		},
 	}
 	x.query = routing.Query{
-		Subject:  upstream.Subject{Model: scan.Model, Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)},
+		Subject:  upstream.Subject{Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)},
 		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Room: &x.room, Passed: x.trail.passed, Warm: &x.warmth,
 	}
 	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
@@ -183,6 +183,18 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	}
 	x.keepForwarded()
 	return x
+}
+
+// variantOf reports which limits of their own concern a request.
+func variantOf(h http.Header, scan claude.Request) upstream.Variant {
+	var v upstream.Variant
+	if scan.Speed == "fast" {
+		v |= upstream.Fast
+	}
+	if claude.WantsLongContext(h, scan.Model) {
+		v |= upstream.LongContext
+	}
+	return v
 }
 
 // bodyName names a body: the same for the same bytes. Where there is a prompt, its fingerprint has been taken anyway.

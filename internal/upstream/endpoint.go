@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/config"
 )
 
@@ -98,40 +97,6 @@ func (e *Endpoint) Held() <-chan struct{} { return e.bell.nextOrWake() }
 // Wake wakes those who are held back: something else than the endpoints' standing has changed.
 func (e *Endpoint) Wake() { e.bell.wake() }
 
-// Subject is what a request asks for, as far as an endpoint's standing depends on it.
-type Subject struct {
-	Model  string // asked for, "" if none
-	Tenant string // names the client's own credential where it is sent upstream, else ""
-	Body   uint64 // names the request's body: the same for the same bytes
-	Tokens int64  // of input, as far as can be estimated: what it adds to an account's load
-	Demand Demand // of the limits
-
-	classKey, limitKey string
-}
-
-// Keyed returns the subject ready to be asked about often.
-func (s Subject) Keyed() Subject {
-	s.classKey = s.class()
-	s.limitKey = s.limit()
-	return s
-}
-
-// class is the key of limits and pauses. They hold for a class of models (rate-limits docs).
-func (s Subject) class() string {
-	if s.classKey != "" {
-		return s.classKey
-	}
-	return claude.ModelClass(s.Model) + "|"
-}
-
-// limit is the key of rate limits: a client's own credential has limits of its own.
-func (s Subject) limit() string {
-	if s.limitKey != "" {
-		return s.limitKey
-	}
-	return s.class() + s.Tenant
-}
-
 // Unfit says why an endpoint takes no new work, mildest first.
 type Unfit uint8
 
@@ -208,7 +173,7 @@ func (e *Endpoint) View(now time.Time, s Subject) View {
 // fitness is View for a caller that holds the mutexes of the endpoint and its account.
 func (e *Endpoint) fitness(a *account, now time.Time, s Subject) View {
 	v := e.standing(now)
-	v.broken(e.learned.models[s.Model], ModelOut, now)
+	v.broken(e.learned.models[s.model()], ModelOut, now)
 	v.broken(&a.out, AccountOut, now)
 	class := s.class()
 	v.waiting(e.learned.pauses[class], Paused, now)

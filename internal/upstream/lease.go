@@ -68,7 +68,7 @@ func (e *Endpoint) acquire(room *Lease, now time.Time, s Subject, anyway bool) (
 	}
 	*room = Lease{
 		Endpoint: e, subject: s, account: a, started: now,
-		endpoint: l.breaker.admit(now), credential: l.credential.admit(now), model: l.models[s.Model].admit(now), out: a.out.admit(now),
+		endpoint: l.breaker.admit(now), credential: l.credential.admit(now), model: l.models[s.model()].admit(now), out: a.out.admit(now),
 	}
 	room.charge(now)
 	return room, time.Time{}
@@ -112,7 +112,7 @@ func (l *Lease) giveBack() {
 	l.learned.breaker.giveBack(l.endpoint)
 	l.learned.credential.giveBack(l.credential)
 	l.account.out.giveBack(l.out)
-	if b := l.learned.models[l.subject.Model]; b != nil {
+	if b := l.learned.models[l.subject.model()]; b != nil {
 		b.giveBack(l.model)
 	}
 }

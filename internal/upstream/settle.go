@@ -91,10 +91,10 @@ func (l *Lease) succeed(now time.Time, v *verdict) {
 	back := d.breaker.succeed(l.endpoint, l.trip, now)
 	back = d.credential.succeed(l.credential, none, now) || back
 	back = l.account.out.succeed(l.out, none, now) || back
-	if b := d.models[l.subject.Model]; b != nil {
+	if b := d.models[l.subject.model()]; b != nil {
 		back = b.succeed(l.model, none, now) || back
 		if b.closed() {
-			delete(d.models, l.subject.Model)
+			delete(d.models, l.subject.model())
 		}
 	}
 	class := l.subject.class()
@@ -133,14 +133,14 @@ func (l *Lease) restAfter(o Outcome, before int, spread float64) time.Duration {
 // modelBreaker returns the breaker of the model that was asked for.
 func (l *Lease) modelBreaker(now time.Time) *breaker {
 	d := l.learned
-	if b := d.models[l.subject.Model]; b != nil {
+	if b := d.models[l.subject.model()]; b != nil {
 		return b
 	}
 	if d.models == nil || len(d.models) >= maxModels {
 		d.models = map[string]*breaker{}
 	}
 	b := &breaker{}
-	d.models[l.subject.Model] = b
+	d.models[l.subject.model()] = b
 	return b
 }
 

@@ -1,0 +1,65 @@
+package upstream
+
+import "claude-code-lb/internal/claude"
+
+// Variant is a set of properties of a request that have limits of their own beside those of its
+// class of models.
+type Variant uint8
+
+const (
+	// Fast is a request with speed "fast". Its rate limits and its capacity are separate.
+	Fast Variant = 1 << iota
+	// LongContext is a request for the million-token context window. An account may not have it.
+	LongContext
+)
+
+// Subject is what a request asks for, as far as an endpoint's standing depends on it.
+type Subject struct {
+	Model   string // asked for, "" if none
+	Variant Variant
+	Tenant  string // names the client's own credential where it is sent upstream, else ""
+	Body    uint64 // names the request's body: the same for the same bytes
+	Tokens  int64  // of input, as far as can be estimated: what it adds to an account's load
+	Demand  Demand // of the limits
+
+	modelKey, classKey, limitKey string
+}
+
+// Keyed returns the subject ready to be asked about often.
+func (s Subject) Keyed() Subject {
+	s.modelKey, s.classKey, s.limitKey = s.model(), s.class(), s.limit()
+	return s
+}
+
+// Has reports whether the subject has a property.
+func (s Subject) Has(v Variant) bool { return s.Variant&v != 0 }
+
+// model is the key of the breakers of models. A model may be refused with the long context alone.
+func (s Subject) model() string {
+	switch {
+	case s.modelKey != "":
+		return s.modelKey
+	case s.Has(LongContext):
+		return s.Model + "[1m]"
+	}
+	return s.Model
+}
+
+// class is the key of limits and pauses. They hold for a class of models (rate-limits docs).
+func (s Subject) class() string {
+	switch {
+	case s.classKey != "":
+		return s.classKey
+	case s.Has(Fast):
+		return claude.ModelClass(s.Model) + "+fast|"
+	}
+	return claude.ModelClass(s.Model) + "|"
+}
+
+// limit is the key of rate limits: a client's own credential has limits of its own.
+func (s Subject) limit() string {
+	if s.limitKey != "" {
+		return s.limitKey
+	}
+	return s.class() + s.Tenant
+}
