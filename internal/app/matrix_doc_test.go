@@ -33,9 +33,19 @@ returns in time before any of the errors below. A fault that several upstreams s
 nobody rests for it.
 `
 
+const failoverConnections = `
+## Connections
+
+A server's keep-alive timer may close a connection just when a request is sent over it. If a connection that was kept from an earlier request ends (EOF, reset, GOAWAY) before any byte
+of an answer, the request is sent again once, over a new connection to the same server, and the server's standing does not change. If that fails too, the tables above apply. This
+covers requests whose whole body is in memory; uploads and the creation of a batch are never sent twice. Over HTTP/2, a request that the server refused without looking at it is sent again as well.
+
+Any number of interim answers (status 100, 102, 103) may come before an answer. The time limits of the answer and the limit on the size of its header cover them.
+`
+
 func TestFailoverDoc(t *testing.T) {
 	const file = "../../docs/failover.md"
-	want := failoverIntro + table("Streaming requests", true) + table("Requests that do not stream", false)
+	want := failoverIntro + table("Streaming requests", true) + table("Requests that do not stream", false) + failoverConnections
 	if *update {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

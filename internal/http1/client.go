@@ -14,8 +14,9 @@ import (
 	"claude-code-lb/internal/socket"
 )
 
-// maxInterim answers of 1xx are read past.
-const maxInterim = 5
+// replayWithin is how soon a kept connection has to end for its request to be repeated if the method is not safe. A server that had
+// closed the connection answers with a reset within a round trip; one that ends it later has probably worked on the request.
+const replayWithin = 10 * time.Second
 
 // client is a connection to a server. One request at a time uses it.
 type client struct {
@@ -81,7 +82,8 @@ func ended(ctx context.Context, err error) error {
 // malformed is about what an upstream sent that is no answer. Its text holds nothing of that.
 func malformed(why string) error { return textproto.ProtocolError("malformed answer: " + why) }
 
-// receive reads the head of the answer.
+// receive reads the head of the answer, and interim ones (1xx) before it. Their number has no limit (RFC 9110, section 15.2); all of them
+// together may be as large as one head, and the request's context limits their time.
 func (c *client) receive(r *http.Request) (*http.Response, error) {
 	limit := c.t.MaxResponseHeaderBytes
 	if limit <= 0 {
@@ -92,6 +94,7 @@ func (c *client) receive(r *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, c.silent(r, err, n > 0)
 		}
+		limit -= len(head)
 		res, err := parseAnswer(head)
 		c.in.use(len(head))
 		switch {
@@ -102,8 +105,8 @@ func (c *client) receive(r *http.Request) (*http.Response, error) {
 			return res, nil
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, malformed("a change of protocol that nobody asked for")
-		case n == maxInterim:
-			return nil, malformed("too many interim answers")
+		case limit <= 0:
+			return nil, errHeadTooLong
 		case res.Header["Transfer-Encoding"] != nil:
 			return nil, malformed("an interim answer in chunks")
 		}
@@ -121,14 +124,26 @@ func (c *client) silent(r *http.Request, err error, begun bool) error {
 		return io.ErrUnexpectedEOF
 	case begun || !c.used:
 		return err
-	case isSafe(r.Method) && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+	case isReplayable(r) && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
 		return errStale
 	}
 	return err
 }
 
-// isSafe says whether a request may be sent again although it may have been received (RFC 9110, section 9.2.1). That the connection
-// ends without an answer does not say that it has not been: a server that dies over a POST looks like one that had closed before.
+// isReplayable reports whether a request may be sent again after a kept connection ended without a byte of an answer.
+//
+// RFC 9110, section 9.2.2, lets a client repeat a request automatically if its method is idempotent, or if it has some means to know that
+// the original was not applied. A connection that was idle and ends before any byte of an answer is nearly always one that the server's
+// keep-alive timer closed while the request was on its way (RFC 9112, section 9.3.1), so the server has not read the request. A server
+// that dies over a request looks the same, so callers mark the requests that they are willing to repeat, with an Idempotency-Key.
+func isReplayable(r *http.Request) bool {
+	if _, marked := r.Header["Idempotency-Key"]; marked {
+		return true
+	}
+	return isSafe(r.Method)
+}
+
+// isSafe reports whether a method only reads (RFC 9110, section 9.2.1).
 func isSafe(method string) bool {
 	switch method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:

@@ -112,7 +112,6 @@ var stricterAnswers = map[string]string{
 	"malformed answer: its first line":                             "versions other than 1.0 and 1.1",
 	"malformed answer: its status":                                 oddStatus,
 	"malformed answer: a change of protocol that nobody asked for": "101",
-	"malformed answer: too many interim answers":                   manyInterim,
 	"malformed answer: an interim answer in chunks":                "an interim answer in chunks",
 	"malformed answer: a folded header line":                       foldedAnswer,
 	"malformed answer: a malformed header name":                    oddNames,

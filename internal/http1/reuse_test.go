@@ -72,7 +72,10 @@ func TestSendingAgain(t *testing.T) {
 				t.Fatal(text, err)
 			}
 			synctest.Wait()
-			r := request(t, method, "http://h/", body)
+			r := request(t, strings.TrimPrefix(method, "marked "), "http://h/", body)
+			if strings.HasPrefix(method, "marked ") {
+				r.Header["Idempotency-Key"] = nil
+			}
 			text, _, err := fetched(tr, r)
 			if again := want != "error"; text != want || again != (dials() == 2) {
 				t.Errorf("%s, %q: %s %v, %d connections", method, cut, text, err, dials())
@@ -89,6 +92,11 @@ func TestSendingAgain(t *testing.T) {
 	f("POST", strings.NewReader("abc"), "", "error")
 	f("POST", bytes.NewReader(make([]byte, 64<<10)), "", "error")
 	f("POST", nil, "", "error")
+	f("marked POST", strings.NewReader("abc"), "", "200 [calm]")
+	f("marked POST", bytes.NewReader(make([]byte, 64<<10)), "", "200 [calm]")
+	f("marked POST", nil, "", "200 [calm]")
+	f("marked POST", strings.NewReader("abc"), "HTTP/1.1 1", "error")
+	f("marked POST", io.MultiReader(strings.NewReader("abc")), "", "error")
 	f("DELETE", nil, "", "error")
 }
 

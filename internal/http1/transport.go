@@ -37,7 +37,8 @@ var errStale = errors.New("http1: the server closed an idle connection")
 // RoundTrip sends a request and returns when the head of its answer has come. The answer's body must be closed. The request's context ends
 // everything, the reading of the body included; its cause is what comes back then. A request that met a connection which the
 // server had closed while it was idle is sent again, once and over a new one, if its body can be had again, and if nothing of it
-// was taken or its method is safe.
+// was taken or it may be repeated. As in net/http, it may be repeated if its method is safe or it has an Idempotency-Key header, which
+// is not sent when it has no value.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	err := checkRequest(r)
 	if err == nil {
@@ -49,9 +50,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	address := addressOf(r)
 	if c := t.take(address); c != nil {
+		began := time.Now()
 		res, err := c.roundTrip(r)
-		if !errors.Is(err, errStale) || !rewind(&r) {
+		if !errors.Is(err, errStale) {
 			return res, err
+		}
+		if late := !isSafe(r.Method) && time.Since(began) > replayWithin; late || !rewind(&r) {
+			return nil, io.EOF
 		}
 	}
 	c, err := t.dial(r.Context(), address)

@@ -52,6 +52,11 @@ func (x *exchange) keepForwarded() {
 		// Usage and errors are read from these answers.
 		h["Accept-Encoding"] = x.p.identity
 	}
+	if _, ok := h["Idempotency-Key"]; !ok && !x.pin.resource.Batch {
+		// Lets the transport repeat the request once if a kept connection ends without a byte of an answer, as one does that the server
+		// had closed. Nothing is put on the wire. A batch that was created unnoticed would run twice, so its creation is not repeated.
+		h["Idempotency-Key"] = nil
+	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = nil // keeps net/http from adding its own
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,6 +134,28 @@ func (cs *connections) reserve() *connection {
 		}
 	}
 	return nil
+}
+
+// fresh makes a connection and reserves a place there.
+func (cs *connections) fresh(ctx context.Context) (*connection, error) {
+	made, err := cs.dial(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	c := &connection{ClientConn: made}
+	c.placed.Add(1)
+	if err := c.Reserve(); err != nil {
+		return nil, err
+	}
+	cs.mu.Lock()
+	list := append(slices.Clone(cs.all()), c)
+	cs.list.Store(&list)
+	cs.mu.Unlock()
+	made.SetStateHook(cs.changed)
+	return c, nil
 }
 
 // serve gives room to those who wait, and has more made for the rest.
@@ -271,7 +294,17 @@ func (cs *connections) closeIdle() {
 const (
 	saysUnusable = "http2: client conn not usable"
 	saysGoAway   = "http2: Transport received Server's graceful shutdown GOAWAY"
+
+	saysClosedIdle  = "http: server closed idle connection"
+	saysCleanGoAway = "http2: server sent GOAWAY and closed the connection; "
+	saysNoError     = "ErrCode=NO_ERROR,"
 )
+
+// isCleanGoAway reports whether the peer closed a connection in an orderly way, and left out requests that it had announced to serve.
+func isCleanGoAway(err error) bool {
+	text := err.Error()
+	return strings.HasPrefix(text, saysCleanGoAway) && strings.Contains(text, saysNoError)
+}
 
 // streamError is the shape in which net/http gives out the reset of a stream.
 type streamError struct {

@@ -26,7 +26,7 @@ var errHTTP1 = errors.New("the server speaks HTTP/1.1")
 // makes a TLS handshake for every request that finds no room, and throws away
 // all but the first; it lets those that a peer has refused wait for a second or more.
 type secureTransport struct {
-	net     *http.Transport // dials, through a proxy where the environment says so, and keeps HTTP/1.1 connections
+	net     netTransport // dials, through a proxy where the environment says so, and keeps HTTP/1.1 connections
 	address string
 	h2      *connections
 
@@ -36,18 +36,19 @@ type secureTransport struct {
 
 // newSecureTransport makes one that has no connection yet. What is being dialed ends with ctx.
 func newSecureTransport(ctx context.Context, t *http.Transport, base *url.URL) *secureTransport {
-	s := &secureTransport{net: t, address: net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), "443"))}
+	s := &secureTransport{net: netTransport{t}, address: net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), "443"))}
 	s.h2 = &connections{ctx: ctx, dial: s.dial}
 	return s
 }
 
 // RoundTrip is that of http.RoundTripper.
 func (s *secureTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	take, repeated := s.h2.take, false
 	for refusals := 0; ; refusals++ {
 		if s.http1.Load() {
 			return s.overHTTP1(r)
 		}
-		c, err := s.h2.take(r.Context())
+		c, err := take(r.Context())
 		if errors.Is(err, errHTTP1) {
 			continue
 		}
@@ -55,12 +56,16 @@ func (s *secureTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			closeBody(r)
 			return nil, err
 		}
+		reused, began := c.told.Load(), time.Now()
 		res, err := c.RoundTrip(r)
-		if err == nil {
+		switch {
+		case err == nil:
 			s.h2.learn(c)
 			return res, nil
-		}
-		if !refused(err) || refusals == maxRefusals {
+		case refused(err) && refusals < maxRefusals:
+		case reused && !repeated && isReplayable(r) && closedUnused(r, err, began):
+			take, repeated = s.h2.fresh, true
+		default:
 			return nil, err
 		}
 		again, ok := rewound(r)
@@ -106,12 +111,11 @@ func (s *secureTransport) overHTTP1(r *http.Request) (*http.Response, error) {
 	if c == nil || c.Reserve() != nil {
 		return s.net.RoundTrip(r)
 	}
-	c.SetStateHook(func(c *http.ClientConn) { // no pool has it
-		if c.InFlight() == 0 {
-			c.Close()
-		}
-	})
-	return c.RoundTrip(r)
+	send := func(r *http.Request) (*http.Response, error) { return lastOn(c, r) }
+	if !isReplayable(r) {
+		return send(r)
+	}
+	return s.net.repeating(r, true, send) // the connection has been idle since the handshake
 }
 
 // warm opens a connection if there is none.

@@ -43,7 +43,7 @@ func newTransport(ctx context.Context, base *url.URL, connect time.Duration) tra
 	}
 	t := newNetTransport(connect)
 	if base.Scheme != "https" {
-		return t
+		return netTransport{t}
 	}
 	// As for every request: of what is dialed without one, net/http tells the proxy settings less.
 	t.Proxy = func(*http.Request) (*url.URL, error) { return proxy, err }
