@@ -7,10 +7,12 @@ type Request struct {
 	// its quotes, so that another name can be put there; both 0 without a Model.
 	ModelStart, ModelEnd int
 	Stream               bool
-	MaxTokens            int64
-	UserID               string // metadata.user_id
-	Messages             int    // elements of messages
-	Speed                string // "fast", or "" where the request does not say
+	// StreamUnclear says that stream is neither true nor false nor null: some servers take "true" or 1 for true.
+	StreamUnclear bool
+	MaxTokens     int64
+	UserID        string // metadata.user_id
+	Messages      int    // elements of messages
+	Speed         string // "fast", or "" where the request does not say
 }
 
 // ScanRequest reads a request body in one pass, without a tree and without
@@ -31,7 +33,7 @@ func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 		case "model":
 			r.scanModel(&s)
 		case "stream":
-			r.Stream = string(s.value()) == "true"
+			r.scanStream(s.value())
 		case "max_tokens":
 			r.MaxTokens, _ = s.integer()
 		case "speed":
@@ -74,6 +76,25 @@ func (r *Request) scanMessages(s *scanner, p *PromptScanner) {
 	for range s.elements {
 		r.Messages++
 	}
+}
+
+func (r *Request) scanStream(value []byte) {
+	switch string(value) {
+	case "true":
+		r.Stream, r.StreamUnclear = true, false
+	case "false", "null":
+		r.Stream, r.StreamUnclear = false, false
+	default:
+		r.Stream, r.StreamUnclear = false, true
+	}
+}
+
+// IsRequest reports whether body is a JSON object, as far as ScanRequest reads it.
+func IsRequest(body []byte) bool {
+	s := scanner{text: body, loose: true}
+	for range s.document {
+	}
+	return s.err == nil
 }
 
 func (r *Request) scanModel(s *scanner) {

@@ -36,8 +36,8 @@ func TestScanRequest(t *testing.T) {
 	f(`{"model":"a","model":null,"metadata":{"user_id":"u"},"metadata":{}}`, Request{})
 
 	// What has the wrong type is the upstream's to refuse.
-	f(`{"model":7,"stream":"true","max_tokens":1e3,"metadata":"u","messages":{"a":1}}`, Request{})
-	f(`{"model":["a"],"stream":1,"max_tokens":"1","metadata":[{"user_id":"u"}],"messages":null}`, Request{})
+	f(`{"model":7,"stream":"true","max_tokens":1e3,"metadata":"u","messages":{"a":1}}`, Request{StreamUnclear: true})
+	f(`{"model":["a"],"stream":1,"max_tokens":"1","metadata":[{"user_id":"u"}],"messages":null}`, Request{StreamUnclear: true})
 	f(`{"max_tokens":99999999999999999999}`, Request{})
 }
 

@@ -145,8 +145,13 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuse(w, problem.status, problem.kind, id, problem.message)
 		return
 	}
+	asked.Body, problem = h.bodies.prepare(body, r.Header["Content-Encoding"], s.Limits.MaxBody)
+	if problem != nil {
+		h.refuse(w, problem.status, problem.kind, id, problem.message)
+		return
+	}
 	s.Forward.Dump.Request(r.Context(), id, r, body.b)
-	asked.Body, asked.Start = proxy.NewBody(body.b, func([]byte) { h.bodies.giveBack(body) }), time.Now()
+	asked.Start = time.Now()
 	h.proxy.Serve(w, asked)
 }
 

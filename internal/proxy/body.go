@@ -4,13 +4,18 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"claude-code-lb/internal/quota"
 )
 
 // Body is a request's body: bytes that nobody changes as long as somebody may read them. An attempt that has been given up may
 // still be reading, in a goroutine of net/http, when the next request begins: whoever lends the bytes gets them back when the owner has
 // released them and every reader has been closed.
+//
+// A body that came compressed also has its text, a decoded copy: that is what the balancer reads, and the bytes are what it sends.
 type Body struct {
 	length int
+	text   int     // length of the text
 	shared *shared // nil: empty
 }
 
@@ -21,11 +26,26 @@ type shared struct {
 	b       []byte // nil once they are given back
 	holders int    // the owner, and readers that are not closed
 	owned   bool
+
+	encoded  bool
+	text     []byte         // decoded; nil once it is released, or if it could not be decoded
+	textDone func()         // nil once the text is released
+	refusal  *quota.Refusal // why it could not be decoded
 }
 
 // NewBody takes b over; the caller must not change it before done is called with it.
 func NewBody(b []byte, done func([]byte)) Body {
-	return Body{len(b), &shared{done: done, b: b, holders: 1, owned: true}}
+	return Body{len(b), len(b), &shared{done: done, b: b, holders: 1, owned: true}}
+}
+
+// NewEncodedBody is NewBody for a body that came compressed. done is called when the text is not needed any more, which is long before the bytes are.
+func NewEncodedBody(b []byte, done func([]byte), text []byte, textDone func()) Body {
+	return Body{len(b), len(text), &shared{done: done, b: b, holders: 1, owned: true, encoded: true, text: text, textDone: textDone}}
+}
+
+// NewUnreadableBody is NewBody for a body whose encoding cannot be undone. Clients whose limits depend on the text get the refusal.
+func NewUnreadableBody(b []byte, done func([]byte), refusal *quota.Refusal) Body {
+	return Body{len(b), len(b), &shared{done: done, b: b, holders: 1, owned: true, encoded: true, refusal: refusal}}
 }
 
 // Reader returns a fresh reader over the whole body; attempts share none. It must be closed.
@@ -43,16 +63,42 @@ func (b Body) Reader() io.ReadCloser {
 	return &bodyReader{from: s, rest: s.b}
 }
 
-// bytes are the body; they are valid until Release.
+// bytes are what the body says: its text if it came compressed, else the body itself. They are valid until Release, a text until releaseText.
+// They are nil when the body cannot be decoded.
 func (b Body) bytes() []byte {
+	switch {
+	case b.shared == nil:
+		return nil
+	case b.shared.encoded:
+		return b.shared.text
+	default:
+		return b.shared.b
+	}
+}
+
+// Len is the body's length in bytes as it is sent, also after Release.
+func (b Body) Len() int { return b.length }
+
+// textLen is the length of what the body says, also after Release.
+func (b Body) textLen() int { return b.text }
+
+// unreadable returns why the body cannot be read, nil if it can.
+func (b Body) unreadable() *quota.Refusal {
 	if b.shared == nil {
 		return nil
 	}
-	return b.shared.b
+	return b.shared.refusal
 }
 
-// Len is the body's length in bytes, also after Release.
-func (b Body) Len() int { return b.length }
+// releaseText gives the decoded copy of a compressed body back. Only the owner calls it; further calls do nothing.
+func (b Body) releaseText() {
+	if b.shared == nil || b.shared.textDone == nil {
+		return
+	}
+	done := b.shared.textDone
+	b.shared.text, b.shared.textDone = nil, nil
+	done()
+}
 
 // Release ends the owner's use of the bytes: no further reader is made. It may be called more than once.
 func (b Body) Release() {
@@ -60,6 +106,7 @@ func (b Body) Release() {
 	if s == nil {
 		return
 	}
+	b.releaseText()
 	s.mu.Lock()
 	owned := s.owned
 	s.owned = false

@@ -13,6 +13,7 @@ import (
 
 // commit is the point of no return: from here on the client sees this answer.
 func (x *exchange) commit(a *answer) {
+	x.settleKind(a)
 	x.settle(a)
 	x.entry.Attempts[a.place].Served = true
 	defer x.close(a)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,6 +35,9 @@ var (
 	errGrowth   = errors.New("grows beyond measure")
 	errWindow   = errors.New("window larger than 8 MB")
 	errTrailing = errors.New("data after its end")
+
+	errUnknownCoding  = errors.New("unknown content-encoding")
+	errTooManyCodings = fmt.Errorf("more than %d content-encodings", maxCodings)
 )
 
 // decoded undoes the codings that the Content-Encoding lines of an answer name,
@@ -49,17 +53,24 @@ var (
 func decoded(body io.ReadCloser, contentEncoding []string) (r io.ReadCloser, changed bool, err error) {
 	codings, err := parseCodings(contentEncoding)
 	if err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("%w: %w", upstream.ErrUnusable, err)
 	}
 	if len(codings) == 0 {
 		return body, false, nil
 	}
+	return undo(codings, body, math.MaxInt64), true, nil
+}
+
+// undo decodes a body that was encoded with codings, in this order. No layer may grow beyond most bytes.
+func undo(codings []coding, body io.ReadCloser, most int64) io.ReadCloser {
 	wire := &meter{ReadCloser: body}
-	r = wire
+	var r io.ReadCloser = wire
 	for _, c := range slices.Backward(codings) {
-		r = newDecoder(c, r, wire)
+		d := newDecoder(c, r, wire)
+		d.most = most
+		r = d
 	}
-	return r, true, nil
+	return r
 }
 
 // meter counts what is read of a body.
@@ -98,11 +109,11 @@ func parseCodings(lines []string) ([]coding, error) {
 		case "zstd":
 			codings = append(codings, coding{"zstd", openZstd, true})
 		default:
-			return nil, fmt.Errorf("%w: unknown content-encoding", upstream.ErrUnusable)
+			return nil, errUnknownCoding
 		}
 	}
 	if len(codings) > maxCodings {
-		return nil, fmt.Errorf("%w: more than %d content-encodings", upstream.ErrUnusable, maxCodings)
+		return nil, errTooManyCodings
 	}
 	return codings, nil
 }
@@ -161,6 +172,7 @@ type decoder struct {
 	body   source
 	wire   *meter        // over the body of the answer, below all decoders
 	out    int64         // bytes decoded
+	most   int64         // of out
 	in     *bufio.Reader // over body
 	stream io.ReadCloser // nil before the first byte and between two encoded bodies
 	begun  bool
@@ -182,7 +194,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 			}
 		}
 		n, err := d.stream.Read(p)
-		if d.out += int64(n); d.out > freeGrowth+maxGrowth*d.wire.n {
+		if d.out += int64(n); d.out > min(freeGrowth+maxGrowth*d.wire.n, d.most) {
 			err = errGrowth
 		}
 		switch {

@@ -16,6 +16,7 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 
+	"claude-code-lb/internal/quota"
 	"claude-code-lb/internal/upstream"
 )
 
@@ -395,6 +396,27 @@ func FuzzDecodeAnything(f *testing.F) {
 		defer r.Close()
 		if _, err := io.Copy(io.Discard, io.LimitReader(r, maxHeldPlain)); err != nil && !errors.Is(err, upstream.ErrUnusable) {
 			t.Fatalf("%v: %v", codings, err)
+		}
+	})
+}
+
+// FuzzDecodeRequest wants an end within the bound, memory only as granted, and a refusal with words for every other problem.
+func FuzzDecodeRequest(f *testing.F) {
+	for _, codings := range allCodings() {
+		f.Add(header(codings), encoded(f, codings, `{"model":"m"}`))
+	}
+	f.Add("lzma", []byte("x"))
+	f.Add("gzip", []byte(`{"model":"m"}`))
+	f.Fuzz(func(t *testing.T, encoding string, body []byte) {
+		const most = 1 << 20
+		granted := int64(0)
+		text, err := DecodeRequest(body, []string{encoding}, most, func(n int64) bool { granted += n; return granted <= 4*most })
+		refusal, refused := errors.AsType[*quota.Refusal](err)
+		switch {
+		case err == nil && (len(text) > most || int64(cap(text)) > granted):
+			t.Fatalf("%d bytes, %d granted", len(text), granted)
+		case err != nil && (!refused || refusal.Message == "" || refusal.Status != 400 && refusal.Status != 415):
+			t.Fatalf("%v", err)
 		}
 	})
 }

@@ -16,10 +16,12 @@ import (
 func (x *exchange) admitted() bool {
 	x.turn = x.req.Start
 	if x.req.Book == nil {
+		x.req.Body.releaseText()
 		return true
 	}
 	begin := time.Now()
 	ask := x.asks(begin)
+	x.req.Body.releaseText() // nothing after this reads it, and the wait for a slot may be long
 	ask.Until = begin.Add(x.queueTime())
 	pass, err := x.req.Book.Enter(x.ctx, x.req.Key, ask)
 	waited := time.Since(begin)
@@ -54,7 +56,7 @@ func (x *exchange) queueTime() time.Duration {
 
 // asks tells what the request may use.
 func (x *exchange) asks(now time.Time) quota.Ask {
-	ask := quota.Ask{Counted: x.req.HTTP.Method == http.MethodPost, Model: x.entry.Model, Session: x.entry.Session + "\x00" + x.entry.Agent}
+	ask := quota.Ask{Counted: x.req.HTTP.Method == http.MethodPost, Model: x.entry.Model, Session: x.entry.Session + "\x00" + x.entry.Agent, Unreadable: x.req.Body.unreadable()}
 	r := x.req.HTTP
 	switch {
 	case r.Method == http.MethodGet, r.Method == http.MethodHead, r.Method == http.MethodOptions, r.Method == http.MethodDelete:

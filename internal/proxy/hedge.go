@@ -73,4 +73,4 @@ func (x *exchange) faster(first, second *answer, verdicts <-chan *answer) *answe
 }
 
 // tokens estimates the input tokens of the request, as if none were cached: about four bytes each.
-func (x *exchange) tokens() int64 { return int64(x.req.Body.Len()) / 4 }
+func (x *exchange) tokens() int64 { return int64(x.req.Body.textLen()) / 4 }

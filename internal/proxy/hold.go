@@ -49,7 +49,7 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 	// Some relays label their streams as plain text: what an answer is, its first bytes tell.
 	a.stream = looksLikeEvents(a.held)
 	switch {
-	case a.stream && k == kindStream:
+	case a.stream && (k == kindStream || k == kindEither):
 		return a.holdStream()
 	case a.stream:
 		return nil, fmt.Errorf("%w: a stream where a plain answer was asked for", upstream.ErrUnusable)

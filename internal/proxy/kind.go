@@ -13,6 +13,7 @@ const (
 	kindPlain                // one JSON document, of moderate size
 	kindStream               // a stream of message events
 	kindResource             // what is said of a batch, file or skill
+	kindEither               // kindPlain or kindStream: the request could not be read. The answer decides.
 )
 
 const (
@@ -20,8 +21,11 @@ const (
 	countPath    = messagesPath + "/count_tokens"
 )
 
-func kindOf(method, path string, stream bool) kind {
+// kindOf returns the kind of the answer to a request; unclear says that the body does not tell whether it asks for a stream.
+func kindOf(method, path string, stream, unclear bool) kind {
 	switch {
+	case method == http.MethodPost && path == messagesPath && unclear:
+		return kindEither
 	case method == http.MethodPost && path == messagesPath && stream:
 		return kindStream
 	case method == http.MethodPost && (path == messagesPath || path == countPath),
@@ -30,4 +34,16 @@ func kindOf(method, path string, stream bool) kind {
 	default:
 		return kindOther
 	}
+}
+
+// settleKind decides what a response is whose kind was not known beforehand.
+func (x *exchange) settleKind(a *answer) {
+	if x.kind != kindEither {
+		return
+	}
+	x.kind = kindPlain
+	if a.stream {
+		x.kind = kindStream
+	}
+	x.entry.Stream = a.stream
 }

@@ -155,9 +155,9 @@ func (x *exchange) forgetPrompt() {
 func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.PromptScanner) *exchange {
 	r := req.HTTP
 	// What cannot be scanned is forwarded all the same: the upstream says best what is wrong with it.
-	scan, prompt, _ := scanner.Scan(req.Body.bytes())
+	scan, prompt, problem := scanner.Scan(req.Body.bytes())
 	x := &exchange{
-		p: p, w: w, req: req, scanner: scanner, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream),
+		p: p, w: w, req: req, scanner: scanner, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream, problem != nil || scan.StreamUnclear),
 		entry: ledger.Entry{
 			ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID), Agent: claude.AgentID(r.Header), Sent: int64(req.Body.Len()),
 			Method: r.Method, Path: claude.HideKeys(r.URL.Path), Model: scan.Model, Stream: scan.Stream,

@@ -18,15 +18,17 @@ type Ask struct {
 	Model   string   // "" where none is named
 	Models  []string // further ones, that a batch names
 	Session string
-	Counted bool      // it counts towards the requests per minute
-	Message bool      // it is answered by a model, and so costs something
-	Batch   bool      // it is answered later, and what that costs is not known then
-	Unclear bool      // which models it asks can be read in several ways, or not at all
-	Unknown bool      // nothing is known of what its path does, nor what that costs
-	Input   int64     // tokens of the prompt, estimated
-	Cached  int64     // of them, those that are believed to be read from the prompt cache
-	Output  int64     // most tokens of the answer
-	Until   time.Time // the end of its patience; zero: there is none
+	Counted bool // it counts towards the requests per minute
+	Message bool // it is answered by a model, and so costs something
+	Batch   bool // it is answered later, and what that costs is not known then
+	Unclear bool // which models it asks can be read in several ways, or not at all
+	// Unreadable is the answer to a key whose limits depend on the body, where that cannot be read; nil: it can be.
+	Unreadable *Refusal
+	Unknown    bool      // nothing is known of what its path does, nor what that costs
+	Input      int64     // tokens of the prompt, estimated
+	Cached     int64     // of them, those that are believed to be read from the prompt cache
+	Output     int64     // most tokens of the answer
+	Until      time.Time // the end of its patience; zero: there is none
 	// Price is what an answer with a usage costs at most; nil: nobody knows.
 	Price func(claude.Usage) ledger.Cost
 }
@@ -104,6 +106,9 @@ func crowded(message string) *Refusal {
 
 // refuses finds what no waiting changes.
 func (k *Key) refuses(ask Ask) *Refusal {
+	if ask.Unreadable != nil && (k.PicksModels() || k.limited()) {
+		return ask.Unreadable
+	}
 	for _, model := range append([]string{ask.Model}, ask.Models...) {
 		if model != "" && !k.mayAsk(model) {
 			return forbidden("model", fmt.Sprintf("The client key %s may not ask the model %s.", k.Name(), model))

@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/quota"
+)
+
+// ErrNoRoom says that the memory for a decoded request body could not be had.
+var ErrNoRoom = errors.New("no memory left for the decoded body")
+
+// firstText is how much memory decoding a request begins with.
+const firstText = 16 << 10
+
+// IsEncoded reports whether the Content-Encoding lines of a request name a coding, known or not.
+func IsEncoded(contentEncoding []string) bool {
+	if len(contentEncoding) == 0 {
+		return false
+	}
+	codings, err := parseCodings(contentEncoding)
+	return err != nil || len(codings) > 0
+}
+
+// DecodeRequest returns the text of an encoded request body, of at most that many bytes. Before it allocates memory it asks grow for it;
+// when grow refuses, the error is ErrNoRoom. Any other error is a *quota.Refusal with the words for a client whose limits depend on the text.
+func DecodeRequest(raw []byte, contentEncoding []string, most int64, grow func(n int64) bool) ([]byte, error) {
+	codings, err := parseCodings(contentEncoding)
+	switch {
+	case errors.Is(err, errUnknownCoding):
+		return nil, unreadable(http.StatusUnsupportedMediaType,
+			"claude-code-lb cannot read the Content-Encoding of this request: send the body as it is, or encoded as gzip, deflate, br or zstd.")
+	case err != nil:
+		return nil, unreadable(http.StatusUnsupportedMediaType, fmt.Sprintf("The request names %v: send the body as it is, or encoded once.", err))
+	case claude.IsRequest(raw):
+		// A server that disregards the header would read another request than one that heeds it.
+		return nil, unreadable(http.StatusBadRequest, "The request has a Content-Encoding, but its body is plain JSON: send it without the header.")
+	}
+	r := undo(codings, io.NopCloser(bytes.NewReader(raw)), most)
+	defer r.Close()
+	text, err := readText(r, grow)
+	switch {
+	case err == nil:
+		return text, nil
+	case errors.Is(err, ErrNoRoom):
+		return nil, err
+	case errors.Is(err, errGrowth):
+		return nil, unreadable(http.StatusBadRequest, fmt.Sprintf("The encoded request body grows beyond %d MB or %d times its size when it is decoded: send a smaller one.", most>>20, maxGrowth))
+	default:
+		return nil, unreadable(http.StatusBadRequest, "The request body cannot be decoded as its Content-Encoding says: send it again, or without that encoding.")
+	}
+}
+
+// readText reads all of r into memory that grow has granted.
+func readText(r io.Reader, grow func(int64) bool) ([]byte, error) {
+	var text []byte
+	for {
+		if len(text) == cap(text) {
+			size := max(2*cap(text), firstText)
+			if !grow(int64(size - cap(text))) {
+				return nil, ErrNoRoom
+			}
+			text = append(make([]byte, 0, size), text...)
+		}
+		n, err := r.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		if errors.Is(err, io.EOF) {
+			return text, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func unreadable(status int, message string) *quota.Refusal {
+	return &quota.Refusal{Status: status, Type: claude.ErrInvalidRequest, Message: message, Reason: "content-encoding", Final: true}
+}
