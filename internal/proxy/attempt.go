@@ -109,7 +109,7 @@ func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
 // judge settles the verdict on what is known by now.
 func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	ev := upstream.Evidence{
-		Error: claimed, Err: err, Now: time.Now(), Server: a.lease.Name(), Model: x.entry.Model,
+		Error: claimed, Err: err, Now: time.Now(), Server: a.lease.Name(), Model: x.entry.Model, Path: x.query.Subject.Path,
 		OwnCredential: x.req.Settings.PassCredentials && !a.lease.HasToken(),
 	}
 	if a.res != nil {

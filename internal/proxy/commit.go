@@ -122,7 +122,7 @@ func (x *exchange) breakOff(a *answer, broken error) {
 		panic(http.ErrAbortHandler)
 	}
 	x.cause = err
-	o := upstream.Judge(upstream.Evidence{Err: err, Now: time.Now()})
+	o := upstream.Judge(upstream.Evidence{Err: err, Status: a.res.StatusCode, Now: time.Now()})
 	x.charge(a, o)
 	if x.kind == kindStream && a.stream && !a.torn {
 		e := claude.Error{Type: claude.ErrAPI, Message: "The upstream broke off its answer (" + o.Reason + "): ask again.", RequestID: x.req.ID}

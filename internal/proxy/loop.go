@@ -21,7 +21,9 @@ var errInterrupted = errors.New("interrupted")
 
 // run tries endpoint after endpoint until one answer is committed, the client leaves, or none is left.
 func (x *exchange) run() {
-	x.p.budget.request(x.req.Start)
+	if !x.isSide() {
+		x.p.budget.request(x.req.Start)
+	}
 	for {
 		lease, err := x.next()
 		switch {
@@ -55,7 +57,7 @@ func (x *exchange) next() (*upstream.Lease, error) {
 		if err := x.exhausted(now); err != nil {
 			return nil, err
 		}
-		retry := len(x.entry.Attempts) > 0
+		retry := len(x.entry.Attempts) > 0 && !x.isSide()
 		x.query.FitOnly = retry && !x.p.budget.left(now, x.req.Settings.RetryPercent, x.req.Settings.RetryFloor)
 		lease, err := x.req.Table.Next(&x.query, &x.tried, now)
 		if wait, ok := errors.AsType[*routing.Wait](err); ok {
@@ -85,7 +87,7 @@ func (x *exchange) exhausted(now time.Time) error {
 		return errors.New("the batch may exist already")
 	case len(x.entry.Attempts) >= x.mostAttempts():
 		return errors.New("all attempts are used up")
-	case x.timeouts >= maxTimeouts:
+	case x.timeouts >= maxTimeouts && !x.isSide(): // nothing else is billed
 		return errors.New("two upstreams did not answer in time")
 	case total > 0 && now.Sub(x.turn) >= total:
 		return errors.New("the time for all attempts is over")

@@ -164,7 +164,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		},
 	}
 	x.query = routing.Query{
-		Subject:  upstream.Subject{Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)},
+		Subject:  upstream.Subject{Path: claude.PathClass(r.Method, r.URL.Path), Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)},
 		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Room: &x.room, Passed: x.trail.passed, Warm: &x.warmth,
 	}
 	if r.Method == http.MethodPost && r.URL.Path == messagesPath {

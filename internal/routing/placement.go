@@ -34,13 +34,14 @@ type placement struct {
 	found      []holder        // of one prefix
 	last       uint64          // the account that served the conversation last, 0 if none did lately
 	signer     uint64          // the account that served it last, however long ago
+	any        bool            // endpoints that are better avoided will do
 	fit        []*upstream.Endpoint
 	candidates []Candidate
 }
 
 func (f *placement) reset() {
 	f.stakes.reset()
-	f.homes, f.comings = 0, 0
+	f.homes, f.comings, f.any = 0, 0, false
 	f.last, f.signer, f.total, f.output, f.boundary = 0, 0, 0, 0, claude.Boundary{}
 }
 

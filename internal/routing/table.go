@@ -241,10 +241,15 @@ func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upst
 	if lease, err := t.atHome(q, f, tried, now); lease != nil || err != nil {
 		return lease, err
 	}
-	for _, tier := range t.reach(q) {
-		lease, err := t.claim(tier, q, f, now, q.Passed, func(e *upstream.Endpoint) bool { return !tried.Has(e.ID()) })
-		if lease != nil || err != nil {
-			return lease, err
+	untried := func(e *upstream.Endpoint) bool { return !tried.Has(e.ID()) }
+	for _, f.any = range [...]bool{false, true} {
+		for _, tier := range t.reach(q) {
+			if lease, err := t.claim(tier, q, f, now, q.Passed, untried); lease != nil || err != nil {
+				return lease, err
+			}
+		}
+		if q.Subject.Path == claude.PathMessages {
+			break // nothing is left out
 		}
 	}
 	if !q.FitOnly {
@@ -267,10 +272,10 @@ func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now tim
 			continue
 		}
 		v := e.View(now, f.subject(q, e))
-		if v.Unfit == upstream.Fit {
+		if v.Unfit == upstream.Fit && (!v.Avoid || f.any) {
 			f.fit = append(f.fit, e)
 			f.candidates = append(f.candidates, f.candidate(e, v))
-		} else if passed != nil {
+		} else if passed != nil && v.Unfit != upstream.Fit {
 			passed(e, v)
 		}
 	}

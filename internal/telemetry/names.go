@@ -22,6 +22,7 @@ const (
 	Refused         = "refused"
 	ServerOut       = "server out"
 	ModelOut        = "model not served here"
+	PathOut         = "server not asked for this path"
 	ServerBack      = "server back"
 	BalanceLow      = "balance low, server out"
 	BalanceRestored = "balance restored, server back"

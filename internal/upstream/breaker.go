@@ -27,15 +27,16 @@ func atOnce(cooldown time.Duration) trip { return trip{cooldown: cooldown, conse
 // before openUntil, and half-open from then on until one probe has told. The
 // zero value is closed. Its owner guards it by a mutex.
 type breaker struct {
-	openings  int       // consecutive openings
-	openUntil time.Time // zero: closed
-	probing   bool      // the half-open permit is taken
-	epoch     uint64    // counts openings and closings: verdicts of an earlier epoch are stale
-	reason    string    // of the last opening
-	streak    int       // consecutive failures while closed
-	tally     tally     // successes and failures while closed
-	closedAt  time.Time // when it closed again; zero if it never was open
-	vouched   bool      // a health check has ended a rest since the last success
+	openings   int       // consecutive openings
+	openUntil  time.Time // zero: closed
+	probing    bool      // the half-open permit is taken
+	epoch      uint64    // counts openings and closings: verdicts of an earlier epoch are stale
+	reason     string    // of the last opening
+	streak     int       // consecutive failures while closed
+	tally      tally     // successes and failures while closed
+	closedAt   time.Time // when it closed again; zero if it never was open
+	vouched    bool      // a health check has ended a rest since the last success
+	connection bool      // it was opened because no connection came about, or it broke before an answer
 }
 
 // permit is what an attempt holds of a breaker.
@@ -110,7 +111,7 @@ func (b *breaker) fail(p permit, o Outcome, t trip, now time.Time, spread float6
 		b.giveBack(p)
 		return 0
 	}
-	*b = breaker{openings: b.openings + 1, openUntil: now.Add(wait), epoch: b.epoch + 1, reason: o.Reason, vouched: b.vouched}
+	*b = breaker{openings: b.openings + 1, openUntil: now.Add(wait), epoch: b.epoch + 1, reason: o.Reason, vouched: b.vouched, connection: o.Connection}
 	return wait
 }
 

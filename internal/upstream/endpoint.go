@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"claude-code-lb/internal/claude"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -38,6 +39,7 @@ type learned struct {
 	breaker    breaker             // of the endpoint itself
 	credential breaker             // of its key
 	models     map[string]*breaker // of models that it refuses; closed ones are left out
+	sides      map[string]*side    // by Subject.Path
 	pauses     rests               // while the service is overloaded, by class of models
 	balance    balance
 	suspects   suspects
@@ -127,6 +129,7 @@ type View struct {
 	Reason   string    // of the last failure while it is not forgiven
 	InFlight int64     // leases not yet released
 	Ejected  bool      // its own circuit breaker is not closed
+	Avoid    bool      // it takes no messages now: for another path it is fit, but any other endpoint is preferred
 	Share    float64   // of the work it would normally get: below 1 during slow start
 	Load     float64   // tokens that its account was given lately
 	Headroom float64   // the part that is left of the account's tightest limit, 0 to 1
@@ -172,6 +175,9 @@ func (e *Endpoint) View(now time.Time, s Subject) View {
 
 // fitness is View for a caller that holds the mutexes of the endpoint and its account.
 func (e *Endpoint) fitness(a *account, now time.Time, s Subject) View {
+	if s.Path != claude.PathMessages {
+		return e.sideFitness(a, now, s)
+	}
 	v := e.standing(now)
 	v.broken(e.learned.models[s.model()], ModelOut, now)
 	v.broken(&a.out, AccountOut, now)
@@ -213,13 +219,18 @@ func (e *Endpoint) standing(now time.Time) View {
 	if l.balance.low {
 		v.because(LowBalance, time.Time{}, "balance low")
 	}
+	e.draining(&v)
+	return v
+}
+
+// draining notes that the endpoint takes no new work. The caller holds the mutex.
+func (e *Endpoint) draining(v *View) {
 	if e.spec.Weight == 0 {
 		v.because(Draining, time.Time{}, "weight 0")
 	}
-	if l.drained {
+	if e.learned.drained {
 		v.because(Draining, time.Time{}, "drained by the operator")
 	}
-	return v
 }
 
 // share ramps an endpoint up after its breaker has closed: it may still be weak, and its connections are cold.

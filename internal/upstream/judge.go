@@ -18,6 +18,7 @@ type Evidence struct {
 	Err    error         // of the transport or of reading the answer
 	Server string        // the server's name
 	Model  string        // the model asked for
+	Path   string        // the class of the path by claude.PathClass, "" for a message
 	// OwnCredential says that the client's own credential was sent, because the server has none.
 	OwnCredential bool
 	Now           time.Time
@@ -34,16 +35,30 @@ func (ev Evidence) status() int {
 // Judge turns evidence into a verdict by what is known of the API. It is pure.
 func Judge(ev Evidence) Outcome {
 	if ev.Err != nil {
-		return judgeErr(ev.Err)
+		o := judgeErr(ev.Err)
+		o.Connection = o.Connection && ev.Status == 0
+		return o
 	}
 	status := ev.status()
 	if status < http.StatusBadRequest {
 		return Outcome{}
 	}
 	o := Outcome{Scope: scopeOf(ev, status), Reason: reason(ev, status)}
+	if o.Scope != ScopeModel && ev.lacksPath(status) {
+		o.Scope, o.Reason = ScopeEndpoint, o.Reason+", path not offered"
+	}
 	o.Doubtful = o.Scope == ScopeRequest && odd(ev, status)
 	o.RetryAfter = restOf(ev, o.Scope)
 	return ev.conclude(o)
+}
+
+// lacksPath says whether the answer means that the upstream does not offer the path, although the API has
+// it: gateways may leave out count_tokens and the list of models.
+func (ev Evidence) lacksPath(status int) bool {
+	if ev.Path != claude.PathCountTokens && ev.Path != claude.PathModels {
+		return false
+	}
+	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
 }
 
 // conclude settles what holds for every verdict on an error that an upstream has stated, whoever found it.

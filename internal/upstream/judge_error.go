@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -29,15 +30,25 @@ func judgeErr(err error) Outcome {
 	if timeout, ok := errors.AsType[*TimeoutError](err); ok {
 		o.Reason = timeout.Error()
 	} else if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "dial" || op.Op == "proxyconnect") {
-		o.Reason, o.Free = "connect: "+cause(op.Err), true
+		o.Reason, o.Free, o.Connection = "connect: "+cause(op.Err), true, true
 	} else if failed := handshake(err); failed != nil {
-		o.Reason, o.Free = "TLS: "+plain(failed.Error()), true
+		o.Reason, o.Free, o.Connection = "TLS: "+plain(failed.Error()), true, true
 	} else if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		o.Reason = "malformed header" // its text is the header
 	} else {
-		o.Reason = cause(err)
+		o.Reason, o.Connection = cause(err), closedByPeer(err)
 	}
 	return o
+}
+
+// closedByPeer says whether a connection was closed or reset by the other side.
+func closedByPeer(err error) bool {
+	for _, each := range [...]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED} {
+		if errors.Is(err, each) {
+			return true
+		}
+	}
+	return false
 }
 
 // cause words an error without the addresses that net puts around it: clients see it.

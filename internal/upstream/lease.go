@@ -26,6 +26,11 @@ type Lease struct {
 	prior   *breaker // the endpoint's own, before this lease's failure was charged to it
 
 	endpoint, credential, model, out permit
+
+	// Of a lease for another path than that of messages:
+	side       *side
+	sidePermit permit
+	sidePrior  *breaker // the side's, before this lease's failure was charged to it
 }
 
 // Acquire takes an in-flight slot and, where they are due, the half-open
@@ -54,22 +59,29 @@ func (e *Endpoint) acquire(room *Lease, now time.Time, s Subject, anyway bool) (
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if v := e.fitness(a, now, s); v.Unfit != Fit {
-		next := l.paced.Add(v.pace())
+		paced := &l.paced
+		if s.Path != claude.PathMessages {
+			paced = &l.side(s.Path).paced
+		}
+		next := paced.Add(v.pace())
 		if !anyway || v.Unfit == Draining || v.Unfit != Short && now.Before(next) {
 			return nil, next
 		}
 		if v.Unfit != Short { // a prediction may be wrong, and the upstream says so at no cost
-			l.paced = now
+			*paced = now
 		}
 	}
 	l.inFlight.Add(1)
 	if room == nil {
 		room = new(Lease)
 	}
-	*room = Lease{
-		Endpoint: e, subject: s, account: a, started: now,
-		endpoint: l.breaker.admit(now), credential: l.credential.admit(now), model: l.models[s.model()].admit(now), out: a.out.admit(now),
+	*room = Lease{Endpoint: e, subject: s, account: a, started: now}
+	if s.Path != claude.PathMessages {
+		room.admitSide(now)
+		return room, time.Time{}
 	}
+	room.endpoint, room.credential = l.breaker.admit(now), l.credential.admit(now)
+	room.model, room.out = l.models[s.Model].admit(now), a.out.admit(now)
 	room.charge(now)
 	return room, time.Time{}
 }
@@ -109,6 +121,10 @@ func (l *Lease) unlock() {
 
 // giveBack returns all permits without a verdict. The caller holds the locks.
 func (l *Lease) giveBack() {
+	if l.side != nil {
+		l.side.breaker.giveBack(l.sidePermit)
+		return
+	}
 	l.learned.breaker.giveBack(l.endpoint)
 	l.learned.credential.giveBack(l.credential)
 	l.account.out.giveBack(l.out)
@@ -160,6 +176,9 @@ func (l *Lease) identify(h http.Header) {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	l.account, l.out = shared, permit{epoch: shared.out.epoch}
+	if l.debit.budget == nil {
+		return
+	}
 	b := shared.budget(l.subject, l.spec.RateLimit, l.started)
 	b.owe(l.debit.demand) // the old account is nobody's any more
 	l.debit.budget, l.debit.before = b, b.taken()

@@ -40,6 +40,9 @@ type Outcome struct {
 	// Free says that the upstream refused before it did any work, so that asking once more costs nothing.
 	// It is false with ScopeRequest: the answer would be the same.
 	Free bool
+	// Connection goes with ScopeEndpoint: no connection came about, or it broke before any answer. It is
+	// then the same for every path, and otherwise only for the one that was asked for.
+	Connection bool
 	// Doubtful goes with ScopeRequest: the refusal may be this upstream's own
 	// peculiarity. Another one is asked, nobody is charged, and two of a kind settle it.
 	Doubtful bool

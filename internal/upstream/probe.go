@@ -161,7 +161,7 @@ func (p *prober) ask(ctx context.Context) Outcome {
 		ev.Err = cause
 	}
 	ev.Now = time.Now()
-	if p.plan.model == "" && ev.Err == nil && ev.Status < http.StatusInternalServerError {
+	if p.plan.model == "" && ev.Err == nil && (ev.Status < http.StatusInternalServerError || ev.Status == http.StatusNotImplemented) {
 		return Outcome{}
 	}
 	return Judge(ev)

@@ -17,6 +17,7 @@ type verdict struct {
 	failures int           // in a row, that one's
 	back     bool          // somebody came back
 	told     bool          // a probe ended: those who wait for it look again
+	sideOut  time.Duration // how long the endpoint is not asked for the lease's path class; 0: it may be
 }
 
 // Settle teaches the endpoint and its account the verdict on the attempt.
@@ -25,7 +26,7 @@ func (l *Lease) Settle(ctx context.Context, o Outcome, now time.Time) {
 		return
 	}
 	l.settled = true
-	v := verdict{told: l.endpoint.probe || l.credential.probe || l.model.probe || l.out.probe}
+	v := verdict{told: l.endpoint.probe || l.credential.probe || l.model.probe || l.out.probe || l.sidePermit.probe}
 	l.lock()
 	l.teach(o, now, rand.Float64(), &v)
 	l.unlock()
@@ -38,6 +39,10 @@ func (l *Lease) report(ctx context.Context, o Outcome, v verdict) {
 	}
 	if v.back {
 		l.log.InfoContext(ctx, telemetry.ServerBack, telemetry.Server, l.Name())
+	}
+	if v.sideOut > 0 {
+		l.log.InfoContext(ctx, telemetry.PathOut, telemetry.Server, l.Name(), telemetry.Path, l.subject.Path, telemetry.Reason, o.Reason,
+			telemetry.Scope, o.Scope.String(), telemetry.Cooldown, v.sideOut.Round(time.Millisecond), telemetry.Model, l.subject.Model)
 	}
 	if v.out <= 0 {
 		return
@@ -56,6 +61,10 @@ func (l *Lease) report(ctx context.Context, o Outcome, v verdict) {
 
 // teach applies an outcome to the state that its scope has. The caller holds the locks.
 func (l *Lease) teach(o Outcome, now time.Time, spread float64, v *verdict) {
+	if l.side != nil {
+		l.teachSide(o, now, spread, v)
+		return
+	}
 	d, cooldown := l.learned, atOnce(l.trip.cooldown)
 	switch o.Scope {
 	case ScopeNone:
@@ -150,7 +159,10 @@ func (l *Lease) modelBreaker(now time.Time) *breaker {
 func (l *Lease) Break(ctx context.Context, o Outcome, now time.Time) {
 	var v verdict
 	l.lock()
-	if l.learned.breaker.closed() {
+	if l.side != nil {
+		l.endpoint, l.sidePermit, l.started = permit{epoch: l.learned.breaker.epoch}, permit{epoch: l.side.breaker.epoch}, now
+		l.teachSide(o, now, rand.Float64(), &v)
+	} else if l.learned.breaker.closed() {
 		l.endpoint = permit{epoch: l.learned.breaker.epoch}
 		l.credential, l.out, l.model = permit{epoch: l.learned.credential.epoch}, permit{epoch: l.account.out.epoch}, permit{}
 		l.started = now
@@ -167,23 +179,35 @@ func (l *Lease) Forgive(now time.Time) bool {
 	d := l.learned
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	forgiven := true
+	if l.side != nil {
+		if forgiven = !l.side.suspects.others(l.subject.Body, now); forgiven {
+			l.takeBack(&l.side.breaker, l.sidePrior)
+			l.sidePrior = nil
+		}
+	}
 	if d.suspects.others(l.subject.Body, now) {
 		return false
 	}
-	if l.prior == nil {
-		return true
+	l.takeBack(&d.breaker, l.prior)
+	l.prior = nil
+	return forgiven
+}
+
+// takeBack undoes in a breaker the failure before which it was prior; nil: there was none.
+func (l *Lease) takeBack(b, prior *breaker) {
+	if prior == nil {
+		return
 	}
-	switch epoch := d.breaker.epoch; epoch {
-	case l.prior.epoch: // it was counted, and opened nothing
-		d.breaker.streak = max(d.breaker.streak-1, 0)
-		d.breaker.tally.undo()
-	case l.prior.epoch + 1: // it opened the breaker
-		d.breaker = *l.prior
-		d.breaker.epoch, d.breaker.probing = epoch+1, false
+	switch epoch := b.epoch; epoch {
+	case prior.epoch: // it was counted, and opened nothing
+		b.streak = max(b.streak-1, 0)
+		b.tally.undo()
+	case prior.epoch + 1: // it opened the breaker
+		*b = *prior
+		b.epoch, b.probing = epoch+1, false
 		l.bell.ring()
 	}
-	l.prior = nil
-	return true
 }
 
 // suspects are the bodies that failed at an endpoint last, the latest first.

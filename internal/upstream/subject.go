@@ -15,6 +15,7 @@ const (
 
 // Subject is what a request asks for, as far as an endpoint's standing depends on it.
 type Subject struct {
+	Path    string // the class of the path by claude.PathClass, "" for a message
 	Model   string // asked for, "" if none
 	Variant Variant
 	Tenant  string // names the client's own credential where it is sent upstream, else ""

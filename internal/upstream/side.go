@@ -1,0 +1,111 @@
+package upstream
+
+import (
+	"time"
+
+	"claude-code-lb/internal/claude"
+)
+
+// maxSides bounds the path classes that are remembered per endpoint.
+const maxSides = 32
+
+// side is what is known of an endpoint for one class of paths other than /v1/messages. What such a
+// path answers, a refusal of the key or the account included, is evidence about that path alone: relays
+// lack count_tokens, forbid it to some keys, or serve a login page for models, and still create messages
+// well. Only failures of the connection are charged to the endpoint itself as well. The mutex of the
+// endpoint's learned state guards it.
+type side struct {
+	breaker  breaker
+	refusals rests // of models, rate limits and for want of capacity
+	suspects suspects
+	paced    time.Time // when the latest extra attempt was granted
+}
+
+// side returns the state of a path class, making it if needed. The caller holds the mutex.
+func (l *learned) side(class string) *side {
+	if known := l.sides[class]; known != nil {
+		return known
+	}
+	if l.sides == nil || len(l.sides) >= maxSides {
+		l.sides = map[string]*side{}
+	}
+	s := &side{}
+	l.sides[class] = s
+	return s
+}
+
+// refusedModel is the key under which a side's refusals name a model; no class of models contains a space.
+func (s Subject) refusedModel() string { return "model " + s.model() }
+
+// sideFitness is fitness for a path class of its own. The caller holds the mutexes of the endpoint and its account.
+func (e *Endpoint) sideFitness(a *account, now time.Time, s Subject) View {
+	l := e.learned
+	v := View{InFlight: l.inFlight.Load(), Share: 1, Headroom: 1, Load: a.load.now(now), Latency: l.latency.usual()}
+	if l.breaker.connection && l.breaker.resting(now) {
+		v.because(Cooling, l.breaker.openUntil, l.breaker.reason)
+	}
+	if l.balance.low && s.Path == claude.PathBatches { // the other paths cost nothing, or next to nothing
+		v.because(LowBalance, time.Time{}, "balance low")
+	}
+	e.draining(&v)
+	if known := l.sides[s.Path]; known != nil {
+		v.broken(&known.breaker, Cooling, now)
+		v.waiting(known.refusals[s.limit()], RateLimited, now)
+		v.waiting(known.refusals[s.refusedModel()], ModelOut, now)
+	}
+	v.Ejected = v.Unfit == Cooling || v.Unfit == Probing
+	v.Avoid = e.outForMessages(a, now, s)
+	return v
+}
+
+// outForMessages says whether the endpoint takes no messages now, which makes it a worse choice for everything else too.
+func (e *Endpoint) outForMessages(a *account, now time.Time, s Subject) bool {
+	l := e.learned
+	model := l.models[s.model()]
+	return !l.breaker.admits(now) || !l.credential.admits(now) || !a.out.admits(now) || l.balance.low || model != nil && !model.admits(now)
+}
+
+// admitSide takes the permits of a lease for a path class of its own. It takes no
+// half-open permit of the endpoint: only a message can use it. The caller holds the locks.
+func (l *Lease) admitSide(now time.Time) {
+	b := &l.learned.breaker
+	l.endpoint = permit{epoch: b.epoch, extra: !b.closed()}
+	l.side = l.learned.side(l.subject.Path)
+	l.sidePermit = l.side.breaker.admit(now)
+}
+
+// teachSide applies an outcome to the lease's path class. The caller holds the locks.
+func (l *Lease) teachSide(o Outcome, now time.Time, spread float64, v *verdict) {
+	s, atOnce := l.side, atOnce(l.trip.cooldown)
+	switch o.Scope {
+	case ScopeNone:
+		back := s.breaker.succeed(l.sidePermit, l.trip, now)
+		back = s.refusals.served(l.subject.limit(), l.started, now) || back
+		v.told = s.refusals.served(l.subject.refusedModel(), l.started, now) || back || v.told
+	case ScopeEndpoint:
+		if o.Connection {
+			l.chargeEndpoint(o, now, spread, v)
+		}
+		s.suspects.note(l.subject.Body, now)
+		before := s.breaker
+		v.sideOut = s.breaker.fail(l.sidePermit, o, l.trip, now, spread)
+		if !l.sidePermit.extra && l.sidePermit.epoch == before.epoch {
+			l.sidePrior = &before
+		}
+	case ScopeCredential, ScopeAccount:
+		v.sideOut = s.breaker.fail(l.sidePermit, o, atOnce, now, spread)
+	case ScopeRateLimit:
+		v.sideOut = l.refuseSide(l.subject.limit(), o, now, func(before int) time.Duration { return l.restAfter(o, before, spread) })
+	case ScopeCapacity:
+		v.sideOut = l.refuseSide(l.subject.limit(), o, now, func(before int) time.Duration {
+			return pauseAfter(o.asked(maxAskedPause), before, spread)
+		})
+	case ScopeModel:
+		v.sideOut = l.refuseSide(l.subject.refusedModel(), o, now, func(before int) time.Duration { return l.restAfter(o, before, spread) })
+	}
+	s.breaker.giveBack(l.sidePermit)
+}
+
+func (l *Lease) refuseSide(key string, o Outcome, now time.Time, wait func(before int) time.Duration) time.Duration {
+	return l.side.refusals.refused(key, l.started, now, o.Reason, wait)
+}
