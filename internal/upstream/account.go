@@ -48,8 +48,7 @@ func domainOf(origin []byte) uint64 {
 
 // of returns the account of an organization that answers at an origin; the
 // first endpoint that is heard of there brings its own. Two origins are two
-// accounts even if they name one organization: a relay may pass on the header
-// of an account that many of its customers share.
+// accounts even if they name one organization.
 func (a *accounts) of(origin, organization string, own *account) *account {
 	return a.find(place{origin, organization}, own)
 }

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"claude-code-lb/internal/claude"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -9,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/config"
 )
 

@@ -158,8 +158,12 @@ func (l *Lease) Produced(output int64, now time.Time) {
 	l.discharge(output, now)
 }
 
-// identify finds the account that an answer names.
+// identify finds the account that an answer names. Only Anthropic's own hosts are believed: a relay may
+// pass on the organization of a pool that all its customers share, or invent one.
 func (l *Lease) identify(h http.Header) {
+	if !l.origin.anthropic {
+		return
+	}
 	if workspace := workspaceOf(h); workspace != "" && l.HasToken() {
 		l.learned.cache.Store(l.accounts.cacheOf(l.origin.key, workspace, l.id))
 	}

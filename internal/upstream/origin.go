@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"maps"
+	"strings"
 	"sync"
 	"time"
 )
@@ -12,11 +13,18 @@ const together = 10 * time.Second
 // origin is a service: a scheme and a host, and all accounts used there. Safe
 // for concurrent use; its mutex is taken after those of endpoints and accounts.
 type origin struct {
-	key string
+	key       string
+	anthropic bool // it is Anthropic's own: what it says of organizations is true
 
 	mu      sync.Mutex
 	refused map[*account]time.Time // the latest "overloaded" of each account
 	pauses  rests                  // of the whole service, by class of models
+}
+
+// isAnthropic says whether a host is one of Anthropic's own.
+func isAnthropic(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "anthropic.com" || strings.HasSuffix(host, ".anthropic.com")
 }
 
 // overloaded notes that an account was refused for want of capacity. When

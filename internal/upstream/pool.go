@@ -88,7 +88,7 @@ func tripOf(cfg *config.Config) trip {
 func (p *Pool) originOf(spec config.Server) *origin {
 	key := spec.URL.Scheme + "://" + spec.URL.Host
 	if p.origins[key] == nil {
-		p.origins[key] = &origin{key: key, refused: map[*account]time.Time{}}
+		p.origins[key] = &origin{key: key, anthropic: isAnthropic(spec.URL.Hostname()), refused: map[*account]time.Time{}}
 	}
 	return p.origins[key]
 }

@@ -10,6 +10,9 @@ import (
 	"claude-code-lb/internal/config"
 )
 
+// anthropicURL is an address whose organization ids are believed.
+const anthropicURL = "https://api.anthropic.com"
+
 const opus, haiku = "claude-opus-4-5", "claude-haiku-4-5"
 
 // endpoints makes a pool's first generation.
@@ -36,7 +39,7 @@ func attempt(t *testing.T, e *Endpoint, s Subject, o Outcome, now time.Time) *Le
 
 // TestWorkspacesShareLimitsButNoCache where answers name them.
 func TestWorkspacesShareLimitsButNoCache(t *testing.T) {
-	eps := endpoints(t, server(t, "a", "http://a", "t1"), server(t, "b", "http://a", "t2"), server(t, "c", "http://a", "t3"))
+	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"), server(t, "c", anthropicURL, "t3"))
 	first := eps[0].Domain()
 	for i, workspace := range []string{"w1", "w2", "w1"} {
 		l := attempt(t, eps[i], Subject{Model: opus}, Outcome{}, t0)
@@ -145,7 +148,7 @@ func TestSeveralOverloadedAccountsAreOneOverloadedService(t *testing.T) {
 
 func TestOrganizationsAreLearned(t *testing.T) {
 	head := http.Header{"Anthropic-Organization-Id": {"org-1"}}
-	eps := endpoints(t, server(t, "a", "http://api", "t1"), server(t, "b", "http://api", "t2"), server(t, "c", "http://relay", "t3"))
+	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"), server(t, "c", "https://relay.anthropic.com", "t3"), server(t, "d", "http://relay", "t4"), server(t, "e", "http://relay", "t5"))
 	for _, e := range eps {
 		lease, _ := e.Acquire(t0, Subject{Model: opus})
 		lease.Learn(200, head, t0)
@@ -157,12 +160,16 @@ func TestOrganizationsAreLearned(t *testing.T) {
 		t.Errorf("another key of the organization: %+v", v)
 	}
 	if v := eps[2].View(t0, Subject{Model: opus}); v.Unfit != Fit {
-		t.Errorf("the same organization behind a relay: %+v", v)
+		t.Errorf("the same organization at another origin: %+v", v)
+	}
+	attempt(t, eps[3], Subject{Model: opus}, Outcome{Scope: ScopeAccount}, t0)
+	if v := eps[4].View(t0, Subject{Model: opus}); v.Unfit != Fit {
+		t.Errorf("another key of a relay that passes on its organization: %+v", v)
 	}
 }
 
 func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
-	eps := endpoints(t, server(t, "a", "http://api", "t1"), server(t, "b", "http://api", "t2"))
+	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"))
 	attempt(t, eps[1], Subject{}, Outcome{Scope: ScopeAccount, RetryAfter: time.Minute}, t0)
 	attempt(t, eps[1], Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: time.Minute}, t0.Add(2*time.Second))
 	for _, e := range eps {

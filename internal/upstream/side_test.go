@@ -174,3 +174,14 @@ func TestWhatIsAFailureOfTheConnection(t *testing.T) {
 	f(&TimeoutError{Waiting: "answer", After: time.Second}, 0, false)
 	f(fmt.Errorf("%w: status 302", ErrUnusable), 302, false)
 }
+
+func TestAnthropicsOwnHosts(t *testing.T) {
+	for host, want := range map[string]bool{
+		"api.anthropic.com": true, "API.Anthropic.COM": true, "api.anthropic.com.": true, "eu.api.anthropic.com": true,
+		"anthropic.com.evil.example": false, "xanthropic.com": false, "api.anthropic.com.cn": false, "127.0.0.1": false, "localhost": false, "": false,
+	} {
+		if isAnthropic(host) != want {
+			t.Errorf("%q: %v", host, !want)
+		}
+	}
+}
