@@ -5,9 +5,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // TestKeptConnectionThatEnds: an upstream ends every connection when a second request has come over it. Each is sent again over a
@@ -70,3 +73,54 @@ func forward(c net.Conn, r *http.Request, to string) error {
 	}
 	return res.Write(c)
 }
+
+// TestProcessThatStandsStill for longer than timeouts.idle, while its upstream goes on, does not cut streams.
+func TestProcessThatStandsStill(t *testing.T) {
+	unixOnly(t, "a process is stopped by a signal")
+	t.Parallel()
+	up := newFake(t, "a")
+	proceed := make(chan struct{})
+	l := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for i, event := range strings.SplitAfter(wholeStream, "\n\n") {
+			_, _ = io.WriteString(w, event)
+			_ = http.NewResponseController(w).Flush()
+			if i == 2 {
+				<-proceed
+			}
+		}
+	}))
+	t.Cleanup(l.Close)
+	b := start(t, object{"servers": []object{up.entry().with("url", l.URL)}, "timeouts": object{"idle": "2s"}})
+	streams := make([]*openStream, 2)
+	for i := range streams {
+		streams[i] = b.open(t)
+	}
+	b.signal(syscall.SIGSTOP)
+	close(proceed)
+	time.Sleep(3 * time.Second) // of silence, as the process would measure it
+	b.signal(syscall.SIGCONT)
+	for _, s := range streams {
+		s.mustEndWhole()
+	}
+}
+
+const wholeStream = `event: message_start
+data: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"claude-sonnet-4-5","content":[],"stop_reason":null,"usage":{"input_tokens":5,"output_tokens":1}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hello"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":3}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+`

@@ -41,6 +41,9 @@ of an answer, the request is sent again once, over a new connection to the same 
 covers requests whose whole body is in memory; uploads and the creation of a batch are never sent twice. Over HTTP/2, a request that the server refused without looking at it is sent again as well.
 
 Any number of interim answers (status 100, 102, 103) may come before an answer. The time limits of the answer and the limit on the size of its header cover them.
+
+While the balancer's process stands still (SIGSTOP, ` + "`docker pause`" + `, a virtual machine that is moved, a machine that swaps), its time limits run on but measure nothing. A timer
+that fires late therefore reads once more what came meanwhile, and gives the upstream or client up to twice the time by which it was late (at most the limit itself), before it gives anything up.
 `
 
 func TestFailoverDoc(t *testing.T) {

@@ -50,7 +50,7 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 		BaseContext: ctx, Refusal: refusal, Failed: s.failed,
 	}
 	s.secure = &http.Server{
-		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
+		Handler: onTime(h), ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -2,31 +2,60 @@ package proxy
 
 import (
 	"net/http"
+	"sync"
 	"time"
 )
 
-// writeLimit is how long a client may take to accept one write before it counts as gone.
-const writeLimit = 5 * time.Minute
+const (
+	// writeLimit is how long a client may take to accept one write before it counts as gone.
+	writeLimit = 5 * time.Minute
+	// lateStall is how late the timer of a write may fire before it is clear that the process did not run. Then the write goes on.
+	lateStall = 250 * time.Millisecond
+)
 
 // stall bounds how long a client may refuse to take what is being written, whatever happens in between: the deadline
 // of a stream of HTTP/2 would end it even while there is nothing to write. The zero value is ready.
 type stall struct {
+	mu    sync.Mutex
 	timer *time.Timer
+	by    time.Time // when the timer should fire; zero: nothing is being written
 }
 
 // begin starts the clock for one write, and end stops it. They are called in turn.
 func (s *stall) begin(w http.ResponseWriter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.by = time.Now().Add(writeLimit)
 	if s.timer != nil {
 		s.timer.Reset(writeLimit)
 		return
 	}
-	s.timer = time.AfterFunc(writeLimit, func() {
-		// Ends this stream alone, and with it the write.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(-time.Second))
-	})
+	s.timer = time.AfterFunc(writeLimit, func() { s.expire(w) })
 }
 
-func (s *stall) end() { s.timer.Stop() }
+// expire ends the write, and this stream alone. While the process stood still nobody could take what was written, so a timer that fires
+// late starts the clock again.
+func (s *stall) expire(w http.ResponseWriter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.by.IsZero() || now.Before(s.by) {
+		return
+	}
+	if now.Sub(s.by) > lateStall {
+		s.by = now.Add(writeLimit)
+		s.timer.Reset(writeLimit)
+		return
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(now.Add(-time.Second))
+}
+
+func (s *stall) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.by = time.Time{}
+	s.timer.Stop()
+}
 
 // overHTTP2 says whether the client shares a connection with other requests.
 func (x *exchange) overHTTP2() bool { return x.req.HTTP.ProtoMajor == 2 }

@@ -33,6 +33,27 @@ const (
 type awaited struct {
 	what *upstream.TimeoutError
 	by   time.Time
+	more int // how often that moment was moved
+}
+
+const (
+	// secondLook is how much longer a wait lasts when its time has run out: what came at the last moment, or while the process stood
+	// still, is read first.
+	secondLook = 50 * time.Millisecond
+	// maxLooks bounds how often a wait is prolonged because the process stood still.
+	maxLooks = 5
+)
+
+// prolong gives a wait that has run out more time, and reports whether it does. late is how long ago the timer should have fired. While
+// the process stands still (SIGSTOP, a paused virtual machine, a machine that swaps) it measures nothing, so the more it was late the
+// more time there is for what the kernel and the peer's retransmissions still bring.
+func (a *awaited) prolong(now time.Time, late time.Duration) bool {
+	if a.more > 0 && (late < secondLook || a.more >= maxLooks) {
+		return false
+	}
+	a.more++
+	a.by = now.Add(max(min(2*late, a.what.After), secondLook))
+	return true
 }
 
 // expect starts the clock for something. A limit of 0 or less is none.
@@ -43,7 +64,7 @@ func (w *watch) expect(which wait, what *upstream.TimeoutError) {
 	by := time.Now().Add(what.After)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.waits[which] = awaited{what, by}
+	w.waits[which] = awaited{what: what, by: by}
 	if w.at.IsZero() || by.Before(w.at) {
 		w.lookAt(by, what.After)
 	}
@@ -79,7 +100,7 @@ func (w *watch) lookAt(at time.Time, in time.Duration) {
 	w.at = at
 }
 
-// look cancels the attempt if a wait has run out, and else looks again when the next one would.
+// look cancels the attempt if a wait has run out and is not prolonged, and else looks again when the next one would.
 func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -87,14 +108,18 @@ func (w *watch) look() {
 		return
 	}
 	now, next := time.Now(), time.Time{}
-	for _, a := range w.waits {
-		switch {
-		case a.what == nil:
-		case !now.Before(a.by):
+	late := now.Sub(w.at)
+	for i := range w.waits {
+		a := &w.waits[i]
+		if a.what == nil {
+			continue
+		}
+		if !now.Before(a.by) && !a.prolong(now, late) {
 			w.stopped = true
 			w.cancel(a.what)
 			return
-		case next.IsZero() || a.by.Before(next):
+		}
+		if next.IsZero() || a.by.Before(next) {
 			next = a.by
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Conn is a connection. Like those of package net it may be used by any number of goroutines.
@@ -22,6 +23,7 @@ type Conn struct {
 	reading reading
 	writing writing
 	looking looking
+	limits  limits
 }
 
 // New makes a Conn of any connection; one that is no TCP connection stays as it is underneath, and one that is a Conn already is returned.
@@ -40,6 +42,7 @@ func New(c net.Conn) *Conn {
 	}
 	s.raw = raw
 	s.reading.attempt, s.writing.attempt, s.looking.attempt = s.reading.try, s.writing.try, s.looking.try
+	s.reading.once, s.writing.once = s.reading.last, s.writing.last
 	return s
 }
 
@@ -50,21 +53,27 @@ const longest = 64 << 10
 type reading struct {
 	mu      sync.Mutex
 	attempt func(fd uintptr) (done bool)
+	once    func(fd uintptr) // the last attempt, when the deadline has passed
 	p       []byte
 	n       int
 	err     syscall.Errno
+	waited  bool // an attempt found nothing
+	done    bool // the last attempt found something
 }
 
-// Read implements net.Conn.
+// Read implements net.Conn. When the deadline passes while it waits, it looks once more for bytes that have come in the meantime; see limits.
 func (c *Conn) Read(p []byte) (int, error) {
 	if !quick || c.raw == nil || len(p) == 0 {
-		return c.Conn.Read(p)
+		return c.readSlowly(p)
 	}
 	r := &c.reading
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.p = p[:min(len(p), longest)]
+	r.p, r.waited = p[:min(len(p), longest)], false
 	err := c.raw.Read(r.attempt)
+	if err != nil && r.waited && c.lastRead(err) {
+		err = nil
+	}
 	r.p = nil
 	switch {
 	case err != nil:
@@ -79,10 +88,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 func (r *reading) try(fd uintptr) bool {
 	for {
-		r.n, r.err = read(fd, r.p)
+		r.n, r.err = readNow(fd, r.p)
 		switch r.err {
 		case syscall.EINTR:
 		case syscall.EAGAIN:
+			r.waited = true
 			return false
 		default:
 			return true
@@ -97,11 +107,14 @@ const pieces = 3
 type writing struct {
 	mu      sync.Mutex
 	attempt func(fd uintptr) (done bool)
+	once    func(fd uintptr) // the last attempt, when the deadline has passed
 	left    [pieces][]byte
 	buffers net.Buffers // over left
 	n       int
 	err     syscall.Errno
 	vector  vector
+	waited  bool // an attempt found no room
+	done    bool // the last attempt found room for all
 }
 
 // Write implements net.Conn.
@@ -120,8 +133,11 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	if !quick || c.raw == nil || len(p)+len(q)+len(r) > longest {
 		return c.slowly(w)
 	}
-	w.n, w.err = 0, 0
+	w.n, w.err, w.waited = 0, 0, false
 	err := c.raw.Write(w.attempt)
+	if err != nil && w.waited && c.lastWrite(err) {
+		err = nil
+	}
 	switch {
 	case err != nil:
 		return w.n, named("write", err)
@@ -139,8 +155,20 @@ func (c *Conn) slowly(w *writing) (int, error) {
 			w.buffers = append(w.buffers, p)
 		}
 	}
+	for total, began := 0, time.Now(); ; {
+		n, err := c.writeBuffers(w)
+		if total += n; err == nil || !c.stoodStill(err, began) {
+			return total, err
+		}
+	}
+}
+
+// writeBuffers has package net write, and leaves what it did not write.
+func (c *Conn) writeBuffers(w *writing) (int, error) {
 	if len(w.buffers) == 1 {
-		return c.Conn.Write(w.buffers[0])
+		n, err := c.Conn.Write(w.buffers[0])
+		w.buffers[0] = w.buffers[0][n:]
+		return n, err
 	}
 	n, err := w.buffers.WriteTo(c.Conn)
 	if c.raw != nil {
@@ -163,6 +191,7 @@ func (w *writing) try(fd uintptr) bool {
 		switch {
 		case w.err == syscall.EINTR:
 		case w.err == syscall.EAGAIN:
+			w.waited = true
 			return false
 		case w.err != 0 || w.use(n):
 			return true

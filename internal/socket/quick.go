@@ -17,7 +17,8 @@ const (
 	noSignal = syscall.MSG_NOSIGNAL
 )
 
-func read(fd uintptr, p []byte) (int, syscall.Errno) { return receive(fd, p, atOnce) }
+// readNow reads without waiting.
+func readNow(fd uintptr, p []byte) (int, syscall.Errno) { return receive(fd, p, atOnce) }
 
 // nothing says whether there is nothing to read, not even an end.
 func nothing(fd uintptr, p []byte) bool {

@@ -38,7 +38,7 @@ func newTransport(ctx context.Context, base *url.URL, connect time.Duration) tra
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
 	if base.Scheme == "http" && proxy == nil && err == nil {
 		return &http1.Transport{
-			DialContext: newDialer(connect).DialContext, MaxIdleConns: idleConns, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: maxHeaderBytes,
+			DialContext: patiently(newDialer(connect)), MaxIdleConns: idleConns, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: maxHeaderBytes,
 		}
 	}
 	t := newNetTransport(connect)
@@ -54,10 +54,27 @@ func newDialer(connect time.Duration) *net.Dialer {
 	return &net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
 }
 
+// lateDial is by how much a dial may exceed its time-out.
+const lateDial = 250 * time.Millisecond
+
+// patiently dials a second time if the first dial ended for a time-out that was noticed far too late: then the process stood still, and
+// the time-out says nothing about the server.
+func patiently(d *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		began := time.Now()
+		c, err := d.DialContext(ctx, network, address)
+		if err != nil && d.Timeout > 0 && ctx.Err() == nil && time.Since(began) > d.Timeout+lateDial {
+			c, err = d.DialContext(ctx, network, address)
+		}
+		return c, err
+	}
+}
+
 // dialSocket has a dialer make connections that are cheap to use.
 func dialSocket(d *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := patiently(d)
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := d.DialContext(ctx, network, address)
+		c, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}

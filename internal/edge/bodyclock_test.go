@@ -1,0 +1,51 @@
+package edge
+
+import (
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// deadlined notes when its body was ended.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	ended time.Time
+}
+
+func (d *deadlined) SetReadDeadline(time.Time) error {
+	d.ended = time.Now()
+	return nil
+}
+
+func TestBodyClock(t *testing.T) {
+	f := func(late, want time.Duration) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			inner := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+			c := &bodyClock{ResponseWriter: inner}
+			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+			if late > 0 { // the process stands still
+				c.timer.Stop()
+				time.Sleep(time.Minute + late)
+				c.expire()
+			}
+			resumed := time.Now()
+			time.Sleep(time.Hour)
+			if got := inner.ended.Sub(resumed); got != want {
+				t.Errorf("late by %v: ended after %v, not %v", late, got, want)
+			}
+			inner.ended = time.Time{}
+			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+			c.stop()
+			time.Sleep(time.Hour)
+			if !inner.ended.IsZero() {
+				t.Error("ended after it was stopped")
+			}
+		})
+	}
+	f(0, time.Minute)
+	f(100*time.Millisecond, time.Second)
+	f(5*time.Second, 10*time.Second)
+	f(time.Hour, bodyStall)
+}

@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"claude-code-lb/internal/upstream"
+)
+
+// TestWatchThatFiresLate gives a wait more time, and ends it at last.
+func TestWatchThatFiresLate(t *testing.T) {
+	f := func(after, late, want time.Duration) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			w := watch{cancel: cancel}
+			defer w.stop()
+			w.expect(forRead, &upstream.TimeoutError{Waiting: "next byte", After: after})
+			w.mu.Lock()
+			w.timer.Stop() // the process stands still from here on
+			w.mu.Unlock()
+			time.Sleep(after + late)
+			resumed := time.Now()
+			go w.look()
+			<-ctx.Done()
+			if got := time.Since(resumed); got != want {
+				t.Errorf("%v late by %v: ended %v after that, not %v", after, late, got, want)
+			}
+			if _, ok := context.Cause(ctx).(*upstream.TimeoutError); !ok {
+				t.Error(context.Cause(ctx))
+			}
+		})
+	}
+	f(2*time.Second, 0, secondLook)
+	f(2*time.Second, 10*time.Millisecond, secondLook)
+	f(2*time.Second, 300*time.Millisecond, 600*time.Millisecond)
+	f(2*time.Second, time.Hour, 2*time.Second)
+	f(10*time.Millisecond, time.Hour, secondLook)
+}
+
+// TestWatchOfWhatCame: what comes in the time that a late timer gives keeps the attempt alive.
+func TestWatchOfWhatCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		w := watch{cancel: cancel}
+		defer w.stop()
+		limit := &upstream.TimeoutError{Waiting: "next byte", After: time.Second}
+		for range 3 * maxLooks { // each read has looks of its own
+			w.expect(forRead, limit)
+			w.mu.Lock()
+			w.timer.Stop()
+			w.mu.Unlock()
+			time.Sleep(time.Minute)
+			go w.look()
+			synctest.Wait()
+			w.over(forRead)
+		}
+		if ctx.Err() != nil {
+			t.Error(context.Cause(ctx))
+		}
+	})
+}
+
+// TestProlongIsBounded also while every timer is late.
+func TestProlongIsBounded(t *testing.T) {
+	a := awaited{what: &upstream.TimeoutError{After: time.Second}}
+	n := 0
+	for ; a.prolong(time.Now(), time.Minute); n++ {
+	}
+	if n != maxLooks {
+		t.Error(n)
+	}
+}

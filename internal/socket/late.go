@@ -1,0 +1,141 @@
+package socket
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// leastGrace is how long a connection may go on at least after its deadline passed with bytes waiting: a message may need several reads.
+	leastGrace = 250 * time.Millisecond
+	// mostGrace bounds that time.
+	mostGrace = 30 * time.Second
+)
+
+// limits are the deadlines in force.
+//
+// A deadline measures how long the peer is silent. While the process stands still (SIGSTOP, a virtual machine that is paused, a machine that
+// swaps) the peer may go on, and the kernel keeps what it sends, but the deadline passes all the same. So a Read or Write that was waiting
+// when its deadline passed makes one more attempt. If that succeeds, the deadline moves: by twice the time by which it was noticed too late,
+// since a process that did not run did not measure anything. A peer that really is silent is given up on time.
+type limits struct {
+	mu          sync.Mutex
+	read, write time.Time // zero: none
+}
+
+// SetDeadline implements net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	c.limits.read, c.limits.write = t, t
+	return c.Conn.SetDeadline(t)
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	c.limits.read = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	c.limits.write = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// lastRead makes the last attempt at a Read that failed with err, and reports whether it succeeded. The caller holds the mutex of reading.
+func (c *Conn) lastRead(err error) bool {
+	r := &c.reading
+	if r.done = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(r.once) != nil || !r.done {
+		return false
+	}
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	if by, ok := extended(c.limits.read, time.Now()); ok {
+		c.limits.read = by
+		_ = c.Conn.SetReadDeadline(by) // an error shows at the next Read
+	}
+	return true
+}
+
+// lastWrite is lastRead for a Write.
+func (c *Conn) lastWrite(err error) bool {
+	w := &c.writing
+	if w.done = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(w.once) != nil || !w.done {
+		return false
+	}
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	if by, ok := extended(c.limits.write, time.Now()); ok {
+		c.limits.write = by
+		_ = c.Conn.SetWriteDeadline(by)
+	}
+	return true
+}
+
+// extended is the deadline that follows one that was noticed now. Those that are renewed in the meantime, and those long ago, with which a
+// caller ends a wait, stay.
+func extended(deadline, now time.Time) (time.Time, bool) {
+	if deadline.Unix() < 1<<30 || deadline.After(now) {
+		return time.Time{}, false
+	}
+	return now.Add(min(max(2*now.Sub(deadline), leastGrace), mostGrace)), true
+}
+
+// stoodStill reports whether a long Write, which began at a moment, failed for a deadline that was noticed far too late, and moves it.
+func (c *Conn) stoodStill(err error, began time.Time) bool {
+	if c.raw == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	now := time.Now()
+	if !began.Before(c.limits.write) || now.Sub(c.limits.write) < leastGrace {
+		return false
+	}
+	by, ok := extended(c.limits.write, now)
+	if ok {
+		c.limits.write = by
+		_ = c.Conn.SetWriteDeadline(by)
+	}
+	return ok
+}
+
+func (r *reading) last(fd uintptr) { r.done = r.try(fd) }
+
+func (w *writing) last(fd uintptr) { w.done = w.try(fd) }
+
+// readSlowly has package net read.
+func (c *Conn) readSlowly(p []byte) (int, error) {
+	if c.raw == nil || len(p) == 0 {
+		return c.Conn.Read(p)
+	}
+	began := time.Now()
+	n, err := c.Conn.Read(p)
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.waitedFor(began) {
+		return n, err
+	}
+	r := &c.reading
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.p = p[:min(len(p), longest)]
+	ok := c.lastRead(err)
+	r.p = nil
+	if !ok || r.err != 0 || r.n == 0 { // what else there is, the next Read finds
+		return 0, err
+	}
+	return r.n, nil
+}
+
+// waitedFor reports whether a Read that began at a moment waited for its deadline.
+func (c *Conn) waitedFor(began time.Time) bool {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	return began.Before(c.limits.read)
+}

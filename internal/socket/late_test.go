@@ -1,0 +1,103 @@
+package socket
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+)
+
+// TestLastAttempt: what a deadline has ended looks once more. A process that stands still cannot be had in a test, so the steps are made by hand.
+func TestLastAttempt(t *testing.T) {
+	t.Parallel()
+	near, far := tcpPair(t)
+	c := New(near)
+	late := time.Now().Add(-time.Second)
+	c.limits.read, c.limits.write = late, late
+	r, w := &c.reading, &c.writing
+	r.p = make([]byte, 16)
+	if c.lastRead(os.ErrDeadlineExceeded) || !c.limits.read.Equal(late) {
+		t.Error("nothing has come, and it was read")
+	}
+	if _, err := far.Write([]byte("abc")); err != nil {
+		t.Fatal(err)
+	}
+	for c.Quiet() { // the bytes are on their way
+	}
+	if c.lastRead(errors.New("reset")) {
+		t.Error("read after another error")
+	}
+	if !c.lastRead(os.ErrDeadlineExceeded) || r.n != 3 || string(r.p[:3]) != "abc" {
+		t.Errorf("%d bytes", r.n)
+	}
+	if left := time.Until(c.limits.read); left < time.Second/2 || left > mostGrace {
+		t.Errorf("the deadline for reading moved to %v", left)
+	}
+	if !quick {
+		return
+	}
+	w.left = [pieces][]byte{[]byte("abc")}
+	if !c.lastWrite(os.ErrDeadlineExceeded) || w.n != 3 {
+		t.Errorf("%d bytes written", w.n)
+	}
+	if left := time.Until(c.limits.write); left < time.Second/2 || left > mostGrace {
+		t.Errorf("the deadline for writing moved to %v", left)
+	}
+}
+
+func TestExtended(t *testing.T) {
+	now := time.Now()
+	f := func(deadline time.Time, want time.Duration) {
+		t.Helper()
+		by, ok := extended(deadline, now)
+		if ok != (want > 0) || ok && by.Sub(now) != want {
+			t.Errorf("%v: %v, %v, not %v", deadline, by, ok, want)
+		}
+	}
+	f(time.Time{}, 0)
+	f(time.Unix(1, 0), 0)
+	f(now.Add(time.Second), 0)
+	f(now, leastGrace)
+	f(now.Add(-10*time.Millisecond), leastGrace)
+	f(now.Add(-3*time.Second), 6*time.Second)
+	f(now.Add(-time.Hour), mostGrace)
+}
+
+// TestStoodStill: a long write goes on after a deadline that was noticed far too late, and ends at one that was noticed on time.
+func TestStoodStill(t *testing.T) {
+	t.Parallel()
+	near, _ := tcpPair(t)
+	c := New(near)
+	began := time.Now().Add(-time.Hour)
+	f := func(deadline time.Time, err error, want bool) {
+		t.Helper()
+		c.limits.write = deadline
+		if got := c.stoodStill(err, began); got != want {
+			t.Errorf("%v, %v: %v", deadline, err, got)
+		}
+	}
+	now := time.Now()
+	f(now.Add(-time.Minute), os.ErrDeadlineExceeded, true)
+	f(now.Add(time.Hour), os.ErrDeadlineExceeded, false)
+	f(began.Add(-time.Second), os.ErrDeadlineExceeded, false) // it had passed before
+	f(time.Unix(1, 0), os.ErrDeadlineExceeded, false)
+	f(now.Add(-time.Minute), os.ErrClosed, false)
+}
+
+// TestDeadlineOfASilentPeer holds, and is not looked past by the next Read although bytes are there.
+func TestDeadlineOfASilentPeer(t *testing.T) {
+	t.Parallel()
+	over(t, []kind{reference(), ours()}, func(t *testing.T, k kind) {
+		c, peer := k.connect(t)
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if _, err := peer.Write([]byte("abc")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
+	})
+}
