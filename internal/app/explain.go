@@ -127,6 +127,9 @@ func (e *explaining) evidence(a pasted) (upstream.Evidence, error) {
 	ev := upstream.Evidence{
 		Header: a.header, Body: a.body, Error: a.claimed, Server: e.server, Model: e.model, OwnCredential: e.own, Now: time.Now(),
 	}
+	if claude.WantsLongContext(nil, e.model) {
+		ev.Variant = upstream.LongContext
+	}
 	ev.Status = cmp.Or(a.status, e.status, a.said)
 	switch {
 	case a.event && ev.Status == 0:

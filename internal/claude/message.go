@@ -1,5 +1,7 @@
 package claude
 
+import "bytes"
+
 // Message is what one answer of /v1/messages tells about itself. The zero value
 // is ready to observe a stream. Not safe for concurrent use.
 type Message struct {
@@ -17,6 +19,7 @@ type Message struct {
 	Delta   bool   // a message_delta was seen
 	Stopped bool   // message_stop was seen
 	Err     *Error // of the first error event
+	ErrData []byte // the data of that event, up to a few KB
 }
 
 // WantedEvent reports whether Observe reads the data of an event; of the others the name is enough.
@@ -95,7 +98,7 @@ func (m *Message) observeError(data []byte) {
 	if !ok {
 		e = Error{Type: ErrAPI, Message: "The upstream sent an error event without a readable error."}
 	}
-	m.Err = &e
+	m.Err, m.ErrData = &e, bytes.Clone(data[:min(len(data), maxRefusal)])
 }
 
 // scan takes the value of one member of a message object.

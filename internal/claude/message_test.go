@@ -62,8 +62,8 @@ func TestObserveStages(t *testing.T) {
 	f("data: {\"type\":\"message_stop\"}\n\n", Message{}) // the SDKs go by the event's name
 
 	f("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\nevent: error\ndata: {\"error\":\"second\"}\n\n",
-		Message{Err: &Error{Type: ErrOverloaded, Message: "Overloaded"}})
-	f("event: error\ndata: boom\n\n", Message{Err: &Error{Type: ErrAPI, Message: "The upstream sent an error event without a readable error."}})
+		Message{Err: &Error{Type: ErrOverloaded, Message: "Overloaded"}, ErrData: []byte(`{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`)})
+	f("event: error\ndata: boom\n\n", Message{Err: &Error{Type: ErrAPI, Message: "The upstream sent an error event without a readable error."}, ErrData: []byte("boom")})
 }
 
 func TestObserveUsage(t *testing.T) {

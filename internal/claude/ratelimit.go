@@ -1,8 +1,10 @@
 package claude
 
 import (
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +31,56 @@ type Unified struct {
 	Reset    time.Time // zero when the answer does not tell
 	FiveHour Window
 	SevenDay Window
-	Known    bool // the answer comes from a subscription
+	Families Families // windows of single families of models
+	Claim    string   // the window that decided, such as five_hour or seven_day_opus; "" when the answer does not tell
+	Overage  bool     // usage beyond the windows is allowed: it is billed
+	Known    bool     // the answer comes from a subscription
+}
+
+// maxFamilies bounds the windows of families that one answer can tell of.
+const maxFamilies = 4
+
+// Families are windows of single families of models, in the order of their names.
+type Families [maxFamilies]FamilyWindow
+
+// FamilyWindow is a usage window that only one family of models has (observed: 7d_opus, 7d_sonnet).
+type FamilyWindow struct {
+	Family string // in lower case, as in ModelClass; "" ends the list
+	Window
+}
+
+// Of returns the longest window of a class of models; it is not Known when there is none.
+func (f Families) Of(class string) Window {
+	var found Window
+	for _, w := range f {
+		if w.Family == class && class != "" && (!found.Known || w.Reset.After(found.Reset)) {
+			found = w.Window
+		}
+	}
+	return found
+}
+
+// OnlyFamily reports whether a refusal concerns one family of models and not the whole subscription:
+// its window is used up, or decided, and no common window is used up.
+func (u Unified) OnlyFamily() bool {
+	if u.FiveHour.Status == "rejected" || u.SevenDay.Status == "rejected" {
+		return false
+	}
+	for _, common := range [...]string{"seven_day_", "five_hour_"} {
+		if family, ok := strings.CutPrefix(u.Claim, common); ok {
+			return !strings.HasPrefix(family, "overage")
+		}
+	}
+	return u.Claim == "" && u.familyRejected()
+}
+
+func (u Unified) familyRejected() bool {
+	for _, w := range u.Families {
+		if w.Status == "rejected" {
+			return true
+		}
+	}
+	return false
 }
 
 // RateLimits is what the headers of an answer tell about the account's limits.
@@ -53,6 +104,17 @@ func (u Unified) RejectedUntil() time.Time {
 	return end
 }
 
+// FamilyRejectedUntil is when the used-up window of a class of models ends; zero when the answer does not tell.
+func (u Unified) FamilyRejectedUntil(class string) time.Time {
+	if w := u.Families.Of(class); w.Status == "rejected" && !w.Reset.IsZero() {
+		return w.Reset
+	}
+	if u.Status == "rejected" {
+		return u.Reset
+	}
+	return time.Time{}
+}
+
 // limitPrefix begins the name of every header about the account's limits.
 const limitPrefix = "Anthropic-Ratelimit-"
 
@@ -71,37 +133,111 @@ type limitFields struct{ limit, remaining, reset, status, utilization string }
 
 // ParseRateLimits reads the anthropic-ratelimit-* headers.
 func ParseRateLimits(h http.Header) RateLimits {
-	var requests, tokens, input, output, unified, fiveHour, sevenDay limitFields
+	var p limitParser
 	for name, values := range h {
 		rest, ok := strings.CutPrefix(name, limitPrefix)
 		if !ok || len(values) == 0 {
 			continue
 		}
-		dash := strings.LastIndexByte(rest, '-')
-		if dash < 0 {
+		p.take(rest, values[0])
+	}
+	return p.limits()
+}
+
+// fastPrefix begins the name of every header about the limits of fast mode, which are apart from all others.
+const fastPrefix = "Anthropic-Fast-"
+
+// ParseFastLimits reads the anthropic-fast-* headers. It reports false when there are none.
+func ParseFastLimits(h http.Header) (RateLimits, bool) {
+	var p limitParser
+	found := false
+	for name, values := range h {
+		rest, ok := strings.CutPrefix(name, fastPrefix)
+		if !ok || len(values) == 0 {
 			continue
 		}
-		switch field := rest[dash+1:]; rest[:dash] {
-		case "Requests":
-			requests.take(field, values[0])
-		case "Tokens":
-			tokens.take(field, values[0])
-		case "Input-Tokens":
-			input.take(field, values[0])
-		case "Output-Tokens":
-			output.take(field, values[0])
-		case "Unified":
-			unified.take(field, values[0])
-		case "Unified-5h":
-			fiveHour.take(field, values[0])
-		case "Unified-7d":
-			sevenDay.take(field, values[0])
+		found = true
+		p.take(rest, values[0])
+	}
+	return p.limits(), found
+}
+
+// limitParser gathers the headers about each limit.
+type limitParser struct {
+	requests, tokens, input, output, unified, fiveHour, sevenDay limitFields
+	families                                                     map[string]*limitFields
+	claim, overageStatus, overageInUse                           string
+}
+
+// take takes one header; its name is without the prefix.
+func (p *limitParser) take(name, value string) {
+	dash := strings.LastIndexByte(name, '-')
+	if dash < 0 {
+		return
+	}
+	limit, field := name[:dash], name[dash+1:]
+	switch limit {
+	case "Requests":
+		p.requests.take(field, value)
+	case "Tokens":
+		p.tokens.take(field, value)
+	case "Input-Tokens":
+		p.input.take(field, value)
+	case "Output-Tokens":
+		p.output.take(field, value)
+	case "Unified":
+		p.unified.take(field, value)
+	case "Unified-5h":
+		p.fiveHour.take(field, value)
+	case "Unified-7d":
+		p.sevenDay.take(field, value)
+	case "Unified-Representative":
+		p.claim = parseWord(value)
+	case "Unified-Overage":
+		if field == "Status" {
+			p.overageStatus = parseWord(value)
+		}
+	case "Unified-Overage-In":
+		p.overageInUse = value
+	default:
+		p.takeFamily(limit, field, value)
+	}
+}
+
+// takeFamily takes a header about the window of one family of models, such as Unified-7d_opus.
+func (p *limitParser) takeFamily(limit, field, value string) {
+	const most, longest = 16, 40
+	window, ok := strings.CutPrefix(limit, "Unified-")
+	_, family, named := strings.Cut(window, "_")
+	if !ok || !named || family == "" || len(window) > longest || !isGraphic(window) {
+		return
+	}
+	if p.families[window] == nil {
+		if p.families == nil {
+			p.families = map[string]*limitFields{}
+		}
+		if len(p.families) >= most {
+			return
+		}
+		p.families[window] = &limitFields{}
+	}
+	p.families[window].take(field, value)
+}
+
+func (p *limitParser) limits() RateLimits {
+	u := p.unified.unified(p.fiveHour.window(), p.sevenDay.window())
+	u.Claim = p.claim
+	u.Overage = p.overageStatus == "allowed" || p.overageStatus == "allowed_warning" || p.overageStatus == "" && p.overageInUse == "true"
+	n := 0
+	for _, name := range slices.Sorted(maps.Keys(p.families)) {
+		if w := p.families[name].window(); w.Known && n < len(u.Families) {
+			_, family, _ := strings.Cut(name, "_")
+			u.Families[n] = FamilyWindow{Family: strings.ToLower(family), Window: w}
+			u.Known = true
+			n++
 		}
 	}
-	return RateLimits{
-		Requests: requests.bucket(), Tokens: tokens.bucket(), InputTokens: input.bucket(), OutputTokens: output.bucket(),
-		Unified: unified.unified(fiveHour.window(), sevenDay.window()),
-	}
+	return RateLimits{Requests: p.requests.bucket(), Tokens: p.tokens.bucket(), InputTokens: p.input.bucket(), OutputTokens: p.output.bucket(), Unified: u}
 }
 
 func (f *limitFields) take(name, value string) {

@@ -127,3 +127,59 @@ func TestHasRateLimits(t *testing.T) {
 		}
 	}
 }
+
+func TestFamilyWindows(t *testing.T) {
+	const soon, late = "1787316059", "1787916059"
+	end := func(unix int64) time.Time { return time.Unix(unix, 0).UTC() }
+	only := func(want bool, until time.Time, class string, pairs ...string) {
+		t.Helper()
+		for i := 0; i < len(pairs); i += 2 {
+			pairs[i] = "anthropic-ratelimit-unified-" + pairs[i]
+		}
+		u := ParseRateLimits(header(pairs...)).Unified
+		if got := u.OnlyFamily(); got != want || want && !u.FamilyRejectedUntil(class).Equal(until) {
+			t.Errorf("%v: only the family %v, until %v", pairs, got, u.FamilyRejectedUntil(class))
+		}
+	}
+	only(true, end(1787916059), "opus", "status", "rejected", "reset", soon, "representative-claim", "seven_day_opus", "7d_opus-status", "rejected", "7d_opus-reset", late)
+	only(true, end(1787316059), "opus", "status", "rejected", "reset", soon, "representative-claim", "seven_day_opus")
+	only(true, end(1787916059), "sonnet", "7d_sonnet-status", "rejected", "7d_sonnet-reset", late, "7d-status", "allowed", "5h-status", "allowed")
+	only(true, time.Time{}, "opus", "7d_oi-status", "rejected")
+	only(false, time.Time{}, "opus", "status", "rejected", "representative-claim", "five_hour", "7d_opus-status", "allowed")
+	only(false, time.Time{}, "opus", "status", "rejected", "representative-claim", "overage")
+	only(false, time.Time{}, "opus", "status", "rejected", "representative-claim", "seven_day_overage_included")
+	only(false, time.Time{}, "opus", "status", "rejected", "representative-claim", "seven_day_opus", "7d-status", "rejected")
+	only(false, time.Time{}, "opus", "status", "rejected")
+
+	var many []string
+	for _, name := range []string{"d", "b", "a", "c", "e"} {
+		many = append(many, "anthropic-ratelimit-unified-7d_"+name+"-utilization", "0.5")
+	}
+	if f := ParseRateLimits(header(many...)).Unified.Families; f[0].Family != "a" || f[3].Family != "d" || !f.Of("c").Known || f.Of("e").Known || f.Of("").Known {
+		t.Errorf("families %+v", f)
+	}
+}
+
+func TestOverage(t *testing.T) {
+	f := func(want bool, pairs ...string) {
+		t.Helper()
+		if got := ParseRateLimits(header(pairs...)).Unified.Overage; got != want {
+			t.Errorf("%v: %v", pairs, got)
+		}
+	}
+	f(false)
+	f(true, "anthropic-ratelimit-unified-overage-status", "allowed")
+	f(true, "anthropic-ratelimit-unified-overage-status", "allowed_warning", "anthropic-ratelimit-unified-overage-in-use", "true")
+	f(true, "anthropic-ratelimit-unified-overage-in-use", "true")
+	f(false, "anthropic-ratelimit-unified-overage-status", "rejected", "anthropic-ratelimit-unified-overage-disabled-reason", "org_level_disabled")
+}
+
+func TestParseFastLimits(t *testing.T) {
+	if _, ok := ParseFastLimits(header("anthropic-ratelimit-requests-limit", "5")); ok {
+		t.Error("limits of fast mode where there are none")
+	}
+	got, ok := ParseFastLimits(header("anthropic-fast-input-tokens-limit", "0", "anthropic-fast-input-tokens-remaining", "0", "anthropic-ratelimit-requests-limit", "5", "anthropic-ratelimit-requests-remaining", "5"))
+	if want := (RateLimits{InputTokens: Bucket{Known: true}}); !ok || got != want {
+		t.Errorf("got %+v, %v", got, ok)
+	}
+}

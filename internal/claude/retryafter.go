@@ -12,14 +12,15 @@ const maxRetryAfter = 366 * 24 * time.Hour
 
 // RetryAfter is how long an answer asks to wait: retry-after-ms, else retry-after in
 // seconds (a fraction is allowed) or as an HTTP date, which is how the official SDKs
-// read them. It is never negative and at most 366 days; a date in the past is 0.
+// read them. A number that would be decades is a moment, in seconds or milliseconds of Unix time.
+// It is never negative and at most 366 days; a moment in the past is 0.
 // It reports false where no header makes sense.
 func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
-	if d, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond); ok {
+	if d, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond, now); ok {
 		return d, true
 	}
 	value := h.Get("Retry-After")
-	if d, ok := parseWait(value, time.Second); ok {
+	if d, ok := parseWait(value, time.Second, now); ok {
 		return d, true
 	}
 	at, err := http.ParseTime(value)
@@ -29,13 +30,26 @@ func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	return min(max(at.Sub(now), 0), maxRetryAfter), true
 }
 
-func parseWait(s string, unit time.Duration) (time.Duration, bool) {
+const (
+	// firstUnixTime is the least number of seconds that is read as a moment: 2001, or a wait of 31 years.
+	firstUnixTime = 1e9
+	// firstUnixMilli is the same in milliseconds.
+	firstUnixMilli = firstUnixTime * 1000
+)
+
+func parseWait(s string, unit time.Duration, now time.Time) (time.Duration, bool) {
 	n, err := strconv.ParseFloat(s, 64)
 	if err != nil || !(n >= 0) || math.IsInf(n, 0) { // a NaN is not ≥ 0
 		return 0, false
 	}
+	switch {
+	case n >= firstUnixMilli:
+		n, unit = n-float64(now.UnixMilli()), time.Millisecond
+	case n >= firstUnixTime && unit == time.Second:
+		n -= float64(now.UnixMilli()) / 1000
+	}
 	if n >= float64(maxRetryAfter/unit) {
 		return maxRetryAfter, true
 	}
-	return time.Duration(n * float64(unit)), true
+	return time.Duration(max(n, 0) * float64(unit)), true
 }

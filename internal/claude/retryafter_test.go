@@ -22,7 +22,15 @@ func TestRetryAfter(t *testing.T) {
 	f(header("retry-after", "Sat, 10 Oct 2026 12:00:20 GMT"), 20*time.Second, true)
 	f(header("retry-after", "Sat, 10 Oct 2026 11:00:00 GMT"), 0, true)
 	f(header("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT"), maxRetryAfter, true)
-	f(header("retry-after", "1e12"), maxRetryAfter, true)
+	f(header("retry-after", "1e15"), maxRetryAfter, true)
+
+	// Unix time.
+	soon := now.Add(3 * time.Second)
+	f(header("retry-after", strconv.FormatInt(soon.Unix(), 10)), 3*time.Second, true)
+	f(header("retry-after", strconv.FormatInt(soon.UnixMilli(), 10)), 3*time.Second, true)
+	f(header("retry-after-ms", strconv.FormatInt(soon.UnixMilli(), 10)), 3*time.Second, true)
+	f(header("retry-after", strconv.FormatInt(now.Unix()-5, 10)), 0, true)
+	f(header("retry-after", "999999999"), maxRetryAfter, true)
 	for _, nonsense := range []string{"", "soon", "-1", "-0.1", "NaN", "nan", "Inf", "-Inf", "1e999", "30s", "30 "} {
 		f(header("retry-after", nonsense), 0, false)
 	}

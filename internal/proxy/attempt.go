@@ -110,12 +110,17 @@ func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
 func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	ev := upstream.Evidence{
 		Error: claimed, Err: err, Now: time.Now(), Server: a.lease.Name(), Model: x.entry.Model, Path: x.query.Subject.Path,
-		OwnCredential: x.req.Settings.PassCredentials && !a.lease.HasToken(),
+		Variant: x.query.Subject.Variant, OwnCredential: x.req.Settings.PassCredentials && !a.lease.HasToken(),
 	}
 	if a.res != nil {
 		ev.Status, ev.Header = a.res.StatusCode, a.res.Header
 	}
-	if ev.Status >= http.StatusBadRequest {
+	switch {
+	case ev.Status >= http.StatusBadRequest:
+		ev.Body = a.held
+	case claimed != nil && a.message.Err != nil:
+		ev.Body = a.message.ErrData
+	case claimed != nil:
 		ev.Body = a.held
 	}
 	a.outcome = x.req.Settings.Rules.Judge(ev)

@@ -174,6 +174,9 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.query.Session = x.entry.Session
 		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
 	}
+	if x.query.Subject.Has(upstream.Fast) { // its client would rather have the standard speed now
+		x.query.Patience, x.query.Queue = 0, 0
+	}
 	if p.Tracer != nil {
 		x.spans = p.Tracer.Begin(r, &x.entry)
 	}

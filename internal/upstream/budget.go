@@ -26,6 +26,7 @@ const (
 type budget struct {
 	requests, input, output bucket
 	unified                 claude.Unified
+	family                  claude.Window // of the class alone
 }
 
 // bucket is a token bucket as the upstream keeps it: it refills continuously
@@ -129,11 +130,20 @@ func (b *budget) ready(d Demand, now time.Time) time.Time {
 	return later(at, b.spentUntil(now))
 }
 
-// spentUntil says when a subscription's window ends that is used up.
+// windows are those of the subscription that concern the class.
+func (b *budget) windows() [3]claude.Window {
+	return [...]claude.Window{b.unified.FiveHour, b.unified.SevenDay, b.family}
+}
+
+// spentUntil says when a subscription's window ends that is used up. Usage beyond the windows may be
+// allowed: then none of them matters until the upstream refuses.
 func (b *budget) spentUntil(now time.Time) time.Time {
 	var until time.Time
-	for _, w := range [...]claude.Window{b.unified.FiveHour, b.unified.SevenDay} {
-		if w.Known && (w.Utilization >= 1 || w.Status == "rejected") && w.Reset.After(now) {
+	if b.unified.Overage && b.unified.Status != rejected {
+		return until
+	}
+	for _, w := range b.windows() {
+		if w.Known && (w.Utilization >= 1 || w.Status == rejected) && w.Reset.After(now) {
 			until = later(until, w.Reset)
 		}
 	}
@@ -148,7 +158,7 @@ func (b *budget) headroom(now time.Time) float64 {
 			least = min(least, each.left(now)/each.limit)
 		}
 	}
-	for _, w := range [...]claude.Window{b.unified.FiveHour, b.unified.SevenDay} {
+	for _, w := range b.windows() {
 		if w.Known && w.Reset.After(now) {
 			least = min(least, 1-w.Utilization)
 		}
@@ -209,7 +219,7 @@ func (l *Lease) told(limits *claude.RateLimits, refused bool, now time.Time) {
 	b.input.tell(limits.InputTokens, others[1], now)
 	b.output.tell(limits.OutputTokens, others[2], now)
 	if limits.Unified.Known {
-		b.unified = limits.Unified
+		b.unified, b.family = limits.Unified, limits.Unified.Families.Of(claude.ModelClass(l.subject.Model))
 	}
 }
 

@@ -167,3 +167,60 @@ func TestLoadIsForgottenSlowly(t *testing.T) {
 	f(loadMemory, 1100*0.3679)
 	f(10*loadMemory, 0)
 }
+
+// windowHead is the head of a subscription's answer.
+func windowHead(pairs ...string) http.Header {
+	h := http.Header{}
+	for i := 0; i < len(pairs); i += 2 {
+		h.Set("Anthropic-Ratelimit-Unified-"+pairs[i], pairs[i+1])
+	}
+	return h
+}
+
+// A used-up window holds for the family that it names, and for nobody while usage beyond it is allowed.
+func TestWindowsOfSubscriptions(t *testing.T) {
+	end := strconv.FormatInt(t0.Add(time.Hour).Unix(), 10)
+	f := func(want Unfit, model string, pairs ...string) {
+		t.Helper()
+		e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+		l := taken(t, e, 1, t0) // for opus
+		l.Learn(http.StatusOK, windowHead(pairs...), t0)
+		l.Settle(t.Context(), Outcome{}, t0)
+		l.Release()
+		if v := e.View(t0, Subject{Model: model}); v.Unfit != want {
+			t.Errorf("%s after %v: %s, want %s", model, pairs, v.Unfit, want)
+		}
+	}
+	f(Short, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end)
+	f(Fit, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end, "Overage-Status", "allowed")
+	f(Fit, opus, "Status", "allowed_warning", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed_warning", "Overage-In-Use", "true")
+	f(Short, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed")
+	f(Short, opus, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
+	f(Fit, haiku, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
+	f(Fit, opus, "7d_sonnet-Utilization", "1", "7d_sonnet-Reset", end)
+}
+
+// A 429 that names no end rests for seconds, and for longer while it repeats.
+func TestBareLimitsGrow(t *testing.T) {
+	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
+	refuse := func(after time.Duration) time.Duration {
+		now := t0.Add(after)
+		l, ok := e.Acquire(now, Subject{Model: opus})
+		if !ok {
+			t.Fatalf("after %s: not acquired", after)
+		}
+		defer l.Release()
+		l.Settle(t.Context(), Outcome{Scope: ScopeRateLimit, Reason: "x"}, now)
+		return e.View(now, Subject{Model: opus}).ReadyAt.Sub(now)
+	}
+	f := func(got, most time.Duration) {
+		t.Helper()
+		if got > most || got < most*8/10 {
+			t.Errorf("a rest of %s, want about %s", got, most)
+		}
+	}
+	f(refuse(0), 5*time.Second)
+	f(refuse(6*time.Second), 10*time.Second)
+	f(refuse(17*time.Second), 20*time.Second)
+	f(refuse(time.Hour), 5*time.Second)
+}

@@ -28,11 +28,11 @@ func judgeErr(err error) Outcome {
 	}
 	o := Outcome{Scope: ScopeEndpoint}
 	if timeout, ok := errors.AsType[*TimeoutError](err); ok {
-		o.Reason = timeout.Error()
+		o.Reason, o.Cause = timeout.Error(), CauseTimeout
 	} else if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "dial" || op.Op == "proxyconnect") {
-		o.Reason, o.Free, o.Connection = "connect: "+cause(op.Err), true, true
+		o.Reason, o.Free, o.Connection, o.Cause = "connect: "+cause(op.Err), true, true, causeOfDial(op.Err)
 	} else if failed := handshake(err); failed != nil {
-		o.Reason, o.Free, o.Connection = "TLS: "+plain(failed.Error()), true, true
+		o.Reason, o.Free, o.Connection, o.Cause = "TLS: "+plain(failed.Error()), true, true, CauseTLS
 	} else if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		o.Reason = "malformed header" // its text is the header
 	} else {
@@ -49,6 +49,21 @@ func closedByPeer(err error) bool {
 		}
 	}
 	return false
+}
+
+// causeOfDial tells the kinds of failed connections apart.
+func causeOfDial(err error) Cause {
+	var timeout interface{ Timeout() bool }
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		return CauseName
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return CauseRefused
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return CauseTimeout
+	}
+	return CauseOther
 }
 
 // cause words an error without the addresses that net puts around it: clients see it.

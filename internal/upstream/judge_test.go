@@ -140,17 +140,17 @@ func TestJudgeErrors(t *testing.T) {
 	f(fmt.Errorf("send: %w", context.Canceled), Outcome{Scope: ScopeClient, Reason: "client left"})
 	f(ErrStopping, Outcome{Scope: ScopeClient, Reason: "claude-code-lb is stopping"})
 	f(ErrOutrun, Outcome{Scope: ScopeClient, Reason: "another upstream was faster"})
-	f(&TimeoutError{Waiting: "next byte", After: time.Second}, Outcome{Scope: ScopeEndpoint, Reason: "no next byte within 1s"})
-	f(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true, Connection: true})
-	f(tls.AlertError(40), Outcome{Scope: ScopeEndpoint, Reason: "TLS: tls: handshake failure", Free: true, Connection: true})
-	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example"}}, Outcome{Scope: ScopeEndpoint, Reason: "connect: name lookup: no such host", Free: true, Connection: true})
+	f(&TimeoutError{Waiting: "next byte", After: time.Second}, Outcome{Scope: ScopeEndpoint, Reason: "no next byte within 1s", Cause: CauseTimeout})
+	f(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true, Connection: true, Cause: CauseRefused})
+	f(tls.AlertError(40), Outcome{Scope: ScopeEndpoint, Reason: "TLS: tls: handshake failure", Free: true, Connection: true, Cause: CauseTLS})
+	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example", IsNotFound: true}}, Outcome{Scope: ScopeEndpoint, Reason: "connect: name lookup: no such host", Free: true, Connection: true, Cause: CauseName})
 	own := Outcome{Scope: ScopeBalancer, Reason: "no file descriptors left", Free: true}
 	f(&net.OpError{Op: "dial", Err: syscall.EMFILE}, own)
 	f(fmt.Errorf("a connection: %w", &net.OpError{Op: "dial", Err: syscall.ENFILE}), own)
 	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "dial udp 127.0.0.1:53: socket: too many open files", Name: "a.example"}}, own)
-	f(&net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true, Connection: true})
-	f(http.ErrSchemeMismatch, Outcome{Scope: ScopeEndpoint, Reason: "TLS: http: server gave HTTP response to HTTPS client", Free: true, Connection: true})
-	f(errors.New("net/http: TLS handshake timeout"), Outcome{Scope: ScopeEndpoint, Reason: "TLS: net/http: TLS handshake timeout", Free: true, Connection: true})
+	f(&net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true, Connection: true, Cause: CauseRefused})
+	f(http.ErrSchemeMismatch, Outcome{Scope: ScopeEndpoint, Reason: "TLS: http: server gave HTTP response to HTTPS client", Free: true, Connection: true, Cause: CauseTLS})
+	f(errors.New("net/http: TLS handshake timeout"), Outcome{Scope: ScopeEndpoint, Reason: "TLS: net/http: TLS handshake timeout", Free: true, Connection: true, Cause: CauseTLS})
 	f(&net.OpError{Op: "read", Err: syscall.ECONNRESET}, Outcome{Scope: ScopeEndpoint, Reason: "connection reset by peer", Connection: true})
 	f(io.ErrUnexpectedEOF, Outcome{Scope: ScopeEndpoint, Reason: "unexpected EOF", Connection: true})
 	f(fmt.Errorf("%w: empty", ErrUnusable), Outcome{Scope: ScopeEndpoint, Reason: "unusable answer: empty"})
@@ -193,7 +193,7 @@ func TestDoubtfulRefusals(t *testing.T) {
 	f(Evidence{Status: 418}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 418"})
 	f(Evidence{Status: 401, OwnCredential: true, Error: failure(claude.ErrAuthentication, "")}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 401 authentication_error"})
 	f(Evidence{Status: 400, OwnCredential: true, Error: failure(claude.ErrInvalidRequest, "Your credit balance is too low")},
-		Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 400 invalid_request_error, no credit"})
+		Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 400 invalid_request_error, no credit", Cause: CauseNoCredit})
 }
 
 func TestReasonsQuoteNoUpstream(t *testing.T) {
@@ -220,12 +220,12 @@ func TestRules(t *testing.T) {
 			t.Errorf("%+v: rule %d, %+v; want rule %d, %v for %v", ev, i, o, wantRule, wantScope, rest)
 		}
 	}
-	quota := failure(claude.ErrInvalidRequest, "monthly QUOTA used up")
+	quota := failure(claude.ErrInvalidRequest, "the QUOTA of the month")
 	f(Evidence{Server: "relay", Status: 400, Error: quota}, 0, ScopeAccount, 2*time.Hour)
 	f(Evidence{Server: "relay", Status: 400, Body: []byte("no quota left")}, 0, ScopeAccount, 2*time.Hour)
 	f(Evidence{Server: "other", Status: 400, Error: quota}, -1, ScopeRequest, 0)
 	f(Evidence{Status: 404, Header: http.Header{"X-Maintenance": {"on"}}}, 1, ScopeEndpoint, 5*time.Minute)
-	f(Evidence{Status: 404, Header: http.Header{"X-Maintenance": {"off"}}}, -1, ScopeRequest, 0)
+	f(Evidence{Status: 404, Header: http.Header{"X-Maintenance": {"off"}}}, -1, ScopeEndpoint, 0)
 	f(Evidence{Status: 502, Header: http.Header{"X-Blocked": {""}}}, 2, ScopeCredential, 0)
 	f(Evidence{Status: 200, Error: failure(claude.ErrOverloaded, "")}, 3, ScopeRateLimit, 0)
 	f(Evidence{Status: 529, Error: failure(claude.ErrOverloaded, ""), Header: http.Header{"Retry-After": {"3"}}}, 3, ScopeRateLimit, 3*time.Second)
@@ -258,6 +258,7 @@ func FuzzJudge(f *testing.F) {
 	f.Add(400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access on 2026-02-30 at 00:00 UTC", "", "", "", "", false)
 	f.Add(400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access on 9999-12-31 at 00:00 UTC", "", "", "", "", false)
 	f.Add(200, "overloaded_error", "", "enforced_spend_limit_reached", "-1", "", "x", false)
+	f.Add(429, "new_api_error", "余额不足", "", "1787316059", "", "", false)
 	f.Add(403, "", "", "", "1e300", "rejected", "253402300799", true)
 	rules := NewRules([]config.ErrorRule{{Type: "api_error", Scope: config.ErrorScopeAccount}, {Message: "a", Header: "retry-after: 1", Scope: config.ErrorScopeModel}})
 	f.Fuzz(func(t *testing.T, status int, kind, message, code, retryAfter, unified, reset string, own bool) {
@@ -280,7 +281,7 @@ func FuzzJudge(f *testing.F) {
 				t.Errorf("free: %+v", o)
 			case own && (o.Scope == ScopeCredential || o.Scope == ScopeAccount):
 				t.Errorf("a client's own key charged: %v", o.Scope)
-			case o.Failover() == (o.Reason == ""), len(o.Reason) > 120, strings.ContainsAny(o.Reason, "\n\x1b"):
+			case o.Failover() && o.Reason == "", len(o.Reason) > 200, strings.ContainsAny(o.Reason, "\n\x1b"):
 				t.Errorf("reason %q of %+v", o.Reason, o)
 			}
 		}
@@ -291,5 +292,123 @@ func TestTimeoutErrorIsOne(t *testing.T) {
 	var err error = fmt.Errorf("read: %w", &TimeoutError{Waiting: "next byte"})
 	if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
 		t.Error("a TimeoutError does not report Timeout")
+	}
+}
+
+// judged judges a body as it comes from an upstream.
+func judged(status int, body string, change ...func(*Evidence)) Outcome {
+	ev := Evidence{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(body), Model: anyModel, Now: t0}
+	if e, ok := claude.ParseError(ev.Body); ok {
+		ev.Error = &e
+	}
+	for _, each := range change {
+		each(&ev)
+	}
+	return Judge(ev)
+}
+
+func TestJudgeVendors(t *testing.T) {
+	f := func(want Scope, doubtful bool, status int, body string) {
+		t.Helper()
+		if got := judged(status, body); got.Scope != want || got.Doubtful != doubtful {
+			t.Errorf("%d %s: %+v, want %v, doubtful %v", status, body, got, want, doubtful)
+		}
+	}
+	noChannel := `{"error":{"code":"model_not_found","message":"No available channel for model x","type":"new_api_error"}}`
+	for _, status := range []int{400, 403, 404, 422, 429, 500, 503} {
+		f(ScopeModel, false, status, noChannel)
+	}
+	f(ScopeModel, false, 400, `{"error":{"message":"当前分组 default 下对于模型 x 无可用渠道"}}`)
+	f(ScopeRequest, false, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"model: claude-opus-4-5 is not supported with this beta"}}`)
+
+	noQuota := `{"code":403,"msg":"账户余额不足"}`
+	for _, status := range []int{400, 401, 402, 403, 429, 500} {
+		f(ScopeAccount, false, status, noQuota)
+	}
+	f(ScopeAccount, false, 429, `{"type":"error","error":{"type":"billing_error","message":"Spend limit reached"}}`)
+
+	relay := `{"error":{"message":"Error from provider: Upstream request failed","type":"invalid_request_error"}}`
+	f(ScopeRequest, true, 400, relay)
+	f(ScopeRequest, true, 422, relay)
+	f(ScopeEndpoint, false, 502, relay)
+	f(ScopeEndpoint, false, 403, relay)
+	f(ScopeRateLimit, false, 429, relay)
+	f(ScopeRequest, false, 400, `{"error":{"message":"upstream error: prompt is too long: 5 > 4"}}`)
+
+	for _, body := range []string{"404 page not found", "", `{"detail":"Not Found"}`, "<html>no</html>", `{"error":{"message":"Invalid URL (POST /v1/messages)","type":"invalid_request_error"}}`,
+		`{"type":"error","error":{"type":"invalid_request_error","message":"Invalid URL (POST /v1/messages)"}}`, `{"message":"no Route matched with those values"}`, `{"error":"Not Found"}`} {
+		f(ScopeEndpoint, false, 404, body)
+	}
+	f(ScopeEndpoint, false, 405, `{"type":"error","error":{"type":"invalid_request_error","message":"x"}}`)
+	f(ScopeRequest, false, 404, `{"type":"error","error":{"type":"not_found_error","message":"Not found","details":{"error_code":"thread_not_found"}}}`)
+	f(ScopeRequest, false, 404, `{"error":{"type":"not_found_error","message":"Not found"}}`)
+
+	f(ScopeEndpoint, false, 403, "<!DOCTYPE html><title>Just a moment...</title>")
+	f(ScopeEndpoint, false, 503, "<html>")
+	f(ScopeCredential, false, 403, `{"message":"Forbidden"}`)
+	f(ScopeCapacity, false, 429, `{"error":{"message":"当前分组上游负载已饱和，请稍后再试","type":"new_api_error"}}`)
+	f(ScopeRequest, true, 501, `{"type":"error","error":{"type":"not_supported","message":"x"}}`)
+
+	for _, status := range []int{400, 403, 429, 500, 503} {
+		f(ScopeRequest, false, status, `{"type":"error","error":{"type":"policy_blocked","message":"blocked"}}`)
+	}
+	if o := judged(200, `{"type":"error","error":{"type":"policy_blocked","message":"blocked"}}`); o.Failover() || o.Scope != ScopeRequest {
+		t.Errorf("policy_blocked in an event: %+v", o)
+	}
+	if o := judged(429, "{}", func(ev *Evidence) { ev.Header.Set("Cf-Mitigated", "challenge") }); o.Scope != ScopeEndpoint || o.Cause != CausePage {
+		t.Errorf("a challenge: %+v", o)
+	}
+	elsewhere := func(ev *Evidence) { ev.Path = "other" }
+	if o := judged(404, "404 page not found", elsewhere); o.Scope != ScopeRequest {
+		t.Errorf("404 of another path: %+v", o)
+	}
+	if o := judged(501, `{"type":"error","error":{"type":"not_supported","message":"x"}}`, elsewhere); o != (Outcome{Scope: ScopeRequest}) {
+		t.Errorf("501 of another path: %+v", o)
+	}
+}
+
+// Limits concern what they name: a family of models, fast mode, the long context.
+func TestJudgeDimensions(t *testing.T) {
+	const limit = `{"type":"error","error":{"type":"rate_limit_error","message":"This would exceed your account's rate limit"}}`
+	head := func(pairs ...string) func(*Evidence) {
+		return func(ev *Evidence) {
+			for i := 0; i < len(pairs); i += 2 {
+				ev.Header.Set(pairs[i], pairs[i+1])
+			}
+		}
+	}
+	const prefix = "Anthropic-Ratelimit-Unified-"
+	end := fmt.Sprint(t0.Add(50 * time.Hour).Unix())
+	o := judged(429, limit, head(prefix+"Status", "rejected", prefix+"Representative-Claim", "seven_day_opus", prefix+"Reset", end, prefix+"7d-Status", "allowed"))
+	if o.Scope != ScopeRateLimit || o.RetryAfter != 50*time.Hour || !o.Failover() {
+		t.Errorf("a family's window: %+v", o)
+	}
+	o = judged(429, limit, head(prefix+"Status", "rejected", prefix+"Representative-Claim", "five_hour", prefix+"Reset", end))
+	if o.Scope != ScopeAccount || o.Cause != CauseUsedUp || o.RetryAfter != 50*time.Hour {
+		t.Errorf("a common window: %+v", o)
+	}
+
+	fast := func(ev *Evidence) { ev.Variant = Fast }
+	f := func(o Outcome, scope Scope, final bool) {
+		t.Helper()
+		if o.Scope != scope || o.Final != final || final && o.Failover() {
+			t.Errorf("%+v, want %v, final %v", o, scope, final)
+		}
+	}
+	const noFast = `{"type":"error","error":{"type":"rate_limit_error","message":"This would exceed your rate limit of 0 fast mode input tokens per minute."}}`
+	f(judged(429, noFast, fast), ScopeRateLimit, true)
+	f(judged(429, noFast), ScopeRateLimit, false)
+	f(judged(403, `{"error":{"type":"permission_error","message":"Fast mode is not enabled"}}`, fast), ScopeRateLimit, true)
+	f(judged(429, limit, fast, head("Anthropic-Fast-Requests-Limit", "5")), ScopeRateLimit, true)
+	f(judged(429, limit, head("Anthropic-Fast-Requests-Limit", "5")), ScopeRateLimit, false)
+	f(judged(429, limit, fast, head("Anthropic-Fast-Requests-Limit", "5", prefix+"Status", "rejected")), ScopeAccount, false)
+	f(judged(429, limit, fast), ScopeRateLimit, false)
+
+	const longContext = `{"type":"error","error":{"type":"rate_limit_error","message":"Extra usage is required for long context requests."}}`
+	long := func(ev *Evidence) { ev.Variant = LongContext }
+	f(judged(429, longContext, long), ScopeModel, false)
+	f(judged(400, longContext, long), ScopeModel, false)
+	if o := judged(429, longContext); o.Scope != ScopeRequest || !o.Doubtful {
+		t.Errorf("long context without the beta: %+v", o)
 	}
 }

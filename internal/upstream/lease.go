@@ -81,7 +81,7 @@ func (e *Endpoint) acquire(room *Lease, now time.Time, s Subject, anyway bool) (
 		return room, time.Time{}
 	}
 	room.endpoint, room.credential = l.breaker.admit(now), l.credential.admit(now)
-	room.model, room.out = l.models[s.Model].admit(now), a.out.admit(now)
+	room.model, room.out = l.models[s.model()].admit(now), a.out.admit(now)
 	room.charge(now)
 	return room, time.Time{}
 }
@@ -137,6 +137,10 @@ func (l *Lease) giveBack() {
 // to, unless the configuration names it, and what is left of its limits.
 func (l *Lease) Learn(status int, h http.Header, now time.Time) {
 	limits := claude.ParseRateLimits(h)
+	if fast, ok := claude.ParseFastLimits(h); ok && l.subject.Has(Fast) {
+		fast.Unified = limits.Unified
+		limits = fast
+	}
 	l.identify(h)
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()

@@ -28,6 +28,23 @@ var scopeNames = [...]string{"none", "request", "client", "balancer", "credentia
 // String names the scope as logs and the configuration show it.
 func (s Scope) String() string { return scopeNames[s] }
 
+// Cause is the kind of a failure, as far as a client's error message tells kinds apart.
+type Cause uint8
+
+// The causes of an Outcome.
+const (
+	CauseOther    Cause = iota
+	CauseRefused        // nothing accepts connections there
+	CauseName           // the name of the host is not known
+	CauseTLS            // the handshake failed
+	CauseTimeout        // a wait of the balancer's own ran out
+	CausePage           // a web page came in place of the API
+	CauseNoRoute        // the server does not have /v1/messages
+	CauseNoModel        // the server does not have the model
+	CauseNoCredit       // the account has no credit or quota left
+	CauseUsedUp         // the account's plan or spending limit is used up: the refusal is worth showing
+)
+
 // Outcome is the verdict on one attempt.
 type Outcome struct {
 	Scope  Scope
@@ -43,13 +60,17 @@ type Outcome struct {
 	// Connection goes with ScopeEndpoint: no connection came about, or it broke before any answer. It is
 	// then the same for every path, and otherwise only for the one that was asked for.
 	Connection bool
+	// Cause is what to tell the client when it is the same at every upstream.
+	Cause Cause
+	// Final says that the client acts on this refusal itself: it gets it at once, whatever rests.
+	Final bool
 	// Doubtful goes with ScopeRequest: the refusal may be this upstream's own
 	// peculiarity. Another one is asked, nobody is charged, and two of a kind settle it.
 	Doubtful bool
 }
 
 // Failover says whether another endpoint may do better with the same request.
-func (o Outcome) Failover() bool { return o.Scope >= ScopeBalancer || o.Doubtful }
+func (o Outcome) Failover() bool { return !o.Final && (o.Scope >= ScopeBalancer || o.Doubtful) }
 
 // asked is RetryAfter as far as it is followed: what an upstream asks for is bounded.
 func (o Outcome) asked(most time.Duration) time.Duration {

@@ -11,6 +11,8 @@ const (
 	maxPause   = 30 * time.Second
 	// maxAskedPause bounds what an overloaded service may ask for.
 	maxAskedPause = time.Minute
+	// row is how soon after the end of a rest another refusal counts as the next in a row.
+	row = 2 * time.Minute
 	// maxRests bounds the subjects that one account or endpoint is remembered for.
 	maxRests = 1024
 )
@@ -34,8 +36,11 @@ func (r *rests) refused(subject string, started, now time.Time, reason string, w
 		*r = rests{}
 	}
 	old := (*r)[subject]
-	if started.Before(old.began) {
+	switch {
+	case started.Before(old.began):
 		old.refusals--
+	case started.Sub(old.until) > row:
+		old.refusals = 0
 	}
 	length := wait(max(old.refusals, 0))
 	until := now.Add(length)

@@ -134,9 +134,10 @@ func (l *Lease) pause(o Outcome, now time.Time, spread float64, v *verdict) {
 	l.origin.overloaded(l.account, class, o.Reason, v.out, l.started, now)
 }
 
-// restAfter is how long a rate limit lasts for which nothing says so itself.
+// restAfter is how long a rate limit lasts. One that names no end was about seconds; it grows while
+// refusals repeat.
 func (l *Lease) restAfter(o Outcome, before int, spread float64) time.Duration {
-	return cooldown(o.asked(maxRetryAfter), l.trip.cooldown, before+1, spread)
+	return cooldown(o.asked(maxRetryAfter), min(l.trip.cooldown, momentary), before+1, spread)
 }
 
 // modelBreaker returns the breaker of the model that was asked for.

@@ -1,0 +1,206 @@
+package claude
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Meaning is what a refusal amounts to, in whatever words a vendor or relay puts it.
+type Meaning uint8
+
+// The meanings of a refusal.
+const (
+	NoMeaning     Meaning = iota // none that is known: its status decides
+	RequestFault                 // the request itself is refused, whatever else the text mentions
+	PolicyBlocked                // a policy of the vendor or gateway forbids the prompt: final (gateway protocol)
+	NoLongContext                // the account may not use the long context
+	NoModel                      // the model is not available there
+	TooFast                      // a rate limit
+	NoQuota                      // balance, credit or quota of the account is used up
+	Saturated                    // the service behind is overloaded
+	NoRoute                      // the path is not served there
+	RelayFailed                  // the relay's own request to its upstream failed
+)
+
+var meaningNames = [...]string{
+	"", "fault of the request", "policy", "long context not available", "model not available", "rate limit", "no balance or quota left", "overloaded", "path not served", "failure behind the relay",
+}
+
+// String names the meaning in a few words, for logs.
+func (m Meaning) String() string { return meaningNames[m] }
+
+// dialect is one way to say a thing. It fits a refusal that has one of the codes, or whose text
+// matches one of the phrases.
+//
+// The text is in lower case, without anything in quotes and without the name of the model that was
+// asked for: both are the client's words and prove nothing.
+type dialect struct {
+	name    string // of the vendors and programs that use it
+	meaning Meaning
+	codes   []string
+	phrases []string // regular expressions
+}
+
+// dialects lists what is known. A code decides before any phrase, and otherwise the first entry
+// that fits. Order matters: a relay that lacks a model may name a quota further on.
+var dialects = [...]dialect{
+	{name: "Anthropic", meaning: RequestFault, phrases: []string{
+		// Validation errors begin with the path of the field.
+		`^(messages|system|tools|tool_choice|max_tokens|metadata|thinking|temperature|top_p|top_k|stop_sequences|stream|mcp_servers|container|context_management|output_config|output_format|service_tier|speed|betas|thread|cache_control|safeguards|inference_geo|fallbacks|tags|resumption)\b[\w.\[\]-]*: `,
+		`prompt is too long`, `input is too long`, `extra inputs are not permitted`, `capability_rejected:`, `bound to a different conversation`,
+	}},
+	{name: "content filters", meaning: RequestFault, codes: []string{"content_filter", "content_policy_violation", "sensitive_words_detected", "prompt_blocked"}},
+	{name: "gateways", meaning: PolicyBlocked, codes: []string{"policy_blocked"}},
+	{name: "Anthropic", meaning: NoLongContext, phrases: []string{
+		`extra usage is required for long.context`, `long.context (beta )?(window )?(is )?not (yet )?(available|enabled|supported)`,
+	}},
+	{name: "OpenAI and relays", meaning: NoModel,
+		codes: []string{
+			"model_not_found", "model_not_exist", "model_not_exists", "model_not_available", "model_not_supported", "model_not_allowed", "model_unavailable", "model_unsupported",
+			"unsupported_model", "unknown_model", "invalid_model", "invalid_model_id", "modelnotfound", "modelnotopen", "modelnotexist", "model_access_denied", "no_available_model",
+			"deploymentnotfound", "invalidendpointormodel.notfound", "resourcenotfoundexception.model",
+		},
+		phrases: []string{
+			`\bno (available |enabled |healthy |suitable )?(channel|account|provider|endpoint|deployment|upstream|server|node|key)s?\b[^.\n]{0,60}\bmodel\b`, `\bno endpoints found for\b`,
+			`\bmodel\b.{0,80}\b(does not|doesn't|not) exist`,
+			`\bmodel\b.{0,80}\bnot found\b`,
+			`\bmodel\b.{0,80}\b(is|was|has been) (retired|deprecated|removed|decommissioned|disabled|not enabled|not activated|unavailable|not available|no longer available)\b`,
+			`\bmodel\b.{0,80}\b(is )?(not supported|unsupported)\s*($|[.,;(\n]|(by|on|in|under|for|with) (this|the|your|our|any|current)\s+\w*\s*(group|channel|account|key|token|provider|endpoint|server|plan|subscription|api|platform|gateway|relay|region|project|upstream)\b)`,
+			`\b(unsupported|unknown|invalid|unrecognized) model\b`,
+			`\bnot a (valid|supported) model\b`,
+			`\b(no|not have|without|denied) (access|permission)\b.{0,30}\bmodel\b`,
+			`\bnot (allowed|authorized|permitted) to (use|access|call)\b.{0,30}\bmodel\b`,
+			`\bno allowed providers are available\b`,
+		}},
+	{name: "new-api and one-api", meaning: NoModel, phrases: []string{
+		`模型.{0,120}(不存在|无可用|不可用|没有可用|未开通|未启用|已下线|已下架|未找到|暂未开放)`,
+		`模型.{0,120}(不支持|无权访问|无权使用)\s*($|[，。,.!！（(\n])`,
+		`(不支持|无权访问|无权使用|未找到|找不到|没有找到|未知|无效).{0,12}模型`,
+		`(无可用渠道|没有可用.{0,6}(渠道|账号|账户)).{0,60}模型`,
+	}},
+	{name: "OpenAI and relays", meaning: NoQuota, codes: []string{
+		"insufficient_quota", "insufficient_user_quota", "insufficient_token_quota", "insufficient_balance", "insufficient_credit", "insufficient_credits", "insufficient_funds",
+		"pre_consume_token_quota_failed", "pre_consume_quota_failed", "quota_exhausted", "quota_not_enough", "token_quota_exhausted", "exceeded_current_quota_error", "billing_hard_limit_reached",
+		"billing_not_active", "budget_exceeded", "arrearage", "accountoverdue", "accountoverdueerror", "out_of_credits", "credits_exhausted", "payment_required", "balance_not_enough",
+		"daily_limit_exceeded", "weekly_limit_exceeded", "monthly_limit_exceeded", "usage_limit_exceeded", "usage_limit_reached",
+	}},
+	{name: "any", meaning: TooFast, phrases: []string{
+		`\b(requests?|tokens?|calls?)[ _](per|/)[ _]?(second|minute|min)\b`, `\bper[ _](second|minute)\b`, `\brate.?limit`, `too many requests`, `\b(rpm|tpm|qps)\b`, `请求(过于)?频繁|速率限制|频率限制`,
+	}},
+	{name: "OpenAI and relays", meaning: NoQuota, phrases: []string{
+		`\binsufficient[ _-]+(account |user |token |remaining )?(balance|quota|credits?|funds)\b`,
+		`\b(balance|quota|credits?|funds)\b.{0,30}\b(insufficient|exhausted|depleted|used up|exceeded|ran out|run out|not enough|not sufficient|is zero)\b`,
+		`\b(exceeded|exhausted|used up|ran out of|run out of|out of|not enough|no remaining|no)\b (your |the |all |any )?(current |available |remaining |account |daily |weekly |monthly )*(quota|credits?|balance|funds|extra usage)\b`,
+		`\bpre-?consum\w*\b.{0,40}\bquota\b`,
+		`\b(top.?up|recharge) (your )?(account|balance|credits?)\b`,
+		`\baccount\b.{0,30}\b(in arrears|overdue)\b`,
+		`\b(daily|weekly|monthly|hourly|total|5.?hour) (cost|spend\w*|usage|quota|budget|credit|token)s? (limit |quota |cap )?(has been |was |is )?(reached|exceeded|exhausted)\b`,
+		`\b(usage|key|spend\w*|cost) limit (has been |was |is )?(reached|exceeded|exhausted)\b`, `\bbudget has been exceeded\b`, `\bdraw from (your )?extra usage\b`,
+	}},
+	{name: "new-api, one-api and Chinese vendors", meaning: NoQuota, phrases: []string{
+		`余额.{0,12}(不足|耗尽|用完|用尽|不够|为 ?0|为零)`, `(额度|配额|限额|点数|积分).{0,16}(不足|用尽|用完|耗尽|不够|超出|超过|已达|达到|上限)`, `(用尽|用完|耗尽|超出|超过|达到).{0,12}(额度|配额|限额|使用上限)`,
+		`预扣费`, `欠费`, `请.{0,6}充值`, `(套餐|订阅).{0,10}(到期|过期|用完|用尽|耗尽)`, `使用上限`,
+	}},
+	{name: "relays", meaning: Saturated,
+		codes:   []string{"engine_overloaded_error", "server_overloaded", "model_overloaded", "overloaded"},
+		phrases: []string{`负载已?(经)?饱和`, `访问量过大`, `\b(engine|model|service|upstream)\b.{0,30}\b(overloaded|saturated|at capacity)\b`},
+	},
+	{name: "relays", meaning: RelayFailed,
+		codes: []string{
+			"bad_response_status_code", "bad_response", "bad_response_body", "read_response_body_failed", "do_request_failed", "get_channel_failed", "empty_response", "upstream_error",
+			"upstream_request_failed", "upstream_timeout", "upstream_unavailable", "invalid_upstream_response", "provider_error", "channel_error", "econnrefused", "econnreset", "etimedout",
+		},
+		phrases: []string{
+			`\bupstream\b.{0,30}\b(error|fail\w*|time[d ]?.?out|unavailable|returned|responded|refused|unreachable)\b`, `\berror from (the |an )?(provider|upstream|channel)\b`, `\bprovider returned (an )?error\b`,
+			`\b(bad|invalid|unexpected|empty) response\b.{0,30}\b(status|upstream|provider|channel)\b`, `\bbad response status code\b`, `\bdo request failed\b`,
+			`\bfailed to (forward|proxy|relay|reach|connect|send)\b`, `\ball (channels|accounts|providers|upstreams|keys) (failed|are unavailable|unavailable|exhausted)\b`,
+			`上游.{0,12}(错误|失败|异常|超时|返回|无响应)`, `请求上游`, `\b(fetch failed|socket hang up|dial tcp|context deadline exceeded|econnrefused|econnreset|etimedout)\b`, `\bconnection (refused|reset|timed out)\b`,
+		}},
+	{name: "web frameworks", meaning: NoRoute,
+		codes: []string{"route_not_found", "url.not_found"},
+		phrases: []string{
+			`\binvalid url \(`, `\bno route matched\b`, `\bcannot (post|get|put) /`, `\bpage not found\b`, `\b404:? not found\b`, `^not found\.?$`, `\bmethod not allowed\b`, `\bno (static resource|handler found|mapping for|such route)\b`,
+			`\b(route|path|endpoint|url|resource|requested url)\b.{0,60}\b(not found|not exist|unknown)\b`, `\bunknown (request )?(url|endpoint|path|route)\b`,
+		}},
+	// new-api and its kin put their name on whatever they could not do otherwise.
+	{name: "new-api and one-api", meaning: RelayFailed, codes: []string{"new_api_error", "one_api_error", "shell_api_error", "rix_api_error", "bad_gateway"}},
+}
+
+// phrasebook compiles the phrases of all dialects once.
+var phrasebook = sync.OnceValue(func() [][]*regexp.Regexp {
+	book := make([][]*regexp.Regexp, len(dialects))
+	for i, d := range dialects {
+		for _, phrase := range d.phrases {
+			book[i] = append(book[i], regexp.MustCompile(phrase))
+		}
+	}
+	return book
+})
+
+// Reading is what a refusal means, and whose words it uses.
+type Reading struct {
+	Meaning Meaning
+	Dialect string
+}
+
+// Read classifies a refusal of a request for a model ("" if none).
+func (r Refusal) Read(model string) Reading {
+	for _, d := range dialects {
+		// A relay that failed may still quote the code or text of what it met.
+		if d.meaning != RelayFailed && r.hasCode(d.codes) {
+			return Reading{d.meaning, d.name}
+		}
+	}
+	text := withoutQuotes(withoutModel(r.Text, model))
+	for i, d := range dialects {
+		says := func(e *regexp.Regexp) bool { return e.MatchString(text) }
+		if r.hasCode(d.codes) || slices.ContainsFunc(phrasebook()[i], says) {
+			return Reading{d.meaning, d.name}
+		}
+	}
+	return Reading{}
+}
+
+func (r Refusal) hasCode(codes []string) bool {
+	return slices.ContainsFunc(codes, func(code string) bool { return slices.Contains(r.Codes, code) })
+}
+
+// Mentions reports whether the text has a phrase outside of quotes.
+func (r Refusal) Mentions(phrase string) bool {
+	return strings.Contains(withoutQuotes(r.Text), phrase)
+}
+
+// withoutModel removes the name of the model that the client chose. A shorter name removes nothing:
+// it may be part of any word.
+func withoutModel(text, model string) string {
+	const shortest = 4
+	if len(model) < shortest {
+		return text
+	}
+	return strings.ReplaceAll(text, strings.ToLower(model), " ")
+}
+
+// withoutQuotes removes what stands between two quotes of the same kind on one line.
+func withoutQuotes(text string) string {
+	if !strings.ContainsAny(text, "\"'`") {
+		return text
+	}
+	var out strings.Builder
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if quote := c == '"' || c == '`' || c == '\'' && (i == 0 || !isLetter(text[i-1])); quote { // not the apostrophe of "doesn't"
+			line, _, _ := strings.Cut(text[i+1:], "\n")
+			if end := strings.IndexByte(line, c); end >= 0 {
+				out.WriteByte(' ')
+				i += end + 1
+				continue
+			}
+		}
+		out.WriteByte(c)
+	}
+	return out.String()
+}
+
+func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }

@@ -1,0 +1,104 @@
+package claude
+
+import (
+	"bytes"
+	"strings"
+)
+
+const (
+	// maxRefusal bounds what is read of a refusal to classify it.
+	maxRefusal = 8 << 10
+	// maxRefusalTexts bounds the codes and the texts that are taken from it.
+	maxRefusalTexts = 8
+)
+
+// Refusal is what an error response says, whatever shape its author gives it. It serves only to
+// classify the response (see Reading); nothing of it is shown.
+type Refusal struct {
+	Enveloped bool     // it has the shape of the Messages API: {"type":"error","error":{…}}
+	Page      bool     // it is a web page
+	Codes     []string // machine-readable codes and types, in lower case
+	Text      string   // what it says for people, in lower case
+}
+
+// ReadRefusal reads the body of an error response, or the data of an error event. Vendors write
+//
+//	{"type":"error","error":{"type":…,"message":…,"details":{"error_code":…}}}   Anthropic
+//	{"error":{"message":…,"type":…,"code":…}}                                    OpenAI, new-api, one-api
+//	{"error":"…","message":"…"}  {"code":…,"msg":…}  {"success":false,"message":…}
+//	{"detail":…}  {"errors":[…]}  {"errorCode":…,"errorMessage":…}
+//
+// and plain text. A body that is too long or broken counts as plain text.
+func ReadRefusal(body []byte) Refusal {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body[:min(len(body), maxRefusal)], []byte("\ufeff")))
+	r := Refusal{Page: isPage(body)}
+	if r.Page || len(body) == 0 {
+		return r
+	}
+	if body[0] != '{' {
+		r.Text = strings.ToLower(string(body))
+		return r
+	}
+	r.scan(body)
+	if r.Text == "" && len(r.Codes) == 0 {
+		r.Text = strings.ToLower(string(body))
+	}
+	return r
+}
+
+// RefusalOf is ReadRefusal for an error of which the body is not known.
+func RefusalOf(e Error) Refusal {
+	r := Refusal{Enveloped: true, Text: strings.ToLower(e.Message)}
+	r.addCode(string(e.Type))
+	r.addCode(e.Code)
+	return r
+}
+
+func (r *Refusal) scan(body []byte) {
+	_, envelope := ParseError(body)
+	top, texts := "", []string{}
+	s := scanner{text: body}
+	for name := range s.document {
+		if string(name) == "type" {
+			s.replace(&top)
+		}
+	}
+	r.Enveloped = envelope && top == "error"
+	s = scanner{text: body}
+	for name := range s.within {
+		switch string(name) {
+		case "type", "code", "errorCode", "error_code", "err_code":
+			r.takeCode(&s)
+		case "message", "msg", "detail", "error", "errors", "errmsg", "err_msg", "error_msg", "errorMessage", "error_message", "error_description", "title", "reason":
+			if s.peek() == '"' {
+				if text, _ := s.string(); text != "" && len(texts) < maxRefusalTexts {
+					texts = append(texts, text)
+				}
+			}
+		}
+	}
+	r.Text = strings.ToLower(strings.Join(texts, "\n"))
+}
+
+// takeCode takes a code that is a string or a number, and leaves anything else to be searched.
+func (r *Refusal) takeCode(s *scanner) {
+	switch c := s.peek(); {
+	case c == '"':
+		code, _ := s.string()
+		r.addCode(code)
+	case c != '{' && c != '[':
+		r.addCode(string(s.value()))
+	}
+}
+
+func (r *Refusal) addCode(code string) {
+	if code != "" && len(code) <= 100 && len(r.Codes) < maxRefusalTexts {
+		r.Codes = append(r.Codes, strings.ToLower(code))
+	}
+}
+
+// isPage tells a web page by its first bytes.
+func isPage(body []byte) bool {
+	head := strings.ToLower(string(body[:min(len(body), 64)]))
+	return strings.HasPrefix(head, "<!doctype html") || strings.HasPrefix(head, "<html") || strings.HasPrefix(head, "<head") || strings.HasPrefix(head, "<!--")
+}

@@ -1,0 +1,208 @@
+package upstream
+
+import (
+	"net/http"
+	"strings"
+
+	"claude-code-lb/internal/claude"
+)
+
+// finding is what an error response says about whom it concerns.
+type finding struct {
+	scope    Scope
+	cause    Cause
+	note     string // for the reason, in words of our own
+	doubtful bool   // see Outcome
+	final    bool   // see Outcome
+}
+
+// find reads an error response (errors and rate-limits docs, and what vendors and relays write).
+// What is certain comes first: a documented type or code, then the account's state, then the words
+// of other vendors, then the bare status.
+func find(ev Evidence, status int) finding {
+	said := ev.refusal()
+	read := said.Read(ev.Model)
+	switch {
+	case read.Meaning == claude.PolicyBlocked:
+		return finding{scope: ScopeRequest}
+	case ev.challenged(said, status):
+		return finding{scope: ScopeEndpoint, cause: CausePage, note: "a web page in place of the API"}
+	case ev.Error != nil && ev.Error.Type == claude.ErrOverloaded:
+		return finding{scope: ScopeCapacity}
+	}
+	if f, ok := findTrouble(ev, status); ok {
+		return f
+	}
+	if f, ok := findVariant(ev, said, read, status); ok {
+		return f
+	}
+	if f, ok := findMeaning(ev, said, read, status); ok {
+		if f.note == "" {
+			f.note = read.Meaning.String()
+		}
+		if read.Dialect != "" && read.Dialect != "any" {
+			f.note += " (" + read.Dialect + ")"
+		}
+		return f
+	}
+	return findByStatus(ev, said, status)
+}
+
+// refusal is what the response says, in the shape that its author gave it.
+func (ev Evidence) refusal() claude.Refusal {
+	if len(ev.Body) == 0 && ev.Error != nil {
+		return claude.RefusalOf(*ev.Error)
+	}
+	r := claude.ReadRefusal(ev.Body)
+	r.Page = r.Page || ev.Error == nil && strings.HasPrefix(ev.Header.Get("Content-Type"), "text/html")
+	return r
+}
+
+// challenged reports whether a front proxy answered in place of the API: with a challenge for a
+// browser, or with a page that forbids or closes everything.
+func (ev Evidence) challenged(said claude.Refusal, status int) bool {
+	if ev.Header.Get("Cf-Mitigated") != "" {
+		return true
+	}
+	return said.Page && (status == http.StatusForbidden || status == http.StatusServiceUnavailable)
+}
+
+// findTrouble finds what Anthropic says about an account in so many words.
+func findTrouble(ev Evidence, status int) (finding, bool) {
+	switch trouble(ev, status) {
+	case claude.SpendingLimit:
+		return finding{scope: ScopeAccount, cause: CauseUsedUp}, true
+	case claude.NoCredit:
+		return finding{scope: ScopeAccount, cause: CauseNoCredit}, true
+	case claude.Disabled, claude.NoOAuth:
+		return finding{scope: ScopeAccount}, true
+	case claude.WorkspaceLimit:
+		return finding{scope: ScopeCredential, cause: CauseUsedUp}, true
+	}
+	return finding{}, false
+}
+
+// findVariant finds refusals that concern fast mode or the long context alone.
+func findVariant(ev Evidence, said claude.Refusal, read claude.Reading, status int) (finding, bool) {
+	switch status {
+	case http.StatusBadRequest, http.StatusPaymentRequired, http.StatusForbidden, http.StatusTooManyRequests:
+	default:
+		return finding{}, false
+	}
+	if read.Meaning == claude.NoLongContext {
+		if ev.Variant&LongContext != 0 && ev.Model != "" {
+			return finding{scope: ScopeModel, note: read.Meaning.String()}, true
+		}
+		// The length of the prompt asked for it, not a header: it is the request.
+		return finding{scope: ScopeRequest, doubtful: true, note: read.Meaning.String()}, true
+	}
+	if ev.Variant&Fast == 0 || status == http.StatusBadRequest {
+		return finding{}, false
+	}
+	_, limits := claude.ParseFastLimits(ev.Header)
+	usedUp := claude.ParseRateLimits(ev.Header).Unified.Status == rejected
+	if said.Mentions("fast mode") || limits && !usedUp && status == http.StatusTooManyRequests {
+		// Claude Code falls back to the standard speed by itself, and at once.
+		return finding{scope: ScopeRateLimit, final: true, note: "fast mode"}, true
+	}
+	return finding{}, false
+}
+
+// findMeaning turns what vendors and relays say into a scope. It leaves to the status what it cannot improve on.
+func findMeaning(ev Evidence, said claude.Refusal, read claude.Reading, status int) (finding, bool) {
+	switch read.Meaning {
+	case claude.NoModel:
+		if ev.Model != "" {
+			return finding{scope: ScopeModel, cause: CauseNoModel}, true
+		}
+	case claude.NoQuota:
+		if status == http.StatusTooManyRequests {
+			return finding{scope: ScopeAccount, cause: CauseUsedUp}, true
+		}
+		return finding{scope: ScopeAccount, cause: CauseNoCredit}, true
+	case claude.Saturated:
+		return finding{scope: ScopeCapacity}, true
+	case claude.NoRoute:
+		genuine := ev.Error != nil && ev.Error.Type == claude.ErrNotFound
+		if ev.Path == claude.PathMessages && !genuine && (status == http.StatusNotFound || status == http.StatusBadRequest && !said.Enveloped) {
+			return finding{scope: ScopeEndpoint, cause: CauseNoRoute}, true
+		}
+	case claude.RelayFailed:
+		switch {
+		case status == http.StatusUnauthorized, status == http.StatusForbidden: // of the relay's key, not of ours
+			return finding{scope: ScopeEndpoint}, true
+		case status < http.StatusInternalServerError && status != http.StatusPaymentRequired && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
+			return finding{scope: ScopeRequest, doubtful: true}, true
+		}
+	case claude.TooFast:
+		if status == http.StatusBadRequest || status == http.StatusForbidden {
+			return finding{scope: ScopeRateLimit}, true
+		}
+	}
+	return finding{}, false
+}
+
+// findByStatus is the verdict where only the status, the type and the headers are known.
+func findByStatus(ev Evidence, said claude.Refusal, status int) finding {
+	namesModel := ev.Error != nil && ev.Model != "" && ev.Error.NamesModel(ev.Model)
+	switch {
+	case status == http.StatusUnauthorized:
+		return finding{scope: ScopeCredential}
+	case status == http.StatusPaymentRequired:
+		return finding{scope: ScopeAccount, cause: CauseNoCredit}
+	case (status == http.StatusForbidden || status == http.StatusNotFound) && namesModel:
+		return finding{scope: ScopeModel, cause: CauseNoModel}
+	case status == http.StatusForbidden:
+		return finding{scope: ScopeCredential}
+	case status == http.StatusTooManyRequests:
+		return findLimit(ev)
+	case status == claude.StatusOverloaded:
+		return finding{scope: ScopeCapacity}
+	case ev.Path == claude.PathMessages && ev.unserved(said, status):
+		return finding{scope: ScopeEndpoint, cause: CauseNoRoute, note: claude.NoRoute.String()}
+	case status == http.StatusNotImplemented:
+		return findNotImplemented(ev, said)
+	case status >= http.StatusInternalServerError, status == http.StatusRequestTimeout:
+		return finding{scope: ScopeEndpoint}
+	}
+	return finding{scope: ScopeRequest, doubtful: ev.odd(said, status)}
+}
+
+// unserved reports whether a 404 or 405 did not come from the API. The path and the method of a
+// request for a message are right by definition, so it is the server that does not have them.
+func (ev Evidence) unserved(said claude.Refusal, status int) bool {
+	switch status {
+	case http.StatusMethodNotAllowed:
+		return true
+	case http.StatusNotFound:
+		return !said.Enveloped && (ev.Error == nil || ev.Error.Type != claude.ErrNotFound)
+	}
+	return false
+}
+
+// findNotImplemented judges a 501. A gateway that lacks a side endpoint says so with not_supported
+// (gateway protocol), which is an answer. For a message it may concern a part of this request: another
+// server is asked, and nothing rests.
+func findNotImplemented(ev Evidence, said claude.Refusal) finding {
+	if ev.Path != claude.PathMessages && said.Enveloped {
+		return finding{scope: ScopeRequest}
+	}
+	return finding{scope: ScopeRequest, doubtful: true}
+}
+
+// odd reports whether a refusal of the request is none that the API gives: a page
+// of a front proxy or firewall, or a status that the API does not use. A front
+// proxy's 413 is none either, but the same everywhere.
+func (ev Evidence) odd(said claude.Refusal, status int) bool {
+	if ev.Error != nil {
+		return false
+	}
+	switch status {
+	case http.StatusRequestEntityTooLarge:
+		return false
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusUnprocessableEntity:
+		return said.Page
+	default:
+		return true
+	}
+}
