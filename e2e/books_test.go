@@ -49,7 +49,7 @@ func (s *site) told() told {
 			var events claude.EventScanner
 			events.Feed(text, m.Observe)
 			if m.Started { // of an answer that broke off, what came of it is estimated
-				m.Usage.OutputTokens = m.Output()
+				m.Usage, _ = m.Settled(0)
 			}
 			sum.add(m.Usage)
 		}

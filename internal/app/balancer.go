@@ -146,24 +146,6 @@ func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 	return s
 }
 
-// ownPrices are those of the configuration, the usual ratios filled in.
-func ownPrices(cfg *config.Config) []ledger.Price {
-	var prices []ledger.Price
-	usual := func(price, otherwise float64) float64 {
-		if price < 0 {
-			return otherwise
-		}
-		return price
-	}
-	for _, p := range cfg.Prices {
-		prices = append(prices, ledger.Price{
-			Model: p.Model, Input: p.Input, Output: p.Output, Above: int64(p.Above), CacheRead: usual(p.CacheRead, p.Input/10),
-			CacheWrite5m: usual(p.CacheWrite5m, p.Input*5/4), CacheWrite1h: usual(p.CacheWrite1h, p.Input*2),
-		})
-	}
-	return prices
-}
-
 // maxAttempts settles 0: every server is tried, some of them twice, but one request does not go through a whole large fleet.
 func maxAttempts(cfg *config.Config) int {
 	const few, many = 4, 10

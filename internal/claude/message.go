@@ -7,8 +7,10 @@ import "bytes"
 type Message struct {
 	ID, Model, StopReason string
 	Usage                 Usage
-	// Streamed estimates the output tokens of the deltas that came: what an answer has used at least that breaks off before
-	// it tells. It is 0 for a plain answer.
+	Reported              Reported    // parts of Usage
+	Iterations            []Iteration // model calls within the answer, as far as it reports them
+	// Streamed estimates the output tokens from the size of the content that came. It stands in for a count
+	// that the upstream does not report.
 	Streamed int64
 	// Kept are the ids of what the answering account keeps: the container that was used, and files that
 	// were made in it. It only ever grows while a stream is observed.
@@ -24,7 +26,11 @@ type Message struct {
 
 // WantedEvent reports whether Observe reads the data of an event; of the others the name is enough.
 func WantedEvent(name string) bool {
-	return name == "message_start" || name == "content_block_start" || name == "message_delta" || name == "error"
+	switch name {
+	case "message_start", "content_block_start", "message_delta", "message_stop", "error":
+		return true
+	}
+	return false
 }
 
 // Observe takes the next event of a stream: message_start is the base, and each
@@ -33,7 +39,7 @@ func WantedEvent(name string) bool {
 func (m *Message) Observe(ev Event) {
 	switch ev.Name {
 	case "message_start":
-		m.ID, m.Model, m.StopReason, m.Usage, m.Streamed = "", "", "", Usage{}, 0
+		m.ID, m.Model, m.StopReason, m.Usage, m.Streamed, m.Reported, m.Iterations = "", "", "", Usage{}, 0, 0, nil
 		m.Started = true
 		s := scanner{text: ev.Data}
 		for name := range s.document {
@@ -43,6 +49,7 @@ func (m *Message) Observe(ev Event) {
 				}
 			}
 		}
+		m.Reported &^= ReportedOutput
 	case "content_block_start":
 		m.Content = true
 		(*namedIDs)(&m.Kept).addWithin(ev.Data)
@@ -60,11 +67,17 @@ func (m *Message) Observe(ev Event) {
 					}
 				}
 			case "usage":
-				m.Usage.scan(&s)
+				m.scanUsage(&s)
 			}
 		}
 	case "message_stop":
 		m.Stopped = true
+		s := scanner{text: ev.Data}
+		for name := range s.document {
+			if string(name) == "usage" { // of some relays
+				m.scanUsage(&s)
+			}
+		}
 	case "error":
 		m.observeError(ev.Data)
 	}
@@ -82,13 +95,37 @@ func tokensOfDelta(size int) int64 {
 	return max(int64(size-deltaFrame+bytesPerToken-1)/bytesPerToken, 1)
 }
 
-// Output is how many tokens the answer has used: as told, or at least estimated where it broke off before it could tell.
-func (m *Message) Output() int64 {
-	if m.Delta || m.Stopped {
-		return m.Usage.OutputTokens
-	}
-	return max(m.Usage.OutputTokens, m.Streamed)
+// tokensOfContent is about how many tokens the content of a plain answer holds, given its size as JSON.
+func tokensOfContent(size int) int64 {
+	const frame = len(`[{"type":"text","text":""}]`)
+	return int64(max(size-frame, 0)+bytesPerToken-1) / bytesPerToken
 }
+
+// Settled is the usage as far as the upstream reported it, completed by estimates: prompt is the balancer's
+// own estimate of the prompt. It reports whether anything in it is an estimate.
+func (m *Message) Settled(prompt int64) (u Usage, estimated bool) {
+	u = m.Usage
+	if !m.Started {
+		return u, false
+	}
+	ended := m.Delta || m.Stopped
+	if !ended || m.Reported&ReportedOutput == 0 || u.OutputTokens == 0 && m.Streamed > 0 {
+		u.OutputTokens, estimated = max(u.OutputTokens, m.Streamed), true
+	}
+	// An answer that broke off before its first content may not have got so far as to count.
+	if !m.Content && !ended {
+		return u, estimated
+	}
+	total := u.TotalInputTokens()
+	if m.Reported&ReportedOddInput != 0 || m.Reported&ReportedInput == 0 || total == 0 {
+		u.InputTokens += max(prompt-total, 0)
+		estimated = true
+	}
+	return u, estimated || m.Reported&ReportedOdd != 0
+}
+
+// scanUsage takes a usage object.
+func (m *Message) scanUsage(s *scanner) { m.Reported |= m.Usage.scan(s, &m.Iterations) }
 
 func (m *Message) observeError(data []byte) {
 	if m.Err != nil {
@@ -117,9 +154,11 @@ func (m *Message) scan(name []byte, s *scanner) {
 			}
 		}
 	case "content":
-		(*namedIDs)(&m.Kept).addWithin(s.value())
+		content := s.value()
+		m.Streamed = tokensOfContent(len(content))
+		(*namedIDs)(&m.Kept).addWithin(content)
 	case "usage":
-		m.Usage.scan(s)
+		m.scanUsage(s)
 	}
 }
 

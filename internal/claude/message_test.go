@@ -24,6 +24,7 @@ func TestObserveStream(t *testing.T) {
 			InputTokens: 12, OutputTokens: 421, CacheReadTokens: 90000,
 			CacheCreation5mTokens: 100, CacheCreation1hTokens: 200, ServiceTier: "standard",
 		},
+		Reported: ReportedInput | ReportedOutput,
 		Streamed: 18,
 		Started:  true, Content: true, Delta: true, Stopped: true,
 	}
@@ -48,7 +49,7 @@ func TestObserveStages(t *testing.T) {
 	f("", Message{})
 	f("event: ping\ndata: {}\n\n: comment\n\n", Message{})
 	f("event: message_start\ndata: {\"message\":{\"id\":\"a\"}}\n\n", Message{ID: "a", Started: true})
-	f("event: message_start\ndata: {\"message\":{\"id\":\"a\",\"usage\":{\"input_tokens\":5,\n\n", Message{ID: "a", Usage: Usage{InputTokens: 5}, Started: true})
+	f("event: message_start\ndata: {\"message\":{\"id\":\"a\",\"usage\":{\"input_tokens\":5,\n\n", Message{ID: "a", Usage: Usage{InputTokens: 5}, Reported: ReportedInput, Started: true})
 	f("event: message_start\ndata: {\"message\":{\"id\":\"a\",\"model\":\"x\"}}\n\nevent: message_start\ndata: {\"message\":{\"id\":\"b\"}}\n\n",
 		Message{ID: "b", Started: true})
 	f("event: message_start\ndata: nonsense\n\n", Message{Started: true})
@@ -84,8 +85,14 @@ func TestObserveUsage(t *testing.T) {
 	f(Usage{InputTokens: 10, OutputTokens: 50}, `{"input_tokens":10,"output_tokens":1}`, `{"output_tokens":20}`, `{"output_tokens":50}`)
 	f(Usage{InputTokens: 90, CacheReadTokens: 7}, `{"input_tokens":100}`, `{"input_tokens":90,"cache_read_input_tokens":7}`)
 	f(Usage{InputTokens: 10, OutputTokens: 3}, `{"input_tokens":10,"output_tokens":3}`, `{"input_tokens":0,"output_tokens":0}`)
-	f(Usage{InputTokens: 10}, `{"input_tokens":10}`, `{"input_tokens":-5,"output_tokens":1.5,"cache_read_input_tokens":"9"}`, `{"input_tokens":null}`, `[]`, `7`)
-	f(Usage{InputTokens: maxCount, CacheCreation5mTokens: maxCount}, `{"input_tokens":9223372036854775807,"cache_creation_input_tokens":9223372036854775807}`)
+	f(Usage{InputTokens: 10, OutputTokens: 2, CacheReadTokens: 9}, `{"input_tokens":10}`, `{"input_tokens":-5,"output_tokens":1.5,"cache_read_input_tokens":"9"}`, `{"input_tokens":null}`, `[]`, `7`)
+	f(Usage{InputTokens: maxCount}, `{"input_tokens":1e8,"cache_creation_input_tokens":9223372036854775807}`)
+	f(Usage{InputTokens: 5}, `{"input_tokens":5}`, `{"input_tokens":1e30,"output_tokens":"many"}`, `{"input_tokens":"0x10"}`, `{"input_tokens":"inf"}`, `{"input_tokens":true}`)
+	// A zero beside another count of the prompt is a count.
+	f(Usage{CacheReadTokens: 100}, `{"input_tokens":100,"output_tokens":1}`, `{"input_tokens":0,"cache_read_input_tokens":100,"output_tokens":0}`)
+	f(Usage{InputTokens: 70}, `{"input_tokens":1,"cache_creation_input_tokens":9}`, `{"input_tokens":70,"cache_creation_input_tokens":0}`)
+	f(Usage{Speed: "fast", InferenceGeo: "us", ServiceTier: "standard"}, `{"speed":"fast","inference_geo":"us","service_tier":"standard"}`, `{"speed":null}`)
+	f(Usage{CodeRequests: 1, OtherToolRequests: 5}, `{"server_tool_use":{"web_fetch_requests":9,"code_execution_requests":1,"a":2,"b":3}}`)
 	f(Usage{WebSearchRequests: 2, ServiceTier: "priority"}, `{"server_tool_use":{"web_search_requests":1},"service_tier":"priority"}`, `{"server_tool_use":{"web_search_requests":2},"service_tier":null}`)
 
 	// The two lifetimes of what was written to the cache, and a total without them.
@@ -96,6 +103,7 @@ func TestObserveUsage(t *testing.T) {
 	f(Usage{CacheCreation5mTokens: 6, CacheCreation1hTokens: 5}, `{"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5}}`, `{"cache_creation_input_tokens":11}`)
 	f(Usage{CacheCreation1hTokens: 3}, `{"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5}}`, `{"cache_creation_input_tokens":3}`)
 	f(Usage{CacheCreation1hTokens: 11}, `{"cache_creation":{"ephemeral_1h_input_tokens":5}}`, `{"cache_creation_input_tokens":11}`)
+	f(Usage{CacheCreation5mTokens: 3, CacheCreation1hTokens: 4}, `{"cache_creation_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":4}}`)
 }
 
 func TestObserveAllocations(t *testing.T) {
@@ -104,6 +112,11 @@ func TestObserveAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { m.Observe(delta) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+func outputOf(m Message) int64 {
+	u, _ := m.Settled(0)
+	return u.OutputTokens
 }
 
 func TestParseMessage(t *testing.T) {
@@ -118,11 +131,12 @@ func TestParseMessage(t *testing.T) {
 	f(`{"type":"message"}`, whole, true)
 	full := whole
 	full.ID, full.Model, full.StopReason = "msg_01", "claude-opus-5", "tool_use"
+	full.Reported, full.Streamed = ReportedInput|ReportedOutput, 12
 	full.Usage = Usage{InputTokens: 1, OutputTokens: 2, CacheReadTokens: 3, CacheCreation5mTokens: 4}
 	f(`{"id":"msg_01","content":[{"type":"tool_use","id":"no","model":"no","usage":{"input_tokens":99}}],"type":"message","model":"claude-opus-5","stop_reason":"tool_use",
 		"usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}`, full, true)
 	making := whole
-	making.Kept = []string{"file_1", "container_1"}
+	making.Kept, making.Streamed = []string{"file_1", "container_1"}, 18
 	f(`{"type":"message","content":[{"type":"tool_use","input":{"file_id":"file_2"}},{"content":{"content":[{"file_id":"file_1"}]}}],"container":{"id":"container_1"}}`, making, true)
 	f(`{"input_tokens":14}`, Message{}, false)
 	f(`{"type":"error","error":{"type":"api_error","message":"m"}}`, Message{}, false)
@@ -185,14 +199,14 @@ func BenchmarkParseMessage(b *testing.B) {
 func TestOutputOfAnAnswerThatBrokeOff(t *testing.T) {
 	whole := messageStream(3)
 	cut := observe(string(whole[:bytes.Index(whole, []byte("event: message_delta"))]))
-	if cut.Delta || cut.Output() != 18 {
-		t.Errorf("%d of %+v", cut.Output(), cut)
+	if cut.Delta || outputOf(cut) != 18 {
+		t.Errorf("%d of %+v", outputOf(cut), cut)
 	}
 	cut.Usage.OutputTokens = 30
-	if cut.Output() != 30 {
+	if outputOf(cut) != 30 {
 		t.Error("less than was told")
 	}
-	if m := observe(string(whole)); m.Output() != 421 {
-		t.Errorf("%d", m.Output())
+	if m := observe(string(whole)); outputOf(m) != 421 {
+		t.Errorf("%d", outputOf(m))
 	}
 }

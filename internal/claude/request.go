@@ -12,7 +12,9 @@ type Request struct {
 	MaxTokens     int64
 	UserID        string // metadata.user_id
 	Messages      int    // elements of messages
-	Speed         string // "fast", or "" where the request does not say
+	// Speed and InferenceGeo are what the price depends on, unless the answer reports something else. Speed is "fast", or ""
+	// where the request does not say.
+	Speed, InferenceGeo string
 }
 
 // ScanRequest reads a request body in one pass, without a tree and without
@@ -37,7 +39,9 @@ func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 		case "max_tokens":
 			r.MaxTokens, _ = s.integer()
 		case "speed":
-			r.Speed, _ = s.string()
+			s.word(&r.Speed)
+		case "inference_geo":
+			s.word(&r.InferenceGeo)
 		case "metadata":
 			r.scanMetadata(&s)
 		case "messages":

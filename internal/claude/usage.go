@@ -1,14 +1,20 @@
 package claude
 
-// Usage is what an answer says that it cost, in tokens but for WebSearchRequests.
+// Usage is what an answer, or one model call within it, reports to have used.
 type Usage struct {
 	InputTokens           int64 // of the prompt, neither read from the cache nor written to it
 	OutputTokens          int64
 	CacheReadTokens       int64
-	CacheCreation5mTokens int64 // also those of which the answer does not tell the lifetime
+	CacheCreation5mTokens int64 // also those whose lifetime the answer does not report
 	CacheCreation1hTokens int64
 	WebSearchRequests     int64
-	ServiceTier           string
+	CodeRequests          int64 // of the code execution tool
+	OtherToolRequests     int64 // of server tools that this program does not know
+
+	// What the price depends on, "" if the answer does not report it.
+	ServiceTier  string
+	Speed        string
+	InferenceGeo string
 }
 
 // CacheCreationTokens is what was written to the prompt cache, for whatever lifetime.
@@ -21,57 +27,169 @@ func (u Usage) TotalInputTokens() int64 {
 	return u.InputTokens + u.CacheReadTokens + u.CacheCreationTokens()
 }
 
-// scan overwrites the fields that the usage object which comes next has. Counts
-// are cumulative (streaming docs): they are never added up, and a zero does not
-// undo a count, since some relays fill what they do not know with zeros.
-func (u *Usage) scan(s *scanner) {
-	var cacheCreation int64
+// Plus adds the counts of another model call. The service tier, speed and region stay those of u.
+func (u Usage) Plus(o Usage) Usage { return u.combine(o, 1) }
+
+// Minus takes the counts of a model call out of u. No count gets below zero.
+func (u Usage) Minus(o Usage) Usage { return u.combine(o, -1) }
+
+func (u Usage) combine(o Usage, sign int64) Usage {
+	for _, each := range [...]struct {
+		to *int64
+		n  int64
+	}{
+		{&u.InputTokens, o.InputTokens}, {&u.OutputTokens, o.OutputTokens}, {&u.CacheReadTokens, o.CacheReadTokens},
+		{&u.CacheCreation5mTokens, o.CacheCreation5mTokens}, {&u.CacheCreation1hTokens, o.CacheCreation1hTokens},
+		{&u.WebSearchRequests, o.WebSearchRequests}, {&u.CodeRequests, o.CodeRequests}, {&u.OtherToolRequests, o.OtherToolRequests},
+	} {
+		*each.to = max(*each.to+sign*each.n, 0)
+	}
+	return u
+}
+
+// sameTokens reports whether two usages have the same counts of tokens.
+func (u Usage) sameTokens(o Usage) bool {
+	return u.InputTokens == o.InputTokens && u.OutputTokens == o.OutputTokens && u.CacheReadTokens == o.CacheReadTokens &&
+		u.CacheCreationTokens() == o.CacheCreationTokens()
+}
+
+// Reported says which parts of a usage an upstream has reported in counts that can be used.
+type Reported uint8
+
+// The parts.
+const (
+	ReportedInput    Reported = 1 << iota
+	ReportedOutput            // the final count: message_start has only a first one
+	ReportedOddInput          // some count of the prompt could not be used
+	ReportedOdd               // so could another one, or two contradict each other
+)
+
+// usageCounts are the counts of one usage object.
+type usageCounts struct {
+	input, output, read       count
+	created, fresh5m, fresh1h count // to the cache: in all, and by lifetime
+}
+
+// scan overwrites the fields that the usage object which comes next has, and replaces the iterations
+// unless they are nil. Counts are cumulative (streaming docs): they are never added up.
+func (u *Usage) scan(s *scanner, iterations *[]Iteration) Reported {
+	var c usageCounts
+	odd := false
 	for name := range s.members {
 		switch string(name) {
 		case "input_tokens":
-			s.count(&u.InputTokens)
+			c.input = s.count()
 		case "output_tokens":
-			s.count(&u.OutputTokens)
+			c.output = s.count()
 		case "cache_read_input_tokens":
-			s.count(&u.CacheReadTokens)
+			c.read = s.count()
 		case "cache_creation_input_tokens":
-			s.count(&cacheCreation)
+			c.created = s.count()
 		case "cache_creation":
-			u.scanCacheCreation(s)
+			c.scanCreation(s)
 		case "server_tool_use":
-			u.scanServerTools(s)
+			odd = u.scanServerTools(s) || odd
 		case "service_tier":
-			if tier, ok := s.string(); ok {
-				u.ServiceTier = tier
+			s.word(&u.ServiceTier)
+		case "speed":
+			s.word(&u.Speed)
+		case "inference_geo":
+			s.word(&u.InferenceGeo)
+		case "iterations":
+			if iterations != nil {
+				scanIterations(s, iterations)
 			}
 		}
 	}
-	u.splitCacheCreation(cacheCreation)
+	return u.take(&c, odd)
 }
 
-func (u *Usage) scanCacheCreation(s *scanner) {
+func (c *usageCounts) scanCreation(s *scanner) {
 	for name := range s.members {
 		switch string(name) {
 		case "ephemeral_5m_input_tokens":
-			s.count(&u.CacheCreation5mTokens)
+			c.fresh5m = s.count()
 		case "ephemeral_1h_input_tokens":
-			s.count(&u.CacheCreation1hTokens)
+			c.fresh1h = s.count()
 		}
 	}
 }
 
-func (u *Usage) scanServerTools(s *scanner) {
+// scanServerTools reports whether a count could not be used. Fetching pages and searching tools costs
+// nothing but tokens (pricing page).
+func (u *Usage) scanServerTools(s *scanner) (odd bool) {
+	other := int64(0)
 	for name := range s.members {
-		if string(name) == "web_search_requests" {
-			s.count(&u.WebSearchRequests)
+		to := &other
+		switch string(name) {
+		case "web_search_requests":
+			to = &u.WebSearchRequests
+		case "code_execution_requests":
+			to = &u.CodeRequests
+		case "web_fetch_requests", "tool_search_requests":
+			continue
+		}
+		switch n := s.count(); {
+		case to == &other:
+			other += n.n
+		case n.counted && n.n > 0:
+			*to = n.n
+		default:
+			odd = odd || n.refused
 		}
 	}
+	if other > 0 {
+		u.OtherToolRequests = other
+	}
+	return odd
+}
+
+// take overwrites u by the counts of a usage object. A zero counts beside another count of the prompt.
+// Alone it does not undo an earlier count: some relays fill in zeros for what they do not know.
+func (u *Usage) take(c *usageCounts, odd bool) Reported {
+	beside := c.input.n+c.read.n+c.created.n+c.fresh5m.n+c.fresh1h.n > 0
+	var r Reported
+	set := func(to *int64, c count, hole Reported) {
+		switch {
+		case c.counted && (c.n > 0 || beside):
+			*to = c.n
+		case c.refused && *to == 0:
+			r |= hole
+		case c.refused:
+			r |= ReportedOdd
+		}
+	}
+	set(&u.InputTokens, c.input, ReportedOddInput)
+	set(&u.OutputTokens, c.output, ReportedOdd)
+	set(&u.CacheReadTokens, c.read, ReportedOddInput)
+	set(&u.CacheCreation5mTokens, c.fresh5m, ReportedOddInput)
+	set(&u.CacheCreation1hTokens, c.fresh1h, ReportedOddInput)
+	split := c.fresh5m.n + c.fresh1h.n
+	switch {
+	case c.created.n > 0:
+		odd = odd || split > 0 && split != c.created.n
+		u.splitCacheCreation(c.created.n)
+	case c.created.counted && beside && split == 0:
+		u.CacheCreation5mTokens, u.CacheCreation1hTokens = 0, 0
+	case c.created.refused && u.CacheCreationTokens() == 0:
+		r |= ReportedOddInput
+	}
+	if c.input.counted || beside {
+		r |= ReportedInput
+	}
+	if c.output.counted {
+		r |= ReportedOutput
+	}
+	if odd {
+		r |= ReportedOdd
+	}
+	return r
 }
 
 // splitCacheCreation fits the two lifetimes to a total that came without them, as
 // message_delta has it. What had one lifetime so far keeps it.
 func (u *Usage) splitCacheCreation(total int64) {
-	if total == 0 || total == u.CacheCreationTokens() {
+	if total == u.CacheCreationTokens() {
 		return
 	}
 	if u.CacheCreation5mTokens > 0 {
@@ -80,14 +198,4 @@ func (u *Usage) splitCacheCreation(total int64) {
 		u.CacheCreation1hTokens = total
 	}
 	u.CacheCreation5mTokens = total - u.CacheCreation1hTokens
-}
-
-// maxCount is far beyond every context window. What is told beyond it is nonsense, and would make sums over many answers overflow.
-const maxCount = 100_000_000
-
-// count takes the value that comes next and stores it if it is a positive number, at most maxCount.
-func (s *scanner) count(to *int64) {
-	if n, ok := s.integer(); ok && n > 0 {
-		*to = min(n, maxCount)
-	}
 }

@@ -166,13 +166,21 @@ type Place struct {
 
 // Price is what the tokens of some models cost, in dollars per million.
 type Price struct {
-	Model        string  `name:"model" required:"true" doc:"Pattern for names of models: '*' stands for anything, '?' for one character, '[5-8]' for one of them."`
-	Input        float64 `name:"input" required:"true" min:"0" doc:"Dollars per million input tokens that are neither written to the prompt cache nor read from it."`
-	Output       float64 `name:"output" required:"true" min:"0" doc:"Dollars per million output tokens."`
-	CacheRead    float64 `name:"cache_read" default:"-1" doc:"The same for tokens read from the prompt cache. Without it a tenth of 'input'."`
-	CacheWrite5m float64 `name:"cache_write_5m" default:"-1" doc:"The same for tokens written to it for 5 minutes. Without it 1.25 times 'input'."`
-	CacheWrite1h float64 `name:"cache_write_1h" default:"-1" doc:"The same for an hour. Without it twice 'input'."`
-	Above        int     `name:"above" omit:"zero" default:"0" min:"0" doc:"Size of the prompt in tokens beyond which this price holds. 0 means any size."`
+	Model         string  `name:"model" required:"true" doc:"Pattern for names of models: '*' stands for anything, '?' for one character, '[5-8]' for one of them."`
+	Input         float64 `name:"input" default:"-1" doc:"Dollars per million input tokens that are neither written to the prompt cache nor read from it. Without 'input' and 'output' tokens cost what they cost otherwise, and only the other fields beat the list."`
+	Output        float64 `name:"output" default:"-1" doc:"Dollars per million output tokens."`
+	CacheRead     float64 `name:"cache_read" default:"-1" doc:"The same for tokens read from the prompt cache. Without it a tenth of 'input'."`
+	CacheWrite5m  float64 `name:"cache_write_5m" default:"-1" doc:"The same for tokens written to it for 5 minutes. Without it 1.25 times 'input'."`
+	CacheWrite1h  float64 `name:"cache_write_1h" default:"-1" doc:"The same for an hour. Without it twice 'input'."`
+	Above         int     `name:"above" omit:"zero" default:"0" min:"0" doc:"Size of the prompt in tokens beyond which this price holds. 0 means any size."`
+	Fast          float64 `name:"fast" default:"-1" doc:"Multiplier of the prices of tokens for answers in fast mode ('speed'). Without it that of the list."`
+	Batch         float64 `name:"batch" default:"-1" doc:"The same for batches."`
+	Priority      float64 `name:"priority" default:"-1" doc:"The same for the service tier 'priority'. The list has none: its price is a matter of contract."`
+	Flex          float64 `name:"flex" default:"-1" doc:"The same for the service tier 'flex'. The list has none."`
+	US            float64 `name:"us" default:"-1" doc:"The same for inference in the United States ('inference_geo')."`
+	EU            float64 `name:"eu" default:"-1" doc:"The same for inference in the European Union. The list has none."`
+	WebSearch     float64 `name:"web_search" default:"-1" doc:"Dollars per use of the web search tool. Without it that of the list."`
+	CodeExecution float64 `name:"code_execution" default:"-1" doc:"Dollars per use of the code execution tool. The list has none: it is sold by the hour."`
 }
 
 // Breaker says when an endpoint's failures open its circuit breaker.

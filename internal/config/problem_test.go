@@ -239,12 +239,18 @@ func TestDeepNestingIsAnError(t *testing.T) {
 }
 
 func TestPrices(t *testing.T) {
-	cfg := decode(t, `{"servers": [{"url": "https://a.example", "token": "t"}], "prices": [{"model": "claude-opus-*", "input": 4, "output": 20}, {"model": "gpt-[45]", "input": 1, "output": 2, "cache_read": 0}]}`)
-	want := []Price{{Model: "claude-opus-*", Input: 4, Output: 20, CacheRead: -1, CacheWrite5m: -1, CacheWrite1h: -1}, {Model: "gpt-[45]", Input: 1, Output: 2, CacheWrite5m: -1, CacheWrite1h: -1}}
+	cfg := decode(t, `{"servers": [{"url": "https://a.example", "token": "t"}], "prices": [{"model": "claude-opus-*", "input": 4, "output": 20}, {"model": "gpt-[45]", "input": 1, "output": 2, "cache_read": 0}, {"model": "*", "fast": 3, "web_search": 0}]}`)
+	unset := Price{Input: -1, Output: -1, CacheRead: -1, CacheWrite5m: -1, CacheWrite1h: -1, Fast: -1, Batch: -1, Priority: -1, Flex: -1, US: -1, EU: -1, WebSearch: -1, CodeExecution: -1}
+	want := []Price{unset, unset, unset}
+	want[0].Model, want[0].Input, want[0].Output = "claude-opus-*", 4, 20
+	want[1].Model, want[1].Input, want[1].Output, want[1].CacheRead = "gpt-[45]", 1, 2, 0
+	want[2].Model, want[2].Fast, want[2].WebSearch = "*", 3, 0
 	if !reflect.DeepEqual(cfg.Prices, want) {
 		t.Errorf("%+v", cfg.Prices)
 	}
-	for _, bad := range []string{`[{"model": "[", "input": 1, "output": 2}]`, `[{"model": "", "input": 1, "output": 2}]`, `[{"model": "a", "output": 2}]`, `[{"model": "a", "input": -1, "output": 2}]`} {
+	for _, bad := range []string{`[{"model": "[", "input": 1, "output": 2}]`, `[{"model": "", "input": 1, "output": 2}]`, `[{"model": "a", "output": 2}]`, `[{"model": "a", "input": -1, "output": 2}]`,
+		`[{"model": "a", "fast": -3}]`, `[{"model": "a", "above": 5}]`, `[{"model": "a", "cache_read": 1}]`, `[{"model": "a", "input": 1, "output": 2, "slow": 3}]`,
+	} {
 		if _, problems := Decode("c.json", []byte(`{"servers": [{"url": "https://a.example", "token": "t"}], "prices": `+bad+`}`), env(nil)); !problems.Failed() {
 			t.Errorf("%s is accepted", bad)
 		}

@@ -4,6 +4,8 @@
 package ledger
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"claude-code-lb/internal/claude"
@@ -56,20 +58,26 @@ type Attempt struct {
 	Duration  time.Duration // from Start to the end
 	Served    bool          // its answer went to the client
 
-	Answer  claude.Message // as far as it came
+	Answer  claude.Message // as far as it came; its usage is that of its own model, completed by estimates
+	Extra   []Extra        // other model calls within it
 	Warm    int64          // tokens of the prompt that its account was believed to have cached
 	Warmest int64          // the most that any account was believed to have cached
 	Guess   int64          // tokens of the prompt by the balancer's own estimate, 0 for none
 	Cost    Cost
+	// Estimated reports that a part of the usage is an estimate: the answer broke off, or its upstream does not report it all.
+	Estimated bool
 }
 
-// Known says whether the answer told its usage, at least that of the prompt.
+// Known reports whether an answer began: then its usage is known, or estimated.
 func (a *Attempt) Known() bool { return a.Answer.Started }
 
-// Estimated says whether the answer broke off before it told its output: that is an estimate by what came of it, the
-// rest of the usage is as told.
-func (a *Attempt) Estimated() bool {
-	return a.Answer.Started && !a.Answer.Delta && !a.Answer.Stopped
+// Usage is what the answer used, all of its model calls together.
+func (a *Attempt) Usage() claude.Usage {
+	u := a.Answer.Usage
+	for i := range a.Extra {
+		u = u.Plus(a.Extra[i].Usage)
+	}
+	return u
 }
 
 // Outcome is how a request ended, seen from the client.
@@ -105,12 +113,17 @@ func (e *Entry) Server() string {
 	return ""
 }
 
-// Usage is what the answer that went to the client told, zero without one.
+// Usage is what the answer that went to the client used, zero without one.
 func (e *Entry) Usage() claude.Usage {
 	if a := e.Final(); a != nil && a.Served {
-		return a.Answer.Usage
+		return a.Usage()
 	}
 	return claude.Usage{}
+}
+
+// Estimated reports whether a part of what the request used is an estimate.
+func (e *Entry) Estimated() bool {
+	return slices.ContainsFunc(e.Attempts, func(a Attempt) bool { return a.Estimated })
 }
 
 // Cost is what all attempts cost together. It is not Known when an answer told its usage and its price is not known.
@@ -127,6 +140,7 @@ func (e *Entry) Cost() Cost {
 		total.Saved += a.Cost.Saved
 		total.Wasted += a.Cost.Wasted
 		total.Known = total.Known && a.Cost.Known
+		total.Unpriced = cmp.Or(total.Unpriced, a.Cost.Unpriced)
 	}
 	total.Known = total.Known && told
 	return total

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"path"
+	"strings"
 	"testing"
 
 	"claude-code-lb/internal/claude"
@@ -59,8 +60,13 @@ func TestCost(t *testing.T) {
 
 func TestListPricesHoldForEveryModelOfTheDay(t *testing.T) {
 	list := ListPrices()
-	if list.Date == "" || list.Source == "" {
+	if list.Date == "" || len(list.Sources) < 5 {
 		t.Error("prices without a date or a source")
+	}
+	for _, source := range list.Sources {
+		if source.Of == "" || !strings.HasPrefix(source.From, "https://") || source.Date == "" {
+			t.Errorf("%+v", source)
+		}
 	}
 	for _, p := range list.Models {
 		if _, err := path.Match(p.Model, ""); err != nil {

@@ -20,8 +20,8 @@ type Sums struct {
 	Searches                                             int64 // of the web, by the server's tool
 
 	Cost, Saved, Wasted Money
-	Unpriced            int64 // attempts with a usage that no price is known for: Cost lacks them
-	Estimated           int64 // attempts that broke off: at least this was used
+	Unpriced            int64 // attempts with a usage that some price is not known for: Cost lacks that part
+	Estimated           int64 // attempts whose usage is an estimate in part
 
 	FirstBytes    int64         // requests that got an answer
 	FirstByteTime time.Duration // of all of them together
@@ -101,16 +101,29 @@ func (s *Sums) MeanFirstByte() time.Duration {
 	return s.FirstByteTime / time.Duration(s.FirstBytes)
 }
 
-// Shares is what the entry adds to the sums of each server: the request counts
-// at the one that gave its final answer ("" if none was asked), an attempt where it was made.
-func (e *Entry) Shares() iter.Seq2[string, Sums] {
-	return func(yield func(string, Sums) bool) {
-		if !yield(e.Server(), e.own()) {
+// Share is where a part of an entry counts.
+type Share struct {
+	Server string // "" if none was asked
+	Model  string
+}
+
+// Shares is what the entry adds to the sums of each server and model: the request counts at the server that gave its
+// final answer, an attempt where it was made, both with the model that the client asked for. The calls of further
+// models within an answer count with their own.
+func (e *Entry) Shares() iter.Seq2[Share, Sums] {
+	return func(yield func(Share, Sums) bool) {
+		if !yield(Share{e.Server(), e.Model}, e.own()) {
 			return
 		}
 		for i := range e.Attempts {
-			if a := &e.Attempts[i]; !yield(a.Server, a.sums(e)) {
+			a := &e.Attempts[i]
+			if !yield(Share{a.Server, e.Model}, a.sums(e)) {
 				return
+			}
+			for k := range a.Extra {
+				if x := &a.Extra[k]; !yield(Share{a.Server, x.Model}, x.sums()) {
+					return
+				}
 			}
 		}
 	}
@@ -147,11 +160,13 @@ func (a *Attempt) sums(e *Entry) Sums {
 		return s
 	}
 	u := a.Answer.Usage
-	s.Input, s.Output, s.CacheRead = u.InputTokens, u.OutputTokens, u.CacheReadTokens
-	s.CacheWrite5m, s.CacheWrite1h, s.Searches = u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests
+	s.use(u)
 	s.Cost, s.Saved, s.Wasted = a.Cost.Sum, a.Cost.Saved, a.Cost.Wasted
-	s.Unpriced, s.Estimated = one(!a.Cost.Known), one(a.Estimated())
-	if a.Answer.Model != "" && e.Model != "" {
+	for i := range a.Extra {
+		s.Cost -= a.Extra[i].Sum
+	}
+	s.Unpriced, s.Estimated = one(!a.Cost.Known), one(a.Estimated)
+	if a.Answer.Model != "" && e.Model != "" && !a.Answer.FellBack() {
 		s.Swapped = one(!claude.SameModel(e.Model, a.Answer.Model))
 	}
 	if a.Warm >= tellingPrompt {
@@ -160,6 +175,17 @@ func (a *Attempt) sums(e *Entry) Sums {
 	if total := u.TotalInputTokens(); a.Guess >= tellingPrompt && total > 0 {
 		s.Guessed, s.Inflated = 1, one(total > farOff*a.Guess || a.Guess > farOff*total)
 	}
+	return s
+}
+
+func (s *Sums) use(u claude.Usage) {
+	s.Input, s.Output, s.CacheRead = u.InputTokens, u.OutputTokens, u.CacheReadTokens
+	s.CacheWrite5m, s.CacheWrite1h, s.Searches = u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests
+}
+
+func (x *Extra) sums() Sums {
+	s := Sums{Cost: x.Sum}
+	s.use(x.Usage)
 	return s
 }
 

@@ -17,20 +17,27 @@ func TestSharesCountEverythingOnce(t *testing.T) {
 		Model: "claude-opus-4-5", Outcome: Answered, Status: 200, Duration: 3 * time.Second, TimeToFirstByte: time.Second,
 		Attempts: []Attempt{
 			{Server: "a", Reason: "broken connection"},
-			{Server: "b", Reason: "another upstream was faster", Answer: claude.Message{Started: true, Model: "claude-opus-4-5", Usage: claude.Usage{InputTokens: 7}}},
+			{Server: "b", Reason: "another upstream was faster", Answer: claude.Message{Started: true, Model: "claude-opus-4-5", Usage: claude.Usage{InputTokens: 7}}, Estimated: true},
 			{
-				Server: "a", Served: true, Warm: 5000, Guess: 9000, Cost: Cost{Sum: 3, Saved: 2, Wasted: 1, Known: true},
+				Server: "a", Served: true, Warm: 5000, Guess: 9000, Cost: Cost{Sum: 8, Saved: 2, Wasted: 1, Known: true},
+				Extra:  []Extra{{Type: "advisor_message", Model: "claude-opus-4-8", Usage: claude.Usage{InputTokens: 1000, OutputTokens: 2}, Sum: 5}},
 				Answer: told("claude-haiku-5", claude.Usage{InputTokens: 100, OutputTokens: 20, CacheCreation5mTokens: 30, CacheCreation1hTokens: 40, WebSearchRequests: 2}),
 			},
 		},
 	}
 	got := map[string]Sums{}
+	advised := Sums{Input: 1000, Output: 2, Cost: 5}
 	var total Sums
-	for server, s := range e.Shares() {
-		sums := got[server]
+	for at, s := range e.Shares() {
+		if total.Add(s); at == (Share{"a", "claude-opus-4-8"}) {
+			if s != advised {
+				t.Errorf("%+v", s)
+			}
+			continue
+		}
+		sums := got[at.Server]
 		sums.Add(s)
-		got[server] = sums
-		total.Add(s)
+		got[at.Server] = sums
 	}
 	want := map[string]Sums{
 		"a": {
@@ -42,10 +49,10 @@ func TestSharesCountEverythingOnce(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if total.Requests != 1 || total.Attempts != 3 || total.Input != 107 {
+	if total.Requests != 1 || total.Attempts != 3 || total.Input != 1107 || total.Cost != 8 {
 		t.Errorf("%+v", total)
 	}
-	if c := e.Cost(); c.Known || c.Sum != 3 {
+	if c := e.Cost(); c.Known || c.Sum != 8 {
 		t.Errorf("a cost that lacks an attempt is known: %+v", c)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/ledger"
 	"claude-code-lb/internal/upstream"
 )
@@ -32,11 +33,11 @@ type Metrics struct {
 	byRouted  *series[[2]string, lazy[prometheus.Counter]]
 	byUsage   *series[usageLabels, usageSeries]
 
-	requests, routed, attempts, failovers              *prometheus.CounterVec
-	tokens, serverTools, cost, unpriced, saved, wasted *prometheus.CounterVec
-	requestDuration, firstByte, waits                  *prometheus.HistogramVec
-	attemptDuration, firstToken, interToken            *prometheus.HistogramVec
-	generation, reloadSuccessful, reloadTime           prometheus.Gauge
+	requests, routed, attempts, failovers                         *prometheus.CounterVec
+	tokens, serverTools, cost, unpriced, estimated, saved, wasted *prometheus.CounterVec
+	requestDuration, firstByte, waits                             *prometheus.HistogramVec
+	attemptDuration, firstToken, interToken                       *prometheus.HistogramVec
+	generation, reloadSuccessful, reloadTime                      prometheus.Gauge
 }
 
 // NewMetrics returns metrics at zero for a version of the program.
@@ -51,7 +52,7 @@ func NewMetrics(version string) *Metrics {
 	}
 	register(r, counterVec, map[**prometheus.CounterVec]family{
 		&m.requests: f.requests, &m.routed: f.routed, &m.attempts: f.attempts, &m.failovers: f.failovers,
-		&m.tokens: f.tokens, &m.serverTools: f.serverTools, &m.cost: f.cost, &m.unpriced: f.unpriced, &m.saved: f.saved, &m.wasted: f.wasted,
+		&m.tokens: f.tokens, &m.serverTools: f.serverTools, &m.cost: f.cost, &m.unpriced: f.unpriced, &m.estimated: f.estimated, &m.saved: f.saved, &m.wasted: f.wasted,
 	})
 	register(r, histogramVec(toLastByte()), map[**prometheus.HistogramVec]family{
 		&m.requestDuration: f.requestDuration, &m.attemptDuration: f.attemptDuration, &m.waits: f.waits,
@@ -186,27 +187,47 @@ func (m *Metrics) speed(e *ledger.Entry, a *ledger.Attempt, l attemptLabels, s *
 	}
 }
 
-// usage counts what an answer told that it took.
+// usage counts what an answer used. The calls of further models within it count with their own labels.
 func (m *Metrics) usage(a *ledger.Attempt, l usageLabels, alone string) {
 	if !a.Known() {
 		return
 	}
-	u, s := a.Answer.Usage, m.byUsage.at(l)
+	own := a.Cost.Sum
+	for i := range a.Extra {
+		x := &a.Extra[i]
+		own -= x.Sum
+		_, model, _ := m.labels.requester(l.client, x.Model, true)
+		m.used(x.Usage, x.Sum, usageLabels{l.server, l.client, model})
+	}
+	s := m.used(a.Answer.Usage, own, l)
+	if !a.Cost.Known {
+		m.unpriced.WithLabelValues(l.server, alone).Inc()
+	}
+	if a.Estimated {
+		m.estimated.WithLabelValues(l.server, alone).Inc()
+	}
+	s.saved.get(func() prometheus.Counter { return m.saved.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Saved))
+	s.wasted.get(func() prometheus.Counter { return m.wasted.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Wasted))
+}
+
+// used counts what the calls of one model used.
+func (m *Metrics) used(u claude.Usage, cost ledger.Money, l usageLabels) *usageSeries {
+	s := m.byUsage.at(l)
 	for i, each := range kinds(u) {
 		if each.tokens > 0 {
 			s.tokens[i].get(func() prometheus.Counter { return m.tokens.WithLabelValues(l.server, l.client, l.model, each.kind) }).Add(float64(each.tokens))
 		}
 	}
-	if u.WebSearchRequests > 0 {
-		m.serverTools.WithLabelValues(l.server, l.client, l.model, toolWebSearch).Add(float64(u.WebSearchRequests))
+	for _, each := range [...]struct {
+		tool string
+		n    int64
+	}{{toolWebSearch, u.WebSearchRequests}, {toolCode, u.CodeRequests}, {other, u.OtherToolRequests}} {
+		if each.n > 0 {
+			m.serverTools.WithLabelValues(l.server, l.client, l.model, each.tool).Add(float64(each.n))
+		}
 	}
-	if !a.Cost.Known {
-		m.unpriced.WithLabelValues(l.server, alone).Inc()
-		return
-	}
-	s.cost.get(func() prometheus.Counter { return m.cost.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Sum))
-	s.saved.get(func() prometheus.Counter { return m.saved.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Saved))
-	s.wasted.get(func() prometheus.Counter { return m.wasted.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Wasted))
+	s.cost.get(func() prometheus.Counter { return m.cost.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(cost))
+	return s
 }
 
 // dollars converts an amount, which a strange price may have made negative: counters never fall.

@@ -44,7 +44,7 @@ func ended(client, model string) ledger.Entry {
 		Attempts: []ledger.Attempt{
 			{
 				Server: "a", Status: 200, Scope: "capacity", Reason: "overloaded_error", Start: start, Duration: time.Second,
-				Answer: claude.Message{Started: true, Usage: claude.Usage{InputTokens: 5, OutputTokens: 1}},
+				Answer: claude.Message{Started: true, Usage: claude.Usage{InputTokens: 5, OutputTokens: 1}}, Estimated: true,
 			},
 			{
 				Server: "b", Status: 200, Scope: "none", Start: start, Verdict: time.Second, Duration: 3 * time.Second, Served: true,
@@ -103,7 +103,7 @@ func gather(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
 func (f families) list() []family {
 	return []family{
 		f.requests, f.requestDuration, f.firstByte, f.waits, f.routed, f.attempts, f.attemptDuration, f.firstToken, f.interToken, f.failovers,
-		f.tokens, f.serverTools, f.cost, f.unpriced, f.saved, f.wasted, f.openRequests, f.turnedAway, f.bodies, f.state, f.inFlight, f.headroom, f.balance,
+		f.tokens, f.serverTools, f.cost, f.unpriced, f.estimated, f.saved, f.wasted, f.openRequests, f.turnedAway, f.bodies, f.state, f.inFlight, f.headroom, f.balance,
 		f.generation, f.reloadSuccessful, f.reloadTime, f.backlog, f.backlogAge, f.late, f.folded, f.build,
 	}
 }
@@ -223,6 +223,7 @@ func TestRecord(t *testing.T) {
 	f("cache_saved_dollars_total", "client=key-1,model=claude-opus-4-5,server=b", 0.001)
 	f("wasted_dollars_total", "client=key-1,model=claude-opus-4-5,server=b", 0.0005)
 	f("cost_unknown_total", "model=claude-opus-4-5,server=a", 1)
+	f("usage_estimated_total", "model=claude-opus-4-5,server=a", 1)
 	f("open_requests", "", 4)
 	f("server_state", "server=a,state=fit", 1)
 	f("server_state", "server=b,state=draining", 1)
@@ -252,6 +253,23 @@ func TestRecord(t *testing.T) {
 	lost.Attempts[0].Scope = "client" // outrun by the other one
 	m.Record(lost)
 	f("failovers_total", "server=a,stage=before_commit", 2)
+}
+
+// TestFurtherModels count with their own labels.
+func TestFurtherModels(t *testing.T) {
+	m := observed(t)
+	e := ended("ann", "claude-haiku-4-5")
+	e.Attempts[1].Cost.Sum += 1_000_000_000
+	e.Attempts[1].Extra = []ledger.Extra{{Type: "advisor_message", Model: "claude-opus-4-8", Usage: claude.Usage{InputTokens: 7}, Sum: 1_000_000_000}}
+	m.Record(e)
+	for labels, want := range map[string]float64{"model=claude-haiku-4-5": 0.012345678, "model=claude-opus-4-8": 1} {
+		if got := value(t, m, "claude_code_lb_cost_dollars_total", "client=ann,"+labels+",server=b"); got < want-1e-12 || got > want+1e-12 {
+			t.Errorf("%s: %v", labels, got)
+		}
+	}
+	if got := value(t, m, "claude_code_lb_tokens_total", "client=ann,kind=input,model=claude-opus-4-8,server=b"); got != 7 {
+		t.Errorf("%v tokens of the advisor", got)
+	}
 }
 
 // TestBoundedSeries lets clients send whatever they like.

@@ -41,13 +41,14 @@ const (
 	kindCacheCreation1h = "cache_creation_1h"
 
 	toolWebSearch = "web_search"
+	toolCode      = "code_execution"
 )
 
 // families are all metrics but those of the Go runtime and the process.
 type families struct {
 	requests, requestDuration, firstByte, waits, routed                                family
 	attempts, attemptDuration, firstToken, interToken, failovers                       family
-	tokens, serverTools, cost, unpriced, saved, wasted                                 family
+	tokens, serverTools, cost, unpriced, estimated, saved, wasted                      family
 	openRequests, turnedAway, bodies, state, inFlight, headroom, balance               family
 	generation, reloadSuccessful, reloadTime, backlog, backlogAge, late, folded, build family
 }
@@ -76,13 +77,15 @@ func allFamilies() families {
 		failovers: family{"claude_code_lb_failovers_total", "Failures of a server before_commit, after which another attempt was made and the client noticed nothing, and after_commit, when it was too late for that.",
 			[]string{labelServer, labelStage}},
 
-		tokens: family{"claude_code_lb_tokens_total", "Tokens of all attempts, as the answers told them.",
+		tokens: family{"claude_code_lb_tokens_total", "Tokens of all attempts, by the model that used them.",
 			[]string{labelServer, labelClient, labelModel, labelKind}},
 		serverTools: family{"claude_code_lb_server_tool_requests_total", "Uses of tools that the server runs.",
 			[]string{labelServer, labelClient, labelModel, labelTool}},
-		cost: family{"claude_code_lb_cost_dollars_total", "Cost of all attempts whose price is known, in US dollars.",
+		cost: family{"claude_code_lb_cost_dollars_total", "Cost of all attempts as far as prices are known, in US dollars, by the model that caused it.",
 			[]string{labelServer, labelClient, labelModel}},
-		unpriced: family{"claude_code_lb_cost_unknown_total", "Attempts whose answer told its usage and whose price is not known.",
+		unpriced: family{"claude_code_lb_cost_unknown_total", "Attempts with a usage that some price is not known for: of the model, the speed, the service tier, the region or a tool.",
+			[]string{labelServer, labelModel}},
+		estimated: family{"claude_code_lb_usage_estimated_total", "Attempts whose usage is an estimate in part: the answer broke off, or its server did not report it all.",
 			[]string{labelServer, labelModel}},
 		saved: family{"claude_code_lb_cache_saved_dollars_total", "What reading from the prompt cache saved, in US dollars.",
 			[]string{labelServer, labelClient, labelModel}},

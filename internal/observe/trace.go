@@ -112,7 +112,7 @@ func describeAttempt(span trace.Span, a *ledger.Attempt) {
 		attrs = append(attrs, answered(&a.Answer)...)
 		attrs = append(attrs, costs(a.Cost)...)
 	}
-	if a.Estimated() {
+	if a.Estimated {
 		attrs = append(attrs, attrEstimated.Bool(true))
 	}
 	span.SetAttributes(attrs...)

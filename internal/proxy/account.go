@@ -3,33 +3,52 @@ package proxy
 import (
 	"time"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/ledger"
 )
 
-// account notes what an attempt's answer has told so far, and what that costs.
+// account notes what an attempt's answer has reported so far, completed by estimates, and what that costs.
 func (x *exchange) account(a *answer) {
 	note := &x.entry.Attempts[a.place]
 	note.Duration, note.Answer = time.Since(a.start), a.message
-	note.Answer.Usage.OutputTokens = a.message.Output()
+	guess := note.Guess
+	if guess == 0 {
+		guess = x.entry.Sent / 4
+	}
+	u, estimated := a.message.Settled(guess)
+	bill := a.message.Bill(u)
+	note.Answer.Usage, note.Estimated, note.Extra = bill.Usage, estimated, nil
 	if note.Known() && x.req.Settings.Prices != nil {
-		note.Cost = x.price(a, note)
+		x.price(a, note, bill)
 	}
 }
 
-// price is what an attempt costs as far as its answer has come. What did not reach the client was wasted, and so was
-// writing anew what another account had in its cache.
-func (x *exchange) price(a *answer, note *ledger.Attempt) ledger.Cost {
-	prices, u, multiplier := x.req.Settings.Prices, note.Answer.Usage, a.lease.Price()
+// asked completes a usage by what the request asked for and the answer does not report.
+func (x *exchange) asked(u claude.Usage) claude.Usage {
+	if u.Speed == "" {
+		u.Speed = x.speed
+	}
+	if u.InferenceGeo == "" {
+		u.InferenceGeo = x.geo
+	}
+	return u
+}
+
+// price sets what an attempt costs as far as its answer has come. What did not reach the client was wasted, and so was
+// writing again what another account had in its cache.
+func (x *exchange) price(a *answer, note *ledger.Attempt, bill claude.Bill) {
+	prices, multiplier := x.req.Settings.Prices, a.lease.Price()
 	model := a.message.Model
 	if model == "" {
 		model = x.entry.Model
 	}
-	cost := prices.Cost(model, u, multiplier)
-	switch elsewhere := note.Warmest - u.CacheReadTokens; {
+	bill.Usage = x.asked(bill.Usage)
+	note.Answer.Usage = bill.Usage
+	note.Cost, note.Extra = prices.Bill(model, bill, multiplier)
+	switch elsewhere := note.Warmest - bill.Usage.CacheReadTokens; {
 	case !note.Served && x.ctx.Err() == nil:
-		cost.Wasted = cost.Sum
+		note.Cost.Wasted = note.Cost.Sum
 	case note.Warmest > note.Warm && elsewhere > 0:
-		cost.Wasted = prices.Rewritten(model, u, elsewhere, multiplier)
+		note.Cost.Wasted = prices.Rewritten(model, bill.Usage, elsewhere, multiplier)
 	}
-	return cost
 }

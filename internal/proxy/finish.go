@@ -71,7 +71,14 @@ func line(e *ledger.Entry) telemetry.Listing {
 		add(slog.Int64(telemetry.CacheRead, u.CacheReadTokens))
 		add(slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()))
 		if told := slices.ContainsFunc(e.Attempts, func(a ledger.Attempt) bool { return a.Known() }); told {
-			add(costOf(e.Cost()))
+			cost := e.Cost()
+			add(costOf(cost))
+			if cost.Unpriced != "" {
+				add(slog.String(telemetry.Unpriced, cost.Unpriced))
+			}
+		}
+		if e.Estimated() {
+			add(slog.Bool(telemetry.Estimated, true))
 		}
 		if e.Routed != "" {
 			add(slog.String(telemetry.Routed, string(e.Routed)))

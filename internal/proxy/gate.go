@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"time"
@@ -64,12 +65,12 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 		ask.Batch, ask.Unclear = true, x.req.Upload != nil
 		if x.req.Key.PicksModels() && !ask.Unclear {
 			models, clear := claude.BatchModels(x.req.Body.bytes())
-			ask.Models, ask.Unclear = models, !clear
+			ask.Models, ask.Open, ask.Unclear = models.Further, models.Open, !clear
 		}
 	case r.Method == http.MethodPost && (r.URL.Path == messagesPath || r.URL.Path == countPath):
-		if x.req.Key.PicksModels() {
-			_, clear := claude.SoleModel(x.req.Body.bytes())
-			ask.Unclear = !clear
+		if body := x.req.Body.bytes(); x.req.Key.PicksModels() || x.req.Key != nil && namesFurtherModels(body) {
+			models, clear := claude.RequestModels(body)
+			ask.Models, ask.Open, ask.Unclear = models.Further, models.Open, !clear
 		}
 		if r.URL.Path == countPath { // it costs nothing
 			break
@@ -80,13 +81,32 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 			ask.Input = x.tokens()
 		}
 		if prices := x.req.Settings.Prices; prices != nil {
-			ask.Price = func(u claude.Usage) ledger.Cost { return prices.AtMost(x.entry.Model, u, x.req.Table.Dearest()) }
+			ask.Price = func(u claude.Usage) ledger.Cost { return x.atMost(prices, ask.Models, u) }
 		}
 	case x.pin.isResource:
 	default:
 		ask.Unknown = true
 	}
 	return ask
+}
+
+// namesFurtherModels reports whether a body may name a second model. It only saves a reading of the whole body: what it
+// misses makes an estimate too low, and is charged when the answer reports it.
+func namesFurtherModels(body []byte) bool {
+	return bytes.Contains(body, []byte(`"fallbacks"`)) || bytes.Contains(body, []byte(`"advisor_`))
+}
+
+// atMost is what a usage costs at most, whichever of the request's models and whichever server it is of.
+func (x *exchange) atMost(prices *ledger.Prices, further []string, u claude.Usage) ledger.Cost {
+	multiplier := x.req.Table.Dearest()
+	u = x.asked(u)
+	most := prices.AtMost(x.entry.Model, u, multiplier)
+	for _, model := range further {
+		if other := prices.AtMost(model, u, multiplier); other.Sum > most.Sum {
+			most = other
+		}
+	}
+	return most
 }
 
 // refuse answers a request that the client key's limits do not let through.

@@ -140,6 +140,7 @@ type exchange struct {
 	failures    []*answer             // the failed attempts, in order
 	timeouts    int                   // of them, waits that ran out
 	cause       error                 // why the committed answer broke off
+	speed, geo  string                // that the request asks for: the price depends on them
 }
 
 // forgetPrompt gives back what was known of the prompt.
@@ -158,6 +159,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	scan, prompt, problem := scanner.Scan(req.Body.bytes())
 	x := &exchange{
 		p: p, w: w, req: req, scanner: scanner, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream, problem != nil || scan.StreamUnclear),
+		speed: scan.Speed, geo: scan.InferenceGeo,
 		entry: ledger.Entry{
 			ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID), Agent: claude.AgentID(r.Header), Sent: int64(req.Body.Len()),
 			Method: r.Method, Path: claude.HideKeys(r.URL.Path), Model: scan.Model, Stream: scan.Stream,

@@ -12,7 +12,8 @@ import (
 func (p *Pass) unaccounted(e *ledger.Entry) (tokens int64, cost ledger.Money) {
 	for i := range e.Attempts {
 		a := &e.Attempts[i]
-		told, used := a.Answer.Usage, a.Answer.Usage
+		told := a.Usage()
+		used := told
 		if !a.Known() && e.Outcome == ledger.ClientGone && a.Scope == leftScope && i == len(e.Attempts)-1 {
 			used = p.estimate // it may have been billed, and nobody will tell
 			if e.Stream {
@@ -25,7 +26,7 @@ func (p *Pass) unaccounted(e *ledger.Entry) (tokens int64, cost ledger.Money) {
 		}
 		switch whole := p.price(used).Sum; {
 		case a.Known() && !a.Cost.Known:
-			cost = plus(cost, whole)
+			cost = plus(cost, max(whole-a.Cost.Sum, 0))
 		case used != told:
 			cost = plus(cost, max(whole-p.price(told).Sum, 0))
 		}

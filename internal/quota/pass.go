@@ -16,11 +16,12 @@ import (
 // Ask is what a request asks for, as far as limits depend on it.
 type Ask struct {
 	Model   string   // "" where none is named
-	Models  []string // further ones, that a batch names
+	Models  []string // further ones that it names: of a batch, an advisor, fallbacks
 	Session string
 	Counted bool // it counts towards the requests per minute
 	Message bool // it is answered by a model, and so costs something
 	Batch   bool // it is answered later, and what that costs is not known then
+	Open    bool // the API may choose a further model by itself
 	Unclear bool // which models it asks can be read in several ways, or not at all
 	// Unreadable is the answer to a key whose limits depend on the body, where that cannot be read; nil: it can be.
 	Unreadable *Refusal
@@ -104,6 +105,9 @@ func crowded(message string) *Refusal {
 	return &Refusal{Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: "queue full", Message: message, RetryAfter: shortly}
 }
 
+// anyModel matches the patterns that match every model of the API.
+const anyModel = "claude-"
+
 // refuses finds what no waiting changes.
 func (k *Key) refuses(ask Ask) *Refusal {
 	if ask.Unreadable != nil && (k.PicksModels() || k.limited()) {
@@ -113,6 +117,9 @@ func (k *Key) refuses(ask Ask) *Refusal {
 		if model != "" && !k.mayAsk(model) {
 			return forbidden("model", fmt.Sprintf("The client key %s may not ask the model %s.", k.Name(), model))
 		}
+	}
+	if ask.Open && !k.mayAsk(anyModel) {
+		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and \"default\" lets the API choose another one: name the models of fallbacks.", k.Name()))
 	}
 	if ask.Unclear && k.PicksModels() {
 		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and which one this request asks is not clear: name it once, and split large batches.", k.Name()))
@@ -205,7 +212,7 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 	cost = plus(cost, e.Cost().Sum)
 	var output int64
 	for i := range e.Attempts {
-		tokens += charged(e.Attempts[i].Answer.Usage)
+		tokens += charged(e.Attempts[i].Usage())
 		output = max(output, e.Attempts[i].Answer.Usage.OutputTokens)
 	}
 	a, now := p.key.account, time.Now()

@@ -87,6 +87,23 @@ func sample(at time.Time) ledger.Entry {
 	}
 }
 
+// rich is a request whose answer has all dimensions of a price, and calls of further models.
+func rich(at time.Time) ledger.Entry {
+	e := sample(at)
+	a := &e.Attempts[1]
+	a.Answer.Usage.Speed, a.Answer.Usage.InferenceGeo, a.Answer.Usage.CodeRequests, a.Answer.Usage.OtherToolRequests = "fast", "us", 3, 4
+	a.Answer.Delta, a.Estimated = false, true
+	a.Answer.Iterations = []claude.Iteration{{Type: claude.IterationFallback}}
+	a.Cost.Known, a.Cost.Unpriced = false, "speed turbo"
+	a.Extra = []ledger.Extra{
+		{Type: "advisor_message", Model: "claude-opus-4-8", Sum: 500_000_003, Usage: claude.Usage{
+			InputTokens: 1, OutputTokens: 2, CacheReadTokens: 3, CacheCreation5mTokens: 4, CacheCreation1hTokens: 5, ServiceTier: "batch", Speed: "standard", InferenceGeo: "us",
+		}},
+		{Type: "compaction", Model: e.Model, Sum: 4, Usage: claude.Usage{InputTokens: 7, WebSearchRequests: 1}},
+	}
+	return e
+}
+
 // write appends entries in one batch.
 func write(t *testing.T, s *Store, entries ...ledger.Entry) {
 	t.Helper()
@@ -109,8 +126,8 @@ func TestEntriesComeBackAsTheyWere(t *testing.T) {
 		s := open(t, where)
 		bare := ledger.Entry{ID: "req_lb_2", Start: noon.Add(time.Second), Client: "bob", Outcome: ledger.Refused, Status: 429, Reason: "budget"}
 		torn := sample(noon.Add(2 * time.Second))
-		torn.Attempts[1].Answer.Delta = false
-		want := []ledger.Entry{sample(noon), bare, torn}
+		torn.Attempts[1].Answer.Delta, torn.Attempts[1].Estimated = false, true
+		want := []ledger.Entry{sample(noon), bare, torn, rich(noon.Add(3 * time.Second))}
 		write(t, s, want...)
 		if got := all(t, s); !cmp.Equal(want, got) {
 			t.Error(cmp.Diff(want, got))
@@ -220,6 +237,9 @@ func TestReportsAddUp(t *testing.T) {
 		var entries []ledger.Entry
 		for i := range 400 {
 			e := sample(noon.Add(time.Duration(i) * 37 * time.Minute)) // ten days
+			if i%5 == 0 {
+				e = rich(e.Start)
+			}
 			e.Client, e.Model, e.Session = fmt.Sprint("client-", i%3), []string{"claude-opus-4-5", "claude-sonnet-5"}[i%2], fmt.Sprint("session-", i%7)
 			e.Attempts[1].Server = fmt.Sprint("server-", i%4)
 			entries = append(entries, e)
@@ -254,8 +274,8 @@ func counted(entries []ledger.Entry, q Question) []Line {
 		if e.Start.Before(q.Since) || !e.Start.Before(q.Until) {
 			continue
 		}
-		for server, share := range e.Shares() {
-			a.add(e.Start, map[Dimension]string{Key: e.Client, Model: e.Model, Upstream: server, Session: e.Session}, &share)
+		for at, share := range e.Shares() {
+			a.add(e.Start, map[Dimension]string{Key: e.Client, Model: at.Model, Upstream: at.Server, Session: e.Session}, &share)
 		}
 	}
 	return a.sorted()

@@ -63,21 +63,56 @@ func (o *object) attempt(a *ledger.Attempt) {
 	o.text(`,"model":`, a.Answer.Model)
 	o.text(`,"stop_reason":`, a.Answer.StopReason)
 	o.text(`,"service_tier":`, u.ServiceTier)
+	o.text(`,"speed":`, u.Speed)
+	o.text(`,"inference_geo":`, u.InferenceGeo)
+	o.flag(`,"fallback":`, a.Answer.FellBack())
 	o.flag(`,"known":`, a.Known())
-	o.flag(`,"estimated":`, a.Estimated())
+	o.flag(`,"estimated":`, a.Estimated)
 	o.number(`,"input":`, u.InputTokens)
 	o.number(`,"output":`, u.OutputTokens)
 	o.number(`,"cache_read":`, u.CacheReadTokens)
 	o.number(`,"cache_write_5m":`, u.CacheCreation5mTokens)
 	o.number(`,"cache_write_1h":`, u.CacheCreation1hTokens)
 	o.number(`,"searches":`, u.WebSearchRequests)
+	o.number(`,"code_runs":`, u.CodeRequests)
+	o.number(`,"other_tools":`, u.OtherToolRequests)
 	o.flag(`,"priced":`, a.Cost.Known)
+	o.text(`,"unpriced":`, a.Cost.Unpriced)
 	o.number(`,"cost":`, int64(a.Cost.Sum))
 	o.number(`,"saved":`, int64(a.Cost.Saved))
 	o.number(`,"wasted":`, int64(a.Cost.Wasted))
 	o.number(`,"warm":`, a.Warm)
 	o.number(`,"warmest":`, a.Warmest)
 	o.number(`,"guess":`, a.Guess)
+	for i := range a.Extra {
+		if i == 0 {
+			*o = append(*o, `,"extra":[`...)
+		} else {
+			*o = append(*o, ',')
+		}
+		o.extra(&a.Extra[i])
+	}
+	if len(a.Extra) > 0 {
+		*o = append(*o, ']')
+	}
+	*o = append(*o, '}')
+}
+
+func (o *object) extra(x *ledger.Extra) {
+	u := &x.Usage
+	*o = append(*o, `{"type":`...)
+	o.quote(x.Type)
+	o.text(`,"model":`, x.Model)
+	o.text(`,"service_tier":`, u.ServiceTier)
+	o.text(`,"speed":`, u.Speed)
+	o.text(`,"inference_geo":`, u.InferenceGeo)
+	o.number(`,"input":`, u.InputTokens)
+	o.number(`,"output":`, u.OutputTokens)
+	o.number(`,"cache_read":`, u.CacheReadTokens)
+	o.number(`,"cache_write_5m":`, u.CacheCreation5mTokens)
+	o.number(`,"cache_write_1h":`, u.CacheCreation1hTokens)
+	o.number(`,"searches":`, u.WebSearchRequests)
+	o.number(`,"cost":`, int64(x.Sum))
 	*o = append(*o, '}')
 }
 

@@ -55,13 +55,27 @@ func entryOf(a, b, c string, n int64, bits uint16) ledger.Entry {
 				Model: one(i+11, a), StopReason: one(i+12, b), Started: bit(i + 13), Delta: bit(i), Stopped: bit(i + 1),
 				Usage: claude.Usage{
 					InputTokens: num(i + 2), OutputTokens: num(i + 3), CacheReadTokens: num(i + 4), CacheCreation5mTokens: num(i + 5),
-					CacheCreation1hTokens: num(i + 6), WebSearchRequests: num(i + 7), ServiceTier: one(i+8, c),
+					CacheCreation1hTokens: num(i + 6), WebSearchRequests: num(i + 7), ServiceTier: one(i+8, c), Speed: one(i+9, a), InferenceGeo: one(i+10, b),
+					CodeRequests: num(i + 8), OtherToolRequests: num(i + 9),
 				},
 			},
-			Cost: ledger.Cost{Sum: ledger.Money(num(i + 9)), Saved: ledger.Money(num(i + 10)), Wasted: ledger.Money(num(i + 11)), Known: bit(i + 12)},
+			Cost:      ledger.Cost{Sum: ledger.Money(num(i + 9)), Saved: ledger.Money(num(i + 10)), Wasted: ledger.Money(num(i + 11)), Known: bit(i + 12), Unpriced: one(i+13, c)},
+			Estimated: bit(i + 2), Extra: extraOf(a, b, c, num(i+1), int(bits%4)),
 		})
 	}
 	return e
+}
+
+// extraOf are some further model calls.
+func extraOf(a, b, c string, n int64, count int) []ledger.Extra {
+	var out []ledger.Extra
+	for range count {
+		out = append(out, ledger.Extra{Type: a, Model: b, Sum: ledger.Money(n), Usage: claude.Usage{
+			InputTokens: n, OutputTokens: n + 1, CacheReadTokens: n + 2, CacheCreation5mTokens: n + 3, CacheCreation1hTokens: n + 4, WebSearchRequests: n + 5,
+			ServiceTier: c, Speed: a, InferenceGeo: b,
+		}})
+	}
+	return out
 }
 
 // reference is an entry's record by encoding/json.
@@ -87,12 +101,22 @@ func reference(t *testing.T, e *ledger.Entry) string {
 
 func referenceAttempt(a *ledger.Attempt) attempt {
 	u := &a.Answer.Usage
+	var more []extra
+	for _, x := range a.Extra {
+		more = append(more, extra{
+			Type: strictText(x.Type), Model: strictText(x.Model), ServiceTier: strictText(x.Usage.ServiceTier), Speed: strictText(x.Usage.Speed),
+			InferenceGeo: strictText(x.Usage.InferenceGeo), Input: x.Usage.InputTokens, Output: x.Usage.OutputTokens, CacheRead: x.Usage.CacheReadTokens,
+			CacheWrite5m: x.Usage.CacheCreation5mTokens, CacheWrite1h: x.Usage.CacheCreation1hTokens, Searches: x.Usage.WebSearchRequests, Cost: int64(x.Sum),
+		})
+	}
 	return attempt{
 		Time: a.Start.UnixMilli(), Server: strictText(a.Server), Status: a.Status, Scope: strictText(a.Scope), Reason: strictText(a.Reason), RequestID: strictText(a.RequestID),
 		Verdict: int64(a.Verdict), Duration: int64(a.Duration), Served: flagOf(a.Served), Model: strictText(a.Answer.Model), StopReason: strictText(a.Answer.StopReason),
-		ServiceTier: strictText(u.ServiceTier), Known: flagOf(a.Known()), Estimated: flagOf(a.Estimated()),
+		ServiceTier: strictText(u.ServiceTier), Speed: strictText(u.Speed), InferenceGeo: strictText(u.InferenceGeo), Fallback: flagOf(a.Answer.FellBack()),
+		Known: flagOf(a.Known()), Estimated: flagOf(a.Estimated),
 		Input: u.InputTokens, Output: u.OutputTokens, CacheRead: u.CacheReadTokens, CacheWrite5m: u.CacheCreation5mTokens, CacheWrite1h: u.CacheCreation1hTokens,
-		Searches: u.WebSearchRequests, Priced: flagOf(a.Cost.Known), Cost: int64(a.Cost.Sum), Saved: int64(a.Cost.Saved), Wasted: int64(a.Cost.Wasted),
+		Searches: u.WebSearchRequests, CodeRuns: u.CodeRequests, OtherTools: u.OtherToolRequests, Extra: more,
+		Priced: flagOf(a.Cost.Known), Unpriced: strictText(a.Cost.Unpriced), Cost: int64(a.Cost.Sum), Saved: int64(a.Cost.Saved), Wasted: int64(a.Cost.Wasted),
 		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess,
 	}
 }

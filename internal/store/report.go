@@ -218,8 +218,8 @@ func (s *Store) fromRows(ctx context.Context, a *answer, from, to time.Time) err
 		if err != nil {
 			return err
 		}
-		for server, share := range e.Shares() {
-			a.add(e.Start, map[Dimension]string{Key: e.Client, Model: e.Model, Upstream: server, Session: e.Session}, &share)
+		for at, share := range e.Shares() {
+			a.add(e.Start, map[Dimension]string{Key: e.Client, Model: at.Model, Upstream: at.Server, Session: e.Session}, &share)
 		}
 	}
 	return nil

@@ -87,33 +87,56 @@ type record struct {
 
 // attempt is the part of a record about one try at an upstream.
 type attempt struct {
-	Time         int64  `json:"time"`
-	Server       string `json:"server"`
-	Status       int    `json:"status,omitempty"`
-	Scope        string `json:"scope,omitempty"`
-	Reason       string `json:"reason,omitempty"`
-	RequestID    string `json:"request_id,omitempty"` // of the upstream
-	Verdict      int64  `json:"verdict,omitempty"`
-	Duration     int64  `json:"duration,omitempty"`
-	Served       flag   `json:"served,omitempty"`
+	Time         int64   `json:"time"`
+	Server       string  `json:"server"`
+	Status       int     `json:"status,omitempty"`
+	Scope        string  `json:"scope,omitempty"`
+	Reason       string  `json:"reason,omitempty"`
+	RequestID    string  `json:"request_id,omitempty"` // of the upstream
+	Verdict      int64   `json:"verdict,omitempty"`
+	Duration     int64   `json:"duration,omitempty"`
+	Served       flag    `json:"served,omitempty"`
+	Model        string  `json:"model,omitempty"`
+	StopReason   string  `json:"stop_reason,omitempty"`
+	ServiceTier  string  `json:"service_tier,omitempty"`
+	Speed        string  `json:"speed,omitempty"`
+	InferenceGeo string  `json:"inference_geo,omitempty"`
+	Fallback     flag    `json:"fallback,omitempty"`  // a fallback model of the request served the answer
+	Known        flag    `json:"known,omitempty"`     // the usage is known
+	Estimated    flag    `json:"estimated,omitempty"` // a part of it is an estimate
+	Input        int64   `json:"input,omitempty"`
+	Output       int64   `json:"output,omitempty"`
+	CacheRead    int64   `json:"cache_read,omitempty"`
+	CacheWrite5m int64   `json:"cache_write_5m,omitempty"`
+	CacheWrite1h int64   `json:"cache_write_1h,omitempty"`
+	Searches     int64   `json:"searches,omitempty"`
+	CodeRuns     int64   `json:"code_runs,omitempty"`
+	OtherTools   int64   `json:"other_tools,omitempty"`
+	Priced       flag    `json:"priced,omitempty"`
+	Unpriced     string  `json:"unpriced,omitempty"` // what of it has no known price
+	Cost         int64   `json:"cost,omitempty"`
+	Saved        int64   `json:"saved,omitempty"`
+	Wasted       int64   `json:"wasted,omitempty"`
+	Warm         int64   `json:"warm,omitempty"`
+	Warmest      int64   `json:"warmest,omitempty"`
+	Guess        int64   `json:"guess,omitempty"`
+	Extra        []extra `json:"extra,omitempty"`
+}
+
+// extra is another model call within the answer. Its cost is part of that of the attempt, its tokens are not.
+type extra struct {
+	Type         string `json:"type"`
 	Model        string `json:"model,omitempty"`
-	StopReason   string `json:"stop_reason,omitempty"`
 	ServiceTier  string `json:"service_tier,omitempty"`
-	Known        flag   `json:"known,omitempty"`     // the answer told its usage
-	Estimated    flag   `json:"estimated,omitempty"` // its output is estimated
+	Speed        string `json:"speed,omitempty"`
+	InferenceGeo string `json:"inference_geo,omitempty"`
 	Input        int64  `json:"input,omitempty"`
 	Output       int64  `json:"output,omitempty"`
 	CacheRead    int64  `json:"cache_read,omitempty"`
 	CacheWrite5m int64  `json:"cache_write_5m,omitempty"`
 	CacheWrite1h int64  `json:"cache_write_1h,omitempty"`
 	Searches     int64  `json:"searches,omitempty"`
-	Priced       flag   `json:"priced,omitempty"`
 	Cost         int64  `json:"cost,omitempty"`
-	Saved        int64  `json:"saved,omitempty"`
-	Wasted       int64  `json:"wasted,omitempty"`
-	Warm         int64  `json:"warm,omitempty"`
-	Warmest      int64  `json:"warmest,omitempty"`
-	Guess        int64  `json:"guess,omitempty"`
 }
 
 // flag is a truth that databases can add up.
@@ -140,17 +163,38 @@ func decode(written, prompt []byte) (*ledger.Entry, error) {
 }
 
 func (a *attempt) decode() ledger.Attempt {
-	return ledger.Attempt{
+	out := ledger.Attempt{
 		Server: a.Server, Status: a.Status, Scope: a.Scope, Reason: a.Reason, RequestID: a.RequestID, Start: time.UnixMilli(a.Time),
 		Verdict: time.Duration(a.Verdict), Duration: time.Duration(a.Duration), Served: a.Served != 0,
 		Answer: claude.Message{
 			Model: a.Model, StopReason: a.StopReason, Started: a.Known != 0, Delta: a.Known != 0 && a.Estimated == 0,
 			Usage: claude.Usage{
-				ServiceTier: a.ServiceTier, InputTokens: a.Input, OutputTokens: a.Output, CacheReadTokens: a.CacheRead,
-				CacheCreation5mTokens: a.CacheWrite5m, CacheCreation1hTokens: a.CacheWrite1h, WebSearchRequests: a.Searches,
+				ServiceTier: a.ServiceTier, Speed: a.Speed, InferenceGeo: a.InferenceGeo,
+				InputTokens: a.Input, OutputTokens: a.Output, CacheReadTokens: a.CacheRead,
+				CacheCreation5mTokens: a.CacheWrite5m, CacheCreation1hTokens: a.CacheWrite1h,
+				WebSearchRequests: a.Searches, CodeRequests: a.CodeRuns, OtherToolRequests: a.OtherTools,
 			},
 		},
-		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess,
-		Cost: ledger.Cost{Known: a.Priced != 0, Sum: ledger.Money(a.Cost), Saved: ledger.Money(a.Saved), Wasted: ledger.Money(a.Wasted)},
+		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess, Estimated: a.Estimated != 0,
+		Cost: ledger.Cost{
+			Known: a.Priced != 0, Unpriced: a.Unpriced, Sum: ledger.Money(a.Cost), Saved: ledger.Money(a.Saved), Wasted: ledger.Money(a.Wasted),
+		},
+	}
+	if a.Fallback != 0 {
+		out.Answer.Iterations = []claude.Iteration{{Type: claude.IterationFallback}}
+	}
+	for i := range a.Extra {
+		out.Extra = append(out.Extra, a.Extra[i].decode())
+	}
+	return out
+}
+
+func (x *extra) decode() ledger.Extra {
+	return ledger.Extra{
+		Type: x.Type, Model: x.Model, Sum: ledger.Money(x.Cost),
+		Usage: claude.Usage{
+			ServiceTier: x.ServiceTier, Speed: x.Speed, InferenceGeo: x.InferenceGeo, InputTokens: x.Input, OutputTokens: x.Output,
+			CacheReadTokens: x.CacheRead, CacheCreation5mTokens: x.CacheWrite5m, CacheCreation1hTokens: x.CacheWrite1h, WebSearchRequests: x.Searches,
+		},
 	}
 }

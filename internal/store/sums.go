@@ -59,10 +59,15 @@ func (s *strangers) modelOf(e *ledger.Entry, hour int64) string {
 func (t tally) add(e *ledger.Entry, s *strangers) {
 	n := e.Start.Unix() / int64(hour/time.Second)
 	at := slot{n: n, client: text(e.Client), model: s.modelOf(e, n)}
+	asked := at.model
 	var sums *ledger.Sums
-	for server, share := range e.Shares() {
-		if server = text(server); sums == nil || server != at.server { // mostly it is one server
-			at.server = server
+	for place, share := range e.Shares() {
+		server, model := text(place.Server), asked
+		if place.Model != e.Model {
+			model = text(place.Model)
+		}
+		if sums == nil || server != at.server || model != at.model { // mostly it is one server and one model
+			at.server, at.model = server, model
 			sums = t.at(at)
 		}
 		sums.Add(share)

@@ -91,6 +91,8 @@ const (
 	CacheCreated    = "cache_created"
 	Routed          = "routed"
 	Cost            = "cost_usd"
+	Unpriced        = "unpriced"
+	Estimated       = "estimated"
 	Session         = "session"
 	Stream          = "stream"
 	UpstreamRequest = "upstream_request_id"

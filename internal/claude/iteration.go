@@ -1,0 +1,143 @@
+package claude
+
+// Iteration is one model call within an answer (usage.iterations).
+type Iteration struct {
+	Type  string
+	Model string // "" if it is the answer's
+	Usage Usage
+}
+
+// The types of iterations. The top-level usage is the sum of the calls that made the answer: those of
+// type message, or of the fallback model that served it. It leaves out the others, which are billed all
+// the same (SDK: BetaUsage.Iterations; docs: advisor tool, compaction, refusals and fallback):
+//
+//   - advisor_message: a call of the advisor's model, at that model's price;
+//   - compaction: the summary of a context that was too long, by the answer's model;
+//   - message of another model in an answer that a fallback served: a model that declined. Before its
+//     first output that is not billed.
+const (
+	iterationMessage    = "message"
+	IterationFallback   = "fallback_message"
+	iterationAdvisor    = "advisor_message"
+	iterationCompaction = "compaction"
+)
+
+// maxIterations bounds what is kept of one answer. Further calls are added to the last one of their kind.
+const maxIterations = 64
+
+// scanIterations replaces the iterations by those of the array that comes next.
+func scanIterations(s *scanner, all *[]Iteration) {
+	if s.peek() != '[' {
+		return // the caller skips it
+	}
+	*all = (*all)[:0]
+	for range s.elements {
+		var each Iteration
+		at := s.at
+		for name := range s.members {
+			switch string(name) {
+			case "type":
+				each.Type = iterationType(s.value())
+			case "model":
+				s.replace(&each.Model)
+			}
+		}
+		inner := scanner{text: s.text[at:s.at]}
+		each.Usage.scan(&inner, nil)
+		*all = addIteration(*all, each)
+	}
+}
+
+// iterationType is the type that a JSON string names. The known ones take no memory.
+func iterationType(raw []byte) string {
+	if len(raw) < 2 || raw[0] != '"' {
+		return ""
+	}
+	for _, known := range [...]string{iterationMessage, IterationFallback, iterationAdvisor, iterationCompaction} {
+		if string(raw[1:len(raw)-1]) == known {
+			return known
+		}
+	}
+	text := decodeString(raw)
+	return text[:min(len(text), maxWord)]
+}
+
+func addIteration(all []Iteration, each Iteration) []Iteration {
+	if len(all) < maxIterations {
+		return append(all, each)
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].Type == each.Type && all[i].Model == each.Model {
+			all[i].Usage = all[i].Usage.Plus(each.Usage)
+			break
+		}
+	}
+	return all
+}
+
+// Bill is an answer as it is billed.
+type Bill struct {
+	Usage   Usage       // by the answer's model
+	Calls   []Usage     // the calls that Usage is the sum of, if the answer reports them
+	Extra   []Iteration // calls that Usage leaves out
+	Unknown string      // a type of iteration that this program does not know, "" if there is none
+}
+
+// Bill divides a usage, which is that of m, among the calls that m reports.
+func (m *Message) Bill(u Usage) Bill {
+	b := Bill{Usage: u}
+	if len(m.Iterations) == 0 {
+		return b
+	}
+	var sum, foreign Usage // of the calls that the top level may be the sum of
+	var declined []Iteration
+	for _, each := range m.Iterations {
+		switch each.Type {
+		case iterationAdvisor, iterationCompaction:
+			b.Extra = append(b.Extra, each)
+			continue
+		case iterationMessage, IterationFallback:
+			sum = sum.Plus(each.Usage)
+		default:
+			b.Unknown = each.Type
+			continue
+		}
+		if each.Model == "" || m.Model == "" || SameModel(each.Model, m.Model) {
+			b.Calls = append(b.Calls, each.Usage)
+			continue
+		}
+		foreign = foreign.Plus(each.Usage)
+		if each.Usage.OutputTokens > 0 {
+			declined = append(declined, each)
+		}
+	}
+	if len(declined) > 0 || foreign != (Usage{}) {
+		b.Extra = append(b.Extra, declined...)
+		if u.sameTokens(sum) { // some upstreams add them up
+			b.Usage = u.Minus(foreign)
+		}
+	}
+	b.checkCalls()
+	return b
+}
+
+// checkCalls drops the calls unless Usage is their sum.
+func (b *Bill) checkCalls() {
+	var sum Usage
+	for _, each := range b.Calls {
+		sum = sum.Plus(each)
+	}
+	if len(b.Calls) < 2 || !sum.sameTokens(b.Usage) {
+		b.Calls = nil
+	}
+}
+
+// FellBack reports whether a fallback model served the answer (SDK: BetaFallbackMessageIterationUsage).
+func (m *Message) FellBack() bool {
+	for i := range m.Iterations {
+		if m.Iterations[i].Type == IterationFallback {
+			return true
+		}
+	}
+	return false
+}

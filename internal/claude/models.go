@@ -1,0 +1,114 @@
+package claude
+
+import (
+	"slices"
+	"strings"
+)
+
+// Models are the models that a request may use.
+type Models struct {
+	First   string   // the one that it asks for
+	Further []string // others that it names, each once: an advisor's, fallbacks
+	// Open reports that the request lets the API choose a further one (fallbacks: "default").
+	Open bool
+}
+
+// RequestModels lists the models of a Messages request. It reports false when they can be read in more than one way: some
+// servers take the first of two members with one name and others the last, and some disregard the case of names.
+//
+// A member named model counts wherever it may be a setting: in tools, fallbacks and whatever the API may add. It
+// does not count in the content of messages and system, in metadata, and in JSON schemas and examples, whose members
+// are named by the client.
+func RequestModels(body []byte) (m Models, ok bool) {
+	s := scanner{text: body}
+	ok = m.scan(&s, s.document)
+	return m, ok && s.err == nil
+}
+
+// BatchModels lists the models of all requests of a batch (message batches API); First is empty.
+func BatchModels(body []byte) (m Models, ok bool) {
+	ok = true
+	s := scanner{text: body}
+	lists := 0
+	for name := range s.document {
+		if !strings.EqualFold(string(name), "requests") {
+			continue
+		}
+		lists++
+		for range s.elements {
+			var one Models
+			ok = one.scanBatched(&s) && ok
+			m.Open = m.Open || one.Open
+			m.add(one.First)
+			for _, further := range one.Further {
+				m.add(further)
+			}
+		}
+	}
+	return m, ok && lists == 1 && s.err == nil
+}
+
+func (m *Models) add(model string) {
+	if model != "" && !slices.Contains(m.Further, model) {
+		m.Further = append(m.Further, model)
+	}
+}
+
+// scanBatched takes one request of a batch.
+func (m *Models) scanBatched(s *scanner) (ok bool) {
+	found, ok := 0, true
+	for name := range s.members {
+		if strings.EqualFold(string(name), "params") {
+			found++
+			ok = m.scan(s, s.members) && ok
+		}
+	}
+	return ok && found == 1
+}
+
+// scan takes the members of a request.
+func (m *Models) scan(s *scanner, members func(func([]byte) bool)) (ok bool) {
+	found, ok := 0, true
+	for name := range members {
+		switch field := strings.ToLower(string(name)); field {
+		case "model":
+			found++
+			if text, isText := s.string(); isText && string(name) == "model" {
+				m.First = text
+			}
+		case "messages", "system", "metadata":
+		case "fallbacks":
+			if s.peek() == '"' {
+				s.skip()
+				m.Open = true
+				continue
+			}
+			ok = m.scanNested(s) && ok
+		default:
+			ok = m.scanNested(s) && ok
+		}
+	}
+	return ok && found == 1 && m.First != ""
+}
+
+// scanNested takes a value and finds the models in it.
+func (m *Models) scanNested(s *scanner) (ok bool) {
+	ok = true
+	for name := range s.within {
+		switch strings.ToLower(string(name)) {
+		case "model":
+			raw := s.value()
+			if string(raw) == "null" {
+				continue
+			}
+			isText := len(raw) > 0 && raw[0] == '"'
+			ok = ok && isText && string(name) == "model"
+			if isText {
+				m.add(decodeString(raw))
+			}
+		case "input_schema", "schema", "json_schema", "properties", "input_examples", "configs": // of tools by their names
+			s.skip()
+		}
+	}
+	return ok
+}

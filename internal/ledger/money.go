@@ -1,0 +1,51 @@
+package ledger
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Money is an amount in nano-dollars: the price of a token is a whole number of
+// them, so that sums do not drift.
+type Money int64
+
+// dollar is one dollar.
+const dollar Money = 1e9
+
+// String writes dollars, such as "0.012345".
+func (m Money) String() string {
+	return strconv.FormatFloat(m.Dollars(), 'f', 6, 64)
+}
+
+// Exact writes dollars to the last nano-dollar, such as "0.012345678" or "3".
+func (m Money) Exact() string {
+	sign, n := "", uint64(m)
+	if m < 0 {
+		sign, n = "-", -n
+	}
+	s := fmt.Sprintf("%s%d.%09d", sign, n/uint64(dollar), n%uint64(dollar))
+	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
+}
+
+// USD is an amount in dollars as money, rounded to nano-dollars.
+func USD(dollars float64) Money { return money(dollars * float64(dollar)) }
+
+// Dollars is the amount in dollars, for what is not exact anyway.
+func (m Money) Dollars() float64 { return float64(m) / float64(dollar) }
+
+// ofAnswer rounds an amount in nano-dollars for one answer. Nonsense in it may have made the amount absurd, and it is bounded
+// so that sums over many answers do not overflow.
+func ofAnswer(nano float64) Money {
+	const most = float64(10_000 * dollar)
+	return money(max(min(nano, most), -most))
+}
+
+// money rounds an amount in nano-dollars, however large.
+func money(nano float64) Money { return Money(math.Round(min(nano, math.MaxInt64/2))) }
+
+// tokens costs some tokens at a price per million, in nano-dollars.
+func tokens(n int64, perMillion float64) float64 {
+	return float64(max(n, 0)) * math.Round(perMillion*1000)
+}
