@@ -13,6 +13,19 @@ type batch struct {
 	id   string // the same however often it is tried
 	rows []row
 	sums tally
+
+	restored bool // it comes from a spill: its id is remembered for as long as the spill may be found again
+}
+
+// restoredAge is how long the ids of restored batches are remembered beyond batchAge.
+const restoredAge = 400 * day
+
+// noted is the time under which the id of a batch is kept. Prune deletes it by this time.
+func (b *batch) noted(now time.Time) int64 {
+	if b.restored {
+		now = now.Add(restoredAge)
+	}
+	return now.UnixMilli()
 }
 
 // newBatch brings the rows, which it takes over, in the order of their ids: requests do not end as they began, and what is
@@ -36,7 +49,7 @@ func (s *Store) append(ctx context.Context, b *batch) error {
 	if s.local {        // the transaction ends with ctx all the same
 		ctx = context.WithoutCancel(ctx)
 	}
-	result, err := tx.ExecContext(ctx, s.rebind(`INSERT INTO batches (id, time) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`), b.id, time.Now().UnixMilli())
+	result, err := tx.ExecContext(ctx, s.rebind(`INSERT INTO batches (id, time) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`), b.id, b.noted(time.Now()))
 	if err != nil {
 		return err
 	}

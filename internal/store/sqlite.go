@@ -47,7 +47,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", full, err), db.Close())
 	}
 	return &Store{db: db, dialect: dialect{
-		name: "SQLite", migrations: []string{sqliteSchema1, sqliteSchema2}, local: true, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
+		name: "SQLite", migrations: sqliteMigrations(), local: true, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
 		gone: func() bool { // deleted, or another one put in its place: SQLite would go on writing into the old one
 			there, err := os.Stat(full)
 			return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(made, there)
@@ -58,16 +58,63 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 // dsn asks for a write-ahead log, so that reports read while the balancer writes. Without a sync at every commit a
 // crash of the process loses nothing; one of the machine may lose the last moments, never the file.
 func dsn(path string) string {
+	return sqliteURL(path, url.Values{
+		"_pragma": {"busy_timeout(10000)", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(67108864)"},
+		"_txlock": {"immediate"},
+	})
+}
+
+func sqliteURL(path string, query url.Values) string {
 	slashed := filepath.ToSlash(path)
 	if slashed[0] != '/' {
 		slashed = "/" + slashed // C:/…
 	}
-	u := url.URL{Scheme: "file", Path: slashed, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(67108864)"},
-		"_txlock": {"immediate"},
-	}.Encode()}
+	u := url.URL{Scheme: "file", Path: slashed, RawQuery: query.Encode()}
 	return u.String()
 }
+
+// openSQLiteReader opens the file at path without writing anything, so that it works on a full
+// disk. It fails if the schema is an older one.
+func openSQLiteReader(ctx context.Context, path string) (*Store, error) {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	reading := []string{"busy_timeout(10000)", "query_only(1)", "temp_store(memory)"}
+	var errs []error
+	for _, query := range []url.Values{
+		{"mode": {"ro"}, "_pragma": reading},
+		// Without another process that has the file open, a reader makes an index of the write-ahead
+		// log beside it. With the lock for itself it keeps that in memory.
+		{"mode": {"rw"}, "_pragma": append([]string{"locking_mode(exclusive)"}, reading...)},
+	} {
+		s, err := tryReader(ctx, sqliteURL(full, query))
+		if err == nil {
+			return s, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("open %s: %w", full, errors.Join(errs...))
+}
+
+func tryReader(ctx context.Context, dsn string) (*Store, error) {
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1) // several would lock each other out
+	var version int
+	err = db.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM ledger_version`).Scan(&version)
+	if err == nil && version != len(sqliteMigrations()) {
+		err = fmt.Errorf("the schema has version %d", version)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &Store{db: db, dialect: dialect{name: "SQLite", migrations: sqliteMigrations(), local: true, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty}}, nil
+}
+
+func sqliteMigrations() []string { return []string{sqliteSchema1, sqliteSchema2} }
 
 // Exists says whether there is a ledger to read: a SQLite file is not made by asking for it.
 func Exists(where string) error {

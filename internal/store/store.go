@@ -60,6 +60,23 @@ func Open(ctx context.Context, where string) (*Store, error) {
 	return s, nil
 }
 
+// OpenReader opens a ledger for reports. It writes nothing if that can be avoided, so that it works
+// on a full disk; an older schema is migrated.
+func OpenReader(ctx context.Context, where string) (*Store, error) {
+	if IsURL(where) {
+		return Open(ctx, where)
+	}
+	s, readErr := openSQLiteReader(ctx, where)
+	if readErr == nil {
+		return s, nil
+	}
+	s, err := Open(ctx, where)
+	if err != nil {
+		return nil, errors.Join(err, readErr)
+	}
+	return s, nil
+}
+
 // IsURL says whether a ledger is a PostgreSQL database and not a file.
 func IsURL(where string) bool {
 	return strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://")

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,10 +20,13 @@ const (
 	usualRoom = 64 << 20
 	// writeTime is how long one step may take.
 	writeTime = 30 * time.Second
+	// lastWrite is how long writing may take when the process ends: what is not written then is
+	// spilled, and whoever stops a process kills it after 10 s.
+	lastWrite = 5 * time.Second
 	// firstPause and longestPause are between two tries of what failed.
 	firstPause, longestPause = time.Second, 30 * time.Second
 	// complaints is the time between two log lines on the same trouble.
-	complaints = 10 * time.Minute
+	complaints = time.Minute
 	// prunePeriod is how often the ledger is cut to its bounds.
 	prunePeriod = 10 * time.Minute
 )
@@ -34,6 +36,7 @@ const (
 // the sums, which take no room: then no token and no money is lost, but their rows are. Safe for concurrent use.
 type Writer struct {
 	open func(context.Context) (*Store, error)
+	read func(context.Context) (*Store, error) // nil: there is no other way than open
 	log  *slog.Logger
 	wake chan struct{}
 	ids  *numbering
@@ -44,30 +47,50 @@ type Writer struct {
 	scratch  []byte // to encode into
 	bytes    int    // that they take, about
 	readings []Reading
-	sums     tally // of all that waits
-	late     int64 // entries that had to wait for more than one try
-	folded   int64 // entries without a row
+	sums     tally     // of all that waits
+	late     int64     // entries that had to wait because writing failed
+	counted  int       // of the entries that wait, the oldest that are in late
+	outage   int64     // of late, those of the present trouble
+	reason   string    // why writing fails, "" while it does not
+	since    time.Time // when it began to
+	folded   int64     // entries without a row
 	strange  strangers
 	bounds   Bounds
 	store    *Store // nil until it could be opened
 	current  *load  // being written
 	oldest   time.Time
 
+	spill     Spill
+	restoring chan struct{} // has a place for the one that imports spills or counts what is in them
+	parked    []parked      // spills of earlier processes
+
 	// Of the goroutine that writes.
 	complained time.Time
-	failing    bool
 	pruned     time.Time
+	searched   time.Time // for spills
 }
 
 // NewWriter makes a writer into the ledger that open opens. It does nothing before Run.
 func NewWriter(open func(context.Context) (*Store, error), log *slog.Logger, b Bounds) *Writer {
-	return &Writer{open: open, log: log, wake: make(chan struct{}, 1), ids: newNumbering(), room: usualRoom, sums: tally{}, bounds: b}
+	return &Writer{
+		open: open, log: log, wake: make(chan struct{}, 1), ids: newNumbering(), room: usualRoom, sums: tally{}, bounds: b,
+		restoring: make(chan struct{}, 1),
+	}
 }
 
-// Open opens the ledger ahead of the first entry, so that what has been spent is known before more is. An error is
-// logged; Run tries again.
+// SpillTo says where rows go that cannot be written before the process ends, and where those of
+// earlier processes are. It is called before anything else.
+func (w *Writer) SpillTo(s Spill) { w.spill = s }
+
+// ReadWith opens the ledger for Spent as long as it cannot be opened for writing. It is called
+// before anything else.
+func (w *Writer) ReadWith(open func(context.Context) (*Store, error)) { w.read = open }
+
+// Open opens the ledger ahead of the first entry and imports what earlier processes could not write,
+// so that what has been spent is known before more is. An error is logged; Run tries again.
 func (w *Writer) Open(ctx context.Context) {
-	if _, err := w.opened(ctx); err != nil {
+	w.search(time.Now())
+	if err := w.restore(ctx); err != nil {
 		w.complain(err)
 	}
 }
@@ -125,19 +148,10 @@ func (w *Writer) Backlog() (rows int, oldest time.Duration, late, folded int64) 
 		oldest = time.Since(w.oldest)
 	}
 	if w.current != nil && len(w.current.rows) > 0 {
-		rows += len(w.current.rows)
+		rows = w.waitingLocked()
 		oldest = time.Since(w.current.since)
 	}
 	return rows, oldest, w.late, w.folded
-}
-
-// Spent is what a client has spent on requests that began in [since, until), as far as it is in the ledger.
-func (w *Writer) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
-	s := w.ready()
-	if s == nil {
-		return 0, errNotOpen
-	}
-	return s.Spent(ctx, client, since, until)
 }
 
 var errNotOpen = errors.New("the ledger is not open yet")
@@ -155,18 +169,18 @@ func (w *Writer) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		w.flush(ctx)
+		w.restoreLater(ctx)
 		w.prune(ctx)
 	}
 }
 
-// finish writes what is left, in one try.
+// finish writes what is left, in one try, or spills it.
 func (w *Writer) finish(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	ctx, cancel := context.WithTimeout(ctx, lastWrite)
 	defer cancel()
 	for b := w.take(); b != nil; b = w.take() {
 		if err := w.try(ctx, b); err != nil {
-			rows, _, _, _ := w.Backlog()
-			w.log.Error(telemetry.LedgerLost, telemetry.Rows, rows, telemetry.Err, err)
+			w.spillAll(err)
 			break
 		}
 		w.written(b)
@@ -176,9 +190,31 @@ func (w *Writer) finish(ctx context.Context) {
 	}
 }
 
+// spillAll brings everything that waits to another place, because the ledger cannot be written to.
+func (w *Writer) spillAll(because error) {
+	var list []*load
+	rows := 0
+	for b := w.take(); b != nil; b = w.take() {
+		list = append(list, b)
+		rows += len(b.rows)
+		w.mu.Lock()
+		w.current = nil
+		w.mu.Unlock()
+	}
+	file, err := w.spill.write(list, time.Now())
+	switch {
+	case err != nil:
+		w.log.Error(telemetry.LedgerLost, telemetry.Rows, rows, telemetry.Err, errors.Join(because, err))
+	case file != "":
+		w.log.Error(telemetry.LedgerSpilled, telemetry.Rows, rows, telemetry.File, file, telemetry.Err, because)
+	default:
+		w.log.Error(telemetry.LedgerPrinted, telemetry.Rows, rows, telemetry.Command, w.spill.Command, telemetry.Err, because)
+	}
+}
+
 // flush writes what waits, trying again for as long as it takes. What comes meanwhile is left to be written with more.
 func (w *Writer) flush(ctx context.Context) {
-	for more := true; more; more = w.full() {
+	for more := true; more; more = w.full() || w.behind() {
 		b := w.take()
 		if b == nil {
 			return
@@ -188,6 +224,7 @@ func (w *Writer) flush(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			w.countLate(err)
 			w.complain(err)
 			if !sleep(ctx, pause) {
 				return
@@ -223,6 +260,7 @@ type load struct {
 	since    time.Time // the oldest entry is waiting
 	size     int
 	tries    int
+	untried  bool // of a spill: no process has tried to write it
 }
 
 // take takes what is written next, nil when nothing waits: the batch that was not written yet, with its id, for its
@@ -248,24 +286,73 @@ func (w *Writer) take() *load {
 	return b
 }
 
+// waitingLocked is how many rows wait. The caller holds the mutex.
+func (w *Writer) waitingLocked() int {
+	n := len(w.rows)
+	if w.current != nil {
+		n += len(w.current.rows)
+	}
+	return n
+}
+
+// countLateLocked adds to late all rows that wait and are not in it yet. The caller holds the mutex.
+func (w *Writer) countLateLocked() {
+	waiting := w.waitingLocked()
+	more := int64(max(waiting-w.counted, 0))
+	w.late += more
+	w.outage += more
+	w.counted = waiting
+}
+
+// countLate notes that a try failed.
+func (w *Writer) countLate(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reason == "" {
+		w.since = time.Now()
+	}
+	w.reason = err.Error()
+	w.countLateLocked()
+}
+
+// behind reports whether rows wait that could not be written when they should have been.
+func (w *Writer) behind() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reason != "" && w.counted > 0
+}
+
 // written notes that a batch is in the ledger.
 func (w *Writer) written(b *load) {
 	w.mu.Lock()
+	failing := w.reason != ""
+	if failing && b.tries > 1 {
+		w.countLateLocked() // rows that came since the last try that failed
+	}
 	w.bytes -= b.size
 	w.current = nil
-	if b.tries > 1 {
-		w.late += int64(len(b.rows))
+	w.counted = max(w.counted-len(b.rows), 0)
+	late := w.outage
+	over := failing && w.counted == 0
+	if over {
+		w.reason, w.outage = "", 0
 	}
 	w.mu.Unlock()
-	if w.failing {
-		w.failing, w.complained = false, time.Time{}
-		w.log.Info(telemetry.LedgerCaughtUp, telemetry.Rows, len(b.rows))
+	if over {
+		w.complained = time.Time{}
+		w.log.Info(telemetry.LedgerCaughtUp, telemetry.Rows, late)
 	}
 }
 
+// Trouble reports why the ledger cannot be written to at the moment and since when, "" if it can.
+func (w *Writer) Trouble() (reason string, since time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reason, w.since
+}
+
 func (w *Writer) complain(err error) {
-	w.failing = true
-	if now := time.Now(); now.Sub(w.complained) > complaints {
+	if now := time.Now(); now.Sub(w.complained) >= complaints {
 		w.complained = now
 		rows, _, _, folded := w.Backlog()
 		w.log.Error(telemetry.LedgerLate, telemetry.Rows, rows, telemetry.Folded, folded, telemetry.Err, err)
@@ -281,19 +368,11 @@ func (w *Writer) try(ctx context.Context, b *load) error {
 	if err != nil {
 		return err
 	}
-	if err = s.append(ctx, b.batch); err != nil && s.faulty(err) {
-		err = w.salvage(ctx, s, b, err)
+	lost, err := s.write(ctx, b)
+	if lost != nil {
+		w.log.Error(telemetry.LedgerLost, telemetry.Rows, lost.rows, telemetry.Err, lost.because)
 	}
-	if err != nil {
-		return err
-	}
-	for len(b.readings) > 0 {
-		if err := s.AddReading(ctx, b.readings[0]); err != nil {
-			return err
-		}
-		b.readings = b.readings[1:]
-	}
-	return nil
+	return err
 }
 
 // opened is the store, opened if it could not be so far, or if its file is not the one any more.
@@ -322,30 +401,6 @@ func (w *Writer) ready() *Store {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.store
-}
-
-// salvage writes one by one what the database does not take together. A row that it will never take is given up.
-func (w *Writer) salvage(ctx context.Context, s *Store, b *load, because error) error {
-	if err := s.append(ctx, &batch{id: b.id + " sums", sums: b.sums}); err != nil {
-		if !s.faulty(err) {
-			return err
-		}
-		w.log.Error(telemetry.LedgerLost, telemetry.Rows, 0, telemetry.Err, err)
-	}
-	lost := 0
-	for i := range b.rows {
-		err := s.append(ctx, &batch{id: fmt.Sprint(b.id, " ", i), rows: b.rows[i : i+1]})
-		switch {
-		case err != nil && !s.faulty(err):
-			return err
-		case err != nil:
-			lost++
-		}
-	}
-	if lost > 0 {
-		w.log.Error(telemetry.LedgerLost, telemetry.Rows, lost, telemetry.Err, because)
-	}
-	return nil
 }
 
 // prune cuts the ledger to its bounds now and again.

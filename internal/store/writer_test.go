@@ -93,18 +93,34 @@ func TestAnAbsentDatabaseDelaysRowsAndLosesNothing(t *testing.T) {
 		if rows, oldest, _, _ := w.Backlog(); rows != 2 || oldest < time.Minute {
 			t.Errorf("backlog %d for %s", rows, oldest)
 		}
-		if n := strings.Count(log.String(), "ledger not written"); n != 1 {
-			t.Errorf("%d complaints:\n%s", n, log)
+		time.Sleep(5 * time.Minute)
+		if n := strings.Count(log.String(), "ledger not written"); n < 5 || n > 7 || !strings.Contains(log.String(), "rows=2 ") {
+			t.Errorf("%d complaints in 6 minutes:\n%s", n, log)
 		}
+		if reason, since := w.Trouble(); reason != "connection refused" || time.Since(since) < 6*time.Minute-gather {
+			t.Errorf("trouble %q since %s", reason, since)
+		}
+		if _, _, late, _ := w.Backlog(); late != 2 {
+			t.Errorf("late %d while it lasts", late)
+		}
+		w.Record(sample(noon))
 		down.Store(false)
 		time.Sleep(time.Minute)
-		if rows, _, late, _ := w.Backlog(); rows != 0 || late != 1 {
+		if rows, _, late, _ := w.Backlog(); rows != 0 || late != 3 {
 			t.Errorf("backlog %d, late %d", rows, late)
 		}
-		if !strings.Contains(log.String(), "ledger caught up") {
+		if !strings.Contains(log.String(), `"ledger caught up" rows=3`) {
 			t.Error(log)
 		}
-		if n := len(all(t, s)); n != 2 {
+		if reason, _ := w.Trouble(); reason != "" {
+			t.Error("trouble after it is over:", reason)
+		}
+		w.Record(sample(noon))
+		time.Sleep(time.Second)
+		if _, _, late, _ := w.Backlog(); late != 3 {
+			t.Errorf("late %d afterwards", late)
+		}
+		if n := len(all(t, s)); n != 4 {
 			t.Errorf("%d rows", n)
 		}
 		cancel()

@@ -72,6 +72,12 @@ const (
 	TracesNotSent   = "traces could not be sent"
 	WebhookFailed   = "webhook not delivered"
 	WebhookOverflow = "webhook queue full, events dropped"
+
+	LedgerSpilled     = "ledger not written: the rows are in a file and are imported at the next start"
+	LedgerPrinted     = "ledger not written: the rows were printed as JSON lines on standard output, import them with this command"
+	LedgerImported    = "ledger: rows of an earlier process imported"
+	LedgerNotImported = "ledger: rows of an earlier process cannot be imported yet"
+	LedgerDamaged     = "ledger: a file with rows of an earlier process is damaged; what could be read is imported"
 )
 
 // Attributes of the log.
@@ -166,4 +172,7 @@ const (
 	Action         = "action"
 	Target         = "target"
 	Remote         = "remote"
+
+	Lines   = "lines"
+	Command = "command"
 )

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
+)
+
+// parked is a spill of an earlier process that is not in the ledger yet. Its rows stay in the file.
+type parked struct {
+	file string
+	sums map[string]tally // by batch
+}
+
+// search looks for spills of earlier processes.
+func (w *Writer) search(now time.Time) {
+	w.searched = now
+	for _, file := range w.spill.files() {
+		if slices.ContainsFunc(w.parked, func(p parked) bool { return p.file == file }) {
+			continue
+		}
+		all, err := readSpill(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			w.log.Error(telemetry.LedgerNotImported, telemetry.File, file, telemetry.Err, err)
+			continue
+		}
+		p := parked{file: file, sums: map[string]tally{}}
+		for _, b := range all.batches {
+			p.sums[b.id] = b.sums
+		}
+		w.lockParked(context.Background()) //nolint:errcheck // it ends by itself
+		w.parked = append(w.parked, p)
+		w.unlockParked()
+	}
+}
+
+// lockParked waits until no spill is being imported: then what is in the ledger and what is parked
+// do not change.
+func (w *Writer) lockParked(ctx context.Context) error {
+	select {
+	case w.restoring <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *Writer) unlockParked() { <-w.restoring }
+
+// restore opens the ledger and imports the spills that are known. The error is one that may be over later.
+func (w *Writer) restore(ctx context.Context) error {
+	s, err := w.opened(ctx)
+	if err != nil {
+		return err
+	}
+	for len(w.parked) > 0 {
+		if err := w.restoreFirst(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreFirst imports the first spill.
+func (w *Writer) restoreFirst(ctx context.Context, s *Store) error {
+	if err := w.lockParked(ctx); err != nil {
+		return err
+	}
+	defer w.unlockParked()
+	file := w.parked[0].file
+	all, err := readSpill(file)
+	if errors.Is(err, fs.ErrNotExist) { // another process has imported it
+		w.parked = w.parked[1:]
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	done, err := s.restore(ctx, all)
+	if err != nil {
+		return err
+	}
+	w.parked = w.parked[1:]
+	if done.Damaged > 0 {
+		w.log.Error(telemetry.LedgerDamaged, telemetry.File, file+damagedSuffix, telemetry.Lines, done.Damaged)
+	}
+	w.log.Info(telemetry.LedgerImported, telemetry.File, file, telemetry.Rows, done.Requests)
+	if err := discardSpill(file, done.Damaged > 0); err != nil { // a later start finds that it was imported
+		w.log.Warn(telemetry.LedgerNotImported, telemetry.File, file, telemetry.Err, err)
+	}
+	return nil
+}
+
+// restoreLater imports spills while the balancer runs: those that could not be imported at the
+// start, and those of other processes that have ended since.
+func (w *Writer) restoreLater(ctx context.Context) {
+	now := time.Now()
+	if now.Sub(w.searched) < prunePeriod && (len(w.parked) == 0 || now.Sub(w.searched) < longestPause) {
+		return
+	}
+	w.search(now)
+	if len(w.parked) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
+	if err := w.restore(ctx); err != nil && ctx.Err() == nil {
+		w.complain(err)
+	}
+}
+
+// Spent is what a client has spent on requests that began in [since, until), as far as it is in the
+// ledger or in the spill of an earlier process. Those have sums by the hour only: an hour counts as
+// a whole.
+func (w *Writer) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
+	if err := w.lockParked(ctx); err != nil {
+		return 0, err
+	}
+	defer w.unlockParked()
+	s := w.ready()
+	if s == nil && w.read != nil { // a disk that is full can still be read
+		var err error
+		if s, err = w.read(ctx); err != nil {
+			return 0, err
+		}
+		defer s.Close()
+	}
+	if s == nil {
+		return 0, errNotOpen
+	}
+	spent, err := s.Spent(ctx, client, since, until)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range w.parked {
+		for id, sums := range p.sums {
+			known, err := s.hasBatch(ctx, id)
+			if err != nil {
+				return 0, err
+			}
+			if !known {
+				spent += sums.cost(client, since, until)
+			}
+		}
+	}
+	return spent, nil
+}
+
+// cost adds up what a client has spent in the hours that overlap [since, until).
+func (t tally) cost(client string, since, until time.Time) ledger.Money {
+	var spent ledger.Money
+	for at, sums := range t {
+		begin := time.Unix(at.n*int64(hour/time.Second), 0)
+		if at.client == text(client) && begin.Add(hour).After(since) && begin.Before(until) {
+			spent += sums.Cost
+		}
+	}
+	return spent
+}
