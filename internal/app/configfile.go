@@ -25,11 +25,28 @@ func configPath(std Std, flagValue string) string {
 
 // loadConfig reads and decodes a configuration file. The error is that of reading.
 func loadConfig(std Std, path string) (*config.Config, config.Problems, error) {
+	return loadConfigWithout(std, path)
+}
+
+// forKeys, forWebhooks, forLedger and forRules are the sections of a configuration that the commands
+// key, webhook-test, those that read the ledger and explain-error do not use: what stands in them may refer to
+// variables, files and identities that only the balancer has.
+func forKeys() []string { return []string{"servers", "webhooks", "admin_key", "ledger", "tls_cert"} }
+func forWebhooks() []string {
+	return []string{"servers", "auth_keys", "admin_key", "ledger", "tls_cert"}
+}
+func forLedger() []string {
+	return []string{"servers", "auth_keys", "webhooks", "admin_key", "tls_cert"}
+}
+func forRules() []string { return append(forLedger(), "ledger") }
+
+// loadConfigWithout is loadConfig for a command that does not use some sections.
+func loadConfigWithout(std Std, path string, sections ...string) (*config.Config, config.Problems, error) {
 	src, err := readBounded(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg, problems := config.Decode(path, src, std.Env)
+	cfg, problems := config.DecodeWithout(path, src, std.Env, sections...)
 	return cfg, problems, nil
 }
 

@@ -86,7 +86,7 @@ func (e *explaining) configuration(std Std) (*config.Config, error) {
 		cfg, _ := config.Decode("", []byte("{}"), std.Env)
 		return cfg, nil
 	}
-	cfg, problems, err := loadConfig(std, e.config)
+	cfg, problems, err := loadConfigWithout(std, e.config, forRules()...)
 	if err != nil {
 		return nil, err
 	}

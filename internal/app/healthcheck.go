@@ -20,7 +20,7 @@ const healthCheckTimeout = 5 * time.Second
 // running instance may still be on the one before.
 func runHealthCheck(ctx context.Context, std Std, file string) int {
 	path := configPath(std, file)
-	cfg, _, err := loadConfig(std, path)
+	cfg, _, err := loadConfigWithout(std, path, forRules()...)
 	if err != nil {
 		explainUnreadable(std.Err, path, err)
 		return exitError

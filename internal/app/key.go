@@ -148,7 +148,7 @@ func words(list string) []string {
 
 // load reads the configuration. A keys file that does not exist yet is made one without keys.
 func (k *keyCommand) load(std Std) (*config.Config, error) {
-	cfg, problems, err := loadConfig(std, k.path)
+	cfg, problems, err := loadConfigWithout(std, k.path, forKeys()...)
 	if err != nil {
 		return nil, unreadable{err}
 	}
@@ -161,7 +161,7 @@ func (k *keyCommand) load(std Std) (*config.Config, error) {
 			if err := os.WriteFile(k.keysFile, []byte("[\n]\n"), 0o600); err != nil {
 				return nil, err
 			}
-			cfg, problems, err = loadConfig(std, k.path)
+			cfg, problems, err = loadConfigWithout(std, k.path, forKeys()...)
 			if err != nil {
 				return nil, unreadable{err}
 			}

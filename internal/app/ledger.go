@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"claude-code-lb/internal/config"
@@ -32,17 +33,36 @@ func ledgerAt(path string, cfg *config.Config, kept state) string {
 
 // newLedger makes the writer of a configuration's ledger, nil if it keeps none. What cannot be opened now is tried
 // again for as long as the balancer runs: requests are served all the same.
-func newLedger(where string, cfg *config.Config, log *slog.Logger) *store.Writer {
+func newLedger(where string, cfg *config.Config, log *slog.Logger, spill store.Spill) *store.Writer {
 	if where == "" {
 		return nil
 	}
-	return store.NewWriter(func(ctx context.Context) (*store.Store, error) {
+	w := store.NewWriter(func(ctx context.Context) (*store.Store, error) {
 		s, err := store.Open(ctx, where)
 		if err == nil {
 			log.Info(telemetry.LedgerOpen, telemetry.Ledger, s.Kind(), telemetry.Address, store.Address(where))
 		}
 		return s, err
 	}, log, ledgerBounds(cfg))
+	w.SpillTo(spill)
+	if !store.IsURL(where) {
+		w.ReadWith(func(ctx context.Context) (*store.Store, error) { return store.OpenReader(ctx, where) })
+	}
+	return w
+}
+
+// spillOf names the places for rows that the ledger has not taken when the balancer ends: the state
+// directory, the directory of the configuration file, the standard output.
+func spillOf(std Std, path string, kept state) store.Spill {
+	s := store.Spill{Print: std.Out, Command: "claude-code-lb ledger import -c " + path + " -"}
+	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	if kept.dir != "" {
+		s.Prefixes = append(s.Prefixes, filepath.Join(kept.dir, name))
+	}
+	if isRegular(path) {
+		s.Prefixes = append(s.Prefixes, filepath.Join(filepath.Dir(path), name))
+	}
+	return s
 }
 
 func ledgerBounds(cfg *config.Config) store.Bounds {
@@ -52,22 +72,31 @@ func ledgerBounds(cfg *config.Config) store.Bounds {
 // unreadable marks the error of a configuration that cannot be read.
 type unreadable struct{ error }
 
-// readLedger opens the ledger of a configuration to look into it.
-func readLedger(ctx context.Context, std Std, path string) (*store.Store, *config.Config, error) {
-	cfg, problems, err := loadConfig(std, path)
+// ledgerOf finds the ledger of a configuration for a command that needs no upstream.
+func ledgerOf(std Std, path string) (where string, spill store.Spill, cfg *config.Config, err error) {
+	cfg, problems, err := loadConfigWithout(std, path, forLedger()...)
 	switch {
 	case err != nil:
-		return nil, nil, unreadable{err}
+		return "", spill, nil, unreadable{err}
 	case problems.Failed():
-		return nil, nil, fmt.Errorf("%s has errors: claude-code-lb check tells them", path)
+		return "", spill, nil, fmt.Errorf("%s has errors: claude-code-lb check tells them", path)
 	}
-	where := ledgerAt(path, cfg, newState(std, path, cfg, slog.New(slog.DiscardHandler)))
-	if where == "" {
-		return nil, nil, fmt.Errorf("%s keeps no ledger", path)
+	kept := newState(std, path, cfg, slog.New(slog.DiscardHandler))
+	if where = ledgerAt(path, cfg, kept); where == "" {
+		return "", spill, nil, fmt.Errorf("%s keeps no ledger", path)
+	}
+	return where, spillOf(std, path, kept), cfg, nil
+}
+
+// readLedger opens the ledger of a configuration to look into it.
+func readLedger(ctx context.Context, std Std, path string) (*store.Store, *config.Config, error) {
+	where, _, cfg, err := ledgerOf(std, path)
+	if err != nil {
+		return nil, nil, err
 	}
 	if err := store.Exists(where); err != nil {
 		return nil, nil, err
 	}
-	s, err := store.Open(ctx, where)
+	s, err := store.OpenReader(ctx, where)
 	return s, cfg, err
 }

@@ -62,7 +62,7 @@ func runServe(std Std, file string) int {
 	stats := ledger.NewStats(time.Now())
 	metrics := observe.NewMetrics(release())
 	keep := keepers{state: kept, recorders: []proxy.Recorder{stats, metrics, told.outage, told.cache}}
-	books := newLedger(ledgerAt(path, cfg, kept), cfg, log)
+	books := newLedger(ledgerAt(path, cfg, kept), cfg, log, spillOf(std, path, kept))
 	if books != nil {
 		keep.recorders, keep.balance, keep.history = append(keep.recorders, books), books.Balance, books
 		opening, opened := context.WithTimeout(ctx, firstReading)

@@ -25,7 +25,7 @@ func runWebhookTest(ctx context.Context, std Std, args []string) int {
 		return status
 	}
 	path := configPath(std, *file)
-	cfg, problems, err := loadConfig(std, path)
+	cfg, problems, err := loadConfigWithout(std, path, forWebhooks()...)
 	if err != nil {
 		explainUnreadable(std.Err, path, err)
 		return exitError

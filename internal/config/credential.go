@@ -16,6 +16,7 @@ func (d *decoder) credential(path string, offset int, s string, plain bool, f fi
 	text = strings.ReplaceAll(s, byteOrderMark, "")
 	if !plain && !f.shell && !f.onlyURL && strings.TrimSpace(text) == "" {
 		d.errorf(offset, path, "is empty once its variables and files are filled in: set them, or remove the field if it is meant to be missing")
+		d.missing++
 		return "", false
 	}
 	if text != s {

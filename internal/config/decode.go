@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tailscale/hujson"
 )
@@ -18,8 +19,15 @@ import (
 // defaults for the rest, and is not meant to be run. Problems come sorted by
 // position and never quote a secret nor the value of a variable.
 func Decode(file string, src []byte, env func(string) (string, bool)) (*Config, Problems) {
+	return DecodeWithout(file, src, env)
+}
+
+// DecodeWithout is Decode for a command that does not use what stands in some sections, which are
+// fields of the file as a whole. A variable, file or identity that is not there is no problem in
+// them: the command may run where the secrets of the balancer are not.
+func DecodeWithout(file string, src []byte, env func(string) (string, bool), sections ...string) (*Config, Problems) {
 	cfg := &Config{}
-	d := &decoder{src: source{file, trimBOM(src)}, env: env, cfg: cfg, nodes: map[string]node{}}
+	d := &decoder{src: source{file, trimBOM(src)}, env: env, cfg: cfg, nodes: map[string]node{}, unused: sections}
 	root := reflect.ValueOf(cfg).Elem()
 	setDefaults(root)
 	if v, ok := d.parse(); ok && d.object("", identityFirst(v), root) {
@@ -43,6 +51,17 @@ type decoder struct {
 	most     int             // bytes of the source; 0: maxSource
 	literal  Place           // the first secret that stands in the file
 	nodes    map[string]node // what was written, by path
+	unused   []string        // sections in which what a value refers to may be missing
+	missing  int             // values that refer to what is not there
+}
+
+// uses reports whether whoever decodes the file uses the section that a path leads into.
+func (d *decoder) uses(path string) bool {
+	section := path
+	if end := strings.IndexAny(path, ".["); end >= 0 {
+		section = path[:end]
+	}
+	return !slices.Contains(d.unused, section)
 }
 
 // node is a value that stands in the file.
@@ -95,7 +114,7 @@ func (d *decoder) object(path string, v hujson.Value, into reflect.Value) bool {
 
 // value decodes v into into, the place of field f.
 func (d *decoder) value(path string, v hujson.Value, f field, into reflect.Value) {
-	errors := d.errors
+	errors, problems, missing := d.errors, len(d.problems), d.missing
 	n := node{offset: v.StartOffset}
 	switch f.shape {
 	case shapeSection:
@@ -114,6 +133,9 @@ func (d *decoder) value(path string, v hujson.Value, f field, into reflect.Value
 		n.shown = d.text(path, v, f, into)
 	}
 	n.ok = d.errors == errors
+	if leaf := v.Value.Kind() == '"'; leaf && d.missing > missing && !d.uses(path) {
+		d.errors, d.problems = errors, d.problems[:problems]
+	}
 	d.nodes[path] = n
 }
 

@@ -224,3 +224,35 @@ func TestEnumTagsAreTheConstants(t *testing.T) {
 		string(ErrorScopeRateLimit), string(ErrorScopeCapacity), string(ErrorScopeEndpoint))
 	f("log_format", string(LogAuto), string(LogText), string(LogJSON))
 }
+
+// TestSectionsThatACommandDoesNotUse lacks every variable, file and identity that the file refers to.
+func TestSectionsThatACommandDoesNotUse(t *testing.T) {
+	written := `{"auth": true, "keys_file": "gone.json", "admin_key": "${ADMIN}", "ledger": "${LEDGER}", "tls_cert": "gone.pem", "tls_key": "gone.key",
+		"servers": [{"url": "${UP}", "token": "${A}${B}"}, {"url": "https://b.example", "token": "${file:gone}", "balance_check": "echo ${C}"},
+			{"url": "https://c.example", "token": "${EMPTY}"}, {"url": "https://d.example", "token": "age:c2VhbGVk"}],
+		"webhooks": [{"url": "${HOOK}", "secret": "${file:gone}"}]}`
+	f := func(want string, sections ...string) {
+		t.Helper()
+		_, found := DecodeWithout("config.json", []byte(written), env(map[string]string{"EMPTY": ""}), sections...)
+		var paths []string
+		for _, p := range found {
+			if !p.Warning {
+				paths = append(paths, p.Path)
+			}
+		}
+		if got := strings.Join(paths, " "); got != want {
+			t.Errorf("without %v: errors in %q, want %q", sections, got, want)
+		}
+	}
+	f("", "servers", "webhooks", "admin_key", "ledger", "auth_keys", "tls_cert")
+	f("ledger", "servers", "webhooks", "admin_key", "auth_keys", "tls_cert")
+	f("webhooks[0].url webhooks[0].secret", "servers", "admin_key", "ledger", "auth_keys", "tls_cert")
+	f("keys_file", "servers", "webhooks", "admin_key", "ledger", "tls_cert")
+	f("keys_file admin_key ledger tls_cert tls_key servers[0].url servers[0].token servers[0].token servers[1].token servers[1].balance_check servers[2].token servers[3].token webhooks[0].url webhooks[0].secret")
+
+	// What is wrong whatever the variables hold stays an error.
+	_, found := DecodeWithout("c", []byte(`{"servers": [{"url": "ftp://a.example", "token": 5, "wait": "${A}"}]}`), env(nil), "servers")
+	if len(found) != 3 {
+		t.Error(found)
+	}
+}

@@ -43,6 +43,7 @@ func (d *decoder) expanded(path string, v hujson.Value, f field) (s string, plai
 		value, length, problem := d.reference(rest, f.shell)
 		if problem != "" {
 			d.errorf(v.StartOffset, path, "%s", problem)
+			d.missing++
 			ok = false
 		}
 		out.WriteString(value)

@@ -11,9 +11,13 @@ import (
 func (d *decoder) check(cfg *Config) {
 	d.checkMode(cfg)
 	d.checkListen(cfg)
-	d.checkTLS(cfg)
+	if d.uses("tls_cert") {
+		d.checkTLS(cfg)
+	}
 	d.checkAdmin(cfg)
-	d.checkClientKeys(cfg)
+	if d.uses("auth_keys") {
+		d.checkClientKeys(cfg)
+	}
 	d.nameServers(cfg)
 	for i := range cfg.Servers {
 		d.checkServer(cfg, i)

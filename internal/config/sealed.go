@@ -120,6 +120,7 @@ func (d *decoder) unsealed(path string, offset int, sealed string) (text string,
 		d.files = append(d.files, vault.path)
 	}
 	if problem != "" {
+		d.missing++
 		d.errorf(offset, path, "is encrypted, but %s", problem)
 		return "", false
 	}
@@ -128,6 +129,7 @@ func (d *decoder) unsealed(path string, offset int, sealed string) (text string,
 	case err == nil:
 		return text, true
 	case errors.Is(err, errOtherIdentity):
+		d.missing++
 		problem = fmt.Sprintf(`is encrypted for another identity than %s holds: encrypt it again with "claude-code-lb secret encrypt", or name the right file in "age_identity"`, vault.label)
 	case errors.Is(err, errPassphrase):
 		problem = `is encrypted with a passphrase, which nobody can type here: encrypt it for the identity, with "claude-code-lb secret encrypt"`
