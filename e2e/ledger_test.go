@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -165,6 +166,53 @@ func TestADeadDatabaseDisturbsNobody(t *testing.T) {
 	if got := run(t, invocation{args: []string{"report", "-c", b.file}}); got.status != 1 || strings.Contains(got.stderr, secret) {
 		t.Errorf("%+v", got)
 	}
+}
+
+// TestADeadDatabaseLosesNothing stops a balancer while nobody serves its ledger. The next one has another ledger, and
+// knows what was spent.
+func TestADeadDatabaseLosesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "a")
+	cfg := keyed(f, object{"name": "ann", "key": "k", "budget_usd": object{"total": 100}})
+	file := filepath.Join(t.TempDir(), "config.json")
+	writeConfig(t, file, cfg.with("ledger", "postgres://me:opensesame@127.0.0.1:1/none"))
+	b := startFile(t, file)
+	for range 3 {
+		b.askAs("k", model, false)
+	}
+	waits := func(where string) {
+		t.Helper()
+		eventually(t, "a report says that requests wait "+where, func() bool {
+			got := run(t, invocation{args: []string{"report", "-c", file}})
+			return strings.Contains(got.stderr, "3 requests wait "+where) && !strings.Contains(got.stdout+got.stderr, "opensesame")
+		})
+	}
+	eventually(t, "the requests wait in memory", func() bool { return strings.Contains(string(b.get("/health").body), `"ledger_waiting":3`) })
+	spent := b.spent("ann")
+	b.signal(os.Interrupt)
+	b.exitStatus()
+	waits("in " + strings.TrimSuffix(file, ".json") + ".state")
+	writeConfig(t, file, cfg)
+	again := startFile(t, file)
+	if now := again.spent("ann"); spent == 0 || now != spent {
+		t.Errorf("%v spent, then %v", spent, now)
+	}
+	if r := reported(t, file, 3); r.Total.Requests != 3 {
+		t.Errorf("%+v", r.Total)
+	}
+}
+
+// spent is what a key has spent of its only budget.
+func (b *balancer) spent(name string) float64 {
+	b.t.Helper()
+	_, listed := b.admin(http.MethodGet, "/admin/api/keys", "")
+	for _, key := range listed["keys"].([]any) {
+		if key := key.(map[string]any); key["name"] == name {
+			return key["budgets"].([]any)[0].(map[string]any)["spent_usd"].(float64)
+		}
+	}
+	b.t.Fatalf("no key %s in %v", name, listed)
+	return 0
 }
 
 func TestReportRefusesWhatItCannotUnderstand(t *testing.T) {

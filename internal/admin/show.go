@@ -28,6 +28,9 @@ type Backlog struct {
 	Oldest float64 `json:"backlog_age_seconds"`
 	Late   int64   `json:"late_rows"`
 	Folded int64   `json:"folded_rows"`
+	// Reason is why rows cannot be written at the moment, "" while they can; Since is when that began.
+	Reason string     `json:"reason,omitempty"`
+	Since  *time.Time `json:"since,omitempty"`
 }
 
 // Request is one that is being served.

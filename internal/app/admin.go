@@ -135,7 +135,12 @@ func backlogOf(books *store.Writer) *admin.Backlog {
 		return nil
 	}
 	rows, oldest, late, folded := books.Backlog()
-	return &admin.Backlog{Rows: rows, Oldest: oldest.Seconds(), Late: late, Folded: folded}
+	backlog := &admin.Backlog{Rows: rows, Oldest: oldest.Seconds(), Late: late, Folded: folded}
+	if reason, since := books.Trouble(); reason != "" {
+		since = since.UTC()
+		backlog.Reason, backlog.Since = reason, &since
+	}
+	return backlog
 }
 
 // endpoints are those of the generation in force.

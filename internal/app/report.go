@@ -56,7 +56,11 @@ func runReport(ctx context.Context, std Std, args []string) int {
 		fmt.Fprintln(std.Err, "report:", err)
 		return exitUsage
 	}
-	status, err := r.run(ctx, std, q)
+	waiting := waitingRows(ctx, std, configPath(std, r.file))
+	status, err := r.run(ctx, std, q, len(waiting) > 0)
+	for _, note := range waiting {
+		fmt.Fprintln(std.Err, "report:", note)
+	}
 	if err != nil {
 		return failed(std, "report", configPath(std, r.file), err)
 	}
@@ -73,7 +77,7 @@ func failed(std Std, command, path string, err error) int {
 	return exitError
 }
 
-func (r *reporting) run(ctx context.Context, std Std, q store.Question) (status int, err error) {
+func (r *reporting) run(ctx context.Context, std Std, q store.Question, waiting bool) (status int, err error) {
 	s, _, err := readLedger(ctx, std, configPath(std, r.file))
 	if err != nil {
 		return exitError, err
@@ -89,6 +93,9 @@ func (r *reporting) run(ctx context.Context, std Std, q store.Question) (status 
 	lines, err := s.Report(ctx, q)
 	if err != nil {
 		return exitError, err
+	}
+	if len(lines) == 0 && r.format == "table" && waiting {
+		return exitOK, nil // "no requests" would be wrong
 	}
 	return exitOK, writeReport(std.Out, r.format, q.By, lines)
 }

@@ -2,6 +2,12 @@ package app
 
 import (
 	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -103,4 +109,48 @@ func TestReconciliationNamesDrift(t *testing.T) {
 	if status, err := writeReconciliation(new(bytes.Buffer), "table", list[:1]); status != exitOK || err != nil {
 		t.Errorf("status %d, %v", status, err)
 	}
+}
+
+func TestReportAsksTheRunningBalancerWhatWaits(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"status":"ok","ledger_waiting":28}`)
+	}))
+	defer s.Close()
+	file := filepath.Join(t.TempDir(), "config.json")
+	text := fmt.Sprintf(`{"listen": %q, "servers": [{"url": "${UNSET}", "token": "${UNSET}"}]}`, s.Listener.Addr())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	std := Std{Out: &out, Err: &errs, Env: func(string) (string, bool) { return "", false }}
+	runReport(t.Context(), std, []string{"-c", file})
+	if !strings.Contains(errs.String(), "28 requests wait in the memory of the running balancer") || strings.Contains(out.String(), "no requests") {
+		t.Errorf("%s\n%s", &out, &errs)
+	}
+}
+
+func TestLedgerImport(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(file, []byte(`{"servers": [{"url": "https://a.example", "token": "${UNSET}"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rows := "INFO stopped\n" +
+		`{"ledger":"batch","batch":"b","version":1,"lines":2}` + "\n" +
+		`{"ledger":"sums","batch":"b","slot":494000,"client":"ann","model":"m","server":"a","figures":{"requests":1}}` + "\n" +
+		`{"ledger":"row","batch":"b","row":1860000000000000000,"entry":{"request_id":"req_lb_1","time":1778400000000,"client":"ann"}}` + "\n"
+	f := func(status int, input, want string, args ...string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		std := Std{In: strings.NewReader(input), Out: &out, Err: &errs, Env: func(string) (string, bool) { return "", false }}
+		if got := runLedger(t.Context(), std, args); got != status || !strings.Contains(out.String()+errs.String(), want) {
+			t.Errorf("%v: %d\n%s%s", args, got, &out, &errs)
+		}
+	}
+	f(exitOK, rows, "1 requests imported, 0 were in the ledger already", "-c", file, "import", "-")
+	f(exitOK, rows, "0 requests imported, 1 were in the ledger already", "import", "-c", file, "-")
+	f(exitError, rows[:len(rows)-40], "1 lines are damaged or missing", "import", "-c", file, "-")
+	f(exitError, "", "no such file", "import", "-c", file, filepath.Join(dir, "none.jsonl"))
+	f(exitUsage, "", "want import", "export", "-")
+	f(exitUsage, "", "want import", "import")
 }

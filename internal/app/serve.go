@@ -73,6 +73,9 @@ func runServe(std Std, file string) int {
 		defer writing.Wait()
 	}
 	b := newBalancer(ctx, cfg, log, level, keep)
+	if books != nil {
+		b.handler.Unwritten = books.Unwritten
+	}
 	defer b.pool.Wait()
 	defer cancel()
 	defer startTraces(std, b, log)()

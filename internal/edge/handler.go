@@ -56,6 +56,10 @@ type Handler struct {
 	turned  turnedAway
 	proxy   *proxy.Proxy
 	log     *slog.Logger
+
+	// Unwritten counts the requests that wait in memory because the ledger cannot be written to;
+	// nil: there is no ledger. It is set before the first request.
+	Unwritten func() int
 }
 
 // NewHandler makes a handler that starts on a first generation.

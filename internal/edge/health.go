@@ -19,6 +19,7 @@ type Health struct {
 	Cooling    int    `json:"cooling"`
 	LowBalance int    `json:"low_balance"`
 	Draining   int    `json:"draining"`
+	Unwritten  int    `json:"ledger_waiting,omitempty"` // requests that the ledger does not take at the moment
 	formerHealth
 	Time time.Time `json:"time"`
 }
@@ -50,6 +51,9 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request, id string)
 			TotalServers: c.Total, AvailableServers: c.Available, CoolingDown: c.Cooling,
 			LoadBalancer: s.LoadBalancer, Fallback: s.Mode == string(config.ModeFallback), CooldownSeconds: s.Cooldown.Seconds(),
 		},
+	}
+	if h.Unwritten != nil {
+		health.Unwritten = h.Unwritten()
 	}
 	status := http.StatusOK
 	switch {

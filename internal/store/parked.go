@@ -103,17 +103,31 @@ func (w *Writer) restoreFirst(ctx context.Context, s *Store) error {
 // start, and those of other processes that have ended since.
 func (w *Writer) restoreLater(ctx context.Context) {
 	now := time.Now()
-	if now.Sub(w.searched) < prunePeriod && (len(w.parked) == 0 || now.Sub(w.searched) < longestPause) {
+	failing, _ := w.Trouble()
+	pending := len(w.parked) > 0 || failing != ""
+	if since := now.Sub(w.searched); since < longestPause || since < prunePeriod && !pending {
 		return
 	}
 	w.search(now)
-	if len(w.parked) == 0 {
+	if !pending && len(w.parked) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
-	if err := w.restore(ctx); err != nil && ctx.Err() == nil {
+	err := w.restore(ctx)
+	if err == nil {
+		w.recover()
+	} else if ctx.Err() == nil {
 		w.complain(err)
+	}
+}
+
+// recover notes that the ledger can be written to, unless rows wait that will show it.
+func (w *Writer) recover() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.counted == 0 {
+		w.reason = ""
 	}
 }
 

@@ -153,6 +153,8 @@ type spillParser struct {
 	byID     map[string]*load
 	expected map[string]int // lines that the head of a batch announced and that have not come
 	newer    bool
+
+	unreadable int // lines of which the batch is not known
 }
 
 // line adds a line to its batch.
@@ -163,13 +165,13 @@ func (p *spillParser) line(raw []byte) {
 	}
 	var l spillLine
 	if err := json.NewDecoder(bytes.NewReader(raw[at:])).Decode(&l); err != nil || l.Batch == "" || len(l.Batch) > 100 {
-		p.out.damaged++
+		p.unreadable++
 		return
 	}
 	b := p.batch(text(l.Batch))
 	if l.Kind == kindBatch {
 		p.newer = p.newer || l.Version > spillVersion
-		p.expected[b.id] += max(l.Lines, 0)
+		p.expected[b.id] += min(max(l.Lines, 0), 1e9)
 		b.untried = l.Untried
 		return
 	}
@@ -191,11 +193,11 @@ func (p *spillParser) batch(id string) *load {
 }
 
 func (p *spillParser) finish() *spilled {
-	for _, missing := range p.expected {
-		if missing != 0 {
-			p.out.damaged += max(missing, 1)
-		}
+	missing := 0
+	for _, n := range p.expected {
+		missing += max(n, -n)
 	}
+	p.out.damaged += max(missing, p.unreadable) // a line that cannot be read is missing in its batch
 	return p.out
 }
 

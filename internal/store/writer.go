@@ -25,8 +25,8 @@ const (
 	lastWrite = 5 * time.Second
 	// firstPause and longestPause are between two tries of what failed.
 	firstPause, longestPause = time.Second, 30 * time.Second
-	// complaints is the time between two log lines on the same trouble.
-	complaints = time.Minute
+	// firstRepeat and longestRepeat are between two log lines on the same trouble.
+	firstRepeat, longestRepeat = 10 * time.Second, time.Minute
 	// prunePeriod is how often the ledger is cut to its bounds.
 	prunePeriod = 10 * time.Minute
 )
@@ -66,6 +66,7 @@ type Writer struct {
 
 	// Of the goroutine that writes.
 	complained time.Time
+	repeat     time.Duration // until the next log line
 	pruned     time.Time
 	searched   time.Time // for spills
 }
@@ -91,6 +92,7 @@ func (w *Writer) ReadWith(open func(context.Context) (*Store, error)) { w.read =
 func (w *Writer) Open(ctx context.Context) {
 	w.search(time.Now())
 	if err := w.restore(ctx); err != nil {
+		w.countLate(err)
 		w.complain(err)
 	}
 }
@@ -151,7 +153,11 @@ func (w *Writer) Backlog() (rows int, oldest time.Duration, late, folded int64) 
 		rows = w.waitingLocked()
 		oldest = time.Since(w.current.since)
 	}
-	return rows, oldest, w.late, w.folded
+	late = w.late
+	if w.reason != "" {
+		late += int64(max(w.waitingLocked()-w.counted, 0))
+	}
+	return rows, oldest, late, w.folded
 }
 
 var errNotOpen = errors.New("the ledger is not open yet")
@@ -339,7 +345,7 @@ func (w *Writer) written(b *load) {
 	}
 	w.mu.Unlock()
 	if over {
-		w.complained = time.Time{}
+		w.complained, w.repeat = time.Time{}, 0
 		w.log.Info(telemetry.LedgerCaughtUp, telemetry.Rows, late)
 	}
 }
@@ -351,9 +357,19 @@ func (w *Writer) Trouble() (reason string, since time.Time) {
 	return w.reason, w.since
 }
 
+// Unwritten is how many requests wait because the ledger cannot be written to, 0 while it can.
+func (w *Writer) Unwritten() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reason == "" {
+		return 0
+	}
+	return w.waitingLocked()
+}
+
 func (w *Writer) complain(err error) {
-	if now := time.Now(); now.Sub(w.complained) >= complaints {
-		w.complained = now
+	if now := time.Now(); now.Sub(w.complained) >= w.repeat {
+		w.complained, w.repeat = now, min(max(2*w.repeat, firstRepeat), longestRepeat)
 		rows, _, _, folded := w.Backlog()
 		w.log.Error(telemetry.LedgerLate, telemetry.Rows, rows, telemetry.Folded, folded, telemetry.Err, err)
 	}

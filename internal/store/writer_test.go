@@ -94,7 +94,7 @@ func TestAnAbsentDatabaseDelaysRowsAndLosesNothing(t *testing.T) {
 			t.Errorf("backlog %d for %s", rows, oldest)
 		}
 		time.Sleep(5 * time.Minute)
-		if n := strings.Count(log.String(), "ledger not written"); n < 5 || n > 7 || !strings.Contains(log.String(), "rows=2 ") {
+		if n := strings.Count(log.String(), "ledger not written"); n < 7 || n > 9 || !strings.Contains(log.String(), "rows=2 ") {
 			t.Errorf("%d complaints in 6 minutes:\n%s", n, log)
 		}
 		if reason, since := w.Trouble(); reason != "connection refused" || time.Since(since) < 6*time.Minute-gather {
@@ -119,6 +119,9 @@ func TestAnAbsentDatabaseDelaysRowsAndLosesNothing(t *testing.T) {
 		time.Sleep(time.Second)
 		if _, _, late, _ := w.Backlog(); late != 3 {
 			t.Errorf("late %d afterwards", late)
+		}
+		if rows := w.Unwritten(); rows != 0 {
+			t.Errorf("%d rows unwritten", rows)
 		}
 		if n := len(all(t, s)); n != 4 {
 			t.Errorf("%d rows", n)
