@@ -38,7 +38,7 @@ func TestRequestLine(t *testing.T) {
 			for i, l := range b.log.lines("request") {
 				usage := second.Requests()[i].Usage
 				for name, want := range map[string]any{
-					"client": "key-2", "model": model, "stream": stream, "server": "second", "attempts": float64(2 - i), "status": 200.0,
+					"client": "key-532410c339", "model": model, "stream": stream, "server": "second", "attempts": float64(2 - i), "status": 200.0,
 					"outcome": "answered", "method": "POST", "path": "/v1/messages", "session": "6e2c1d9a-0000-4000-8000-000000000001",
 					"upstream_request_id": second.Requests()[i].ID, "tokens_out": float64(usage.OutputTokens),
 					"tokens_in":  float64(usage.InputTokens + usage.CacheRead + usage.CacheCreation),

@@ -34,17 +34,21 @@ func runExportTrace(ctx context.Context, std Std, args []string) int {
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
-	asked := reporting{since: *since, until: *until, zone: "Local", by: "total"}
-	q, err := asked.question(time.Now())
-	if err != nil {
+	asked := reporting{since: *since, until: *until, by: "total"}
+	now := time.Now()
+	if _, err := asked.question(now, ""); err != nil {
 		fmt.Fprintln(std.Err, "export-trace:", err)
 		return exitUsage
 	}
-	s, _, err := readLedger(ctx, std, configPath(std, *file))
+	s, cfg, err := readLedger(ctx, std, configPath(std, *file))
 	if err != nil {
 		return failed(std, "export-trace", configPath(std, *file), err)
 	}
 	defer s.Close()
+	q, err := asked.question(now, cfg.TimeZone)
+	if err != nil {
+		return failed(std, "export-trace", configPath(std, *file), err)
+	}
 	n, err := writeTrace(std.Out, *out, func() iter.Seq2[*ledger.Entry, error] { return s.Entries(ctx, q.Since, q.Until) })
 	if err != nil {
 		return failed(std, "export-trace", configPath(std, *file), err)

@@ -16,20 +16,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/tailscale/hujson"
 
 	"claude-code-lb/internal/config"
 )
 
-const keyIntro = `claude-code-lb key makes, lists and revokes client keys. A new key is printed once, and below it
+const keyIntro = `claude-code-lb key makes, lists, rotates and revokes client keys. A new key is printed once, and below it
 the entry with its hash, which is kept: in the keys_file of the configuration, or by you in
 auth_keys where there is none. A running balancer takes the change up by itself.
 
 Usage: claude-code-lb key new -name NAME [-c FILE] [flags]
        claude-code-lb key list [-c FILE]
+       claude-code-lb key rotate NAME [-overlap 24h] [-c FILE]
        claude-code-lb key revoke NAME [-c FILE]
 
 Flags:
@@ -45,11 +44,12 @@ type keyCommand struct {
 	priority       int
 	day, week      float64
 	month, total   float64
-	zone           string
+	zone, group    string
+	overlap        string
 	path, keysFile string // of the configuration, and of its keys
 }
 
-func runKey(_ context.Context, std Std, args []string) int {
+func runKey(ctx context.Context, std Std, args []string) int {
 	flags := newFlags("key", keyIntro)
 	var k keyCommand
 	k.flags(flags)
@@ -64,11 +64,13 @@ func runKey(_ context.Context, std Std, args []string) int {
 	case "new":
 		err = k.create(std)
 	case "list":
-		err = k.list(std)
+		err = k.list(ctx, std)
+	case "rotate":
+		err = k.rotate(std)
 	case "revoke":
 		err = k.revoke(std)
 	default:
-		fmt.Fprintln(std.Err, "key: want new, list or revoke (key -h tells more)")
+		fmt.Fprintln(std.Err, "key: want new, list, rotate or revoke (key -h tells more)")
 		return exitUsage
 	}
 	if err != nil {
@@ -83,7 +85,7 @@ func splitVerb(args []string) (verb, name string, rest []string) {
 	if len(args) > 2 && args[0] == "-c" {
 		i = 2
 	}
-	if i == len(args) || !slices.Contains([]string{"new", "list", "revoke"}, args[i]) {
+	if i == len(args) || !slices.Contains([]string{"new", "list", "rotate", "revoke"}, args[i]) {
 		return "", "", args
 	}
 	verb, rest = args[i], slices.Delete(slices.Clone(args), i, i+1)
@@ -108,6 +110,8 @@ func (k *keyCommand) flags(flags *flag.FlagSet) {
 	flags.Float64Var(&k.week, "budget-week", 0, "`DOLLARS` per week")
 	flags.Float64Var(&k.month, "budget-month", 0, "`DOLLARS` per month")
 	flags.Float64Var(&k.total, "budget-total", 0, "`DOLLARS` in all")
+	flags.StringVar(&k.group, "group", "", "`GROUP` whose keys share the files, batches, skills and containers they create")
+	flags.StringVar(&k.overlap, "overlap", "24h", "how long the former key goes on working after key rotate, such as 24h or 7d; 0 for not at all")
 	flags.StringVar(&k.zone, "time-zone", "", "`ZONE` in which days begin, such as Europe/Berlin")
 }
 
@@ -131,7 +135,8 @@ func (k *keyCommand) entry(hash string) ([]byte, error) {
 		Concurrency int      `json:"concurrency,omitempty"`
 		Budget      *budget  `json:"budget_usd,omitempty"`
 		Priority    int      `json:"priority,omitempty"`
-	}{k.name, hash, k.expires, words(k.models), words(k.ips), k.rpm, k.tpm, k.concurrency, &budget{k.day, k.week, k.month, k.total, k.zone}, k.priority}
+		Group       string   `json:"group,omitempty"`
+	}{k.name, hash, k.expires, words(k.models), words(k.ips), k.rpm, k.tpm, k.concurrency, &budget{k.day, k.week, k.month, k.total, k.zone}, k.priority, k.group}
 	if *entry.Budget == (budget{}) {
 		entry.Budget = nil
 	}
@@ -146,26 +151,42 @@ func words(list string) []string {
 	return slices.DeleteFunc(strings.FieldsFunc(list, func(r rune) bool { return r == ',' }), func(s string) bool { return strings.TrimSpace(s) == "" })
 }
 
-// load reads the configuration. A keys file that does not exist yet is made one without keys.
+// locate reads the configuration as far as it says where the keys are: there may be no such file yet.
+func (k *keyCommand) locate(std Std) error {
+	cfg, _, err := loadConfigWithout(std, k.path, forKeys()...)
+	if err != nil {
+		return unreadable{err}
+	}
+	if k.keysFile = cfg.KeysFile; k.keysFile != "" && !filepath.IsAbs(k.keysFile) {
+		k.keysFile = filepath.Join(filepath.Dir(k.path), k.keysFile)
+	}
+	return nil
+}
+
+// lock keeps other commands from changing the keys until unlock is called. A keys file that does
+// not exist yet is made one without keys.
+func (k *keyCommand) lock(std Std) (unlock func(), err error) {
+	if err := k.locate(std); err != nil || k.keysFile == "" {
+		return func() {}, err
+	}
+	unlock, err = lockFile(k.keysFile)
+	if err != nil {
+		return func() {}, err
+	}
+	if _, err := os.Stat(k.keysFile); errors.Is(err, fs.ErrNotExist) {
+		if err := exchange(k.keysFile, []byte("[\n]\n")); err != nil {
+			unlock()
+			return func() {}, err
+		}
+	}
+	return unlock, nil
+}
+
+// load reads the configuration with its keys.
 func (k *keyCommand) load(std Std) (*config.Config, error) {
 	cfg, problems, err := loadConfigWithout(std, k.path, forKeys()...)
 	if err != nil {
 		return nil, unreadable{err}
-	}
-	if cfg.KeysFile != "" {
-		k.keysFile = cfg.KeysFile
-		if !filepath.IsAbs(k.keysFile) {
-			k.keysFile = filepath.Join(filepath.Dir(k.path), k.keysFile)
-		}
-		if _, err := os.Stat(k.keysFile); errors.Is(err, fs.ErrNotExist) {
-			if err := os.WriteFile(k.keysFile, []byte("[\n]\n"), 0o600); err != nil {
-				return nil, err
-			}
-			cfg, problems, err = loadConfigWithout(std, k.path, forKeys()...)
-			if err != nil {
-				return nil, unreadable{err}
-			}
-		}
 	}
 	if problems.Failed() {
 		return nil, fmt.Errorf("%s has errors: claude-code-lb check tells them", k.path)
@@ -176,23 +197,35 @@ func (k *keyCommand) load(std Std) (*config.Config, error) {
 // keyPrefix marks a key as one of this program's, for those who look for secrets in what is published.
 const keyPrefix = "sk-lb-"
 
+// newSecret makes a client key and its hash.
+func newSecret() (secret, hash string) {
+	secret = keyPrefix + rand.Text() + rand.Text() // 260 random bits
+	sum := sha256.Sum256([]byte(secret))
+	return secret, hex.EncodeToString(sum[:])
+}
+
 func (k *keyCommand) create(std Std) error {
 	if k.name == "" {
 		return errors.New("-name is missing: who is it for?")
 	}
-	cfg, err := k.load(std)
-	if e, ok := errors.AsType[unreadable](err); ok && errors.Is(e.error, fs.ErrNotExist) && k.unnamed(std) {
-		cfg, err = &config.Config{}, nil // a key can be made before there is a configuration
-	}
-	if err != nil {
+	cfg := &config.Config{}
+	unlock, err := k.lock(std)
+	defer unlock()
+	e, missing := errors.AsType[unreadable](err)
+	switch {
+	case missing && errors.Is(e.error, fs.ErrNotExist) && k.unnamed(std): // a key can be made before there is a configuration
+	case err != nil:
 		return err
+	default:
+		if cfg, err = k.load(std); err != nil {
+			return err
+		}
 	}
 	if slices.ContainsFunc(cfg.AuthKeys, func(other config.ClientKey) bool { return other.Name == k.name }) {
 		return fmt.Errorf("there is a key named %s already: revoke it first, or choose another name", k.name)
 	}
-	secret := keyPrefix + rand.Text() + rand.Text() // 260 random bits
-	sum := sha256.Sum256([]byte(secret))
-	entry, err := k.entry(hex.EncodeToString(sum[:]))
+	secret, hash := newSecret()
+	entry, err := k.entry(hash)
 	if err != nil {
 		return err
 	}
@@ -229,20 +262,17 @@ func (k *keyCommand) revoke(std Std) error {
 	if k.name == "" {
 		return errors.New("-name is missing: whose key?")
 	}
-	cfg, err := k.load(std)
+	unlock, err := k.lock(std)
+	defer unlock()
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(cfg.AuthKeys, func(other config.ClientKey) bool { return other.Name == k.name })
-	switch {
-	case i < 0:
-		return fmt.Errorf("there is no key named %s: claude-code-lb key list shows them", k.name)
-	case k.keysFile == "" || !strings.HasPrefix(cfg.AuthKeys[i].Place, k.keysFile):
-		return fmt.Errorf("the key of %s stands in %s as %s: delete it there", k.name, k.path, cfg.AuthKeys[i].Place)
-	}
-	at, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(cfg.AuthKeys[i].Place, k.keysFile), "[]"))
+	_, at, err := k.find(std)
 	if err != nil {
 		return err
+	}
+	if at < 0 {
+		return fmt.Errorf("the key of %s stands in %s itself: delete it there", k.name, k.path)
 	}
 	err = k.edit(std, func(list *hujson.Array) error {
 		list.Elements = slices.Delete(list.Elements, at, at+1)
@@ -254,67 +284,20 @@ func (k *keyCommand) revoke(std Std) error {
 	return err
 }
 
-// list shows who has keys and what they may do, never the keys.
-func (k *keyCommand) list(std Std) error {
+// find returns the key of a name, and its place in the keys file, -1 for one in the configuration itself.
+func (k *keyCommand) find(std Std) (key *config.ClientKey, at int, err error) {
 	cfg, err := k.load(std)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	if len(cfg.AuthKeys) == 0 {
-		_, err := fmt.Fprintln(std.Out, "no client keys")
-		return err
+	i := slices.IndexFunc(cfg.AuthKeys, func(other config.ClientKey) bool { return other.Name == k.name })
+	if i < 0 {
+		return nil, 0, fmt.Errorf("there is no key named %s: claude-code-lb key list shows them", k.name)
 	}
-	out := tabwriter.NewWriter(std.Out, 0, 0, 2, ' ', 0)
-	p := printer{to: out}
-	p.printf("name\tvalid\trpm\ttpm\tconcurrency\tbudget $\tmodels\tfrom\n")
-	for i := range cfg.AuthKeys {
-		key := &cfg.AuthKeys[i]
-		p.printf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(key.Name), validity(key, time.Now()), limit(key.RPM), limit(key.TPM), limit(key.Concurrency),
-			budgetOf(key.Budget), all(key.Models), all(key.IPs))
+	key = &cfg.AuthKeys[i]
+	if k.keysFile == "" || !strings.HasPrefix(key.Place, k.keysFile) {
+		return key, -1, nil
 	}
-	if p.err != nil {
-		return p.err
-	}
-	return out.Flush()
-}
-
-func validity(k *config.ClientKey, now time.Time) string {
-	switch end := k.Expiry(); {
-	case end.IsZero():
-		return "always"
-	case !now.Before(end):
-		return "EXPIRED " + k.Expires
-	default:
-		return "to " + k.Expires
-	}
-}
-
-func limit(n int) string {
-	if n == 0 {
-		return "-"
-	}
-	return strconv.Itoa(n)
-}
-
-func all(list []string) string {
-	if len(list) == 0 {
-		return "all"
-	}
-	return printable(strings.Join(list, ","))
-}
-
-func budgetOf(b config.Budget) string {
-	var parts []string
-	for _, each := range []struct {
-		amount float64
-		per    string
-	}{{b.Day, "/day"}, {b.Week, "/week"}, {b.Month, "/month"}, {b.Total, " in all"}} {
-		if each.amount > 0 {
-			parts = append(parts, number(each.amount)+each.per)
-		}
-	}
-	if len(parts) == 0 {
-		return "-"
-	}
-	return strings.Join(parts, " ")
+	at, err = strconv.Atoi(strings.Trim(strings.TrimPrefix(key.Place, k.keysFile), "[]"))
+	return key, at, err
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/store"
 )
 
@@ -18,7 +20,8 @@ the prompt cache saved, and what was wasted by asking a server that had to be as
 again, or one whose account had to cache anew what another account had cached.
 
 A time is a date (2026-05-01), a date and time (2026-05-01T12:00, or with a zone as of
-RFC 3339), or how long ago (90m, 24h, 7d).
+RFC 3339), today or yesterday, or how long ago (90m, 24h, 7d). Days begin where time_zone
+of the configuration says, as those of budgets do.
 
 Usage: claude-code-lb report [-c FILE] [flags]
 
@@ -39,7 +42,9 @@ func runReport(ctx context.Context, std Std, args []string) int {
 	flags.StringVar(&r.by, "by", "day", "`DIMENSIONS` to break down by, separated by commas: day, hour, key, model, upstream, session; total for none")
 	flags.StringVar(&r.since, "since", "30d", "`TIME` of the first request")
 	flags.StringVar(&r.until, "until", "", "`TIME` before which the last request began (default: now)")
-	flags.StringVar(&r.zone, "tz", "Local", "time `ZONE` of days and hours, such as UTC or Europe/Berlin")
+	const zone = "time `ZONE` of days and hours, such as UTC, Local or Europe/Berlin (default: time_zone of the configuration, else UTC)"
+	flags.StringVar(&r.zone, "zone", "", zone)
+	flags.StringVar(&r.zone, "tz", "", "the same as -zone")
 	flags.StringVar(&r.key, "key", "", "only requests of the client key with this `NAME`")
 	flags.StringVar(&r.model, "model", "", "only requests for this `MODEL`")
 	flags.StringVar(&r.upstream, "upstream", "", "only what the server with this `NAME` did")
@@ -48,7 +53,8 @@ func runReport(ctx context.Context, std Std, args []string) int {
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
-	q, err := r.question(time.Now())
+	now := time.Now()
+	_, err := r.question(now, "")
 	if err == nil && !slices.Contains([]string{"table", "json", "csv", "ndjson"}, r.format) {
 		err = fmt.Errorf("-format %s: want table, json, csv or ndjson", r.format)
 	}
@@ -57,7 +63,7 @@ func runReport(ctx context.Context, std Std, args []string) int {
 		return exitUsage
 	}
 	waiting := waitingRows(ctx, std, configPath(std, r.file))
-	status, err := r.run(ctx, std, q, len(waiting) > 0)
+	status, err := r.run(ctx, std, now, len(waiting) > 0)
 	for _, note := range waiting {
 		fmt.Fprintln(std.Err, "report:", note)
 	}
@@ -77,12 +83,16 @@ func failed(std Std, command, path string, err error) int {
 	return exitError
 }
 
-func (r *reporting) run(ctx context.Context, std Std, q store.Question, waiting bool) (status int, err error) {
-	s, _, err := readLedger(ctx, std, configPath(std, r.file))
+func (r *reporting) run(ctx context.Context, std Std, now time.Time, waiting bool) (status int, err error) {
+	s, cfg, err := readLedger(ctx, std, configPath(std, r.file))
 	if err != nil {
 		return exitError, err
 	}
 	defer s.Close()
+	q, err := r.question(now, cfg.TimeZone)
+	if err != nil {
+		return exitError, err
+	}
 	if r.reconcile {
 		list, err := s.Reconcile(ctx, q.Since, q.Until)
 		if err != nil {
@@ -97,15 +107,19 @@ func (r *reporting) run(ctx context.Context, std Std, q store.Question, waiting 
 	if len(lines) == 0 && r.format == "table" && waiting {
 		return exitOK, nil // "no requests" would be wrong
 	}
-	return exitOK, writeReport(std.Out, r.format, q.By, lines)
+	return exitOK, writeReport(std.Out, r.format, q, lines)
 }
 
-// question makes sense of the flags.
-func (r *reporting) question(now time.Time) (store.Question, error) {
+// question makes sense of the flags. Without a zone among them that of the calendar counts.
+func (r *reporting) question(now time.Time, calendar string) (store.Question, error) {
 	var q store.Question
 	var err error
-	if q.Zone, err = time.LoadLocation(r.zone); err != nil {
-		return q, fmt.Errorf("-tz %s: want a zone such as UTC, Local or Europe/Berlin", r.zone)
+	if q.Zone, err = config.Zone(cmp.Or(r.zone, calendar)); err != nil {
+		hint := "want a zone such as UTC, Local or Europe/Berlin"
+		if best := config.NearestZone(r.zone); best != "" {
+			hint = "did you mean " + best + "?"
+		}
+		return q, fmt.Errorf("-zone %s: %s", r.zone, hint)
 	}
 	if q.Since, err = parseMoment(r.since, now, q.Zone); err != nil {
 		return q, fmt.Errorf("-since %w", err)
@@ -166,7 +180,16 @@ func parseMoment(s string, now time.Time, zone *time.Location) (time.Time, error
 	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
-	return time.Time{}, fmt.Errorf("%s: want a time such as 2026-05-01, 2026-05-01T12:00, 24h or 7d", s)
+	y, m, d := now.In(zone).Date()
+	switch strings.ToLower(s) {
+	case "now":
+		return now, nil
+	case "today":
+		return time.Date(y, m, d, 0, 0, 0, 0, zone), nil
+	case "yesterday":
+		return time.Date(y, m, d-1, 0, 0, 0, 0, zone), nil
+	}
+	return time.Time{}, fmt.Errorf("%s: want a time such as today, yesterday, 2026-05-01, 2026-05-01T12:00, 24h or 7d", s)
 }
 
 // printf collects the first error of writing.

@@ -30,7 +30,10 @@ func TestParseMoment(t *testing.T) {
 	f("24h", now.Add(-24*time.Hour))
 	f("7d", now.Add(-7*24*time.Hour))
 	f("0.5d", now.Add(-12*time.Hour))
-	for _, s := range []string{"", "yesterday", "-1h", "-3d", "2026-13-01", "1e9d"} {
+	f("now", now)
+	f("today", time.Date(2026, 5, 10, 0, 0, 0, 0, time.UTC))
+	f("Yesterday", time.Date(2026, 5, 9, 0, 0, 0, 0, time.UTC))
+	for _, s := range []string{"", "tomorrow", "-1h", "-3d", "2026-13-01", "1e9d"} {
 		if got, err := parseMoment(s, now, time.UTC); err == nil {
 			t.Errorf("%q: %s", s, got)
 		}
@@ -49,7 +52,7 @@ func TestReportFormats(t *testing.T) {
 	f := func(format string, want ...string) {
 		t.Helper()
 		var out bytes.Buffer
-		if err := writeReport(&out, format, by, reportLines()); err != nil {
+		if err := writeReport(&out, format, store.Question{By: by, Zone: time.UTC}, reportLines()); err != nil {
 			t.Fatal(err)
 		}
 		for _, w := range want {
@@ -63,8 +66,8 @@ func TestReportFormats(t *testing.T) {
 			}
 		}
 	}
-	f("table", `a\x1b[31m`, "1.5000", "90.0 %", "1.235s", "0.0000+?", "+? the price", "1/2", "1.5000+?", "0/3")
-	f("json", `{"rows":[`, `"day":"2026-05-01"`, `"cost_usd":1.500000001`, `"total":{"requests":3,"errors":1,`, `"input_tokens":10,"output_tokens":5,"cache_read_tokens":90,"cache_creation_tokens":0`)
+	f("table", `a\x1b[31m`, "1.5000", "90.0 %", "1.235s", "0.0000+?", "+? the price", "1/2", "1.5000+?", "0/3", "days and hours of UTC\n")
+	f("json", `{"rows":[`, `"day":"2026-05-01"`, `"cost_usd":1.500000001`, `"total":{"requests":3,"errors":1,`, `"input_tokens":10,"output_tokens":5,"cache_read_tokens":90,"cache_creation_tokens":0`, `"time_zone":"UTC"`)
 	f("ndjson", "}\n{\"day\":\"2026-05-02\"")
 	f("csv", "2026-05-01,a [31m,", "day,upstream,requests,errors", "2026-05-02,'=1+1,1,0")
 }
@@ -73,7 +76,7 @@ func TestReportOfNothing(t *testing.T) {
 	f := func(format, want string) {
 		t.Helper()
 		var out bytes.Buffer
-		if err := writeReport(&out, format, nil, nil); err != nil || !strings.HasPrefix(out.String(), want) {
+		if err := writeReport(&out, format, store.Question{Zone: time.UTC}, nil); err != nil || !strings.HasPrefix(out.String(), want) {
 			t.Errorf("%s: %q, %v", format, out.String(), err)
 		}
 	}
@@ -153,4 +156,24 @@ func TestLedgerImport(t *testing.T) {
 	f(exitError, "", "no such file", "import", "-c", file, filepath.Join(dir, "none.jsonl"))
 	f(exitUsage, "", "want import", "export", "-")
 	f(exitUsage, "", "want import", "import")
+}
+
+// TestReportsShareTheCalendarOfBudgets unless a flag says otherwise, across a change of the clocks too.
+func TestReportsShareTheCalendarOfBudgets(t *testing.T) {
+	now := time.Date(2026, 10, 25, 22, 30, 0, 0, time.UTC) // 23:30 in Berlin, on the day the clocks go back
+	f := func(r reporting, calendar, wantSince, wantZone string) {
+		t.Helper()
+		q, err := r.question(now, calendar)
+		if err != nil || q.Since.Format(time.RFC3339) != wantSince || q.Zone.String() != wantZone {
+			t.Errorf("%+v: %s in %s, %v", r, q.Since.Format(time.RFC3339), q.Zone, err)
+		}
+	}
+	f(reporting{since: "today"}, "", "2026-10-25T00:00:00Z", "UTC")
+	f(reporting{since: "today"}, "Europe/Berlin", "2026-10-25T00:00:00+02:00", "Europe/Berlin")
+	f(reporting{since: "yesterday"}, "Europe/Berlin", "2026-10-24T00:00:00+02:00", "Europe/Berlin")
+	f(reporting{since: "2026-10-20"}, "Europe/Berlin", "2026-10-20T00:00:00+02:00", "Europe/Berlin")
+	f(reporting{since: "today", zone: "Asia/Tokyo"}, "Europe/Berlin", "2026-10-26T00:00:00+09:00", "Asia/Tokyo")
+	if _, err := (&reporting{since: "today", zone: "Europe/Berln"}).question(now, ""); err == nil || !strings.Contains(err.Error(), "did you mean Europe/Berlin?") {
+		t.Error(err)
+	}
 }

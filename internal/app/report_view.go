@@ -72,15 +72,16 @@ func unpriced(s *ledger.Sums) string {
 	return ""
 }
 
-// writeReport writes the lines and, but for CSV and NDJSON, their total.
-func writeReport(w io.Writer, format string, by []store.Dimension, lines []store.Line) error {
+// writeReport writes the lines and, but for CSV and NDJSON, their total and whose days were meant.
+func writeReport(w io.Writer, format string, q store.Question, lines []store.Line) error {
 	var total ledger.Sums
+	by := q.By
 	for i := range lines {
 		total.Add(lines[i].Sums)
 	}
 	switch format {
 	case "json":
-		return reportJSON(w, by, lines, &total)
+		return reportJSON(w, q, lines, &total)
 	case "ndjson":
 		for i := range lines {
 			if err := writeLine(w, jsonOf(by, &lines[i])); err != nil {
@@ -91,7 +92,11 @@ func writeReport(w io.Writer, format string, by []store.Dimension, lines []store
 	case "csv":
 		return reportCSV(w, by, lines)
 	default:
-		return reportTable(w, by, lines, &total)
+		if err := reportTable(w, by, lines, &total); err != nil || len(lines) == 0 {
+			return err
+		}
+		_, err := fmt.Fprintf(w, "days and hours of %s\n", q.Zone)
+		return err
 	}
 }
 
@@ -120,16 +125,16 @@ func writeLine(w io.Writer, b []byte) error {
 	return err
 }
 
-func reportJSON(w io.Writer, by []store.Dimension, lines []store.Line, total *ledger.Sums) error {
+func reportJSON(w io.Writer, q store.Question, lines []store.Line, total *ledger.Sums) error {
 	p := printer{to: w}
 	p.printf("{\"rows\":[")
 	for i := range lines {
 		if i > 0 {
 			p.printf(",")
 		}
-		p.printf("\n%s", jsonOf(by, &lines[i]))
+		p.printf("\n%s", jsonOf(q.By, &lines[i]))
 	}
-	p.printf("],\n\"total\":%s}\n", jsonOf(nil, &store.Line{Sums: *total}))
+	p.printf("],\n\"total\":%s,\"time_zone\":%q}\n", jsonOf(nil, &store.Line{Sums: *total}), q.Zone)
 	return p.err
 }
 

@@ -64,6 +64,15 @@ const (
 	AffinityOff  Affinity = "off"  // every request for itself
 )
 
+// Resources says whose resources a client key may use.
+type Resources string
+
+// The kinds of sharing.
+const (
+	ResourcesOwn    Resources = "own"    // of the key, or of its group
+	ResourcesShared Resources = "shared" // of everybody
+)
+
 // Off as Config.StateDir or Config.Ledger keeps nothing.
 const Off = "off"
 
@@ -112,6 +121,8 @@ type Config struct {
 	Auth             bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
 	AuthKeys         []ClientKey   `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key', and what they may do: strings, or objects where a key has a name or limits. Needed when 'auth' is on."`
 	KeysFile         string        `name:"keys_file" omit:"zero" doc:"File with more such keys, a list of the same entries, for those who generate it and for 'claude-code-lb key'. Relative to this file. A change takes effect as one of this file does."`
+	Resources        Resources     `name:"resources" omit:"zero" default:"own" enum:"own,shared" doc:"Whose files, batches, skills and containers a client key may use while 'auth' is on: 'own', those that it, or a key of its 'group', created; the others are not found and not listed. 'shared': all that the accounts hold."`
+	TimeZone         string        `name:"time_zone" omit:"zero" default:"UTC" doc:"Where days, weeks and months begin, for the budgets of client keys that name no zone of their own and for reports, such as 'Europe/Berlin'."`
 	MaxConcurrency   int           `name:"max_concurrency" omit:"zero" default:"0" min:"0" doc:"Requests of all clients together that are served at the same time. More of them wait for their turn, by the 'priority' of their key and then key by key. 0 means no limit."`
 	Admin            string        `name:"admin" omit:"zero" doc:"Address of the admin listener, host:port: metrics, the state of everything, and what an operator may change. A host that other machines can reach demands 'admin_key'. Without it '127.0.0.1:3001', unless that is taken. 'off' switches it off."`
 	AdminKey         Secret        `name:"admin_key" omit:"zero" doc:"Key that every request to the admin listener must show, in 'Authorization: Bearer' or 'x-api-key'. Without it everybody on this machine may use the listener."`

@@ -37,7 +37,7 @@ func TestDefaults(t *testing.T) {
 	}
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
-		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, IndexMemoryMB: 64, Cooldown: time.Minute, MaxBodyMB: 32, MaxUploadMB: 500, DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
+		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, IndexMemoryMB: 64, Cooldown: time.Minute, MaxBodyMB: 32, MaxUploadMB: 500, Resources: ResourcesOwn, TimeZone: "UTC", DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
 		IdentityPath: "config.agekey", Literal: Place{"servers[0].token", 1, 60},
 		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, Total: 280 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
 		MaxWait:  30 * time.Second, Silence: 45 * time.Second, RetryBudget: 20, RetryFloor: 10, MaxEjectedPercent: 50,
@@ -85,7 +85,7 @@ func TestEveryField(t *testing.T) {
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
 		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Affinity: AffinityOff, BurstHold: 2 * time.Second, IndexMemoryMB: 8, Cooldown: 500 * time.Millisecond,
-		Auth: true, AuthKeys: []ClientKey{{Key: NewSecret("sk-a"), Name: "key-1", Place: "auth_keys[0]"}, {Key: NewSecret("sk-b"), Name: "key-2", Place: "auth_keys[1]"}}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, LogFormat: LogJSON,
+		Auth: true, AuthKeys: []ClientKey{{Key: NewSecret("sk-a"), Name: "key-3781968dad", Place: "auth_keys[0]"}, {Key: NewSecret("sk-b"), Name: "key-f46e5724f6", Place: "auth_keys[1]"}}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, Resources: ResourcesOwn, TimeZone: "UTC", LogFormat: LogJSON,
 		AgeIdentity: "keys/lb.agekey", IdentityPath: filepath.Join("keys", "lb.agekey"), Literal: Place{"servers[0].token", 8, 97},
 		Timeouts:    Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, Total: 2 * time.Minute, NonStreaming: time.Hour},
 		MaxAttempts: 3, Silence: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tailscale/hujson"
@@ -19,7 +18,7 @@ import (
 type ClientKey struct {
 	Key         Secret   `name:"key" omit:"zero" shorthand:"true" doc:"The key itself. Either this or 'key_sha256'. An entry that is a string means this alone."`
 	KeySHA256   string   `name:"key_sha256" omit:"zero" doc:"SHA-256 of the key in hexadecimal digits, as 'claude-code-lb key new' prints it: then nobody can read the key here."`
-	Name        string   `name:"name" omit:"zero" doc:"Who it belongs to, in logs, reports and metrics; unique. Without it 'key-1', 'key-2' and so on."`
+	Name        string   `name:"name" omit:"zero" doc:"Who it belongs to, in logs, reports and metrics; unique. What a key has spent and created belongs to this name. Without it 'key-' and the first digits of a hash of the key, so that removing one key never renames another."`
 	Expires     string   `name:"expires" omit:"zero" doc:"Last day on which it is valid, in UTC, such as '2026-12-31', or the moment after which it is not, such as '2026-12-31T12:00:00+01:00'."`
 	Models      []string `name:"models" omit:"zero" doc:"Patterns for the models that may be asked: '*' stands for anything, '?' for one character. Without any all may."`
 	IPs         []string `name:"ips" omit:"zero" doc:"Addresses that requests may come from, such as '10.0.0.0/8' or '192.0.2.7': those of the connection itself, whatever headers say. Without any all may."`
@@ -28,8 +27,40 @@ type ClientKey struct {
 	Concurrency int      `name:"concurrency" omit:"zero" default:"0" min:"0" doc:"Requests at the same time. More of them wait for their turn, session by session. 0 means no limit."`
 	Budget      Budget   `name:"budget_usd" omit:"zero" doc:"Most that may be spent."`
 	Priority    int      `name:"priority" omit:"zero" default:"0" min:"0" max:"100" doc:"Who goes first when requests wait for 'max_concurrency': the highest."`
+	Group       string   `name:"group" omit:"zero" doc:"Keys with the same group share what they create: files, batches, skills and containers. Without it what a key creates is its own, unless 'resources' is 'shared'."`
+
+	Previous []PreviousKey `name:"previous" omit:"zero" doc:"Former secrets of this key that are still valid for a while, as 'claude-code-lb key rotate' writes them."`
 
 	Place string // where it stands, such as auth_keys[0]
+}
+
+// PreviousKey is a former secret of a client key, which stays valid for a while.
+type PreviousKey struct {
+	KeySHA256 string `name:"key_sha256" required:"true" doc:"SHA-256 of the former key in hexadecimal digits."`
+	Until     string `name:"until" required:"true" doc:"Moment from which it is refused, such as '2026-12-31T12:00:00Z'."`
+}
+
+// Hash is the SHA-256 of the former key.
+func (p PreviousKey) Hash() [sha256.Size]byte { return decodeHash(p.KeySHA256) }
+
+// End is the moment from which the former key is refused.
+func (p PreviousKey) End() time.Time {
+	t, _ := time.Parse(time.RFC3339, p.Until) // Decode has checked it
+	return t
+}
+
+// decodeHash reads 64 hexadecimal digits, which Decode has checked.
+func decodeHash(digits string) (sum [sha256.Size]byte) {
+	_, _ = hex.Decode(sum[:], []byte(digits))
+	return sum
+}
+
+// Tenant names whose resources the key may use: its own, or those of its group.
+func (k *ClientKey) Tenant() string {
+	if k.Group != "" {
+		return "group " + k.Group
+	}
+	return "key " + k.Name
 }
 
 // Budget is what a client key may spend, in dollars. 0 means no limit.
@@ -38,7 +69,7 @@ type Budget struct {
 	Week     float64 `name:"week" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar week, from Monday on. 0 means no limit."`
 	Month    float64 `name:"month" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar month. 0 means no limit."`
 	Total    float64 `name:"total" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"As long as the key exists. 0 means no limit."`
-	TimeZone string  `name:"time_zone" omit:"zero" doc:"Where days begin, such as 'Europe/Berlin'. Without it UTC."`
+	TimeZone string  `name:"time_zone" omit:"zero" doc:"Where days begin, such as 'Europe/Berlin'. Without it 'time_zone' of the whole file."`
 }
 
 // Hash is the SHA-256 of the key.
@@ -46,9 +77,7 @@ func (k *ClientKey) Hash() [sha256.Size]byte {
 	if k.KeySHA256 == "" {
 		return sha256.Sum256([]byte(k.Key.Reveal()))
 	}
-	var sum [sha256.Size]byte
-	_, _ = hex.Decode(sum[:], []byte(k.KeySHA256)) // Decode has checked it
-	return sum
+	return decodeHash(k.KeySHA256)
 }
 
 // Expiry is the moment from which the key is not valid, zero if it always is.
@@ -141,20 +170,44 @@ func (d *decoder) nameKeys(cfg *Config) {
 		}
 		at := d.nodes[k.Place].offset
 		if k.Name == "" {
-			k.Name = usualKeyName(i)
-		}
-		if other, taken := place[k.Name]; taken {
-			d.errorf(at, k.Place, "has the name of %s: names tell who spends", other)
+			k.Name = usualKeyName(k)
 		}
 		if other, taken := owner[k.Hash()]; taken {
 			d.errorf(at, k.Place, "is the same key as %s: remove one", other)
+			continue
+		}
+		if other, taken := place[k.Name]; taken {
+			d.errorf(at, k.Place, "has the name of %s: names tell who spends", other)
 		}
 		place[k.Name], owner[k.Hash()] = k.Place, k.Place
 	}
 }
 
-// usualKeyName is the name of a key that has none.
-func usualKeyName(i int) string { return fmt.Sprintf("key-%d", i+1) }
+// checkPrevious refuses former keys that are keys of their own. It needs all keys.
+func (d *decoder) checkPrevious(cfg *Config) {
+	owner := map[[sha256.Size]byte]string{}
+	for i := range cfg.AuthKeys {
+		owner[cfg.AuthKeys[i].Hash()] = cfg.AuthKeys[i].Place
+	}
+	for i := range cfg.AuthKeys {
+		k := &cfg.AuthKeys[i]
+		for _, p := range k.Previous {
+			if other, taken := owner[p.Hash()]; taken {
+				d.errorf(d.nodes[k.Place].offset, k.Place, `names as "previous" the key of %s: remove one`, other)
+			}
+			owner[p.Hash()] = k.Place
+		}
+	}
+}
+
+// usualKeyName is the name of a key that has none. It depends on the key alone, however that is
+// written, so that no other entry of the list changes it. Logs show it, so it does not begin as
+// the key's own hash does.
+func usualKeyName(k *ClientKey) string {
+	hash := k.Hash()
+	sum := sha256.Sum256(append([]byte("claude-code-lb name of a client key "), hash[:]...))
+	return "key-" + hex.EncodeToString(sum[:])[:10]
+}
 
 // checkKey looks at one key by itself.
 func (d *decoder) checkKey(k *ClientKey) {
@@ -176,14 +229,32 @@ func (d *decoder) checkKey(k *ClientKey) {
 		d.checkHeaderValue(n.offset, k.Place, k.Key)
 	}
 	if h, ok := d.wrote(at("key_sha256")); ok {
-		if sum, err := hex.DecodeString(k.KeySHA256); err != nil || len(sum) != sha256.Size {
-			d.errorf(h.offset, at("key_sha256"), `is not a SHA-256 in 64 hexadecimal digits: "claude-code-lb key new" makes one`)
-		}
+		d.checkHash(h.offset, at("key_sha256"), k.KeySHA256)
 	}
 	if m, ok := d.wrote(at("name")); ok {
 		d.checkLabel(m.offset, at("name"), k.Name)
 	}
+	if m, ok := d.wrote(at("group")); ok {
+		d.checkLabel(m.offset, at("group"), k.Group)
+	}
+	for i, p := range k.Previous {
+		here := fmt.Sprintf("%s[%d].", at("previous"), i)
+		if h, ok := d.wrote(here + "key_sha256"); ok {
+			d.checkHash(h.offset, here+"key_sha256", p.KeySHA256)
+		}
+		if u, ok := d.wrote(here + "until"); ok {
+			if _, err := time.Parse(time.RFC3339, p.Until); err != nil {
+				d.errorf(u.offset, here+"until", `%s is not a moment such as "2026-12-31T12:00:00Z"`, u.label())
+			}
+		}
+	}
 	d.checkKeyLimits(k, at)
+}
+
+func (d *decoder) checkHash(offset int, path, digits string) {
+	if sum, err := hex.DecodeString(digits); err != nil || len(sum) != sha256.Size {
+		d.errorf(offset, path, `is not a SHA-256 in 64 hexadecimal digits: "claude-code-lb key new" makes one`)
+	}
 }
 
 func (d *decoder) checkKeyLimits(k *ClientKey, at func(string) string) {
@@ -213,10 +284,8 @@ func (d *decoder) checkKeyLimits(k *ClientKey, at func(string) string) {
 			}
 		}
 	}
-	if n, ok := d.wrote(at("budget_usd.time_zone")); ok && k.Budget.TimeZone != "" {
-		if _, err := time.LoadLocation(k.Budget.TimeZone); err != nil || strings.EqualFold(k.Budget.TimeZone, "local") {
-			d.errorf(n.offset, at("budget_usd.time_zone"), `%s is not a time zone such as "Europe/Berlin"`, n.label())
-		}
+	if n, ok := d.wrote(at("budget_usd.time_zone")); ok {
+		d.checkZone(n, at("budget_usd.time_zone"), k.Budget.TimeZone)
 	}
 }
 

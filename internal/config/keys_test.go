@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,7 +49,7 @@ func decodeKeys(t *testing.T, keys string) (*Config, []string) {
 
 func TestKeysFile(t *testing.T) {
 	cfg, said := decodeKeys(t, "// made by hand\n[\n  {\"name\": \"ann\", \"key\": \"l\", \"tpm\": 7},\n]\n")
-	if len(said) > 0 || len(cfg.AuthKeys) != 2 || cfg.AuthKeys[0].Name != "key-1" || cfg.AuthKeys[1].Name != "ann" || cfg.AuthKeys[1].TPM != 7 || len(cfg.Files) != 1 {
+	if len(said) > 0 || len(cfg.AuthKeys) != 2 || cfg.AuthKeys[0].Name != usualKeyName(&cfg.AuthKeys[0]) || cfg.AuthKeys[1].Name != "ann" || cfg.AuthKeys[1].TPM != 7 || len(cfg.Files) != 1 {
 		t.Errorf("%+v %q", cfg, said)
 	}
 	if shown := string(cfg.Redacted()); strings.Contains(shown, "ann") || !strings.Contains(shown, `"keys_file": "keys.json"`) {
@@ -87,4 +88,56 @@ func TestTenThousandKeys(t *testing.T) {
 	if len(said) > 0 || len(cfg.AuthKeys) != 10_001 {
 		t.Errorf("%d keys, %.300q", len(cfg.AuthKeys), said)
 	}
+}
+
+// TestANamelessKeyIsNamedByItself whatever its place and the other keys are, and however it is written.
+func TestANamelessKeyIsNamedByItself(t *testing.T) {
+	names := func(keys string) (list []string) {
+		cfg, found := Decode("c", []byte(with(`"auth": true, "auth_keys": [`+keys+`]`)), env(nil))
+		if found.Failed() {
+			t.Fatal(found)
+		}
+		for _, k := range cfg.AuthKeys {
+			list = append(list, k.Name)
+		}
+		return list
+	}
+	both := names(`"kA", "kB"`)
+	if both[0] == both[1] || len(both[0]) != len("key-")+10 {
+		t.Fatal(both)
+	}
+	sum := sha256.Sum256([]byte("kB"))
+	for _, keys := range []string{`"kB"`, `{"key": "kB", "rpm": 5}`, fmt.Sprintf(`{"key_sha256": "%x"}`, sum), fmt.Sprintf(`{"key_sha256": "%X"}`, sum)} {
+		if got := names(keys); got[0] != both[1] {
+			t.Errorf("%s: %s, want %s", keys, got[0], both[1])
+		}
+	}
+	if strings.Contains(fmt.Sprintf("%x", sum), strings.TrimPrefix(both[1], "key-")) {
+		t.Error("the name shows a part of the key's hash")
+	}
+}
+
+func TestGroupsAndFormerKeys(t *testing.T) {
+	f := func(keys string, want ...string) {
+		t.Helper()
+		problems(t, with(`"auth": true, "auth_keys": [`+keys+`]`), want...)
+	}
+	const until = `"until": "2026-12-31T12:00:00Z"`
+	f(`{"key": "k", "name": "a", "group": "team"}, {"key": "l", "name": "b", "group": "team", "previous": [{"key_sha256": "` + someHash + `", ` + until + `}]}`)
+	f(`{"key": "k", "group": "a\nb"}`, `1:52: auth_keys[0].group: error: must be one line of at most 100 bytes, without control characters`)
+	f(`{"key": "k", "previous": [{"key_sha256": "ab", "until": "soon"}]}`,
+		`1:71: auth_keys[0].previous[0].key_sha256: error: is not a SHA-256 in 64 hexadecimal digits: "claude-code-lb key new" makes one`,
+		`1:86: auth_keys[0].previous[0].until: error: "soon" is not a moment such as "2026-12-31T12:00:00Z"`)
+	f(`{"key": "k", "previous": [{`+until+`}]}`, `1:56: auth_keys[0].previous[0].key_sha256: error: is missing`)
+	f(`{"key": "k"}, {"key": "test", "previous": [{"key_sha256": "`+someHash+`", `+until+`}]}`, `1:44: auth_keys[1]: error: names as "previous" the key of auth_keys[1]: remove one`)
+}
+
+func TestTimeZones(t *testing.T) {
+	problems(t, with(`"time_zone": "Europe/Berlin"`))
+	for written, meant := range map[string]string{"europe/berlin": "Europe/Berlin", "Berlin": "Europe/Berlin", "Europe/Berln": "Europe/Berlin", "new york": "America/New_York", "Shangai": "Asia/Shanghai", "utc": "UTC"} {
+		problems(t, with(`"time_zone": "`+written+`"`), `1:15: time_zone: error: "`+written+`" is not a time zone, did you mean "`+meant+`"?`)
+	}
+	problems(t, with(`"time_zone": "Local"`), `1:15: time_zone: error: "Local" is not a time zone such as "Europe/Berlin"`)
+	problems(t, with(`"time_zone": "${SECRET}"`), `1:15: time_zone: error: this value is not a time zone such as "Europe/Berlin"`)
+	problems(t, with(`"resources": "share"`), `1:15: resources: error: "share" is not one of own, shared, did you mean "shared"?`)
 }

@@ -29,7 +29,7 @@ func (c *Config) withoutUnused() *Config {
 		out.BurstHold, out.IndexMemoryMB = 0, 0
 	}
 	if !out.Auth {
-		out.AuthKeys, out.KeysFile = nil, ""
+		out.AuthKeys, out.KeysFile, out.Resources = nil, "", ""
 	}
 	if out.Admin == AdminOff {
 		out.AdminKey = Secret{}
@@ -54,11 +54,11 @@ func (c *Config) withoutUnused() *Config {
 // writtenKeys are the keys that stand in the file itself, without names that nobody gave them.
 func writtenKeys(all []ClientKey) []ClientKey {
 	var keys []ClientKey
-	for i, k := range all {
+	for _, k := range all {
 		if !strings.HasPrefix(k.Place, "auth_keys") {
 			continue
 		}
-		if k.Name == usualKeyName(i) {
+		if k.Name == usualKeyName(&k) {
 			k.Name = ""
 		}
 		keys = append(keys, k)

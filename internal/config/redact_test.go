@@ -54,6 +54,8 @@ func TestRedacted(t *testing.T) {
   "auth_keys": [
     "[redacted]"
   ],
+  "resources": "own",
+  "time_zone": "UTC",
   "debug": false,
   "max_body_mb": 32,
   "max_upload_mb": 500,

@@ -18,6 +18,9 @@ func (d *decoder) check(cfg *Config) {
 	if d.uses("auth_keys") {
 		d.checkClientKeys(cfg)
 	}
+	if n, ok := d.wrote("time_zone"); ok {
+		d.checkZone(n, "time_zone", cfg.TimeZone)
+	}
 	d.nameServers(cfg)
 	for i := range cfg.Servers {
 		d.checkServer(cfg, i)
@@ -95,6 +98,7 @@ func (d *decoder) checkClientKeys(cfg *Config) {
 		}
 	}
 	d.nameKeys(cfg)
+	d.checkPrevious(cfg)
 	keys, wroteKeys := d.nodes["auth_keys"]
 	if !wroteKeys {
 		keys, wroteKeys = d.nodes["keys_file"]

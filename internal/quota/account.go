@@ -2,17 +2,22 @@ package quota
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
 )
 
-// account is what the key of a name has used, and what it has reserved. The mutex guards all but slots.
+// account is what the key of a name has used, and what it has reserved. The mutex guards what stands below it.
 type account struct {
 	name  string
 	since time.Time // it is known here
 	slots queue
+
+	former     telemetry.Occasional // logs that a former secret is still in use
+	formerUsed atomic.Int64         // when that was last, in Unix seconds; 0: never
 
 	mu       sync.Mutex
 	zone     *time.Location

@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"log/slog"
@@ -39,10 +40,16 @@ func (b *Book) Compile(ctx context.Context, cfg *config.Config, now time.Time) *
 	var list []*Key
 	b.all.resize(cfg.MaxConcurrency)
 	for _, spec := range cfg.AuthKeys {
+		spec.Budget.TimeZone = cmp.Or(spec.Budget.TimeZone, cfg.TimeZone)
 		a := b.account(spec.Name, now)
 		a.configure(spec, now)
 		key := &Key{spec: spec, expires: spec.Expiry(), from: spec.Prefixes(), account: a, book: b}
 		r.keys[spec.Hash()] = key
+		for _, p := range spec.Previous {
+			former := *key
+			former.until = p.End()
+			r.keys[p.Hash()] = &former
+		}
 		list = append(list, key)
 	}
 	b.mu.Lock()
@@ -52,12 +59,15 @@ func (b *Book) Compile(ctx context.Context, cfg *config.Config, now time.Time) *
 	return r
 }
 
+// formerPeriod is how often the log names a key whose former secret is still in use.
+const formerPeriod = 10 * time.Minute
+
 func (b *Book) account(name string, now time.Time) *account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a := b.accounts[name]
 	if a == nil {
-		a = &account{name: name, since: now}
+		a = &account{name: name, since: now, former: telemetry.Occasional{Every: formerPeriod}}
 		b.accounts[name] = a
 	}
 	return a
@@ -120,6 +130,10 @@ type KeyView struct {
 	Requests    *RateView    `json:"requests_per_minute,omitempty"`
 	Tokens      *RateView    `json:"tokens_per_minute,omitempty"`
 	Budgets     []BudgetView `json:"budgets,omitempty"`
+	Group       string       `json:"group,omitempty"`
+	TimeZone    string       `json:"time_zone,omitempty"`    // of the budgets
+	FormerUntil *time.Time   `json:"former_until,omitempty"` // from which no former secret is valid
+	FormerUsed  *time.Time   `json:"former_used,omitempty"`  // when one was last shown
 }
 
 // RateView is a limit per minute.
@@ -151,9 +165,18 @@ func (b *Book) View(now time.Time) []KeyView {
 
 func (k *Key) view(now time.Time) KeyView {
 	s := k.spec
-	v := KeyView{Name: s.Name, Models: s.Models, IPs: s.IPs, Priority: s.Priority, Concurrency: s.Concurrency}
+	v := KeyView{Name: s.Name, Models: s.Models, IPs: s.IPs, Priority: s.Priority, Concurrency: s.Concurrency, Group: s.Group}
 	if !k.expires.IsZero() {
 		v.Expires = &k.expires
+	}
+	for _, p := range s.Previous {
+		if end := p.End(); now.Before(end) && (v.FormerUntil == nil || v.FormerUntil.Before(end)) {
+			v.FormerUntil = &end
+		}
+	}
+	if used := k.account.formerUsed.Load(); used > 0 && v.FormerUntil != nil {
+		at := time.Unix(used, 0).UTC()
+		v.FormerUsed = &at
 	}
 	v.InFlight, v.Waiting = k.account.slots.length()
 	a := k.account
@@ -178,7 +201,7 @@ func (k *Key) view(now time.Time) KeyView {
 		if end := w.end(p.begin); !end.IsZero() {
 			budget.Resets = &end
 		}
-		v.Budgets = append(v.Budgets, budget)
+		v.Budgets, v.TimeZone = append(v.Budgets, budget), a.zone.String()
 	}
 	return v
 }

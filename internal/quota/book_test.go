@@ -3,6 +3,7 @@ package quota
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -392,4 +393,63 @@ func TestWindows(t *testing.T) {
 	f(daily, "2026-05-01T22:30:00Z", "2026-05-02T00:00:00+02:00", "2026-05-03T00:00:00+02:00")
 	f(weekly, "2026-05-03T12:00:00Z", "2026-04-27T00:00:00+02:00", "2026-05-04T00:00:00+02:00") // a Sunday
 	f(monthly, "2026-12-31T23:30:00Z", "2027-01-01T00:00:00+01:00", "2027-02-01T00:00:00+01:00")
+}
+
+// TestAFormerSecretWorksUntilItsEnd under the same name and limits; the log names it, not at every request.
+func TestAFormerSecretWorksUntilItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := time.Now().Add(24 * time.Hour)
+		sum := sha256.Sum256([]byte("old"))
+		spec := config.ClientKey{RPM: 3, Group: "team", Previous: []config.PreviousKey{{KeySHA256: fmt.Sprintf("%x", sum), Until: end.Format(time.RFC3339)}}}
+		s := open(t, spec, nil)
+		ring := s.book.Compile(t.Context(), &config.Config{AuthKeys: []config.ClientKey{withName(spec)}}, time.Now())
+		present, former := ring.Find("secret"), ring.Find("old")
+		if former == nil || former.Name() != "ann" || former.Tenant() != present.Tenant() || former.Tenant() != "group team" {
+			t.Fatalf("%+v", former)
+		}
+		for range 3 {
+			if r := former.Admit("192.0.2.7:5", time.Now()); r != nil {
+				t.Error(r)
+			}
+		}
+		if r := present.Admit("192.0.2.7:5", time.Now()); r != nil {
+			t.Error(r)
+		}
+		if n := strings.Count(s.log.String(), "former secret"); n != 1 || !strings.Contains(s.log.String(), "client=ann") {
+			t.Errorf("%d lines in %s", n, s.log.String())
+		}
+		if v := s.book.View(time.Now())[0]; v.FormerUsed == nil || v.FormerUntil == nil || v.Group != "team" {
+			t.Errorf("%+v", v)
+		}
+		s.key = present
+		s.enter(Ask{Counted: true})
+		s.enter(Ask{Counted: true})
+		s.key = former
+		s.enter(Ask{Counted: true})
+		s.refused(Ask{Counted: true}, "requests per minute")
+		time.Sleep(24 * time.Hour)
+		if r := former.Admit("192.0.2.7:5", time.Now()); r == nil || r.Status != 401 || !strings.Contains(r.Message, "replaced") {
+			t.Errorf("after its end: %+v", r)
+		}
+		if v := s.book.View(time.Now())[0]; v.FormerUntil != nil {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
+func withName(spec config.ClientKey) config.ClientKey {
+	spec.Name, spec.Key = "ann", config.NewSecret("secret")
+	return spec
+}
+
+// TestOneCalendar holds for budgets that name no zone of their own.
+func TestOneCalendar(t *testing.T) {
+	s := open(t, config.ClientKey{}, nil)
+	spec := withName(config.ClientKey{Budget: config.Budget{Day: 1}})
+	own := withName(config.ClientKey{Budget: config.Budget{Day: 1, TimeZone: "Asia/Tokyo"}})
+	own.Name, own.Key = "bob", config.NewSecret("other")
+	s.book.Compile(t.Context(), &config.Config{TimeZone: "Europe/Berlin", AuthKeys: []config.ClientKey{spec, own}}, time.Now())
+	if v := s.book.View(time.Now()); v[0].TimeZone != "Europe/Berlin" || v[1].TimeZone != "Asia/Tokyo" || v[0].Budgets[0].Resets.Location().String() != "Europe/Berlin" {
+		t.Errorf("%+v", v)
+	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/telemetry"
 )
 
 // Keyring is the client keys of one generation of the configuration. It is never changed.
@@ -29,6 +30,7 @@ type Keyring struct {
 type Key struct {
 	spec    config.ClientKey
 	expires time.Time
+	until   time.Time // of a former secret: the moment from which it is refused; zero for the present one
 	from    []netip.Prefix
 	account *account
 	book    *Book
@@ -36,6 +38,14 @@ type Key struct {
 
 // Name says whose key it is.
 func (k *Key) Name() string { return k.spec.Name }
+
+// Tenant names whose resources the key may use, "" for a nil key.
+func (k *Key) Tenant() string {
+	if k == nil {
+		return ""
+	}
+	return k.spec.Tenant()
+}
 
 // Find returns the key that a client has shown, nil if it is none. Keys are looked up by their hash: how long that takes tells nothing about them.
 func (r *Keyring) Find(shown string) *Key {
@@ -64,6 +74,20 @@ func forbidden(reason, message string) *Refusal {
 
 // Admit says whether the key lets anybody in from an address, nil if it does.
 func (k *Key) Admit(remote string, now time.Time) *Refusal {
+	refusal := k.refusesEntry(remote, now)
+	if refusal == nil && !k.until.IsZero() {
+		k.noteFormer(remote, now)
+	}
+	return refusal
+}
+
+func (k *Key) refusesEntry(remote string, now time.Time) *Refusal {
+	if !k.until.IsZero() && !now.Before(k.until) {
+		return &Refusal{
+			Status: 401, Type: claude.ErrAuthentication, Reason: "key replaced", Final: true,
+			Message: fmt.Sprintf("This client key of %s was replaced by a new one: ask who gave it to you for that.", k.Name()),
+		}
+	}
 	if !k.expires.IsZero() && !now.Before(k.expires) {
 		return forbidden("key expired", fmt.Sprintf("The client key %s has expired: ask who gave it to you for a new one.", k.Name()))
 	}
@@ -78,6 +102,14 @@ func (k *Key) Admit(remote string, now time.Time) *Refusal {
 		}
 	}
 	return forbidden("address", fmt.Sprintf("The client key %s may not be used from this address.", k.Name()))
+}
+
+// noteFormer logs now and then that a former secret is still in use.
+func (k *Key) noteFormer(remote string, now time.Time) {
+	k.account.formerUsed.Store(now.Unix())
+	if k.account.former.Allow(now) {
+		k.book.log.Warn(telemetry.FormerKeyUsed, telemetry.Client, k.Name(), telemetry.Remote, remote, telemetry.Until, k.until.UTC().Format(time.RFC3339))
+	}
 }
 
 // addressOf is the address of a connection.
