@@ -91,10 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID()
 	defer h.recoverPanic(w, r, id)
 
-	// A base URL with a slash at its end makes clients ask for "//v1/…".
-	for strings.HasPrefix(r.URL.Path, "//") {
-		r.URL.Path, r.URL.RawPath = r.URL.Path[1:], strings.TrimPrefix(r.URL.RawPath, "/")
-	}
+	forgiveBase(r.URL)
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/v1/"):
 		h.serveAPI(w, r, id)

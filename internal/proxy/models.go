@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/quota"
+	"claude-code-lb/internal/telemetry"
+)
+
+const (
+	maxSavedLists = 64
+	maxSavedList  = 128 << 10
+	maxSavedQuery = 1 << 10
+	// savedListLife is how long a list of models may serve while no upstream answers.
+	savedListLife = 24 * time.Hour
+	// cachedHeader marks an answer that no upstream gave just now.
+	cachedHeader = "X-Lb-Cached"
+)
+
+// modelLists keeps the last good list of models for each scope that may see a different one. Safe for
+// concurrent use, bounded in memory. The zero value is empty.
+type modelLists struct {
+	mu    sync.Mutex
+	saved map[listScope]*savedList
+}
+
+// listScope is what a list of models depends on: who asks, by which credential, for what, in which generation of the configuration.
+type listScope struct {
+	settings *Settings
+	key      *quota.Key
+	tenant   string
+	query    string
+	headers  string
+}
+
+type savedList struct {
+	at   time.Time
+	body []byte
+}
+
+// find returns the saved list of a scope, nil if there is none that may serve.
+func (l *modelLists) find(scope listScope, now time.Time) *savedList {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.saved[scope]
+	if list == nil || now.Sub(list.at) > savedListLife {
+		return nil
+	}
+	return list
+}
+
+// save keeps a list. Those of earlier generations are dropped, and then the oldest.
+func (l *modelLists) save(scope listScope, list *savedList) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.saved == nil {
+		l.saved = map[listScope]*savedList{}
+	}
+	if _, known := l.saved[scope]; !known && len(l.saved) >= maxSavedLists {
+		l.dropOldest()
+	}
+	for other := range l.saved {
+		if other.settings != scope.settings {
+			delete(l.saved, other)
+		}
+	}
+	l.saved[scope] = list
+}
+
+func (l *modelLists) dropOldest() {
+	var oldest listScope
+	var at time.Time
+	for scope, list := range l.saved {
+		if at.IsZero() || list.at.Before(at) {
+			oldest, at = scope, list.at
+		}
+	}
+	delete(l.saved, oldest)
+}
+
+// listScope returns the scope of a request for the list of models. It reports false for one that is not worth keeping.
+func (x *exchange) listScope() (listScope, bool) {
+	h, query := x.req.HTTP.Header, x.req.HTTP.URL.RawQuery
+	headers := strings.Join(h.Values("Anthropic-Version"), ",") + "\n" + strings.Join(h.Values("Anthropic-Beta"), ",")
+	if x.query.Subject.Path != claude.PathModels || x.req.HTTP.Method != http.MethodGet || len(query)+len(headers) > maxSavedQuery {
+		return listScope{}, false
+	}
+	query, headers = strings.Clone(query), strings.Clone(headers) // they may be part of the request's head
+	return listScope{x.req.Settings, x.req.Key, x.query.Subject.Tenant, query, headers}, true
+}
+
+// savedList is the last good list of models that answers the request, nil if there is none.
+func (x *exchange) savedList() *savedList {
+	scope, ok := x.listScope()
+	if !ok {
+		return nil
+	}
+	return x.p.lists.find(scope, time.Now())
+}
+
+// saveList keeps a list of models that an upstream has just given.
+func (x *exchange) saveList(a *answer) {
+	scope, ok := x.listScope()
+	if ok && a.whole && a.status() == http.StatusOK && len(a.held) <= maxSavedList && claude.IsModelList(a.held) {
+		x.p.lists.save(scope, &savedList{time.Now(), append([]byte(nil), a.held...)})
+	}
+}
+
+// serveList answers with a saved list, marked as such.
+func (x *exchange) serveList(list *savedList) {
+	age := time.Since(list.at)
+	x.p.log.InfoContext(x.ctx, telemetry.SavedList, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Age, age.Round(time.Second))
+	x.entry.Outcome = ledger.Answered
+	h := x.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(list.body)))
+	h.Set("Age", strconv.Itoa(int(age/time.Second)))
+	h.Set(cachedHeader, "true")
+	h.Set("Request-Id", x.req.ID)
+	x.trace()
+	x.entry.Status = http.StatusOK
+	x.w.WriteHeader(http.StatusOK)
+	x.write(list.body)
+}
