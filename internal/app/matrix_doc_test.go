@@ -48,7 +48,7 @@ that fires late therefore reads once more what came meanwhile, and gives the ups
 
 func TestFailoverDoc(t *testing.T) {
 	const file = "../../docs/failover.md"
-	want := failoverIntro + table("Streaming requests", true) + table("Requests that do not stream", false) + failoverConnections
+	want := failoverIntro + table("Streaming requests", true) + table("Requests that do not stream", false) + failoverSides + failoverConnections
 	if *update {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

@@ -43,3 +43,19 @@ func FuzzPathClass(f *testing.F) {
 		}
 	})
 }
+
+func TestIsModelList(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"data":[{"id":"claude-opus-5","type":"model"}],"has_more":false}`: true,
+		`{"object":"list","data":[]}`:                                       true,
+		`{"data":{}}`:                                                       false,
+		`{"data":[`:                                                         false,
+		`{"error":{"type":"api_error"}}`:                                    false,
+		`<html>`:                                                            false,
+		``:                                                                  false,
+	} {
+		if got := IsModelList([]byte(body)); got != want {
+			t.Errorf("%s: %v", body, got)
+		}
+	}
+}

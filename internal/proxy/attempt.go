@@ -95,6 +95,9 @@ func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
 	s := x.req.Settings
 	if x.kind != kindStream {
 		a.first = upstream.TimeoutError{Waiting: "answer", After: s.NonStreaming}
+		if x.isQuick() {
+			a.first.After = x.quickLimit(a.lease, a.start)
+		}
 		return &a.first
 	}
 	limit := a.lease.FirstContentLimit(x.tokens(), s.FirstContent)

@@ -22,6 +22,7 @@ func (x *exchange) commit(a *answer) {
 	x.forgetPrompt()
 	x.owned(a)
 	x.kept(a)
+	x.keepQuick(a)
 	x.localize(a)
 	x.entry.Outcome, x.entry.Routed = ledger.Answered, x.routed(a)
 	x.entry.TimeToFirstByte = time.Since(x.req.Start)

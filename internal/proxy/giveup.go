@@ -30,6 +30,9 @@ func (x *exchange) giveUp(why error) {
 	if x.allBlameRequest() {
 		x.entry.Outcome = ledger.Answered
 	}
+	if x.answerWithout() {
+		return
+	}
 	wait := x.earliestReturn()
 	opened := x.silence.end()
 	if a := x.bestRefusal(); a != nil {
@@ -177,6 +180,8 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case n > 0 && x.timeouts == n:
 		e.Type, e.Message = claude.ErrTimeout, "No upstream answered in time ("+strconv.Itoa(n)+" tried): try again in a moment."
 		return http.StatusGatewayTimeout, e
+	case x.isQuick() && x.allRefusedKey():
+		e.Message = x.everyone() + " refused this path, or its credential for it: the log of claude-code-lb has the details under this request id."
 	case x.allRefusedKey():
 		e.Message = x.everyone() + " refused its credential or account: check the servers' tokens and accounts; the log of claude-code-lb has the details under this request id."
 	case x.unsure() && n > 0:

@@ -48,6 +48,10 @@ func (x *exchange) keepForwarded() {
 	if x.credentials = upstream.TakeCredentials(h); !x.req.Settings.PassCredentials {
 		x.credentials = upstream.Credentials{}
 	}
+	if x.isQuick() { // a whole answer can be judged, and serve again
+		delete(h, "If-None-Match")
+		delete(h, "If-Modified-Since")
+	}
 	if x.kind != kindOther {
 		// Usage and errors are read from these answers.
 		h["Accept-Encoding"] = x.p.identity

@@ -59,6 +59,9 @@ func (x *exchange) next() (*upstream.Lease, error) {
 		}
 		retry := len(x.entry.Attempts) > 0 && !x.isSide()
 		x.query.FitOnly = retry && !x.p.budget.left(now, x.req.Settings.RetryPercent, x.req.Settings.RetryFloor)
+		if x.isQuick() { // waiting for a server that is likely to fail is worse than going without
+			x.query.FitOnly = len(x.entry.Attempts) > 0 || x.savedList() != nil
+		}
 		lease, err := x.req.Table.Next(&x.query, &x.tried, now)
 		if wait, ok := errors.AsType[*routing.Wait](err); ok {
 			if err := x.wait(wait, now); err != nil {
@@ -91,6 +94,8 @@ func (x *exchange) exhausted(now time.Time) error {
 		return errors.New("two upstreams did not answer in time")
 	case total > 0 && now.Sub(x.turn) >= total:
 		return errors.New("the time for all attempts is over")
+	case x.overdue(now):
+		return errors.New("the last list of models serves")
 	case x.refusedTwice() != nil:
 		return errors.New("two upstreams refused alike")
 	}

@@ -77,6 +77,7 @@ type Proxy struct {
 	Tracer   Tracer
 	buffers  buffers
 	budget   retryBudget
+	lists    modelLists
 	journal  journal
 	short    telemetry.Occasional // logs that there are no descriptors left
 	scanners sync.Pool            // of *claude.PromptScanner
@@ -176,7 +177,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.query.Session = x.entry.Session
 		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
 	}
-	if x.query.Subject.Has(upstream.Fast) { // its client would rather have the standard speed now
+	if x.isQuick() || x.query.Subject.Has(upstream.Fast) { // their clients would rather do without now
 		x.query.Patience, x.query.Queue = 0, 0
 	}
 	if p.Tracer != nil {

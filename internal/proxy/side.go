@@ -1,8 +1,86 @@
 package proxy
 
 import (
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
 	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/telemetry"
+	"claude-code-lb/internal/upstream"
+)
+
+const (
+	// quickAnswer is how long an upstream may take to count tokens or list models while another one could be
+	// asked: Claude Code waits 3 s for the list, and estimates tokens itself if they are not counted.
+	quickAnswer = 1500 * time.Millisecond
+	// lastQuickAnswer is the same for the last upstream that is left.
+	lastQuickAnswer = 3 * time.Second
+	// savedListAfter is when the last good list of models is served although upstreams are left to ask.
+	savedListAfter = 2500 * time.Millisecond
+	// perMegabyte is added for every megabyte of the body: it has to be sent and counted.
+	perMegabyte = time.Second
 )
 
 // isSide says whether the request is for another path than that of messages: its failures say nothing about messages.
 func (x *exchange) isSide() bool { return x.query.Subject.Path != claude.PathMessages }
+
+// isQuick says whether the request is answered fast or not at all: its client does without.
+func (x *exchange) isQuick() bool {
+	path := x.query.Subject.Path
+	return path == claude.PathCountTokens || path == claude.PathModels && x.req.HTTP.Method == http.MethodGet
+}
+
+// quickLimit is how long an attempt of a quick request may take.
+func (x *exchange) quickLimit(lease *upstream.Lease, now time.Time) time.Duration {
+	limit := lastQuickAnswer
+	if lease.LastResort() || len(x.entry.Attempts)+1 < x.mostAttempts() && x.req.Table.OtherFit(&x.query, &x.tried, now) {
+		limit = quickAnswer
+	}
+	limit += time.Duration(x.req.Body.Len()>>20) * perMegabyte
+	if most := x.req.Settings.NonStreaming; most > 0 {
+		limit = min(limit, most)
+	}
+	if x.savedList() != nil {
+		limit = max(min(limit, savedListAfter-now.Sub(x.turn)), 100*time.Millisecond)
+	}
+	return limit
+}
+
+// overdue says whether it is time to serve the saved list of models.
+func (x *exchange) overdue(now time.Time) bool {
+	return x.isQuick() && now.Sub(x.turn) >= savedListAfter && x.savedList() != nil
+}
+
+// answerWithout answers a quick request that no upstream has answered, so that its client goes on: the list of
+// models by the last good one, and count_tokens by 404, on which Claude Code estimates. A
+// refusal of the request itself, such as that of a client's own key, is passed on instead: then it reports false.
+func (x *exchange) answerWithout() bool {
+	if !x.isQuick() || slices.ContainsFunc(x.failures, func(a *answer) bool { return a.refused() && a.claimed != nil }) {
+		return false
+	}
+	if list := x.savedList(); list != nil {
+		x.serveList(list)
+		return true
+	}
+	if x.query.Subject.Path != claude.PathCountTokens {
+		return false
+	}
+	x.p.log.InfoContext(x.ctx, telemetry.NoUpstream, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Path, x.entry.Path)
+	x.entry.Outcome = ledger.Answered
+	x.trace()
+	x.entry.Status = WriteError(x.w, http.StatusNotFound, 0, claude.Error{
+		Type: claude.ErrNotFound, RequestID: x.req.ID,
+		Message: "No upstream counted the tokens of this request (" + strconv.Itoa(len(x.entry.Attempts)) + " tried): estimate them, or try again later.",
+	})
+	return true
+}
+
+// keepQuick notes a good answer that may serve again.
+func (x *exchange) keepQuick(a *answer) {
+	if x.isQuick() && x.query.Subject.Path == claude.PathModels && a.outcome.Scope == upstream.ScopeNone {
+		x.saveList(a)
+	}
+}

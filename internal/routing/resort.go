@@ -186,6 +186,18 @@ func lastResorts(all []standing) []standing {
 // share that may: they are asked at any time.
 const soon = 10 * time.Second
 
+// OtherFit says whether an endpoint that was not tried would take a request with a query now.
+func (t *Table) OtherFit(q *Query, tried *Tried, now time.Time) bool {
+	for _, tier := range t.reach(q) {
+		for _, e := range tier {
+			if !tried.Has(e.ID()) && e.View(now, q.Subject).Unfit == upstream.Fit {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Outlook tells what a request with a query would find now that claims nothing.
 // Mildest is Fit when there is an endpoint for it.
 func (t *Table) Outlook(q *Query, tried *Tried, now time.Time) *Unavailable {

@@ -19,6 +19,7 @@ const (
 	Request         = "request"
 	AttemptFailed   = "attempt failed"
 	NoUpstream      = "no upstream left"
+	SavedList       = "no upstream listed its models, the last list serves"
 	Refused         = "refused"
 	ServerOut       = "server out"
 	ModelOut        = "model not served here"
@@ -104,6 +105,7 @@ const (
 	Stream          = "stream"
 	UpstreamRequest = "upstream_request_id"
 
+	Age       = "age"
 	Method    = "method"
 	Path      = "path"
 	Headers   = "headers"

@@ -74,6 +74,9 @@ func (l *Lease) admitSide(now time.Time) {
 	l.sidePermit = l.side.breaker.admit(now)
 }
 
+// LastResort says whether the endpoint is asked although it rests.
+func (l *Lease) LastResort() bool { return l.endpoint.extra || l.sidePermit.extra }
+
 // teachSide applies an outcome to the lease's path class. The caller holds the locks.
 func (l *Lease) teachSide(o Outcome, now time.Time, spread float64, v *verdict) {
 	s, atOnce := l.side, atOnce(l.trip.cooldown)
