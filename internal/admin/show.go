@@ -73,6 +73,8 @@ type decision struct {
 	Duration  float64   `json:"duration_seconds"`
 	Waited    float64   `json:"waited_seconds"`
 	Cost      string    `json:"cost_usd,omitempty"` // "" when it is not known
+	Unpriced  string    `json:"unpriced,omitempty"` // what has no known price
+	Estimated bool      `json:"estimated,omitempty"`
 	Trail     []string  `json:"trail"`
 }
 
@@ -168,7 +170,8 @@ func decisionOf(d Decision) decision {
 		Attempts: len(e.Attempts), Routed: string(e.Routed), Outcome: string(e.Outcome), Status: e.Status, Reason: e.Reason,
 		FirstByte: seconds(e.TimeToFirstByte), Duration: seconds(e.Duration), Waited: seconds(e.Waited), Trail: append([]string{}, d.Trail...),
 	}
-	if cost := e.Cost(); cost.Known {
+	cost := e.Cost()
+	if out.Unpriced, out.Estimated = cost.Unpriced, e.Estimated(); cost.Known {
 		out.Cost = cost.Sum.String()
 	}
 	return out

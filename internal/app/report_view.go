@@ -211,7 +211,7 @@ func reportTable(w io.Writer, by []store.Dimension, lines []store.Line, total *l
 		row(at, func(f figure) string { return f.show(total) })
 	}
 	if total.Unpriced > 0 {
-		p.printf("+? the price of a model is not known: write it into \"prices\"\n")
+		p.printf("+? a price is not known, of a model, a speed, a tier, a region or a tool (the log names it): write it into \"prices\"\n")
 	}
 	if p.err != nil {
 		return p.err

@@ -7,9 +7,10 @@ type Iteration struct {
 	Usage Usage
 }
 
-// The types of iterations. The top-level usage is the sum of the calls that made the answer: those of
-// type message, or of the fallback model that served it. It leaves out the others, which are billed all
-// the same (SDK: BetaUsage.Iterations; docs: advisor tool, compaction, refusals and fallback):
+// The types of iterations. Calls of type message, or of the fallback model that served the answer, made it.
+// The top-level usage has the output of all of them, but in answers with an advisor the prompt of the first one alone
+// (docs: advisor tool, which asks for costs to be taken from the iterations). It leaves out the others, which are
+// billed all the same (SDK: BetaUsage.Iterations; docs: advisor tool, compaction, refusals and fallback):
 //
 //   - advisor_message: a call of the advisor's model, at that model's price;
 //   - compaction: the summary of a context that was too long, by the answer's model;
@@ -78,7 +79,7 @@ func addIteration(all []Iteration, each Iteration) []Iteration {
 // Bill is an answer as it is billed.
 type Bill struct {
 	Usage   Usage       // by the answer's model
-	Calls   []Usage     // the calls that Usage is the sum of, if the answer reports them
+	Calls   []Usage     // the calls that Usage is the sum of, if the answer reports several
 	Extra   []Iteration // calls that Usage leaves out
 	Unknown string      // a type of iteration that this program does not know, "" if there is none
 }
@@ -117,19 +118,24 @@ func (m *Message) Bill(u Usage) Bill {
 			b.Usage = u.Minus(foreign)
 		}
 	}
-	b.checkCalls()
+	b.useCalls()
 	return b
 }
 
-// checkCalls drops the calls unless Usage is their sum.
-func (b *Bill) checkCalls() {
+// useCalls makes Usage the sum of the calls, unless they leave out a part of it.
+func (b *Bill) useCalls() {
 	var sum Usage
 	for _, each := range b.Calls {
 		sum = sum.Plus(each)
 	}
-	if len(b.Calls) < 2 || !sum.sameTokens(b.Usage) {
+	u := &b.Usage
+	if len(b.Calls) < 2 || sum.InputTokens < u.InputTokens || sum.OutputTokens < u.OutputTokens || sum.CacheReadTokens < u.CacheReadTokens ||
+		sum.CacheCreationTokens() < u.CacheCreationTokens() {
 		b.Calls = nil
+		return
 	}
+	u.InputTokens, u.OutputTokens, u.CacheReadTokens = sum.InputTokens, sum.OutputTokens, sum.CacheReadTokens
+	u.CacheCreation5mTokens, u.CacheCreation1hTokens = sum.CacheCreation5mTokens, sum.CacheCreation1hTokens
 }
 
 // FellBack reports whether a fallback model served the answer (SDK: BetaFallbackMessageIterationUsage).

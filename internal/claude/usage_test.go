@@ -70,6 +70,14 @@ func TestBill(t *testing.T) {
 			Usage: Usage{InputTokens: 5, OutputTokens: 3}, Calls: []Usage{{InputTokens: 2, OutputTokens: 1}, {InputTokens: 3, OutputTokens: 2}},
 			Extra: []Iteration{{"advisor_message", "b", Usage{InputTokens: 100, OutputTokens: 50, CacheReadTokens: 7}}},
 		})
+	// The example of the documentation: the prompt of the first call alone, the output of both.
+	f("a", `{"input_tokens":412,"cache_read_input_tokens":0,"output_tokens":531,"iterations":[{"type":"message","input_tokens":412,"output_tokens":89},
+		{"type":"advisor_message","model":"b","input_tokens":823,"output_tokens":1612},{"type":"message","input_tokens":1348,"cache_read_input_tokens":412,"output_tokens":442}]}`,
+		Bill{
+			Usage: Usage{InputTokens: 1760, CacheReadTokens: 412, OutputTokens: 531},
+			Calls: []Usage{{InputTokens: 412, OutputTokens: 89}, {InputTokens: 1348, CacheReadTokens: 412, OutputTokens: 442}},
+			Extra: []Iteration{{"advisor_message", "b", Usage{InputTokens: 823, OutputTokens: 1612}}},
+		})
 	f("a", `{"input_tokens":5,"output_tokens":3,"iterations":[{"type":"compaction","input_tokens":100,"output_tokens":50},{"type":"message","input_tokens":5,"output_tokens":3}]}`,
 		Bill{Usage: Usage{InputTokens: 5, OutputTokens: 3}, Extra: []Iteration{{"compaction", "", Usage{InputTokens: 100, OutputTokens: 50}}}})
 

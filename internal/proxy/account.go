@@ -18,6 +18,9 @@ func (x *exchange) account(a *answer) {
 	u, estimated := a.message.Settled(guess)
 	bill := a.message.Bill(u)
 	note.Answer.Usage, note.Estimated, note.Extra = bill.Usage, estimated, nil
+	if len(bill.Calls) > 1 { // the prompt is in the usage several times, which says nothing of its size
+		note.Guess = 0
+	}
 	if note.Known() && x.req.Settings.Prices != nil {
 		x.price(a, note, bill)
 	}
