@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -64,7 +65,7 @@ type Handler struct {
 
 // NewHandler makes a handler that starts on a first generation.
 func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
-	h := &Handler{proxy: p, log: log}
+	h := &Handler{proxy: p, log: log, bodies: bodies{decoders: make(chan struct{}, runtime.GOMAXPROCS(0)+1)}}
 	h.Swap(first)
 	return h
 }
@@ -72,7 +73,7 @@ func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 // Swap puts a new generation in force for all requests that arrive from now on.
 func (h *Handler) Swap(s *Snapshot) {
 	h.current.Store(s)
-	h.bodies.room.resize(s.Limits.InFlight)
+	h.bodies.room.resize(s.Limits.InFlight, s.Limits.MaxBody)
 }
 
 // InFlight is how many bytes of requests' bodies are held.
@@ -141,7 +142,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.serveUpload(w, s, asked)
 		return
 	}
-	body, problem := h.bodies.read(w, r, s.Limits)
+	body, problem := h.bodies.read(w, r, s.Limits, ownerOf(key, r))
 	if problem != nil {
 		h.refuse(w, problem.status, problem.kind, id, problem.message)
 		return
