@@ -100,13 +100,12 @@ func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limits Limits, l *
 	l.begin(http.NewResponseController(w))
 	defer l.stop()
 	body := http.MaxBytesReader(w, r.Body, limits.MaxBody)
-	for due := bodyStep; ; {
+	for due, move := bodyStep, slowRate; ; {
 		if len(l.b) == cap(l.b) && !p.enlarge(r, limits, l) {
 			return tooMany()
 		}
 		n, err := body.Read(l.b[len(l.b):cap(l.b)])
 		l.b = l.b[:len(l.b)+n]
-		l.arrived.Store(int64(len(l.b)))
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -119,7 +118,10 @@ func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limits Limits, l *
 			if !l.renew(time.Now()) {
 				return tooSlow()
 			}
-			due = len(l.b) + bodyStep
+			due, move = len(l.b)+bodyStep, len(l.b)+slowRate
+		} else if len(l.b) >= move {
+			l.moved(time.Now())
+			move = len(l.b) + slowRate
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,12 +22,9 @@ type hold struct {
 	linked     bool
 	prev, next *hold
 
-	arrived atomic.Int64 // bytes that came
-
 	mu      sync.Mutex
 	client  *http.ResponseController // nil: not being read
-	stepAt  time.Time                // of the last step
-	step    int64                    // arrived at that time
+	movedAt time.Time                // when slowRate bytes had come since the time before
 	evicted bool
 }
 
@@ -47,12 +43,19 @@ func (h *hold) renew(now time.Time) bool {
 	if h.evicted {
 		return false
 	}
-	h.stepAt, h.step = now, h.arrived.Load()
+	h.movedAt = now
 	if h.client != nil {
 		// Servers without deadlines, as in tests, read on without them.
 		_ = h.client.SetReadDeadline(now.Add(bodyStall))
 	}
 	return true
+}
+
+// moved notes that slowRate bytes have come.
+func (h *hold) moved(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.movedAt = now
 }
 
 // givenUp reports whether the body was given up.
@@ -74,8 +77,8 @@ func (h *hold) stop() {
 func (h *hold) slowFor(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	took := now.Sub(h.stepAt)
-	if h.client == nil || h.evicted || took < slowAfter || float64(h.arrived.Load()-h.step) >= slowRate*took.Seconds() {
+	took := now.Sub(h.movedAt)
+	if h.client == nil || h.evicted || took < slowAfter {
 		return 0
 	}
 	return took
@@ -162,7 +165,7 @@ func (f *inflight) makeShare(slow []slowBody) {
 // slowBody is a body that arrives too slowly.
 type slowBody struct {
 	h    *hold
-	took time.Duration // since its last step
+	took time.Duration // since it moved
 }
 
 // slowBodies lists the bodies that arrive too slowly, the slowest first.

@@ -142,18 +142,11 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.serveUpload(w, s, asked)
 		return
 	}
-	body, problem := h.bodies.read(w, r, s.Limits, ownerOf(key, r))
-	if problem != nil {
-		h.refuse(w, problem.status, problem.kind, id, problem.message)
+	seat, ok := h.receive(w, s, &asked)
+	defer seat.Leave()
+	if !ok {
 		return
 	}
-	asked.Body, problem = h.bodies.prepare(body, r.Header["Content-Encoding"], s.Limits.MaxBody)
-	if problem != nil {
-		h.refuse(w, problem.status, problem.kind, id, problem.message)
-		return
-	}
-	s.Forward.Dump.Request(r.Context(), id, r, body.b)
-	asked.Start = time.Now()
 	h.proxy.Serve(w, asked)
 }
 

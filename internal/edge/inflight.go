@@ -44,7 +44,7 @@ const (
 	plentyShare = 4
 	// Bounds of the first claim, which is otherwise a 4096th of the memory.
 	leastFirst, mostFirst, firstShare = 64 << 10, 256 << 10, 4096
-	// A body is slow when it has been read for slowAfter since its last step and fewer than slowRate bytes a second came.
+	// A body is slow when slowRate bytes take longer than slowAfter.
 	slowAfter, slowRate = time.Second, 16 << 10
 	// lookPeriod is how often slow bodies are looked for while claims wait.
 	lookPeriod = 200 * time.Millisecond

@@ -153,11 +153,9 @@ func TestSlowBodiesMakeRoom(t *testing.T) {
 		if slowly.interrupted() || quickly.interrupted() {
 			t.Fatal("given up without need")
 		}
-		fast.renew(time.Now())
-		fast.arrived.Store(mb)
 		slow.renew(time.Now())
-		slow.arrived.Store(3000)
 		time.Sleep(slowAfter)
+		fast.moved(time.Now())
 		next, _ := reads(t, f, "next", mb)
 		granted := make(chan bool, 1)
 		began := time.Now()
@@ -216,10 +214,9 @@ func TestBodiesDoNotWaitForEachOther(t *testing.T) {
 						mu.Unlock()
 						return
 					}
-					for h.arrived.Load() < size && !p.interrupted() {
+					for arrived := int64(0); arrived < size && !p.interrupted(); arrived += rate / 4 {
 						time.Sleep(time.Second / 4)
-						h.arrived.Add(rate / 4)
-						h.renew(time.Now())
+						h.moved(time.Now())
 					}
 					h.stop()
 					f.finish(h, size)

@@ -59,6 +59,7 @@ type Request struct {
 	Client   string      // who asks, for the log
 	Key      *quota.Key  // of the client, nil where none is asked for
 	Book     *quota.Book // nil: nobody has limits
+	Seat     *quota.Seat // that the request had while its body was read
 	HTTP     *http.Request
 	Body     Body
 	Upload   *Upload // in place of Body where that is passed on as it comes
