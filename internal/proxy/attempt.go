@@ -29,7 +29,8 @@ type answer struct {
 	decoded bool           // the body was compressed: its length and encoding headers no longer hold
 	claimed *claude.Error  // what an error answer says, if it is one of the API
 	outcome upstream.Outcome
-	astray  bool // the account does not know what is looked for
+	judged  time.Time // when outcome was found
+	astray  bool      // the account does not know what is looked for
 	// timedOut says that a wait of the balancer's own ran out; curtailed, that the first one was shorter than the endpoint is due.
 	timedOut, curtailed bool
 
@@ -126,7 +127,10 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	case claimed != nil:
 		ev.Body = a.held
 	}
-	a.outcome = x.req.Settings.Rules.Judge(ev)
+	a.outcome, a.judged = x.req.Settings.Rules.Judge(ev), ev.Now
+	if errors.Is(err, upstream.ErrUnusable) && claude.ReadRefusal(a.held).Page {
+		a.outcome.Cause = upstream.CausePage
+	}
 	x.judgeSearch(a)
 	if x.uploadProblem() != nil {
 		a.outcome = upstream.Outcome{Scope: upstream.ScopeClient, Reason: "the upload broke off"}

@@ -249,6 +249,7 @@ func (p *Proxy) tenant(req Request) string {
 func (x *exchange) settle(a *answer) {
 	now := time.Now()
 	a.lease.Settle(x.ctx, a.outcome, now)
+	x.remember(a)
 	status, upstreamID := 0, ""
 	if a.res != nil {
 		status, upstreamID = a.res.StatusCode, a.res.Header.Get("Request-Id")
