@@ -16,6 +16,7 @@
 //	expand      "shell": a ${…} that is not ours is left to the shell
 //	shorthand   "true": a bare string in place of the object that the field belongs to means this field
 //	secret      "url": nothing but a URL is secret, such as that of a database with its password
+//	path        "true": the name of a file or directory
 //	deprecated  a sentence that says what to write instead
 //
 // Invariants: Decode reports every problem of the file in one pass, each with
@@ -107,20 +108,20 @@ type Config struct {
 	SchemaURL        string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
 	Listen           string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. Beats 'port'. Without it the balancer listens on 'port' of every interface."`
 	Port             string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
-	TLSCert          string        `name:"tls_cert" omit:"zero" doc:"File with the certificate for clients, in PEM, followed by those between it and the root. With it 'listen' speaks HTTPS, HTTP/1.1 and HTTP/2, and no plain HTTP. Needs 'tls_key'. A relative path starts at the folder of this file. New content takes effect as a change of this file does."`
-	TLSKey           string        `name:"tls_key" omit:"zero" doc:"File with the private key of 'tls_cert', in PEM and not encrypted."`
+	TLSCert          string        `name:"tls_cert" path:"true" omit:"zero" doc:"File with the certificate for clients, in PEM, followed by those between it and the root. With it 'listen' speaks HTTPS, HTTP/1.1 and HTTP/2, and no plain HTTP. Needs 'tls_key'. A relative path starts at the folder of this file. New content takes effect as a change of this file does."`
+	TLSKey           string        `name:"tls_key" path:"true" omit:"zero" doc:"File with the private key of 'tls_cert', in PEM and not encrypted."`
 	Mode             Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
 	Algorithm        Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random,least_inflight,p2c,cost_aware" doc:"How 'load_balance' spreads requests, or conversations where 'affinity' keeps them together: 'round_robin' in turn; 'weighted_round_robin' in turn, with exactly the share that each 'weight' asks for; 'random'; 'least_inflight' to the fewest open requests for its weight; 'p2c' to the better of two at random, by the time to first token of recent answers and the open requests; 'cost_aware' to where most of the prompt is cached among those that are not loaded above the others."`
 	Affinity         Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': while it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request by itself, at the cost of writing the conversation into many caches."`
 	BurstHold        time.Duration `name:"burst_hold" omit:"zero" default:"0s" max:"1m" doc:"How long requests are held back at most while another one is writing into the prompt cache what they begin with, so that it is written once. It costs as much time to the first token, and recorded days hardly ever have such bursts: 0, no hold."`
 	IndexMemoryMB    int           `name:"index_memory_mb" omit:"zero" default:"64" min:"1" max:"65536" doc:"Memory for remembering which account has cached which conversations, in MiB. One takes about 10,000 entries; a conversation that is cached takes a few. Changing it needs a restart."`
-	StateDir         string        `name:"state_dir" omit:"zero" doc:"Directory for what outlives a restart, such as which account has cached which conversation. A relative one is below that of this file. Without it STATE_DIRECTORY, which systemd sets, is used, else a directory beside this file, named after it: 'config.state', or where that is read-only one in ~/.local/state/claude-code-lb. 'off' keeps nothing. Changing it needs a restart."`
+	StateDir         string        `name:"state_dir" path:"true" omit:"zero" doc:"Directory for what outlives a restart, such as which account has cached which conversation. A relative one is below that of this file. Without it STATE_DIRECTORY, which systemd sets, is used, else a directory beside this file, named after it: 'config.state', or where that is read-only one in ~/.local/state/claude-code-lb. 'off' keeps nothing. Changing it needs a restart."`
 	Servers          []Server      `name:"servers" required:"true" min:"1" doc:"The upstreams, at least one."`
 	Cooldown         time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"How long a failed server rests before one request tries it again. Doubles with consecutive failures, up to 10 minutes."`
 	Fallback         bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
 	Auth             bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
 	AuthKeys         []ClientKey   `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key', and what they may do: strings, or objects where a key has a name or limits. Needed when 'auth' is on."`
-	KeysFile         string        `name:"keys_file" omit:"zero" doc:"File with more such keys, a list of the same entries, for those who generate it and for 'claude-code-lb key'. Relative to this file. A change takes effect as one of this file does."`
+	KeysFile         string        `name:"keys_file" path:"true" omit:"zero" doc:"File with more such keys, a list of the same entries, for those who generate it and for 'claude-code-lb key'. Relative to this file. A change takes effect as one of this file does."`
 	Resources        Resources     `name:"resources" omit:"zero" default:"own" enum:"own,shared" doc:"Whose files, batches, skills and containers a client key may use while 'auth' is on: 'own', those that it, or a key of its 'group', created; the others are not found and not listed. 'shared': all that the accounts hold."`
 	TimeZone         string        `name:"time_zone" omit:"zero" default:"UTC" doc:"Where days, weeks and months begin, for the budgets of client keys that name no zone of their own and for reports, such as 'Europe/Berlin'."`
 	MaxConcurrency   int           `name:"max_concurrency" omit:"zero" default:"0" min:"0" doc:"Requests of all clients together that are served at the same time. More of them wait for their turn, by the 'priority' of their key and then key by key. 0 means no limit."`
@@ -144,13 +145,13 @@ type Config struct {
 	SlowStart         time.Duration `name:"slow_start" default:"30s" doc:"A server that returns from a rest gets its full share of the requests only after this long, and a growing part until then. 0 gives it at once."`
 	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"How to judge particular errors of upstreams: answers with status 400 or above, and 'error' events inside a stream. The first rule that fits beats what is built in; 'claude-code-lb explain-error' shows what fits."`
 
-	Ledger        Secret `name:"ledger" omit:"zero" secret:"url" doc:"Where requests are recorded with what they cost: a file for SQLite, or 'postgres://user:password@host/database' for several balancers together. A relative file is below the directory of this one. Without it 'ledger.db' in 'state_dir'. 'off' records nothing. Changing it needs a restart."`
+	Ledger        Secret `name:"ledger" path:"true" omit:"zero" secret:"url" doc:"Where requests are recorded with what they cost: a file for SQLite, or 'postgres://user:password@host/database' for several balancers together. A relative file is below the directory of this one. Without it 'ledger.db' in 'state_dir'. 'off' records nothing. Changing it needs a restart."`
 	RetentionDays int    `name:"retention_days" default:"90" min:"0" max:"36500" doc:"Days for which the ledger keeps every request. Sums by the hour are kept for 400 days, sums by the day for ever. 0 means no limit."`
 	MaxSizeMB     int    `name:"max_size_mb" default:"2048" min:"0" doc:"Size of the ledger in MiB beyond which the oldest requests are deleted, however old they are. The sums stay. 0 means no limit."`
 
 	Prices []Price `name:"prices" omit:"zero" doc:"Prices that beat the list prices that are built in. The first one whose 'model' fits holds."`
 
-	AgeIdentity string `name:"age_identity" omit:"zero" doc:"File with the age identity that decrypts secrets written as 'age:…'. A relative path starts at the folder of this file. Without it CLAUDE_CODE_LB_AGE_IDENTITY from the environment is used, else a file beside this one, named after it: 'config.agekey'."`
+	AgeIdentity string `name:"age_identity" path:"true" omit:"zero" doc:"File with the age identity that decrypts secrets written as 'age:…'. A relative path starts at the folder of this file. Without it CLAUDE_CODE_LB_AGE_IDENTITY from the environment is used, else a file beside this one, named after it: 'config.agekey'."`
 
 	Webhooks []Webhook `name:"webhooks" omit:"zero" doc:"Whom to tell what happens, such as a server that is out or a budget that is spent."`
 
