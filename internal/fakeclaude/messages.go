@@ -32,7 +32,8 @@ func (s *Server) respondMessage(c *call, fault Fault) answer {
 	if over != nil {
 		return limited(over)
 	}
-	talk := composeReply(req, s.replyDice(c.body), turnOptions{
+	dice := s.replyDice(c.body)
+	talk := composeReply(req, dice, turnOptions{
 		minOutput: c.settings.MinOutput,
 		maxOutput: c.settings.MaxOutput,
 		maxTokens: *req.MaxTokens,
@@ -46,11 +47,13 @@ func (s *Server) respondMessage(c *call, fault Fault) answer {
 		begin:   func() { c.account.begin(p, use.hit, minimum, c.start, s.clock.Now()) },
 	}
 	id = "msg_" + token(c.ids)
+	shape := chooseShape(c.settings.Usage, dice)
 	if req.Stream {
 		ans.events = streamEvents(newMessage(id, req.Model, newUsage(use, min(talk.tokens, 1))), talk)
+		shape.applyTo(ans.events)
 		return ans
 	}
-	ans.body = plainMessage(newMessage(id, req.Model, ans.usage), talk)
+	ans.body = shape.apply(plainMessage(newMessage(id, req.Model, ans.usage), talk), true)
 	ans.tokens = talk.tokens
 	return ans
 }

@@ -43,6 +43,8 @@ type Settings struct {
 	CacheMin int `json:"cache_min"`
 	// BytesPerToken sets how many bytes of prompt count as one token; 0 means 4.
 	BytesPerToken float64 `json:"bytes_per_token"`
+	// Usage lists the shapes of the usage object; every answer has one of them by chance. Without any all have the usual one.
+	Usage []UsageShape `json:"usage,omitempty"`
 	// Limits are the account's rate limits.
 	Limits Limits `json:"limits"`
 }
@@ -74,6 +76,9 @@ func (s Settings) Validate() error {
 		return errors.New("settings: max_output is below min_output")
 	case s.BytesPerToken < 0 || math.IsNaN(s.BytesPerToken) || math.IsInf(s.BytesPerToken, 0):
 		return errors.New("settings: bytes_per_token is not a positive number")
+	}
+	if err := validateShapes(s.Usage); err != nil {
+		return err
 	}
 	return s.Limits.validate()
 }
