@@ -68,19 +68,28 @@ func TestKeysMayDoWhatTheyMay(t *testing.T) {
 		t.Errorf("%v %s", a.header, a.body)
 	}
 	check("k-free", model, 200, "", "")
-	for _, twisted := range []string{`{"model":%q,"model":"claude-haiku-5-5"}`, `{"Model":%q}`, `{"model":"claude-haiku-5-5","MODEL":%q}`} {
+	for _, twisted := range []string{
+		`{"model":%q,"model":"claude-haiku-5-5"}`, `{"Model":%q}`, `{"model":"claude-haiku-5-5","MODEL":%q}`,
+		// A second model inside the request.
+		`{"model":"claude-haiku-5-5","tools":[{"name":"x","input_schema":{"type":"object"}},{"type":"advisor_20260301","name":"advisor","model":%q}]}`,
+		`{"model":"claude-haiku-5-5","fallbacks":[{"model":%q}]}`, `{"model":"claude-haiku-5-5","fallbacks":"default","metadata":{"user_id":%q}}`,
+	} {
 		b.do(http.MethodPost, "/v1/messages", fmt.Sprintf(twisted, model), "X-Api-Key", "k-haiku").failure(t, 403, claude.ErrPermission)
+	}
+	allowed := fmt.Sprintf(`{"model":%q,"max_tokens":9,"tools":[{"type":"advisor_20260301","name":"advisor","model":%q},{"name":"x","input_schema":{"properties":{"model":{"type":"string"}}}}],"messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}`, haiku, haiku)
+	if a := b.do(http.MethodPost, "/v1/messages", allowed, "X-Api-Key", "k-haiku"); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 	batch := fmt.Sprintf(`{"requests":[{"custom_id":"1","params":{"model":%q,"max_tokens":9,"messages":[{"role":"user","content":"x"}]}}]}`, model)
 	b.do(http.MethodPost, "/v1/messages/batches", batch, "X-Api-Key", "k-haiku").failure(t, 403, claude.ErrPermission)
 	b.do(http.MethodPost, "/v1/messages/batches", batch, "X-Api-Key", "k-poor").failure(t, 403, claude.ErrPermission)
 
-	r := reported(t, b.file, 13, "-by", "key")
+	r := reported(t, b.file, 17, "-by", "key")
 	refused := map[string]int64{}
 	for _, row := range r.Rows {
 		refused[row.Key] = row.Errors
 	}
-	if refused["haiku"] != 5 || refused["old"] != 1 || refused["slow"] != 1 || refused["poor"] != 2 || refused["free"] != 0 {
+	if refused["haiku"] != 8 || refused["old"] != 1 || refused["slow"] != 1 || refused["poor"] != 2 || refused["free"] != 0 {
 		t.Errorf("%+v", r.Rows)
 	}
 	if _, keys := b.admin(http.MethodGet, "/admin/api/keys", ""); !strings.Contains(fmt.Sprint(keys), "poor") || strings.Contains(fmt.Sprint(keys), "k-poor") {

@@ -18,11 +18,14 @@ type Cost struct {
 
 // Extra is a model call within an answer that is billed beside it, at the price of its own model.
 type Extra struct {
-	Type  string // as in usage.iterations
+	Type  string // as in usage.iterations, or BatchResult
 	Model string
 	Usage claude.Usage
 	Sum   Money // part of the attempt's cost
 }
+
+// BatchResult is the type of model calls of a batch, whose results were fetched.
+const BatchResult = "batch"
 
 // charge is what one model call costs, in nano-dollars and before the server's multiplier.
 type charge struct {

@@ -80,6 +80,9 @@ func (a *Attempt) Usage() claude.Usage {
 	return u
 }
 
+// IsBatch reports whether the attempt fetched the results of a batch.
+func (a *Attempt) IsBatch() bool { return len(a.Extra) > 0 && a.Extra[0].Type == BatchResult }
+
 // Outcome is how a request ended, seen from the client.
 type Outcome string
 

@@ -24,6 +24,7 @@ func (x *exchange) account(a *answer) {
 	if note.Known() && x.req.Settings.Prices != nil {
 		x.price(a, note, bill)
 	}
+	x.batch.note(note)
 }
 
 // asked completes a usage by what the request asked for and the answer does not report.

@@ -142,6 +142,7 @@ type exchange struct {
 	failures    []*answer             // the failed attempts, in order
 	timeouts    int                   // of them, waits that ran out
 	cause       error                 // why the committed answer broke off
+	batch       *batchBill            // of results that are relayed; nil: of nothing
 	speed, geo  string                // that the request asks for: the price depends on them
 }
 

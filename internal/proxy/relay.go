@@ -37,16 +37,20 @@ func (x *exchange) relay(a *answer) error {
 
 // relayBytes passes bytes on as they come.
 func (x *exchange) relayBytes(a *answer) error {
+	x.batch = x.newBatchBill(a)
+	x.batch.feed(a.held)
 	room := x.p.buffers.borrow(relayBuffer)
 	defer room.giveBack()
 	buf := room.bytes()
 	for {
 		n, err := a.read(buf)
 		x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, buf[:n])
+		x.batch.feed(buf[:n])
 		if werr := x.write(buf[:n]); werr != nil {
 			return werr
 		}
 		if errors.Is(err, io.EOF) {
+			x.endBatchBill(a)
 			return nil
 		}
 		if err != nil {

@@ -225,3 +225,45 @@ func TestShapeOfAHedgedUsage(t *testing.T) {
 		t.Errorf("%+v, want %d", e.Cost(), want)
 	}
 }
+
+// TestShapeOfBatchResults: they are priced when they are fetched for the first time.
+func TestShapeOfBatchResults(t *testing.T) {
+	const path = "/v1/messages/batches/msgbatch_1/results"
+	result := func(model, usage string) string {
+		return `{"custom_id":"c","result":{"type":"succeeded","message":` + toldBody(model, usage) + "}}\n"
+	}
+	results := result("claude-sonnet-4-6", `{"input_tokens":1000,"output_tokens":100,"service_tier":"batch"}`) +
+		result("claude-haiku-4-5", `{"input_tokens":1000,"output_tokens":100,"service_tier":"batch","server_tool_use":{"web_search_requests":1}}`) +
+		`{"custom_id":"d","result":{"type":"errored","error":{"type":"error"}}}` + "\n" +
+		result("claude-haiku-4-5", `{"input_tokens":1000,"output_tokens":100}`)
+	cut := true
+	r := pricedRig(t, func(w http.ResponseWriter, req *http.Request) {
+		if cut {
+			stream(abort, results[:len(results)/2])(w, req)
+			return
+		}
+		respond(http.StatusOK, "application/x-jsonl", results)(w, req)
+	})
+	costOf := func() ledger.Cost {
+		e := r.last()
+		return e.Cost()
+	}
+	if r.send("GET", path, ""); costOf().Sum != 0 {
+		t.Errorf("a part of the results: %+v", costOf())
+	}
+	cut = false
+	if got := r.send("GET", path, ""); got.Body != results {
+		t.Errorf("%q", got.Body)
+	}
+	e, byModel := r.last(), map[string]ledger.Money{}
+	for at, share := range e.Shares() {
+		byModel[at.Model] += share.Cost
+	}
+	// Half of 4_500_000, and half of 1_500_000 twice with a search.
+	if c := e.Cost(); c.Sum != 2_250_000+2*750_000+10_000_000 || !c.Known || byModel["claude-sonnet-4-6"] != 2_250_000 || byModel["claude-haiku-4-5"] != 11_500_000 {
+		t.Errorf("%+v, %v", c, byModel)
+	}
+	if r.send("GET", path, ""); costOf().Sum != 0 {
+		t.Errorf("fetched again: %+v", costOf())
+	}
+}

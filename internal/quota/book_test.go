@@ -283,6 +283,7 @@ func TestModelsAndBatches(t *testing.T) {
 	f(Ask{Batch: true, Models: []string{"claude-haiku-5", "claude-opus-4-5"}}, "model")
 	f(Ask{Batch: true, Unclear: true}, "model")
 	f(Ask{Batch: true, Models: []string{"claude-haiku-5"}}, "")
+	f(Ask{Message: true, Model: "claude-haiku-5", Open: true}, "model")
 	s.reload(config.ClientKey{Budget: config.Budget{Total: 1}})
 	f(Ask{Batch: true}, "batch")
 }

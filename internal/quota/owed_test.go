@@ -48,6 +48,32 @@ func TestWhoLeavesEarlyPays(t *testing.T) {
 	f("a model without a price", ledger.Entry{Outcome: ledger.Answered, Attempts: unpriced}, 0.91)
 }
 
+// TestFurtherModelsAreCharged: what other model calls within an answer used counts, and what has a price is not charged twice.
+func TestFurtherModelsAreCharged(t *testing.T) {
+	advised := ledger.Attempt{
+		Served: true, Scope: "none", Answer: claude.Message{Started: true, Delta: true, Usage: claude.Usage{InputTokens: 10, OutputTokens: 5}},
+		Extra: []ledger.Extra{{Type: "advisor_message", Model: "claude-opus-4-8", Usage: claude.Usage{InputTokens: 100, OutputTokens: 85}, Sum: ledger.USD(1.9)}},
+		Cost:  ledger.Cost{Sum: ledger.USD(2), Known: true},
+	}
+	f := func(name string, a ledger.Attempt, spent, tokens float64) {
+		t.Helper()
+		s := open(t, config.ClientKey{TPM: 1000, Budget: config.Budget{Day: 1000}}, nil)
+		price := func(claude.Usage) ledger.Cost { return ledger.Cost{Sum: ledger.USD(3), Known: true} }
+		s.book.Settle(s.enter(Ask{Message: true, Input: 1, Output: 1, Price: price}), &ledger.Entry{Outcome: ledger.Answered, Attempts: []ledger.Attempt{a}})
+		if got := s.key.view(time.Now()).Budgets[0].Spent; math.Abs(got-spent) > 1e-6 {
+			t.Errorf("%s: $%v, want $%v", name, got, spent)
+		}
+		if got := 1000 - s.key.account.tpm.level; math.Abs(got-tokens) > 1 {
+			t.Errorf("%s: %v tokens, want %v", name, got, tokens)
+		}
+	}
+	f("an advisor", advised, 2, 200)
+	advised.Cost.Known = false
+	f("an advisor without a price", advised, 3, 200)
+	advised.Cost.Known, advised.Extra[0].Type = true, ledger.BatchResult
+	f("results of a batch", advised, 2, 0)
+}
+
 // TestAbsurdAmountsDoNotWrapAround has requests and answers of a size that overflows.
 func TestAbsurdAmountsDoNotWrapAround(t *testing.T) {
 	s := open(t, config.ClientKey{TPM: 1000}, nil)

@@ -217,7 +217,9 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 	cost = plus(cost, e.Cost().Sum)
 	var output int64
 	for i := range e.Attempts {
-		tokens += charged(e.Attempts[i].Usage())
+		if !e.Attempts[i].IsBatch() { // batches have rate limits of their own
+			tokens += charged(e.Attempts[i].Usage())
+		}
 		output = max(output, e.Attempts[i].Answer.Usage.OutputTokens)
 	}
 	a, now := p.key.account, time.Now()

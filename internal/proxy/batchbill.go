@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"cmp"
+	"net/http"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/routing"
+)
+
+// batchBill prices the results of a batch while they are relayed. A batch is charged once, to the client that is the
+// first to fetch all of its results.
+type batchBill struct {
+	results    claude.BatchResults
+	prices     *ledger.Prices
+	multiplier float64
+	extra      []ledger.Extra // by model
+	cost       ledger.Cost
+	estimated  bool
+	complete   bool // all results have come
+}
+
+// maxBatchModels bounds the models that the results of one batch are told apart by.
+const maxBatchModels = 32
+
+// newBatchBill returns nil unless the answer has the results of a batch that was not charged yet.
+func (x *exchange) newBatchBill(a *answer) *batchBill {
+	prices, h := x.req.Settings.Prices, a.res.Header
+	if prices == nil || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode != http.StatusOK || h.Get("Content-Encoding") != "" {
+		return nil
+	}
+	if !strings.HasPrefix(x.pin.resource.ID, "msgbatch_") || !strings.HasSuffix(x.req.HTTP.URL.Path, "/results") {
+		return nil
+	}
+	if _, charged := x.p.Owners.Of(x.chargedName(), time.Now()); charged {
+		return nil
+	}
+	b := &batchBill{prices: prices, multiplier: a.lease.Price(), cost: ledger.Cost{Known: true}}
+	b.results.Found = b.add
+	return b
+}
+
+// chargedName is the name under which the owners of ids, which outlive a restart, keep that a batch was charged.
+func (x *exchange) chargedName() string { return x.pin.resource.ID + "/results" }
+
+func (b *batchBill) feed(p []byte) {
+	if b != nil {
+		b.results.Feed(p)
+	}
+}
+
+// add prices one result.
+func (b *batchBill) add(m *claude.Message) {
+	u, estimated := m.Settled(0)
+	u.ServiceTier = cmp.Or(u.ServiceTier, "batch")
+	b.estimated = b.estimated || estimated
+	bill := m.Bill(u)
+	cost, extra := b.prices.Bill(m.Model, bill, b.multiplier)
+	b.cost.Sum += cost.Sum
+	b.cost.Saved += cost.Saved
+	b.cost.Unpriced = cmp.Or(b.cost.Unpriced, cost.Unpriced)
+	for _, each := range extra {
+		cost.Sum -= each.Sum
+		b.use(each.Model, each.Usage, each.Sum)
+	}
+	b.use(m.Model, bill.Usage, cost.Sum)
+}
+
+func (b *batchBill) use(model string, u claude.Usage, sum ledger.Money) {
+	for i := range b.extra {
+		if each := &b.extra[i]; each.Model == model || i == maxBatchModels-1 {
+			each.Usage, each.Sum = each.Usage.Plus(u), each.Sum+sum
+			return
+		}
+	}
+	b.extra = append(b.extra, ledger.Extra{Type: ledger.BatchResult, Model: model, Usage: u, Sum: sum})
+}
+
+// end notes that the batch is charged, so that nobody is charged again for fetching it again.
+func (x *exchange) endBatchBill(a *answer) {
+	b := x.batch
+	if b == nil {
+		return
+	}
+	b.results.End()
+	if _, charged := x.p.Owners.Of(x.chargedName(), time.Now()); charged { // to another client meanwhile
+		return
+	}
+	b.complete = true
+	b.estimated = b.estimated || b.results.Skipped > 0
+	b.cost.Known = b.cost.Unpriced == ""
+	x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), x.chargedName())
+}
+
+// note enters the results into the attempt that fetched them.
+func (b *batchBill) note(to *ledger.Attempt) {
+	if b == nil || !b.complete || len(b.extra) == 0 {
+		return
+	}
+	to.Answer = claude.Message{Started: true, Delta: true}
+	to.Extra, to.Cost, to.Estimated = b.extra, b.cost, b.estimated
+}
