@@ -50,6 +50,16 @@ func loadConfigWithout(std Std, path string, sections ...string) (*config.Config
 	return cfg, problems, nil
 }
 
+// loadServed is loadConfig for a configuration that is to be served: it also finds servers that are the balancer itself.
+func loadServed(std Std, path string) (*config.Config, config.Problems, error) {
+	src, err := readBounded(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, problems := config.Decode(path, src, std.Env)
+	return cfg, append(problems, thisMachine().selfProblems(path, src, cfg)...), nil
+}
+
 // maxConfigBytes bounds what is read of a configuration: -c may name a device that never ends.
 const maxConfigBytes = 8 << 20
 

@@ -31,7 +31,7 @@ func (w *watchedFile) load(std Std) (*config.Config, config.Problems, error) {
 	for {
 		w.applied, _ = w.read()
 		w.latest = w.applied
-		cfg, problems, err := loadConfig(std, w.path)
+		cfg, problems, err := loadServed(std, w.path)
 		if cfg == nil || !w.refersTo(cfg.Files) || !isRegular(w.path) {
 			return cfg, problems, err
 		}
