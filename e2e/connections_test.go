@@ -124,3 +124,66 @@ event: message_stop
 data: {"type":"message_stop"}
 
 `
+
+// TestLoops: a request that comes back through a second balancer ends there, and one that passes two balancers does not.
+func TestLoops(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	second := start(t, fallback(object{"name": "first", "url": "http://" + address, "token": "t"}))
+	first := start(t, fallback(object{"name": "second", "url": second.url, "token": "t"}).with("listen", address))
+	for _, stream := range []bool{true, false} {
+		a := first.ask(stream)
+		if e := a.failure(t, http.StatusLoopDetected, "api_error"); a.header.Get("X-Should-Retry") != "false" || !strings.Contains(e.Message, "leads back here") {
+			t.Errorf("%v %s", a.header, e.Message)
+		}
+	}
+	if n := strings.Count(first.log.String()+second.log.String(), `"msg":"request"`); n > 30 {
+		t.Errorf("%d requests of two", n)
+	}
+	up := newFake(t, "up")
+	inner := start(t, fallback(up.entry()))
+	start(t, fallback(object{"name": "inner", "url": inner.url, "token": "t"})).mustServe(true, up)
+	if marks := strings.Split(up.only(t).Header.Get("X-Lb-Loop"), ", "); len(marks) != 2 || marks[0] == marks[1] {
+		t.Errorf("marks %q", marks)
+	}
+	r := run(t, invocation{args: []string{"check", "-c", first.file}})
+	if r.status != 0 {
+		t.Errorf("check: %d %s", r.status, r.stderr)
+	}
+	own := fallback(object{"name": "self", "url": "http://localhost:" + address[strings.LastIndexByte(address, ':')+1:], "token": "t"}).with("listen", address)
+	writeConfig(t, first.file, own)
+	if r := run(t, invocation{args: []string{"check", "-c", first.file}}); r.status != 1 || !strings.Contains(r.stderr, "servers[0].url: error: is the balancer's own address") {
+		t.Errorf("check: %d %s", r.status, r.stderr)
+	}
+	first.waitLog("configuration not reloaded, the old one stays in force", nil)
+}
+
+// TestPagesAndFrontProxies: what a browser asks for is answered here, and what a front proxy says goes no further.
+func TestPagesAndFrontProxies(t *testing.T) {
+	t.Parallel()
+	up := newFake(t, "a")
+	b := start(t, fallback(up.entry()).with("cors_origins", []string{"https://chat.example"}))
+	pre := b.do("OPTIONS", "/v1/messages", "", "Origin", "https://chat.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "x-api-key")
+	if pre.status != http.StatusNoContent || pre.header.Get("Access-Control-Allow-Origin") != "https://chat.example" || pre.header.Get("Access-Control-Allow-Headers") != "x-api-key" {
+		t.Errorf("preflight: %d %v", pre.status, pre.header)
+	}
+	if a := b.ask(false, "Origin", "https://evil.example"); a.status != http.StatusForbidden {
+		t.Errorf("a page that is not listed: %d", a.status)
+	}
+	if n := up.count(); n != 0 {
+		t.Errorf("%d requests went upstream", n)
+	}
+	a := b.ask(true, "Origin", "https://chat.example", "Cf-Connecting-Ip", "203.0.113.7", "X-Forwarded-For", "203.0.113.7", "Cookie", "a=b", "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	if problem := a.flaw(true); problem != "" || a.header.Get("Access-Control-Allow-Origin") != "https://chat.example" {
+		t.Errorf("%s %v", problem, a.header)
+	}
+	seen := up.only(t).Header
+	for _, name := range []string{"Origin", "Cf-Connecting-Ip", "X-Forwarded-For", "Cookie"} {
+		if seen[name] != nil {
+			t.Errorf("%s went upstream", name)
+		}
+	}
+	if seen.Get("Traceparent") == "" {
+		t.Error("traceparent did not go upstream")
+	}
+}

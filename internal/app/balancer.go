@@ -111,7 +111,7 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	b.pool.AwaitFirstReadings(ctx)
 	snapshot := &edge.Snapshot{
 		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book, Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
-		Limits: limitsOf(cfg), Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
+		Limits: limitsOf(cfg), Browsers: edge.NewBrowsers(cfg.CORSOrigins, cfg.Auth), Loop: b.pool.Loop, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
 		LoadBalancer: string(cfg.Algorithm), Cooldown: cfg.Cooldown,
 	}
 	if cfg.Mode == config.ModeLoadBalance {

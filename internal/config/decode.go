@@ -87,7 +87,7 @@ func (d *decoder) object(path string, v hujson.Value, into reflect.Value) bool {
 		return false
 	}
 	fields := fieldsOf(into.Type())
-	first, suspects := map[string]int{}, map[string]int{}
+	first := map[string]int{}
 	for _, m := range obj.Members {
 		name := m.Name.Value.(hujson.Literal).String()
 		here := join(path, name)
@@ -99,19 +99,13 @@ func (d *decoder) object(path string, v hujson.Value, into reflect.Value) bool {
 		}
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		if i < 0 {
-			if meant := d.unknown(m.Name.StartOffset, here, name, fields); meant != "" {
-				suspects[meant] = m.Name.StartOffset
-			}
+			d.unknown(m.Name.StartOffset, here, name, fields)
 			continue
 		}
 		d.value(here, m.Value, fields[i], into.Field(fields[i].index))
 	}
-	for name, offset := range suspects {
-		d.suspect(join(path, name), offset)
-	}
 	for _, f := range fields {
-		_, written := first[f.name]
-		if _, suspected := suspects[f.name]; f.required && !written && !suspected {
+		if _, written := first[f.name]; f.required && !written {
 			d.errorf(v.StartOffset, join(path, f.name), "is missing")
 		}
 	}

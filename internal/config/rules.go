@@ -21,6 +21,7 @@ func (d *decoder) check(cfg *Config) {
 	if n, ok := d.wrote("time_zone"); ok {
 		d.checkZone(n, "time_zone", cfg.TimeZone)
 	}
+	d.checkOrigins(cfg)
 	d.nameServers(cfg)
 	for i := range cfg.Servers {
 		d.checkServer(cfg, i)

@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// unknown reports a field that does not exist, with the one that was probably meant. It returns
-// that one if it belongs here.
-func (d *decoder) unknown(offset int, path, name string, here []field) (meant string) {
+// unknown reports a field that does not exist, with the one that was probably meant.
+func (d *decoder) unknown(offset int, path, name string, here []field) {
 	names := make([]string, len(here))
 	for i, f := range here {
 		names[i] = f.name
@@ -16,22 +15,21 @@ func (d *decoder) unknown(offset int, path, name string, here []field) (meant st
 	shown := shorten(name)
 	if strings.HasPrefix(name, "_") || strings.HasPrefix(name, "//") || strings.HasPrefix(name, "#") {
 		d.errorf(offset, path, "unknown field %q: write a comment as // … or /* … */", shown)
-		return ""
+		return
 	}
 	if elsewhere := sectionOf(name); elsewhere != "" {
 		d.errorf(offset, path, "unknown field %q: it belongs %s", shown, elsewhere)
-		return ""
+		return
 	}
 	if best := nearest(name, names); best != "" {
 		d.errorf(offset, path, "unknown field %q, did you mean %q?", shown, best)
-		return best
+		return
 	}
 	if best := nearest(name, allNames()); best != "" {
 		d.errorf(offset, path, "unknown field %q, did you mean %q? It belongs %s", shown, best, sectionOf(best))
-		return ""
+		return
 	}
 	d.errorf(offset, path, "unknown field %q", shown)
-	return ""
 }
 
 func allNames() []string {

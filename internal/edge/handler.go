@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -24,6 +23,7 @@ import (
 	"claude-code-lb/internal/quota"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/telemetry"
+	"claude-code-lb/internal/upstream"
 )
 
 // Snapshot is one generation of everything that a reload replaces. It is never changed.
@@ -33,6 +33,8 @@ type Snapshot struct {
 	Book      *quota.Book // what client keys have used
 	Table     *routing.Table
 	Limits    Limits
+	Browsers  *Browsers      // nil: no page is allowed, and none is refused
+	Loop      *upstream.Loop // nil: no loop is looked for
 	Forward   *proxy.Settings
 	Mode      string
 	Algorithm string
@@ -55,6 +57,8 @@ type Handler struct {
 	open    atomic.Int64
 	bodies  bodies
 	turned  turnedAway
+	pages   telemetry.Occasional // refusals of pages in the log
+	loops   telemetry.Occasional // loops in the log
 	proxy   *proxy.Proxy
 	log     *slog.Logger
 
@@ -65,7 +69,7 @@ type Handler struct {
 
 // NewHandler makes a handler that starts on a first generation.
 func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
-	h := &Handler{proxy: p, log: log, bodies: bodies{decoders: make(chan struct{}, runtime.GOMAXPROCS(0)+1)}}
+	h := &Handler{proxy: p, log: log, pages: telemetry.Occasional{Every: complaintPeriod}, loops: telemetry.Occasional{Every: complaintPeriod}}
 	h.Swap(first)
 	return h
 }
@@ -73,7 +77,7 @@ func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 // Swap puts a new generation in force for all requests that arrive from now on.
 func (h *Handler) Swap(s *Snapshot) {
 	h.current.Store(s)
-	h.bodies.room.resize(s.Limits.InFlight, s.Limits.MaxBody)
+	h.bodies.room.resize(s.Limits.InFlight)
 }
 
 // InFlight is how many bytes of requests' bodies are held.
@@ -93,6 +97,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.recoverPanic(w, r, id)
 
 	forgiveBase(r.URL)
+	if r.Method == http.MethodOptions || r.Header["Origin"] != nil || r.Header["Sec-Fetch-Site"] != nil {
+		if w = h.serveBrowser(w, r, id); w == nil {
+			return
+		}
+	}
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/v1/"):
 		h.serveAPI(w, r, id)
@@ -125,6 +134,10 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuse(w, http.StatusBadRequest, claude.ErrInvalidRequest, id, "The path holds a . or .. segment: ask for the path itself.")
 		return
 	}
+	if s.Loop.Closed(r.Header) {
+		h.refuseLoop(w, id)
+		return
+	}
 	client, key, ok := s.Guard.Admit(r)
 	if !ok {
 		h.refuse(w, http.StatusUnauthorized, claude.ErrAuthentication, id,
@@ -142,12 +155,29 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.serveUpload(w, s, asked)
 		return
 	}
-	seat, ok := h.receive(w, s, &asked)
-	defer seat.Leave()
-	if !ok {
+	body, problem := h.bodies.read(w, r, s.Limits)
+	if problem != nil {
+		h.refuse(w, problem.status, problem.kind, id, problem.message)
 		return
 	}
+	asked.Body, problem = h.bodies.prepare(body, r.Header["Content-Encoding"], s.Limits.MaxBody)
+	if problem != nil {
+		h.refuse(w, problem.status, problem.kind, id, problem.message)
+		return
+	}
+	s.Forward.Dump.Request(r.Context(), id, r, body.b)
+	asked.Start = time.Now()
 	h.proxy.Serve(w, asked)
+}
+
+// refuseLoop ends a loop at its first turn.
+func (h *Handler) refuseLoop(w http.ResponseWriter, id string) {
+	if h.loops.Allow(time.Now()) {
+		h.log.Warn(telemetry.LoopFound, telemetry.ID, id)
+	}
+	w.Header().Set("X-Should-Retry", "false")
+	h.refuse(w, http.StatusLoopDetected, claude.ErrAPI, id,
+		"This request has been at claude-code-lb before: the url of one of its servers, or of a balancer behind it, leads back here. Correct that url.")
 }
 
 // turnAway answers who shows a key that is known and lets nobody in from there, or no longer.

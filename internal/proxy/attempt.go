@@ -29,8 +29,7 @@ type answer struct {
 	decoded bool           // the body was compressed: its length and encoding headers no longer hold
 	claimed *claude.Error  // what an error answer says, if it is one of the API
 	outcome upstream.Outcome
-	judged  time.Time // when outcome was found
-	astray  bool      // the account does not know what is looked for
+	astray  bool // the account does not know what is looked for
 	// timedOut says that a wait of the balancer's own ran out; curtailed, that the first one was shorter than the endpoint is due.
 	timedOut, curtailed bool
 
@@ -127,10 +126,7 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	case claimed != nil:
 		ev.Body = a.held
 	}
-	a.outcome, a.judged = x.req.Settings.Rules.Judge(ev), ev.Now
-	if errors.Is(err, upstream.ErrUnusable) && claude.ReadRefusal(a.held).Page {
-		a.outcome.Cause = upstream.CausePage
-	}
+	a.outcome = x.req.Settings.Rules.Judge(ev)
 	x.judgeSearch(a)
 	if x.uploadProblem() != nil {
 		a.outcome = upstream.Outcome{Scope: upstream.ScopeClient, Reason: "the upload broke off"}
@@ -148,8 +144,6 @@ func (a *answer) symptom() string {
 	switch {
 	case a.outcome.Scope != upstream.ScopeEndpoint || a.timedOut:
 		return ""
-	case a.res != nil && a.res.StatusCode >= http.StatusBadRequest && a.outcome.Cause == upstream.CausePage: // a firewall's, perhaps
-		return a.outcome.Reason
 	case a.res != nil && (a.res.StatusCode >= http.StatusInternalServerError || a.res.StatusCode < http.StatusBadRequest && a.claimed != nil):
 		return a.outcome.Reason
 	case a.res == nil && !a.outcome.Free:

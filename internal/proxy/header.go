@@ -41,10 +41,10 @@ func keepEndToEnd(h http.Header) {
 func (x *exchange) keepForwarded() {
 	h := x.req.HTTP.Header
 	x.traced, x.shared = h.Get(traceHeader) == "1", x.req.Settings.Hedge
-	keepEndToEnd(h)
+	x.marks = upstream.Marks(h)
+	keepForUpstream(h)
 	delete(h, "Content-Length")
 	delete(h, "Expect") // the body is here already
-	delete(h, traceHeader)
 	if x.credentials = upstream.TakeCredentials(h); !x.req.Settings.PassCredentials {
 		x.credentials = upstream.Credentials{}
 	}
@@ -84,6 +84,7 @@ func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Re
 	if !lease.HasToken() {
 		x.credentials.Put(h)
 	}
+	lease.Mark(h, x.marks)
 	r := (&http.Request{
 		Method: in.Method, URL: in.URL, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(x.req.Body.Len()), Body: http.NoBody,
@@ -102,7 +103,7 @@ func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Re
 
 // answerWith gives the client's answer the upstream's header, and returns what WriteHeader will send.
 func (x *exchange) answerWith(upstream http.Header) http.Header {
-	keepEndToEnd(upstream)
+	keepForClient(upstream)
 	if w, ok := x.w.(interface{ UseHeader(http.Header) }); ok {
 		w.UseHeader(upstream)
 		return upstream

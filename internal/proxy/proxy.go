@@ -59,7 +59,6 @@ type Request struct {
 	Client   string      // who asks, for the log
 	Key      *quota.Key  // of the client, nil where none is asked for
 	Book     *quota.Book // nil: nobody has limits
-	Seat     *quota.Seat // that the request had while its body was read
 	HTTP     *http.Request
 	Body     Body
 	Upload   *Upload // in place of Body where that is passed on as it comes
@@ -132,6 +131,7 @@ type exchange struct {
 	writeBy     time.Time            // the client has to take what is written
 	traced      bool                 // the client asks for the trail
 	shared      bool                 // the client's header is in use: the next attempt gets a copy
+	marks       []string             // of the balancers that the request has passed
 	credentials upstream.Credentials // the client's own, where they may go to upstreams
 	turn        time.Time            // from which the request may be served: what it waited for a slot is no upstream's fault
 	entry       ledger.Entry
@@ -250,7 +250,6 @@ func (p *Proxy) tenant(req Request) string {
 func (x *exchange) settle(a *answer) {
 	now := time.Now()
 	a.lease.Settle(x.ctx, a.outcome, now)
-	x.remember(a)
 	status, upstreamID := 0, ""
 	if a.res != nil {
 		status, upstreamID = a.res.StatusCode, a.res.Header.Get("Request-Id")

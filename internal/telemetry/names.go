@@ -64,6 +64,8 @@ const (
 	DebugChunk      = "debug: chunk"
 	DebugTrail      = "debug: trail"
 	Panicked        = "request handler panicked"
+	PageRefused     = "page in a browser refused: list its origin in cors_origins if it may use the balancer"
+	LoopFound       = "request refused, it has been here before: the url of a server leads back to this balancer"
 	ServerProblem   = "server problem"
 
 	AllServersOut   = "all servers out"
@@ -111,6 +113,7 @@ const (
 	Headers   = "headers"
 	Body      = "body"
 	Reason    = "reason"
+	Origin    = "origin"
 	Scope     = "scope"
 	Cooldown  = "cooldown"
 	Failures  = "failures"

@@ -26,6 +26,8 @@ type Endpoint struct {
 	origin    *origin
 	bell      *bell
 	log       *slog.Logger
+	mark      string   // by which a loop is found; "" for Anthropic's own hosts
+	marks     []string // mark, as a header has it; shared by all requests
 }
 
 // learned outlives generations. The order of locks is: learned, account, origin.
@@ -43,10 +45,9 @@ type learned struct {
 	pauses     rests               // while the service is overloaded, by class of models
 	balance    balance
 	suspects   suspects
-	refusals   map[string]Refusal // for which it takes no work, by Subject.limit, "" for any
-	succeeded  time.Time          // the latest success
-	paced      time.Time          // when the latest extra attempt was granted
-	drained    bool               // by the operator, until he takes it back
+	succeeded  time.Time // the latest success
+	paced      time.Time // when the latest extra attempt was granted
+	drained    bool      // by the operator, until he takes it back
 }
 
 // ID names an endpoint's identity: base URL, kind of credential, credential. It reveals none of them.

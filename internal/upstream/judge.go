@@ -51,6 +51,9 @@ func Judge(ev Evidence) Outcome {
 	}
 	o := Outcome{Scope: f.scope, Cause: f.cause, Final: f.final, Doubtful: f.doubtful, Reason: f.reason(ev, status)}
 	o.RetryAfter = restOf(ev, o.Scope)
+	if o.Scope == ScopeEndpoint && isLoop(ev) {
+		o.Reason, o.RetryAfter, o.Ruled = "loop: its url leads back to a balancer on the way", loopRest, true
+	}
 	return ev.conclude(o)
 }
 

@@ -110,6 +110,8 @@ func TestJudgeAnswers(t *testing.T) {
 		f(status, nil, ScopeEndpoint, 0)
 	}
 	f(503, nil, ScopeEndpoint, 30*time.Second, "Retry-After", "30")
+	f(508, failure(claude.ErrAPI, "x"), ScopeEndpoint, loopRest, "X-Should-Retry", "false", "Retry-After", "1")
+	f(508, nil, ScopeEndpoint, 0)
 	f(500, invalid("Your credit balance is too low"), ScopeEndpoint, 0)
 	f(200, failure(claude.ErrAPI, "x"), ScopeEndpoint, 0)
 	f(200, failure(claude.ErrTimeout, "x"), ScopeEndpoint, 0)

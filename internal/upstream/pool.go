@@ -24,6 +24,9 @@ type Pool struct {
 	// OnBalance is told of every reading of a balance. It is set before the first Reconcile, and must not block.
 	OnBalance func(server string, value float64, at time.Time)
 
+	// Loop marks the requests to the pool's servers.
+	Loop *Loop
+
 	cold     []coldServer // of the last Reconcile
 	accounts *accounts
 	origins  map[string]*origin // by scheme and host
@@ -43,7 +46,7 @@ type resident struct {
 // NewPool makes an empty pool. Balance checks end with ctx.
 func NewPool(ctx context.Context, log *slog.Logger) *Pool {
 	return &Pool{
-		ctx: ctx, log: log, known: map[ID]*resident{},
+		ctx: ctx, log: log, Loop: NewLoop(), known: map[ID]*resident{},
 		accounts: &accounts{known: map[place]*account{}, cache: map[place]*cache{}}, origins: map[string]*origin{}, bell: &bell{},
 	}
 }
@@ -65,8 +68,9 @@ func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func
 			r = p.renew(id, p.known[id], spec, cfg)
 			kept[id] = r
 		}
+		mark := p.markOf(id, spec)
 		endpoints = append(endpoints, &Endpoint{
-			spec: spec, trip: tripOf(cfg), slowStart: cfg.SlowStart, id: id, learned: r.learned, transport: r.transport,
+			spec: spec, mark: mark, marks: []string{mark}, trip: tripOf(cfg), slowStart: cfg.SlowStart, id: id, learned: r.learned, transport: r.transport,
 			shown: credentialOf(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
 		})
 	}
@@ -76,6 +80,14 @@ func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func
 		retire(old, kept)
 		p.forget(endpoints)
 	}
+}
+
+// markOf is the mark of requests to a server, "" where they get none.
+func (p *Pool) markOf(id ID, spec config.Server) string {
+	if isAnthropic(spec.URL.Hostname()) {
+		return ""
+	}
+	return p.Loop.markOf(id)
 }
 
 func tripOf(cfg *config.Config) trip {
@@ -127,7 +139,11 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 		r.checker = p.startChecker(r.learned, plan)
 	}
 	trip := tripOf(cfg)
-	if probe := planProbe(spec); fresh || r.prober.plan != probe || r.trip != trip {
+	probe := planProbe(spec)
+	if probe != (probePlan{}) {
+		probe.mark = p.markOf(id, spec)
+	}
+	if fresh || r.prober.plan != probe || r.trip != trip {
 		r.prober, r.trip = startProber(p.ctx, &p.wg, p.log, probe, r.transport, vouching{r.learned, trip, p.bell}), trip
 	}
 	return r

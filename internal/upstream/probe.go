@@ -50,7 +50,8 @@ type probePlan struct {
 	auth     config.AuthHeader
 	token    config.Secret
 	interval time.Duration
-	jitter   int // percent
+	jitter   int    // percent
+	mark     string // see Loop
 }
 
 // planProbe makes the plan for a server's health_check.
@@ -222,6 +223,9 @@ func (p *prober) request(ctx context.Context) (r *http.Request, err error) {
 		return nil, err
 	}
 	r.Header.Set("User-Agent", "claude-code-lb")
+	if p.plan.mark != "" {
+		r.Header.Set(LoopHeader, p.plan.mark)
+	}
 	if !p.plan.token.Empty() {
 		credentialOf(p.plan.auth, p.plan.token.Reveal()).put(r.Header)
 	}

@@ -1,0 +1,156 @@
+package edge
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/telemetry"
+)
+
+const (
+	preflightMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
+	preflightAge     = "7200" // seconds for which a browser may remember it
+	maxAskedHeaders  = 4 << 10
+)
+
+// Browsers says which pages in browsers may use the balancer. The zero value lets none.
+type Browsers struct {
+	origins []string
+	any     bool // every page may
+	apps    bool // applications with a scheme of their own may
+	open    bool // no client key is asked for
+}
+
+// NewBrowsers makes the rules for a configuration. origins is nil where nothing is configured.
+//
+// A page needs a client key like everybody else where auth is on, and browsers never add one by themselves. So applications that run in a
+// browser engine under a scheme of their own, such as app://obsidian.md, are allowed there unless origins are listed. Where auth is off every
+// page on the web could spend the operator's tokens with a simple POST to 127.0.0.1, whose answer it need not read; requests of pages that
+// are not listed are refused then.
+func NewBrowsers(origins []string, auth bool) *Browsers {
+	return &Browsers{origins: origins, any: slices.Contains(origins, "*"), apps: auth && origins == nil, open: !auth}
+}
+
+// allows reports whether a page of an origin may use the balancer.
+func (b *Browsers) allows(origin string) bool {
+	if b == nil || origin == "" || origin == "null" {
+		return b != nil && b.any && origin != ""
+	}
+	return b.any || slices.Contains(b.origins, origin) || b.apps && !isWeb(origin)
+}
+
+// refuses reports whether a request comes from a page that may not use the balancer, and would not need a key.
+func (b *Browsers) refuses(h http.Header) bool {
+	if b == nil || !b.open || b.any {
+		return false
+	}
+	if origin, sent := h["Origin"]; sent {
+		return !(len(origin) == 1 && b.allows(origin[0])) && slices.ContainsFunc(origin, isWeb)
+	}
+	// Without an Origin, for GET and HEAD, current browsers still say this; other clients do not.
+	site := h.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
+}
+
+// isWeb reports whether an origin is a page's: one on the web, or an opaque one, which every page can have for the asking. The balancer serves
+// no pages, so none is of its own origin: a page that appears to be is there by a name that was made to lead here (DNS rebinding).
+func isWeb(origin string) bool {
+	scheme, _, ok := strings.Cut(origin, "://")
+	return !ok || scheme == "http" || scheme == "https" || scheme == "file"
+}
+
+// serveBrowser does what only browsers ask for: it answers OPTIONS and refuses pages that may not be here, and then returns nil. Else it
+// returns where to write the answer, which tells the browser that the page may read it if it may.
+func (h *Handler) serveBrowser(w http.ResponseWriter, r *http.Request, id string) http.ResponseWriter {
+	b := h.current.Load().Browsers
+	origin := r.Header.Get("Origin")
+	allowed := len(r.Header["Origin"]) == 1 && b.allows(origin)
+	switch {
+	case r.Method == http.MethodOptions:
+		answerOptions(w, r.Header, origin, allowed)
+		return nil
+	case allowed:
+		return &pageWriter{ResponseWriter: w, origin: origin}
+	case strings.HasPrefix(r.URL.Path, "/v1/") && b.refuses(r.Header):
+		h.logPage(origin)
+		w.Header().Set("X-Should-Retry", "false")
+		w.Header().Set("Vary", "Origin")
+		h.refuse(w, http.StatusForbidden, claude.ErrPermission, id,
+			"claude-code-lb refuses pages in browsers while auth is off: list the page's origin in cors_origins if it may spend the servers' tokens.")
+		return nil
+	}
+	return w
+}
+
+// logPage says occasionally which page was refused: a page cannot read the answer.
+func (h *Handler) logPage(origin string) {
+	if h.pages.Allow(time.Now()) {
+		h.log.Warn(telemetry.PageRefused, telemetry.Origin, printable(origin))
+	}
+}
+
+// answerOptions answers a preflight, and any other OPTIONS, which is never asked of an upstream with the operator's token.
+func answerOptions(w http.ResponseWriter, asked http.Header, origin string, allowed bool) {
+	h := w.Header()
+	h.Set("Allow", preflightMethods+", OPTIONS")
+	h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
+	if allowed {
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Allow-Methods", preflightMethods)
+		h.Set("Access-Control-Max-Age", preflightAge)
+		if names := asked.Get("Access-Control-Request-Headers"); names != "" && len(names) <= maxAskedHeaders {
+			h.Set("Access-Control-Allow-Headers", names)
+		}
+		if asked.Get("Access-Control-Request-Private-Network") == "true" {
+			h.Set("Access-Control-Allow-Private-Network", "true")
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// pageWriter adds to every answer, errors included, that a page may read it.
+type pageWriter struct {
+	http.ResponseWriter
+	origin string
+	begun  bool
+}
+
+// Unwrap lets http.ResponseController find the rest.
+func (w *pageWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *pageWriter) WriteHeader(status int) {
+	w.begin()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *pageWriter) Write(p []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *pageWriter) begin() {
+	if w.begun {
+		return
+	}
+	w.begun = true
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", w.origin)
+	h.Set("Access-Control-Expose-Headers", "*")
+	h.Add("Vary", "Origin")
+}
+
+// printable is a short text of a client, as a log can show it.
+func printable(text string) string {
+	const longest = 200
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, text[:min(len(text), longest)])
+}

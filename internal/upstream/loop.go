@@ -1,0 +1,106 @@
+package upstream
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// LoopHeader carries the marks of the balancers that a request has passed.
+//
+// RFC 9110 has Via for this, but some upstreams and caches treat requests with Via differently, and front proxies add to it.
+const LoopHeader = "X-Lb-Loop"
+
+const (
+	nonceSize = 8
+	markSize  = 2 * nonceSize
+	// maxMarks is how many balancers a request may pass. A loop through balancers that do not know their own marks, for they are several
+	// processes behind one address or were restarted, ends there.
+	maxMarks = 16
+	// loopRest is how long a server rests that leads back here: until somebody has corrected a configuration. It is longer than requests wait.
+	loopRest = 2 * time.Minute
+)
+
+// isLoop reports whether a balancer has refused a request because it had been there before.
+func isLoop(ev Evidence) bool {
+	return ev.Status == http.StatusLoopDetected && ev.Header.Get("X-Should-Retry") == "false"
+}
+
+// Loop marks requests that this process sends, and recognizes them when they come back. Immutable.
+//
+// A mark is random and says nothing but that a balancer was there. Each server gets one of its own, so that two relays, or two accounts at one
+// relay, cannot tell by it that they have the same customer; a key of this process authenticates it. Anthropic's own hosts, which cannot be
+// this balancer, get no mark: requests to them carry nothing of ours.
+type Loop struct{ key [32]byte }
+
+// NewLoop makes a Loop with a random key.
+func NewLoop() *Loop {
+	l := &Loop{}
+	_, _ = rand.Read(l.key[:]) // never fails
+	return l
+}
+
+// markOf is the mark for a server.
+func (l *Loop) markOf(id ID) string {
+	nonce := l.sum(id[:])[:nonceSize]
+	return hex.EncodeToString(append(nonce, l.sum(nonce)[:nonceSize]...))
+}
+
+func (l *Loop) sum(b []byte) []byte {
+	h := hmac.New(sha256.New, l.key[:])
+	h.Write(b)
+	return h.Sum(nil)
+}
+
+// isOwn reports whether a mark was made by markOf.
+func (l *Loop) isOwn(mark string) bool {
+	raw, err := hex.DecodeString(mark)
+	return err == nil && len(raw) == markSize && hmac.Equal(l.sum(raw[:nonceSize])[:nonceSize], raw[nonceSize:])
+}
+
+// Closed reports whether a request with this header has been here before, or passed too many balancers. A nil Loop closes none.
+func (l *Loop) Closed(h http.Header) bool {
+	if l == nil || h[LoopHeader] == nil {
+		return false
+	}
+	marks := Marks(h)
+	for _, mark := range marks {
+		if l.isOwn(mark) {
+			return true
+		}
+	}
+	return len(marks) >= maxMarks
+}
+
+// Marks are those that a request came with, up to the most there may be. What is no mark is left out.
+func Marks(h http.Header) []string {
+	var marks []string
+	for _, line := range h[LoopHeader] {
+		for mark := range strings.SplitSeq(line, ",") {
+			if mark = strings.TrimSpace(mark); isMark(mark) && len(marks) < maxMarks {
+				marks = append(marks, mark)
+			}
+		}
+	}
+	return marks
+}
+
+func isMark(text string) bool {
+	return len(text) == 2*markSize && strings.Trim(text, "0123456789abcdef") == ""
+}
+
+// Mark adds the server's mark to those that a request came with, and puts all of them into the header that goes there.
+func (e *Endpoint) Mark(h http.Header, came []string) {
+	switch {
+	case e.mark == "":
+		delete(h, LoopHeader)
+	case len(came) == 0:
+		h[LoopHeader] = e.marks
+	default:
+		h[LoopHeader] = []string{strings.Join(append(came[:len(came):len(came)], e.mark), ", ")}
+	}
+}
