@@ -151,6 +151,7 @@ func TestParseMessage(t *testing.T) {
 func FuzzMessage(f *testing.F) {
 	f.Add(messageStream(1), uint64(1))
 	f.Add([]byte("event: message_start\r\ndata: {\"message\":{\"id\":\"\\u00e9\",\ndata: \"usage\":{\"input_tokens\":5}}}\r\n\r\nevent: message_stop\n\n"), uint64(2))
+	f.Add([]byte("event: message_delta\ndata: {\"usage\":{\"input_tokens\":\"7\",\"output_tokens\":1e30,\"iterations\":[{\"type\":\"advisor_message\",\"model\":\"b\",\"output_tokens\":-1}]}}\n\nevent: message_stop\ndata: {\"usage\":{\"input_tokens\":1.5}}\n\n"), uint64(4))
 	f.Add([]byte("event: error\ndata: {\"error\":\"x\"}\n\nevent: message_delta\ndata: {\"usage\":{\"cache_creation_input_tokens\":9,\"cache_creation\":{\"ephemeral_1h_input_tokens\":3}}}\n\n"), uint64(3))
 	f.Fuzz(func(t *testing.T, stream []byte, seed uint64) {
 		want := observe(string(stream))
@@ -168,6 +169,12 @@ func FuzzMessage(f *testing.F) {
 		u := got.Usage
 		if min(u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests) < 0 {
 			t.Errorf("negative count: %+v", u)
+		}
+		settled, _ := got.Settled(100)
+		for _, each := range append(got.Bill(settled).Extra, Iteration{Usage: got.Bill(settled).Usage}) {
+			if u := each.Usage; min(u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens) < 0 || u.InputTokens > maxIterations*maxCount {
+				t.Errorf("%+v", each)
+			}
 		}
 	})
 }

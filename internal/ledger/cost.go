@@ -56,9 +56,15 @@ func (p *Prices) Bill(model string, b claude.Bill, multiplier float64) (Cost, []
 	if b.Unknown != "" {
 		total.unpriced = cmp.Or(total.unpriced, "iteration "+b.Unknown)
 	}
-	return Cost{
+	cost := Cost{
 		Sum: ofAnswer(total.sum * multiplier), Saved: ofAnswer(total.saved * multiplier), Known: total.unpriced == "", Unpriced: total.unpriced,
-	}, extra
+	}
+	rest := cost.Sum // rounding and the bound of an answer must not make the parts more than the whole
+	for i := range extra {
+		extra[i].Sum = min(extra[i].Sum, rest)
+		rest -= extra[i].Sum
+	}
+	return cost, extra
 }
 
 // own is the charge for the answer's model.
@@ -159,6 +165,7 @@ func (p *Prices) AtMost(model string, u claude.Usage, multiplier float64) Cost {
 	if cost.Known {
 		return cost
 	}
+	u = p.dearest(u)
 	for i := range p.Models { // those for long prompts included
 		each := fitting{p.Models[i], []*Dimensions{&p.Models[i].Dimensions, &p.Dimensions}}
 		if each.price.Input < 0 {
@@ -170,6 +177,19 @@ func (p *Prices) AtMost(model string, u claude.Usage, multiplier float64) Cost {
 	}
 	cost.Known, cost.Unpriced = true, ""
 	return cost
+}
+
+// dearest replaces the dimensions of a usage that have no known price by the dearest that are published.
+func (p *Prices) dearest(u claude.Usage) claude.Usage {
+	replace := func(value *string, known map[string]float64, by string) {
+		if _, ok := known[*value]; !ok && *value != "" {
+			*value = by
+		}
+	}
+	replace(&u.Speed, p.Speed, "fast")
+	replace(&u.InferenceGeo, p.InferenceGeo, "us")
+	replace(&u.ServiceTier, p.ServiceTier, "standard")
+	return u
 }
 
 // Rewritten is what it cost to write tokens into the cache, or to read them without one, that another account could

@@ -42,9 +42,36 @@ func TestCost(t *testing.T) {
 	f(own, "gpt-1", million, 1, 2*dollar, true)
 	f(own, "claude-sonnet-5", million, 1, 2*dollar, true)
 
+	// A dimension that a price does not mention is looked up behind it; one without tokens leaves their price as it is.
+	mine := list.With([]Price{
+		{Model: "claude-opus-4-8", Input: -1, Dimensions: Dimensions{Speed: map[string]float64{"fast": 1.5}, InferenceGeo: map[string]float64{"eu": 1.2}}},
+		{Model: "claude-opus-*", Input: 1, Output: 1, Dimensions: Dimensions{ServiceTier: map[string]float64{"batch": 0.4, "flex": 0.25}}},
+		{Model: "*", Input: -1, Dimensions: Dimensions{ServerTools: map[string]float64{WebSearch: 0.02, CodeExecution: 0}}},
+	})
+	with := func(speed, tier, geo string) claude.Usage {
+		return claude.Usage{InputTokens: 1e6, Speed: speed, ServiceTier: tier, InferenceGeo: geo}
+	}
+	f(mine, "claude-opus-4-8", with("fast", "", "eu"), 1, 1.8*1e9, true)
+	f(mine, "claude-opus-4-6", with("fast", "", ""), 1, 6*dollar, true)
+	f(mine, "claude-opus-4-6", with("", "flex", "us"), 2, 0.55*1e9, true)
+	f(mine, "claude-opus-4-6", with("", "batch", ""), 1, 0.4*1e9, true)
+	f(mine, "claude-opus-4-6", with("", "", "eu"), 1, 1*dollar, false)
+	f(mine, "claude-sonnet-5", claude.Usage{InputTokens: 1e6, WebSearchRequests: 1, CodeRequests: 9}, 1, 2.02*1e9, true)
+	f(mine, "claude-sonnet-5", claude.Usage{InputTokens: 1e6, OtherToolRequests: 1}, 1, 2*dollar, false)
+
 	// Nonsense in an answer costs nothing absurd.
 	f(list, "claude-opus-4-5", claude.Usage{InputTokens: -5, OutputTokens: -1}, 1, 0, true)
 	if got := list.Cost("claude-opus-4-5", claude.Usage{OutputTokens: 1 << 62}, 1); got.Sum != 10_000*dollar || !got.Known {
+		t.Errorf("%+v", got)
+	}
+	absurd := claude.Bill{Usage: million}
+	for range 3 {
+		absurd.Extra = append(absurd.Extra, claude.Iteration{Type: "advisor_message", Model: "claude-opus-4-8", Usage: claude.Usage{OutputTokens: 1e12}})
+	}
+	if cost, extra := list.Bill("claude-opus-4-5", absurd, 1); cost.Sum != 10_000*dollar || extra[0].Sum+extra[1].Sum+extra[2].Sum != cost.Sum {
+		t.Errorf("%+v of %+v", extra, cost)
+	}
+	if got := list.AtMost("claude-opus-4-5", with("turbo", "", ""), 1); !got.Known || got.Sum != 30*dollar {
 		t.Errorf("%+v", got)
 	}
 	// On the safe side, a model without a price is as dear as any.

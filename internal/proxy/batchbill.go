@@ -26,6 +26,9 @@ type batchBill struct {
 // maxBatchModels bounds the models that the results of one batch are told apart by.
 const maxBatchModels = 32
 
+// mostBatch is a million dollars.
+const mostBatch ledger.Money = 1e15
+
 // newBatchBill returns nil unless the answer has the results of a batch that was not charged yet.
 func (x *exchange) newBatchBill(a *answer) *batchBill {
 	prices, h := x.req.Settings.Prices, a.res.Header
@@ -59,6 +62,9 @@ func (b *batchBill) add(m *claude.Message) {
 	b.estimated = b.estimated || estimated
 	bill := m.Bill(u)
 	cost, extra := b.prices.Bill(m.Model, bill, b.multiplier)
+	if b.cost.Sum > mostBatch {
+		return // no batch costs so much: what follows is nonsense, and must not make sums overflow
+	}
 	b.cost.Sum += cost.Sum
 	b.cost.Saved += cost.Saved
 	b.cost.Unpriced = cmp.Or(b.cost.Unpriced, cost.Unpriced)

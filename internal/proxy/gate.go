@@ -86,6 +86,10 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 	case x.pin.isResource:
 	default:
 		ask.Unknown = true
+		if x.req.Key.PicksModels() && ask.Model != "" {
+			models, clear := claude.RequestModels(x.req.Body.bytes())
+			ask.Models, ask.Open, ask.Unclear = models.Further, models.Open, !clear
+		}
 	}
 	return ask
 }

@@ -78,3 +78,21 @@ func TestRowsCanBeAskedFor(t *testing.T) {
 		}
 	})
 }
+
+// TestRowsOfThePreviousProgramAreRead: it wrote no further model calls, no dimensions and no word on what is unpriced.
+func TestRowsOfThePreviousProgramAreRead(t *testing.T) {
+	backends(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		const row = `{"request_id":"req_lb_1","time":1777636800000,"client":"ann","method":"POST","path":"/v1/messages","model":"claude-opus-4-5","server":"east","outcome":"answered","status":200,` +
+			`"attempts":[{"time":1777636800000,"server":"east","status":200,"scope":"none","served":1,"model":"claude-opus-4-5","known":1,"estimated":1,"input":10,"output":20,"searches":1,"cost":7},` +
+			`{"time":1777636800000,"server":"east","status":200,"scope":"none","known":1,"input":1,"priced":1,"cost":5,"saved":2,"wasted":1}]}`
+		if _, err := s.db.Exec(s.rebind(`INSERT INTO requests (id, entry) VALUES (?, ?)`), idFloor(noon), row); err != nil {
+			t.Fatal(err)
+		}
+		lines, err := s.Report(t.Context(), Question{Since: noon.Add(-time.Minute), Until: noon.Add(time.Minute), By: []Dimension{Session}, Zone: time.UTC})
+		want := ledger.Sums{Requests: 1, Attempts: 2, Failures: 1, Input: 11, Output: 20, Searches: 1, Cost: 12, Saved: 2, Wasted: 1, Unpriced: 1, Estimated: 1}
+		if err != nil || len(lines) != 1 || lines[0].Sums != want {
+			t.Errorf("%+v, %v", lines, err)
+		}
+	})
+}
