@@ -33,6 +33,7 @@ type Server struct {
 	secure *http.Server // for HTTPS
 	log    *slog.Logger
 	short  telemetry.Occasional
+	scheme telemetry.Occasional    // clients that speak the wrong protocol, in the log
 	cancel context.CancelCauseFunc // ends all requests
 	tls    certified
 
@@ -44,10 +45,10 @@ type Server struct {
 // NewServer makes a server that does not listen yet.
 func NewServer(h http.Handler, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &Server{cancel: cancel, log: log, short: telemetry.Occasional{Every: complaintPeriod}}
+	s := &Server{cancel: cancel, log: log, short: telemetry.Occasional{Every: complaintPeriod}, scheme: telemetry.Occasional{Every: complaintPeriod}}
 	s.plain = &http1.Server{
 		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
-		BaseContext: ctx, Refusal: refusal, Failed: s.failed,
+		BaseContext: ctx, Refusal: refusal, Failed: s.failed, Encrypted: func(remote string) { s.wrongScheme(telemetry.TLSOnPlain, remote) },
 	}
 	s.secure = &http.Server{
 		Handler: onTime(h), ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
@@ -63,6 +64,13 @@ func (s *Server) failed(err error) {
 		s.log.Warn(telemetry.NoDescriptors, telemetry.Needed, "accept", telemetry.Err, err)
 	}
 	s.log.Debug(telemetry.ServerProblem, telemetry.Err, err)
+}
+
+// wrongScheme says occasionally that a client speaks TLS where it should not, or the reverse: the client's own message seldom says so.
+func (s *Server) wrongScheme(message, remote string) {
+	if s.scheme.Allow(time.Now()) {
+		s.log.Warn(message, telemetry.Address, s.Addr().String(), telemetry.Client, remote)
+	}
 }
 
 // refusal words the answer to what is no request.
@@ -103,7 +111,7 @@ func (s *Server) serve(l net.Listener) {
 	s.serving.Go(func() { _ = s.secure.Serve(encrypted) })
 	s.serving.Go(func() {
 		defer encrypted.Close()
-		_ = s.plain.Serve(s.tls.listen(l, encrypted))
+		_ = s.plain.Serve(s.tls.listen(l, encrypted, func(remote string) { s.wrongScheme(telemetry.PlainOnTLS, remote) }))
 	})
 }
 

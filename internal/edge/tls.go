@@ -45,14 +45,16 @@ func (c *certified) set(cert *tls.Certificate) {
 }
 
 // listen hands out the connections of l, but while there is a certificate hands them over to be served with it.
-func (c *certified) listen(l net.Listener, encrypted *handover) net.Listener {
-	return &certifiedListener{l, c, encrypted}
+// plain is called with the address of a client that speaks plain HTTP to them.
+func (c *certified) listen(l net.Listener, encrypted *handover, plain func(remote string)) net.Listener {
+	return &certifiedListener{l, c, encrypted, plain}
 }
 
 type certifiedListener struct {
 	net.Listener
 	by        *certified
 	encrypted *handover
+	plain     func(remote string)
 }
 
 func (l *certifiedListener) Accept() (net.Conn, error) {
@@ -65,7 +67,7 @@ func (l *certifiedListener) Accept() (net.Conn, error) {
 		if config == nil {
 			return conn, nil
 		}
-		l.encrypted.give(tls.Server(socket.New(conn), config)) // the handshake is the server's to make
+		l.encrypted.give(tls.Server(&expectTLS{Conn: socket.New(conn), plain: l.plain}, config)) // the handshake is the server's to make
 	}
 }
 

@@ -95,6 +95,11 @@ func (c *conn) one() bool {
 	switch {
 	case errors.Is(err, errHeadTooLong):
 		return c.refuse(&refusal{http.StatusRequestHeaderFieldsTooLarge, "the head is too long"})
+	case errors.Is(err, errEncrypted): // in plain text: this is what clients explain best, as "wrong version number" or "HTTP response to HTTPS client"
+		if c.server.Encrypted != nil {
+			c.server.Encrypted(c.remote)
+		}
+		return c.refuse(&refusal{http.StatusBadRequest, "it is TLS, and this port speaks plain HTTP: use http:// here"})
 	case err != nil: // the client has left, or is slow: nobody is there to be told
 		return false
 	case !c.activate():

@@ -20,6 +20,7 @@ import (
 
 var (
 	errHeadTooLong = errors.New("http1: the head is too long")
+	errEncrypted   = errors.New("http1: the other side speaks TLS here")
 	errBody        = errors.New("http1: the body's framing is malformed")
 	errFinished    = errors.New("http1: write after the handler has returned")
 )
@@ -120,6 +121,9 @@ func (in *input) release() {
 func (in *input) head(limit int, begun func()) ([]byte, error) {
 	hurried := false
 	for scanned := 0; ; {
+		if in.buffered() > 0 && isTLS(in.b[in.r]) {
+			return nil, errEncrypted
+		}
 		if end := headEnd(in.b[in.r:in.w], scanned); end > 0 {
 			if end > limit {
 				return nil, errHeadTooLong
@@ -139,6 +143,9 @@ func (in *input) head(limit int, begun func()) ([]byte, error) {
 		}
 	}
 }
+
+// isTLS reports whether a message begins as a record of TLS does, an alert (RFC 8446, section 5.1) or a handshake, and as no head can.
+func isTLS(first byte) bool { return first == 0x15 || first == 0x16 }
 
 // headEnd is the offset past the first empty line, 0 if there is none; it looks from an offset on. An empty line at the beginning counts.
 func headEnd(b []byte, from int) int {

@@ -34,6 +34,8 @@ type Server struct {
 	Refusal func(status int, why string) (contentType string, body []byte)
 	// Failed is told of what no client can be told of: connections that could not be accepted, handlers that panicked. nil: nobody is.
 	Failed func(error)
+	// Encrypted is called with the address of a client that speaks TLS. nil: nobody is.
+	Encrypted func(remote string)
 
 	mem        memory
 	departures socket.Departures

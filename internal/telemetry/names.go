@@ -64,6 +64,8 @@ const (
 	DebugChunk      = "debug: chunk"
 	DebugTrail      = "debug: trail"
 	Panicked        = "request handler panicked"
+	TLSOnPlain      = "a client speaks TLS to this plain HTTP port: its URL must begin with http://, or the clients' port needs tls_cert and tls_key"
+	PlainOnTLS      = "a client speaks plain HTTP to this HTTPS port: its URL must begin with https://"
 	PageRefused     = "page in a browser refused: list its origin in cors_origins if it may use the balancer"
 	LoopFound       = "request refused, it has been here before: the url of a server leads back to this balancer"
 	ServerProblem   = "server problem"
