@@ -272,7 +272,8 @@ type Server struct {
 	HealthCheck     HealthCheck `name:"health_check" omit:"zero" doc:"Active checks. They bring a server back sooner and find a dead one early; they never overrule real traffic. Off without 'path' and 'model'."`
 
 	// BalanceCheck is a Secret because commands often hold a token.
-	BalanceCheck         Secret        `name:"balance_check" omit:"zero" expand:"shell" doc:"Shell command that prints a number, the balance of the account. The server is out while the last reading is at or below 'balance_threshold'."`
+	BalanceCheck         Secret        `name:"balance_check" omit:"zero" expand:"shell" doc:"Shell command that prints a number, the balance of the account. The server is out while the last reading is at or below 'balance_threshold'. Values of '${NAME}' and '${file:…}' reach it as quoted environment variables, so the shell never parses them."`
+	BalanceEnv           Secret        // environment of BalanceCheck: name=value, separated by NUL
 	BalanceCheckInterval time.Duration `name:"balance_check_interval" omit:"zero" default:"300s" min:"100ms" zero:"default" doc:"Time between two runs of 'balance_check'."`
 	BalanceThreshold     float64       `name:"balance_threshold" omit:"zero" default:"0" min:"0" doc:"Balance at or below which the server gets no requests."`
 }

@@ -51,8 +51,10 @@ type decoder struct {
 	most     int             // bytes of the source; 0: maxSource
 	literal  Place           // the first secret that stands in the file
 	nodes    map[string]node // what was written, by path
-	unused   []string        // sections in which what a value refers to may be missing
-	missing  int             // values that refer to what is not there
+	// commandEnv is the environment of shell commands, by path.
+	commandEnv map[string][]string
+	unused     []string // sections in which what a value refers to may be missing
+	missing    int      // values that refer to what is not there
 }
 
 // uses reports whether whoever decodes the file uses the section that a path leads into.

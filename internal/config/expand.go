@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -26,6 +27,14 @@ func (d *decoder) expanded(path string, v hujson.Value, f field) (s string, plai
 	if !strings.Contains(s, "${") {
 		return s, true, true
 	}
+	if f.shell {
+		s, env, ok := d.command(path, v, runtime.GOOS == "windows")
+		if d.commandEnv == nil {
+			d.commandEnv = map[string][]string{}
+		}
+		d.commandEnv[path] = env
+		return s, false, ok
+	}
 	var out strings.Builder
 	ok = true
 	for {
@@ -40,7 +49,7 @@ func (d *decoder) expanded(path string, v hujson.Value, f field) (s string, plai
 			continue
 		}
 		out.WriteString(before)
-		value, length, problem := d.reference(rest, f.shell)
+		value, length, problem := d.reference(rest, false)
 		if problem != "" {
 			d.errorf(v.StartOffset, path, "%s", problem)
 			d.missing++

@@ -40,9 +40,9 @@ func TestShellKeepsItsOwnVariables(t *testing.T) {
 			t.Errorf("%s: %q, want %q; %v", written, cfg.Servers[0].BalanceCheck.Reveal(), want, problems)
 		}
 	}
-	f("echo ${A} $A ${x%.*} ${#x} $(date)", "echo alpha $A ${x%.*} ${#x} $(date)")
-	f("echo ${x:-${A}} ${A}", "echo ${x:-${A}} alpha")
-	f("echo ${ ${A}", "echo ${ alpha")
+	f("echo ${A} $A ${x%.*} ${#x} $(date)", `echo "${CLAUDE_CODE_LB_1}" $A ${x%.*} ${#x} $(date)`)
+	f("echo ${x:-${A}} ${A}", `echo ${x:-${A}} "${CLAUDE_CODE_LB_1}"`)
+	f("echo ${ ${A}", `echo ${ "${CLAUDE_CODE_LB_1}"`)
 	f("echo $${A}", "echo ${A}")
 
 	problems(t, servers(`{"url": "https://a.example", "token": "t", "balance_check": "echo ${x}"}`),

@@ -100,7 +100,7 @@ func checkConfig(t *testing.T, cfg *Config) {
 func secretsOf(cfg *Config) string {
 	var out strings.Builder
 	for _, s := range cfg.Servers {
-		out.WriteString(s.Token.Reveal() + " " + s.BalanceCheck.Reveal() + " ")
+		out.WriteString(s.Token.Reveal() + " " + s.BalanceCheck.Reveal() + " " + s.BalanceEnv.Reveal() + " ")
 	}
 	for _, k := range cfg.AuthKeys {
 		out.WriteString(k.Key.Reveal() + " ")
@@ -150,7 +150,7 @@ func checkRoundTrip(t *testing.T, cfg *Config) {
 		}
 		for i := range out.Servers {
 			s := &out.Servers[i]
-			s.Token, s.BalanceCheck = Secret{}, Secret{}
+			s.Token, s.BalanceCheck, s.BalanceEnv = Secret{}, Secret{}, Secret{}
 			s.URL = &url.URL{Opaque: s.URL.String()} // one address has several spellings within
 		}
 		return out

@@ -57,6 +57,7 @@ func (d *decoder) checkLabel(offset int, path, s string) {
 func (d *decoder) checkServer(cfg *Config, i int) {
 	s := cfg.Servers[i]
 	at := func(name string) string { return fmt.Sprintf("servers[%d].%s", i, name) }
+	cfg.Servers[i].BalanceEnv = NewSecret(strings.Join(d.commandEnv[at("balance_check")], "\x00"))
 	d.checkURL(s, at("url"))
 	d.checkToken(cfg, s, i)
 	d.checkHealth(s, at("health_check"))

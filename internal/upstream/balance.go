@@ -34,6 +34,7 @@ type balance struct {
 type balancePlan struct {
 	server    string
 	command   config.Secret
+	env       config.Secret // further variables of the command: name=value, separated by NUL
 	interval  time.Duration
 	threshold float64
 }
@@ -79,7 +80,7 @@ func (c *balanceChecker) run(ctx context.Context, l *learned) {
 }
 
 func (c *balanceChecker) check(ctx context.Context, l *learned) {
-	value, err := readBalance(ctx, c.plan.command.Reveal())
+	value, err := readBalance(ctx, c.plan.command.Reveal(), c.plan.env.Reveal())
 	if ctx.Err() != nil {
 		return
 	}
@@ -123,12 +124,15 @@ func (l *learned) forgetBalance() {
 
 // readBalance runs a command and parses the number it prints. Its error never
 // quotes the command's output, which may hold credentials.
-func readBalance(ctx context.Context, command string) (float64, error) {
+func readBalance(ctx context.Context, command, env string) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, balanceTimeLimit)
 	defer cancel()
 	out := boundedBuffer{limit: balanceOutputLimit}
-	cmd := shell(ctx, command)
+	cmd := shell(ctx, command, env != "")
 	cmd.Env = commandEnv(command, os.LookupEnv)
+	if env != "" {
+		cmd.Env = append(cmd.Env, strings.Split(env, "\x00")...)
+	}
 	cmd.Stdout = &out
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()

@@ -45,13 +45,16 @@ func TestCommandEnvironmentIsMinimal(t *testing.T) {
 }
 
 func TestReadBalance(t *testing.T) {
-	if v, err := readBalance(t.Context(), `printf '{"b": 4}' | sed 's/[^0-9]//g'`); v != 4 || err != nil {
+	if v, err := readBalance(t.Context(), `printf '{"b": 4}' | sed 's/[^0-9]//g'`, ""); v != 4 || err != nil {
 		t.Errorf("a pipeline gave %v, %v", v, err)
 	}
-	if _, err := readBalance(t.Context(), "echo 5; exit 3"); err == nil {
+	if v, err := readBalance(t.Context(), `printf %s "${CLAUDE_CODE_LB_2}"`, "CLAUDE_CODE_LB_1=x y\x00CLAUDE_CODE_LB_2=7"); v != 7 || err != nil {
+		t.Errorf("%v, %v", v, err)
+	}
+	if _, err := readBalance(t.Context(), "echo 5; exit 3", ""); err == nil {
 		t.Error("a failed command gave a reading")
 	}
-	if _, err := readBalance(t.Context(), "yes sk-secret-token | head -c 200000"); err == nil || strings.Contains(err.Error(), "sk-") {
+	if _, err := readBalance(t.Context(), "yes sk-secret-token | head -c 200000", ""); err == nil || strings.Contains(err.Error(), "sk-") {
 		t.Errorf("unbounded output: %v", err)
 	}
 }
@@ -61,7 +64,7 @@ func TestReadBalanceKillsTheWholeGroup(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := readBalance(ctx, fmt.Sprintf("sleep 300 & echo $! > %s; mv %[1]s %[1]s.done; wait", file))
+		_, err := readBalance(ctx, fmt.Sprintf("sleep 300 & echo $! > %s; mv %[1]s %[1]s.done; wait", file), "")
 		done <- err
 	}()
 	var child int

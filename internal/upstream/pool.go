@@ -134,7 +134,7 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 			p.cold = append(p.cold, coldServer{spec.Name, s})
 		}
 	}
-	plan := balancePlan{server: spec.Name, command: spec.BalanceCheck, interval: spec.BalanceCheckInterval, threshold: spec.BalanceThreshold}
+	plan := balancePlan{server: spec.Name, command: spec.BalanceCheck, env: spec.BalanceEnv, interval: spec.BalanceCheckInterval, threshold: spec.BalanceThreshold}
 	if r.checker == nil || r.checker.plan != plan {
 		r.checker = p.startChecker(r.learned, plan)
 	}
