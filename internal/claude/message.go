@@ -17,46 +17,41 @@ type Message struct {
 	Kept []string
 
 	Started bool   // message_start was seen
-	Content bool   // a content_block_start was seen
+	Content bool   // a content_block_start was seen; a plain message has a block that is more than an empty text
 	Delta   bool   // a message_delta was seen
 	Stopped bool   // message_stop was seen
 	Err     *Error // of the first error event
 	ErrData []byte // the data of that event, up to a few KB
+	NoList  bool   // a plain message lacks the list of its content
+
+	// produced is whether output tokens were reported where content is missing: by the end of a stream, for the count
+	// in message_start is only where counting begins, or by a plain message.
+	produced bool
 }
 
-// WantedEvent reports whether Observe reads the data of an event; of the others the name is enough.
-func WantedEvent(name string) bool {
-	switch name {
-	case "message_start", "content_block_start", "message_delta", "message_stop", "error":
-		return true
-	}
-	return false
+// Empty reports whether a message that has come to its end is no answer at all: it has neither content nor output
+// tokens. Without content there are answers that say so themselves: a turn in which the model had nothing to add used
+// output tokens, a refusal may cost none, and neither does a prompt that fills the context window.
+func (m *Message) Empty() bool {
+	return !m.Content && !m.produced && m.StopReason != "refusal" && m.StopReason != "model_context_window_exceeded"
 }
 
 // Observe takes the next event of a stream: message_start is the base, and each
 // message_delta overwrites the fields that it has (streaming docs). Data that
-// breaks off counts as far as it goes. Nothing of ev is kept.
+// breaks off counts as far as it goes. Nothing of ev is kept. An event that the
+// official SDKs skip for want of data changes nothing, message_stop apart.
 func (m *Message) Observe(ev Event) {
-	switch ev.Name {
+	switch ev.Kind() {
 	case "message_start":
-		m.ID, m.Model, m.StopReason, m.Usage, m.Streamed, m.Reported, m.Iterations = "", "", "", Usage{}, 0, 0, nil
-		m.Started = true
-		s := scanner{text: ev.Data}
-		for name := range s.document {
-			if string(name) == "message" {
-				for name := range s.members {
-					m.scan(name, &s)
-				}
-			}
-		}
-		m.Reported &^= ReportedOutput
+		m.observeStart(ev.Data)
 	case "content_block_start":
-		m.Content = true
+		m.Content = m.Content || len(ev.Data) > 0
 		(*namedIDs)(&m.Kept).addWithin(ev.Data)
 	case "content_block_delta":
 		m.Streamed += tokensOfDelta(ev.Size)
 	case "message_delta":
 		m.Delta = true
+		m.produced = m.produced || !m.Content && reportsOutput(ev.Data)
 		s := scanner{text: ev.Data}
 		for name := range s.document {
 			switch string(name) {
@@ -72,6 +67,7 @@ func (m *Message) Observe(ev Event) {
 		}
 	case "message_stop":
 		m.Stopped = true
+		m.produced = m.produced || !m.Content && reportsOutput(ev.Data)
 		s := scanner{text: ev.Data}
 		for name := range s.document {
 			if string(name) == "usage" { // of some relays
@@ -81,6 +77,40 @@ func (m *Message) Observe(ev Event) {
 	case "error":
 		m.observeError(ev.Data)
 	}
+}
+
+// observeStart takes a message_start. It is one only if it has a message: clients build on that.
+func (m *Message) observeStart(data []byte) {
+	s := scanner{text: data}
+	for name := range s.document {
+		if string(name) != "message" || s.peek() != '{' {
+			continue
+		}
+		m.ID, m.Model, m.StopReason, m.Usage, m.Streamed, m.Reported, m.Iterations = "", "", "", Usage{}, 0, 0, nil
+		m.Started = true
+		for name := range s.members {
+			m.scan(name, &s)
+		}
+		m.Reported &^= ReportedOutput
+	}
+}
+
+// reportsOutput reports whether the usage that an object has, of a message or of an event, counts output tokens.
+func reportsOutput(data []byte) bool {
+	reported := false
+	s := scanner{text: data}
+	for name := range s.document {
+		if string(name) != "usage" {
+			continue
+		}
+		for name := range s.members {
+			if string(name) == "output_tokens" {
+				n := s.count()
+				reported = n.counted && n.n > 0
+			}
+		}
+	}
+	return reported
 }
 
 const (
@@ -166,20 +196,46 @@ func (m *Message) scan(name []byte, s *scanner) {
 // whatever the size of its content. The Message is one that has gone through all
 // stages of a stream. It reports false when body is not a JSON object of type "message".
 func ParseMessage(body []byte) (Message, bool) {
-	m := Message{Started: true, Content: true, Delta: true, Stopped: true}
+	m := Message{Started: true, Delta: true, Stopped: true, NoList: true}
 	kind := ""
 	s := scanner{text: body}
 	for name := range s.document {
-		if string(name) == "type" {
+		switch string(name) {
+		case "type":
 			s.replace(&kind)
-		} else {
-			m.scan(name, &s)
+			continue
+		case "content":
+			m.NoList, m.Content = s.peek() != '[', hasContent(s.text[s.at:])
 		}
+		m.scan(name, &s)
 	}
 	if s.err != nil || kind != "message" {
 		return Message{}, false
 	}
+	m.produced = !m.Content && reportsOutput(body)
 	return m, true
+}
+
+// hasContent reports whether the list of content blocks that text begins with has one that is more than an empty text.
+func hasContent(text []byte) bool {
+	s := scanner{text: text}
+	for range s.elements {
+		kind := ""
+		for name := range s.members {
+			switch string(name) {
+			case "type":
+				s.replace(&kind)
+			case "text":
+				if !bytes.HasPrefix(s.text[s.at:], []byte(`""`)) {
+					return true // without a look at all of it, which may be long
+				}
+			}
+		}
+		if kind != "text" {
+			return true
+		}
+	}
+	return false
 }
 
 // replace takes the value that comes next and stores it if it is a string.

@@ -52,7 +52,9 @@ func TestObserveStages(t *testing.T) {
 	f("event: message_start\ndata: {\"message\":{\"id\":\"a\",\"usage\":{\"input_tokens\":5,\n\n", Message{ID: "a", Usage: Usage{InputTokens: 5}, Reported: ReportedInput, Started: true})
 	f("event: message_start\ndata: {\"message\":{\"id\":\"a\",\"model\":\"x\"}}\n\nevent: message_start\ndata: {\"message\":{\"id\":\"b\"}}\n\n",
 		Message{ID: "b", Started: true})
-	f("event: message_start\ndata: nonsense\n\n", Message{Started: true})
+	f("event: message_start\ndata: nonsense\n\n", Message{})
+	f("event: message_start\ndata: {\"message\":null}\n\n", Message{})
+	f("event: message_start\n\nevent: content_block_start\n\n", Message{}) // the SDKs skip events without data
 	f("event: content_block_start\ndata: {}\n\n", Message{Content: true})
 	f("event: message_delta\ndata: {\"delta\":{\"stop_reason\":null,\"id\":\"x\"},\"usage\":null}\n\n", Message{Delta: true})
 	f("event: message_start\ndata: {\"message\":{\"container\":{\"id\":\"container_1\"}}}\n\nevent: message_delta\ndata: {\"delta\":{\"container\":{\"id\":\"container_1\"}}}\n\n",
@@ -60,7 +62,10 @@ func TestObserveStages(t *testing.T) {
 	f("event: content_block_start\ndata: {\"content_block\":{\"type\":\"bash_code_execution_tool_result\",\"content\":{\"content\":[{\"file_id\":\"file_1\"}]}}}\n\n",
 		Message{Content: true, Kept: []string{"file_1"}})
 	f("event: message_stop\ndata: {}\n\n", Message{Stopped: true})
-	f("data: {\"type\":\"message_stop\"}\n\n", Message{}) // the SDKs go by the event's name
+	f("data: {\"type\":\"message_stop\"}\n\n", Message{Stopped: true}) // such events are given their name
+	f("event: message\ndata: {\"type\":\"message_stop\"}\n\n", Message{Stopped: true})
+	f("event: ping\ndata: {\"type\":\"message_stop\"}\n\ndata: message_stop\n\ndata: {\"type\":\"message_stop\"\n\n", Message{})
+	f("data: [DONE]\n\nevent: done\ndata: [DONE]\n\nevent: ping\ndata: still there\n\n", Message{})
 
 	f("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\nevent: error\ndata: {\"error\":\"second\"}\n\n",
 		Message{Err: &Error{Type: ErrOverloaded, Message: "Overloaded"}, ErrData: []byte(`{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`)})
@@ -127,24 +132,72 @@ func TestParseMessage(t *testing.T) {
 			t.Errorf("%s:\n got %+v, %v\nwant %+v, %v", body, got, ok, want, wantOK)
 		}
 	}
-	whole := Message{Started: true, Content: true, Delta: true, Stopped: true}
-	f(`{"type":"message"}`, whole, true)
-	full := whole
+	whole := Message{Started: true, Delta: true, Stopped: true}
+	withContent := whole
+	withContent.Content = true
+	f(`{"type":"message","content":[]}`, whole, true)
+	f(`{"type":"message","content":[{"text":"","type":"text"}]}`, whole, true)
+	mixed := withContent
+	mixed.Streamed = 5
+	f(`{"type":"message","content":[{"text":"","type":"text"},{"type":"tool_use"}]}`, mixed, true)
+	full := withContent
 	full.ID, full.Model, full.StopReason = "msg_01", "claude-opus-5", "tool_use"
 	full.Reported, full.Streamed = ReportedInput|ReportedOutput, 12
 	full.Usage = Usage{InputTokens: 1, OutputTokens: 2, CacheReadTokens: 3, CacheCreation5mTokens: 4}
 	f(`{"id":"msg_01","content":[{"type":"tool_use","id":"no","model":"no","usage":{"input_tokens":99}}],"type":"message","model":"claude-opus-5","stop_reason":"tool_use",
 		"usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}`, full, true)
-	making := whole
+	making := withContent
 	making.Kept, making.Streamed = []string{"file_1", "container_1"}, 18
 	f(`{"type":"message","content":[{"type":"tool_use","input":{"file_id":"file_2"}},{"content":{"content":[{"file_id":"file_1"}]}}],"container":{"id":"container_1"}}`, making, true)
 	f(`{"input_tokens":14}`, Message{}, false)
 	f(`{"type":"error","error":{"type":"api_error","message":"m"}}`, Message{}, false)
 	f(`{"type":"message","id":"msg_01"`, Message{}, false)
-	f(`{"type":"message"} {}`, Message{}, false)
+	f(`{"type":"message","content":[]} {}`, Message{}, false)
+	f(`{"type":"message","content":[]}x`, Message{}, false)
+	unlisted := whole
+	unlisted.NoList = true
+	f(`{"type":"message"}`, unlisted, true)
+	f(`{"type":"message","content":null}`, unlisted, true)
+	f(`{"data":{"type":"message","content":[]}}`, Message{}, false)
+	f(`{"message":{"type":"message","content":[]}}`, Message{}, false)
 	f(`[{"type":"message"}]`, Message{}, false)
 	f(`<html>`, Message{}, false)
 	f(``, Message{}, false)
+}
+
+// TestEmpty tells answers that are none from turns in which the model had nothing to add.
+func TestEmpty(t *testing.T) {
+	f := func(content, stop, usage string, want bool) {
+		t.Helper()
+		body := `{"type":"message","content":[` + content + `],"stop_reason":"` + stop + `"` + usage + `}`
+		m, ok := ParseMessage([]byte(body))
+		if !ok || m.Empty() != want {
+			t.Errorf("%s: empty %v, parsed %v", body, m.Empty(), ok)
+		}
+		start := `{"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1}}}`
+		stream := "event: message_start\ndata: " + start + "\n\n"
+		if content != "" {
+			stream += "event: content_block_start\ndata: {\"content_block\":" + content + "}\n\n"
+		}
+		stream += "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"" + stop + "\"}" + usage + "}\n\nevent: message_stop\ndata: {}\n\n"
+		if m := observe(stream); m.Empty() != want {
+			t.Errorf("%s: empty %v", stream, m.Empty())
+		}
+	}
+	for _, none := range []string{``, `,"usage":null`, `,"usage":{}`, `,"usage":{"output_tokens":0}`, `,"usage":{"input_tokens":7,"output_tokens":0}`,
+		`,"usage":{"output_tokens":"0"}`, `,"usage":{"output_tokens":-1}`, `,"usage":{"output_tokens":null}`} {
+		for _, stop := range []string{"end_turn", "max_tokens", "pause_turn", "tool_use", ""} {
+			f("", stop, none, true)
+		}
+		f("", "refusal", none, false)
+		f("", "model_context_window_exceeded", none, false)
+		f(`{"type":"tool_use"}`, "tool_use", none, false)
+		f(`{"type":"text","text":"hi"}`, "end_turn", none, false)
+	}
+	for _, some := range []string{`,"usage":{"output_tokens":3}`, `,"usage":{"output_tokens":3.0}`, `,"usage":{"output_tokens":"3"}`} {
+		f("", "end_turn", some, false)
+		f("", "pause_turn", some, false)
+	}
 }
 
 // FuzzMessage shows that a message does not depend on how its stream was cut.

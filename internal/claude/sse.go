@@ -5,22 +5,26 @@ import "bytes"
 const (
 	defaultMaxData = 1 << 20
 	maxEventName   = 128
-	maxFieldName   = len("event") + 1 // a longer one is no field that matters
+	byteOrderMark  = "\ufeff"
+	maxFieldName   = len(byteOrderMark+"event") + 1 // a longer one is no field that matters
 )
 
 // Event is one event of a stream.
 type Event struct {
 	Name      string // of the event: field, cut at 128 bytes; "" without one, and the official SDKs skip such an event
+	Named     bool   // there was an event: field, be it an empty one
 	Data      []byte // lines joined by LF; valid until emit returns; nil when the event is not wanted
 	Truncated bool   // Data is not all of it
 	Size      int    // bytes of the data, wanted or not
-	End       int    // offset in the fed slice just past the blank line that ends the event
+	Blank     int    // offset in the fed slice of the blank line that ends the event: a line written there still belongs to it
+	End       int    // offset in the fed slice just past that blank line
 }
 
 // EventScanner finds the events of a text/event-stream that comes in arbitrary
 // pieces: the events are the same however the bytes are cut. It frames as the
-// official SDKs do: lines end with LF or CRLF, never with CR alone, comments and
-// unknown fields do not make an event, and data may stand before the name.
+// official SDKs do: lines end with LF, CRLF or CR alone, a byte order mark at the
+// beginning of a line is not part of it, comments and unknown fields do not make
+// an event, and data may stand before the name.
 //
 // The zero value keeps the data of all events. Memory is bounded by MaxData, and
 // an event with one of the documented names costs no allocation. Not safe for concurrent use.
@@ -28,12 +32,13 @@ type EventScanner struct {
 	Want    func(name string) bool // the events whose data is kept; nil: all
 	MaxData int                    // bytes kept of one event's data; 0: 1 MiB
 
-	event pendingEvent
-	data  []byte // of the event, reused
-	line  pendingLine
-	field []byte // name of the line's field so far, while no colon has come; reused
-	name  []byte // value of an event: line so far; reused
-	begun bool   // bytes came after the last boundary
+	event  pendingEvent
+	data   []byte // of the event, reused
+	line   pendingLine
+	field  []byte // name of the line's field so far, while no colon has come; reused
+	name   []byte // value of an event: line so far; reused
+	begun  bool   // bytes came after the last boundary
+	skipLF bool   // the last byte was a CR that ended a line: an LF that follows belongs to it
 }
 
 // pendingEvent is what the lines of the present event have told.
@@ -50,7 +55,6 @@ type pendingEvent struct {
 type pendingLine struct {
 	kind       lineKind
 	afterColon bool // a space that comes now is not part of the value
-	heldCR     bool // the last byte was a CR: part of the line only if no LF follows
 }
 
 type lineKind uint8
@@ -66,41 +70,57 @@ const (
 // in it. It returns the offset in p just past the last blank line, which is where
 // the stream can be cut without tearing an event or a comment, and 0 when p has none.
 func (s *EventScanner) Feed(p []byte, emit func(Event)) (boundary int) {
-	for at := 0; at < len(p); {
+	at := 0
+	if s.skipLF && len(p) > 0 {
+		s.skipLF = false
+		if p[0] == '\n' {
+			at = 1
+			if !s.begun { // the rest of the blank line that the last piece ended with
+				boundary = at
+			}
+		}
+	}
+	for at < len(p) {
 		s.begun = true
-		n := bytes.IndexByte(p[at:], '\n')
-		if n < 0 {
-			s.take(p[at:])
+		n, ending := lineEnd(p[at:])
+		if ending == 0 {
+			s.takeText(p[at:])
 			break
 		}
-		s.take(p[at : at+n])
-		at += n + 1
-		if blank := s.endLine(); blank {
+		s.takeText(p[at : at+n])
+		blank := at + n
+		at = blank + ending
+		s.skipLF = at == len(p) && p[at-1] == '\r'
+		if s.endLine() {
 			boundary = at
-			s.endEvent(at, emit)
+			s.endEvent(blank, at, emit)
 		}
 	}
 	return boundary
 }
 
+// lineEnd returns the length of the line that p begins with and the length of its ending, which is 0 when p has no
+// ending. A CR at the very end of p is one, whether or not an LF follows it in the next piece.
+func lineEnd(p []byte) (n, ending int) {
+	n = bytes.IndexByte(p, '\n')
+	line := p
+	if n >= 0 {
+		line = p[:n]
+	}
+	switch cr := bytes.IndexByte(line, '\r'); {
+	case cr >= 0 && cr+1 == n:
+		return cr, 2
+	case cr >= 0:
+		return cr, 1
+	case n >= 0:
+		return n, 1
+	default:
+		return len(p), 0
+	}
+}
+
 // MidEvent reports whether anything, be it part of a comment, was fed after the last blank line.
 func (s *EventScanner) MidEvent() bool { return s.begun }
-
-// take takes bytes of the present line.
-func (s *EventScanner) take(p []byte) {
-	if len(p) == 0 {
-		return
-	}
-	if s.line.heldCR {
-		s.line.heldCR = false
-		s.takeText([]byte{'\r'})
-	}
-	if last := len(p) - 1; p[last] == '\r' {
-		s.line.heldCR = true
-		p = p[:last]
-	}
-	s.takeText(p)
-}
 
 func (s *EventScanner) takeText(p []byte) {
 	if s.line.kind == lineUndecided {
@@ -130,7 +150,7 @@ func (s *EventScanner) takeText(p []byte) {
 // beginValue knows the line's field.
 func (s *EventScanner) beginValue() {
 	s.line.afterColon = true
-	switch string(s.field) {
+	switch string(s.fieldName()) {
 	case "event":
 		s.line.kind = lineName
 		s.name = s.name[:0]
@@ -144,6 +164,10 @@ func (s *EventScanner) beginValue() {
 		s.line.kind = lineIgnored
 	}
 }
+
+// fieldName is the name of the line's field. Like the official TypeScript SDK it drops a byte order mark at the
+// beginning of any line, for relays write one wherever they join pieces.
+func (s *EventScanner) fieldName() []byte { return bytes.TrimPrefix(s.field, []byte(byteOrderMark)) }
 
 // keep appends to the event's data, as far as it is wanted or may turn out to be.
 func (s *EventScanner) keep(p []byte) {
@@ -166,8 +190,8 @@ func (s *EventScanner) keep(p []byte) {
 // endLine ends the present line and reports whether it is blank.
 func (s *EventScanner) endLine() (blank bool) {
 	if s.line.kind == lineUndecided {
-		if len(s.field) == 0 {
-			s.line = pendingLine{}
+		if len(s.fieldName()) == 0 {
+			s.line, s.field = pendingLine{}, s.field[:0]
 			return true
 		}
 		s.beginValue() // a field without a colon has an empty value
@@ -188,9 +212,9 @@ func (s *EventScanner) endName() {
 	}
 }
 
-func (s *EventScanner) endEvent(end int, emit func(Event)) {
+func (s *EventScanner) endEvent(blank, end int, emit func(Event)) {
 	if s.event.named || s.event.hasData {
-		ev := Event{Name: s.event.name, End: end, Size: s.event.size}
+		ev := Event{Name: s.event.name, Named: s.event.named, Blank: blank, End: end, Size: s.event.size}
 		if s.wants(ev.Name) {
 			ev.Data, ev.Truncated = s.data, s.event.lost
 		}

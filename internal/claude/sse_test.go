@@ -32,8 +32,12 @@ func TestEventScanner(t *testing.T) {
 	f(": a comment\n\n")
 	f("\n\n\r\n")
 	f(": in\nevent: ping\n: between\ndata: {}\n\n", "ping={}@37")
-	f("event: ping\rdata: {}\n\n", "ping\rdata: {}=@22") // a lone CR ends no line
-	f("data: a\r\r\n\r\r\n\n", "=a\r@14")
+	f("event: ping\rdata: {}\r\r", "ping={}@22")
+	f("event: ping\rdata: {}\n\r\n", "ping={}@23")
+	f("data: a\r\r\n\r\r\n\n", "=a@10")
+	f("\ufeffevent: ping\ndata: {}\n\n", "ping={}@25")
+	f("\ufeff: comment\n\ufeffdata: {}\n\ufeff\n\ufeff\ufeff\n\n", "={}@29")
+	f("\ufeffevent\n\n", "=@10")
 	f("event: ping\ndata: {}\n")
 	f("event: "+strings.Repeat("n", 200)+"\n\n", strings.Repeat("n", 128)+"=@209")
 }
@@ -80,8 +84,13 @@ func TestEventScannerBoundary(t *testing.T) {
 	f("\n", 1, false)
 	f("event: a\n\nevent: b\n\nda", 20, true)
 	f("ta: x", 0, true)
-	f("\n\r", 0, true)
-	f("\n", 1, false)
+	f("\n\r", 2, false)
+	f("\n", 1, false) // the rest of the blank line
+	f("data: y\r", 0, true)
+	f("\n", 0, true) // the rest of the first line
+	f("\r", 1, false)
+	f("event: a\r", 0, true)
+	f("\r", 1, false)
 	f(": comment", 0, true)
 	f("\n\n", 2, false)
 	f("\n", 1, false)
@@ -111,6 +120,7 @@ func FuzzEventScanner(f *testing.F) {
 	f.Add([]byte("data\ndata:\ndata: \ndata:  \nevent\n\nevent: message_start\ndata: 12345678\n\n\n"), uint64(3), uint16(4))
 	f.Add([]byte("event: no\ndata: 12\nevent: error\ndata: 34\n\neventx: 1\n\n:\n\n"), uint64(4), uint16(2))
 	f.Add([]byte("data: a\revent: b\n\r\n\r"), uint64(5), uint16(1))
+	f.Add([]byte("\ufeffevent: x\r\rdata: {}\r\n\r\n\ufeff\ufeffdata: y\n\ufeff\n"), uint64(6), uint16(0))
 	f.Fuzz(func(t *testing.T, stream []byte, seed uint64, maxData uint16) {
 		bound := int(maxData)
 		if bound == 0 {
@@ -132,8 +142,13 @@ func FuzzEventScanner(f *testing.F) {
 					if ev.End <= last || ev.End > len(piece) {
 						t.Fatalf("end %d after %d in a piece of %d", ev.End, last, len(piece))
 					}
+					if blank := piece[ev.Blank:ev.End]; !slices.Contains([]string{"\n", "\r", "\r\n"}, string(blank)) {
+						t.Fatalf("an event ends with %q", blank)
+					}
 					last = ev.End
-					ev.End += at
+					if ev.End += at; stream[ev.End-1] == '\r' && ev.End < len(stream) && stream[ev.End] == '\n' {
+						ev.End++ // the piece ended between CR and LF
+					}
 					ev.Data = bytes.Clone(ev.Data)
 					got = append(got, ev)
 				})
@@ -159,38 +174,49 @@ func FuzzEventScanner(f *testing.F) {
 }
 
 func sameEvent(a, b Event) bool {
-	return a.Name == b.Name && bytes.Equal(a.Data, b.Data) && a.Truncated == b.Truncated && a.End == b.End
+	return a.Name == b.Name && a.Named == b.Named && bytes.Equal(a.Data, b.Data) && a.Truncated == b.Truncated && a.End == b.End
+}
+
+// linesOf cuts a whole stream into its complete lines, each with its offset just past its ending.
+func linesOf(stream []byte) (lines [][]byte, ends []int) {
+	start := 0
+	for i := 0; i < len(stream); i++ {
+		if stream[i] != '\n' && stream[i] != '\r' {
+			continue
+		}
+		line := stream[start:i]
+		if stream[i] == '\r' && i+1 < len(stream) && stream[i+1] == '\n' {
+			i++
+		}
+		start = i + 1
+		lines, ends = append(lines, bytes.TrimPrefix(line, []byte(byteOrderMark))), append(ends, start)
+	}
+	return lines, ends
 }
 
 // eventsOfWhole parses a stream that lies there whole, line by line, and returns
 // its events and the offset just past the last blank line.
 func eventsOfWhole(stream []byte, bound int) (events []Event, boundary int) {
 	var e Event
-	named, hasData := false, false
-	end := 0
-	for line := range bytes.Lines(stream) {
-		end += len(line)
-		text, complete := bytes.CutSuffix(line, []byte("\n"))
-		if !complete {
-			break
-		}
-		text = bytes.TrimSuffix(text, []byte("\r"))
+	hasData := false
+	lines, ends := linesOf(stream)
+	for i, text := range lines {
 		if len(text) == 0 {
-			boundary, e.End = end, end
+			boundary, e.End = ends[i], ends[i]
 			if !WantedEvent(e.Name) {
 				e.Data, e.Truncated = nil, false
 			}
-			if named || hasData {
+			if e.Named || hasData {
 				events = append(events, e)
 			}
-			e, named, hasData = Event{}, false, false
+			e, hasData = Event{}, false
 			continue
 		}
 		field, value, _ := bytes.Cut(text, []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(field) {
 		case "event":
-			named = true
+			e.Named = true
 			e.Name = string(value[:min(len(value), maxEventName)])
 			if !WantedEvent(e.Name) && len(e.Data) > 0 {
 				e.Data, e.Truncated = nil, true
@@ -200,7 +226,7 @@ func eventsOfWhole(stream []byte, bound int) (events []Event, boundary int) {
 				value = append([]byte("\n"), value...)
 			}
 			hasData = true
-			if named && !WantedEvent(e.Name) {
+			if e.Named && !WantedEvent(e.Name) {
 				e.Truncated = true
 				continue
 			}

@@ -23,7 +23,7 @@ func keeper(asked *atomic.Int64, ids ...string) http.HandlerFunc {
 		named := r.URL.Path + string(body)
 		for _, id := range ids {
 			if strings.Contains(named, id) {
-				respond(200, jsonType, fmt.Sprintf(`{"id":%q,"type":"message","container":{"id":"container_of_%s"}}`, id, id))(w, r)
+				respond(200, jsonType, fmt.Sprintf(`{"id":%q,"type":"message","content":[],"usage":{"output_tokens":1},"container":{"id":"container_of_%s"}}`, id, id))(w, r)
 				return
 			}
 		}

@@ -1,0 +1,44 @@
+package claude
+
+// The shapes of successful answers other than messages. Whatever else comes with status 200 on these paths, such as a
+// gateway's own JSON, is not an answer of the API.
+
+// IsTokenCount reports whether body is an answer of /v1/messages/count_tokens.
+func IsTokenCount(body []byte) bool {
+	counted := false
+	s := scanner{text: body}
+	for name := range s.document {
+		if string(name) == "input_tokens" {
+			n, ok := s.integer()
+			counted = ok && n >= 0
+		}
+	}
+	return counted && s.err == nil
+}
+
+// IsModelList reports whether body is a page of /v1/models.
+func IsModelList(body []byte) bool {
+	listed := false
+	s := scanner{text: body}
+	for name := range s.document {
+		if string(name) == "data" {
+			listed = s.peek() == '['
+		}
+	}
+	return listed && s.err == nil
+}
+
+// IsModel reports whether body is an answer of /v1/models/{id}.
+func IsModel(body []byte) bool {
+	kind, id := "", ""
+	s := scanner{text: body}
+	for name := range s.document {
+		switch string(name) {
+		case "type":
+			s.replace(&kind)
+		case "id":
+			s.replace(&id)
+		}
+	}
+	return s.err == nil && (kind == "model" || kind == "" && id != "")
+}
