@@ -106,13 +106,21 @@ func (a *pasted) read() {
 		return
 	}
 	if json.Valid(a.body) {
-		a.content = bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("{"))
+		a.content = isAnswer(a.body) || a.status == 0 && claude.IsObject(a.body)
 		return
 	}
 	var m claude.Message
 	s := claude.EventScanner{Want: claude.WantedEvent}
 	s.Feed(append(bytes.Clone(a.body), "\n\n"...), m.Observe)
-	a.claimed, a.event, a.content = m.Err, m.Err != nil, m.Content || m.Delta
+	a.claimed, a.event, a.content = m.Err, m.Err != nil, m.Content || m.Delta && !m.Empty()
+}
+
+// isAnswer reports whether a JSON text is a successful answer on one of the paths whose answers are looked at.
+func isAnswer(body []byte) bool {
+	if m, ok := claude.ParseMessage(body); ok {
+		return !m.Empty()
+	}
+	return claude.IsTokenCount(body) || claude.IsModelList(body) || claude.IsModel(body)
 }
 
 // oddity says what a body is that is neither a message nor an error.

@@ -37,13 +37,15 @@ func TestExplainError(t *testing.T) {
 	f("<html>busy</html>", []string{"-status", "503"}, "scope       endpoint: the server itself")
 	f("<html>no</html>", []string{"-status", "418"}, "another server is asked; two refusals alike")
 	f(`{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"}}`, nil, "gets the answer as it is", "rests       nobody")
-	f("HTTP/1.1 200 OK\n\n{}", nil, "scope       none: nothing is wrong")
+	f("HTTP/1.1 200 OK\n\n{\"type\":\"message\",\"content\":[],\"usage\":{\"output_tokens\":3}}", nil, "scope       none: nothing is wrong")
+	f("HTTP/1.1 200 OK\n\n{\"input_tokens\":3}", nil, "scope       none: nothing is wrong")
 	f("$ curl -i https://a.example/v1/messages\nHTTP/1.1 503 Busy\n\n", nil, "status 503", "scope       endpoint")
 
 	// Answers that are none.
 	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<html>Log in</html>", nil, "status 200, unusable answer: a web page, no message of the API", "scope       endpoint", "may be billed")
 	f("<!DOCTYPE html><p>Log in</p>", []string{"-status", "200"}, "unusable answer: a web page", "sees nothing of it while another server can answer")
 	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<script>e = {\"error\":{\"type\":\"overloaded_error\"}}</script>", nil, "unusable answer: a web page", "scope       endpoint")
+	f("HTTP/1.1 200 OK\n\n{\"code\":500,\"msg\":\"404 NOT_FOUND\"}", nil, "unusable answer: no message of the API", "scope       endpoint")
 	f("HTTP/1.1 200 OK\ncontent-length: 0\n\n", nil, "unusable answer: nothing in it", "scope       endpoint")
 	f("HTTP/1.1 302 Found\nlocation: https://a.example/login\n\n", nil, "status 302, unusable answer: neither a 200 nor an error", "scope       endpoint")
 	f("event: message_start\ndata: {}\n\n", []string{"-status", "200"}, "no message of the API")

@@ -66,7 +66,7 @@ func (e Event) Relabel() string {
 	if kind := e.Kind(); kind != "" {
 		return kind
 	}
-	if e.Named && len(e.Data) > 0 && !e.Truncated && !isObject(e.Data) {
+	if e.Named && len(e.Data) > 0 && !e.Truncated && !IsObject(e.Data) {
 		return "ping"
 	}
 	return ""
@@ -101,7 +101,7 @@ func (e Event) Foreign() bool {
 	return foreign
 }
 
-// isObject reports whether data is one whole JSON object.
-func isObject(data []byte) bool {
+// IsObject reports whether data is one whole JSON object, and neither a part of one nor followed by something.
+func IsObject(data []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) && json.Valid(data)
 }

@@ -101,7 +101,7 @@ func FuzzShapes(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		message, ok := ParseMessage(body)
-		if fits := ok || IsTokenCount(body) || IsModelList(body) || IsModel(body); fits && !isObject(body) {
+		if fits := ok || IsTokenCount(body) || IsModelList(body) || IsModel(body); fits && !IsObject(body) {
 			t.Errorf("%q is not an object", body)
 		}
 		if ok && IsModel(body) {

@@ -30,15 +30,17 @@ func IsModelList(body []byte) bool {
 
 // IsModel reports whether body is an answer of /v1/models/{id}.
 func IsModel(body []byte) bool {
-	kind, id := "", ""
+	kind, object, id := "", "", ""
 	s := scanner{text: body}
 	for name := range s.document {
 		switch string(name) {
 		case "type":
 			s.replace(&kind)
+		case "object":
+			s.replace(&object)
 		case "id":
 			s.replace(&id)
 		}
 	}
-	return s.err == nil && (kind == "model" || kind == "" && id != "")
+	return s.err == nil && (kind == "model" || kind == "" && id != "" && (object == "" || object == "model"))
 }

@@ -33,7 +33,7 @@ func newFront(t *testing.T, weight int, keys ...string) *front {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.seen = r
 		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{"ok":true}`)
+		io.WriteString(w, `{"type":"message","content":[],"usage":{"output_tokens":3}}`)
 	}))
 	t.Cleanup(s.Close)
 	u, err := url.Parse(s.URL)

@@ -13,10 +13,18 @@ import (
 	"claude-code-lb/internal/upstream"
 )
 
+// What an attempt waits for, as its failure names it.
+const (
+	firstContent = "first content"
+	moreSigns    = "first content or further sign of life"
+	nextByte     = "next byte"
+)
+
 var errEnded = errors.New("attempt ended")
 
 // answer is one attempt: the upstream's response as far as it has been read, and the verdict.
 type answer struct {
+	x       *exchange
 	lease   *upstream.Lease
 	warm    routing.Warmth // what its account holds of the prompt
 	start   time.Time
@@ -29,22 +37,29 @@ type answer struct {
 	decoded bool           // the body was compressed: its length and encoding headers no longer hold
 	claimed *claude.Error  // what an error answer says, if it is one of the API
 	outcome upstream.Outcome
-	astray  bool // the account does not know what is looked for
+	warming bool // the request asks for no output
+	// misshapen says that the upstream answered with status 200 and something that is not the answer that was asked for.
+	misshapen bool
+	astray    bool // the account does not know what is looked for
 	// timedOut says that a wait of the balancer's own ran out; curtailed, that the first one was shorter than the endpoint is due.
 	timedOut, curtailed bool
 
 	events   claude.EventScanner // over held, and then over the rest
 	eventEnd int                 // offset in held just past the last complete event
-	message  claude.Message
-	noted    int                   // of message.Kept, how many the owners know of
-	place    int                   // in the entry's attempts, once it is settled
-	watch    watch                 // over what does not come
-	first    upstream.TimeoutError // what is said if the first content, or the head, does not come in time
-	idle     upstream.TimeoutError // the same of every read
-	ctx      context.Context       // of the attempt: its cause tells why reading failed
-	cancel   context.CancelCauseFunc
-	client   context.Context       // of the client's request
-	traced   func(*ledger.Attempt) // ends what follows the attempt; nil: nobody does
+	offset   int                 // where what is fed to events begins, in held or in the buffer of the relay
+	// relabelings are to be written with what is sent next, in the order of their places.
+	relabelings []relabeling
+	message     claude.Message
+	noted       int   // of message.Kept, how many the owners know of
+	place       int   // in the entry's attempts, once it is settled
+	watch       watch // over what does not come
+	vital       signs
+	first       upstream.TimeoutError // what is said if the first content, or the head, does not come in time
+	idle        upstream.TimeoutError // the same of every read
+	ctx         context.Context       // of the attempt: its cause tells why reading failed
+	cancel      context.CancelCauseFunc
+	client      context.Context       // of the client's request
+	traced      func(*ledger.Attempt) // ends what follows the attempt; nil: nobody does
 }
 
 // open begins an attempt at an endpoint. It must be closed.
@@ -53,8 +68,8 @@ func (x *exchange) open(lease *upstream.Lease) *answer {
 	x.live.server.Store(&server)
 	ctx, cancel := context.WithCancelCause(x.ctx)
 	return &answer{
-		lease: lease, warm: x.warmth, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, watch: watch{cancel: cancel},
-		idle: upstream.TimeoutError{Waiting: "next byte", After: s.Idle},
+		x: x, lease: lease, warm: x.warmth, warming: x.query.MaxTokens == 0, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, watch: watch{cancel: cancel},
+		idle: upstream.TimeoutError{Waiting: nextByte, After: s.Idle},
 	}
 }
 
@@ -101,11 +116,17 @@ func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
 		return &a.first
 	}
 	limit := a.lease.FirstContentLimit(x.tokens(), s.FirstContent)
+	if limit > 0 {
+		a.vital.due = time.Now().Add(limit)
+	}
 	if left := s.Total - time.Since(x.turn); s.Total > 0 && (limit <= 0 || left < limit) {
 		a.curtailed = true
 		limit = max(left, time.Millisecond)
 	}
-	a.first = upstream.TimeoutError{Waiting: "first content", After: limit}
+	if limit > 0 {
+		a.vital.until = time.Now().Add(limit)
+	}
+	a.first = upstream.TimeoutError{Waiting: firstContent, After: limit}
 	return &a.first
 }
 
@@ -133,7 +154,7 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	}
 	timeout, ok := errors.AsType[*upstream.TimeoutError](err)
 	a.timedOut = ok
-	if ok && a.curtailed && timeout.Waiting == "first content" {
+	if ok && a.curtailed && timeout.Waiting != nextByte {
 		// It was given less than it is due: nothing is known of the endpoint.
 		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "the time for all attempts is over"}
 	}
@@ -144,6 +165,8 @@ func (a *answer) symptom() string {
 	switch {
 	case a.outcome.Scope != upstream.ScopeEndpoint || a.timedOut:
 		return ""
+	case a.misshapen:
+		return a.outcome.Reason
 	case a.res != nil && (a.res.StatusCode >= http.StatusInternalServerError || a.res.StatusCode < http.StatusBadRequest && a.claimed != nil):
 		return a.outcome.Reason
 	case a.res == nil && !a.outcome.Free:

@@ -105,7 +105,7 @@ func (x *exchange) writeHead(a *answer) {
 	if x.kind == kindStream && a.streams() {
 		h.Del("Content-Length") // if it breaks off, that is added
 	}
-	if a.whole && x.req.HTTP.Method != http.MethodHead {
+	if a.whole && x.req.HTTP.Method != http.MethodHead && a.res.StatusCode != http.StatusNotModified {
 		h.Set("Content-Length", strconv.Itoa(len(a.held)))
 	}
 	x.trace()

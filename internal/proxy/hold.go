@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +15,8 @@ import (
 const (
 	maxHeldError  = 1 << 20   // of an error's body
 	maxHeldPlain  = 16 << 20  // of a plain answer
-	maxHeldStream = 256 << 10 // of a stream before its first content
+	maxHeldStream = 256 << 10 // of the events of a stream before its first content
+	maxHeldEvent  = 4 << 20   // of one event that has only begun then: blocks such as search results come whole
 	readStep      = 16 << 10
 	sniffed       = 6        // bytes that tell what an answer is, blanks before them left out
 	maxBlank      = 64 << 10 // before them
@@ -40,12 +40,16 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 		return nil, nil
 	case k == kindResource:
 		return nil, a.holdResource(a.res.Request.Method)
+	case a.res.StatusCode == http.StatusNotModified && isConditional(a.res.Request):
+		a.whole = true // the client has the answer: this one has no body
+		return nil, nil
 	case a.res.StatusCode != http.StatusOK: // a 204 or a redirect is no answer to a message
 		return nil, fmt.Errorf("%w: status %d", upstream.ErrUnusable, a.res.StatusCode)
 	}
 	if err := a.sniff(); err != nil {
 		return nil, err
 	}
+	a.dropByteOrderMark()
 	// Some relays label their streams as plain text: what an answer is, its first bytes tell.
 	a.stream = looksLikeEvents(a.held)
 	switch {
@@ -70,9 +74,24 @@ func (a *answer) sniff() error {
 	return nil
 }
 
+// isConditional reports whether a request asks for an answer only if that has changed.
+func isConditional(r *http.Request) bool {
+	return r.Method == http.MethodGet && (r.Header.Get("If-None-Match") != "" || r.Header.Get("If-Modified-Since") != "")
+}
+
+// dropByteOrderMark takes a byte order mark off the beginning of an answer, so that the client does not get it either:
+// JSON and event streams may begin with one, but not every client reads them then, and behind the comments of the
+// silence it would not stand at the beginning.
+func (a *answer) dropByteOrderMark() {
+	if rest, found := bytes.CutPrefix(a.held, []byte("\ufeff")); found {
+		a.held = rest
+		a.res.Header.Del("Content-Length")
+	}
+}
+
 // looksLikeEvents tells a stream of events by its beginning: the name of a field, a comment, or an empty line.
 func looksLikeEvents(b []byte) bool {
-	b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte("\ufeff")), "\r\n")
+	b = bytes.TrimLeft(b, "\r\n")
 	for _, field := range [...]string{"event:", "data:", ":", "id:", "retry:"} {
 		if n := min(len(b), len(field)); n > 0 && string(b[:n]) == field[:n] {
 			return true
@@ -111,6 +130,7 @@ func ownFault(status int) bool {
 	return status < http.StatusInternalServerError
 }
 
+// holdPlain reads the whole of a JSON document. One that is larger than the bound is believed.
 func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 	if !a.whole && !beginsObject(a.held) {
 		return nil, errNotJSON() // however much more of it there is
@@ -118,25 +138,59 @@ func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 	if err := a.fill(maxHeldPlain); err != nil {
 		return nil, err
 	}
-	message, ok := claude.ParseMessage(a.held)
-	if !ok && a.whole && !isObject(a.held) {
+	if !a.whole {
+		return nil, nil
+	}
+	err := a.shape(k)
+	switch {
+	case err == nil:
+		return nil, nil
+	case !claude.IsObject(a.held):
 		return nil, errNotJSON()
 	}
-	if ok {
-		if k == kindStream {
-			return nil, fmt.Errorf("%w: a plain answer where a stream was asked for", upstream.ErrUnusable)
-		}
-		a.message = message
-	} else if claimed, ok := claude.ParseError(a.held); ok {
+	a.misshapen = true
+	if claimed, ok := claude.ParseError(a.held); ok {
 		return &claimed, nil
 	}
-	return nil, nil
+	return nil, err
+}
+
+// shape reports why a JSON object is not the answer that was asked for; nil if it is.
+func (a *answer) shape(k kind) error {
+	fits, want := false, ""
+	switch k {
+	case kindCount:
+		fits, want = claude.IsTokenCount(a.held), "a token count"
+	case kindModels:
+		fits, want = claude.IsModelList(a.held), "a list of models"
+	case kindModel:
+		fits, want = claude.IsModel(a.held), "a model"
+	default:
+		a.message, fits = claude.ParseMessage(a.held)
+		fits, want = fits && !a.message.NoList, "a message"
+	}
+	switch {
+	case !fits:
+		return fmt.Errorf("%w: a JSON object that is not %s", upstream.ErrUnusable, want)
+	case k == kindStream:
+		return fmt.Errorf("%w: a plain answer where a stream was asked for", upstream.ErrUnusable)
+	case (k == kindPlain || k == kindEither) && a.blank():
+		return errEmpty()
+	}
+	return nil
+}
+
+// blank reports whether a message that is complete is no answer. One without content or output tokens is an answer
+// if that is what was asked for: with max_tokens 0 a request only warms the cache.
+func (a *answer) blank() bool {
+	return a.message.Empty() && !(a.warming && a.message.StopReason == "max_tokens")
+}
+
+func errEmpty() error {
+	return fmt.Errorf("%w: neither content nor output tokens", upstream.ErrUnusable)
 }
 
 func errNotJSON() error { return fmt.Errorf("%w: not a JSON object", upstream.ErrUnusable) }
-
-// isObject tells a whole JSON object from a page, from nothing, and from one that was cut off cleanly.
-func isObject(b []byte) bool { return beginsObject(b) && json.Valid(b) }
 
 func beginsObject(b []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{"))
@@ -178,61 +232,4 @@ func (a *answer) nextSize() int {
 		return int(told) + 1 // one more, to see the end in the same read
 	}
 	return max(2*cap(a.held), least)
-}
-
-// unfinished is the length of the event that has only begun, 0 for a comment.
-func (a *answer) unfinished() int {
-	rest := a.held[a.eventEnd:]
-	if bytes.HasPrefix(rest, []byte(":")) {
-		return 0
-	}
-	return len(rest)
-}
-
-// holdStream reads until the upstream proves that it answers: message_start
-// alone, pings and comments prove nothing, for errors come after them. Up to
-// there every event must be sound. Other events are believed when they have filled the bound.
-func (a *answer) holdStream() (*claude.Error, error) {
-	malformed, said := false, 0
-	observe := func(ev claude.Event) {
-		if ev.Name != "ping" {
-			said += len(ev.Data)
-		}
-		if ev.Truncated {
-			said = maxHeldStream
-		}
-		proven := a.message.Content || a.message.Delta
-		malformed = malformed || !proven && len(ev.Data) > 0 && !ev.Truncated && !json.Valid(ev.Data)
-		a.message.Observe(ev)
-	}
-	defer func() { a.events.Want = claude.WantedEvent }()
-	ended := a.whole
-	a.whole = false // what a broken stream ends with is added to it
-	var err error
-	for fed := 0; ; {
-		if boundary := a.events.Feed(a.held[fed:], observe); boundary > 0 {
-			a.eventEnd = fed + boundary
-		}
-		fed = len(a.held)
-		proven := a.message.Content || a.message.Delta
-		switch {
-		case malformed:
-			return nil, fmt.Errorf("%w: an event that is not JSON", upstream.ErrUnusable)
-		case a.message.Err != nil:
-			return a.message.Err, nil
-		case proven && !a.message.Started:
-			return nil, fmt.Errorf("%w: content without message_start", upstream.ErrUnusable)
-		case proven:
-			return nil, nil
-		case ended, errors.Is(err, io.EOF):
-			return nil, fmt.Errorf("%w: the stream ended before its content", upstream.ErrUnusable)
-		case err != nil:
-			return nil, err
-		case len(a.held) >= maxHeldStream && said+a.unfinished() >= maxHeldStream/2:
-			return nil, nil // it says a lot, in words that are not known yet
-		case len(a.held) >= maxHeldStream:
-			return nil, fmt.Errorf("%w: no content within %d KB", upstream.ErrUnusable, maxHeldStream>>10)
-		}
-		_, err = a.readMore(maxHeldStream)
-	}
 }

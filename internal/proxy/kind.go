@@ -10,15 +10,19 @@ type kind uint8
 
 const (
 	kindOther    kind = iota // anything: passed on as it comes
-	kindPlain                // one JSON document, of moderate size
+	kindPlain                // a message as one JSON document
 	kindStream               // a stream of message events
 	kindResource             // what is said of a batch, file or skill
 	kindEither               // kindPlain or kindStream: the request could not be read. The answer decides.
+	kindCount                // a token count
+	kindModels               // a page of the list of models
+	kindModel                // one model
 )
 
 const (
 	messagesPath = "/v1/messages"
 	countPath    = messagesPath + "/count_tokens"
+	modelsPath   = "/v1/models"
 )
 
 // kindOf returns the kind of the answer to a request; unclear says that the body does not tell whether it asks for a stream.
@@ -28,9 +32,14 @@ func kindOf(method, path string, stream, unclear bool) kind {
 		return kindEither
 	case method == http.MethodPost && path == messagesPath && stream:
 		return kindStream
-	case method == http.MethodPost && (path == messagesPath || path == countPath),
-		method == http.MethodGet && (path == "/v1/models" || strings.HasPrefix(path, "/v1/models/")):
+	case method == http.MethodPost && path == messagesPath:
 		return kindPlain
+	case method == http.MethodPost && path == countPath:
+		return kindCount
+	case method == http.MethodGet && path == modelsPath:
+		return kindModels
+	case method == http.MethodGet && strings.HasPrefix(path, modelsPath+"/"):
+		return kindModel
 	default:
 		return kindOther
 	}

@@ -145,6 +145,7 @@ func (x *exchange) failed(a *answer) {
 	if a.timedOut {
 		x.timeouts++
 	}
+	x.outlived(a, time.Now())
 }
 
 // refusedTwice returns the first of two refusals alike that different

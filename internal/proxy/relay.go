@@ -77,9 +77,12 @@ func (x *exchange) relayEvents(a *answer) error {
 	buf := room.bytes()
 	copy(buf, a.held[len(head):])
 	a.held = nil
-	if err := x.send(head); err != nil {
+	x.silence.resume(x.w.Header())
+	defer x.silence.end()
+	if err := x.sendPart(a, head, a.torn); err != nil {
 		return err
 	}
+	observe := a.observe // once: it is allocated
 	for {
 		if pending == len(buf) {
 			buf = room.grow(pending)
@@ -87,7 +90,8 @@ func (x *exchange) relayEvents(a *answer) error {
 		n, err := a.read(buf[pending:])
 		x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, buf[pending:pending+n])
 		ready := 0
-		if boundary := a.events.Feed(buf[pending:pending+n], a.message.Observe); boundary > 0 {
+		a.offset = pending
+		if boundary := a.events.Feed(buf[pending:pending+n], observe); boundary > 0 {
 			ready, a.torn = pending+boundary, false
 		}
 		x.kept(a)
@@ -99,8 +103,11 @@ func (x *exchange) relayEvents(a *answer) error {
 			ready = pending
 		}
 		if ready > 0 {
-			if werr := x.send(buf[:ready]); werr != nil {
+			if werr := x.sendPart(a, buf[:ready], a.torn); werr != nil {
 				return werr
+			}
+			if a.complete() {
+				x.silence.end() // nothing follows the last event
 			}
 			pending = copy(buf, buf[ready:pending])
 		}
@@ -126,6 +133,23 @@ func (a *answer) ended(err error) error {
 	default:
 		return errTruncated
 	}
+}
+
+// sendEvents sends what the relay has ready. It is the bytes of the upstream, but for the names that some events need
+// before SDK clients read them: the last event: line of an event counts, wherever it stands.
+func (x *exchange) sendEvents(a *answer, p []byte) error {
+	done := 0
+	for _, r := range a.relabelings {
+		if err := x.write(p[done:r.at]); err != nil {
+			return err
+		}
+		if err := x.write([]byte("event: " + r.name + "\n")); err != nil {
+			return err
+		}
+		done = r.at
+	}
+	a.relabelings = a.relabelings[:0]
+	return x.send(p[done:])
 }
 
 // send writes and flushes: an event is worth nothing in a buffer.

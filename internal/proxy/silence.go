@@ -1,25 +1,42 @@
 package proxy
 
 import (
+	"mime"
 	"net/http"
 	"sync"
 	"time"
 )
 
-// commentEvery is the pause between two comments: below the idle limits of front proxies.
-const commentEvery = 15 * time.Second
+const (
+	// commentEvery is the longest pause between two comments: below the idle limits of front proxies.
+	commentEvery = 15 * time.Second
+	// signEvery is the least pause between two signs of life that are passed on before the answer begins.
+	signEvery = time.Second
+)
 
-// silence keeps a streaming client's connection alive while no upstream has
-// answered yet: after a while it opens the answer with a status 200 and from
-// then on writes a comment now and again, which every parser of event streams
-// skips. Until it is ended it is the only writer.
+const (
+	waitingComment = ": waiting for an upstream\n\n" // nothing has been answered
+	quietComment   = ": keep-alive\n\n"              // the upstream has paused in the middle of its answer
+	pingFrame      = "event: ping\ndata: {\"type\": \"ping\"}\n\n"
+)
+
+// silence keeps a streaming client's connection alive while nothing else is written to it. Before the answer it opens
+// the response with status 200 after a while, and from then on writes a comment now and again, which every parser of
+// event streams skips. During the answer it writes comments between two events when the upstream has paused for as
+// long. Everything that is written meanwhile goes through its lock. One timer serves it all: it is not set again for
+// every write, but looks at the time of the last one when it fires.
 type silence struct {
-	x *exchange
+	x     *exchange
+	after time.Duration
 
-	mu     sync.Mutex
-	timer  *time.Timer
-	ended  bool
-	opened bool
+	mu       sync.Mutex
+	timer    *time.Timer // nil: nobody is to be kept waiting
+	ended    bool
+	opened   bool
+	relaying bool          // the answer is under way
+	inside   bool          // the client has got part of an event
+	last     time.Time     // of the last write, or of the request
+	pause    time.Duration // how long after it the next comment is due
 }
 
 // keepAlive begins to watch over the silence; after 0 nobody does.
@@ -32,30 +49,74 @@ func (x *exchange) keepAlive(after time.Duration) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.after, s.pause, s.last = after, after, x.req.Start
 	s.timer = time.AfterFunc(after-time.Since(x.req.Start), s.speak)
 }
 
+// every is the pause between two comments.
+func (s *silence) every() time.Duration { return min(max(s.after, signEvery), commentEvery) }
+
+// speak writes a comment if it is time for one, and sets the timer for the next.
 func (s *silence) speak() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return
 	}
-	if !s.opened {
-		s.opened = true
-		h := s.x.w.Header()
-		h.Set("Content-Type", "text/event-stream")
-		h.Set("Cache-Control", "no-cache")
-		s.x.w.WriteHeader(http.StatusOK)
+	if quiet := time.Since(s.last); quiet < s.pause {
+		s.timer.Reset(s.pause - quiet)
+		return
 	}
-	// A client that has left is noticed by the request's context.
-	if _, err := s.x.w.Write([]byte(": waiting for an upstream\n\n")); err == nil {
-		_ = s.x.flush()
+	switch {
+	case s.inside: // a comment would become a part of the event
+	case s.relaying:
+		if s.x.write([]byte(quietComment)) == nil {
+			_ = s.x.flush()
+		}
+	default:
+		s.open()
+		s.say(waitingComment)
 	}
-	s.timer.Reset(commentEvery)
+	s.last, s.pause = time.Now(), s.every()
+	s.timer.Reset(s.pause)
 }
 
-// end stops the comments and reports whether the answer has been opened.
+// open sends the header of the response, once.
+func (s *silence) open() {
+	if s.opened {
+		return
+	}
+	s.opened = true
+	h := s.x.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache")
+	s.x.w.WriteHeader(http.StatusOK)
+}
+
+// say writes outside of an answer. A client that has left is noticed by the request's context.
+func (s *silence) say(text string) {
+	if _, err := s.x.w.Write([]byte(text)); err == nil {
+		_ = s.x.flush()
+	}
+}
+
+// pass passes on a sign of life that an upstream has given before its first content, a ping or a comment, once the
+// response is open. The client is sent a few of them, not what came: the bytes go out when the answer is committed to.
+func (s *silence) pass(ping bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || !s.opened || time.Since(s.last) < signEvery {
+		return
+	}
+	if ping {
+		s.say(pingFrame)
+	} else {
+		s.say(quietComment)
+	}
+	s.last, s.pause = time.Now(), s.every()
+}
+
+// end stops the comments and reports whether the response has been opened.
 // From then on the caller alone writes.
 func (s *silence) end() (opened bool) {
 	s.mu.Lock()
@@ -65,4 +126,29 @@ func (s *silence) end() (opened bool) {
 	}
 	s.ended = true
 	return s.opened
+}
+
+// resume watches over the silences of an answer that goes out as a stream, until end.
+func (s *silence) resume(h http.Header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if media, _, err := mime.ParseMediaType(h.Get("Content-Type")); s.timer == nil || err != nil || media != "text/event-stream" {
+		return // what the client takes for something else may know no comments
+	}
+	s.ended, s.relaying = false, true
+	s.last, s.pause = time.Now(), s.after
+	s.timer.Reset(s.after)
+}
+
+// sendPart sends a part of a streamed answer that ends between two events, or inside one.
+func (x *exchange) sendPart(a *answer, p []byte, inside bool) error {
+	s := &x.silence
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := x.sendEvents(a, p)
+	s.inside = inside
+	if !s.ended {
+		s.last, s.pause = time.Now(), s.after
+	}
+	return err
 }

@@ -1,18 +1,23 @@
 package proxy
 
 import (
+	"context"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/upstream"
 )
 
-const comment = ": waiting for an upstream\n\n"
+const comment = waitingComment
 
 func TestSilenceIsFilledWithComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -70,7 +75,11 @@ func (r *rig) postAndListen(l late) (*http.Response, string) {
 		r.t.Error(err)
 	}
 	<-r.recorded
-	return res, string(rest)
+	return res, withoutComments(string(rest)) // a busy machine may be silent again
+}
+
+func withoutComments(events string) string {
+	return strings.NewReplacer(waitingComment, "", quietComment, "").Replace(events)
 }
 
 func TestAnAnswerAfterTheSilence(t *testing.T) {
@@ -113,4 +122,158 @@ func TestSilenceIsForStreamsAlone(t *testing.T) {
 			}
 		}
 	})
+}
+
+// script is a body that comes piece by piece, each after a pause, until its context ends.
+type script struct {
+	ctx    context.Context
+	pieces []piece
+}
+
+type piece struct {
+	after time.Duration
+	text  string
+}
+
+func (s *script) Read(p []byte) (int, error) {
+	if len(s.pieces) == 0 {
+		return 0, io.EOF
+	}
+	next := &s.pieces[0]
+	timer := time.NewTimer(next.after)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+		return 0, context.Cause(s.ctx)
+	}
+	n := copy(p, next.text)
+	next.after, next.text = 0, next.text[n:]
+	if next.text == "" {
+		s.pieces = s.pieces[1:]
+	}
+	return n, nil
+}
+
+// scripted is a streaming exchange with a client that records what it gets, and an attempt whose answer follows a script.
+func scripted(t *testing.T, settings Settings, pieces ...piece) (*exchange, *answer, *httptest.ResponseRecorder) {
+	w := httptest.NewRecorder()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	p := New(slog.New(slog.DiscardHandler), 1)
+	x := &exchange{p: p, w: w, ctx: ctx, kind: kindStream, turn: time.Now(), req: Request{Start: time.Now(), HTTP: &http.Request{ProtoMajor: 1}, Settings: &settings}}
+	a := &answer{
+		x: x, start: time.Now(), ctx: ctx, cancel: cancel, client: t.Context(), watch: watch{cancel: cancel}, body: &script{ctx, slices.Clone(pieces)}, res: &http.Response{ContentLength: -1},
+		idle: upstream.TimeoutError{Waiting: nextByte, After: settings.Idle},
+	}
+	return x, a, w
+}
+
+func TestSilenceWithinAnAnswer(t *testing.T) {
+	const second = time.Second
+	f := func(name, media string, want []string, pieces ...piece) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x, a, w := scripted(t, Settings{Idle: 2 * time.Minute}, pieces...)
+				w.Header().Set("Content-Type", media)
+				x.keepAlive(45 * second)
+				x.silence.end()
+				a.held = []byte(startEvent + blockEvent)
+				a.events.Want = claude.WantedEvent
+				a.eventEnd = a.events.Feed(a.held, a.observe)
+				err := x.relayEvents(a)
+				if got := w.Body.String(); err != nil || got != startEvent+blockEvent+strings.Join(want, "") {
+					t.Errorf("client got %q, %v", got, err)
+				}
+				time.Sleep(time.Hour)
+				if strings.Count(w.Body.String(), quietComment) != strings.Count(strings.Join(want, ""), quietComment) {
+					t.Errorf("a comment after the end: %q", w.Body)
+				}
+			})
+		})
+	}
+	const sse = "text/event-stream; charset=utf-8"
+	f("a pause", sse, []string{quietComment, quietComment, textEvent, deltaEvent + stopEvent}, piece{74 * second, textEvent}, piece{44 * second, deltaEvent + stopEvent})
+	f("pings fill it", sse, []string{pingEvent, pingEvent, pingEvent, deltaEvent + stopEvent},
+		piece{30 * second, pingEvent}, piece{30 * second, pingEvent}, piece{30 * second, pingEvent}, piece{30 * second, deltaEvent + stopEvent})
+	f("inside an event that is held back", sse, []string{quietComment, textEvent + deltaEvent + stopEvent}, piece{10 * second, textEvent[:20]}, piece{40 * second, textEvent[20:] + deltaEvent + stopEvent})
+	big := deltaOf(relayBuffer)
+	f("inside an event that is sent in parts", sse, []string{big, quietComment, deltaEvent + stopEvent},
+		piece{0, big[:relayBuffer]}, piece{100 * second, big[relayBuffer:]}, piece{50 * second, deltaEvent + stopEvent})
+	f("after message_stop", sse, []string{deltaEvent + stopEvent, ": bye\n\n"}, piece{0, deltaEvent + stopEvent}, piece{100 * second, ": bye\n\n"})
+	f("another label", "text/plain", []string{textEvent, deltaEvent + stopEvent}, piece{74 * second, textEvent}, piece{0, deltaEvent + stopEvent})
+}
+
+// TestSilenceIsShorterThanItsPauses where a front proxy is less patient than usual.
+func TestSilenceIsShorterThanItsPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, _, w := scripted(t, Settings{})
+		x.keepAlive(4 * time.Second)
+		time.Sleep(13 * time.Second)
+		if x.silence.end(); strings.Count(w.Body.String(), comment) != 3 {
+			t.Errorf("client got %q", w.Body)
+		}
+	})
+}
+
+// TestSignsOfLife of an upstream before its first content reach a client whose response is open, and keep the attempt alive.
+func TestSignsOfLife(t *testing.T) {
+	const second = time.Second
+	r := newRig(t, whole, whole)
+	forEach := func(n int, each ...piece) (all []piece) {
+		for range n {
+			all = append(all, each...)
+		}
+		return all
+	}
+	ping, remark := piece{10 * second, "event: ping\ndata: {}\n\n"}, piece{10 * second, ": still there\n\n"}
+	start, content := piece{second, startEvent}, piece{second, blockEvent}
+	f := func(name string, settings Settings, first time.Duration, only bool, took time.Duration, wantErr string, pieces ...piece) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				settings.MaxAttempts, settings.Idle = 4, 2*time.Minute
+				x, a, w := scripted(t, settings, pieces...)
+				x.req.Table = r.table
+				for _, e := range r.table.Endpoints() {
+					if only || e.Name() == "a" {
+						x.tried.Add(e.ID())
+					}
+				}
+				x.keepAlive(settings.Silence)
+				defer x.silence.end()
+				limit := settings.Total
+				if first > 0 {
+					a.vital.due, limit = time.Now().Add(first), min(first, settings.Total)
+				}
+				a.vital.until, a.curtailed = time.Now().Add(limit), limit < first || first == 0
+				a.first = upstream.TimeoutError{Waiting: firstContent, After: limit}
+				a.watch.expect(forFirst, &a.first)
+				_, err := a.holdStream()
+				if got := time.Since(a.start); got < took || got > took+second/2 || (err == nil) != (wantErr == "") || err != nil && err.Error() != wantErr {
+					t.Errorf("after %v: %v", got, err)
+				}
+				if signs := strings.Count(w.Body.String(), pingFrame); settings.Silence > 0 && signs != strings.Count(fmt.Sprint(pieces), "ping")-2 {
+					t.Errorf("client got %q", w.Body)
+				}
+				x.outlived(a, time.Now())
+				if shifted := x.turn.After(a.start); shifted != (!a.vital.last.IsZero() && took >= settings.Total) {
+					t.Errorf("the time for all attempts begins %v later", x.turn.Sub(a.start))
+				}
+				a.watch.stop()
+			})
+		})
+	}
+	alive := append(append([]piece{start}, forEach(40, ping)...), content)
+	limited := Settings{Total: 280 * second}
+	f("pings beyond the time for all", limited, 0, true, 402*second, "", alive...)
+	f("comments beyond it", limited, 0, true, 402*second, "", append(append([]piece{start}, forEach(40, remark)...), content)...)
+	f("pings without message_start", limited, 0, true, 280*second, "no first content within 4m40s", append(forEach(40, ping), content)...)
+	f("message_start without pings", limited, 0, true, 121*second, "no next byte within 2m0s", start, piece{300 * second, blockEvent})
+	f("pings that stop", limited, 0, true, 331*second, "no first content or further sign of life within 1m0s", append(append([]piece{start}, forEach(27, ping)...), piece{200 * second, blockEvent})...)
+	f("the endpoint's own limit, another left", limited, 120*second, false, 120*second, "no first content within 2m0s", alive...)
+	f("the endpoint's own limit, none left", limited, 120*second, true, 402*second, "", alive...)
+	f("a short time for all", Settings{Total: 3 * second}, 120*second, false, 7*second, "",
+		piece{second, startEvent}, piece{second, pingEvent}, piece{second, pingEvent}, piece{second, pingEvent}, piece{second, pingEvent}, piece{2 * second, blockEvent})
+	f("its end", Settings{Total: 3 * second}, 120*second, false, 6*second, "no first content or further sign of life within 3s",
+		piece{second, startEvent}, piece{second, pingEvent}, piece{second, pingEvent}, piece{20 * second, blockEvent})
+	f("an open response", Settings{Total: 280 * second, Silence: 25 * second}, 0, true, 402*second, "", alive...)
 }

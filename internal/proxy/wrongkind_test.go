@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/upstream"
 )
 
 // TestAnswersThatAreNone are failures of whoever gave them, before the client has seen a byte.
@@ -116,13 +117,216 @@ func TestUnsoundStreams(t *testing.T) {
 			}
 		})
 	}
-	f("no event at all", "not JSON", "data: hello\n\n", startEvent, blockEvent, textEvent, stopEvent)
+	f("no event at all", "ended before its content", "data: hello\n\n", "event: news\ndata: {}\n\n")
+	f("the stream of another API", "another API", "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n", "data: [DONE]\n\n")
+	f("responses of another API", "another API", "event: response.created\ndata: {\"type\":\"response.created\"}\n\n")
+	f("message_start without a message", "without message_start", "event: message_start\ndata: {\"type\":\"message_start\"}\n\n", stopEvent)
+	f("message_start without data", "without message_start", "event: message_start\n\n", blockEvent, textEvent, stopEvent)
+	f("a delta first", "without message_start", textEvent, startEvent, blockEvent, stopEvent)
+	f("an end first", "without message_start", stopEvent)
+	f("an endless unknown event before message_start", "no content within", "event: news\ndata: {\"of\":\""+strings.Repeat("x", maxHeldEvent+1)+"\"}\n\n")
+	f("an error without a name", "error event", "data: {\"error\":{\"message\":\"no channel\"}}\n\n")
+	f("an overload without a name", "overloaded", startEvent, "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n")
+	f("an end without content", "neither content nor output tokens", startEvent, strings.Replace(deltaEvent, "7", "0", 1), stopEvent)
+	f("an end without content or usage", "neither content nor output tokens", startEvent, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n", stopEvent)
+	f("an end without content or message_delta", "ended before its content", startEvent, stopEvent)
+	f("no content, and no message_stop", "ended before its content", startEvent, strings.Replace(deltaEvent, "7", "0", 1))
 	f("message_start is cut", "not JSON", startEvent[:60]+"\n\n", blockEvent, textEvent, stopEvent)
 	f("content_block_start is cut", "not JSON", startEvent, blockEvent[:50]+"\n\n", textEvent, stopEvent)
 	f("no message_start", "without message_start", blockEvent, textEvent, stopEvent)
 	f("comments without end", "no content within", startEvent, strings.Repeat(": still there\n\n", 30_000), blockEvent, textEvent, stopEvent)
 	f("pings without end", "no content within", startEvent, strings.Repeat(pingEvent, 10_000), blockEvent, textEvent, stopEvent)
 	f("only pings", "ended before its content", startEvent, pingEvent)
+}
+
+// TestOddStreams break no rule that the official SDKs know: what they do not read may be anything.
+func TestOddStreams(t *testing.T) {
+	nameless := func(events string) string {
+		var out strings.Builder
+		for line := range strings.Lines(events) {
+			if !strings.HasPrefix(line, "event: ") {
+				out.WriteString(line)
+			}
+		}
+		return out.String()
+	}
+	named := func(data, name string) string {
+		return strings.Replace(data, "\n\n", "\nevent: "+name+"\n\n", 1)
+	}
+	big := strings.Replace(blockEvent, "\"text\":\"\"", "\"text\":\""+strings.Repeat("x", 3<<20)+"\"", 1)
+	empty := startEvent + deltaEvent + stopEvent
+	f := func(name, sent, want string) {
+		t.Run(name, func(t *testing.T) {
+			for _, size := range []int{len(sent), 700, 3} {
+				if size == 3 && len(sent) > 100_000 {
+					continue
+				}
+				r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "text/event-stream")
+					for rest := sent; len(rest) > 0; {
+						n := min(size, len(rest))
+						io.WriteString(w, rest[:n])
+						w.(http.Flusher).Flush()
+						rest = rest[n:]
+					}
+				}, respond(500, jsonType, "{}"))
+				got := r.post("/v1/messages", streamBody)
+				if got.Err != nil || got.StatusCode != 200 || got.Body != want {
+					t.Fatalf("pieces of %d: client got %d %.300q, %v, want %.300q", size, got.StatusCode, got.Body, got.Err, want)
+				}
+				if e := r.last(); e.Outcome != ledger.Answered || e.Usage().OutputTokens != 7 || e.Usage().CacheReadTokens != 90 || len(e.Attempts) != 1 {
+					t.Errorf("pieces of %d: entry %+v", size, e)
+				}
+			}
+		})
+	}
+	same := func(name, sent string) { f(name, sent, sent) }
+	f("byte order mark", "\ufeff"+wholeReply, wholeReply)
+	same("byte order mark in the middle", startEvent+"\ufeff"+blockEvent+textEvent+"\ufeff"+deltaEvent+stopEvent)
+	same("CR", strings.ReplaceAll(wholeReply, "\n", "\r"))
+	same("CRLF", strings.ReplaceAll(wholeReply, "\n", "\r\n"))
+	same("mixed", startEvent+strings.ReplaceAll(blockEvent, "\n", "\r")+textEvent+strings.ReplaceAll(deltaEvent, "\n", "\r\n")+stopEvent)
+	same("text in pings", startEvent+"event: ping\ndata: still there\n\n"+blockEvent+textEvent+"event: ping\ndata: [1\n\n"+deltaEvent+stopEvent)
+	same("heartbeats without a name", "data: wait\n\n"+startEvent+"data: {}\n\n"+blockEvent+"data\n\n"+textEvent+deltaEvent+stopEvent+"data: [DONE]\n\n")
+	same("[DONE] before its time", "data: [DONE]\n\n"+startEvent+"data: [DONE]\n\n"+blockEvent+textEvent+"data: [DONE]\n\n"+deltaEvent+stopEvent)
+	same("unknown events", "event: hello\ndata: {\"a\":1}\n\n"+startEvent+"event: news\n\n"+blockEvent+textEvent+"id: 7\nretry: 10\nfoo: bar\n\n"+deltaEvent+stopEvent)
+	f("unknown events in words", "event: hello\ndata: in words\n\n"+startEvent+blockEvent+textEvent+"event: news\ndata: {\n\n"+deltaEvent+stopEvent+"event: done\ndata: [DONE]\n\n",
+		"event: hello\ndata: in words\nevent: ping\n\n"+startEvent+blockEvent+textEvent+"event: news\ndata: {\nevent: ping\n\n"+deltaEvent+stopEvent+"event: done\ndata: [DONE]\nevent: ping\n\n")
+	same("data in several lines", strings.ReplaceAll(wholeReply, ",\"", ",\ndata: \""))
+	same("data before the name", startEvent+"data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\nevent: content_block_start\n\n"+textEvent+deltaEvent+stopEvent)
+	same("a first block of 3 MB", startEvent+big+deltaEvent+stopEvent)
+	same("a delta of 3 MB", startEvent+blockEvent+deltaOf(3<<20)+deltaEvent+stopEvent)
+	same("an empty turn that used output tokens", empty)
+	f("data alone", nameless(wholeReply), named(nameless(startEvent), "message_start")+named(nameless(pingEvent), "ping")+named(nameless(blockEvent), "content_block_start")+
+		named(nameless(textEvent), "content_block_delta")+named(nameless(deltaEvent), "message_delta")+named(nameless(stopEvent), "message_stop"))
+	f("data alone with a delta of 100 KB", nameless(startEvent+blockEvent+deltaOf(100_000)+deltaEvent+stopEvent), named(nameless(startEvent), "message_start")+named(nameless(blockEvent), "content_block_start")+
+		named(nameless(deltaOf(100_000)), "content_block_delta")+named(nameless(deltaEvent), "message_delta")+named(nameless(stopEvent), "message_stop"))
+	f("every event a message", strings.ReplaceAll(startEvent+blockEvent+textEvent+deltaEvent+stopEvent, "event: ", "event: x_"),
+		strings.ReplaceAll(startEvent, "event: ", "event: x_")[:len(startEvent)+1]+"event: message_start\n\n"+
+			strings.ReplaceAll(blockEvent, "event: ", "event: x_")[:len(blockEvent)+1]+"event: content_block_start\n\n"+
+			strings.ReplaceAll(textEvent, "event: ", "event: x_")[:len(textEvent)+1]+"event: content_block_delta\n\n"+
+			strings.ReplaceAll(deltaEvent, "event: ", "event: x_")[:len(deltaEvent)+1]+"event: message_delta\n\n"+
+			strings.ReplaceAll(stopEvent, "event: ", "event: x_")[:len(stopEvent)+1]+"event: message_stop\n\n")
+}
+
+// TestAnErrorWithoutANameEndsAStream so that the client learns of it: SDKs would skip it.
+func TestAnErrorWithoutANameEndsAStream(t *testing.T) {
+	nameless := "data: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n"
+	started := make(chan struct{})
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
+		writeAll(w, startEvent+blockEvent+textEvent)
+		w.(http.Flusher).Flush()
+		<-started
+		writeAll(w, nameless+"\n")
+	})
+	res, err := http.Post(r.front.URL+"/v1/messages", jsonType, strings.NewReader(streamBody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	close(started) // the header has come: the answer is committed to
+	got, err := io.ReadAll(res.Body)
+	<-r.recorded
+	if want := startEvent + blockEvent + textEvent + nameless + "event: error\n\n"; err != nil || string(got) != want {
+		t.Errorf("client got %q, %v", got, err)
+	}
+	if e := r.last(); e.Outcome != ledger.Truncated {
+		t.Errorf("entry %+v", e)
+	}
+}
+
+// TestShapesOfPlainAnswers are what a 200 must be, path by path.
+func TestShapesOfPlainAnswers(t *testing.T) {
+	type path struct{ name, method, path, body, good string }
+	message := path{"message", "POST", "/v1/messages", plainBody, plainReply}
+	streamed := path{"stream", "POST", "/v1/messages", streamBody, wholeReply}
+	count := path{"count", "POST", "/v1/messages/count_tokens", plainBody, `{"input_tokens":12}`}
+	models := path{"models", "GET", "/v1/models?limit=1000", "", `{"data":[{"type":"model","id":"claude-x"}],"has_more":false}`}
+	model := path{"model", "GET", "/v1/models/claude-x", "", `{"type":"model","id":"claude-x"}`}
+	all := []path{message, streamed, count, models, model}
+	f := func(p path, bad string, asked int) {
+		t.Helper()
+		good := respond(200, jsonType, p.good)
+		if p.name == "stream" {
+			good = stream(nil, p.good)
+		}
+		r := newRig(t, respond(200, jsonType, bad), good)
+		got := r.send(p.method, p.path, p.body)
+		want := p.good
+		if asked == 1 {
+			want = strings.TrimPrefix(bad, "\ufeff")
+		}
+		if e := r.last(); got.StatusCode != 200 || got.Body != want || len(e.Attempts) != asked {
+			t.Errorf("%s, %q: client got %d %q; attempts %+v", p.name, bad, got.StatusCode, got.Body, e.Attempts)
+		}
+	}
+	for _, bad := range []string{
+		`{}`, `[]`, `null`, `7`, `"text"`, `{"code":500,"msg":"404 NOT_FOUND","success":false}`, `{"detail":"Not Found"}`, `{"message":"no Route matched with those values"}`,
+		`{"object":"chat.completion","choices":[{"message":{"role":"assistant","content":"hi"}}]}`,
+		`{"code":0,"data":` + plainReply + `}`, `[` + plainReply + `]`, plainReply + `x`, plainReply + plainReply, `{"type":"error"}`, `{"type":"message"}`, `{"type":"message","content":null}`,
+		`{"error":{"message":"no channel"}}`, `{"error":"no channel"}`, `{"type":"error","error":{"type":"api_error","message":"x"}}`, `{"type":"error","error":{"type":"overloaded_error","message":"x"}}`,
+	} {
+		for _, p := range all {
+			f(p, bad, 2)
+		}
+	}
+	f(message, `{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":0}}`, 2)
+	f(message, `{"type":"message","content":[{"type":"text","text":""}],"stop_reason":"end_turn"}`, 2)
+	f(message, `{"type":"message","content":[],"stop_reason":"refusal","usage":{"input_tokens":3,"output_tokens":0}}`, 1)
+	f(message, `{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":2}}`, 1)
+	f(message, `{"type":"message","content":[],"stop_reason":"max_tokens","usage":{"input_tokens":3,"output_tokens":0}}`, 1) // as asked: the request has no max_tokens
+	f(message, "\ufeff"+plainReply+"\r\n", 1)
+	f(count, `{"input_tokens":"12"}`, 2)
+	f(count, "\ufeff"+`{"input_tokens":0}`, 1)
+	f(models, `{"data":{}}`, 2)
+	f(models, `{"object":"list","data":[]}`, 1)
+	f(model, `{"object":"model","id":"claude-x"}`, 1)
+
+	asks := path{"message", "POST", "/v1/messages", `{"model":"claude-test","max_tokens":9,"messages":[]}`, plainReply}
+	f(asks, `{"type":"message","content":[],"stop_reason":"max_tokens","usage":{"input_tokens":3,"output_tokens":0}}`, 2)
+}
+
+// TestAShapeThatAllUpstreamsGiveIsTheRequests own doing: nobody rests for it.
+func TestAShapeThatAllUpstreamsGiveIsTheRequests(t *testing.T) {
+	none := respond(200, jsonType, `{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":0}}`)
+	r := newRig(t, none, none)
+	if got := r.post("/v1/messages", `{"model":"claude-test","max_tokens":9,"messages":[]}`); got.StatusCode != 503 {
+		t.Errorf("client got %d %q", got.StatusCode, got.Body)
+	}
+	for _, e := range r.table.Endpoints() {
+		if v := e.View(time.Now(), upstream.Subject{Model: "claude-test"}); v.Unfit != upstream.Fit {
+			t.Errorf("%s is %v", e.Name(), v.Unfit)
+		}
+	}
+}
+
+// TestNotModified answers a client that has the list already.
+func TestNotModified(t *testing.T) {
+	unchanged := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"1"`)
+		w.WriteHeader(http.StatusNotModified)
+	}
+	for _, conditional := range []bool{true, false} {
+		r := newRig(t, unchanged, respond(200, jsonType, `{"data":[]}`))
+		req, err := http.NewRequest("GET", r.front.URL+"/v1/models", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 200
+		if conditional {
+			req.Header.Set("If-None-Match", `"1"`)
+			want = 304
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		<-r.recorded
+		if res.StatusCode != want || conditional && res.Header.Get("ETag") != `"1"` {
+			t.Errorf("conditional %v: client got %d %v", conditional, res.StatusCode, res.Header)
+		}
+	}
 }
 
 // TestALotOfTheUnknownIsAnAnswer too: the API may learn new events.

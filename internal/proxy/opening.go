@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/upstream"
+)
+
+// relabeling is the name that an event needs so that SDK clients read it.
+type relabeling struct {
+	at   int // of the blank line that ends the event, in what is held or in the buffer of the relay
+	name string
+}
+
+// observe takes an event that ended in bytes which are kept from offset on.
+func (a *answer) observe(ev claude.Event) {
+	if a.message.Stopped && ev.Name != "error" && ev.Kind() == "error" {
+		return // the SDKs skip it, and the message is whole
+	}
+	a.message.Observe(ev)
+	if name := ev.Relabel(); name != "" {
+		a.relabelings = append(a.relabelings, relabeling{a.offset + ev.Blank, name})
+	}
+}
+
+// opening is what the events of a stream before its first content have shown.
+type opening struct {
+	said      int  // bytes of data, pings left out
+	malformed bool // an event that the official SDKs fail to read
+	early     bool // a part of a message came before message_start
+	foreign   bool // it is the stream of another API
+}
+
+func (o *opening) observe(ev claude.Event, kind string, started bool) {
+	if kind != "ping" {
+		o.said += ev.Size
+	}
+	if ev.Truncated && kind != "ping" {
+		o.said = max(o.said, maxHeldStream)
+	}
+	o.malformed = o.malformed || ev.Malformed()
+	switch kind {
+	case "message_start", "error", "ping":
+	case "":
+		o.foreign = o.foreign || !started && ev.Foreign()
+	default:
+		o.early = o.early || !started && ev.Size > 0
+	}
+}
+
+// problem is why the stream cannot be an answer; nil while it can.
+func (o *opening) problem() error {
+	switch {
+	case o.malformed:
+		return fmt.Errorf("%w: an event that is not JSON", upstream.ErrUnusable)
+	case o.early:
+		return fmt.Errorf("%w: content without message_start", upstream.ErrUnusable)
+	case o.foreign:
+		return fmt.Errorf("%w: a stream of another API", upstream.ErrUnusable)
+	}
+	return nil
+}
+
+// proven reports whether the upstream has shown that it answers: by content, or by an end that says why there is none.
+func (a *answer) proven() bool {
+	return a.message.Started && (a.message.Content || a.message.Delta && !a.blank())
+}
+
+// holdStream reads until the upstream proves that it answers: message_start alone, pings and comments prove nothing,
+// for errors come after them. The first event of the API must be message_start, and up to the proof every event must
+// be one that the official SDKs can read. Other events are believed when they have filled the bound.
+func (a *answer) holdStream() (*claude.Error, error) {
+	var o opening
+	observe := func(ev claude.Event) {
+		if !a.proven() {
+			kind := ev.Kind()
+			o.observe(ev, kind, a.message.Started)
+			a.vital.observe(kind)
+		}
+		a.observe(ev)
+	}
+	defer func() { a.events.Want = claude.WantedEvent }()
+	ended := a.whole
+	a.whole = false // what a broken stream ends with is added to it
+	var err error
+	for fed := 0; ; {
+		a.offset = fed
+		boundary := a.events.Feed(a.held[fed:], observe)
+		if boundary > 0 {
+			a.eventEnd = fed + boundary
+		}
+		fed = len(a.held)
+		settled := len(a.held) - a.unfinished() // the events and comments that are whole
+		switch {
+		case a.message.Err != nil:
+			return a.message.Err, nil
+		case o.problem() != nil:
+			return nil, o.problem()
+		case a.proven():
+			return nil, nil
+		case a.message.Stopped && a.message.Delta:
+			a.misshapen = true
+			return nil, errEmpty()
+		case a.message.Stopped, ended, errors.Is(err, io.EOF):
+			return nil, fmt.Errorf("%w: the stream ended before its content", upstream.ErrUnusable)
+		case err != nil:
+			return nil, err
+		case settled >= maxHeldStream || a.unfinished() >= maxHeldEvent:
+			if a.message.Started && o.said+a.unfinished() >= maxHeldStream/2 {
+				return nil, nil // it says a lot, in words that are not known yet
+			}
+			return nil, fmt.Errorf("%w: no content within %d KB", upstream.ErrUnusable, maxHeldStream>>10)
+		}
+		a.live(boundary > 0)
+		_, err = a.readMore(maxHeldStream + maxHeldEvent)
+	}
+}
+
+// unfinished is the length of the event that has only begun, 0 for a comment.
+func (a *answer) unfinished() int {
+	rest := a.held[a.eventEnd:]
+	if bytes.HasPrefix(rest, []byte(":")) {
+		return 0
+	}
+	return len(rest)
+}
