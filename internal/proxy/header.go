@@ -48,6 +48,7 @@ func (x *exchange) keepForwarded() {
 	if x.credentials = upstream.TakeCredentials(h); !x.req.Settings.PassCredentials {
 		x.credentials = upstream.Credentials{}
 	}
+	x.conditional = isConditional(x.req.HTTP)
 	if x.isQuick() { // a whole answer can be judged, and serve again
 		delete(h, "If-None-Match")
 		delete(h, "If-Modified-Since")

@@ -40,7 +40,7 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 		return nil, nil
 	case k == kindResource:
 		return nil, a.holdResource(a.res.Request.Method)
-	case a.res.StatusCode == http.StatusNotModified && isConditional(a.res.Request):
+	case a.res.StatusCode == http.StatusNotModified && a.x.conditional:
 		a.whole = true // the client has the answer: this one has no body
 		return nil, nil
 	case a.res.StatusCode != http.StatusOK: // a 204 or a redirect is no answer to a message

@@ -130,6 +130,7 @@ type exchange struct {
 	pass        *quota.Pass          // of the client key's limits
 	writeBy     time.Time            // the client has to take what is written
 	traced      bool                 // the client asks for the trail
+	conditional bool                 // the client asks for the answer only if that has changed
 	shared      bool                 // the client's header is in use: the next attempt gets a copy
 	marks       []string             // of the balancers that the request has passed
 	credentials upstream.Credentials // the client's own, where they may go to upstreams

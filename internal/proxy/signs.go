@@ -76,12 +76,7 @@ func (x *exchange) otherLeft(now time.Time) bool {
 	case len(x.entry.Attempts)+1 >= x.mostAttempts(), x.timeouts+1 >= maxTimeouts:
 		return false
 	}
-	for _, e := range x.req.Table.Endpoints() {
-		if !x.tried.Has(e.ID()) && e.View(now, x.query.Subject).Unfit == upstream.Fit {
-			return true
-		}
-	}
-	return false
+	return x.req.Table.OtherFit(&x.query, &x.tried, now)
 }
 
 // outlived gives a request whose upstream worked beyond the time for all attempts, and failed before its first content,

@@ -302,7 +302,7 @@ func TestAShapeThatAllUpstreamsGiveIsTheRequests(t *testing.T) {
 
 // TestNotModified answers a client that has the list already.
 func TestNotModified(t *testing.T) {
-	unchanged := func(w http.ResponseWriter, _ *http.Request) {
+	unchanged := func(w http.ResponseWriter, _ *http.Request) { // whatever it is asked
 		w.Header().Set("ETag", `"1"`)
 		w.WriteHeader(http.StatusNotModified)
 	}
