@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/config"
 )
 
@@ -64,7 +66,28 @@ func onlyHere(r *http.Request) *problem {
 	if !isLoopback(hostOf(r.Host)) {
 		return fail(http.StatusForbidden, "wrong_host", "Without an admin_key ask for 127.0.0.1, [::1] or localhost, not for another name.")
 	}
+	for name := range r.Header {
+		if claude.IsProxyHeader(name) { // a proxy on this machine, or a tunnel, serves others
+			return fail(http.StatusForbidden, "forwarded", "Without an admin_key only direct requests are served, and this one has the header "+name+" of a proxy: set an admin_key.")
+		}
+	}
+	if isEmbedded(r) {
+		return fail(http.StatusForbidden, "cross_origin", "A page of another origin may not load anything from here.")
+	}
 	return nil
+}
+
+// isEmbedded reports whether a page of another site sends a request, other than by a link to here.
+func isEmbedded(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" {
+		return r.Header.Get("Sec-Fetch-Mode") != "navigate"
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false
+	}
+	u, err := url.Parse(origin)
+	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }
 
 // hostOf is an address without its port, if it has one.

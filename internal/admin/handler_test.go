@@ -122,6 +122,15 @@ func TestWhoMayAsk(t *testing.T) {
 	f("", here, "localhost.evil.example:3001", 403)
 	f("", there, "127.0.0.1:3001", 403)
 	f("", nil, "127.0.0.1:3001", 403)
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "x-forwarded-host", "X-FORWARDED-PROTO", "X-Real-IP", "Via", "CF-Connecting-IP", "Cdn-Loop", "True-Client-IP", "X-Forwarded-Server", "Tailscale-User-Login"} {
+		f("", here, "127.0.0.1:3001", 403, name, "")
+		f(key, here, "127.0.0.1:3001", 200, name, "x", "X-Api-Key", key)
+	}
+	f("", here, "127.0.0.1:3001", 403, "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
+	f("", here, "127.0.0.1:3001", 403, "Origin", "null")
+	f("", here, "127.0.0.1:3001", 403, "Origin", "http://127.0.0.1:8000")
+	f("", here, "127.0.0.1:3001", 200, "Origin", "http://127.0.0.1:3001", "Sec-Fetch-Site", "same-origin")
+	f("", here, "127.0.0.1:3001", 200, "Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate")
 	f(key, here, "127.0.0.1:3001", 401)
 	f(key, here, "127.0.0.1:3001", 401, "X-Api-Key", "")
 	f(key, here, "127.0.0.1:3001", 401, "X-Api-Key", "4dm1")

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -51,14 +50,5 @@ func TestHeadersForClient(t *testing.T) {
 	n := len(kept)
 	if keepForClient(kept); len(kept) != n {
 		t.Errorf("left: %v", kept)
-	}
-}
-
-// TestFrontPrefixes are spelled as header names are stored.
-func TestFrontPrefixes(t *testing.T) {
-	for _, prefix := range frontPrefixes {
-		if got := http.CanonicalHeaderKey(prefix); got != prefix || strings.HasPrefix("Anthropic-", prefix) || strings.HasPrefix("X-Claude-", prefix) || strings.HasPrefix("X-Stainless-", prefix) {
-			t.Errorf("%s, %s", prefix, got)
-		}
 	}
 }
