@@ -178,6 +178,9 @@ func TestReloadByAdmin(t *testing.T) {
 	if got := b.metrics()["claude_code_lb_config_last_reload_successful"]; got != 0 {
 		t.Errorf("last reload successful: %v", got)
 	}
+	if _, whole := b.admin(http.MethodGet, "/admin/api/status", ""); !strings.Contains(fmt.Sprint(whole["reload"]), "mode") || !strings.Contains(fmt.Sprint(whole["reload"]), "ok:false") {
+		t.Errorf("the status does not say why the reload failed: %v", whole)
+	}
 	moved := freeAddress(t)
 	writeConfig(t, b.file, cfg.with("admin", moved).with("admin_key", adminKey))
 	if status, said := b.admin(http.MethodPost, "/admin/api/reload", "", "X-Api-Key", adminKey); status != http.StatusOK { // it may be in force already
@@ -207,6 +210,24 @@ func TestReloadByAdmin(t *testing.T) {
 			c.Close()
 		}
 		return err != nil
+	})
+}
+
+// TestServersRememberWhatHappened has one server that fails and one that answers.
+func TestServersRememberWhatHappened(t *testing.T) {
+	t.Parallel()
+	bad, good := newFake(t, "bad"), newFake(t, "good")
+	b := start(t, balanced("round_robin", bad.entry(), good.entry()))
+	bad.fails(status(529))
+	for range 4 {
+		b.mustServe(false, good)
+	}
+	eventually(t, "both are remembered", func() bool {
+		_, all := b.admin(http.MethodGet, "/admin/api/servers", "")
+		_, whole := b.admin(http.MethodGet, "/admin/api/status", "")
+		text := fmt.Sprint(all) + fmt.Sprint(whole)
+		return strings.Contains(text, "scope:capacity") && strings.Contains(text, "last_good:") && strings.Contains(text, "error_rate:1") && strings.Contains(text, "error_rate:0") &&
+			strings.Contains(fmt.Sprint(whole["last_error"]), "server:bad")
 	})
 }
 

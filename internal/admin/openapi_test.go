@@ -122,6 +122,11 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	check("GET /admin/api/keys", "/admin/api/keys", "", 200)
 	check("GET /admin/api/requests", "/admin/api/requests", "", 200)
 	check("GET /admin/api/decisions", "/admin/api/decisions", "", 200)
+	for _, name := range []string{"status", "servers", "keys", "requests", "decisions"} {
+		check("GET /admin/api/"+name, "/admin/api/"+name+"?sort=name", "", 400)
+	}
+	check("GET /admin/api/decisions", "/admin/api/decisions?server=a&outcome=answered&limit=1", "", 200)
+	check("GET /admin/api/decisions", "/admin/api/decisions?limit=0", "", 400)
 	check("POST /admin/api/sessions/{id}/flush", "/admin/api/sessions/s-1/flush", "", 200)
 	check("POST /admin/api/sessions/{id}/flush", "/admin/api/sessions/"+strings.Repeat("s", 129)+"/flush", "", 400)
 	check("POST /admin/api/reload", "/admin/api/reload", "", 200)

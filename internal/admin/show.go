@@ -20,6 +20,57 @@ type Status struct {
 	Uptime     float64   `json:"uptime_seconds"`
 	Open       int64     `json:"open_requests"`
 	Ledger     *Backlog  `json:"ledger,omitempty"` // nil without one
+	Reload     *Reload   `json:"reload,omitempty"` // nil before the first
+	past                 // of all servers together
+}
+
+// Reload is what came of the latest reload.
+type Reload struct {
+	Time     time.Time `json:"time"`
+	OK       bool      `json:"ok"`
+	Error    string    `json:"error,omitempty"`    // why the old configuration stays in force
+	Problems []string  `json:"problems,omitempty"` // of the file, with line and column
+}
+
+// past is what is remembered of attempts.
+type past struct {
+	LastError *incident  `json:"last_error,omitempty"`
+	LastGood  *time.Time `json:"last_good,omitempty"`
+	Recent    rate       `json:"recent"`
+}
+
+// incident is a failed attempt.
+type incident struct {
+	Time   time.Time `json:"time"`
+	Server string    `json:"server,omitempty"`
+	Scope  string    `json:"scope"`
+	Reason string    `json:"reason,omitempty"`
+	Model  string    `json:"model,omitempty"`
+}
+
+// rate is how many attempts of the last minutes failed.
+type rate struct {
+	Seconds  float64 `json:"seconds"`
+	Attempts int     `json:"attempts"`
+	Errors   int     `json:"errors"`
+	Rate     float64 `json:"error_rate"`
+}
+
+func newPast() past { return past{Recent: rate{Seconds: upstream.RecentSpan.Seconds()}} }
+
+// add adds what is remembered of a server.
+func (p *past) add(name string, r *upstream.Report) {
+	if e := r.LastError; !e.At.IsZero() && (p.LastError == nil || e.At.After(p.LastError.Time)) {
+		p.LastError = &incident{e.At.UTC(), name, e.Scope.String(), e.Reason, e.Model}
+	}
+	if good := r.LastGood.UTC(); !good.IsZero() && (p.LastGood == nil || good.After(*p.LastGood)) {
+		p.LastGood = &good
+	}
+	p.Recent.Attempts += r.Attempts
+	p.Recent.Errors += r.Errors
+	if p.Recent.Attempts > 0 {
+		p.Recent.Rate = float64(p.Recent.Errors) / float64(p.Recent.Attempts)
+	}
 }
 
 // Backlog is what the ledger has not written yet.
@@ -92,10 +143,13 @@ type server struct {
 	Account  string     `json:"account"`
 	InFlight int64      `json:"in_flight"`
 	Load     float64    `json:"load_tokens"`
-	Latency  float64    `json:"latency_seconds"`
+	Latency  float64    `json:"latency_seconds"`         // the same as Present, under its former name
+	Usual    float64    `json:"usual_latency_seconds"`   // of the last hours
+	Present  float64    `json:"present_latency_seconds"` // of the last minutes
 	Headroom float64    `json:"headroom"`
 	Left     []left     `json:"limits"`
 	Balance  *float64   `json:"balance,omitempty"`
+	past
 }
 
 // left is what is left of one limit.
@@ -105,7 +159,15 @@ type left struct {
 	Part   float64 `json:"left"`
 }
 
-func (h *Handler) status(w http.ResponseWriter, _ *http.Request) { send(w, http.StatusOK, h.Status()) }
+func (h *Handler) status(w http.ResponseWriter, _ *http.Request) {
+	s, now := h.Status(), time.Now()
+	s.past = newPast()
+	for _, e := range h.Table().Endpoints() {
+		r := e.Report(now)
+		s.add(e.Name(), &r)
+	}
+	send(w, http.StatusOK, s)
+}
 
 func (h *Handler) servers(w http.ResponseWriter, _ *http.Request) {
 	now := time.Now()
@@ -121,6 +183,7 @@ func serverOf(e *upstream.Endpoint, now time.Time) server {
 	s := server{
 		Name: e.Name(), State: r.Unfit.String(), Reason: r.Reason, Drained: r.Drained, Ejected: r.Ejected, Weight: e.Weight(), Share: r.Share,
 		Price: e.Price(), Account: strconv.FormatUint(r.Account, 16), InFlight: r.InFlight, Load: r.Load, Latency: seconds(r.Latency), Headroom: r.Headroom, Left: []left{},
+		Usual: seconds(r.LongTerm), Present: seconds(r.Latency), past: newPast(),
 	}
 	if r.ReadyAt.After(now) && r.Unfit < upstream.LowBalance {
 		at := r.ReadyAt.UTC()
@@ -132,6 +195,7 @@ func serverOf(e *upstream.Endpoint, now time.Time) server {
 	for _, each := range r.Left {
 		s.Left = append(s.Left, left{each.Class, each.Bucket, each.Part})
 	}
+	s.add("", &r)
 	slices.SortFunc(s.Left, func(a, b left) int { return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Bucket, b.Bucket)) })
 	return s
 }
@@ -153,14 +217,6 @@ func (h *Handler) requests(w http.ResponseWriter, _ *http.Request) {
 		list[i].Path = claude.ShortIDs(list[i].Path)
 	}
 	send(w, http.StatusOK, map[string]any{"requests": append([]Request{}, list...)})
-}
-
-func (h *Handler) decisions(w http.ResponseWriter, _ *http.Request) {
-	list := []decision{}
-	for _, d := range h.Decisions() {
-		list = append(list, decisionOf(d))
-	}
-	send(w, http.StatusOK, map[string]any{"decisions": list})
 }
 
 func decisionOf(d Decision) decision {

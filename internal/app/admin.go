@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"claude-code-lb/internal/admin"
@@ -28,6 +29,7 @@ type administration struct {
 	handler *admin.Handler
 	server  *edge.Server // nil while nothing is listened on
 	address string       // that is listened on
+	reload  atomic.Pointer[admin.Reload]
 	ending  sync.WaitGroup
 }
 
@@ -51,16 +53,30 @@ func newAdministration(b *balancer, metrics *observe.Metrics, books *store.Write
 		watched.Backlog = books
 	}
 	metrics.Watch(watched)
+	a := &administration{balancer: b}
 	sources := admin.Sources{
 		Metrics: metrics.Handler(), Index: b.index, Table: func() *routing.Table { return b.handler.Current().Table }, Reload: reload,
 		Status: func() admin.Status {
 			return admin.Status{
-				Version: version(), Generation: b.handler.Current().Gen, Started: started.UTC(), Uptime: time.Since(started).Seconds(), Open: b.handler.Open(), Ledger: backlogOf(books),
+				Version: version(), Generation: b.handler.Current().Gen, Started: started.UTC(), Uptime: time.Since(started).Seconds(), Open: b.handler.Open(), Ledger: backlogOf(books), Reload: a.reload.Load(),
 			}
 		},
 		Requests: b.liveRequests, Decisions: b.latestDecisions, Keys: func() any { return b.book.View(time.Now()) },
 	}
-	return &administration{balancer: b, handler: admin.NewHandler(sources, b.cfg.AdminKey, b.log)}
+	a.handler = admin.NewHandler(sources, b.cfg.AdminKey, b.log)
+	return a
+}
+
+// noteReload remembers what came of a reload.
+func (a *administration) noteReload(r reloaded, now time.Time) {
+	note := &admin.Reload{Time: now.UTC(), OK: r.err == nil}
+	if r.err != nil {
+		note.Error = r.err.Error()
+	}
+	for _, p := range r.problems {
+		note.Problems = append(note.Problems, p.String())
+	}
+	a.reload.Store(note)
 }
 
 // serve listens where a configuration says, under its key. The new address is bound before the former one is given up; on an error everything

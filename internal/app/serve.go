@@ -165,6 +165,12 @@ func (s *service) restoreBudgets() {
 // reload puts the file's present content in force, or keeps the old
 // configuration and says why.
 func (s *service) reload() reloaded {
+	r := s.reloadFile()
+	s.admin.noteReload(r, time.Now())
+	return r
+}
+
+func (s *service) reloadFile() reloaded {
 	cfg, problems, err := s.file.load(s.std)
 	logProblems(s.log, problems)
 	if err == nil && problems.Failed() {

@@ -48,6 +48,7 @@ type learned struct {
 	succeeded  time.Time // the latest success
 	paced      time.Time // when the latest extra attempt was granted
 	drained    bool      // by the operator, until he takes it back
+	history    history
 }
 
 // ID names an endpoint's identity: base URL, kind of credential, credential. It reveals none of them.

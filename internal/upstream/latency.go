@@ -34,10 +34,15 @@ type latency struct {
 
 	mean float64 // of the same in seconds, later ones counting more; meaningful once n is above 0
 	at   time.Time
+	long float64 // the same over a longer time, to compare with
 }
 
-// latencyMemory is the time after which an answer's time counts a third.
-const latencyMemory = time.Minute
+// latencyMemory is the time after which an answer's time counts a third, and longMemory the same
+// for what is compared with it.
+const (
+	latencyMemory = time.Minute
+	longMemory    = time.Hour
+)
 
 func scale(uncached int64) float64 { return 1 + float64(max(uncached, 0))/unitTokens }
 
@@ -46,12 +51,13 @@ func (l *latency) observe(took time.Duration, uncached int64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	took = time.Duration(float64(took) / scale(uncached))
-	const least = 0.1 // of one answer on the mean, however soon it follows another
-	share := max(1-math.Exp(-max(now.Sub(l.at), 0).Seconds()/latencyMemory.Seconds()), least)
+	const least, leastLong = 0.1, 0.002 // of one answer on the mean, however soon it follows another
+	passed := max(now.Sub(l.at), 0).Seconds()
+	share, longShare := max(1-math.Exp(-passed/latencyMemory.Seconds()), least), max(1-math.Exp(-passed/longMemory.Seconds()), leastLong)
 	if l.n == 0 {
-		share = 1
+		share, longShare = 1, 1
 	}
-	l.mean, l.at = l.mean+share*(took.Seconds()-l.mean), now
+	l.mean, l.long, l.at = l.mean+share*(took.Seconds()-l.mean), l.long+longShare*(took.Seconds()-l.long), now
 	l.ring[l.next] = took
 	l.next = (l.next + 1) % samples
 	l.n = min(l.n+1, samples)
@@ -65,6 +71,13 @@ func (l *latency) usual() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return time.Duration(l.mean * float64(time.Second))
+}
+
+// longTerm is the mean time of the answers of the last hours, 0 when there was none.
+func (l *latency) longTerm() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Duration(l.long * float64(time.Second))
 }
 
 // quantile95 predicts the time within which 95 of 100 answers begin; it reports false when too few are known.

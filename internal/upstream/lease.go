@@ -22,6 +22,7 @@ type Lease struct {
 	account *account // at the time of the attempt
 	started time.Time
 	settled bool
+	broken  bool // it failed after it had been settled as good
 	debit   debit
 	prior   *breaker // the endpoint's own, before this lease's failure was charged to it
 

@@ -15,6 +15,11 @@ type Report struct {
 	Balance      float64
 	BalanceKnown bool
 	Left         []Left
+
+	LastError        Incident      // the latest failed attempt; zero: none
+	LastGood         time.Time     // when an attempt succeeded last; zero: never
+	Attempts, Errors int           // of the last RecentSpan
+	LongTerm         time.Duration // the usual latency of the last hours; View has that of the last minutes
 }
 
 // Left is what is left of one limit of an endpoint's account.
@@ -27,10 +32,12 @@ type Left struct {
 // Report tells what is known of the endpoint.
 func (e *Endpoint) Report(now time.Time) Report {
 	r := Report{View: e.Overall(now), Account: e.Domain()}
-	r.Latency = e.learned.latency.usual()
+	r.Latency, r.LongTerm = e.learned.latency.usual(), e.learned.latency.longTerm()
 	l := e.learned
 	l.mu.Lock()
 	r.Drained, r.Balance, r.BalanceKnown = l.drained, l.balance.value, l.balance.known
+	r.LastError, r.LastGood = l.history.last, l.succeeded
+	r.Attempts, r.Errors = l.history.rate(now)
 	l.mu.Unlock()
 	a := l.account.Load()
 	a.mu.Lock()

@@ -66,6 +66,7 @@ func (l *Lease) teach(o Outcome, now time.Time, spread float64, v *verdict) {
 		return
 	}
 	d, cooldown := l.learned, atOnce(l.trip.cooldown)
+	d.history.note(o, l.subject.Model, l.broken, now)
 	switch o.Scope {
 	case ScopeNone:
 		l.succeed(now, v)
@@ -160,6 +161,10 @@ func (l *Lease) modelBreaker(now time.Time) *breaker {
 func (l *Lease) Break(ctx context.Context, o Outcome, now time.Time) {
 	var v verdict
 	l.lock()
+	l.broken = true
+	if l.side == nil && !l.learned.breaker.closed() {
+		l.learned.history.note(o, l.subject.Model, true, now)
+	}
 	if l.side != nil {
 		l.endpoint, l.sidePermit, l.started = permit{epoch: l.learned.breaker.epoch}, permit{epoch: l.side.breaker.epoch}, now
 		l.teachSide(o, now, rand.Float64(), &v)

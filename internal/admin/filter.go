@@ -1,0 +1,136 @@
+package admin
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+)
+
+// filter is what a query asks of a decision.
+type filter struct {
+	only  []func(*Decision) bool
+	limit int // 0: none
+}
+
+// texts are the parameters that demand one value of a decision.
+func texts() map[string]func(*ledger.Entry) []string {
+	return map[string]func(*ledger.Entry) []string{
+		"id":      func(e *ledger.Entry) []string { return []string{e.ID} },
+		"client":  func(e *ledger.Entry) []string { return []string{e.Client} },
+		"session": func(e *ledger.Entry) []string { return []string{e.Session} },
+		"model":   func(e *ledger.Entry) []string { return []string{e.Model} },
+		"path":    func(e *ledger.Entry) []string { return []string{e.Path, claude.ShortIDs(e.Path)} },
+		"outcome": func(e *ledger.Entry) []string { return []string{string(e.Outcome)} },
+		"routed":  func(e *ledger.Entry) []string { return []string{string(e.Routed)} },
+		"status":  func(e *ledger.Entry) []string { return []string{strconv.Itoa(e.Status)} },
+		"server":  serversOf,
+	}
+}
+
+// serversOf names all servers that were asked.
+func serversOf(e *ledger.Entry) []string {
+	var names []string
+	for i := range e.Attempts {
+		names = append(names, e.Attempts[i].Server)
+	}
+	return names
+}
+
+// parseFilter reads the parameters of a query. A parameter that is written several times takes any of its values.
+func parseFilter(query url.Values) (filter, *problem) {
+	var f filter
+	known := texts()
+	if refused := onlyKnown(query, append(slices.Collect(maps.Keys(known)), "limit")...); refused != nil {
+		return f, refused
+	}
+	for name, values := range query {
+		if name == "limit" {
+			n, err := strconv.Atoi(values[0])
+			if err != nil || n < 1 || len(values) > 1 {
+				return f, fail(http.StatusBadRequest, "invalid_request", "The parameter limit wants one whole number from 1 on.")
+			}
+			f.limit = n
+			continue
+		}
+		if refused := checkValues(name, values); refused != nil {
+			return f, refused
+		}
+		f.only = append(f.only, func(d *Decision) bool {
+			return slices.ContainsFunc(known[name](&d.Entry), func(v string) bool { return slices.Contains(values, v) })
+		})
+	}
+	return f, nil
+}
+
+// checkValues refuses values that no decision has.
+func checkValues(name string, values []string) *problem {
+	allowed := map[string][]string{
+		"outcome": {string(ledger.Answered), string(ledger.Failed), string(ledger.Truncated), string(ledger.ClientGone), string(ledger.Refused)},
+		"routed":  {string(ledger.Warm), string(ledger.Placed), string(ledger.Pinned)},
+	}[name]
+	for _, v := range values {
+		if _, err := strconv.Atoi(v); name == "status" && err != nil {
+			return fail(http.StatusBadRequest, "invalid_request", "The parameter status wants a number such as 529.")
+		}
+		if allowed != nil && !slices.Contains(allowed, v) {
+			return fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %s wants one of %s.", name, strings.Join(allowed, ", ")))
+		}
+	}
+	return nil
+}
+
+func (f *filter) keep(d *Decision) bool {
+	return !slices.ContainsFunc(f.only, func(fits func(*Decision) bool) bool { return !fits(d) })
+}
+
+// onlyKnown refuses a query with a parameter that is not known: to ignore it would answer another question.
+func onlyKnown(query url.Values, known ...string) *problem {
+	slices.Sort(known)
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if slices.Contains(known, name) {
+			continue
+		}
+		what := "none"
+		if len(known) > 0 {
+			what = strings.Join(known, ", ")
+		}
+		return fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %.40q is not known here. Known: %s.", name, what))
+	}
+	return nil
+}
+
+// withoutParameters refuses requests with parameters, of which a route has none.
+func withoutParameters(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if refused := onlyKnown(r.URL.Query()); refused != nil {
+			refused.send(w)
+			return
+		}
+		serve(w, r)
+	}
+}
+
+func (h *Handler) decisions(w http.ResponseWriter, r *http.Request) {
+	f, refused := parseFilter(r.URL.Query())
+	if refused != nil {
+		refused.send(w)
+		return
+	}
+	list := []decision{}
+	for _, d := range h.Decisions() {
+		if f.limit > 0 && len(list) == f.limit {
+			break
+		}
+		if f.keep(&d) {
+			list = append(list, decisionOf(d))
+		}
+	}
+	send(w, http.StatusOK, map[string]any{"decisions": list})
+}

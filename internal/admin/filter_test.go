@@ -1,0 +1,69 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"claude-code-lb/internal/upstream"
+)
+
+func TestDecisionsAreFiltered(t *testing.T) {
+	r := newRoom(t, "")
+	f := func(query, want string) {
+		t.Helper()
+		var ids []string
+		for _, d := range r.expect(http.StatusOK, "GET", "/admin/api/decisions?"+query, "")["decisions"].([]any) {
+			ids = append(ids, d.(map[string]any)["id"].(string))
+		}
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	f("", "req_lb_2 req_lb_3")
+	f("client=key-1", "req_lb_2 req_lb_3")
+	f("client=key-2", "")
+	f("session=s", "req_lb_2")
+	f("server=a", "req_lb_2")
+	f("server=b", "")
+	f("status=200", "req_lb_2")
+	f("status=200&status=0", "req_lb_2 req_lb_3")
+	f("outcome=client_gone", "req_lb_3")
+	f("outcome=answered&outcome=client_gone&limit=1", "req_lb_2")
+	f("id=req_lb_3&path=/v1/models", "req_lb_3")
+	f("routed=warm&client=key-1", "req_lb_2")
+	f("limit=5", "req_lb_2 req_lb_3")
+
+	refused := func(path, says string) {
+		t.Helper()
+		w := r.ask("GET", path, "")
+		var body struct {
+			Error struct{ Type, Message string }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != http.StatusBadRequest || body.Error.Type != "invalid_request" || !strings.Contains(body.Error.Message, says) {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	refused("/admin/api/decisions?clinet=ann", "Known: client, id, limit, model")
+	refused("/admin/api/decisions?limit=many", "limit")
+	refused("/admin/api/decisions?limit=1&limit=2", "limit")
+	refused("/admin/api/decisions?status=5xx", "529")
+	refused("/admin/api/decisions?outcome=broken", "answered, failed")
+	refused("/admin/api/decisions?routed=", "warm, placed")
+	refused("/admin/api/servers?name=a", "Known: none")
+}
+
+func TestThePastOfServersIsShown(t *testing.T) {
+	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	p := newPast()
+	p.add("a", &upstream.Report{LastError: upstream.Incident{At: at, Scope: upstream.ScopeEndpoint, Reason: "status 502"}, Attempts: 3, Errors: 1})
+	p.add("b", &upstream.Report{LastGood: at, Attempts: 1})
+	p.add("c", &upstream.Report{LastError: upstream.Incident{At: at.Add(-time.Hour), Scope: upstream.ScopeModel, Reason: "older"}})
+	got, err := json.Marshal(p)
+	want := `{"last_error":{"time":"2026-05-01T12:00:00Z","server":"a","scope":"endpoint","reason":"status 502"},"last_good":"2026-05-01T12:00:00Z","recent":{"seconds":300,"attempts":4,"errors":1,"error_rate":0.25}}`
+	if err != nil || string(got) != want {
+		t.Errorf("%s, %v", got, err)
+	}
+}

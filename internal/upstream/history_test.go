@@ -1,0 +1,59 @@
+package upstream
+
+import (
+	"testing"
+	"time"
+)
+
+func TestHistory(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	var h history
+	f := func(attempts, errors int) {
+		t.Helper()
+		if a, e := h.rate(now); a != attempts || e != errors {
+			t.Errorf("%d of %d, want %d of %d", e, a, errors, attempts)
+		}
+	}
+	f(0, 0)
+	h.note(Outcome{}, "m", false, now)
+	h.note(Outcome{Scope: ScopeRequest}, "m", false, now)
+	h.note(Outcome{Scope: ScopeClient}, "m", false, now)
+	h.note(Outcome{Scope: ScopeBalancer}, "m", false, now)
+	f(2, 0)
+	if !h.last.At.IsZero() {
+		t.Error(h.last)
+	}
+	now = now.Add(4 * time.Minute)
+	h.note(Outcome{Scope: ScopeRateLimit, Reason: "status 429"}, "m", false, now)
+	h.note(Outcome{Scope: ScopeEndpoint, Reason: "broke off"}, "m", true, now) // of an attempt that began well
+	f(3, 2)
+	if want := (Incident{now, ScopeEndpoint, "broke off", "m"}); h.last != want {
+		t.Errorf("%+v", h.last)
+	}
+	now = now.Add(2 * time.Minute)
+	f(1, 1)
+	now = now.Add(RecentSpan)
+	f(0, 0)
+	if h.last.Reason != "broke off" {
+		t.Error("the last error is forgotten")
+	}
+}
+
+func TestUsualLatencyOutlastsASlowMinute(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	var l latency
+	if l.longTerm() != 0 {
+		t.Error("known without an answer")
+	}
+	for range 100 {
+		l.observe(time.Second, 0, now)
+		now = now.Add(10 * time.Second)
+	}
+	for range 30 {
+		l.observe(9*time.Second, 0, now)
+		now = now.Add(2 * time.Second)
+	}
+	if usual, present := l.longTerm(), l.usual(); usual > 3*time.Second || present < 5*time.Second {
+		t.Errorf("usual %s, present %s", usual, present)
+	}
+}
