@@ -242,3 +242,45 @@ func TestAnUploadIsSentOnce(t *testing.T) {
 		t.Errorf("behind a server that fails: status %d %s, %d bytes arrived at the next one", a.status, a.body, got.Load())
 	}
 }
+
+// TestFilesBelongToKeys wants what one key uploads kept from another one, across a restart, and shared in a group.
+func TestFilesBelongToKeys(t *testing.T) {
+	t.Parallel()
+	unixOnly(t, "a process cannot be asked to end")
+	f := newFake(t, "a")
+	b := start(t, keyed(f, object{"name": "ann", "key": "sk-ann-0123456789abcdef", "group": "team"}, object{"name": "bob", "key": "sk-bob-0123456789abcdef"}, object{"name": "cid", "key": "sk-cid-0123456789abcdef", "group": "team"}))
+	ann := sdkClient(b, "sk-ann-0123456789abcdef")
+	file, err := ann.Beta.Files.Upload(t.Context(), anthropic.BetaFileUploadParams{
+		File: anthropic.File(strings.NewReader("secret of ann"), "file.txt", "text/plain"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.client.CloseIdleConnections()
+	b.signal(syscall.SIGTERM)
+	b.exitStatus()
+	b = startFile(t, b.file)
+	body := fmt.Sprintf(`{"model":%q,"max_tokens":64,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":%q}}]}]}`, model, file.ID)
+	for _, c := range []struct {
+		key    string
+		status int
+	}{{"ann", 200}, {"bob", 404}, {"cid", 200}} {
+		key := "sk-" + c.key + "-0123456789abcdef"
+		if a := b.do("POST", "/v1/messages", body, "X-Api-Key", key); a.status != c.status {
+			t.Errorf("%s, a message: status %d %s", c.key, a.status, a.body)
+		}
+		client := sdkClient(b, key)
+		_, err := client.Beta.Files.GetMetadata(t.Context(), file.ID, anthropic.BetaFileGetMetadataParams{})
+		if e, refused := errors.AsType[*anthropic.Error](err); refused != (c.status == 404) || refused && e.StatusCode != 404 {
+			t.Errorf("%s, its metadata: %v", c.key, err)
+		}
+		list, err := client.Beta.Files.List(t.Context(), anthropic.BetaFileListParams{})
+		if err != nil || (len(list.Data) == 1) != (c.status == 200) {
+			t.Errorf("%s: a list of %d, %v", c.key, len(list.Data), err)
+		}
+	}
+	b.reconfigure(keyed(f, object{"name": "bob", "key": "sk-bob-0123456789abcdef"}, object{"name": "dee", "key": "sk-dee-0123456789abcdef"}).with("resources", "shared"))
+	if a := b.do("POST", "/v1/messages", body, "X-Api-Key", "sk-bob-0123456789abcdef"); a.status != 200 {
+		t.Errorf("shared: status %d %s", a.status, a.body)
+	}
+}

@@ -31,6 +31,7 @@ type balancer struct {
 	index   *routing.Index
 	book    *quota.Book
 	owners  *routing.Owners
+	claims  *quota.Resources
 	forward *proxy.Proxy
 	handler *edge.Handler
 	server  *edge.Server
@@ -55,8 +56,9 @@ func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, leve
 	kept.state.loadIndex(b.index) // with it the seed of all fingerprints
 	snapshot, commit := b.build(cfg)
 	forward := proxy.New(log, b.index.Seed(), kept.recorders...)
-	b.forward, b.owners = forward, forward.Owners
+	b.forward, b.owners, b.claims = forward, forward.Owners, forward.Resources
 	kept.state.loadOwners(b.owners)
+	kept.state.loadClaims(b.claims)
 	b.handler = edge.NewHandler(forward, log, snapshot)
 	b.server = edge.NewServer(b.handler, log)
 	commit()
@@ -139,6 +141,7 @@ func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle, Total: cfg.Timeouts.Total,
 		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, BurstHold: cfg.BurstHold, Silence: cfg.Silence, Hedge: cfg.Hedge,
 		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: upstream.NewRules(cfg.ErrorRules), Prices: ledger.ListPrices().With(ownPrices(cfg)), PassCredentials: !cfg.Auth,
+		SharedResources: cfg.Resources == config.ResourcesShared, SoleTenant: tenants(cfg) == 1,
 	}
 	if cfg.Debug {
 		s.Dump = telemetry.NewDump(log, telemetry.NewRedactor(secrets(cfg)))
@@ -168,4 +171,13 @@ func secrets(cfg *config.Config) []string {
 		all = append(all, w.URL.Reveal(), w.Secret.Reveal())
 	}
 	return append(all, cfg.AdminKey.Reveal(), cfg.Ledger.Reveal())
+}
+
+// tenants is how many client keys, or groups of them, there are.
+func tenants(cfg *config.Config) int {
+	seen := map[string]bool{}
+	for i := range cfg.AuthKeys {
+		seen[cfg.AuthKeys[i].Tenant()] = true
+	}
+	return len(seen)
 }

@@ -64,7 +64,7 @@ func looseState(dir string) []string {
 		return nil
 	}
 	var loose []string
-	for _, name := range []string{routingState, ownersState, ledgerFile} {
+	for _, name := range []string{routingState, ownersState, claimsState, ledgerFile} {
 		if file := filepath.Join(dir, name); readableByOthers(file) {
 			loose = append(loose, file)
 		}

@@ -135,7 +135,7 @@ func (s *service) run() int {
 		case <-save.C:
 			s.state.saveIndex(s.index)
 		case <-saveOwners.C:
-			s.state.saveOwners(s.owners)
+			s.state.saveOwners(s.owners, s.claims)
 		case <-restore.C:
 			s.restoreBudgets()
 		case <-look.C:
@@ -234,7 +234,7 @@ func (s *service) drain(sig os.Signal) int {
 	}
 	s.logStatistics()
 	s.state.saveIndex(s.index)
-	s.state.saveOwners(s.owners)
+	s.state.saveOwners(s.owners, s.claims)
 	s.log.Info(telemetry.Stopped)
 	return status
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/quota"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/telemetry"
 )
@@ -20,6 +21,7 @@ import (
 const (
 	routingState = "routing.snapshot"
 	ownersState  = "owners.json"
+	claimsState  = "resources.json"
 	// snapshotPeriod is how often what can be lost in a crash is saved: as long as an idle conversation is cached.
 	snapshotPeriod = 5 * time.Minute
 	// ownersPeriod is the same for what an account was asked to keep, which is not to be found again so easily.
@@ -187,10 +189,27 @@ func (s state) loadOwners(o *routing.Owners) {
 	s.load(ownersState, func(r io.Reader) error { return o.Load(r, time.Now()) })
 }
 
-func (s state) saveOwners(o *routing.Owners) {
-	if o.Changed() && !s.save(ownersState, o.Save) {
-		o.Unsaved()
+func (s state) loadClaims(r *quota.Resources) {
+	s.load(claimsState, func(in io.Reader) error { return r.Load(in, time.Now()) })
+}
+
+// changing is knowledge that is saved whenever it has changed.
+type changing interface {
+	Changed() bool
+	Save(io.Writer) error
+	Unsaved()
+}
+
+func (s state) saveChanged(name string, k changing) {
+	if k.Changed() && !s.save(name, k.Save) {
+		k.Unsaved()
 	}
+}
+
+// saveOwners saves whose account keeps what, and which client key created it.
+func (s state) saveOwners(o *routing.Owners, r *quota.Resources) {
+	s.saveChanged(ownersState, o)
+	s.saveChanged(claimsState, r)
 }
 
 func (s state) saveIndex(x *routing.Index) {

@@ -59,30 +59,34 @@ type Resource struct {
 	Upload bool   // the body is a file, which may be larger than any message
 	Batch  bool   // the body is a batch, which may be so too: 256 MB (API reference)
 	Data   bool   // the answer is what is stored, not what is said about it
+	Name   string // the path's segment behind the collection, whatever it looks like
+	Action string // the path behind that
+	Prefix string // of the ids in the collection
 }
 
 // ResourceOf reads the path and query of a request. It reports false for other APIs.
 func ResourceOf(method string, u *url.URL) (Resource, bool) {
-	var rest string
-	switch path := u.Path; {
+	var rest, prefix string
+	path := plainPath(u.Path)
+	switch {
 	case below(path, batchesPath):
-		rest = path[len(batchesPath):]
+		rest, prefix = path[len(batchesPath):], "msgbatch_"
 	case below(path, filesPath):
-		rest = path[len(filesPath):]
+		rest, prefix = path[len(filesPath):], "file_"
 	case below(path, skillsPath):
-		rest = path[len(skillsPath):]
+		rest, prefix = path[len(skillsPath):], "skill_"
 	default:
 		return Resource{}, false
 	}
 	id, action, _ := strings.Cut(strings.Trim(rest, "/"), "/")
 	last := action[strings.LastIndexByte(action, '/')+1:]
-	r := Resource{Data: last == "results" || last == "content"}
+	r := Resource{Data: last == "results" || last == "content", Name: id, Action: action, Prefix: prefix}
 	if isID(id) {
 		r.ID = id
 	}
 	if id == "" || action == "versions" {
 		r.List = method == http.MethodGet
-		r.Batch = method == http.MethodPost && below(u.Path, batchesPath)
+		r.Batch = method == http.MethodPost && below(path, batchesPath)
 		r.Upload = method == http.MethodPost && !r.Batch
 	}
 	if r.List && r.ID == "" {
@@ -95,8 +99,24 @@ func ResourceOf(method string, u *url.URL) (Resource, bool) {
 	return r, true
 }
 
+// plainPath is a path as servers may read it that are less strict than the API: without empty
+// segments and parameters behind a semicolon. What is read here must not depend on the spelling.
+func plainPath(path string) string {
+	if !strings.Contains(path, "//") && !strings.Contains(path, ";") { // nearly always
+		return path
+	}
+	var out strings.Builder
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment, _, _ = strings.Cut(segment, ";"); segment != "" {
+			out.WriteString("/" + segment)
+		}
+	}
+	return out.String()
+}
+
+// below reports whether a path is a root or below it. Servers differ in whether case matters.
 func below(path, root string) bool {
-	return path == root || strings.HasPrefix(path, root+"/")
+	return len(path) >= len(root) && strings.EqualFold(path[:len(root)], root) && (len(path) == len(root) || path[len(root)] == '/')
 }
 
 // ResourceIDs lists the ids in an answer of these APIs: of the object itself, or of the elements of a list.
@@ -147,7 +167,7 @@ func PointResultsTo(body []byte, origin string) []byte {
 // IDsInBatch lists what the requests of a batch name, as Prompt.IDs does for one request.
 func IDsInBatch(body []byte) []string {
 	var ids namedIDs
-	s := scanner{text: body}
+	s := scanner{text: body, loose: true}
 	for name := range s.document {
 		if string(name) != "requests" {
 			continue
@@ -187,7 +207,7 @@ func (n *namedIDs) add(value []byte) {
 // of type anthropic are known everywhere.
 func (n *namedIDs) addContainer(value []byte) {
 	n.add(value)
-	s := scanner{text: value}
+	s := scanner{text: value, loose: true}
 	for name := range s.members {
 		switch string(name) {
 		case "id":
@@ -230,10 +250,10 @@ func (n *namedIDs) addMember(name, value []byte) {
 // addWithin takes blocks, which may hold others, as results of tools and documents
 // do. The input of a tool is the tool's own affair.
 func (n *namedIDs) addWithin(value []byte) {
-	if len(value) > 0 && value[0] == '"' || !bytes.Contains(value, []byte(`"file_id"`)) { // in a text the quotes would be escaped
+	if len(value) > 0 && value[0] == '"' || !mayNameFile(value) {
 		return
 	}
-	s := scanner{text: value}
+	s := scanner{text: value, loose: true}
 	for name := range s.within {
 		switch string(name) {
 		case "file_id":
@@ -242,4 +262,38 @@ func (n *namedIDs) addWithin(value []byte) {
 			s.skip()
 		}
 	}
+}
+
+// mayNameFile reports whether a value may have a member file_id: its name in quotes, which a text
+// would escape, or an escape of one of its letters, for a name may be spelled with those.
+func mayNameFile(value []byte) bool {
+	for _, sign := range [...]string{`"file_id"`, `\u006`, `\u005`} {
+		if bytes.Contains(value, []byte(sign)) {
+			return true
+		}
+	}
+	return false
+}
+
+// MentionsResources reports whether a text that is no JSON for us may be one for another reader that
+// names resources.
+func MentionsResources(body []byte) bool {
+	for _, sign := range [...]string{"file", "container", "skill", `\u00`} {
+		if bytes.Contains(body, []byte(sign)) {
+			return true
+		}
+	}
+	return false
+}
+
+// IDsAnywhere lists the strings anywhere in a JSON text that look like ids of what belongs to an
+// account, for paths of which nothing is known.
+func IDsAnywhere(body []byte) []string {
+	var ids namedIDs
+	s := scanner{text: body, loose: true}
+	if s.peek() != '{' && s.peek() != '[' {
+		return nil
+	}
+	s.strings(ids.add)
+	return ids
 }

@@ -17,7 +17,8 @@ func TestResourceOf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, is := ResourceOf(method, u); got != want || is != ok {
+		got, is := ResourceOf(method, u)
+		if got.Name, got.Action, got.Prefix = "", "", ""; got != want || is != ok {
 			t.Errorf("%s %s: %+v, %t, want %+v, %t", method, target, got, is, want, ok)
 		}
 	}
@@ -39,6 +40,27 @@ func TestResourceOf(t *testing.T) {
 	f("GET", "/v1/skills/skill_1/versions", Resource{ID: "skill_1", List: true}, true)
 	f("GET", "/v1/skills/skill_1/versions/17/content", Resource{ID: "skill_1", Data: true}, true)
 	f("GET", "/v1/skills/pptx", Resource{}, true)
+	f("GET", "/v1//files///file_1/content", Resource{ID: "file_1", Data: true}, true)
+	f("GET", "/V1/Files", Resource{List: true}, true)
+	f("GET", "/v1/files;x=1/file_1;y", Resource{ID: "file_1"}, true)
+	u := &url.URL{Path: "/v1/skills/pptx/versions/17"}
+	if got, _ := ResourceOf("GET", u); got.Name != "pptx" || got.Action != "versions/17" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestIDsAnywhere(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"a":{"b":["file_1",2,{"c":"container_2"}]},"file_3":"x","text":"see file_4"}`: "[file_1 container_2]",
+		`["msgbatch_1", "\u0066ile_2"]`: "[msgbatch_1 file_2]",
+		`"file_1"`:                      "[]",
+		``:                              "[]",
+		`{"a":"file_1"`:                 "[file_1]",
+	} {
+		if got := fmt.Sprint(IDsAnywhere([]byte(body))); got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
 }
 
 func TestShortIDs(t *testing.T) {
@@ -77,6 +99,7 @@ func TestNamedIDs(t *testing.T) {
 	f(`{"messages":[{"content":[{"file_id":"file_1"},{"file_id":"file_1"}]}]}`, "file_1")
 	f(`{"messages":[{"content":[{"type":"tool_use","input":{"file_id":"file_1","source":{"file_id":"file_2"}}}]}]}`)
 	f(`{"messages":[{"content":[{"type":"x","content":{"input":{"file_id":"file_1"},"file_id":"file_2"}}]}]}`, "file_2")
+	f(`{"messages":[{"content":[{"source":{"\u0066ile_id":"file_1"}},{"file\u005fid":"fil\u0065_2"}]}]}`, "file_1", "file_2")
 	f(`{"tools":[{"name":"x","file_id":"file_1","source":{"file_id":"file_2"}}],"messages":[]}`)
 }
 

@@ -114,6 +114,35 @@ func (s *scanner) within(yield func(name []byte) bool) {
 	}
 }
 
+// strings passes on every string in the value that comes next, at any depth, with its quotes. Names of members are none.
+func (s *scanner) strings(take func(raw []byte)) {
+	outer := s.depth
+	for {
+		more := false
+		switch s.peek() {
+		case '"':
+			if raw := s.quoted(); s.err == nil {
+				take(raw)
+			}
+		case '{', '[':
+			more = s.enter()
+		default:
+			s.scalar()
+		}
+		for !more && s.depth > outer && s.err == nil {
+			more = s.next()
+		}
+		if !more || s.err != nil {
+			return
+		}
+		if s.inObject() {
+			if _, ok := s.name(); !ok {
+				return
+			}
+		}
+	}
+}
+
 // value takes the value that comes next and returns its text, nil after an error.
 func (s *scanner) value() []byte {
 	s.peek()

@@ -60,8 +60,11 @@ func (k *ClientKey) Tenant() string {
 	if k.Group != "" {
 		return "group " + k.Group
 	}
-	return "key " + k.Name
+	return TenantOfKey(k.Name)
 }
+
+// TenantOfKey is the Tenant of a key in no group.
+func TenantOfKey(name string) string { return "key " + name }
 
 // Budget is what a client key may spend, in dollars. 0 means no limit.
 type Budget struct {

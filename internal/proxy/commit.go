@@ -23,6 +23,9 @@ func (x *exchange) commit(a *answer) {
 	x.owned(a)
 	x.kept(a)
 	x.keepQuick(a)
+	if !x.restrictList(a) {
+		return
+	}
 	x.localize(a)
 	x.entry.Outcome, x.entry.Routed = ledger.Answered, x.routed(a)
 	x.entry.TimeToFirstByte = time.Since(x.req.Start)

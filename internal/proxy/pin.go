@@ -8,6 +8,7 @@ import (
 
 	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/quota"
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/upstream"
 )
@@ -21,10 +22,13 @@ type pin struct {
 	unknown    []string  // ids of which no account is known
 	searching  bool      // the accounts are asked one after the other who knows them
 	conflict   [2]string // two ids of two accounts; "" where there is none
+
+	refusal   *quota.Refusal // for what the request names that is not its client key's
+	unclaimed []string       // ids that it names and that belong to no client key yet
 }
 
 // pinned finds the account that keeps what the request names.
-func (x *exchange) pinned(named []string) {
+func (x *exchange) pinned(named []string, readable bool) {
 	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
 	// Pages and calls of one list go together, and what is uploaded stands in that list: one message can use all of it.
 	x.query.InOrder = x.pin.resource.List || x.pin.resource.Upload
@@ -34,7 +38,7 @@ func (x *exchange) pinned(named []string) {
 	if id := x.pin.resource.ID; id != "" {
 		named = append(named[:len(named):len(named)], id)
 	}
-	if len(named) == 0 {
+	if x.pin.refusal = x.refusesResources(named, readable); x.pin.refusal != nil || len(named) == 0 {
 		return
 	}
 	accounts := x.req.Table.Accounts()
@@ -132,6 +136,7 @@ func (x *exchange) owned(a *answer) {
 	if a.res == nil || a.res.StatusCode >= http.StatusMultipleChoices {
 		return
 	}
+	x.claim(a)
 	now, keeper := time.Now(), routing.KeeperAt(a.lease.Endpoint)
 	if x.req.HTTP.Method == http.MethodDelete && x.pin.resource.ID != "" {
 		x.p.Owners.Forget(x.pin.resource.ID)
@@ -150,6 +155,7 @@ func (x *exchange) owned(a *answer) {
 func (x *exchange) kept(a *answer) {
 	if n := len(a.message.Kept); n > a.noted {
 		x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), a.message.Kept[a.noted:]...)
+		x.claimKept(a.message.Kept[a.noted:])
 		a.noted = n
 	}
 }

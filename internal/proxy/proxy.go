@@ -50,7 +50,11 @@ type Settings struct {
 	Rules  upstream.Rules // of the operator, on how to judge answers
 	// PassCredentials lets a client's own credential go to servers that have none.
 	PassCredentials bool
-	Dump            *telemetry.Dump // nil unless debug is on
+	// SharedResources lets every client key use what others created. SoleTenant says that there is
+	// only one key, or one group of keys, so that what nobody is known to have created is its own.
+	SharedResources, SoleTenant bool
+
+	Dump *telemetry.Dump // nil unless debug is on
 }
 
 // Request is one client request, authenticated and read.
@@ -73,6 +77,8 @@ type Proxy struct {
 	recorders []Recorder
 	// Owners remembers which account keeps what stands behind an id. It may be replaced before the first request.
 	Owners *routing.Owners
+	// Resources remembers which client key created that. It may be replaced before the first request.
+	Resources *quota.Resources
 	// Tracer follows requests, unless it is nil. It may be set before the first request.
 	Tracer   Tracer
 	buffers  buffers
@@ -88,7 +94,7 @@ type Proxy struct {
 // New makes a Proxy that tells every recorder of every finished request.
 // Fingerprints are comparable among those who share the seed.
 func New(log *slog.Logger, seed uint64, recorders ...Recorder) *Proxy {
-	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), short: telemetry.Occasional{Every: time.Minute}, seed: maphash.MakeSeed(), identity: []string{"identity"}}
+	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), Resources: quota.NewResources(), short: telemetry.Occasional{Every: time.Minute}, seed: maphash.MakeSeed(), identity: []string{"identity"}}
 	p.scanners.New = func() any { return &claude.PromptScanner{Seed: seed} }
 	return p
 }
@@ -102,6 +108,10 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 	defer x.forgetPrompt()
 	p.journal.begin(&x.live, &x.entry)
 	defer x.finish()
+	if x.pin.refusal != nil {
+		x.refuse(x.pin.refusal)
+		return
+	}
 	if x.pin.conflict[0] != "" {
 		x.refuseConflict()
 		return
@@ -186,7 +196,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	if p.Tracer != nil {
 		x.spans = p.Tracer.Begin(r, &x.entry)
 	}
-	x.pinned(namedBy(prompt))
+	x.pinned(namedBy(prompt), problem == nil)
 	if x.pin.isResource && !x.pin.resource.Data {
 		x.kind = kindResource
 	}

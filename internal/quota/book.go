@@ -43,7 +43,7 @@ func (b *Book) Compile(ctx context.Context, cfg *config.Config, now time.Time) *
 		spec.Budget.TimeZone = cmp.Or(spec.Budget.TimeZone, cfg.TimeZone)
 		a := b.account(spec.Name, now)
 		a.configure(spec, now)
-		key := &Key{spec: spec, expires: spec.Expiry(), from: spec.Prefixes(), account: a, book: b}
+		key := &Key{spec: spec, expires: spec.Expiry(), from: spec.Prefixes(), tenant: spec.Tenant(), self: config.TenantOfKey(spec.Name), account: a, book: b}
 		r.keys[spec.Hash()] = key
 		for _, p := range spec.Previous {
 			former := *key

@@ -32,6 +32,8 @@ type Key struct {
 	expires time.Time
 	until   time.Time // of a former secret: the moment from which it is refused; zero for the present one
 	from    []netip.Prefix
+	tenant  string // that owns what the key creates
+	self    string // as a tenant, when it is in no group
 	account *account
 	book    *Book
 }
@@ -39,13 +41,14 @@ type Key struct {
 // Name says whose key it is.
 func (k *Key) Name() string { return k.spec.Name }
 
-// Tenant names whose resources the key may use, "" for a nil key.
-func (k *Key) Tenant() string {
-	if k == nil {
-		return ""
-	}
-	return k.spec.Tenant()
-}
+// Tenant names whom what the key creates belongs to: itself, or its group.
+func (k *Key) Tenant() string { return k.tenant }
+
+// Tenants names everyone whose resources the key may use: its group, and itself, for what it created before it was in one.
+func (k *Key) Tenants() []string { return []string{k.tenant, k.self} }
+
+// Owns reports whether the key may use what belongs to a tenant.
+func (k *Key) Owns(tenant string) bool { return tenant == k.tenant || tenant == k.self }
 
 // Find returns the key that a client has shown, nil if it is none. Keys are looked up by their hash: how long that takes tells nothing about them.
 func (r *Keyring) Find(shown string) *Key {

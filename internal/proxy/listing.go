@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/ledger"
+	"claude-code-lb/internal/upstream"
+)
+
+const (
+	// mostPages bounds the further pages of an upstream's list that one request reads, and listingTime how long that takes.
+	mostPages   = 20
+	listingTime = 10 * time.Second
+	// usualPage is how many elements a page has that asks for no number (API reference).
+	usualPage = 20
+	// largestPage is how many there may be (API reference; lists with page tokens keep the client's number).
+	largestPage = 1000
+)
+
+// errUnreadableList reports an answer in which the elements of a list cannot be told apart.
+var errUnreadableList = fmt.Errorf("%w: a list in a form that is not known", upstream.ErrUnusable)
+
+// restrictList leaves in a list only what the client key may use, reading further pages of the
+// upstream until the client's page is full. When it reports false the client has been answered.
+func (x *exchange) restrictList(a *answer) bool {
+	r := x.pin.resource
+	if !x.isolated() || !x.pin.isResource || !r.List || r.Name != "" || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode/100 != 2 {
+		return true
+	}
+	page, err := x.ownPage(a)
+	if err == nil {
+		a.held, a.whole = page, true
+		return true
+	}
+	x.silence.end()
+	x.entry.Outcome, x.entry.Reason = ledger.Failed, err.Error()
+	x.entry.Status = WriteError(x.w, http.StatusBadGateway, 0, claude.Error{
+		Type: claude.ErrAPI, RequestID: x.req.ID,
+		Message: "The upstream's list could not be read, so what belongs to other client keys could not be left out: try again.",
+	})
+	return false
+}
+
+// listing is a client's page of a list on its way.
+type listing struct {
+	rest   map[string]json.RawMessage // of the first page, besides what is set below
+	data   []json.RawMessage          // that the client may see
+	ids    []string                   // of data
+	own    int                        // of them, those that are not built in
+	wanted int
+	back   bool // the client pages backwards, by before_id
+	tokens bool // the list pages by tokens instead of ids
+	more   bool
+}
+
+// ownPage reads as many pages as fill that of the client.
+func (x *exchange) ownPage(a *answer) ([]byte, error) {
+	if err := a.fill(maxHeldPlain); err != nil || !a.whole {
+		return nil, errors.Join(errUnreadableList, err)
+	}
+	page, err := claude.ParsePage(a.held)
+	if err != nil {
+		return nil, errUnreadableList
+	}
+	query := x.req.HTTP.URL.Query()
+	l := &listing{rest: page.Rest, wanted: usualPage, back: query.Get("before_id") != "", tokens: page.ByToken}
+	if n, err := strconv.Atoi(query.Get("limit")); err == nil && n > 0 {
+		l.wanted = min(n, largestPage)
+	}
+	x.take(l, &page)
+	owned := x.allOwned(query)
+	ctx, cancel := context.WithTimeout(a.ctx, listingTime)
+	defer cancel()
+	for n := 0; page.More && !l.full() && l.own < owned; n++ {
+		if n == mostPages {
+			break
+		}
+		next, err := x.nextPage(ctx, a, l, &page)
+		if err != nil {
+			if len(l.ids) == 0 { // an empty page would look like the end
+				return nil, err
+			}
+			break
+		}
+		page = next
+		x.take(l, &page)
+	}
+	l.more = l.more || page.More && l.own < owned
+	return l.render(page.NextToken), nil
+}
+
+// allOwned is how many elements the list can have for the client key: once these are found no
+// further page is read. A page that begins at a cursor does not tell how many were before it.
+func (x *exchange) allOwned(query url.Values) int {
+	prefix := x.pin.resource.Prefix
+	if x.req.Settings.SoleTenant || prefix == "" || query.Get("after_id") != "" || query.Get("before_id") != "" || query.Get("page") != "" {
+		return 1 << 30
+	}
+	return x.p.Resources.Count(prefix, x.req.Key.Tenants()...)
+}
+
+// take adds what the client may see of a page.
+func (x *exchange) take(l *listing, page *claude.Page) {
+	var data []json.RawMessage
+	var ids []string
+	for i, id := range page.IDs {
+		if page.BuiltIn[i] || id != "" && x.mayUse(id) {
+			data, ids = append(data, page.Data[i]), append(ids, id)
+			if !page.BuiltIn[i] {
+				l.own++
+			}
+		}
+	}
+	if l.back {
+		l.data, l.ids = append(data, l.data...), append(ids, l.ids...)
+	} else {
+		l.data, l.ids = append(l.data, data...), append(l.ids, ids...)
+	}
+	if over := len(l.ids) - l.wanted; over > 0 && !l.tokens { // a token cannot name the middle of a page
+		l.more = true
+		if l.back {
+			l.data, l.ids = l.data[over:], l.ids[over:]
+		} else {
+			l.data, l.ids = l.data[:l.wanted], l.ids[:l.wanted]
+		}
+	}
+}
+
+// full reports whether no further page is needed. Lists that page by tokens end at any page that shows something.
+func (l *listing) full() bool {
+	if l.tokens {
+		return len(l.ids) > 0
+	}
+	return len(l.ids) >= l.wanted
+}
+
+// nextPage asks the same upstream for the page behind one.
+func (x *exchange) nextPage(ctx context.Context, a *answer, l *listing, page *claude.Page) (claude.Page, error) {
+	u := *x.req.HTTP.URL
+	query := u.Query()
+	switch {
+	case l.tokens:
+		query.Set("page", page.NextToken)
+	case len(page.IDs) == 0:
+		return claude.Page{}, errUnreadableList
+	case l.back:
+		query.Set("before_id", page.IDs[0])
+		query.Set("limit", strconv.Itoa(largestPage))
+	default:
+		query.Set("after_id", page.IDs[len(page.IDs)-1])
+		query.Set("limit", strconv.Itoa(largestPage))
+	}
+	u.RawQuery = query.Encode()
+	out := x.outgoing(ctx, a.lease)
+	out.URL, out.Body, out.ContentLength, out.GetBody = &u, http.NoBody, 0, nil
+	res, err := a.lease.RoundTrip(out)
+	if err != nil {
+		return claude.Page{}, err
+	}
+	defer func() { res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return claude.Page{}, fmt.Errorf("%w: status %d", upstream.ErrUnusable, res.StatusCode)
+	}
+	body, _, err := decoded(res.Body, res.Header.Values("Content-Encoding"))
+	if err != nil {
+		return claude.Page{}, err
+	}
+	res.Body = body
+	text, err := io.ReadAll(io.LimitReader(body, maxHeldPlain))
+	if err != nil {
+		return claude.Page{}, err
+	}
+	next, err := claude.ParsePage(text)
+	if err != nil || next.ByToken != l.tokens || slices.Equal(next.IDs, page.IDs) { // an upstream that ignores the cursor
+		return claude.Page{}, errUnreadableList
+	}
+	return next, nil
+}
+
+// render writes the client's page.
+func (l *listing) render(token string) []byte {
+	if l.data == nil {
+		l.data = []json.RawMessage{}
+	}
+	set := func(name string, value any) {
+		text, err := json.Marshal(value)
+		if err != nil {
+			text = []byte("null")
+		}
+		l.rest[name] = text
+	}
+	set("data", l.data)
+	set("has_more", l.more)
+	if l.tokens {
+		set("next_page", nil)
+		if l.more {
+			set("next_page", token)
+		}
+	}
+	for i, name := range [...]string{"first_id", "last_id"} {
+		if _, there := l.rest[name]; !there && l.tokens {
+			continue
+		}
+		set(name, nil)
+		if n := len(l.ids); n > 0 {
+			set(name, l.ids[i*(n-1)])
+		}
+	}
+	text, err := json.Marshal(l.rest)
+	if err != nil {
+		return []byte(`{"data":[],"has_more":false,"first_id":null,"last_id":null}`)
+	}
+	return text
+}

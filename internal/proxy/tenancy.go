@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/quota"
+)
+
+// What a client key created belongs to it, or to its group. A request that names anything else is
+// refused here, before any upstream is asked, in the same words whether that exists or not. What
+// nobody is known to have created, because it is older than this rule or was not created through
+// this balancer, is refused as well, unless there is one tenant only.
+
+// isolated reports whether the request may use only what its client key, or the key's group, created.
+func (x *exchange) isolated() bool { return x.req.Key != nil && !x.req.Settings.SharedResources }
+
+// refusesResources finds a reason to refuse the request for what it names: the ids of its body, and
+// those in its path and query. It returns nil for a request that may go on.
+func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusal {
+	if !x.isolated() {
+		return nil
+	}
+	if r := x.refusesUnreadable(readable); r != nil {
+		return r
+	}
+	for _, id := range named {
+		if !x.mayUse(id) {
+			return notFound(id)
+		}
+	}
+	if x.pin.isResource {
+		// Skills of Anthropic's own are known everywhere, and their ids have no prefix.
+		name := x.pin.resource.Name
+		builtIn := strings.HasPrefix(strings.ToLower(x.req.HTTP.URL.Path), "/v1/skills") && !strings.Contains(name, "_")
+		if name != "" && !builtIn && !x.mayUse(name) {
+			return notFound(name)
+		}
+	}
+	return x.refusesElsewhere()
+}
+
+// refusesUnreadable refuses a body in which resources of others could be named without being seen
+// here. It passes as long as no other key is known to have any.
+func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
+	body := x.req.Body.bytes()
+	opaque := !readable && len(body) > 0 || x.req.Body.unreadable() != nil || x.req.Upload != nil && x.pin.resource.Batch
+	switch {
+	case !opaque || !x.p.Resources.HasOthers(x.req.Key.Tenants()...):
+		return nil
+	case x.req.Upload != nil && x.pin.resource.Batch:
+		return &quota.Refusal{
+			Status: http.StatusRequestEntityTooLarge, Type: claude.ErrTooLarge, Reason: "batch too large to check", Final: true,
+			Message: `A batch above max_body_mb cannot be checked for files of other client keys: split it, or have max_body_mb raised or "resources" set to "shared".`,
+		}
+	case x.req.Body.unreadable() != nil:
+		return x.req.Body.unreadable()
+	case !readable && len(body) > 0 && x.req.Upload == nil && claude.MentionsResources(body):
+		return &quota.Refusal{
+			Status: http.StatusBadRequest, Type: claude.ErrInvalidRequest, Reason: "unreadable body", Final: true,
+			Message: "The request body is not a JSON object that can be read.",
+		}
+	}
+	return nil
+}
+
+// refusesElsewhere looks where the API names no resources, as far as is known: what belongs to
+// another tenant is not named anywhere.
+func (x *exchange) refusesElsewhere() *quota.Refusal {
+	u := x.req.HTTP.URL
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if x.isForeign(segment) {
+			return notFound(segment)
+		}
+	}
+	if u.RawQuery != "" && strings.Contains(u.RawQuery, "_") {
+		for _, values := range u.Query() {
+			for _, value := range values {
+				if x.isForeign(value) {
+					return notFound(value)
+				}
+			}
+		}
+	}
+	if path := u.Path; x.pin.isResource || path == messagesPath || path == countPath || x.req.Body.Len() == 0 {
+		return nil
+	}
+	for _, id := range claude.IDsAnywhere(x.req.Body.bytes()) {
+		if x.isForeign(id) {
+			return notFound(id)
+		}
+	}
+	return nil
+}
+
+// mayUse reports whether the client key may use what stands behind an id.
+func (x *exchange) mayUse(id string) bool {
+	owner, known := x.p.Resources.Owner(id)
+	switch {
+	case known && x.req.Key.Owns(owner):
+		x.p.Resources.Use(id, x.req.Start)
+		return true
+	case !known && x.req.Settings.SoleTenant:
+		x.pin.unclaimed = append(x.pin.unclaimed, id)
+		return true
+	}
+	return false
+}
+
+// isForeign reports whether something is known to belong to another tenant.
+func (x *exchange) isForeign(id string) bool {
+	if !strings.Contains(id, "_") {
+		return false
+	}
+	owner, known := x.p.Resources.Owner(id)
+	return known && !x.req.Key.Owns(owner)
+}
+
+// notFound is what a client is told of an id that is not its own, whether it exists or not.
+func notFound(id string) *quota.Refusal {
+	const longest = 200
+	if len(id) > longest {
+		id = id[:longest]
+	}
+	return &quota.Refusal{Status: http.StatusNotFound, Type: claude.ErrNotFound, Reason: "resource of no or another client key", Message: "Not found: " + id, Final: true}
+}
+
+// claim notes what a good answer shows that the client key created.
+func (x *exchange) claim(a *answer) {
+	method, r := x.req.HTTP.Method, x.pin.resource
+	if method == http.MethodDelete && r.Name != "" && r.Action == "" {
+		x.p.Resources.Forget(r.Name)
+		return
+	}
+	if x.req.Key == nil {
+		return
+	}
+	tenant, now := x.req.Key.Tenant(), time.Now()
+	if x.kind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
+		x.p.Resources.Claim(tenant, now, claude.CreatedID(a.held)...)
+	}
+	if x.isolated() && x.req.Settings.SoleTenant {
+		x.p.Resources.ClaimUnowned(tenant, now, x.pin.unclaimed...)
+		if x.kind == kindResource {
+			x.p.Resources.ClaimUnowned(tenant, now, claude.ResourceIDs(a.held)...)
+		}
+	}
+}
+
+// claimKept notes what a message says that its account keeps from now on: a container, files made in it.
+func (x *exchange) claimKept(ids []string) {
+	if x.req.Key != nil {
+		x.p.Resources.ClaimUnowned(x.req.Key.Tenant(), time.Now(), ids...)
+	}
+}
