@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -185,5 +188,25 @@ func TestPagesAndFrontProxies(t *testing.T) {
 	}
 	if seen.Get("Traceparent") == "" {
 		t.Error("traceparent did not go upstream")
+	}
+}
+
+// TestAddressInUse: a second instance says which process has the address before it opens anything.
+func TestAddressInUse(t *testing.T) {
+	t.Parallel()
+	up := newFake(t, "a")
+	first := start(t, fallback(up.entry()))
+	address := strings.TrimPrefix(first.url, "http://")
+	file := filepath.Join(t.TempDir(), "config.json")
+	writeConfig(t, file, fallback(up.entry()).with("listen", address))
+	r := run(t, invocation{args: []string{"-c", file}})
+	if r.status != 1 || !strings.Contains(r.stderr, "another claude-code-lb") || !strings.Contains(r.stderr, `or write another address in \"listen\"`) {
+		t.Errorf("status %d: %s", r.status, r.stderr)
+	}
+	if runtime.GOOS == "linux" && !strings.Contains(r.stderr, fmt.Sprintf("pid %d)", first.cmd.Process.Pid)) {
+		t.Errorf("without the pid: %s", r.stderr)
+	}
+	if names, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*")); err != nil || len(names) != 1 {
+		t.Errorf("it has left %q", names)
 	}
 }

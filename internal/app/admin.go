@@ -110,7 +110,7 @@ func (a *administration) move(address string, cfg *config.Config) error {
 	if server == nil {
 		server = edge.NewServer(a.handler, a.log)
 	}
-	if err := server.Listen(address); err != nil {
+	if err := listenOn(server, &a.bound.admin, address, "admin"); err != nil {
 		return err
 	}
 	a.server, a.address = server, address

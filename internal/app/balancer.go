@@ -39,6 +39,7 @@ type balancer struct {
 	gen     uint64
 	address string // asked for; the listener may have chosen its port
 	secure  bool   // HTTPS is spoken there
+	bound   bound  // listeners that nobody serves yet
 }
 
 // keepers are those who keep what a balancer learns and does. The zero value keeps nothing.
@@ -76,7 +77,7 @@ func (b *balancer) bind(cfg *config.Config) error {
 		return nil
 	}
 	if cfg.Address() != b.address {
-		if err := b.server.Listen(cfg.Address()); err != nil {
+		if err := listenOn(b.server, &b.bound.clients, cfg.Address(), clientsField(cfg)); err != nil {
 			b.server.SetCertificate(b.cfg.Certificate)
 			return err
 		}

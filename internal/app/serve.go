@@ -45,6 +45,12 @@ func runServe(std Std, file string) int {
 	level := new(slog.LevelVar)
 	log, flush := telemetry.NewBackgroundLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
 	defer flush()
+	opened, err := bind(cfg)
+	if err != nil {
+		logProblems(log, problems)
+		log.Error(telemetry.NotStarted, telemetry.Err, err)
+		return exitError
+	}
 	told, log := newTold(log, cfg)
 	kept := newState(std, path, cfg, log)
 	logProblems(log, append(problems, modeProblems(path, cfg, kept.dir)...))
@@ -73,6 +79,7 @@ func runServe(std Std, file string) int {
 		defer writing.Wait()
 	}
 	b := newBalancer(ctx, cfg, log, level, keep)
+	b.bound = opened
 	if books != nil {
 		b.handler.Unwritten = books.Unwritten
 	}

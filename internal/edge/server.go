@@ -84,7 +84,7 @@ func refusal(status int, why string) (contentType string, body []byte) {
 func (s *Server) Listen(address string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, err := net.Listen("tcp", address)
+	l, err := Bind(address)
 	if err != nil && s.listener != nil && samePort(s.listener, address) {
 		l, err = s.moveOver(address)
 	}
@@ -93,6 +93,16 @@ func (s *Server) Listen(address string) error {
 	}
 	s.serve(l)
 	return nil
+}
+
+// Bind opens a listener for ListenOn.
+func Bind(address string) (net.Listener, error) { return net.Listen("tcp", address) }
+
+// ListenOn is Listen with a listener that has been opened before.
+func (s *Server) ListenOn(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serve(l)
 }
 
 // SetCertificate makes connections that come from now on speak HTTPS, HTTP/1.1

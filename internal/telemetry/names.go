@@ -7,6 +7,7 @@ package telemetry
 const (
 	Starting        = "starting"
 	ServerListed    = "server"
+	NotStarted      = "not started"
 	Listening       = "listening"
 	OpenToAll       = "anyone who can reach this address can spend the servers' tokens: set auth and auth_keys, or listen on 127.0.0.1"
 	ConfigProblem   = "configuration"
