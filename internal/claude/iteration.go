@@ -82,11 +82,14 @@ type Bill struct {
 	Calls   []Usage     // the calls that Usage is the sum of, if the answer reports several
 	Extra   []Iteration // calls that Usage leaves out
 	Unknown string      // a type of iteration that this program does not know, "" if there is none
+	// Free reports that Usage is not billed: the model declined before its first output (docs: refusals and
+	// fallback, how refusals are billed). The counts are reported all the same.
+	Free bool
 }
 
 // Bill divides a usage, which is that of m, among the calls that m reports.
 func (m *Message) Bill(u Usage) Bill {
-	b := Bill{Usage: u}
+	b := Bill{Usage: u, Free: m.StopReason == "refusal" && m.Streamed == 0}
 	if len(m.Iterations) == 0 {
 		return b
 	}

@@ -70,7 +70,7 @@ func (m *Models) scanBatched(s *scanner) (ok bool) {
 func (m *Models) scan(s *scanner, members func(func([]byte) bool)) (ok bool) {
 	found, ok := 0, true
 	for name := range members {
-		switch field := strings.ToLower(string(name)); field {
+		switch string(lowered(name, new([16]byte))) {
 		case "model":
 			found++
 			if text, isText := s.string(); isText && string(name) == "model" {
@@ -91,11 +91,25 @@ func (m *Models) scan(s *scanner, members func(func([]byte) bool)) (ok bool) {
 	return ok && found == 1 && m.First != ""
 }
 
+// lowered is a name in lower case, written into buf; longer ones are left as they are.
+func lowered(name []byte, buf *[16]byte) []byte {
+	if len(name) > len(buf) {
+		return name
+	}
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		buf[i] = c
+	}
+	return buf[:len(name)]
+}
+
 // scanNested takes a value and finds the models in it.
 func (m *Models) scanNested(s *scanner) (ok bool) {
 	ok = true
 	for name := range s.within {
-		switch strings.ToLower(string(name)) {
+		switch string(lowered(name, new([16]byte))) {
 		case "model":
 			raw := s.value()
 			if string(raw) == "null" {

@@ -3,6 +3,7 @@ package claude
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -80,4 +81,11 @@ func FuzzRequestModels(f *testing.F) {
 			t.Errorf("%q: %q, others read %q and %q", body, model, loose.Model, exact["model"])
 		}
 	})
+}
+
+func TestRequestModelsAllocations(t *testing.T) {
+	body := []byte(`{"model":"a","max_tokens":9,"tools":[` + strings.Repeat(`{"Name":"x","description":"d","input_schema":{"type":"object","properties":{"model":{}}}},`, 100) + `{"name":"y"}],"messages":[]}`)
+	if n := testing.AllocsPerRun(10, func() { RequestModels(body) }); n > 8 {
+		t.Errorf("%v allocations", n)
+	}
 }

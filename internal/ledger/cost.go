@@ -69,7 +69,10 @@ func (p *Prices) Bill(model string, b claude.Bill, multiplier float64) (Cost, []
 
 // own is the charge for the answer's model.
 func (p *Prices) own(model string, b claude.Bill) charge {
-	if len(b.Calls) == 0 {
+	switch {
+	case b.Free:
+		return charge{}
+	case len(b.Calls) == 0:
 		return p.charge(model, b.Usage)
 	}
 	var total charge
