@@ -37,8 +37,8 @@ func TestRowsOfTheFirstVersionAreKept(t *testing.T) {
 		if err := s.migrate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := all(t, s); !cmp.Equal(want, got) {
-			t.Error(cmp.Diff(want, got))
+		if got := all(t, s); !cmp.Equal(want, got, answers) {
+			t.Error(cmp.Diff(want, got, answers))
 		}
 	})
 }
