@@ -12,18 +12,21 @@ import (
 
 const checkIntro = `claude-code-lb check reads the configuration file and prints all its problems on
 standard error. Without errors, the configuration in effect follows on standard
-output, with secrets redacted.
+output, with secrets redacted. With -online it then asks each server for its models
+(GET /v1/models) or, where that is unknown, for a count of tokens. That costs nothing,
+and shows whether the server can be reached and takes its token.
 
-Usage: claude-code-lb check [-c FILE]
+Usage: claude-code-lb check [-online] [-c FILE]
 
 Flags:
 `
 
 // runCheck prints the problems of the configuration file, and what it amounts
 // to if it can be used. Warnings alone do not make the exit status 1.
-func runCheck(_ context.Context, std Std, args []string) int {
+func runCheck(ctx context.Context, std Std, args []string) int {
 	flags := newFlags("check", checkIntro)
 	file := flags.String("c", "", configFlagUsage)
+	try := flags.Bool("online", false, "also try every server with its credential, by calls that cost nothing; exit status 1 if one cannot be used")
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
@@ -43,6 +46,9 @@ func runCheck(_ context.Context, std Std, args []string) int {
 	}
 	if _, err := std.Out.Write(cfg.Redacted()); err != nil {
 		fmt.Fprintln(std.Err, "check: print the configuration:", err)
+		return exitError
+	}
+	if *try && !checkOnline(ctx, std.Err, cfg) {
 		return exitError
 	}
 	return exitOK

@@ -26,7 +26,31 @@ HTTP/1.1 or HTTP/2 on the way to them. The names of faults and points are those 
 - **ended by the upstream's error event**: the same with the upstream's own words. If they arrive together with the first content, the fault is still hidden.
 - a status with a type: what the client gets when no upstream is left, in Anthropic's format.
 
-"Twice at most": a slow answer may be billed all the same, so after two time-outs a request ends, even if a third upstream is left.
+"Twice at most": a slow answer may be billed all the same, so after two time-outs a request ends, even if a third upstream is left. A refusal
+that may be a peculiarity of one upstream is asked of a second one; when both refuse alike it is passed on.
+
+## When no upstream is left
+
+The client gets, in this order:
+
+1. a refusal of the request itself that two upstreams gave alike;
+2. a failure that is over soon, as the upstream worded it: overloaded, then a rate limit of a minute at most, then a failed server;
+3. when every upstream is used up (a plan window, a spending limit, a rate limit longer than a minute; upstreams that refuse their key, their account or
+   the model count as out too), the refusal of the one that is back first, whole: status, body, headers, and ` + "`retry-after`" + ` in whole seconds, however
+   long. Claude Code then stops at once and shows what is used up and until when. Later requests get the same refusal while the accounts rest, under their
+   own request id;
+4. 404 ` + "`not_found_error`" + ` when the model is missing everywhere;
+5. an error of our own. It names the cause when all upstreams share one: connection refused, host name not found, TLS, time-out, a web page in place of the
+   API, no ` + "`/v1/messages`" + ` there, no credit, credentials refused. The last two carry ` + "`x-should-retry: false`" + `, because only the operator can help.
+
+A used-up account beside a server that is only down gives the error of the server: it may be back in a moment.
+
+` + "`policy_blocked`" + ` is passed on at any status, and as an event of a stream: no other upstream is asked and nobody rests. A limit of **fast mode** is passed
+on at once, for the client falls back to the standard speed by itself; only fast requests rest. A refusal of the **long context** rests this model with the
+long context alone.
+
+Vendors' and relays' own words are recognized by the table in ` + "`internal/claude/dialect.go`" + `; ` + "`claude-code-lb explain-error`" + ` tells how a response is read,
+and [` + "`error_rules`" + `](../README.md#rules-of-your-own) add to it.
 
 Whoever rests, rests as described in [How an upstream is chosen](../README.md#how-an-upstream-is-chosen). With ` + "`max_wait`" + ` above 0 a request that has no upstream left waits for one that
 returns in time before any of the errors below. A fault that several upstreams show on one and the same request, and on no other, is the request's:
@@ -87,7 +111,7 @@ func withAnother(f fakeclaude.Fault, stream bool) string {
 	switch {
 	case v.whole && v.asked[1] == 0:
 		return "whole"
-	case v.whole && effectOf(f, stream) == lateness:
+	case v.whole && twiceAtMost(f, stream):
 		return "hidden, twice at most"
 	case v.whole:
 		return "hidden"
@@ -121,5 +145,6 @@ func whoRestsFor(f fakeclaude.Fault, stream bool) string {
 	return map[upstream.Unfit]string{
 		upstream.Fit: "nobody", upstream.Paused: "this class of models here, for seconds", upstream.RateLimited: "this class of models at the account",
 		upstream.Cooling: "this server", upstream.CredentialOut: "this key", upstream.AccountOut: "the account",
+		upstream.ModelOut: "this model here",
 	}[restOf(f, stream)]
 }

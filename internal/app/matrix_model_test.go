@@ -38,6 +38,9 @@ func effectOf(f fakeclaude.Fault, stream bool) effect {
 	case fakeclaude.FaultStatus:
 		return refusal
 	case fakeclaude.FaultHTML, fakeclaude.FaultEmpty:
+		if f.Status != 0 {
+			return refusal
+		}
 		return nothing
 	case fakeclaude.FaultError:
 		if early {
@@ -64,8 +67,65 @@ func effectOf(f fakeclaude.Fault, stream bool) effect {
 	}
 }
 
+// dialect is what a fault amounts to whose words are a vendor's or a relay's, or whose headers name a limit.
+type dialect struct {
+	fakeclaude.Fault
+	title    string
+	rest     upstream.Unfit
+	doubtful bool             // another upstream is asked, and two refusals alike are passed on
+	passed   bool             // nobody else is asked
+	status   int              // when no upstream is left; 0: the refusal is passed on
+	kind     claude.ErrorType // the same, or the type that is passed on
+}
+
+// dialects are refusals as others word them.
+func dialects() []dialect {
+	status := func(code int, body string) fakeclaude.Fault {
+		return fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: code, Body: body}
+	}
+	window := func(claim string) fakeclaude.Fault {
+		return fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 429, Bare: true, Headers: map[string]string{
+			"Retry-After": "3600", "Anthropic-Ratelimit-Unified-Status": "rejected", "Anthropic-Ratelimit-Unified-Representative-Claim": claim,
+		}}
+	}
+	policy := fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Type: "policy_blocked"}
+	policyAt := func(code int) fakeclaude.Fault { f := policy; f.Status = code; return f }
+	return []dialect{
+		{Fault: status(503, `{"error":{"code":"model_not_found","message":"No available channel for model x","type":"new_api_error"}}`), title: "model_not_found", rest: upstream.ModelOut, status: 404, kind: claude.ErrNotFound},
+		{Fault: status(400, `{"error":{"message":"当前分组 default 下对于模型 x 无可用渠道","type":"new_api_error"}}`), title: "无可用渠道", rest: upstream.ModelOut, status: 404, kind: claude.ErrNotFound},
+		{Fault: status(404, "404 page not found"), title: "404 page not found", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
+		{Fault: status(404, `{"error":{"message":"Invalid URL (POST /v1/messages)","type":"invalid_request_error"}}`), title: "Invalid URL", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
+		{Fault: status(405, `{"detail":"Method Not Allowed"}`), title: "Method Not Allowed", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
+		{Fault: status(400, `{"error":{"message":"Error from provider: Upstream request failed","type":"upstream_error"}}`), title: "Upstream request failed", doubtful: true, kind: "upstream_error"},
+		{Fault: status(403, `{"error":{"message":"用户额度不足","type":"new_api_error","code":"insufficient_user_quota"}}`), title: "insufficient_user_quota", rest: upstream.AccountOut, status: 503, kind: claude.ErrAPI},
+		{Fault: status(429, `{"error":{"message":"Insufficient Balance","type":"insufficient_quota"}}`), title: "Insufficient Balance", rest: upstream.AccountOut, kind: "insufficient_quota"},
+		{Fault: status(429, `{"error":{"message":"当前分组上游负载已饱和","type":"new_api_error"}}`), title: "上游负载已饱和", rest: upstream.Paused, kind: "new_api_error"},
+		{Fault: window("five_hour"), title: "five-hour window used up", rest: upstream.AccountOut, kind: claude.ErrRateLimit},
+		{Fault: window("seven_day_sonnet"), title: "window of this family used up", rest: upstream.RateLimited, kind: claude.ErrRateLimit},
+		{Fault: policyAt(403), title: "policy_blocked", passed: true, kind: "policy_blocked"},
+		{Fault: policyAt(503), title: "policy_blocked", passed: true, kind: "policy_blocked"},
+		{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 501, Type: "not_supported"}, title: "not_supported", doubtful: true, kind: "not_supported"},
+		{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultHTML, Status: 403}, title: "html", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
+		{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultHTML, Status: 503}, title: "html", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
+	}
+}
+
+// dialectOf finds the dialect of a fault.
+func dialectOf(f fakeclaude.Fault) (dialect, bool) {
+	for _, d := range dialects() {
+		if d.Kind == f.Kind && d.Status == f.Status && d.Type == f.Type && d.Body == f.Body && d.Headers["Anthropic-Ratelimit-Unified-Representative-Claim"] == f.Headers["Anthropic-Ratelimit-Unified-Representative-Claim"] &&
+			(f.Kind == fakeclaude.FaultHTML || f.Body != "" || f.Type != "" || len(f.Headers) > 1) {
+			return d, true
+		}
+	}
+	return dialect{}, false
+}
+
 // kindOf is the type of error that a refusal states.
 func kindOf(f fakeclaude.Fault) claude.ErrorType {
+	if d, ok := dialectOf(f); ok {
+		return d.kind
+	}
 	switch {
 	case f.Type != "":
 		return claude.ErrorType(f.Type)
@@ -85,6 +145,9 @@ func statusOf(f fakeclaude.Fault) int {
 
 // restOf is whom a fault takes out: the second half of the model.
 func restOf(f fakeclaude.Fault, stream bool) upstream.Unfit {
+	if d, ok := dialectOf(f); ok {
+		return d.rest
+	}
 	switch effectOf(f, stream) {
 	case harmless:
 		return upstream.Fit
@@ -92,6 +155,8 @@ func restOf(f fakeclaude.Fault, stream bool) upstream.Unfit {
 		return upstream.Cooling
 	}
 	switch kind, status := kindOf(f), statusOf(f); {
+	case kind == "policy_blocked":
+		return upstream.Fit
 	case kind == claude.ErrBilling, f.Code != "", f.Message != "": // the messages in faults are of accounts
 		return upstream.AccountOut
 	case kind == claude.ErrOverloaded:
@@ -109,8 +174,18 @@ func restOf(f fakeclaude.Fault, stream bool) upstream.Unfit {
 
 // passedOn says whether a fault is the client's own affair.
 func passedOn(f fakeclaude.Fault, stream bool) bool {
+	if d, ok := dialectOf(f); ok {
+		return d.passed
+	}
 	e := effectOf(f, stream)
 	return e == harmless || e == breakage || e == lastWords || e == refusal && restOf(f, stream) == upstream.Fit
+}
+
+// twiceAtMost says whether the second upstream with the fault ends the request: a slow answer may be
+// billed, so it is bought twice at most, and two doubtful refusals alike are the request's.
+func twiceAtMost(f fakeclaude.Fault, stream bool) bool {
+	d, _ := dialectOf(f)
+	return d.doubtful || effectOf(f, stream) == lateness
 }
 
 // view is what one request shows.
@@ -135,8 +210,8 @@ func expect(f fakeclaude.Fault, stream bool, n int, healthy bool) view {
 	switch {
 	case passedOn(f, stream):
 		asked = 1
-	case effectOf(f, stream) == lateness:
-		asked = min(asked, 2) // a slow answer may be billed: it is bought twice at most
+	case twiceAtMost(f, stream):
+		asked = min(asked, 2)
 	}
 	if faulty == 0 {
 		asked = 0
@@ -144,7 +219,7 @@ func expect(f fakeclaude.Fault, stream bool, n int, healthy bool) view {
 	for i := range asked {
 		v.asked[i], v.standing[i] = 1, restOf(f, stream)
 	}
-	if healthy && (asked == 0 || !passedOn(f, stream)) && !(effectOf(f, stream) == lateness && asked == 2) {
+	if healthy && (asked == 0 || !passedOn(f, stream)) && !(twiceAtMost(f, stream) && asked == 2) {
 		v.asked[n-1], v.whole = 1, true
 		return v
 	}
@@ -195,7 +270,13 @@ func (v *view) failure(f fakeclaude.Fault, stream bool) {
 		v.status, v.kind = 503, claude.ErrAPI
 	case refusal:
 		v.status, v.kind = statusOf(f), kindOf(f)
-		if rest := restOf(f, stream); rest == upstream.CredentialOut || rest == upstream.AccountOut {
+		if d, ok := dialectOf(f); ok {
+			if d.status != 0 {
+				v.status = d.status
+			}
+			return
+		}
+		if rest := restOf(f, stream); rest == upstream.CredentialOut || rest == upstream.AccountOut && statusOf(f) != 429 {
 			v.status, v.kind = 503, claude.ErrAPI // what is wrong with our key is not the client's affair
 		}
 		if stream && f.Kind == fakeclaude.FaultError && restOf(f, stream) == upstream.Fit {
@@ -206,6 +287,9 @@ func (v *view) failure(f fakeclaude.Fault, stream bool) {
 
 // poisonous says whether a fault may be the work of the request.
 func poisonous(f fakeclaude.Fault, stream bool) bool {
+	if f.Kind == fakeclaude.FaultHTML && f.Status != 0 {
+		return true
+	}
 	if effectOf(f, stream) == refusal {
 		return restOf(f, stream) == upstream.Cooling && statusOf(f) >= 500
 	}
@@ -240,6 +324,10 @@ func faults() []fakeclaude.Fault {
 			all = append(all, atEveryPoint(kind)...)
 		}
 	}
+	for _, d := range dialects() {
+		all = append(all, d.Fault)
+	}
+	all = append(all, fakeclaude.Fault{Kind: fakeclaude.FaultError, Type: "policy_blocked", At: fakeclaude.AtMessageStart})
 	for _, kind := range []claude.ErrorType{claude.ErrAPI, claude.ErrRateLimit, claude.ErrAuthentication, claude.ErrInvalidRequest} {
 		for _, at := range []fakeclaude.Point{fakeclaude.AtMessageStart, fakeclaude.AtFirstBlock} {
 			all = append(all, fakeclaude.Fault{Kind: fakeclaude.FaultError, Type: string(kind), At: at})
@@ -262,6 +350,9 @@ func atEveryPoint(kind fakeclaude.FaultKind) []fakeclaude.Fault {
 
 // name is a fault as the documentation writes it.
 func name(f fakeclaude.Fault) string {
+	if d, ok := dialectOf(f); ok {
+		return fmt.Sprintf("status %d %s", f.Status, d.title)
+	}
 	switch {
 	case f.Kind == fakeclaude.FaultStatus && f.Code != "":
 		return fmt.Sprintf("status %d %s", f.Status, f.Code)

@@ -89,7 +89,7 @@ func (d *decoder) object(path string, v hujson.Value, into reflect.Value) bool {
 		return false
 	}
 	fields := fieldsOf(into.Type())
-	first := map[string]int{}
+	first, suspects := map[string]int{}, map[string]int{}
 	for _, m := range obj.Members {
 		name := m.Name.Value.(hujson.Literal).String()
 		here := join(path, name)
@@ -101,13 +101,19 @@ func (d *decoder) object(path string, v hujson.Value, into reflect.Value) bool {
 		}
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		if i < 0 {
-			d.unknown(m.Name.StartOffset, here, name, fields)
+			if meant := d.unknown(m.Name.StartOffset, here, name, fields); meant != "" {
+				suspects[meant] = m.Name.StartOffset
+			}
 			continue
 		}
 		d.value(here, m.Value, fields[i], into.Field(fields[i].index))
 	}
+	for name, offset := range suspects {
+		d.suspect(join(path, name), offset)
+	}
 	for _, f := range fields {
-		if _, written := first[f.name]; f.required && !written {
+		_, written := first[f.name]
+		if _, suspected := suspects[f.name]; f.required && !written && !suspected {
 			d.errorf(v.StartOffset, join(path, f.name), "is missing")
 		}
 	}

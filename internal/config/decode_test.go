@@ -141,7 +141,7 @@ func TestUnsetValuesStandForDefaults(t *testing.T) {
 }
 
 func TestByteOrderMarkIsTolerated(t *testing.T) {
-	_, problems := Decode("config.json", []byte("\ufeff{\"sevrers\": []}"), env(nil))
+	_, problems := Decode("config.json", []byte("\ufeff{\"debug\": true}"), env(nil))
 	if len(problems) == 0 || problems[0].Col != 1 {
 		t.Errorf("problems = %v, want the first in column 1", problems)
 	}

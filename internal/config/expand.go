@@ -115,6 +115,9 @@ func isName(s string) bool {
 
 // include reads a file named by ${file:…}, without the line breaks at its end.
 func (d *decoder) include(name string) (content, problem string) {
+	if problem := controlInPath(name); problem != "" {
+		return "", "the name of the file in ${file:…} " + problem
+	}
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(filepath.Dir(d.src.file), name)
 	}

@@ -50,6 +50,7 @@ type field struct {
 	shell       bool
 	shorthand   bool
 	onlyURL     bool
+	isPath      bool
 }
 
 // fieldsOf returns the fields of the file that struct t holds, in order.
@@ -67,6 +68,7 @@ func fieldsOf(t reflect.Type) []field {
 			doc: tag.Get("doc"), def: tag.Get("default"), min: tag.Get("min"), max: tag.Get("max"), pattern: tag.Get("pattern"),
 			deprecated: tag.Get("deprecated"), required: tag.Get("required") == "true",
 			zeroIsUnset: tag.Get("zero") == "default", omitZero: tag.Get("omit") == "zero", shell: tag.Get("expand") == "shell", shorthand: tag.Get("shorthand") == "true", onlyURL: tag.Get("secret") == "url",
+			isPath: tag.Get("path") == "true",
 		}
 		if enum := tag.Get("enum"); enum != "" {
 			f.enum = strings.Split(enum, ",")

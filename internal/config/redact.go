@@ -33,6 +33,8 @@ func (c *Config) withoutUnused() *Config {
 	}
 	if out.Admin == AdminOff {
 		out.AdminKey = Secret{}
+	} else if out.Admin == "" && !strings.HasSuffix(out.Address(), defaultAdmin[strings.LastIndex(defaultAdmin, ":"):]) {
+		out.Admin = defaultAdmin
 	}
 	out.AuthKeys = writtenKeys(out.AuthKeys)
 	out.Servers = slices.Clone(c.Servers)

@@ -56,6 +56,7 @@ func TestRedacted(t *testing.T) {
   ],
   "resources": "own",
   "time_zone": "UTC",
+  "admin": "127.0.0.1:3001",
   "debug": false,
   "max_body_mb": 32,
   "max_upload_mb": 500,

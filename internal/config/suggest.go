@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// unknown reports a field that does not exist, with the one that was probably meant.
-func (d *decoder) unknown(offset int, path, name string, here []field) {
+// unknown reports a field that does not exist, with the one that was probably meant. It returns
+// that one if it belongs here.
+func (d *decoder) unknown(offset int, path, name string, here []field) (meant string) {
 	names := make([]string, len(here))
 	for i, f := range here {
 		names[i] = f.name
@@ -15,21 +16,22 @@ func (d *decoder) unknown(offset int, path, name string, here []field) {
 	shown := shorten(name)
 	if strings.HasPrefix(name, "_") || strings.HasPrefix(name, "//") || strings.HasPrefix(name, "#") {
 		d.errorf(offset, path, "unknown field %q: write a comment as // … or /* … */", shown)
-		return
+		return ""
 	}
 	if elsewhere := sectionOf(name); elsewhere != "" {
 		d.errorf(offset, path, "unknown field %q: it belongs %s", shown, elsewhere)
-		return
+		return ""
 	}
 	if best := nearest(name, names); best != "" {
 		d.errorf(offset, path, "unknown field %q, did you mean %q?", shown, best)
-		return
+		return best
 	}
 	if best := nearest(name, allNames()); best != "" {
 		d.errorf(offset, path, "unknown field %q, did you mean %q? It belongs %s", shown, best, sectionOf(best))
-		return
+		return ""
 	}
 	d.errorf(offset, path, "unknown field %q", shown)
+	return ""
 }
 
 func allNames() []string {

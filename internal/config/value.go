@@ -33,6 +33,12 @@ func (d *decoder) text(path string, v hujson.Value, f field, into reflect.Value)
 	if ok && f.shape == shapeSecret {
 		s, ok = d.secret(path, v.StartOffset, s, plain, f)
 	}
+	if ok && f.isPath {
+		ok = d.pathText(path, v.StartOffset, s)
+	}
+	if ok && f.shape == shapeSecret && plain {
+		d.warnOfForgottenBraces(path, v.StartOffset, s, f)
+	}
 	if !ok {
 		return ""
 	}

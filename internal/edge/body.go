@@ -6,18 +6,17 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"claude-code-lb/internal/claude"
 )
 
 const (
-	// bodyStall is how long a client may pause while it sends its body.
+	// bodyStall is how long a client may take for the next bodyStep bytes.
 	bodyStall = 30 * time.Second
 	bodyStep  = 64 << 10
-	// trustedLength is how much memory a Content-Length alone is worth before the bytes arrive.
-	trustedLength = 1 << 20
+	// moderate is the size of bodies that get all their memory at once while there is plenty.
+	moderate = 1 << 20
 )
 
 // bodyProblem is why a body was not accepted.
@@ -27,110 +26,141 @@ type bodyProblem struct {
 	message string
 }
 
-// bodies lends memory for bodies, so that large ones need not be cleared and collected for every request, and bounds
-// how much there is of it.
+// bodies reads request bodies into memory that is used again, and bounds how much of it there is.
 type bodies struct {
-	pool sync.Pool
-	room inflight
+	memory   memory
+	room     inflight
+	decoders chan struct{} // bounds how many bodies are decoded at a time; nil: it does not
 }
 
-// lent is a body in memory that is given back.
+// lent is a body in memory. It is given back once.
 type lent struct {
-	b     []byte
-	taken int64 // of the bound
+	b []byte
+	hold
 }
 
-const (
-	// keptBody is the largest memory that is kept.
-	keptBody = 4 << 20
-	// unannounced is what a body without a length is worth of the bound to begin with.
-	unannounced = 1 << 20
-)
-
-// take finds memory for a body of a length, 0 if it is not known.
-func (p *bodies) take(length int64) []byte {
-	if kept, ok := p.pool.Get().(*[]byte); ok && int64(cap(*kept)) >= length {
-		return (*kept)[:0]
-	}
-	return make([]byte, 0, length)
+// giveBack ends the use of a body.
+func (p *bodies) giveBack(l *lent) {
+	p.memory.put(l.b)
+	l.b = nil
+	p.room.leave(&l.hold)
 }
 
-// giveBack takes memory back that nobody uses any more.
-func (p *bodies) giveBack(l lent) {
-	if 0 < cap(l.b) && cap(l.b) <= keptBody {
-		p.pool.Put(&l.b)
-	}
-	p.room.leave(l.taken)
-}
-
-// read reads the whole body, waiting for room first.
-func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits) (lent, *bodyProblem) {
+// read reads the whole body of a request into memory that its owner is charged for.
+func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits, by owner) (*lent, *bodyProblem) {
 	if r.ContentLength > limits.MaxBody {
-		return lent{}, tooLarge(limits.MaxBody)
+		return nil, tooLarge(limits.MaxBody)
 	}
-	length := r.ContentLength
-	if length < 0 {
-		length = unannounced
+	l := &lent{hold: hold{owner: by}}
+	if !p.begin(r, limits, l) {
+		return nil, tooMany()
 	}
-	taken, ok := p.room.enter(r.Context(), limits.BodyWait, length)
-	if !ok {
-		return lent{}, tooMany()
-	}
-	l := lent{taken: taken}
-	problem := p.fill(w, r, limits.MaxBody, &l)
+	problem := p.fill(w, r, limits, l)
 	if problem != nil {
 		p.giveBack(l)
-		return lent{}, problem
+		return nil, problem
 	}
+	p.room.finish(&l.hold, int64(cap(l.b)))
 	return l, nil
 }
 
-// fill reads a body. One that is larger than what it has been given room for takes more, if there is any.
-func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limit int64, l *lent) *bodyProblem {
-	c := http.NewResponseController(w)
-	// Servers without deadlines, as in tests, read on without them.
-	defer func() { _ = c.SetReadDeadline(time.Time{}) }()
-
-	l.b = p.take(min(max(r.ContentLength, 0), trustedLength) + 1) // one more, to see the end
-	body := http.MaxBytesReader(w, r.Body, limit)
-	for due := 0; ; {
-		if len(l.b) == cap(l.b) {
-			l.b = enlarged(l.b, r.ContentLength)
+// begin makes the first claim of a body. While there is plenty of memory a body of moderate size gets all that it announces, so that it need not be moved.
+func (p *bodies) begin(r *http.Request, limits Limits, l *lent) bool {
+	n := p.room.firstClaim(r.ContentLength)
+	l.small = 0 <= r.ContentLength && r.ContentLength < n
+	if !l.small && 0 < r.ContentLength && r.ContentLength < moderate {
+		whole := func(n int64) bool { return p.room.enterWhole(&l.hold, n) }
+		if l.b = p.obtain(r.ContentLength+1, whole, whole); l.b != nil {
+			return true
 		}
-		if len(l.b) >= due { // a step each time, so that dripping bytes do not count as going on
-			_ = c.SetReadDeadline(time.Now().Add(bodyStall))
-			due = len(l.b) + bodyStep
+	}
+	l.b = p.obtain(n,
+		func(n int64) bool { return p.room.enter(r.Context(), noWait, &l.hold, n) },
+		func(n int64) bool { return p.room.enter(r.Context(), limits.BodyWait, &l.hold, n) })
+	return l.b != nil
+}
+
+// obtain finds memory for n bytes, nil if there is none. Memory that is used again may be larger, and is only taken if atOnce grants all of it; new memory is
+// as large as n, and granted by wait.
+func (p *bodies) obtain(n int64, atOnce, wait func(int64) bool) []byte {
+	if used := p.memory.take(n); used != nil {
+		if atOnce(int64(cap(used))) {
+			return used
+		}
+		p.memory.put(used)
+	}
+	if !wait(n) {
+		return nil
+	}
+	return make([]byte, 0, n)
+}
+
+// fill reads a body.
+func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limits Limits, l *lent) *bodyProblem {
+	l.begin(http.NewResponseController(w))
+	defer l.stop()
+	body := http.MaxBytesReader(w, r.Body, limits.MaxBody)
+	for due, move := bodyStep, slowRate; ; {
+		if len(l.b) == cap(l.b) && !p.enlarge(r, limits, l) {
+			return tooMany()
 		}
 		n, err := body.Read(l.b[len(l.b):cap(l.b)])
 		l.b = l.b[:len(l.b)+n]
-		if missing := int64(len(l.b)) - l.taken; r.ContentLength < 0 && missing > 0 {
-			if !p.room.more(missing) {
-				return tooMany()
-			}
-			l.taken += missing
-		}
 		switch {
-		case err == nil:
 		case errors.Is(err, io.EOF):
 			return nil
-		default:
-			return readProblem(err, limit)
+		case err != nil && l.givenUp():
+			return tooSlow()
+		case err != nil:
+			return readProblem(err, limits.MaxBody)
+		}
+		if len(l.b) >= due { // a step each time, so that dripping bytes do not count as going on
+			if !l.renew(time.Now()) {
+				return tooSlow()
+			}
+			due, move = len(l.b)+bodyStep, len(l.b)+slowRate
+		} else if len(l.b) >= move {
+			l.moved(time.Now())
+			move = len(l.b) + slowRate
 		}
 	}
 }
 
-// enlarged is a body in twice as much memory, or in as much as it says that it needs.
-func enlarged(b []byte, told int64) []byte {
-	size := max(2*cap(b), cap(b)+bodyStep)
-	if told >= int64(cap(b)) {
-		size = int(min(int64(size), told+1))
+// enlarge finds more memory for a body: all that it announced. A body of unknown length claims as much as may come, takes it by doubling, and keeps what it needed.
+func (p *bodies) enlarge(r *http.Request, limits Limits, l *lent) bool {
+	grow := func(patience time.Duration) func(int64) bool {
+		return func(n int64) bool { return p.room.grow(r.Context(), patience, &l.hold, n) }
 	}
-	return append(make([]byte, 0, size), b...)
+	if r.ContentLength >= 0 {
+		larger := p.obtain(r.ContentLength+1, grow(noWait), grow(limits.BodyWait))
+		if larger == nil {
+			return false
+		}
+		p.move(l, larger)
+		return true
+	}
+	if !l.second && !grow(limits.BodyWait)(limits.MaxBody+1) {
+		return false
+	}
+	p.move(l, make([]byte, 0, min(int64(2*cap(l.b)), l.taken)))
+	return true
+}
+
+// move puts a body into other memory.
+func (p *bodies) move(l *lent, to []byte) {
+	to = append(to, l.b...)
+	p.memory.put(l.b)
+	l.b = to
 }
 
 func tooMany() *bodyProblem {
 	return &bodyProblem{http.StatusTooManyRequests, claude.ErrRateLimit,
 		"claude-code-lb holds as many request bodies in memory as it may (max_inflight_bytes): try again in a moment."}
+}
+
+func tooSlow() *bodyProblem {
+	return &bodyProblem{http.StatusRequestTimeout, claude.ErrTimeout,
+		"The request body came too slowly while claude-code-lb was short of memory for bodies (max_inflight_bytes): send it again."}
 }
 
 // stallReader reads on while the client goes on sending.

@@ -50,7 +50,7 @@ func BenchmarkReadBody(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				r.Body = &zeros{size}
-				l, problem := p.read(w, r, Limits{MaxBody: 64 << 20})
+				l, problem := p.read(w, r, Limits{MaxBody: 64 << 20}, owner{})
 				if problem != nil {
 					b.Fatal(problem)
 				}
@@ -70,7 +70,7 @@ func TestMemoryOfABody(t *testing.T) {
 			r := upload(size, told)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			l, problem := p.read(httptest.NewRecorder(), r, Limits{MaxBody: 64 << 20})
+			l, problem := p.read(httptest.NewRecorder(), r, Limits{MaxBody: 64 << 20}, owner{})
 			runtime.ReadMemStats(&after)
 			if problem != nil || int64(len(l.b)) != size {
 				t.Fatalf("%d of %d bytes, %v", len(l.b), size, problem)

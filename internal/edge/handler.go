@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -69,7 +70,10 @@ type Handler struct {
 
 // NewHandler makes a handler that starts on a first generation.
 func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
-	h := &Handler{proxy: p, log: log, pages: telemetry.Occasional{Every: complaintPeriod}, loops: telemetry.Occasional{Every: complaintPeriod}}
+	h := &Handler{
+		proxy: p, log: log, bodies: bodies{decoders: make(chan struct{}, runtime.GOMAXPROCS(0)+1)},
+		pages: telemetry.Occasional{Every: complaintPeriod}, loops: telemetry.Occasional{Every: complaintPeriod},
+	}
 	h.Swap(first)
 	return h
 }
@@ -77,7 +81,7 @@ func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 // Swap puts a new generation in force for all requests that arrive from now on.
 func (h *Handler) Swap(s *Snapshot) {
 	h.current.Store(s)
-	h.bodies.room.resize(s.Limits.InFlight)
+	h.bodies.room.resize(s.Limits.InFlight, s.Limits.MaxBody)
 }
 
 // InFlight is how many bytes of requests' bodies are held.
@@ -155,18 +159,11 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.serveUpload(w, s, asked)
 		return
 	}
-	body, problem := h.bodies.read(w, r, s.Limits)
-	if problem != nil {
-		h.refuse(w, problem.status, problem.kind, id, problem.message)
+	seat, ok := h.receive(w, s, &asked)
+	defer seat.Leave()
+	if !ok {
 		return
 	}
-	asked.Body, problem = h.bodies.prepare(body, r.Header["Content-Encoding"], s.Limits.MaxBody)
-	if problem != nil {
-		h.refuse(w, problem.status, problem.kind, id, problem.message)
-		return
-	}
-	s.Forward.Dump.Request(r.Context(), id, r, body.b)
-	asked.Start = time.Now()
 	h.proxy.Serve(w, asked)
 }
 

@@ -3,64 +3,270 @@ package edge
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// bounded is an inflight of 80 MB with a reserve of 10 MB, for bodies of up to 32 MB.
+func bounded() *inflight {
+	f := &inflight{}
+	f.resize(80*mb, 32*mb)
+	return f
+}
+
+const mb = 1 << 20
+
+func named(key string) *hold { return &hold{owner: owner{key: key}} }
+
+// pacer is a response whose client is interrupted when its body is given up.
+type pacer struct {
+	http.ResponseWriter
+	mu   sync.Mutex
+	past bool
+}
+
+func (p *pacer) SetReadDeadline(t time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.past = !t.IsZero() && t.Before(time.Now())
+	return nil
+}
+
+func (p *pacer) interrupted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.past
+}
+
+// reads puts a body in that is being read, with so many bytes of first claim.
+func reads(t *testing.T, f *inflight, key string, n int64) (*hold, *pacer) {
+	t.Helper()
+	h, p := named(key), &pacer{}
+	if !f.enter(t.Context(), noWait, h, n) {
+		t.Fatalf("no room for %d bytes of %s", n, key)
+	}
+	h.begin(http.NewResponseController(p))
+	return h, p
+}
+
 func TestInflightIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &inflight{limit: 100}
-		first, ok := f.enter(t.Context(), time.Hour, 60)
-		if !ok || f.more(50) || !f.more(10) {
-			t.Fatal("the bound does not hold")
+		f := bounded()
+		a, _ := reads(t, f, "a", mb)
+		if !f.grow(t.Context(), noWait, a, 32*mb) || f.bytes() != 32*mb {
+			t.Fatalf("%d bytes", f.bytes())
 		}
-		var mu sync.Mutex
-		var order []int64
-		for _, n := range []int64{90, 20, 500} {
-			go func() {
-				taken, ok := f.enter(t.Context(), time.Hour, n)
-				if !ok {
-					t.Error("not let in")
-				}
-				mu.Lock()
-				order = append(order, n)
-				mu.Unlock()
-				time.Sleep(time.Second)
-				f.leave(taken)
-			}()
-			synctest.Wait()
+		b, _ := reads(t, f, "b", mb)
+		if !f.grow(t.Context(), noWait, b, 32*mb) || f.bytes() != 64*mb {
+			t.Fatalf("%d bytes", f.bytes())
 		}
-		f.leave(first)
-		f.leave(10)
-		time.Sleep(10 * time.Second)
-		mu.Lock()
-		defer mu.Unlock()
-		if fmt.Sprint(order) != "[90 20 500]" || f.bytes() != 0 {
-			t.Errorf("%d, %d bytes left", order, f.bytes())
+		c, _ := reads(t, f, "c", mb)
+		if f.grow(t.Context(), noWait, c, 8*mb) {
+			t.Error("second claims take the reserve")
+		}
+		if !f.more(c, 10*mb) || f.more(c, 10*mb) {
+			t.Error("the bound does not hold")
+		}
+		for _, h := range []*hold{a, b, c} {
+			f.leave(h)
+		}
+		if f.bytes() != 0 || len(f.owners) != 0 || f.reading != nil || f.large != 0 {
+			t.Errorf("%d bytes, %v", f.bytes(), f.owners)
+		}
+		// A body of the largest size has room whatever the bound is, and one beyond any bound when nothing else is there.
+		f.resize(mb, 32*mb)
+		d, _ := reads(t, f, "d", mb)
+		if !f.grow(t.Context(), noWait, d, 32*mb+1) {
+			t.Error("the largest body has no room")
+		}
+		f.leave(d)
+		f.resize(0, 32*mb)
+		if !f.enter(t.Context(), noWait, named("e"), 1<<40) {
+			t.Error("no bound does not let in")
 		}
 	})
 }
 
-func TestWhoLeavesTheLineMakesRoom(t *testing.T) {
+// TestOwnersShareMemory: those who take all they may leave room for others, and the one that holds least is next.
+func TestOwnersShareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &inflight{limit: 100}
-		f.enter(t.Context(), time.Hour, 50)
-		ctx, leave := context.WithCancel(t.Context())
-		refused := make(chan bool, 1)
-		go func() { _, ok := f.enter(ctx, time.Hour, 90); refused <- !ok }()
-		synctest.Wait()
-		let := make(chan bool, 1)
-		go func() { _, ok := f.enter(t.Context(), time.Hour, 40); let <- ok }()
-		synctest.Wait()
-		leave()
-		if !<-refused || !<-let || f.bytes() != 90 {
-			t.Errorf("%d bytes", f.bytes())
+		f := bounded()
+		var greedy []*hold
+		for range 1000 {
+			h := named("greedy")
+			if !f.enter(t.Context(), noWait, h, 256<<10) {
+				break
+			}
+			greedy = append(greedy, h)
 		}
-		f.resize(0)
-		if _, ok := f.enter(t.Context(), time.Hour, 1<<40); !ok {
-			t.Error("no bound does not let in")
+		if n := f.bytes(); n < f.total/2 || n > f.total*4/5 {
+			t.Errorf("one owner holds %d of %d", n, f.total)
+		}
+		small := named("ann")
+		if !f.enter(t.Context(), noWait, small, 256<<10) {
+			t.Error("no room for another owner")
+		}
+		var mu sync.Mutex
+		var order []string
+		wait := func(key string, n int64) {
+			go func() {
+				if f.enter(t.Context(), time.Hour, named(key), n) {
+					mu.Lock()
+					order = append(order, key)
+					mu.Unlock()
+				}
+			}()
+			synctest.Wait()
+		}
+		wait("greedy", mb)
+		wait("bob", 30*mb) // more than is free
+		wait("ann", 30*mb)
+		for _, h := range greedy {
+			f.leave(h)
+			synctest.Wait()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if fmt.Sprint(order) != "[bob ann greedy]" {
+			t.Error(order)
 		}
 	})
+}
+
+// TestSlowBodiesMakeRoom: while room is short, those that come too slowly are given up, and no others.
+func TestSlowBodiesMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := bounded()
+		slow, slowly := reads(t, f, "slow", mb)
+		fast, quickly := reads(t, f, "fast", mb)
+		for _, h := range []*hold{slow, fast} {
+			if !f.grow(t.Context(), noWait, h, 32*mb) {
+				t.Fatal("no room")
+			}
+		}
+		time.Sleep(time.Minute)
+		if slowly.interrupted() || quickly.interrupted() {
+			t.Fatal("given up without need")
+		}
+		slow.renew(time.Now())
+		time.Sleep(slowAfter)
+		fast.moved(time.Now())
+		next, _ := reads(t, f, "next", mb)
+		granted := make(chan bool, 1)
+		began := time.Now()
+		go func() { granted <- f.grow(t.Context(), 0, next, 32*mb) }()
+		synctest.Wait()
+		if !slowly.interrupted() || quickly.interrupted() {
+			t.Fatalf("slow: %t, fast: %t", slowly.interrupted(), quickly.interrupted())
+		}
+		f.leave(slow)
+		if !<-granted || time.Since(began) > lookPeriod {
+			t.Errorf("no room after %v", time.Since(began))
+		}
+		// Those that wait for their second claim are given up for first claims of others.
+		waiter, _ := reads(t, f, "fast", 8*mb)
+		second := make(chan bool, 1)
+		go func() { second <- f.grow(t.Context(), time.Hour, waiter, 32*mb) }()
+		synctest.Wait()
+		last := make(chan bool, 1)
+		small := named("last")
+		small.small = true
+		go func() { last <- f.enter(t.Context(), time.Hour, small, 16*mb) }()
+		if <-second {
+			t.Error("it waits in vain, and yet others wait for it")
+		}
+		f.leave(waiter)
+		f.leave(fast)
+		if !<-last || f.leaving != 0 {
+			t.Errorf("%d leaving", f.leaving)
+		}
+	})
+}
+
+// TestBodiesDoNotWaitForEachOther lets many bodies of all sizes in at random times: the bound holds, all but given-up ones come in, and nothing is left.
+func TestBodiesDoNotWaitForEachOther(t *testing.T) {
+	for seed := range uint64(8) {
+		synctest.Test(t, func(t *testing.T) {
+			f := bounded()
+			random := rand.New(rand.NewPCG(seed, 0))
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			refused := 0
+			for i := range 150 {
+				h, size, pause, rate := named(fmt.Sprint(i%7)), random.Int64N(32*mb), time.Duration(random.Int64N(int64(10*time.Second))), mb/4+random.Int64N(4*mb)
+				wg.Go(func() {
+					time.Sleep(pause)
+					if !f.enter(t.Context(), time.Hour, h, f.firstClaim(size)) {
+						t.Error("no room for a first claim")
+						return
+					}
+					defer f.leave(h)
+					p := &pacer{}
+					h.begin(http.NewResponseController(p))
+					if size >= f.firstClaim(size) && !f.grow(t.Context(), time.Hour, h, size) {
+						mu.Lock()
+						refused++
+						mu.Unlock()
+						return
+					}
+					for arrived := int64(0); arrived < size && !p.interrupted(); arrived += rate / 4 {
+						time.Sleep(time.Second / 4)
+						h.moved(time.Now())
+					}
+					h.stop()
+					f.finish(h, size)
+					if used := f.bytes(); used > f.total {
+						t.Errorf("%d of %d bytes", used, f.total)
+					}
+					time.Sleep(time.Second)
+				})
+			}
+			wg.Wait()
+			if f.bytes() != 0 || f.large != 0 || f.leaving != 0 || f.reading != nil || len(f.waiting) != 0 || len(f.owners) != 0 {
+				t.Errorf("seed %d: %d bytes, %d large, %d leaving", seed, f.bytes(), f.large, f.leaving)
+			}
+			if refused > 5 {
+				t.Errorf("seed %d: %d of 150 were given up while they waited", seed, refused)
+			}
+		})
+	}
+}
+
+func TestWhoLeavesTheLineMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := bounded()
+		f.enter(t.Context(), noWait, named("a"), 60*mb)
+		ctx, leave := context.WithCancel(t.Context())
+		refused := make(chan bool, 1)
+		go func() { refused <- !f.enter(ctx, time.Hour, named("b"), 60*mb) }()
+		synctest.Wait()
+		let := make(chan bool, 1)
+		go func() { let <- f.enter(t.Context(), time.Hour, named("c"), 20*mb) }()
+		synctest.Wait()
+		leave()
+		if !<-refused || !<-let || f.bytes() != 80*mb {
+			t.Errorf("%d bytes", f.bytes())
+		}
+	})
+}
+
+func TestClassesOfMemory(t *testing.T) {
+	var m memory
+	for _, n := range []int64{1, 4096, 4097, 16384, 16385, 70_000, 256 << 10, 256<<10 + 1, 1 << 20, 4 << 20} {
+		m.put(make([]byte, 0, n))
+		for _, want := range []int64{n, n/4 + 1} {
+			// The race detector makes pools forget at random.
+			if b := m.take(want); b != nil && (int64(cap(b)) < want || int64(cap(b)) > max(4*want, 4096)) {
+				t.Errorf("%d bytes for %d", cap(b), want)
+			}
+		}
+	}
+	if m.take(4<<20+1) != nil || !slices.Equal([]int{classOf(1), classOf(4096), classOf(4097), classOf(1 << 20), classOf(4 << 20), classOf(1 << 30)}, []int{0, 0, 1, 4, 5, 6}) {
+		t.Error("wrong classes")
+	}
 }

@@ -73,9 +73,9 @@ func TestBodiesStallByThemselvesOverHTTP2(t *testing.T) {
 		cert, roots := issuer.TLS.Certificates[0], issuer.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 
 		var b bodies
-		b.room.resize(64 << 20)
+		b.room.resize(64<<20, 1<<20)
 		s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, problem := b.read(w, r, Limits{MaxBody: 1 << 20, BodyWait: time.Second})
+			body, problem := b.read(w, r, Limits{MaxBody: 1 << 20, BodyWait: time.Second}, owner{})
 			if problem != nil {
 				w.WriteHeader(problem.status)
 				return

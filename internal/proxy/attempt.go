@@ -37,7 +37,8 @@ type answer struct {
 	decoded bool           // the body was compressed: its length and encoding headers no longer hold
 	claimed *claude.Error  // what an error answer says, if it is one of the API
 	outcome upstream.Outcome
-	warming bool // the request asks for no output
+	judged  time.Time // when outcome was found
+	warming bool      // the request asks for no output
 	// misshapen says that the upstream answered with status 200 and something that is not the answer that was asked for.
 	misshapen bool
 	astray    bool // the account does not know what is looked for
@@ -147,7 +148,10 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	case claimed != nil:
 		ev.Body = a.held
 	}
-	a.outcome = x.req.Settings.Rules.Judge(ev)
+	a.outcome, a.judged = x.req.Settings.Rules.Judge(ev), ev.Now
+	if errors.Is(err, upstream.ErrUnusable) && claude.ReadRefusal(a.held).Page {
+		a.outcome.Cause = upstream.CausePage
+	}
 	x.judgeSearch(a)
 	if x.uploadProblem() != nil {
 		a.outcome = upstream.Outcome{Scope: upstream.ScopeClient, Reason: "the upload broke off"}
@@ -165,7 +169,7 @@ func (a *answer) symptom() string {
 	switch {
 	case a.outcome.Scope != upstream.ScopeEndpoint || a.timedOut:
 		return ""
-	case a.misshapen:
+	case a.misshapen, a.res != nil && a.res.StatusCode >= http.StatusBadRequest && a.outcome.Cause == upstream.CausePage: // a firewall's, perhaps
 		return a.outcome.Reason
 	case a.res != nil && (a.res.StatusCode >= http.StatusInternalServerError || a.res.StatusCode < http.StatusBadRequest && a.claimed != nil):
 		return a.outcome.Reason

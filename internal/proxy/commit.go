@@ -148,11 +148,24 @@ func WriteError(w http.ResponseWriter, status int, wait time.Duration, e claude.
 	if wait > 0 {
 		h.Set("Retry-After", seconds(wait))
 	}
+	if isFinal(status) && h.Get("X-Should-Retry") == "" {
+		// Claude Code would try for minutes to get past a 401 or 403 before it shows the message.
+		h.Set("X-Should-Retry", "false")
+	}
 	body := e.AppendJSON(nil)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	w.Write(body)
 	return status
+}
+
+// isFinal reports whether an error of our own stays the same when the client tries again.
+func isFinal(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return false
+	}
+	return http.StatusBadRequest <= status && status < http.StatusInternalServerError
 }
 
 // errClientWrite marks a failed write to the client.

@@ -57,7 +57,7 @@ func (x *exchange) queueTime() time.Duration {
 
 // asks tells what the request may use.
 func (x *exchange) asks(now time.Time) quota.Ask {
-	ask := quota.Ask{Counted: x.req.HTTP.Method == http.MethodPost, Model: x.entry.Model, Session: x.entry.Session + "\x00" + x.entry.Agent, Unreadable: x.req.Body.unreadable()}
+	ask := quota.Ask{Counted: x.req.HTTP.Method == http.MethodPost, Model: x.entry.Model, Session: x.entry.Session + "\x00" + x.entry.Agent, Unreadable: x.req.Body.unreadable(), Seat: x.req.Seat}
 	r := x.req.HTTP
 	switch {
 	case r.Method == http.MethodGet, r.Method == http.MethodHead, r.Method == http.MethodOptions, r.Method == http.MethodDelete:

@@ -22,8 +22,13 @@ const (
 	shortRetryAfter = 10 * time.Second
 )
 
-// giveUp answers when no further attempt is made: with the best failed one that
-// concerns the client, else with an error of our own.
+// giveUp answers when no further attempt is made. In this order, what helps the client most:
+//
+//   - a refusal of the request itself that two upstreams gave alike;
+//   - an upstream's failure that is over soon: overloaded, a short rate limit, a failed server;
+//   - when every upstream is used up, the refusal of the one that is back first, whole;
+//   - a refusal of the model, then one that only one upstream gave;
+//   - else an error of our own. Never one that concerns our own credential.
 func (x *exchange) giveUp(why error) {
 	x.forgive()
 	x.entry.Outcome = ledger.Failed
@@ -33,9 +38,17 @@ func (x *exchange) giveUp(why error) {
 	if x.answerWithout() {
 		return
 	}
-	wait := x.earliestReturn()
+	wait, now := x.earliestReturn(), time.Now()
 	opened := x.silence.end()
-	if a := x.bestRefusal(); a != nil {
+	a := x.bestRefusal()
+	if x.refusedTwice() == nil && (a == nil || a.rank() <= rankUsedUp) {
+		if r, ok := x.exhaustedPool(now); ok {
+			x.p.log.InfoContext(x.ctx, telemetry.NoUpstream, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Err, "every upstream is used up")
+			x.writeExhaustion(r, opened, now)
+			return
+		}
+	}
+	if a != nil && a.isAnswer() {
 		x.entry.Attempts[a.place].Served = true
 		if opened {
 			x.tell(a.asError())
@@ -55,12 +68,33 @@ func (x *exchange) giveUp(why error) {
 		return
 	}
 	x.trace()
+	if status == http.StatusTooManyRequests { // Claude Code gives up at once on a long wait, as it should
+		x.w.Header().Set("Retry-After", wholeSeconds(x.outlook().RetryAfter))
+		wait = 0
+	}
 	x.entry.Status = WriteError(x.w, status, wait, e)
+}
+
+// isAnswer reports whether a refusal can be shown to the client as it is. A used-up account cannot while
+// another one may serve, and a missing model only in the API's own words.
+func (a *answer) isAnswer() bool {
+	switch {
+	case a.outcome.Cause == upstream.CauseNoModel:
+		return a.res.StatusCode == http.StatusNotFound && a.claimed != nil && a.claimed.Type == claude.ErrNotFound
+	case a.outcome.Scope == upstream.ScopeRequest:
+		return true
+	}
+	return !a.usedUp()
+}
+
+// outlook is what the request would find now.
+func (x *exchange) outlook() *routing.Unavailable {
+	return x.req.Table.Outlook(&x.query, &x.tried, time.Now())
 }
 
 // earliestReturn is how long a client had better wait before it asks again.
 func (x *exchange) earliestReturn() time.Duration {
-	outlook := x.req.Table.Outlook(&x.query, &x.tried, time.Now())
+	outlook := x.outlook()
 	switch {
 	case outlook.Mildest == upstream.Fit:
 		return time.Second
@@ -86,31 +120,48 @@ func (x *exchange) bestRefusal() *answer {
 		if a.astray && unsure {
 			continue
 		}
-		if rank := a.rank(); rank > 0 && (best == nil || rank >= best.rank()) {
+		if rank := a.rank(); rank > rankNone && (best == nil || rank >= best.rank()) {
 			best = a
 		}
 	}
 	return best
 }
 
-// rank orders refusals by their worth to the client; 0 is none.
+// The ranks of refusals by their worth to the client.
+const (
+	rankNone = iota
+	rankRequest
+	rankModel
+	rankUsedUp
+	rankEndpoint
+	rankRateLimit
+	rankCapacity
+)
+
+// rank orders refusals by their worth to the client; rankNone has none.
 func (a *answer) rank() int {
 	if a.res == nil || a.res.StatusCode < http.StatusBadRequest && a.message.Err == nil {
-		return 0
+		return rankNone
+	}
+	if a.usedUp() {
+		return rankUsedUp
 	}
 	switch a.outcome.Scope {
 	case upstream.ScopeCapacity:
-		return 5
+		return rankCapacity
 	case upstream.ScopeRateLimit:
-		return 4
+		return rankRateLimit
 	case upstream.ScopeEndpoint:
-		return 3
+		if a.outcome.Cause == upstream.CausePage || a.outcome.Cause == upstream.CauseNoRoute {
+			return rankNone // a page of somebody in between
+		}
+		return rankEndpoint
 	case upstream.ScopeModel:
-		return 2
+		return rankModel
 	case upstream.ScopeRequest:
-		return 1
+		return rankRequest
 	default:
-		return 0
+		return rankNone
 	}
 }
 
@@ -127,7 +178,12 @@ func (x *exchange) writeRefusal(a *answer, wait time.Duration) {
 		return
 	}
 	a.whole = true
-	if status := a.res.StatusCode; status == http.StatusTooManyRequests || status >= http.StatusInternalServerError {
+	status := a.res.StatusCode
+	switch {
+	case a.usedUp() && a.outcome.RetryAfter > 0: // of the client's own account
+		a.res.Header.Del("Retry-After-Ms")
+		a.res.Header.Set("Retry-After", wholeSeconds(a.outcome.RetryAfter))
+	case status == http.StatusTooManyRequests || status >= http.StatusInternalServerError:
 		a.res.Header.Del("Retry-After-Ms")
 		a.res.Header.Set("Retry-After", seconds(wait))
 	}
@@ -171,7 +227,7 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 		// The SDKs would send it again by themselves.
 		x.w.Header().Set("X-Should-Retry", "false")
 		e.Message = "The upstream did not say whether it has created the batch: look at the list of batches before you send it again, or it may run twice."
-	case x.modelOut():
+	case x.modelOut() || x.lacksModel():
 		e.Type, e.Message = claude.ErrNotFound, "model: "+x.entry.Model+" (refused by every upstream a moment ago: check its name)"
 		return http.StatusNotFound, e
 	case x.withoutDescriptors():
@@ -182,12 +238,15 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 		return http.StatusGatewayTimeout, e
 	case x.isQuick() && x.allRefusedKey():
 		e.Message = x.everyone() + " refused this path, or its credential for it: the log of claude-code-lb has the details under this request id."
-	case x.allRefusedKey():
-		e.Message = x.everyone() + " refused its credential or account: check the servers' tokens and accounts; the log of claude-code-lb has the details under this request id."
+	case x.allRefusedKey() || n == 0 && unavailable != nil && (unavailable.Mildest == upstream.CredentialOut || unavailable.Mildest == upstream.AccountOut):
+		x.w.Header().Set("X-Should-Retry", "false") // only the operator can help
+		e.Message = x.everyone() + " " + x.refusedAs(unavailable) + "; the log of claude-code-lb has the details under this request id."
 	case x.unsure() && n > 0:
 		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."
 	case n == 0:
 		e.Message = x.everyone() + " is resting after failures: try again in a moment."
+	case x.commonCause() != upstream.CauseOther:
+		e.Message = x.everyone() + " " + sentenceOf(x.commonCause()) + " (" + strconv.Itoa(n) + " tried). Try again in a moment; the log of claude-code-lb has the details under this request id."
 	default:
 		e.Message = x.everyone() + " failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
 	}
@@ -201,12 +260,26 @@ func (x *exchange) allBlameRequest() bool {
 		return true
 	}
 	for _, a := range x.failures {
-		unknown := a.outcome.Scope == upstream.ScopeModel && a.res.StatusCode == http.StatusNotFound
+		unknown := a.outcome.Cause == upstream.CauseNoModel
 		if !unknown && !a.refused() {
 			return false
 		}
 	}
 	return len(x.failures) > 0
+}
+
+// lacksModel reports whether the model is missing wherever our credential and account are accepted.
+func (x *exchange) lacksModel() bool {
+	found := false
+	for _, a := range x.failures {
+		switch {
+		case a.outcome.Cause == upstream.CauseNoModel:
+			found = true
+		case a.outcome.Scope != upstream.ScopeCredential && a.outcome.Scope != upstream.ScopeAccount:
+			return false
+		}
+	}
+	return found
 }
 
 // modelOut says whether nobody was asked because every upstream has refused the model lately.

@@ -65,7 +65,7 @@ func TestRetryAfterIsTheEarliestReturn(t *testing.T) {
 			t.Errorf("%d: retry-after %q, want %q", got.StatusCode, got.Header.Get("Retry-After"), want)
 		}
 	}
-	f("60", limited("Retry-After", "3600"))
+	f("3600", limited("Retry-After", "3600"))
 	f("20", limited("Retry-After", "3600"), limited("Retry-After", "20"))
 	f("7", overloaded("Retry-After", "7"))
 	f("10", respond(500, jsonType, "{}", "Retry-After-Ms", "100000"))

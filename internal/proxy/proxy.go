@@ -63,6 +63,7 @@ type Request struct {
 	Client   string      // who asks, for the log
 	Key      *quota.Key  // of the client, nil where none is asked for
 	Book     *quota.Book // nil: nobody has limits
+	Seat     *quota.Seat // that the request had while its body was read
 	HTTP     *http.Request
 	Body     Body
 	Upload   *Upload // in place of Body where that is passed on as it comes
@@ -261,6 +262,7 @@ func (p *Proxy) tenant(req Request) string {
 func (x *exchange) settle(a *answer) {
 	now := time.Now()
 	a.lease.Settle(x.ctx, a.outcome, now)
+	x.remember(a)
 	status, upstreamID := 0, ""
 	if a.res != nil {
 		status, upstreamID = a.res.StatusCode, a.res.Header.Get("Request-Id")

@@ -15,6 +15,8 @@ type account struct {
 	name  string
 	since time.Time // it is known here
 	slots queue
+	// reading bounds the bodies that are read while all slots are taken.
+	reading queue
 
 	former     telemetry.Occasional // logs that a former secret is still in use
 	formerUsed atomic.Int64         // when that was last, in Unix seconds; 0: never
@@ -34,6 +36,7 @@ func (a *account) configure(spec config.ClientKey, now time.Time) {
 		zone = time.UTC
 	}
 	a.slots.resize(spec.Concurrency)
+	a.reading.resize(spec.Concurrency)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.zone == nil || a.zone.String() != zone.String() {

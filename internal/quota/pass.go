@@ -18,11 +18,12 @@ type Ask struct {
 	Model   string   // "" where none is named
 	Models  []string // further ones that it names: of a batch, an advisor, fallbacks
 	Session string
-	Counted bool // it counts towards the requests per minute
-	Message bool // it is answered by a model, and so costs something
-	Batch   bool // it is answered later, and what that costs is not known then
-	Open    bool // the API may choose a further model by itself
-	Unclear bool // which models it asks can be read in several ways, or not at all
+	Seat    *Seat // that the request had while its body was read
+	Counted bool  // it counts towards the requests per minute
+	Message bool  // it is answered by a model, and so costs something
+	Batch   bool  // it is answered later, and what that costs is not known then
+	Open    bool  // the API may choose a further model by itself
+	Unclear bool  // which models it asks can be read in several ways, or not at all
 	// Unreadable is the answer to a key whose limits depend on the body, where that cannot be read; nil: it can be.
 	Unreadable *Refusal
 	Unknown    bool      // nothing is known of what its path does, nor what that costs
@@ -63,16 +64,20 @@ func (b *Book) Enter(ctx context.Context, k *Key, ask Ask) (*Pass, error) {
 	if r := k.refuses(ask); r != nil {
 		return nil, r
 	}
-	in, full := k.account.slots.enter(ctx, ask.Until, ask.Session, 0)
-	switch {
-	case full:
-		return nil, crowded(fmt.Sprintf("Too many requests of the client key %s wait for one of its %d slots: try again in a moment.", k.Name(), k.spec.Concurrency))
-	case !in:
-		return nil, waitedEnough(ctx)
+	session, seated := ask.Seat.takeSlot()
+	if !seated {
+		session = ask.Session
+		in, full := k.account.slots.enter(ctx, ask.Until, session, 0)
+		switch {
+		case full:
+			return nil, crowded(fmt.Sprintf("Too many requests of the client key %s wait for one of its %d slots: try again in a moment.", k.Name(), k.spec.Concurrency))
+		case !in:
+			return nil, waitedEnough(ctx)
+		}
 	}
-	p := &Pass{key: k, party: [2]string{ask.Session, k.Name()}}
+	p := &Pass{key: k, party: [2]string{session, k.Name()}}
 	if _, err := b.enterAll(ctx, ask.Until, p, k.Name(), k.spec.Priority); err != nil {
-		k.account.slots.leave(ask.Session)
+		k.account.slots.leave(session)
 		return nil, err
 	}
 	// Last, for what was waited for may have changed it: the debit.

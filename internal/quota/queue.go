@@ -41,7 +41,7 @@ func (q *queue) resize(slots int) {
 // that was for too many who wait: then one of the party that has the most waiting makes room for others.
 func (q *queue) enter(ctx context.Context, until time.Time, party string, priority int) (in, full bool) {
 	q.mu.Lock()
-	if q.slots == 0 || q.taken < q.slots && q.waiting.length == 0 {
+	if q.free() {
 		q.seat(party)
 		q.mu.Unlock()
 		return true, false
@@ -77,6 +77,20 @@ func (q *queue) enter(ctx context.Context, until time.Time, party string, priori
 		return true, false // it was let in at the same moment
 	}
 }
+
+// try takes a slot if one is free.
+func (q *queue) try(party string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.free() {
+		return false
+	}
+	q.seat(party)
+	return true
+}
+
+// free reports whether a newcomer gets a slot at once. The caller holds the mutex.
+func (q *queue) free() bool { return q.slots == 0 || q.taken < q.slots && q.waiting.length == 0 }
 
 // makeRoom sends the one away who comes last: of the lowest priority, of the party with the most waiting, the youngest. It
 // reports false when that is newcomer. The caller holds the mutex.

@@ -45,9 +45,10 @@ type learned struct {
 	pauses     rests               // while the service is overloaded, by class of models
 	balance    balance
 	suspects   suspects
-	succeeded  time.Time // the latest success
-	paced      time.Time // when the latest extra attempt was granted
-	drained    bool      // by the operator, until he takes it back
+	refusals   map[string]Refusal // for which it takes no work, by Subject.limit, "" for any
+	succeeded  time.Time          // the latest success
+	paced      time.Time          // when the latest extra attempt was granted
+	drained    bool               // by the operator, until he takes it back
 	history    history
 }
 

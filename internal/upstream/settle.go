@@ -98,6 +98,7 @@ func (l *Lease) teach(o Outcome, now time.Time, spread float64, v *verdict) {
 func (l *Lease) succeed(now time.Time, v *verdict) {
 	d, none := l.learned, trip{}
 	d.succeeded = now
+	l.forgetRefusals()
 	back := d.breaker.succeed(l.endpoint, l.trip, now)
 	back = d.credential.succeed(l.credential, none, now) || back
 	back = l.account.out.succeed(l.out, none, now) || back

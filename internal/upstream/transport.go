@@ -168,6 +168,11 @@ func credentialOf(kind config.AuthHeader, token string) credential {
 	return newCredential("Authorization", "Bearer "+token)
 }
 
+// PutCredential gives h the credential of a server, as every request to it gets it.
+func PutCredential(h http.Header, s config.Server) {
+	credentialOf(s.AuthHeader, s.Token.Reveal()).put(h)
+}
+
 func newCredential(name, value string) credential {
 	lines := []string{value}
 	return credential{name, func() []string { return lines }}

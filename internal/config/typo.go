@@ -1,0 +1,59 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// controlInPath says what is wrong with the name of a file that holds a control character, "" if it
+// holds none. In JSON the backslashes of a Windows path are easily taken for escapes.
+func controlInPath(s string) string {
+	i := strings.IndexFunc(s, unicode.IsControl)
+	if i < 0 {
+		return ""
+	}
+	r := []rune(s[i:])[0]
+	if letter, ok := map[rune]string{'\t': "t", '\n': "n", '\r': "r", '\b': "b", '\f': "f"}[r]; ok {
+		return fmt.Sprintf(`holds a control character, for "\%s" in JSON is not a backslash and a letter: write "\\%s", with each backslash twice`, letter, letter)
+	}
+	return fmt.Sprintf("holds the control character U+%04X, which no path has: write each backslash of a path twice", r)
+}
+
+// pathText reports a text that cannot be the name of a file or directory.
+func (d *decoder) pathText(path string, offset int, s string) bool {
+	if strings.Contains(s, "://") || strings.Contains(s, "-----BEGIN") { // a database; the text of a file, which has a message of its own
+		return true
+	}
+	if problem := controlInPath(s); problem != "" {
+		d.errorf(offset, path, "%s", problem)
+		return false
+	}
+	return true
+}
+
+// withoutBraces finds references to variables as other programs write them: $NAME, %NAME%, $env:NAME, {NAME}.
+var withoutBraces = regexp.MustCompile(`^(\$[A-Za-z_][A-Za-z0-9_]*|%[A-Za-z_][A-Za-z0-9_]*%|\$(?i:env):[A-Za-z_][A-Za-z0-9_]*|\$?\([^()]*\)|\$?\{\{?[^{}]*\}?\})$`)
+
+// inURL finds $NAME as a part of a URL.
+var inURL = regexp.MustCompile(`[/:@=]\$[A-Za-z_][A-Za-z0-9_]*`)
+
+// warnOfForgottenBraces warns of a secret that stands in the file and looks like the name of a
+// variable. It is not quoted, for it may be a secret after all.
+func (d *decoder) warnOfForgottenBraces(path string, offset int, s string, f field) {
+	if f.shell { // the shell expands it
+		return
+	}
+	if withoutBraces.MatchString(strings.TrimSpace(s)) || strings.Contains(s, "://") && inURL.MatchString(s) {
+		d.warnf(offset, path, `looks like a variable, but is used as it stands: write ${NAME} to have it replaced`)
+	}
+}
+
+// suspect takes an unknown field for a misspelled one: the field counts as written, with an error
+// of its own, so that nothing else is reported because of it.
+func (d *decoder) suspect(path string, offset int) {
+	if _, written := d.nodes[path]; !written {
+		d.nodes[path] = node{offset: offset}
+	}
+}

@@ -1,0 +1,215 @@
+package edge
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// hold is the memory of one body.
+type hold struct {
+	owner owner
+
+	// What follows belongs to inflight's mutex.
+	taken      int64
+	small      bool  // it makes no second claim
+	second     bool  // it has made its second claim
+	waits      bool  // for that
+	leaving    int64 // of taken, counted as such since the body was given up
+	claim      claim // the latest
+	linked     bool
+	prev, next *hold
+
+	mu      sync.Mutex
+	client  *http.ResponseController // nil: not being read
+	movedAt time.Time                // when slowRate bytes had come since the time before
+	evicted bool
+}
+
+// begin starts the reading from a client.
+func (h *hold) begin(client *http.ResponseController) {
+	h.mu.Lock()
+	h.client = client
+	h.mu.Unlock()
+	h.renew(time.Now())
+}
+
+// renew gives the client its time for the next step. It reports false when the body was given up.
+func (h *hold) renew(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.evicted {
+		return false
+	}
+	h.movedAt = now
+	if h.client != nil {
+		// Servers without deadlines, as in tests, read on without them.
+		_ = h.client.SetReadDeadline(now.Add(bodyStall))
+	}
+	return true
+}
+
+// moved notes that slowRate bytes have come.
+func (h *hold) moved(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.movedAt = now
+}
+
+// givenUp reports whether the body was given up.
+func (h *hold) givenUp() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.evicted
+}
+
+// stop ends the reading.
+func (h *hold) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_ = h.client.SetReadDeadline(time.Time{})
+	h.client = nil
+}
+
+// slowFor is how long the body has been too slow, 0 if it is not.
+func (h *hold) slowFor(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	took := now.Sub(h.movedAt)
+	if h.client == nil || h.evicted || took < slowAfter {
+		return 0
+	}
+	return took
+}
+
+// evict gives the body up: the goroutine that reads it is interrupted and returns the memory. It reports false when that was done before.
+func (h *hold) evict() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.evicted {
+		return false
+	}
+	h.evicted = true
+	if h.client != nil {
+		_ = h.client.SetReadDeadline(time.Unix(1, 0))
+	}
+	return true
+}
+
+func (f *inflight) link(h *hold) {
+	h.linked, h.next = true, f.reading
+	if f.reading != nil {
+		f.reading.prev = h
+	}
+	f.reading = h
+}
+
+func (f *inflight) unlink(h *hold) {
+	if !h.linked {
+		return
+	}
+	if h.prev != nil {
+		h.prev.next = h.next
+	} else {
+		f.reading = h.next
+	}
+	if h.next != nil {
+		h.next.prev = h.prev
+	}
+	h.linked, h.prev, h.next = false, nil, nil
+	f.leaving -= h.leaving
+	h.leaving = 0
+}
+
+// makeRoom gives up bodies for the claims that are next, though not all the time: that takes a look at every body. The caller holds the mutex.
+func (f *inflight) makeRoom(now time.Time) {
+	if len(f.waiting) == 0 || f.total == 0 || now.Sub(f.looked) < lookPeriod/4 {
+		return
+	}
+	f.looked = now
+	slow := f.slowBodies(now)
+	if len(slow) > 0 {
+		f.makeShare(slow)
+	}
+	anyone := func(*hold) bool { return true }
+	first, second := f.next(false), f.next(true)
+	if second >= 0 {
+		f.evictSlow(slow, f.missing(f.waiting[second], true)-f.leaving, anyone)
+	}
+	if first < 0 {
+		return
+	}
+	c := f.waiting[first]
+	if left := f.evictSlow(slow, f.missing(c, second >= 0)-f.leaving, anyone); left > 0 && c.h.small {
+		f.evictWaiting(c, left)
+	}
+}
+
+// makeShare gives up slow bodies of owners whose own bodies stand in the way of their claims.
+func (f *inflight) makeShare(slow []slowBody) {
+	seen := map[owner]bool{}
+	for _, c := range f.waiting {
+		by := c.h.owner
+		beyond := f.beyondShare(c)
+		if beyond <= 0 || seen[by] {
+			continue
+		}
+		seen[by] = true
+		// What is freed also raises the share.
+		f.evictSlow(slow, beyond/(ownerShare+1)+1-f.leaving, func(h *hold) bool { return h.owner == by })
+	}
+}
+
+// slowBody is a body that arrives too slowly.
+type slowBody struct {
+	h    *hold
+	took time.Duration // since it moved
+}
+
+// slowBodies lists the bodies that arrive too slowly, the slowest first.
+func (f *inflight) slowBodies(now time.Time) []slowBody {
+	var slow []slowBody
+	for h := f.reading; h != nil; h = h.next {
+		if took := h.slowFor(now); took > 0 && !h.waits {
+			slow = append(slow, slowBody{h, took})
+		}
+	}
+	slices.SortFunc(slow, func(a, b slowBody) int { return cmp.Compare(b.took, a.took) })
+	return slow
+}
+
+// evictSlow gives up slow bodies until that many bytes will be free, and returns how many are still missing.
+func (f *inflight) evictSlow(slow []slowBody, missing int64, may func(*hold) bool) int64 {
+	for _, s := range slow {
+		if missing <= 0 {
+			break
+		}
+		if may(s.h) && s.h.evict() {
+			missing -= f.leaves(s.h)
+		}
+	}
+	return missing
+}
+
+// evictWaiting gives up bodies that wait with their first claim for the second one, the youngest first: those of owners that hold more than the one of c.
+func (f *inflight) evictWaiting(c *claim, missing int64) {
+	for _, w := range slices.Backward(slices.Clone(f.waiting)) {
+		if missing <= 0 {
+			return
+		}
+		if w.second && f.owners[w.h.owner] > f.owners[c.h.owner]+c.n && w.h.evict() {
+			missing -= f.leaves(w.h)
+			f.waiting = slices.DeleteFunc(f.waiting, func(other *claim) bool { return other == w })
+			close(w.out)
+		}
+	}
+}
+
+// leaves counts the memory of a body that was given up as about to be free, and returns how much that is.
+func (f *inflight) leaves(h *hold) int64 {
+	h.leaving = h.taken
+	f.leaving += h.taken
+	return h.taken
+}

@@ -1,0 +1,87 @@
+package edge
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/proxy"
+	"claude-code-lb/internal/quota"
+)
+
+// readingTurn is how long a request waits until its body may be read while its key has all slots taken.
+const readingTurn = time.Minute
+
+// receive reads a request's body. When it reports false, the client has got an error. The seat is the caller's to leave.
+func (h *Handler) receive(w http.ResponseWriter, s *Snapshot, asked *proxy.Request) (*quota.Seat, bool) {
+	r := asked.HTTP
+	seat, problem := h.seat(s, asked)
+	if problem != nil {
+		h.refuseBody(w, asked, problem)
+		return nil, false
+	}
+	body, problem := h.bodies.read(w, r, s.Limits, ownerOf(asked.Key, r))
+	if problem != nil {
+		h.refuseBody(w, asked, problem)
+		return seat, false
+	}
+	seat.BodyRead()
+	asked.Body, problem = h.bodies.prepare(body, r.Header["Content-Encoding"], s.Limits.MaxBody)
+	if problem != nil {
+		h.refuseBody(w, asked, problem)
+		return seat, false
+	}
+	s.Forward.Dump.Request(r.Context(), asked.ID, r, body.b)
+	asked.Seat, asked.Start = seat, time.Now()
+	return seat, true
+}
+
+// seat counts a request towards the concurrency of its key, if it has a body.
+func (h *Handler) seat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bodyProblem) {
+	r := asked.HTTP
+	if s.Book == nil || asked.Key == nil || r.ContentLength == 0 {
+		return nil, nil
+	}
+	session := claude.SessionID(r.Header, "") + "\x00" + claude.AgentID(r.Header)
+	seat, err := s.Book.BeginBody(r.Context(), asked.Key, session, time.Now().Add(readingTurn))
+	if refusal, ok := errors.AsType[*quota.Refusal](err); ok {
+		return nil, &bodyProblem{refusal.Status, refusal.Type, refusal.Message}
+	}
+	if err != nil {
+		return nil, &bodyProblem{http.StatusTooManyRequests, claude.ErrRateLimit,
+			"All slots of this client key are taken, and as many requests are being read: try again in a moment."}
+	}
+	return seat, nil
+}
+
+// refuseBody answers a request whose body was not accepted. A client that is too slow goes on sending, so its connection ends.
+func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, problem *bodyProblem) {
+	if problem.status == http.StatusRequestTimeout && asked.HTTP.ProtoMajor == 1 { // of HTTP/2 only the stream ends
+		w.Header().Set("Connection", "close")
+	}
+	h.refuse(w, problem.status, problem.kind, asked.ID, problem.message)
+}
+
+// prepare makes the proxy's body of what was read. A compressed body gets a decoded copy beside it, whose memory counts towards the bound.
+func (p *bodies) prepare(l *lent, contentEncoding []string, most int64) (proxy.Body, *bodyProblem) {
+	done := func([]byte) { p.giveBack(l) }
+	if len(l.b) == 0 || !proxy.IsEncoded(contentEncoding) {
+		return proxy.NewBody(l.b, done), nil
+	}
+	if p.decoders != nil { // a decoder takes up to 8 MB by itself
+		p.decoders <- struct{}{}
+		defer func() { <-p.decoders }()
+	}
+	copied := &hold{owner: l.owner}
+	text, err := proxy.DecodeRequest(l.b, contentEncoding, most, func(n int64) bool { return p.room.more(copied, n) })
+	if err == nil {
+		return proxy.NewEncodedBody(l.b, done, text, func() { p.room.leave(copied) }), nil
+	}
+	p.room.leave(copied)
+	if refusal, ok := errors.AsType[*quota.Refusal](err); ok {
+		return proxy.NewUnreadableBody(l.b, done, refusal), nil
+	}
+	p.giveBack(l)
+	return proxy.Body{}, tooMany()
+}

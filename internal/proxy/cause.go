@@ -1,0 +1,58 @@
+package proxy
+
+import (
+	"claude-code-lb/internal/routing"
+	"claude-code-lb/internal/upstream"
+)
+
+// commonCause is the cause that all failed attempts share, CauseOther when they do not.
+func (x *exchange) commonCause() upstream.Cause {
+	common := upstream.CauseOther
+	for i, a := range x.failures {
+		if i > 0 && a.outcome.Cause != common {
+			return upstream.CauseOther
+		}
+		common = a.outcome.Cause
+	}
+	return common
+}
+
+// sentenceOf says what every upstream did and where to look. It names no address: clients see it.
+func sentenceOf(c upstream.Cause) string {
+	switch c {
+	case upstream.CauseRefused:
+		return "refused the connection: check that the servers run, and their url"
+	case upstream.CauseName:
+		return "has a host name that cannot be found: check the servers' url, and DNS"
+	case upstream.CauseTLS:
+		return "failed in the TLS handshake: check the certificates, and whether the servers' url must begin with http or https"
+	case upstream.CauseTimeout:
+		return "did not answer in time"
+	case upstream.CausePage:
+		return "answered with a web page in place of the API, such as a challenge for browsers, a login or an error page: open the servers' url in a browser"
+	case upstream.CauseNoRoute:
+		return "does not offer /v1/messages: check the path in the servers' url"
+	}
+	return "failed"
+}
+
+// refusedAs says why every upstream refused to work for us, where no upstream's own words can say it.
+func (x *exchange) refusedAs(unavailable *routing.Unavailable) string {
+	credentials, accounts := 0, 0
+	for _, a := range x.failures {
+		if a.outcome.Scope == upstream.ScopeCredential {
+			credentials++
+		} else {
+			accounts++
+		}
+	}
+	switch {
+	case x.commonCause() == upstream.CauseNoCredit:
+		return "has no credit or quota left: top up the servers' accounts"
+	case credentials == 0 && accounts > 0, unavailable != nil && unavailable.Mildest == upstream.AccountOut:
+		return "refused its account (no credit, a limit, or disabled): check the servers' accounts"
+	case accounts == 0:
+		return "refused its credential: check the servers' tokens"
+	}
+	return "refused its credential or account: check the servers' tokens and accounts"
+}

@@ -1,0 +1,186 @@
+package proxy
+
+import (
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/upstream"
+)
+
+// usedUp reports whether the upstream said that a plan, a spending limit or a rate limit is used up
+// for longer than a client would wait. Such a refusal is worth more to the client than an error of
+// our own: it names the limit and its end, and Claude Code stops at once and shows it.
+func (a *answer) usedUp() bool {
+	return a.outcome.Cause == upstream.CauseUsedUp || a.outcome.Scope == upstream.ScopeRateLimit && a.outcome.RetryAfter > maxRetryAfter
+}
+
+// refusalOf is a failed attempt's error response in the form in which it is kept and passed on.
+func (x *exchange) refusalOf(a *answer) (upstream.Refusal, bool) {
+	if a.res == nil {
+		return upstream.Refusal{}, false
+	}
+	var until time.Time
+	if a.outcome.RetryAfter > 0 {
+		until = a.judged.Add(a.outcome.RetryAfter)
+	}
+	if a.res.StatusCode >= http.StatusBadRequest {
+		id := a.res.Header.Get("Request-Id")
+		if a.claimed != nil && a.claimed.RequestID != "" {
+			id = a.claimed.RequestID
+		}
+		return upstream.NewRefusal(a.res.StatusCode, a.res.Header, a.held, id, until)
+	}
+	if a.message.Err == nil {
+		return upstream.Refusal{}, false
+	}
+	e := *a.message.Err
+	e.RequestID = ""
+	h := a.res.Header.Clone()
+	h.Set("Content-Type", "application/json")
+	return upstream.NewRefusal(claude.StatusForType(e.Type), h, e.AppendJSON(nil), "", until)
+}
+
+// remember keeps a refusal that later requests should see too.
+func (x *exchange) remember(a *answer) {
+	if x.isSide() || !a.usedUp() && !a.outcome.Final || a.outcome.Scope <= upstream.ScopeRequest {
+		return
+	}
+	if r, ok := x.refusalOf(a); ok && beginsObject(r.Body) {
+		a.lease.Remember(r, a.outcome.Scope != upstream.ScopeRateLimit)
+	}
+}
+
+// exhaustion is what there is to say when every upstream is used up.
+type exhaustion struct {
+	upstream.Refusal
+	attempt *answer // that it comes from; nil: it is one that was kept
+}
+
+// exhaustedPool returns the refusal to answer with when every upstream is used up, or out for
+// longer than that: the one of the upstream that is back first. It reports false while an upstream
+// may be back in a moment, or when none has said that it is used up.
+func (x *exchange) exhaustedPool(now time.Time) (exhaustion, bool) {
+	var first exhaustion
+	var earliest time.Time // of those that come back without having said anything
+	found := false
+	for _, e := range x.req.Table.Endpoints() {
+		if x.query.Account != nil && e.Domain() != *x.query.Account {
+			continue
+		}
+		v := e.View(now, x.query.Subject)
+		if v.Unfit == upstream.Draining {
+			continue
+		}
+		candidate, state := x.exhaustionAt(e, v, now)
+		switch {
+		case state == backSoon:
+			return exhaustion{}, false
+		case state == saidSo && (!found || sooner(candidate.Until, first.Until)):
+			first, found = candidate, true
+		case state == silent && v.Unfit == upstream.RateLimited && (earliest.IsZero() || v.ReadyAt.Before(earliest)):
+			earliest = v.ReadyAt
+		}
+	}
+	if !earliest.IsZero() && sooner(earliest, first.Until) {
+		first.Until = earliest
+	}
+	return first, found
+}
+
+// poolState is how one upstream counts when a request has found none.
+type poolState uint8
+
+const (
+	silent   poolState = iota // it is out, for another reason
+	saidSo                    // it said that it is used up
+	backSoon                  // it may be back in a moment
+)
+
+// exhaustionAt says how an endpoint counts.
+func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.Time) (exhaustion, poolState) {
+	if a := x.lastFailure(e); a != nil {
+		if a.usedUp() {
+			r, ok := x.refusalOf(a)
+			if ok {
+				return exhaustion{r, a}, saidSo
+			}
+			return exhaustion{}, silent
+		}
+		switch a.outcome.Scope {
+		case upstream.ScopeCredential, upstream.ScopeAccount, upstream.ScopeModel:
+			return exhaustion{}, silent
+		}
+		return exhaustion{}, backSoon
+	}
+	switch v.Unfit {
+	case upstream.RateLimited, upstream.AccountOut, upstream.CredentialOut:
+		if r, ok := e.Refusal(now, x.query.Subject); ok {
+			return exhaustion{Refusal: r}, saidSo
+		}
+		if v.Unfit == upstream.RateLimited && v.ReadyAt.Sub(now) <= maxRetryAfter {
+			return exhaustion{}, backSoon
+		}
+		return exhaustion{}, silent
+	case upstream.ModelOut, upstream.LowBalance:
+		return exhaustion{}, silent
+	}
+	return exhaustion{}, backSoon
+}
+
+// lastFailure is the latest failed attempt at an endpoint, nil if there was none.
+func (x *exchange) lastFailure(e *upstream.Endpoint) *answer {
+	for i := len(x.failures) - 1; i >= 0; i-- {
+		if x.failures[i].lease.ID() == e.ID() {
+			return x.failures[i]
+		}
+	}
+	return nil
+}
+
+// sooner reports whether a is before b; an unknown moment, zero, is after all others.
+func sooner(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
+
+// writeExhaustion answers with an upstream's own refusal, whole, and with the wait that it asks for.
+func (x *exchange) writeExhaustion(r exhaustion, opened bool, now time.Time) {
+	if r.attempt != nil {
+		x.entry.Attempts[r.attempt.place].Served = true
+	}
+	if opened {
+		e, ok := claude.ParseError(r.Body)
+		if !ok {
+			e = claude.Error{Type: claude.TypeForStatus(r.Status), Message: "The upstream's limit is used up."}
+		}
+		e.RequestID = x.req.ID
+		x.tell(e)
+		return
+	}
+	h := x.w.Header()
+	if r.attempt != nil && r.attempt.res.StatusCode == r.Status {
+		h = x.answerWith(r.attempt.res.Header)
+		if r.attempt.decoded {
+			h.Del("Content-Encoding")
+		}
+		r.Body = r.attempt.held
+	} else {
+		maps.Copy(h, r.Header)
+		h.Set("Request-Id", x.req.ID)
+		r.Body = r.BodyFor(x.req.ID)
+	}
+	h.Del("Retry-After-Ms")
+	if !r.Until.IsZero() {
+		h.Set("Retry-After", wholeSeconds(r.Until.Sub(now)))
+	}
+	h.Set("Content-Length", strconv.Itoa(len(r.Body)))
+	x.trace()
+	x.entry.Status = r.Status
+	x.w.WriteHeader(r.Status)
+	x.write(r.Body)
+}
+
+// wholeSeconds writes a wait for a Retry-After header, at least a second.
+func wholeSeconds(wait time.Duration) string {
+	return strconv.FormatInt(max(int64((wait+time.Second-1)/time.Second), 1), 10)
+}
