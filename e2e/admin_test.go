@@ -68,6 +68,7 @@ func TestMetrics(t *testing.T) {
 		b.mustServe(true, good)
 	}
 	b.mustServe(false, good)
+	b.awaitRecords()
 	after := b.metrics()
 	f := func(series string, want float64) {
 		t.Helper()
@@ -83,7 +84,7 @@ func TestMetrics(t *testing.T) {
 	f(`server_state{server="bad",state="cooling"}`, 1)
 	f(`server_state{server="bad",state="fit"}`, 0)
 	f(`server_in_flight{server="good"}`, 0)
-	said := good.Stats().Tokens
+	said := good.finalStats(b).Tokens
 	f(`tokens_total{client="-",kind="output",model="`+model+`",server="good"}`, float64(said.Output))
 	f(`tokens_total{client="-",kind="input",model="`+model+`",server="good"}`, float64(said.Input))
 	if after[`claude_code_lb_cost_dollars_total{client="-",model="`+model+`",server="good"}`] <= 0 {
@@ -152,6 +153,7 @@ func TestDrainAServer(t *testing.T) {
 		t.Errorf("%d %v", status, said)
 	}
 	b.mustServe(true, first)
+	b.awaitRecords()
 	_, said = b.admin(http.MethodGet, "/admin/api/decisions", "")
 	latest := said["decisions"].([]any)[0].(map[string]any)
 	if latest["server"] != "first" || latest["outcome"] != "answered" || !strings.HasPrefix(fmt.Sprint(latest["trail"].([]any)[0]), "first: answered in ") {

@@ -145,6 +145,7 @@ func TestTheBooksAgree(t *testing.T) {
 				t.Errorf("%s: the ledger has %+v, told were %+v", s.name, booked[s.name], want)
 			}
 		}
+		b.awaitRecords()
 		measured, cost := b.measured()
 		if diff := cmp.Diff(booked, measured); diff != "" {
 			t.Errorf("the ledger and the metrics: %s", diff)

@@ -140,6 +140,8 @@ func TestLoops(t *testing.T) {
 			t.Errorf("%v %s", a.header, e.Message)
 		}
 	}
+	first.awaitRecords()
+	second.awaitRecords()
 	if n := strings.Count(first.log.String()+second.log.String(), `"msg":"request"`); n > 30 {
 		t.Errorf("%d requests of two", n)
 	}

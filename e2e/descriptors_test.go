@@ -111,6 +111,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 	for i := range 10 {
 		b.mustServe(i%2 == 0)
 	}
+	b.awaitRecords()
 	if n := b.metrics()["process_open_fds"]; n <= 0 || n > limit/2 {
 		t.Errorf("%v descriptors are open", n)
 	}

@@ -92,6 +92,7 @@ func TestKeysMayDoWhatTheyMay(t *testing.T) {
 	if refused["haiku"] != 8 || refused["old"] != 1 || refused["slow"] != 1 || refused["poor"] != 2 || refused["free"] != 0 {
 		t.Errorf("%+v", r.Rows)
 	}
+	b.awaitRecords()
 	if _, keys := b.admin(http.MethodGet, "/admin/api/keys", ""); !strings.Contains(fmt.Sprint(keys), "poor") || strings.Contains(fmt.Sprint(keys), "k-poor") {
 		t.Errorf("%v", keys)
 	}

@@ -132,6 +132,7 @@ func (b *balancer) mustBear(t *testing.T, health string) {
 	if now := b.health(); now != health {
 		t.Errorf("/health says %s after a client left, and said %s before", now, health)
 	}
+	b.awaitRecords()
 	if n := b.log.count("attempt failed") + b.log.count("server out"); n > 0 {
 		t.Error("a server was charged for a client that left")
 	}
@@ -173,6 +174,7 @@ func TestProbeLeaves(t *testing.T) {
 	within(t, promptly, "the upstream notices", func() bool { return first.Requests()[1].Outcome == fakeclaude.OutcomeCancelled })
 	b.waitLog("request", about("outcome", "client_gone"))
 	b.mustServe(true, first)
+	b.awaitRecords()
 	if n := b.log.count("server out"); n != 1 {
 		t.Errorf("%d rests, want the first alone", n)
 	}

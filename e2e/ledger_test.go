@@ -103,7 +103,7 @@ func TestTheLedgerAgreesWithTheUpstreams(t *testing.T) {
 		r := reported(t, b.file, 12, "-by", "upstream,session")
 		var served fakeclaude.TokenStats
 		for _, f := range fakes {
-			s := f.Stats().Tokens
+			s := f.finalStats(b).Tokens
 			served.Input += s.Input
 			served.Output += s.Output
 			served.CacheRead += s.CacheRead
@@ -160,6 +160,7 @@ func TestADeadDatabaseDisturbsNobody(t *testing.T) {
 		b.mustServe(true)
 	}
 	b.waitLog("ledger not written, kept in memory", nil)
+	b.awaitRecords()
 	if strings.Contains(b.log.String(), secret) {
 		t.Error("the log shows the database's password")
 	}
@@ -188,6 +189,7 @@ func TestADeadDatabaseLosesNothing(t *testing.T) {
 		})
 	}
 	eventually(t, "the requests wait in memory", func() bool { return strings.Contains(string(b.get("/health").body), `"ledger_waiting":3`) })
+	b.awaitRecords()
 	spent := b.spent("ann")
 	b.signal(os.Interrupt)
 	b.exitStatus()

@@ -61,6 +61,7 @@ func TestExampleConfiguration(t *testing.T) {
 			t.Errorf("%s got %d of 18 requests, want %d", f.name, f.count(), want)
 		}
 	}
+	b.awaitRecords()
 	_, noCurl := exec.LookPath("curl")
 	_, noJQ := exec.LookPath("jq")
 	if failed := b.log.lines("balance check failed, the last reading stands"); len(failed) > 0 && noCurl == nil && noJQ == nil {

@@ -67,6 +67,7 @@ func TestSealedTokens(t *testing.T) {
 			if where := carries(f.only(t), f.token); where == "" {
 				t.Error("the upstream did not get the token")
 			}
+			b.awaitRecords()
 			shown := s.said.String() + check.stdout + check.stderr + b.log.String() + readFile(t, s.file)
 			for _, secret := range []string{f.token, clientKey, "sk-balance-command", identity[strings.Index(identity, "AGE-SECRET-KEY"):]} {
 				if strings.Contains(shown, strings.TrimSpace(secret)) {
@@ -119,6 +120,7 @@ func TestLooseModes(t *testing.T) {
 	if problem := b.ask(true, "X-Api-Key", clientKey).flaw(true); problem != "" {
 		t.Error(problem)
 	}
+	b.awaitRecords()
 	for _, want := range []string{"auth_keys[0]: warning: stands here as it is, and others", "others on this machine can read this identity: chmod 600 "} {
 		if n := strings.Count(b.log.String(), want); n != 1 {
 			t.Errorf("%q is told %d times, want once", want, n)

@@ -163,7 +163,7 @@ func TestTraces(t *testing.T) {
 			}
 			request, failed, served := all[0], all[1], all[2]
 			mustBeTree(t, request, failed, served)
-			mustTellTokens(t, request, served, good.Stats().Tokens)
+			mustTellTokens(t, request, served, good.finalStats(b).Tokens)
 			failed.mustHave(t, map[string]string{"claude_code_lb.server": "bad", "http.response.status_code": "529", "error.type": "529", "claude_code_lb.scope": "capacity"})
 			request.mustHave(t, map[string]string{"claude_code_lb.attempts": "2", "claude_code_lb.routed": "placed", "claude_code_lb.outcome": "answered",
 				"http.route": "/v1/messages", "http.response.status_code": "200", "claude_code_lb.session": "session-1"})
@@ -256,6 +256,7 @@ func TestTracesWithoutCollector(t *testing.T) {
 		b.mustServe(true)
 	}
 	b.waitLog("traces could not be sent", nil)
+	b.awaitRecords()
 	if n := b.log.count("traces could not be sent"); n != 1 || strings.Contains(b.log.String(), "secret-path") {
 		t.Errorf("%d lines, or the address in one:\n%s", n, b.log)
 	}
