@@ -58,6 +58,7 @@ func TestSideMatrix(t *testing.T) {
 						path, _, _ := strings.Cut(side.path, "?")
 						s.fakes[0].SetFaults(fakeclaude.FaultRule{Fault: f, Path: path})
 						status := s.call(side.method, side.path, side.body)
+						s.awaitRecords()
 						now, table := time.Now(), s.b.handler.Current().Table
 						first := table.Endpoints()[0]
 						messages := first.View(now, upstream.Subject{Model: matrixModel})

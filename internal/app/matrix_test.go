@@ -90,6 +90,13 @@ func newStage(t *testing.T, n int, http2 bool, settings map[string]any) *stage {
 	return s
 }
 
+// awaitRecords waits until what became of all answered requests is recorded: a client may have its
+// answer before the state of the servers shows what was wrong with it.
+func (s *stage) awaitRecords() {
+	s.t.Helper()
+	holds(s.t, "no request is open", func() bool { return s.b.handler.Open() == 0 })
+}
+
 const matrixModel = "claude-sonnet-4-5"
 
 func matrixBody(stream bool) string {
@@ -145,6 +152,7 @@ func (s *stage) post(f fakeclaude.Fault, stream bool) (view, string) {
 		got := withoutPings(string(body))
 		v.whole = got == unimpeded(s.t, fakeclaude.Fault{}, stream) || got == unimpeded(s.t, f, stream)
 	}
+	s.awaitRecords()
 	now := time.Now()
 	for i, e := range s.b.handler.Current().Table.Endpoints() {
 		v.standing = append(v.standing, e.View(now, upstream.Subject{Model: matrixModel}).Unfit)
