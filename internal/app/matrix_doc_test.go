@@ -62,7 +62,7 @@ const failoverConnections = `
 
 A server's keep-alive timer may close a connection just when a request is sent over it. If a connection that was kept from an earlier request ends (EOF, reset, GOAWAY) before any byte
 of an answer, the request is sent again once, over a new connection to the same server, and the server's standing does not change. If that fails too, the tables above apply. This
-covers requests whose whole body is in memory; uploads and the creation of a batch are never sent twice. Over HTTP/2, a request that the server refused without looking at it is sent again as well.
+covers requests whose whole body is in memory; uploads and the creation of a batch are never sent twice, and over HTTP/1.1 go over a new connection instead. Over HTTP/2, a request that the server refused without looking at it is sent again as well.
 
 Any number of interim answers (status 100, 102, 103) may come before an answer. The time limits of the answer and the limit on the size of its header cover them.
 

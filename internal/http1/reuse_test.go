@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"claude-code-lb/internal/http1"
 )
 
 // scripted dials connections whose other ends are served by one function each.
@@ -98,6 +100,32 @@ func TestSendingAgain(t *testing.T) {
 	f("marked POST", strings.NewReader("abc"), "HTTP/1.1 1", "error")
 	f("marked POST", io.MultiReader(strings.NewReader("abc")), "", "error")
 	f("DELETE", nil, "", "error")
+}
+
+// TestFreshUnlessRepeatable: what cannot be repeated does not go over a kept connection.
+func TestFreshUnlessRepeatable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, dials := scripted(answering)
+		tr := &http1.Transport{DialContext: d, MaxIdleConns: 8, FreshUnlessRepeatable: true}
+		f := func(method string, body io.Reader, marked bool, want int) {
+			t.Helper()
+			r := request(t, method, "http://h/", body)
+			if marked {
+				r.Header["Idempotency-Key"] = nil
+			}
+			if text, _, err := fetched(tr, r); text != "200 [calm]" || dials() != want {
+				t.Errorf("%s: %s, %v, %d connections", method, text, err, dials())
+			}
+		}
+		f("GET", nil, false, 1)
+		f("GET", nil, false, 1)
+		f("POST", strings.NewReader("abc"), true, 1)
+		f("POST", strings.NewReader("abc"), false, 2)
+		f("POST", nil, false, 3)
+		f("POST", io.MultiReader(strings.NewReader("abc")), true, 4)
+		f("POST", nil, true, 4)
+		tr.CloseIdleConnections()
+	})
 }
 
 // TestIdleConnectionsThatSpeakOrEnd are not used, over real connections: whether one stands is asked of the kernel.

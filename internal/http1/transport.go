@@ -22,6 +22,7 @@ type Transport struct {
 	MaxIdleConns           int                                                                  // kept for later requests; 0: none
 	IdleConnTimeout        time.Duration                                                        // for which they are kept; 0: for ever
 	MaxResponseHeaderBytes int                                                                  // of an answer's head; 0: 1 MB
+	FreshUnlessRepeatable  bool                                                                 // a request that cannot be repeated gets a new connection
 
 	mem     memory
 	mu      sync.Mutex
@@ -49,7 +50,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	address := addressOf(r)
-	if c := t.take(address); c != nil {
+	if c := t.takeFor(r, address); c != nil {
 		began := time.Now()
 		res, err := c.roundTrip(r)
 		if !errors.Is(err, errStale) {
@@ -155,6 +156,14 @@ func (t *Transport) dial(ctx context.Context, address string) (*client, error) {
 		return nil, err
 	}
 	return newClient(t, c, address), nil
+}
+
+// takeFor is take for a request. One that cannot be repeated may be kept away from connections that its server may just be closing.
+func (t *Transport) takeFor(r *http.Request, address string) *client {
+	if t.FreshUnlessRepeatable && !(isReplayable(r) && (r.Body == nil || r.Body == http.NoBody || r.GetBody != nil)) {
+		return nil
+	}
+	return t.take(address)
 }
 
 // take returns the connection to an address that was used last and still stands, nil if there is none.

@@ -27,7 +27,10 @@ type netTransport struct{ *http.Transport }
 
 // RoundTrip is that of http.RoundTripper.
 func (t netTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !isMarked(r) {
+	switch {
+	case !isRepeatable(r):
+		return t.overFresh(r) // no connection that the server may just be closing
+	case !isMarked(r):
 		return t.Transport.RoundTrip(r)
 	}
 	return t.repeating(r, false, t.Transport.RoundTrip)
@@ -80,7 +83,12 @@ func lastOn(c *http.ClientConn, r *http.Request) (*http.Response, error) {
 // isReplayable reports whether a request may be repeated although it may have been received.
 func isReplayable(r *http.Request) bool {
 	_, marked := r.Header[idempotencyKey]
-	return marked || r.Method == http.MethodGet || r.Method == http.MethodHead
+	return marked || r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == ""
+}
+
+// isRepeatable reports whether it also can be.
+func isRepeatable(r *http.Request) bool {
+	return isReplayable(r) && (r.Body == nil || r.Body == http.NoBody || r.GetBody != nil)
 }
 
 // isMarked reports whether a request may be repeated and net/http would not do so by itself.

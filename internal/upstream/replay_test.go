@@ -108,8 +108,9 @@ func TestStaleConnection(t *testing.T) {
 	f("HTTP/1.1 POST", http.MethodPost, true, text(), true, onlyHTTP1)
 	f("HTTP/1.1 large POST", http.MethodPost, true, bytes.NewReader(make([]byte, 200<<10)), true, onlyHTTP1)
 	f("HTTP/1.1 GET", http.MethodGet, false, nil, true, onlyHTTP1)
-	f("HTTP/1.1 POST that must not be repeated", http.MethodPost, false, text(), false, onlyHTTP1)
-	f("HTTP/1.1 POST that cannot be repeated", http.MethodPost, true, stream(), false, onlyHTTP1)
+	// These go over new connections to begin with.
+	f("HTTP/1.1 POST that must not be repeated", http.MethodPost, false, text(), true, onlyHTTP1)
+	f("HTTP/1.1 POST that cannot be repeated", http.MethodPost, true, stream(), true, onlyHTTP1)
 }
 
 // TestStaleConnectionOnce: a server that ends every connection on which a second request comes gets that request twice at most.

@@ -107,15 +107,15 @@ func (s *secureTransport) keepSpare(c *http.ClientConn) {
 }
 
 func (s *secureTransport) overHTTP1(r *http.Request) (*http.Response, error) {
+	if !isRepeatable(r) {
+		return s.net.RoundTrip(r)
+	}
 	c := s.spare.Swap(nil)
 	if c == nil || c.Reserve() != nil {
 		return s.net.RoundTrip(r)
 	}
-	send := func(r *http.Request) (*http.Response, error) { return lastOn(c, r) }
-	if !isReplayable(r) {
-		return send(r)
-	}
-	return s.net.repeating(r, true, send) // the connection has been idle since the handshake
+	// The connection has been idle since the handshake.
+	return s.net.repeating(r, true, func(r *http.Request) (*http.Response, error) { return lastOn(c, r) })
 }
 
 // warm opens a connection if there is none.

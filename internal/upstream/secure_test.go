@@ -88,6 +88,7 @@ func ask(ctx context.Context, rt http.RoundTripper, url string) (string, error) 
 	if err != nil {
 		return "", err
 	}
+	r.Header[idempotencyKey] = nil // as package proxy marks all but a few requests
 	res, err := rt.RoundTrip(r)
 	if err != nil {
 		return "", err

@@ -39,6 +39,7 @@ func newTransport(ctx context.Context, base *url.URL, connect time.Duration) tra
 	if base.Scheme == "http" && proxy == nil && err == nil {
 		return &http1.Transport{
 			DialContext: patiently(newDialer(connect)), MaxIdleConns: idleConns, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: maxHeaderBytes,
+			FreshUnlessRepeatable: true,
 		}
 	}
 	t := newNetTransport(connect)
