@@ -32,6 +32,7 @@ type balancer struct {
 	book    *quota.Book
 	owners  *routing.Owners
 	claims  *quota.Resources
+	threads *routing.Continuations
 	forward *proxy.Proxy
 	handler *edge.Handler
 	server  *edge.Server
@@ -57,9 +58,10 @@ func newBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, leve
 	kept.state.loadIndex(b.index) // with it the seed of all fingerprints
 	snapshot, commit := b.build(cfg)
 	forward := proxy.New(log, b.index.Seed(), kept.recorders...)
-	b.forward, b.owners, b.claims = forward, forward.Owners, forward.Resources
+	b.forward, b.owners, b.claims, b.threads = forward, forward.Owners, forward.Resources, forward.Continuations
 	kept.state.loadOwners(b.owners)
 	kept.state.loadClaims(b.claims)
+	kept.state.loadContinuations(b.threads)
 	b.handler = edge.NewHandler(forward, log, snapshot)
 	b.server = edge.NewServer(b.handler, log)
 	commit()

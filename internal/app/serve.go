@@ -141,6 +141,7 @@ func (s *service) run() int {
 			s.logStatistics()
 		case <-save.C:
 			s.state.saveIndex(s.index)
+			s.state.saveContinuations(s.threads)
 		case <-saveOwners.C:
 			s.state.saveOwners(s.owners, s.claims)
 		case <-restore.C:
@@ -241,6 +242,7 @@ func (s *service) drain(sig os.Signal) int {
 	}
 	s.logStatistics()
 	s.state.saveIndex(s.index)
+	s.state.saveContinuations(s.threads)
 	s.state.saveOwners(s.owners, s.claims)
 	s.log.Info(telemetry.Stopped)
 	return status

@@ -22,6 +22,7 @@ const (
 	routingState = "routing.snapshot"
 	ownersState  = "owners.json"
 	claimsState  = "resources.json"
+	threadsState = "threads.snapshot"
 	// snapshotPeriod is how often what can be lost in a crash is saved: as long as an idle conversation is cached.
 	snapshotPeriod = 5 * time.Minute
 	// ownersPeriod is the same for what an account was asked to keep, which is not to be found again so easily.
@@ -185,6 +186,10 @@ func (s state) loadIndex(x *routing.Index) {
 	s.load(routingState, func(r io.Reader) error { return x.Load(r, time.Now()) })
 }
 
+func (s state) loadContinuations(c *routing.Continuations) {
+	s.load(threadsState, func(r io.Reader) error { return c.Load(r, time.Now()) })
+}
+
 func (s state) loadOwners(o *routing.Owners) {
 	s.load(ownersState, func(r io.Reader) error { return o.Load(r, time.Now()) })
 }
@@ -210,6 +215,12 @@ func (s state) saveChanged(name string, k changing) {
 func (s state) saveOwners(o *routing.Owners, r *quota.Resources) {
 	s.saveChanged(ownersState, o)
 	s.saveChanged(claimsState, r)
+}
+
+func (s state) saveContinuations(c *routing.Continuations) {
+	if c.Len() > 0 {
+		s.save(threadsState, func(w io.Writer) error { return c.Save(w, time.Now()) })
+	}
 }
 
 func (s state) saveIndex(x *routing.Index) {

@@ -15,6 +15,8 @@ type Message struct {
 	// Kept are the ids of what the answering account keeps: the container that was used, and files that
 	// were made in it. It only ever grows while a stream is observed.
 	Kept []string
+	// Continues are names by which later requests may go on from the answer, beside ID. It only ever grows.
+	Continues []string
 
 	Started bool   // message_start was seen
 	Content bool   // a content_block_start was seen; a plain message has a block that is more than an empty text
@@ -57,12 +59,14 @@ func (m *Message) Observe(ev Event) {
 			switch string(name) {
 			case "delta":
 				for name := range s.members {
-					if string(name) == "stop_reason" || string(name) == "container" {
+					if string(name) == "stop_reason" || string(name) == "container" || string(name) == "resumption" {
 						m.scan(name, &s)
 					}
 				}
 			case "usage":
 				m.scanUsage(&s)
+			case "resumption":
+				m.scan(name, &s)
 			}
 		}
 	case "message_stop":
@@ -83,6 +87,9 @@ func (m *Message) Observe(ev Event) {
 func (m *Message) observeStart(data []byte) {
 	s := scanner{text: data}
 	for name := range s.document {
+		if string(name) == "resumption" {
+			m.scan(name, &s)
+		}
 		if string(name) != "message" || s.peek() != '{' {
 			continue
 		}
@@ -189,6 +196,8 @@ func (m *Message) scan(name []byte, s *scanner) {
 		(*namedIDs)(&m.Kept).addWithin(content)
 	case "usage":
 		m.scanUsage(s)
+	case "thread", "resumption":
+		(*followed)(&m.Continues).addStrings(s.value())
 	}
 }
 

@@ -25,6 +25,10 @@ type Prompt struct {
 	Thinking bool
 	// IDs are what the request names of things that one account keeps: files, a container, skills. In the order of the body.
 	IDs []string
+	// Follows names what the request goes on from: the message before it in its thread, or the token of a stream to be resumed.
+	Follows []string
+	// Mentions are ids of messages elsewhere in the body, but not in its messages, system, tools and metadata.
+	Mentions []string
 }
 
 // Boundary is the end of a prefix.
@@ -53,6 +57,8 @@ type PromptScanner struct {
 	system part
 	prompt Prompt
 	ids    namedIDs
+
+	follows, mentions followed
 }
 
 // part is one stretch of the prompt by itself: the parts are chained when all of them are known.
@@ -68,12 +74,13 @@ type part struct {
 func (p *PromptScanner) Scan(body []byte) (Request, *Prompt, error) {
 	p.turns, p.tools, p.system, p.prompt.Hour = p.turns[:0], part{}, part{}, false
 	p.prompt.Marked, p.prompt.Thinking, p.ids = false, false, p.ids[:0]
+	p.follows, p.mentions = p.follows[:0], p.mentions[:0]
 	r, err := scanRequest(body, p)
 	if err != nil {
 		return r, nil, err
 	}
 	p.chain(r.Model)
-	p.prompt.IDs = p.ids
+	p.prompt.IDs, p.prompt.Follows, p.prompt.Mentions = p.ids, p.follows, p.mentions
 	return r, &p.prompt, nil
 }
 

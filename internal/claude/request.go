@@ -62,6 +62,15 @@ func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 			if p != nil {
 				p.takeSystem(&s)
 			}
+		case "thread", "resumption":
+			if p != nil {
+				p.follows.addStrings(s.value())
+			}
+		case "requests": // of a batch
+		default:
+			if p != nil {
+				p.mentions.addMessageIDs(s.value())
+			}
 		}
 	}
 	if s.err != nil {

@@ -52,6 +52,8 @@ type answer struct {
 	relabelings []relabeling
 	message     claude.Message
 	noted       int   // of message.Kept, how many the owners know of
+	continues   int   // of message.Continues, how many are remembered
+	remembered  bool  // so is its id
 	place       int   // in the entry's attempts, once it is settled
 	watch       watch // over what does not come
 	vital       signs

@@ -22,6 +22,7 @@ func (x *exchange) commit(a *answer) {
 	x.forgetPrompt()
 	x.owned(a)
 	x.kept(a)
+	x.rememberContinuations(a)
 	x.keepQuick(a)
 	if !x.restrictList(a) {
 		return

@@ -57,7 +57,7 @@ func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
 	_, cancel := context.WithCancelCause(t.Context())
 	x := &exchange{p: p, w: d, req: Request{Settings: &Settings{}, HTTP: &http.Request{ProtoMajor: 1}}, ctx: t.Context(), kind: kindStream}
 	a := &answer{
-		body: &events{event: event, left: count}, held: []byte(startEvent + blockEvent), watch: watch{cancel: cancel},
+		remembered: true, body: &events{event: event, left: count}, held: []byte(startEvent + blockEvent), watch: watch{cancel: cancel},
 		idle: upstream.TimeoutError{Waiting: "next byte", After: time.Minute},
 	}
 	a.events.Want = claude.WantedEvent

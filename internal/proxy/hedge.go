@@ -12,7 +12,7 @@ import (
 func (x *exchange) ask(lease *upstream.Lease) *answer {
 	first := x.open(lease)
 	after, known := time.Duration(0), false
-	if x.req.Settings.Hedge && x.kind == kindStream {
+	if x.req.Settings.Hedge && x.kind == kindStream && x.query.Home.None() { // another account would only say "not found"
 		after, known = lease.HedgeAfter(x.tokens())
 	}
 	if !known {

@@ -80,6 +80,8 @@ type Proxy struct {
 	Owners *routing.Owners
 	// Resources remembers which client key created that. It may be replaced before the first request.
 	Resources *quota.Resources
+	// Continuations remembers which account gave an answer that later requests go on from.
+	Continuations *routing.Continuations
 	// Tracer follows requests, unless it is nil. It may be set before the first request.
 	Tracer   Tracer
 	buffers  buffers
@@ -95,7 +97,7 @@ type Proxy struct {
 // New makes a Proxy that tells every recorder of every finished request.
 // Fingerprints are comparable among those who share the seed.
 func New(log *slog.Logger, seed uint64, recorders ...Recorder) *Proxy {
-	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), Resources: quota.NewResources(), short: telemetry.Occasional{Every: time.Minute}, seed: maphash.MakeSeed(), identity: []string{"identity"}}
+	p := &Proxy{log: log, recorders: recorders, Owners: routing.NewOwners(), Resources: quota.NewResources(), Continuations: routing.NewContinuations(seed), short: telemetry.Occasional{Every: time.Minute}, seed: maphash.MakeSeed(), identity: []string{"identity"}}
 	p.scanners.New = func() any { return &claude.PromptScanner{Seed: seed} }
 	return p
 }
@@ -198,6 +200,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.spans = p.Tracer.Begin(r, &x.entry)
 	}
 	x.pinned(namedBy(prompt), problem == nil)
+	x.follow(prompt)
 	if x.pin.isResource && !x.pin.resource.Data {
 		x.kind = kindResource
 	}

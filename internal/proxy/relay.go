@@ -95,6 +95,7 @@ func (x *exchange) relayEvents(a *answer) error {
 			ready, a.torn = pending+boundary, false
 		}
 		x.kept(a)
+		x.rememberContinuations(a)
 		pending += n
 		if ready == 0 && pending == relayBuffer {
 			a.torn = true

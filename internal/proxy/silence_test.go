@@ -162,7 +162,7 @@ func scripted(t *testing.T, settings Settings, pieces ...piece) (*exchange, *ans
 	p := New(slog.New(slog.DiscardHandler), 1)
 	x := &exchange{p: p, w: w, ctx: ctx, kind: kindStream, turn: time.Now(), req: Request{Start: time.Now(), HTTP: &http.Request{ProtoMajor: 1}, Settings: &settings}}
 	a := &answer{
-		x: x, start: time.Now(), ctx: ctx, cancel: cancel, client: t.Context(), watch: watch{cancel: cancel}, body: &script{ctx, slices.Clone(pieces)}, res: &http.Response{ContentLength: -1},
+		x: x, remembered: true, start: time.Now(), ctx: ctx, cancel: cancel, client: t.Context(), watch: watch{cancel: cancel}, body: &script{ctx, slices.Clone(pieces)}, res: &http.Response{ContentLength: -1},
 		idle: upstream.TimeoutError{Waiting: nextByte, After: settings.Idle},
 	}
 	return x, a, w

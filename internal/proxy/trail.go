@@ -120,6 +120,9 @@ func (s step) cached() string {
 	if s.pinned != "" {
 		return ", the account that keeps " + s.pinned
 	}
+	if s.warm.Followed {
+		return ", the account of the message or session it goes on from"
+	}
 	if s.warm.Held == 0 {
 		return ""
 	}

@@ -12,6 +12,7 @@ import (
 // Warmth is what the account of the chosen endpoint holds of the prompt.
 type Warmth struct {
 	Home        bool  // it is why the endpoint was chosen
+	Followed    bool  // so is what the request goes on from
 	Held, Total int64 // tokens, estimated where no answer has told them
 	Most        int64 // the most that any account holds
 	Expires     time.Time

@@ -50,7 +50,9 @@ type Table struct {
 // Query describes the request to be placed.
 type Query struct {
 	// Account, unless nil, is the only one that will do: it keeps what the request names.
-	Account      *uint64
+	Account *uint64
+	// Home, unless none, is the account that the request goes on from: it is asked if it can take the request.
+	Home         Home
 	InOrder      bool           // the first fit endpoint will do, whatever the policy: so that one question is always put to the same
 	Session      string         // the client's session id, "" when it does not tell
 	Conversation uint64         // names the session and agent that ask; 0 when the client does not tell
@@ -237,6 +239,9 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, er
 func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	if q.Account != nil {
 		f.unsettle() // there is no choice
+	}
+	if lease, err := t.following(q, f, tried, now); lease != nil || err != nil {
+		return lease, err
 	}
 	if lease, err := t.atHome(q, f, tried, now); lease != nil || err != nil {
 		return lease, err

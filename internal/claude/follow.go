@@ -1,0 +1,79 @@
+package claude
+
+import (
+	"bytes"
+	"net/url"
+)
+
+const (
+	// maxFollowed bounds the names of one request or response.
+	maxFollowed = 8
+	// maxFollowedName is longer than a token with which a stream is resumed is likely to be.
+	maxFollowedName = 4 << 10
+	// maxMentions bounds the text that is searched for ids of messages.
+	maxMentions = 64 << 10
+)
+
+// followed collects names by which a request goes on from an earlier response, or by which later requests
+// may go on from a response: ids of messages, and tokens. State behind them is kept by one account.
+type followed []string
+
+func (f *followed) add(name string) {
+	const least = 4
+	if len(*f) < maxFollowed && least <= len(name) && len(name) <= maxFollowedName {
+		*f = append(*f, name)
+	}
+}
+
+// addStrings takes a JSON value: a string, or all strings in it but those of type.
+func (f *followed) addStrings(value []byte) {
+	s := scanner{text: value}
+	if s.peek() == '"' {
+		if name, ok := s.string(); ok {
+			f.add(name)
+		}
+		return
+	}
+	for name := range s.within {
+		if s.peek() != '"' {
+			continue
+		}
+		if text, ok := s.string(); ok && string(name) != "type" {
+			f.add(text)
+		}
+	}
+}
+
+// addMessageIDs takes the ids of messages in a text, such as a path or JSON.
+func (f *followed) addMessageIDs(text []byte) {
+	const start = "msg_"
+	if len(text) > maxMentions {
+		return
+	}
+	for i := 0; ; {
+		at := bytes.Index(text[i:], []byte(start))
+		if at < 0 {
+			return
+		}
+		begin := i + at
+		i = begin + len(start)
+		for i < len(text) && inID(text[i]) {
+			i++
+		}
+		if i > begin+len(start) && i-begin <= maxID && (begin == 0 || !inID(text[begin-1])) {
+			f.add(string(text[begin:i]))
+		}
+	}
+}
+
+func inID(c byte) bool {
+	return c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
+// MessageIDsIn lists the ids of messages in a path and its query.
+func MessageIDsIn(u *url.URL) []string {
+	var f followed
+	f.addMessageIDs([]byte(u.Path))
+	f.addMessageIDs([]byte(u.RawQuery))
+	return f
+}
