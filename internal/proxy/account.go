@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"time"
 
 	"claude-code-lb/internal/claude"
@@ -15,8 +16,11 @@ func (x *exchange) account(a *answer) {
 	if guess == 0 {
 		guess = x.entry.Sent / 4
 	}
-	u, estimated := a.message.Settled(guess)
-	bill := a.message.Bill(u)
+	if x.unreadable(a, note) {
+		note.Answer.Started, note.Answer.Content, note.Answer.Streamed = true, true, x.entry.Bytes/4
+	}
+	u, estimated := note.Answer.Settled(guess)
+	bill := note.Answer.Bill(u)
 	note.Answer.Usage, note.Estimated, note.Extra = bill.Usage, estimated, nil
 	if len(bill.Calls) > 1 { // the prompt is in the usage several times, which says nothing of its size
 		note.Guess = 0
@@ -25,6 +29,13 @@ func (x *exchange) account(a *answer) {
 		x.price(a, note, bill)
 	}
 	x.batch.note(note)
+}
+
+// unreadable reports whether the client got an answer to a message that could not be read: it is too large, or in words that
+// are not known. It has been billed all the same.
+func (x *exchange) unreadable(a *answer, note *ledger.Attempt) bool {
+	return note.Served && !a.message.Started && a.message.Err == nil && a.claimed == nil && note.Status == http.StatusOK &&
+		x.req.HTTP.Method == http.MethodPost && x.req.HTTP.URL.Path == messagesPath
 }
 
 // asked completes a usage by what the request asked for and the answer does not report.

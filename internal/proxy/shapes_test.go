@@ -145,6 +145,11 @@ func plainShapes() []shape {
 	}
 }
 
+// huge is an answer that is too large to be read: 16 MB of text.
+func huge(model string) http.HandlerFunc {
+	return respond(http.StatusOK, jsonType, strings.Replace(toldBody(model, `{"input_tokens":1000,"output_tokens":100}`), "hello", strings.Repeat("x", 17<<20), 1))
+}
+
 func streamedShapes() []shape {
 	const haiku, opus = "claude-haiku-4-5", "claude-opus-4-8"
 	return []shape{
@@ -277,5 +282,14 @@ func TestShapeOfBatchResults(t *testing.T) {
 	}
 	if r.send("GET", path, ""); costOf().Sum != 0 {
 		t.Errorf("fetched again: %+v", costOf())
+	}
+}
+
+func TestShapeOfAnAnswerTooLargeToBeRead(t *testing.T) {
+	r := pricedRig(t, huge("claude-haiku-4-5"))
+	got := r.post("/v1/messages", `{"model":"claude-haiku-4-5","messages":[{"role":"user","content":"hi"}]}`)
+	e := r.last()
+	if u := e.Usage(); u.OutputTokens != int64(len(got.Body)/4) || !e.Estimated() || e.Cost().Sum < ledger.Money(u.OutputTokens)*5000 {
+		t.Errorf("%+v, %+v of %d bytes", u, e.Cost(), len(got.Body))
 	}
 }
