@@ -49,6 +49,26 @@ A used-up account beside a server that is only down gives the error of the serve
 on at once, for the client falls back to the standard speed by itself; only fast requests rest. A refusal of the **long context** rests this model with the
 long context alone.
 
+## A model that is overloaded everywhere
+
+An overloaded model is waited for once, within ` + "`max_wait`" + `. When every upstream has refused it twice in a row within seconds, its clients get the 529 at once,
+with a ` + "`retry-after`" + ` of half the pause, until one of them is served. Seconds until the client had an answer, measured with two overloaded upstreams, ` + "`max_wait`" + `
+30 s, and a client that retries as Claude Code does (three 529 in a row, then its fallback model; without one ten tries):
+
+| Overload lasts | 5 s | 15 s | 40 s |
+| --- | --- | --- | --- |
+| with a fallback model: waited out each time | 7.7 | 17.6 | 36.4 |
+| with a fallback model: **waited out once** | 4.7 | 5.0 | 5.5 |
+| with a fallback model: never waited out | 4.0 | 3.0 | 3.0 |
+| without one: waited out each time | 5.6 | 22.0 | 40.3 |
+| without one: **waited out once** | 10.4 | 17.3 | 43.8 |
+| without one: never waited out | 8.0 | 20.0 | 67.0 |
+
+So waiting once costs clients without a fallback model little, for they wait by themselves, and saves those that have one half a minute. A client that gives up after
+two retries sees an overload of more than about five seconds.
+
+## Other vendors' words
+
 Vendors' and relays' own words are recognized by the table in ` + "`internal/claude/dialect.go`" + `; ` + "`claude-code-lb explain-error`" + ` tells how a response is read,
 and [` + "`error_rules`" + `](../README.md#rules-of-your-own) add to it.
 

@@ -184,3 +184,21 @@ func TestErrorsNameTheCommonCause(t *testing.T) {
 	f("does not offer /v1/messages", noRoute, fault)
 	f("Every upstream failed (2 tried)", noRoute, page)
 }
+
+// A model that is overloaded everywhere is waited for once. After that its clients hear of it at once:
+// those that have another model turn to it.
+func TestOverloadIsWaitedForOnce(t *testing.T) {
+	busy := overloaded("Retry-After-Ms", "100")
+	r := newRig(t, busy, busy)
+	r.settings.MaxWait = time.Minute
+	got, e := r.post("/v1/messages", streamBody), r.last()
+	if got.StatusCode != 529 || len(e.Attempts) < 2 || len(e.Attempts) > 4 || e.Waited == 0 {
+		t.Errorf("the first: status %d after %d attempts and a wait of %s", got.StatusCode, len(e.Attempts), e.Waited)
+	}
+	for range 2 {
+		got, e = r.post("/v1/messages", streamBody), r.last()
+		if got.StatusCode != 529 || e.Waited > 100*time.Millisecond {
+			t.Errorf("later: status %d after %d attempts and a wait of %s", got.StatusCode, len(e.Attempts), e.Waited)
+		}
+	}
+}

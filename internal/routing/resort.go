@@ -37,6 +37,11 @@ type standing struct {
 	open  bool      // it may be asked again at all
 }
 
+// patientRounds is how often an overloaded service may refuse in a row before nobody waits for it any
+// more: its clients know better what to do then, for many have another model to fall back to.
+// docs/failover.md has the measurements.
+const patientRounds = 2
+
 // resort finds what is left when no untried endpoint is fit. In this order:
 //
 //   - an endpoint that refused this request for free and is fit again;
@@ -101,7 +106,7 @@ func (t *Table) survey(q *Query, f *placement, tried *Tried, now time.Time) []st
 				again, s.open = tried.again(e.ID())
 			}
 			s.ready = later(s.view.ReadyAt, again)
-			if s.view.Unfit >= upstream.LowBalance || !s.ready.After(now) {
+			if s.view.Unfit >= upstream.LowBalance || s.view.Unfit == upstream.Paused && s.view.Refusals >= patientRounds || !s.ready.After(now) {
 				s.ready = time.Time{}
 			}
 			all = append(all, s)

@@ -132,6 +132,7 @@ type View struct {
 	ReadyAt  time.Time // when none of the reasons holds any more; of no meaning for Probing and from LowBalance on
 	Reason   string    // of the last failure while it is not forgiven
 	InFlight int64     // leases not yet released
+	Refusals int       // in a row, of Paused: how often the service was overloaded when it was asked
 	Ejected  bool      // its own circuit breaker is not closed
 	Avoid    bool      // it takes no messages now: for another path it is fit, but any other endpoint is preferred
 	Share    float64   // of the work it would normally get: below 1 during slow start
@@ -164,6 +165,9 @@ func (v *View) broken(b *breaker, resting Unfit, now time.Time) {
 func (v *View) waiting(r rest, u Unfit, now time.Time) {
 	if now.Before(r.until) {
 		v.because(u, r.until, r.reason)
+		if u == Paused {
+			v.Refusals = max(v.Refusals, r.refusals)
+		}
 	}
 }
 
