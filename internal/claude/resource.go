@@ -102,9 +102,10 @@ func ResourceOf(method string, u *url.URL) (Resource, bool) {
 // plainPath is a path as servers may read it that are less strict than the API: without empty
 // segments and parameters behind a semicolon. What is read here must not depend on the spelling.
 func plainPath(path string) string {
-	if !strings.Contains(path, "//") && !strings.Contains(path, ";") { // nearly always
+	if !strings.Contains(path, "//") && !strings.ContainsAny(path, `;\`) { // nearly always
 		return path
 	}
+	path = strings.ReplaceAll(path, `\`, "/")
 	var out strings.Builder
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment, _, _ = strings.Cut(segment, ";"); segment != "" {
@@ -284,16 +285,4 @@ func MentionsResources(body []byte) bool {
 		}
 	}
 	return false
-}
-
-// IDsAnywhere lists the strings anywhere in a JSON text that look like ids of what belongs to an
-// account, for paths of which nothing is known.
-func IDsAnywhere(body []byte) []string {
-	var ids namedIDs
-	s := scanner{text: body, loose: true}
-	if s.peek() != '{' && s.peek() != '[' {
-		return nil
-	}
-	s.strings(ids.add)
-	return ids
 }

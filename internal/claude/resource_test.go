@@ -43,6 +43,17 @@ func TestResourceOf(t *testing.T) {
 	f("GET", "/v1//files///file_1/content", Resource{ID: "file_1", Data: true}, true)
 	f("GET", "/V1/Files", Resource{List: true}, true)
 	f("GET", "/v1/files;x=1/file_1;y", Resource{ID: "file_1"}, true)
+	f("GET", `/v1/files\file_1`, Resource{ID: "file_1"}, true)
+	for path, want := range map[string]string{"/v1/sessions": " ", "/v1/sessions/sesn_1": "sesn_1 ", "/v1//Agents/agent_X/versions/": "agent_X versions", "/v1/memory_stores;x/memstore_1": "memstore_1 "} {
+		if got, ok := CollectionOf("GET", path); !ok || got.Name+" "+got.Action != want || got.List != (want == " ") {
+			t.Errorf("%s: %+v, %t", path, got, ok)
+		}
+	}
+	for _, path := range []string{"/v1/messages", "/v1/files/file_1", "/v1", "/v1/", "/v1/sessionsx"} {
+		if got, ok := CollectionOf("GET", path); ok {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
 	u := &url.URL{Path: "/v1/skills/pptx/versions/17"}
 	if got, _ := ResourceOf("GET", u); got.Name != "pptx" || got.Action != "versions/17" {
 		t.Errorf("%+v", got)

@@ -42,7 +42,10 @@ func (x *exchange) newBatchBill(a *answer) *batchBill {
 		return nil
 	}
 	b := &batchBill{prices: prices, multiplier: a.lease.Price(), cost: ledger.Cost{Known: true}}
-	b.results.Found = b.add
+	b.results.Found = func(m *claude.Message) {
+		b.add(m)
+		x.claimResult(a, m.Kept)
+	}
 	return b
 }
 

@@ -33,8 +33,8 @@ var errUnreadableList = fmt.Errorf("%w: a list in a form that is not known", ups
 // restrictList leaves in a list only what the client key may use, reading further pages of the
 // upstream until the client's page is full. When it reports false the client has been answered.
 func (x *exchange) restrictList(a *answer) bool {
-	r := x.pin.resource
-	if !x.isolated() || !x.pin.isResource || !r.List || r.Name != "" || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode/100 != 2 {
+	r := x.pin.kept
+	if !x.isolated() || !x.pin.isKept || !r.List || r.Name != "" || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode/100 != 2 {
 		return true
 	}
 	page, err := x.ownPage(a)
@@ -102,7 +102,7 @@ func (x *exchange) ownPage(a *answer) ([]byte, error) {
 // allOwned is how many elements the list can have for the client key: once these are found no
 // further page is read. A page that begins at a cursor does not tell how many were before it.
 func (x *exchange) allOwned(query url.Values) int {
-	prefix := x.pin.resource.Prefix
+	prefix := x.pin.kept.Prefix
 	if x.req.Settings.SoleTenant || prefix == "" || query.Get("after_id") != "" || query.Get("before_id") != "" || query.Get("page") != "" {
 		return 1 << 30
 	}

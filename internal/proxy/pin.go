@@ -23,6 +23,8 @@ type pin struct {
 	searching  bool      // the accounts are asked one after the other who knows them
 	conflict   [2]string // two ids of two accounts; "" where there is none
 
+	kept      claude.Resource // what the path names of what belongs to client keys: resource, or something of another API
+	isKept    bool
 	refusal   *quota.Refusal // for what the request names that is not its client key's
 	unclaimed []string       // ids that it names and that belong to no client key yet
 }
@@ -30,6 +32,9 @@ type pin struct {
 // pinned finds the account that keeps what the request names.
 func (x *exchange) pinned(named []string, readable bool) {
 	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
+	if x.pin.kept, x.pin.isKept = x.pin.resource, x.pin.isResource; !x.pin.isKept && x.isolated() {
+		x.pin.kept, x.pin.isKept = claude.CollectionOf(x.req.HTTP.Method, x.req.HTTP.URL.Path)
+	}
 	// Pages and calls of one list go together, and what is uploaded stands in that list: one message can use all of it.
 	x.query.InOrder = x.pin.resource.List || x.pin.resource.Upload
 	if x.pin.isResource {

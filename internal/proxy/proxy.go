@@ -201,7 +201,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	}
 	x.pinned(namedBy(prompt), problem == nil)
 	x.follow(prompt)
-	if x.pin.isResource && !x.pin.resource.Data {
+	if x.pin.isResource && !x.pin.resource.Data || x.holdsForTenancy() {
 		x.kind = kindResource
 	}
 	x.keepForwarded()

@@ -7,6 +7,7 @@ import (
 
 	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/quota"
+	"claude-code-lb/internal/routing"
 )
 
 // What a client key created belongs to it, or to its group. A request that names anything else is
@@ -31,9 +32,9 @@ func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusa
 			return notFound(id)
 		}
 	}
-	if x.pin.isResource {
+	if x.pin.isKept {
 		// Skills of Anthropic's own are known everywhere, and their ids have no prefix.
-		name := x.pin.resource.Name
+		name := x.pin.kept.Name
 		builtIn := strings.HasPrefix(strings.ToLower(x.req.HTTP.URL.Path), "/v1/skills") && !strings.Contains(name, "_")
 		if name != "" && !builtIn && !x.mayUse(name) {
 			return notFound(name)
@@ -129,7 +130,7 @@ func notFound(id string) *quota.Refusal {
 
 // claim notes what a good answer shows that the client key created.
 func (x *exchange) claim(a *answer) {
-	method, r := x.req.HTTP.Method, x.pin.resource
+	method, r := x.req.HTTP.Method, x.pin.kept
 	if method == http.MethodDelete && r.Name != "" && r.Action == "" {
 		x.p.Resources.Forget(r.Name)
 		return
@@ -138,7 +139,7 @@ func (x *exchange) claim(a *answer) {
 		return
 	}
 	tenant, now := x.req.Key.Tenant(), time.Now()
-	if x.kind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
+	if x.pin.isKept && x.kind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
 		x.p.Resources.Claim(tenant, now, claude.CreatedID(a.held)...)
 	}
 	if x.isolated() && x.req.Settings.SoleTenant {
@@ -149,9 +150,24 @@ func (x *exchange) claim(a *answer) {
 	}
 }
 
+// holdsForTenancy reports whether an answer of an API of which nothing else is read must be held: a
+// list, for what it may show, or what has been created, for its id.
+func (x *exchange) holdsForTenancy() bool {
+	r, method := x.pin.kept, x.req.HTTP.Method
+	return x.isolated() && x.pin.isKept && (r.List || method == http.MethodPost && r.Name == "")
+}
+
 // claimKept notes what a message says that its account keeps from now on: a container, files made in it.
 func (x *exchange) claimKept(ids []string) {
 	if x.req.Key != nil {
 		x.p.Resources.ClaimUnowned(x.req.Key.Tenant(), time.Now(), ids...)
+	}
+}
+
+// claimResult notes the same for a message among the results of a batch.
+func (x *exchange) claimResult(a *answer, ids []string) {
+	if len(ids) > 0 {
+		x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), ids...)
+		x.claimKept(ids)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/ledger"
 	"claude-code-lb/internal/quota"
 )
 
@@ -363,6 +364,59 @@ func TestListsOfTokens(t *testing.T) {
 	}
 	if got := y.as("bob", "GET", "/v1/skills?page=two", ""); !strings.Contains(got.Body, `"data":[{"id":"pptx"`) || !strings.Contains(got.Body, `"next_page":"three"`) {
 		t.Error(got.Body)
+	}
+}
+
+// TestWhatOtherAPIsCreate belongs to the key too.
+func TestWhatOtherAPIsCreate(t *testing.T) {
+	y := newTenancy(t, named("ann", "bob")...)
+	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet && r.URL.Path == "/v1/sessions" {
+			respond(200, jsonType, `{"data":[{"id":"sesn_ann"},{"id":"sesn_console"}],"next_page":null}`)(w, r)
+			return true
+		}
+		respond(200, jsonType, `{"id":"sesn_ann"}`)(w, r)
+		return true
+	}
+	y.as("ann", "POST", "/v1/sessions", `{"agent":"agent_console"}`)
+	for _, c := range []struct {
+		key, method, target, body string
+		want                      int
+	}{
+		{"ann", "GET", "/v1/sessions/sesn_ann", "", 200}, {"ann", "POST", "/v1/sessions/sesn_ann/events", `{"events":[]}`, 200},
+		{"bob", "GET", "/v1/sessions/sesn_ann", "", 404}, {"bob", "GET", "/v1/Sessions//sesn_ann/events", "", 404}, {"bob", "POST", "/v1/sessions/sesn_ann", "{}", 404},
+		{"bob", "GET", "/v1/sessions/sesn_console", "", 404}, {"bob", "POST", "/v1/deployments", `{"initial":{"session":"sesn_ann"}}`, 404},
+	} {
+		if got := y.as(c.key, c.method, c.target, c.body); got.StatusCode != c.want {
+			t.Errorf("%s %s %s: %d %s", c.key, c.method, c.target, got.StatusCode, got.Body)
+		}
+	}
+	if got := y.as("bob", "GET", "/v1/sessions", ""); got.Body != `{"data":[],"has_more":false,"next_page":null}` {
+		t.Error(got.Body)
+	}
+	if got := y.as("ann", "GET", "/v1/sessions", ""); !strings.Contains(got.Body, "sesn_ann") || strings.Contains(got.Body, "console") {
+		t.Error(got.Body)
+	}
+}
+
+// TestWhatABatchMadeIsItsKeys once its results are fetched, but not what a model only names.
+func TestWhatABatchMadeIsItsKeys(t *testing.T) {
+	y := newTenancy(t, named("ann", "bob")...)
+	y.settings.Prices = ledger.ListPrices()
+	y.as("ann", "POST", "/v1/messages/batches", batchBody(), "X-Make", "msgbatch_ann")
+	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
+		respond(200, "application/x-jsonl", `{"custom_id":"1","result":{"type":"succeeded","message":{"type":"message","model":"claude-test","content":[{"type":"code_execution_tool_result","content":{"content":[{"file_id":"file_out"}]}},{"type":"tool_use","input":{"file_id":"file_console"}}],"container":{"id":"container_out"},"usage":{"input_tokens":1,"output_tokens":1}}}}`+"\n")(w, r)
+		return true
+	}
+	y.as("ann", "GET", "/v1/messages/batches/msgbatch_ann/results", "")
+	y.extra = nil
+	for id, want := range map[string]int{"file_out": 200, "file_console": 404} {
+		if got := y.as("ann", "GET", "/v1/files/"+id, ""); got.StatusCode != want {
+			t.Errorf("%s: %d", id, got.StatusCode)
+		}
+		if got := y.as("bob", "GET", "/v1/files/"+id, ""); got.StatusCode != 404 {
+			t.Errorf("%s for another key: %d", id, got.StatusCode)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -151,26 +152,30 @@ func lapsed(id string, used, now int64) bool {
 	return mortal && used < now-int64(resourceLife/time.Second)
 }
 
-// makeRoomLocked drops what is gone, and a tenth of what the tenant with the most ids has.
+// makeRoomLocked drops what is gone, and then oldest ids of the tenants with the most, so that it is not needed again at once.
 func (r *Resources) makeRoomLocked(now time.Time) {
-	largest := ""
 	for tenant, ids := range r.used {
 		for id, used := range ids {
 			if lapsed(id, used, now.Unix()) {
 				r.dropLocked(id)
 			}
 		}
-		if len(r.used[tenant]) > len(r.used[largest]) {
-			largest = tenant
+		if len(ids) == 0 {
+			delete(r.used, tenant)
 		}
 	}
-	if len(r.owner) < maxResources*9/10 {
-		return
-	}
-	ids := r.used[largest]
-	oldest := slices.SortedFunc(maps.Keys(ids), func(a, b string) int { return int(ids[a] - ids[b]) })
-	for _, id := range oldest[:len(oldest)/10+1] {
-		r.dropLocked(id)
+	for len(r.owner) > maxResources*9/10 {
+		largest := ""
+		for tenant, ids := range r.used {
+			if len(ids) > len(r.used[largest]) {
+				largest = tenant
+			}
+		}
+		ids := r.used[largest]
+		oldest := slices.SortedFunc(maps.Keys(ids), func(a, b string) int { return cmp.Compare(ids[a], ids[b]) })
+		for _, id := range oldest[:len(oldest)/10+1] {
+			r.dropLocked(id)
+		}
 	}
 }
 
