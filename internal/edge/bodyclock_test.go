@@ -32,6 +32,7 @@ func TestBodyClock(t *testing.T) {
 			}
 			resumed := time.Now()
 			time.Sleep(time.Hour)
+			synctest.Wait()
 			if got := inner.ended.Sub(resumed); got != want {
 				t.Errorf("late by %v: ended after %v, not %v", late, got, want)
 			}
@@ -39,6 +40,7 @@ func TestBodyClock(t *testing.T) {
 			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 			c.stop()
 			time.Sleep(time.Hour)
+			synctest.Wait()
 			if !inner.ended.IsZero() {
 				t.Error("ended after it was stopped")
 			}
