@@ -42,6 +42,8 @@ func effectOf(f fakeclaude.Fault, stream bool) effect {
 			return refusal
 		}
 		return nothing
+	case fakeclaude.FaultShape:
+		return nothing
 	case fakeclaude.FaultError:
 		if early {
 			return refusal
@@ -287,7 +289,7 @@ func (v *view) failure(f fakeclaude.Fault, stream bool) {
 
 // poisonous says whether a fault may be the work of the request.
 func poisonous(f fakeclaude.Fault, stream bool) bool {
-	if f.Kind == fakeclaude.FaultHTML && f.Status != 0 {
+	if f.Kind == fakeclaude.FaultHTML && f.Status != 0 || f.Kind == fakeclaude.FaultShape {
 		return true
 	}
 	if effectOf(f, stream) == refusal {
@@ -320,6 +322,14 @@ func faults() []fakeclaude.Fault {
 			}
 		case fakeclaude.FaultTrickle:
 			all = append(all, fakeclaude.Fault{Kind: kind, Delay: 1_000_000, Bytes: 512})
+		case fakeclaude.FaultShape:
+			for _, form := range fakeclaude.Shapes() {
+				all = append(all, fakeclaude.Fault{Kind: kind, Form: form})
+			}
+		case fakeclaude.FaultDialect:
+			for _, form := range fakeclaude.Dialects() {
+				all = append(all, fakeclaude.Fault{Kind: kind, Form: form})
+			}
 		default:
 			all = append(all, atEveryPoint(kind)...)
 		}
@@ -364,8 +374,8 @@ func name(f fakeclaude.Fault) string {
 		return fmt.Sprintf("status %d with retry-after", f.Status)
 	case f.Kind == fakeclaude.FaultStatus:
 		return fmt.Sprintf("status %d", f.Status)
-	case f.Coding != "":
-		return fmt.Sprintf("%s %s", f.Kind, f.Coding)
+	case f.Coding+f.Form != "":
+		return fmt.Sprintf("%s %s", f.Kind, f.Coding+f.Form)
 	case f.Type != "":
 		return fmt.Sprintf("%s %s at %s", f.Kind, f.Type, f.At)
 	case f.At != "":

@@ -31,6 +31,9 @@ func sideFaults() []fakeclaude.Fault {
 	for _, kind := range []fakeclaude.FaultKind{fakeclaude.FaultHTML, fakeclaude.FaultEmpty} {
 		all = append(all, fakeclaude.Fault{Kind: kind})
 	}
+	for _, form := range fakeclaude.Shapes() {
+		all = append(all, fakeclaude.Fault{Kind: fakeclaude.FaultShape, Form: form})
+	}
 	for _, kind := range []fakeclaude.FaultKind{fakeclaude.FaultStall, fakeclaude.FaultReset, fakeclaude.FaultClose} {
 		all = append(all, fakeclaude.Fault{Kind: kind, At: fakeclaude.AtStart})
 	}

@@ -137,7 +137,7 @@ type Config struct {
 
 	MaxAttempts       int           `name:"max_attempts" omit:"zero" default:"0" min:"0" max:"100" doc:"Most tries of one request at all upstreams together. 0 means twice the number of servers, from 4 to 10."`
 	MaxWait           time.Duration `name:"max_wait" default:"30s" doc:"How long a request may wait in all for a resting server to return when no other is left. 0 answers at once."`
-	Silence           time.Duration `name:"silence" default:"45s" doc:"After this long without an answer a streaming client gets status 200 and then a comment line every 15 s, so that nothing on the way takes the connection for dead. What fails from then on is told as an 'error' event. 0 switches it off."`
+	Silence           time.Duration `name:"silence" default:"45s" doc:"After this long without a byte a streaming client gets a comment line, and further ones every 15 s (or as often as this says, if that is less), so that nothing on the way takes the connection for dead: before the answer, which is opened with status 200 then, and in pauses of the answer, between two events. What fails before the answer is then reported by an 'error' event. 0 switches it off."`
 	Hedge             bool          `name:"hedge" default:"false" doc:"Whether a streaming request that is slower than 95 % of the recent ones at its server is also sent to a second one; the first content wins. The loser may be billed all the same."`
 	RetryBudget       int           `name:"retry_budget_percent" default:"20" min:"0" max:"100" doc:"Most tries beyond the first of each request, as a share of the requests of the last 10 s, balancer-wide. Moving on to a healthy server is counted but never refused."`
 	RetryFloor        int           `name:"retry_budget_floor" default:"10" min:"0" doc:"Tries beyond the first that are granted in 10 s however few requests there are."`
@@ -251,8 +251,8 @@ func (h HealthCheck) Enabled() bool { return h.Path != "" || h.Model != "" }
 // Timeouts bound the silence of an upstream. Zero means no limit.
 type Timeouts struct {
 	Connect        time.Duration `name:"connect" default:"10s" doc:"Until the connection stands, TLS included. 0 means no limit."`
-	ResponseHeader time.Duration `name:"response_header" default:"120s" doc:"From a streaming request to the first content of its answer, at most. A server whose recent answers came sooner is given less, but 60 s at least if this is more. 0 means no limit."`
-	Total          time.Duration `name:"total" default:"280s" doc:"From a request to the first content of its answer, all tries and waits together; an answer that is not streamed is only not tried anew after it. 0 means no limit."`
+	ResponseHeader time.Duration `name:"response_header" default:"120s" doc:"From a streaming request to the first content of its answer, at most. A server whose recent answers came sooner is given less, but 60 s at least if this is more. A stream that goes on sending pings after 'message_start' may take longer if no other server is left to ask. 0 means no limit."`
+	Total          time.Duration `name:"total" default:"280s" doc:"From a request to the first content of its answer, all tries and waits together; a request that does not stream is only not tried again after it. A stream that has begun with 'message_start' is not ended by it while pings or comments come. 0 means no limit."`
 	NonStreaming   time.Duration `name:"non_streaming" default:"10m" doc:"From any other request to the end of its answer, as far as it is held to be looked at (16 MB). 0 means no limit."`
 	Idle           time.Duration `name:"idle" default:"120s" doc:"Between two pieces of an answer. 0 means no limit."`
 }

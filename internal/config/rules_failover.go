@@ -10,7 +10,7 @@ func (d *decoder) checkFailover(cfg *Config) {
 		d.warnf(n.offset, "hedge", "is ignored with a single server")
 	}
 	if n, ok := d.wrote("silence"); ok && cfg.Silence > 0 && cfg.Timeouts.Total > 0 && cfg.Silence >= cfg.Timeouts.Total {
-		d.warnf(n.offset, "silence", "never begins: timeouts.total ends the request before")
+		d.warnf(n.offset, "silence", "never begins before an answer: timeouts.total ends the request sooner")
 	}
 	if n, ok := d.wrote("max_wait"); ok && cfg.Timeouts.Total > 0 && cfg.MaxWait > cfg.Timeouts.Total {
 		d.warnf(n.offset, "max_wait", "is cut short by timeouts.total")

@@ -27,6 +27,8 @@ var errCut = errors.New("cut by a fault")
 func newDelivery(w http.ResponseWriter, c *call, ans answer, f Fault) *delivery {
 	d := &delivery{call: c, ans: ans, fault: f, wire: newWire(w, c.server.clock)}
 	switch f.Kind {
+	case FaultDialect:
+		d.ans = f.spoken(ans)
 	case FaultGzip:
 		d.wire.compress(f.Coding)
 	case FaultTrickle:

@@ -30,12 +30,14 @@ const (
 	FaultHTML      FaultKind = "html"      // a web page, with 200 unless told otherwise
 	FaultGzip      FaultKind = "gzip"      // the body is compressed, asked for or not
 	FaultMalformed FaultKind = "malformed" // an event of broken JSON (message_start), then the rest; a plain answer is broken off
+	FaultShape     FaultKind = "shape"     // 200 with something that is not an answer of the API: one of Shapes
+	FaultDialect   FaultKind = "dialect"   // a healthy answer, written in one of Dialects
 )
 
 // FaultKinds lists the kinds in the order of the documentation.
 func FaultKinds() []FaultKind {
 	return []FaultKind{FaultStatus, FaultError, FaultEmpty, FaultStall, FaultReset, FaultClose, FaultEnd,
-		FaultSlow, FaultTrickle, FaultHTML, FaultGzip, FaultMalformed}
+		FaultSlow, FaultTrickle, FaultHTML, FaultGzip, FaultMalformed, FaultShape, FaultDialect}
 }
 
 // Point is a place in an answer: one of the names below, or EventPoint(n). A point
@@ -84,10 +86,11 @@ type Fault struct {
 	Bare    bool              `json:"bare,omitempty"`    // no rate-limit headers
 
 	// Delay is how long a stall or slowness lasts and the pause between the pieces
-	// of a trickle; for the other kinds, gzip aside, the wait before the fault.
+	// of a trickle; for the other kinds, gzip and dialect aside, the wait before the fault.
 	Delay  Duration `json:"delay,omitempty"`
 	Bytes  int      `json:"bytes,omitempty"`  // of FaultTrickle; default 16
 	Coding string   `json:"coding,omitempty"` // of FaultGzip: one of Codings, the default being gzip
+	Form   string   `json:"form,omitempty"`   // of FaultShape and FaultDialect: one of Shapes or Dialects
 }
 
 // Validate says what is wrong with a fault.
@@ -122,6 +125,10 @@ func (f Fault) Validate() error {
 		return fmt.Errorf("fault %s: bytes is negative", f.Kind)
 	case f.Coding != "" && !slices.Contains(Codings(), f.Coding):
 		return fmt.Errorf("fault %s: unknown coding %q (known: %s)", f.Kind, f.Coding, joined(Codings()))
+	case f.Kind == FaultShape && !slices.Contains(Shapes(), f.Form):
+		return fmt.Errorf("fault shape: unknown shape %q (known: %s)", f.Form, joined(Shapes()))
+	case f.Kind == FaultDialect && !slices.Contains(Dialects(), f.Form):
+		return fmt.Errorf("fault dialect: unknown dialect %q (known: %s)", f.Form, joined(Dialects()))
 	}
 	for name, value := range f.Headers {
 		if !validHeader(name, value) {
@@ -139,7 +146,7 @@ func (f Fault) set() []string {
 		used bool
 	}{
 		{"at", f.At != ""}, {"status", f.Status != 0}, {"type", f.Type != ""}, {"message", f.Message != ""},
-		{"code", f.Code != ""}, {"body", f.Body != ""}, {"bytes", f.Bytes != 0}, {"coding", f.Coding != ""},
+		{"code", f.Code != ""}, {"body", f.Body != ""}, {"bytes", f.Bytes != 0}, {"coding", f.Coding != ""}, {"form", f.Form != ""},
 		{"headers", len(f.Headers) > 0}, {"bare", f.Bare}, {"delay", f.Delay != 0},
 	} {
 		if field.used {
@@ -162,8 +169,10 @@ func kindsWith(field string) []FaultKind {
 		return []FaultKind{FaultTrickle}
 	case "coding":
 		return []FaultKind{FaultGzip}
+	case "form":
+		return []FaultKind{FaultShape, FaultDialect}
 	case "delay":
-		return slices.DeleteFunc(FaultKinds(), func(k FaultKind) bool { return k == FaultGzip })
+		return slices.DeleteFunc(FaultKinds(), func(k FaultKind) bool { return k == FaultGzip || k == FaultDialect })
 	}
 	return nil
 }

@@ -24,11 +24,15 @@ const FaultSyntax = `A fault is written KIND[=VALUE][,KEY=VALUE]…; a value wit
   html[=CODE]       a web page (200)
   gzip              compressed answer; coding=deflate, br or zstd (gzip)
   malformed[=POINT] broken JSON in a stream (message_start)
+  shape=NAME        200 with something else than an answer: code, openai,
+                    wrapped or blank
+  dialect=NAME      a healthy answer in an unusual form: bom, cr, crlf,
+                    nameless or chatter
 
   POINT is start, headers, message_start, block_start, mid_text, first_block,
   tool_block, message_delta or event:N.
 
-  With every kind: delay=TIME before it (not gzip), header.NAME=VALUE,
+  With every kind: delay=TIME before it (not gzip or dialect), header.NAME=VALUE,
   retry-after=SECONDS, bare (no rate-limit headers), and when it happens:
   p=PROBABILITY, count=N, path=PATTERN, model=PATTERN, stream=true|false,
   from=TIME, until=TIME (since the rules were set).`
@@ -100,6 +104,8 @@ func (f *Fault) parseKind(p specPair) (err error) {
 		f.Delay, err = parseTime(p)
 	case FaultStall, FaultReset, FaultClose, FaultEnd, FaultMalformed:
 		f.At = Point(p.value)
+	case FaultShape, FaultDialect:
+		f.Form = p.value
 	case FaultEmpty, FaultGzip:
 		err = fmt.Errorf("%s takes no value", f.Kind)
 	}

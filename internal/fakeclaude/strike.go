@@ -39,6 +39,8 @@ func (f Fault) replacement(c *call) (answer, bool) {
 			ans.status = f.Status
 		}
 		ans.body = f.page(ans.status)
+	case f.Kind == FaultShape:
+		ans = f.shaped(c, ans)
 	case f.Kind == FaultEmpty && c.stream:
 		ans.media = mediaStream
 	case f.Kind == FaultEmpty:

@@ -173,8 +173,6 @@ func (a *answer) symptom() string {
 		return ""
 	case a.misshapen, a.res != nil && a.res.StatusCode >= http.StatusBadRequest && a.outcome.Cause == upstream.CausePage: // a firewall's, perhaps
 		return a.outcome.Reason
-	case a.res != nil && a.res.StatusCode >= http.StatusBadRequest && a.outcome.Cause == upstream.CausePage: // a firewall's, perhaps
-		return a.outcome.Reason
 	case a.res != nil && (a.res.StatusCode >= http.StatusInternalServerError || a.res.StatusCode < http.StatusBadRequest && a.claimed != nil):
 		return a.outcome.Reason
 	case a.res == nil && !a.outcome.Free:

@@ -99,6 +99,7 @@ func (a *answer) holdStream() (*claude.Error, error) {
 		case a.message.Err != nil:
 			return a.message.Err, nil
 		case o.problem() != nil:
+			a.misshapen = o.foreign
 			return nil, o.problem()
 		case a.proven():
 			return nil, nil
