@@ -71,8 +71,8 @@ func faultsThatTell() []fakeclaude.FaultRule {
 	moment := map[string]string{"Retry-After-Ms": "50"}
 	before := []f{
 		{Kind: fakeclaude.FaultStatus, Status: 429, Headers: moment}, {Kind: fakeclaude.FaultStatus, Status: 529, Headers: moment}, status(500),
-		{Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultEmpty}, {Kind: fakeclaude.FaultClose},
-	}
+		{Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultEmpty},
+	} // none that closes the connection: on a kept one the request is repeated, and that is no attempt
 	inside := []f{
 		{Kind: fakeclaude.FaultError, Type: "api_error", At: fakeclaude.AtMessageStart}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtMessageStart},
 		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageStart}, {Kind: fakeclaude.FaultStall, At: fakeclaude.AtMessageStart},
