@@ -243,7 +243,7 @@ func contractCountTokens(t *testing.T) {
 
 			p = newPair(t, refuse, refuse)
 			if a := count(p); name != "501" && name != "429" {
-				a.failure(t, http.StatusNotFound, "not_found_error")
+				a.mustBeError(t, http.StatusNotFound, "not_found_error")
 			}
 			p.mustRestNone(t)
 		})

@@ -169,7 +169,7 @@ func contractOverload(t *testing.T) {
 	overloaded := always(529, apiError("overloaded_error", "Overloaded"))
 	p := newPair(t, overloaded, overloaded, "max_wait", "1s")
 	for range 2 {
-		p.ask(true).failure(t, 529, "overloaded_error")
+		p.ask(true).mustBeError(t, 529, "overloaded_error")
 	}
 }
 

@@ -249,3 +249,11 @@ func messageID(body []byte) string {
 	json.Unmarshal(body, &m)
 	return m.ID + m.Message.ID
 }
+
+// mustBeError insists on an error of the Messages API that may be an upstream's own, so that its request id is not ours.
+func (a answer) mustBeError(t *testing.T, status int, kind claude.ErrorType) {
+	t.Helper()
+	if e, ok := claude.ParseError(a.body); !ok || a.status != status || e.Type != kind {
+		t.Errorf("status %d, want %d %s: %s", a.status, status, kind, a.body)
+	}
+}
