@@ -37,6 +37,7 @@ func illness(server int) []fakeclaude.FaultRule {
 		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtFirstBlock}, {Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageDelta},
 		{Kind: fakeclaude.FaultError, Type: "api_error", At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText},
 	}
+	failures = append(failures, dialectFailures()...)
 	var rules []fakeclaude.FaultRule
 	for _, stream := range []bool{true, false} {
 		inside, after := inStreams, late
@@ -46,6 +47,23 @@ func illness(server int) []fakeclaude.FaultRule {
 		rules = slices.Concat(rules, rehearse(stream, 0.03, refusals), rehearse(stream, 0.27, slices.Concat(failures, inside)), rehearse(stream, 0.05, after))
 	}
 	return rules
+}
+
+// dialectFailures are failures as relays and pages in front of them word them. Each concerns the server as a whole: a refusal
+// that may be the request's own fault would reach the client once two servers agreed on it.
+func dialectFailures() []fakeclaude.Fault {
+	in200 := func(body string) fakeclaude.Fault {
+		return fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 200, Body: body}
+	}
+	empty := "event: message_start\ndata: " + messageStart + "\n\n" +
+		"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":0}}\n\n" +
+		"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+	return []fakeclaude.Fault{
+		in200(`{}`), in200(`{"code":500,"msg":"internal error"}`), in200(`{"detail":"Internal Server Error"}`), in200(`{"message":"ok"}`),
+		in200(`{"id":"chatcmpl-1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]}`), in200(empty),
+		{Kind: fakeclaude.FaultStatus, Status: 500, Body: `{"error":{"message":"do request failed","type":"new_api_error","code":"do_request_failed"}}`},
+		{Kind: fakeclaude.FaultHTML, Status: 403, Headers: map[string]string{"Cf-Mitigated": "challenge"}},
+	}
 }
 
 // rehearse lets one of some faults happen to a share of the requests, each of them as often as the others.

@@ -89,6 +89,21 @@ func soakFaults(t *testing.T) []fakeclaude.FaultRule {
 		}
 		rules = append(rules, rule)
 	}
+	return append(rules, soakDialects()...)
+}
+
+// soakDialects are failures as relays and pages in front of them word them.
+func soakDialects() []fakeclaude.FaultRule {
+	var rules []fakeclaude.FaultRule
+	for body, status := range map[string]int{
+		`{}`: 200, `{"code":500,"msg":"internal error"}`: 200, `{"detail":"Not Found"}`: 404,
+		`{"error":{"message":"Error from provider: Upstream request failed","type":"invalid_request_error"}}`: 400,
+		`{"error":{"message":"No available channel for model x","type":"new_api_error"}}`:                     503,
+		`{"error":{"message":"do request failed","type":"new_api_error","code":"do_request_failed"}}`:         500,
+	} {
+		fault := fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: status, Body: body}
+		rules = append(rules, fakeclaude.FaultRule{Fault: fault, Probability: 0.02})
+	}
 	return rules
 }
 
