@@ -83,7 +83,8 @@ func TestClaudeCodeSeesABlockedPrompt(t *testing.T) {
 func TestClaudeCodeSeesAWrongKey(t *testing.T) {
 	t.Parallel()
 	lb := start(t, fallback(newScripted(t, "a", nil).entry()).with("auth", true).with("auth_keys", []string{clientKey}))
-	claudeAt(t, lb.url, "sk-wrong-0123456789abcdef").say(patience, "hi").mustSay(t, "401")
+	// The client words a 401 itself; without x-should-retry: false it would be silent for three minutes.
+	claudeAt(t, lb.url, "sk-wrong-0123456789abcdef").say(patience, "hi").mustSay(t, "/login")
 }
 
 func TestClaudeCodeFallsBackToAnotherModel(t *testing.T) {
