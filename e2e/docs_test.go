@@ -132,7 +132,7 @@ func flagsOf(t *testing.T, command ...string) map[string]bool {
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	commands := map[string]map[string]bool{"": flagsOf(t)}
-	for _, name := range []string{"init", "check", "secret", "schema", "explain-error", "key", "report", "export-trace", "simulate", "demo", "fake", "webhook-test"} {
+	for _, name := range []string{"init", "check", "secret", "schema", "explain-error", "key", "report", "ledger", "export-trace", "simulate", "demo", "fake", "webhook-test"} {
 		commands[name] = flagsOf(t, name)
 	}
 	for _, name := range []string{"new-identity", "encrypt"} {
@@ -166,8 +166,10 @@ func misuse(commands map[string]map[string]bool, words []string) string {
 			continue
 		case !isFlag && command == "" && words[i] == "help":
 			continue
-		case !isFlag && command == "key" && (slices.Contains([]string{"new", "list", "revoke"}, words[i]) || slices.Contains([]string{"new", "revoke"}, words[i-1])):
+		case !isFlag && command == "key" && (slices.Contains([]string{"new", "list", "rotate", "revoke"}, words[i]) || slices.Contains([]string{"new", "rotate", "revoke"}, words[i-1])):
 			continue // the verb, or a name behind it
+		case command == "ledger" && (words[i] == "import" || words[i] == "-" || !isFlag && slices.Contains(words[:i], "import")):
+			continue // the verb, or the file to import
 		case !isFlag:
 			return fmt.Sprintf("%q is neither a command nor a flag", words[i])
 		}

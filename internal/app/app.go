@@ -44,7 +44,7 @@ func commands() []command {
 		{"secret", "encrypt secrets of the configuration file", true, runSecret},
 		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
 		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
-		{"key", "make, list and revoke client keys", true, runKey},
+		{"key", "make, list, rotate and revoke client keys", true, runKey},
 		{"report", "sum up the ledger: what was used, what it cost, what the cache saved", true, runReport},
 		{"ledger", "import requests that a balancer could not write before it ended", true, runLedger},
 		{"export-trace", "write the ledger's history as a trace for simulate, without any content", true, runExportTrace},
