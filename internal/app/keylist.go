@@ -33,6 +33,9 @@ func (k *keyCommand) list(ctx context.Context, std Std) error {
 	if err != nil {
 		fmt.Fprintln(std.Err, "key list: what the keys have spent is not known:", err)
 	}
+	for _, note := range waitingRows(ctx, std, k.path) {
+		fmt.Fprintln(std.Err, "key list:", note)
+	}
 	out := tabwriter.NewWriter(std.Out, 0, 0, 2, ' ', 0)
 	p := printer{to: out}
 	p.printf("name\tgroup\tvalid\trpm\ttpm\tconcurrency\tbudget $\tspent $\tleft $\tmodels\tfrom\n")
@@ -90,7 +93,7 @@ func spendingOf(ctx context.Context, std Std, path string, cfg *config.Config, n
 	} else if err != nil {
 		return spending{}, err
 	}
-	s, err := store.Open(ctx, where)
+	s, err := store.OpenReader(ctx, where)
 	if err != nil {
 		return spending{}, err
 	}
