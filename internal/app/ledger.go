@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func newLedger(where string, cfg *config.Config, log *slog.Logger, spill store.S
 // spillOf names the places for rows that the ledger has not taken when the balancer ends: the state
 // directory, the directory of the configuration file, the standard output.
 func spillOf(std Std, path string, kept state) store.Spill {
-	s := store.Spill{Print: std.Out, Command: "claude-code-lb ledger import -c " + path + " -"}
+	s := store.Spill{Print: std.Out, Command: "claude-code-lb ledger import -c " + strconv.Quote(path) + " -"}
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	if kept.dir != "" {
 		s.Prefixes = append(s.Prefixes, filepath.Join(kept.dir, name))

@@ -388,6 +388,9 @@ func (w *Writer) try(ctx context.Context, b *load) error {
 	if lost != nil {
 		w.log.Error(telemetry.LedgerLost, telemetry.Rows, lost.rows, telemetry.Err, lost.because)
 	}
+	if s.numbered { // pgx names the user and the database in its errors
+		return plain(err)
+	}
 	return err
 }
 
