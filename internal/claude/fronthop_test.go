@@ -6,11 +6,17 @@ import (
 	"testing"
 )
 
-// TestProxyPrefixes are spelled as header names are stored, and begin no name that clients of the API send.
-func TestProxyPrefixes(t *testing.T) {
-	for _, prefix := range proxyPrefixes {
-		if got := http.CanonicalHeaderKey(prefix); got != prefix || strings.HasPrefix("Anthropic-", prefix) || strings.HasPrefix("X-Claude-", prefix) || strings.HasPrefix("X-Stainless-", prefix) {
-			t.Errorf("%s, %s", prefix, got)
+// TestProxyHeaders are spelled as names are stored, and found by them.
+func TestProxyHeaders(t *testing.T) {
+	for _, entry := range proxyHeaders {
+		name, prefix := strings.CutSuffix(entry, "*")
+		if http.CanonicalHeaderKey(name) != name || len(name) < 3 || !IsProxyHeader(name) || prefix != IsProxyHeader(name+"Zz") {
+			t.Error(entry)
+		}
+	}
+	for _, name := range []string{"", "X", "X-", "x", "Anthropic-Version", "X-App", "X-Client-Request-Id", "X-Claude-Code-Session-Id", "X-Stainless-Lang", "Traceparent", "Accept"} {
+		if IsProxyHeader(name) {
+			t.Error(name)
 		}
 	}
 }

@@ -52,3 +52,15 @@ func TestHeadersForClient(t *testing.T) {
 		t.Errorf("left: %v", kept)
 	}
 }
+
+func BenchmarkIsFromFront(b *testing.B) {
+	names := []string{"Accept", "Accept-Encoding", "Anthropic-Beta", "Anthropic-Version", "Anthropic-Dangerous-Direct-Browser-Access", "Authorization", "Content-Type", "Content-Length", "User-Agent", "X-App",
+		"X-Claude-Code-Session-Id", "X-Client-Request-Id", "X-Stainless-Arch", "X-Stainless-Lang", "X-Stainless-Os", "X-Stainless-Package-Version", "X-Stainless-Retry-Count", "X-Stainless-Runtime", "X-Stainless-Runtime-Version", "X-Stainless-Timeout"}
+	for b.Loop() {
+		for _, name := range names {
+			if isFromFront(name) {
+				b.Fatal(name)
+			}
+		}
+	}
+}
