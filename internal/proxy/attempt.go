@@ -142,6 +142,10 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	if a.res != nil {
 		ev.Status, ev.Header = a.res.StatusCode, a.res.Header
 	}
+	if a.misshapen && err != nil && states(a.held, x.entry.Model) {
+		ev.Err, ev.Error, claimed = nil, &claude.Error{Type: claude.ErrAPI}, nil
+		ev.Body = a.held
+	}
 	switch {
 	case ev.Status >= http.StatusBadRequest:
 		ev.Body = a.held
@@ -164,6 +168,15 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 		// It was given less than it is due: nothing is known of the endpoint.
 		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "the time for all attempts is over"}
 	}
+}
+
+// states reports whether something that came with status 200 is a vendor's refusal that is understood.
+func states(body []byte, model string) bool {
+	switch claude.ReadRefusal(body).Read(model).Meaning {
+	case claude.NoModel, claude.NoQuota, claude.Saturated:
+		return true
+	}
+	return false
 }
 
 // symptom names a failure that a request may bring upon any endpoint, and is "" for every other.

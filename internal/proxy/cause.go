@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"claude-code-lb/internal/routing"
 	"claude-code-lb/internal/upstream"
 )
@@ -13,6 +15,22 @@ func (x *exchange) commonCause() upstream.Cause {
 			return upstream.CauseOther
 		}
 		common = a.outcome.Cause
+	}
+	return common
+}
+
+// restingCause is the cause for which all upstreams that take work rest, CauseOther when they differ.
+func (x *exchange) restingCause() upstream.Cause {
+	now, common, found := time.Now(), upstream.CauseOther, false
+	for _, e := range x.req.Table.Endpoints() {
+		v := e.View(now, x.query.Subject)
+		switch {
+		case v.Unfit == upstream.Draining:
+			continue
+		case v.Unfit != upstream.Cooling && v.Unfit != upstream.Probing, found && v.Cause != common:
+			return upstream.CauseOther
+		}
+		common, found = v.Cause, true
 	}
 	return common
 }

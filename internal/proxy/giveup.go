@@ -253,6 +253,8 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 		e.Message = x.everyone() + " " + x.refusedAs(unavailable) + "; the log of claude-code-lb has the details under this request id."
 	case x.unsure() && n > 0:
 		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."
+	case n == 0 && x.restingCause() != upstream.CauseOther:
+		e.Message = x.everyone() + " is resting: it " + sentenceOf(x.restingCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
 	case n == 0:
 		e.Message = x.everyone() + " is resting after failures: try again in a moment."
 	case x.commonCause() != upstream.CauseOther:

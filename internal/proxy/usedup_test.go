@@ -183,6 +183,30 @@ func TestErrorsNameTheCommonCause(t *testing.T) {
 	f("answered with a web page", page, login)
 	f("does not offer /v1/messages", noRoute, fault)
 	f("Every upstream failed (2 tried)", noRoute, page)
+
+	r := newRig(t, noRoute, noRoute)
+	for range 4 { // some of them while nobody may be asked
+		if got := r.post("/v1/messages", plainBody); !strings.Contains(got.Body, "does not offer /v1/messages") {
+			t.Errorf("client got %s", got.Body)
+		}
+	}
+}
+
+// A vendor's refusal with status 200 is understood.
+func TestRefusalsWithStatus200(t *testing.T) {
+	f := func(scope, body string) {
+		t.Helper()
+		r := newRig(t, respond(200, jsonType, body), respond(200, jsonType, plainReply))
+		got, e := r.post("/v1/messages", plainBody), r.last()
+		if got.StatusCode != 200 || len(e.Attempts) != 2 || e.Attempts[0].Scope != scope {
+			t.Errorf("%s: status %d, %+v", body, got.StatusCode, e.Attempts)
+		}
+	}
+	f("account", `{"code":500,"msg":"账户余额不足"}`)
+	f("model", `{"success":false,"message":"model claude-test is not supported"}`)
+	f("capacity", `{"code":503,"msg":"上游负载已饱和"}`)
+	f("endpoint", `{"code":500,"msg":"oops"}`)
+	f("endpoint", `{}`)
 }
 
 // A model that is overloaded everywhere is waited for once. After that its clients hear of it at once:

@@ -99,7 +99,7 @@ func (a *account) adopt(other *account) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if out.openUntil.After(a.out.openUntil) {
-		a.out = breaker{openings: out.openings, openUntil: out.openUntil, reason: out.reason, epoch: a.out.epoch + 1}
+		a.out = breaker{openings: out.openings, openUntil: out.openUntil, reason: out.reason, cause: out.cause, epoch: a.out.epoch + 1}
 	}
 	a.limits.merge(limits)
 }

@@ -32,6 +32,7 @@ type breaker struct {
 	probing    bool      // the half-open permit is taken
 	epoch      uint64    // counts openings and closings: verdicts of an earlier epoch are stale
 	reason     string    // of the last opening
+	cause      Cause     // the same for clients
 	streak     int       // consecutive failures while closed
 	tally      tally     // successes and failures while closed
 	closedAt   time.Time // when it closed again; zero if it never was open
@@ -111,7 +112,7 @@ func (b *breaker) fail(p permit, o Outcome, t trip, now time.Time, spread float6
 		b.giveBack(p)
 		return 0
 	}
-	*b = breaker{openings: b.openings + 1, openUntil: now.Add(wait), epoch: b.epoch + 1, reason: o.Reason, vouched: b.vouched, connection: o.Connection}
+	*b = breaker{openings: b.openings + 1, openUntil: now.Add(wait), epoch: b.epoch + 1, reason: o.Reason, cause: o.Cause, vouched: b.vouched, connection: o.Connection}
 	return wait
 }
 

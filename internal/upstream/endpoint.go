@@ -131,6 +131,7 @@ type View struct {
 	Unfit    Unfit     // the gravest reason
 	ReadyAt  time.Time // when none of the reasons holds any more; of no meaning for Probing and from LowBalance on
 	Reason   string    // of the last failure while it is not forgiven
+	Cause    Cause     // the same for clients, where a breaker is the reason
 	InFlight int64     // leases not yet released
 	Refusals int       // in a row, of Paused: how often the service was overloaded when it was asked
 	Ejected  bool      // its own circuit breaker is not closed
@@ -153,13 +154,17 @@ func (v *View) because(u Unfit, ready time.Time, reason string) {
 
 // broken notes a breaker that does not admit an attempt.
 func (v *View) broken(b *breaker, resting Unfit, now time.Time) {
-	switch {
-	case b == nil || b.admits(now):
-	case b.resting(now):
-		v.because(resting, b.openUntil, b.reason)
-	default:
-		v.because(max(Probing, resting), b.openUntil, b.reason)
+	if b == nil || b.admits(now) {
+		return
 	}
+	u := resting
+	if !b.resting(now) {
+		u = max(Probing, resting)
+	}
+	if u > v.Unfit {
+		v.Cause = b.cause
+	}
+	v.because(u, b.openUntil, b.reason)
 }
 
 func (v *View) waiting(r rest, u Unfit, now time.Time) {
