@@ -2,7 +2,9 @@ package claude
 
 import (
 	"bytes"
+	"net/http"
 	"net/url"
+	"strings"
 )
 
 const (
@@ -70,10 +72,18 @@ func inID(c byte) bool {
 	return c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// MessageIDsIn lists the ids of messages in a path and its query.
-func MessageIDsIn(u *url.URL) []string {
+// MessageIDsIn lists the ids of messages in a path, its query and the headers of Anthropic and Claude Code.
+func MessageIDsIn(u *url.URL, h http.Header) []string {
 	var f followed
 	f.addMessageIDs([]byte(u.Path))
 	f.addMessageIDs([]byte(u.RawQuery))
+	for name, values := range h {
+		if !strings.HasPrefix(name, "Anthropic-") && !strings.HasPrefix(name, "X-Claude-") {
+			continue
+		}
+		for _, value := range values {
+			f.addMessageIDs([]byte(value))
+		}
+	}
 	return f
 }

@@ -1,6 +1,7 @@
 package claude
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -8,33 +9,35 @@ import (
 )
 
 func TestWhatARequestFollows(t *testing.T) {
-	f := func(body string, follows, mentions []string) {
+	f := func(body string, follows ...string) {
 		t.Helper()
 		var scanner PromptScanner
 		_, p, err := scanner.Scan([]byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(p.Follows, follows) || !slices.Equal(p.Mentions, mentions) {
-			t.Errorf("%s: follows %q, mentions %q", body, p.Follows, p.Mentions)
+		if !slices.Equal(p.Follows, follows) {
+			t.Errorf("%s: follows %q", body, p.Follows)
 		}
 	}
-	f(`{"thread":{"type":"create"},"messages":[]}`, nil, nil)
-	f(`{"thread":{"type":"continue","previous_message_id":"msg_01A"}}`, []string{"msg_01A"}, nil)
-	f(`{"thread":{"previous_message_id":"\u006dsg_01A","type":"continue"}}`, []string{"msg_01A"}, nil)
-	f(`{"resumption":{"token":"opaque-token","at":{"message_id":"msg_2"}}}`, []string{"opaque-token", "msg_2"}, nil)
-	f(`{"resumption":"opaque-token"}`, []string{"opaque-token"}, nil)
-	f(`{"diagnostics":{"previous_message_id":"msg_01A"},"message_id":"msg_2"}`, nil, []string{"msg_01A", "msg_2"})
-	f(`{"messages":[{"role":"user","content":"msg_01A"}],"system":"msg_2","tools":[{"name":"msg_3"}],"metadata":{"user_id":"msg_4"}}`, nil, nil)
-	f(`{"thread":7,"resumption":null,"x":"msg_","y":"xmsg_1"}`, nil, nil)
-	f(`{"resumption":"`+strings.Repeat("x", maxFollowedName+1)+`"}`, nil, nil)
-	f(`{"x":["`+strings.Repeat(`msg_1 `, 100)+`"]}`, nil, slices.Repeat([]string{"msg_1"}, maxFollowed))
-	f(`{"requests":[{"custom_id":"msg_1"}]}`, nil, nil)
+	f(`{"thread":{"type":"create"},"messages":[]}`)
+	f(`{"thread":{"type":"continue","previous_message_id":"msg_01A"}}`, "msg_01A")
+	f(`{"thread":{"previous_message_id":"\u006dsg_01A","type":"continue"}}`, "msg_01A")
+	f(`{"resumption":{"token":"opaque-token","at":{"message_id":"msg_2"}}}`, "opaque-token", "msg_2")
+	f(`{"resumption":"opaque-token"}`, "opaque-token")
+	f(`{"touch":{"message_id":"msg_01A"},"message_id":"msg_2"}`, "msg_01A", "msg_2")
+	f(`{"messages":[{"role":"user","content":"msg_01A"}],"system":"msg_2","tools":[{"name":"msg_3"}],"metadata":{"user_id":"msg_4"}}`)
+	f(`{"diagnostics":{"previous_message_id":"msg_01A"}}`)
+	f(`{"thread":7,"resumption":null,"x":"msg_","y":"xmsg_1"}`)
+	f(`{"resumption":"` + strings.Repeat("x", maxFollowedName+1) + `"}`)
+	f(`{"x":["`+strings.Repeat(`msg_1 `, 100)+`"]}`, slices.Repeat([]string{"msg_1"}, maxFollowed)...)
+	f(`{"requests":[{"custom_id":"msg_1"}]}`)
 }
 
 func TestMessageIDsInAnAddress(t *testing.T) {
 	u, _ := url.Parse("/v1/messages/msg_01AbC/resume?after=msg_2&x=amsg_3")
-	if got := MessageIDsIn(u); !slices.Equal(got, []string{"msg_01AbC", "msg_2"}) {
+	h := http.Header{"Anthropic-Message": {"msg_4"}, "X-Other": {"msg_5"}}
+	if got := MessageIDsIn(u, h); !slices.Equal(got, []string{"msg_01AbC", "msg_2", "msg_4"}) {
 		t.Errorf("%q", got)
 	}
 }

@@ -25,10 +25,9 @@ type Prompt struct {
 	Thinking bool
 	// IDs are what the request names of things that one account keeps: files, a container, skills. In the order of the body.
 	IDs []string
-	// Follows names what the request goes on from: the message before it in its thread, or the token of a stream to be resumed.
+	// Follows names what the request goes on from: the message before it in its thread, the token of a stream to be resumed, and
+	// what other members mention by the id of a message; those that hold the prompt, metadata and diagnostics excepted.
 	Follows []string
-	// Mentions are ids of messages elsewhere in the body, but not in its messages, system, tools and metadata.
-	Mentions []string
 }
 
 // Boundary is the end of a prefix.
@@ -58,7 +57,7 @@ type PromptScanner struct {
 	prompt Prompt
 	ids    namedIDs
 
-	follows, mentions followed
+	follows followed
 }
 
 // part is one stretch of the prompt by itself: the parts are chained when all of them are known.
@@ -74,13 +73,13 @@ type part struct {
 func (p *PromptScanner) Scan(body []byte) (Request, *Prompt, error) {
 	p.turns, p.tools, p.system, p.prompt.Hour = p.turns[:0], part{}, part{}, false
 	p.prompt.Marked, p.prompt.Thinking, p.ids = false, false, p.ids[:0]
-	p.follows, p.mentions = p.follows[:0], p.mentions[:0]
+	p.follows = p.follows[:0]
 	r, err := scanRequest(body, p)
 	if err != nil {
 		return r, nil, err
 	}
 	p.chain(r.Model)
-	p.prompt.IDs, p.prompt.Follows, p.prompt.Mentions = p.ids, p.follows, p.mentions
+	p.prompt.IDs, p.prompt.Follows = p.ids, p.follows
 	return r, &p.prompt, nil
 }
 

@@ -67,9 +67,10 @@ func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 				p.follows.addStrings(s.value())
 			}
 		case "requests": // of a batch
+		case "diagnostics": // compares with an earlier message, and binds to no account
 		default:
 			if p != nil {
-				p.mentions.addMessageIDs(s.value())
+				p.follows.addMessageIDs(s.value())
 			}
 		}
 	}

@@ -63,3 +63,25 @@ func FuzzForgiveBase(f *testing.F) {
 		}
 	})
 }
+
+// TestADoubledBaseIsServed: the upstream sees the path of the API, and the client's key is asked for as ever.
+func TestADoubledBaseIsServed(t *testing.T) {
+	f := newFront(t, 1, "k")
+	for target, want := range map[string]string{
+		"/v1/v1/messages?beta=true":  "/v1/messages?beta=true",
+		"/v1/messages//v1/messages":  "/v1/messages",
+		"/v1//messages/count_tokens": "/v1/messages/count_tokens",
+		"/v1/v1/models/a%2Fb":        "/v1/models/a%2Fb",
+	} {
+		f.ask(t, "POST", target, `{"model":"m","messages":[]}`, "X-Api-Key", "k")
+		if f.seen == nil || f.seen.URL.RequestURI() != want {
+			t.Errorf("%s: upstream saw %v", target, f.seen)
+		}
+		if w := f.ask(t, "POST", target, `{}`); w.Code != 401 || f.seen != nil {
+			t.Errorf("%s without a key: %d", target, w.Code)
+		}
+	}
+	if w := f.ask(t, "GET", "/v1/v1/../x", "", "X-Api-Key", "k"); w.Code != 400 || f.seen != nil {
+		t.Errorf("a dot segment: %d", w.Code)
+	}
+}

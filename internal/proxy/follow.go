@@ -14,10 +14,7 @@ func (x *exchange) follow(prompt *claude.Prompt) {
 	if prompt != nil && x.followOne(prompt.Follows) || !x.isSide() {
 		return
 	}
-	if prompt != nil && x.followOne(prompt.Mentions) || x.followOne(claude.MessageIDsIn(x.req.HTTP.URL)) {
-		return
-	}
-	if x.entry.Session != "" && x.isStateful() {
+	if !x.followOne(claude.MessageIDsIn(x.req.HTTP.URL, x.req.HTTP.Header)) && x.entry.Session != "" && x.isStateful() {
 		x.followOne([]string{sessionName(x.entry.Session, x.entry.Agent)})
 	}
 }
