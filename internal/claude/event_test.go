@@ -76,6 +76,7 @@ func TestShapes(t *testing.T) {
 	}
 	f(`{"input_tokens":12}`, true, false, false)
 	f(`{"input_tokens":0,"context_management":{}}`, true, false, false)
+	f(`{"input_tokens":12.0}`, true, false, false)
 	f(`{"input_tokens":"12"}`, false, false, false)
 	f(`{"input_tokens":null}`, false, false, false)
 	f(`{"input_tokens":-1}`, false, false, false)

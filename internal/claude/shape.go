@@ -1,5 +1,7 @@
 package claude
 
+import "strconv"
+
 // The shapes of successful answers other than messages. Whatever else comes with status 200 on these paths, such as a
 // gateway's own JSON, is not an answer of the API.
 
@@ -9,8 +11,8 @@ func IsTokenCount(body []byte) bool {
 	s := scanner{text: body}
 	for name := range s.document {
 		if string(name) == "input_tokens" {
-			n, ok := s.integer()
-			counted = ok && n >= 0
+			n, err := strconv.ParseFloat(string(s.value()), 64)
+			counted = err == nil && n >= 0
 		}
 	}
 	return counted && s.err == nil

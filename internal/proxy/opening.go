@@ -30,6 +30,7 @@ func (a *answer) observe(ev claude.Event) {
 // opening is what the events of a stream before its first content have shown.
 type opening struct {
 	said      int  // bytes of data, pings left out
+	largest   int  // bytes of data of the largest event
 	malformed bool // an event that the official SDKs fail to read
 	early     bool // a part of a message came before message_start
 	foreign   bool // it is the stream of another API
@@ -39,6 +40,7 @@ func (o *opening) observe(ev claude.Event, kind string, started bool) {
 	if kind != "ping" {
 		o.said += ev.Size
 	}
+	o.largest = max(o.largest, ev.Size)
 	if ev.Truncated && kind != "ping" {
 		o.said = max(o.said, maxHeldStream)
 	}
@@ -110,7 +112,7 @@ func (a *answer) holdStream() (*claude.Error, error) {
 			return nil, fmt.Errorf("%w: the stream ended before its content", upstream.ErrUnusable)
 		case err != nil:
 			return nil, err
-		case settled >= maxHeldStream || a.unfinished() >= maxHeldEvent:
+		case settled-o.largest >= maxHeldStream || a.unfinished() >= maxHeldEvent:
 			if a.message.Started && o.said+a.unfinished() >= maxHeldStream/2 {
 				return nil, nil // it says a lot, in words that are not known yet
 			}

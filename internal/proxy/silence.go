@@ -10,8 +10,10 @@ import (
 const (
 	// commentEvery is the longest pause between two comments: below the idle limits of front proxies.
 	commentEvery = 15 * time.Second
-	// signEvery is the least pause between two signs of life that are passed on before the answer begins.
-	signEvery = time.Second
+	// commentAtMost is the shortest pause between two comments.
+	commentAtMost = time.Second
+	// signEvery is the shortest pause between two signs of life that are passed on before the answer begins.
+	signEvery = time.Second / 2
 )
 
 const (
@@ -36,6 +38,7 @@ type silence struct {
 	relaying bool          // the answer is under way
 	inside   bool          // the client has got part of an event
 	last     time.Time     // of the last write, or of the request
+	passed   time.Time     // when the last sign of life was passed on
 	pause    time.Duration // how long after it the next comment is due
 }
 
@@ -54,7 +57,7 @@ func (x *exchange) keepAlive(after time.Duration) {
 }
 
 // every is the pause between two comments.
-func (s *silence) every() time.Duration { return min(max(s.after, signEvery), commentEvery) }
+func (s *silence) every() time.Duration { return min(max(s.after, commentAtMost), commentEvery) }
 
 // speak writes a comment if it is time for one, and sets the timer for the next.
 func (s *silence) speak() {
@@ -105,7 +108,7 @@ func (s *silence) say(text string) {
 func (s *silence) pass(ping bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || !s.opened || time.Since(s.last) < signEvery {
+	if s.ended || !s.opened || time.Since(s.passed) < signEvery {
 		return
 	}
 	if ping {
@@ -114,6 +117,7 @@ func (s *silence) pass(ping bool) {
 		s.say(quietComment)
 	}
 	s.last, s.pause = time.Now(), s.every()
+	s.passed = s.last
 }
 
 // end stops the comments and reports whether the response has been opened.

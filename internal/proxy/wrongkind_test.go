@@ -194,6 +194,8 @@ func TestOddStreams(t *testing.T) {
 		"event: hello\ndata: in words\nevent: ping\n\n"+startEvent+blockEvent+textEvent+"event: news\ndata: {\nevent: ping\n\n"+deltaEvent+stopEvent+"event: done\ndata: [DONE]\nevent: ping\n\n")
 	same("data in several lines", strings.ReplaceAll(wholeReply, ",\"", ",\ndata: \""))
 	same("data before the name", startEvent+"data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\nevent: content_block_start\n\n"+textEvent+deltaEvent+stopEvent)
+	same("an unknown event of 3 MB", "event: news\ndata: {\"of\":\""+strings.Repeat("x", 3<<20)+"\"}\n\n"+startEvent+blockEvent+textEvent+deltaEvent+stopEvent)
+	same("a ping of 3 MB", startEvent+"event: ping\ndata: "+strings.Repeat("x", 3<<20)+"\n\n"+blockEvent+textEvent+deltaEvent+stopEvent)
 	same("a first block of 3 MB", startEvent+big+deltaEvent+stopEvent)
 	same("a delta of 3 MB", startEvent+blockEvent+deltaOf(3<<20)+deltaEvent+stopEvent)
 	same("an empty turn that used output tokens", empty)

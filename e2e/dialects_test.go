@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/anthropics/anthropic-sdk-go"
+
+	"claude-code-lb/internal/fakeclaude"
+)
+
+// TestDialectsReachTheSDK: whatever the form in which an upstream writes its streams, the official client reads them.
+func TestDialectsReachTheSDK(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "odd")
+	b := start(t, fallback(f.entry()))
+	client := sdkClient(b, clientKey)
+	for _, form := range fakeclaude.Dialects() {
+		if form == "cr" {
+			continue // the SDK for TypeScript reads such lines, the one for Go does not
+		}
+		f.fails(fakeclaude.Fault{Kind: fakeclaude.FaultDialect, Form: form})
+		stream := client.Messages.NewStreaming(t.Context(), anthropic.MessageNewParams{Model: model, MaxTokens: 256, Messages: hello})
+		var m anthropic.Message
+		last := ""
+		for stream.Next() {
+			event := stream.Current()
+			last = event.Type
+			if err := m.Accumulate(event); err != nil {
+				t.Errorf("%s: %v", form, err)
+			}
+		}
+		if err := stream.Err(); err != nil || last != "message_stop" || len(m.Content) == 0 || m.Usage.OutputTokens == 0 {
+			t.Errorf("%s: last event %q, %v", form, last, err)
+		}
+		stream.Close()
+	}
+}
+
+// TestPausesOfAnAnswerAreBridged by comments, so that nothing on the way takes the connection for dead.
+func TestPausesOfAnAnswerAreBridged(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "slow")
+	f.fails(fakeclaude.Fault{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText, Delay: fakeclaude.Duration(2500 * time.Millisecond)})
+	b := start(t, fallback(f.entry()).with("silence", "1s"))
+	a := b.ask(true)
+	if problem := a.flaw(true); problem != "" {
+		t.Error(problem)
+	}
+	if !strings.Contains(string(a.body), "\n\n: keep-alive\n\n") {
+		t.Errorf("no comment in\n%s", a.body)
+	}
+}
