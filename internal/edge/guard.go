@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"claude-code-lb/internal/quota"
 )
@@ -28,8 +29,10 @@ func (g *Guard) Admit(r *http.Request) (client string, key *quota.Key, ok bool) 
 		return host, nil, true
 	}
 	key = g.keys.Find(r.Header.Get("X-Api-Key"))
-	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") && key == nil {
-		key = g.keys.Find(strings.TrimSpace(token))
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") && (key == nil || key.Replaced(time.Now())) {
+		if other := g.keys.Find(strings.TrimSpace(token)); other != nil {
+			key = other
+		}
 	}
 	if key == nil {
 		return "", nil, false

@@ -85,7 +85,7 @@ func (k *Key) Admit(remote string, now time.Time) *Refusal {
 }
 
 func (k *Key) refusesEntry(remote string, now time.Time) *Refusal {
-	if !k.until.IsZero() && !now.Before(k.until) {
+	if k.Replaced(now) {
 		return &Refusal{
 			Status: 401, Type: claude.ErrAuthentication, Reason: "key replaced", Final: true,
 			Message: fmt.Sprintf("This client key of %s was replaced by a new one: ask who gave it to you for that.", k.Name()),
@@ -106,6 +106,9 @@ func (k *Key) refusesEntry(remote string, now time.Time) *Refusal {
 	}
 	return forbidden("address", fmt.Sprintf("The client key %s may not be used from this address.", k.Name()))
 }
+
+// Replaced reports whether the key is a former secret whose time is over.
+func (k *Key) Replaced(now time.Time) bool { return !k.until.IsZero() && !now.Before(k.until) }
 
 // noteFormer logs now and then that a former secret is still in use.
 func (k *Key) noteFormer(remote string, now time.Time) {
