@@ -28,7 +28,7 @@ func (d *decoder) checkOrigins(cfg *Config) {
 
 // originProblem says what is wrong with an origin, "" if nothing is. Only if show is set, it may quote it.
 func originProblem(origin string, show bool) string {
-	if origin == "*" {
+	if origin == "*" || origin == "file://" { // the latter is what some desktop applications send
 		return ""
 	}
 	u, err := url.Parse(origin)

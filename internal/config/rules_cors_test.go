@@ -20,7 +20,7 @@ func TestOrigins(t *testing.T) {
 	}
 	locked := `, "auth": true, "auth_keys": ["sk-5Vv8hJ2mQp9xLw3t"]`
 	f(`, "cors_origins": []`, "")
-	f(`, "cors_origins": ["https://chat.example", "http://localhost:5173", "app://obsidian.md", "chrome-extension://abcdef"]`, "")
+	f(`, "cors_origins": ["https://chat.example", "http://localhost:5173", "app://obsidian.md", "file://", "chrome-extension://abcdef"]`, "")
 	f(locked+`, "cors_origins": ["*"]`, "")
 	f(`, "cors_origins": ["*"]`, `config.json:1:76: cors_origins[0]: warning: lets every page`)
 	f(`, "cors_origins": ["https://chat.example", "https://chat.example"]`, "cors_origins[1]: warning: is written twice")

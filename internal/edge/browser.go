@@ -55,11 +55,12 @@ func (b *Browsers) refuses(h http.Header) bool {
 	return site == "cross-site" || site == "same-site"
 }
 
-// isWeb reports whether an origin is a page's: one on the web, or an opaque one, which every page can have for the asking. The balancer serves
+// isWeb reports whether an origin is a page's: one on the web, or an opaque one, which every page can have for the asking (file:// is not: browsers
+// send null for files, applications built on a browser engine send it). The balancer serves
 // no pages, so none is of its own origin: a page that appears to be is there by a name that was made to lead here (DNS rebinding).
 func isWeb(origin string) bool {
 	scheme, _, ok := strings.Cut(origin, "://")
-	return !ok || scheme == "http" || scheme == "https" || scheme == "file"
+	return !ok || scheme == "http" || scheme == "https"
 }
 
 // serveBrowser does what only browsers ask for: it answers OPTIONS and refuses pages that may not be here, and then returns nil. Else it
