@@ -88,7 +88,7 @@ func spendingOf(ctx context.Context, std Std, path string, cfg *config.Config, n
 	if where == "" {
 		return spending{}, nil
 	}
-	if err := store.Exists(where); errors.Is(err, fs.ErrNotExist) {
+	if err := store.Exists(where); errors.Is(err, store.ErrMissing) {
 		return spending{}, nil
 	} else if err != nil {
 		return spending{}, err
