@@ -35,6 +35,7 @@ type explaining struct {
 	file, config  string
 	status        int
 	server, model string
+	path          string
 	own           bool
 }
 
@@ -46,6 +47,7 @@ func runExplain(_ context.Context, std Std, args []string) int {
 	flags.IntVar(&e.status, "status", 0, "`STATUS` of the answer, where the pasted text does not tell it")
 	flags.StringVar(&e.server, "server", "", "`NAME` of the server that gave the answer, for rules that name one")
 	flags.StringVar(&e.model, "model", "", "`MODEL` that was asked for")
+	flags.StringVar(&e.path, "path", "", "`PATH` that was asked for, such as /v1/messages/count_tokens (default: /v1/messages)")
 	flags.BoolVar(&e.own, "own-credential", false, "the client's own credential was sent, because the server has no token")
 	if status, done := parseFlags(flags, std, args); done {
 		return status
@@ -127,6 +129,9 @@ func (e *explaining) evidence(a pasted) (upstream.Evidence, error) {
 	ev := upstream.Evidence{
 		Header: a.header, Body: a.body, Error: a.claimed, Server: e.server, Model: e.model, OwnCredential: e.own, Now: time.Now(),
 	}
+	if e.path != "" {
+		ev.Path = classOf(e.path)
+	}
 	if claude.WantsLongContext(nil, e.model) {
 		ev.Variant = upstream.LongContext
 	}
@@ -146,4 +151,13 @@ func (e *explaining) evidence(a pasted) (upstream.Evidence, error) {
 		ev.Err = fmt.Errorf("%w: %s", upstream.ErrUnusable, a.oddity())
 	}
 	return ev, nil
+}
+
+// classOf names the class of a path, asked for by the method that it is made for.
+func classOf(path string) string {
+	path, _, _ = strings.Cut(path, "?")
+	if class := claude.PathClass(http.MethodGet, path); class == claude.PathModels {
+		return class
+	}
+	return claude.PathClass(http.MethodPost, path)
 }

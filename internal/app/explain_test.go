@@ -34,6 +34,9 @@ func TestExplainError(t *testing.T) {
 	f("*   Trying 1.2.3.4:443...\n> POST /v1/messages HTTP/2\n> x-api-key: sk-ant-api03-secret\n>\n< HTTP/2 404\n< content-type: application/json\n<\n{ [90 bytes data]\n"+
 		`{"type":"error","error":{"type":"not_found_error","message":"model: claude-x"}}`, []string{"-model", "claude-x"}, "scope       model")
 	f("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}", nil, "with an error inside", "scope       capacity", "may be billed")
+	f("<html>busy</html>", []string{"-status", "503", "-path", "/v1/messages/count_tokens?beta=true"}, "rests       count_tokens alone on this server (messages go on)")
+	f("<html>none</html>", []string{"-status", "404", "-path", "/v1/models"}, "scope       endpoint", "rests       models alone")
+	f("<html>busy</html>", []string{"-status", "503", "-path", "/v1/messages"}, "rests       this server")
 	f("<html>busy</html>", []string{"-status", "503"}, "scope       endpoint: the server itself")
 	f("<html>no</html>", []string{"-status", "418"}, "another server is asked; two refusals alike")
 	f(`{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"}}`, nil, "gets the answer as it is", "rests       nobody")

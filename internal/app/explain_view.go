@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/upstream"
 )
@@ -109,6 +110,9 @@ func (v verdictOn) whoRests() string {
 	}[v.Scope]
 	if who == "" {
 		return "nobody"
+	}
+	if v.ev.Path != claude.PathMessages {
+		who = v.ev.Path + " alone on this server (messages go on)"
 	}
 	if n := v.cfg.Breaker.Consecutive; v.Scope == upstream.ScopeEndpoint && n > 1 {
 		who = fmt.Sprintf("%s after %d failures in a row or %d %% of its attempts", who, n, v.cfg.Breaker.Percent)
