@@ -113,6 +113,9 @@ func (a *pasted) read() {
 	s := claude.EventScanner{Want: claude.WantedEvent}
 	s.Feed(append(bytes.Clone(a.body), "\n\n"...), m.Observe)
 	a.claimed, a.event, a.content = m.Err, m.Err != nil, m.Content || m.Delta && !m.Empty()
+	if a.event {
+		a.body = m.ErrData
+	}
 }
 
 // isAnswer reports whether a JSON text is a successful answer on one of the paths whose answers are looked at.

@@ -69,6 +69,13 @@ func TestExplainError(t *testing.T) {
 	f("it was 503", []string{"-status", "529"}, "status 529")
 	f("API Error: Repeated 529 Overloaded errors", nil, "status 529, no error of the API", "scope       capacity")
 
+	// Other vendors' words.
+	f(`{"error":{"code":"model_not_found","message":"No available channel for model x"}}`, []string{"-status", "503", "-model", "x"}, "scope       model")
+	f("HTTP/1.1 403 Forbidden\nContent-Type: application/json\n\n"+`{"code":403,"msg":"余额不足"}`, nil, "scope       account")
+	f("HTTP/1.1 404 Not Found\nContent-Type: text/plain\n\n404 page not found", nil, "scope       endpoint")
+	f("event: error\ndata: {\"error\":{\"code\":\"insufficient_user_quota\",\"message\":\"x\"}}", nil, "scope       account")
+	f(`{"type":"error","error":{"type":"policy_blocked","message":"x"}}`, []string{"-status", "403"}, "scope       request", "gets the answer as it is")
+
 	// How long.
 	f("HTTP/1.1 429 Too Many\nRetry-After-Ms: 1500\n\n{}", nil, "for 1.5s\n")
 	f("HTTP/1.1 503 Busy\nRetry-After: 86400\n\n", nil, "for 1h0m0s at a time: the answer speaks of 24h0m0s, until 2")

@@ -289,8 +289,8 @@ func (v *view) failure(f fakeclaude.Fault, stream bool) {
 
 // poisonous says whether a fault may be the work of the request.
 func poisonous(f fakeclaude.Fault, stream bool) bool {
-	if f.Kind == fakeclaude.FaultHTML && f.Status != 0 || f.Kind == fakeclaude.FaultShape {
-		return true
+	if d, ok := dialectOf(f); ok && d.rest == upstream.Cooling || f.Kind == fakeclaude.FaultShape {
+		return true // a page or a missing path: a firewall may answer so for the sake of the request
 	}
 	if effectOf(f, stream) == refusal {
 		return restOf(f, stream) == upstream.Cooling && statusOf(f) >= 500

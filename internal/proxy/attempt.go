@@ -184,7 +184,7 @@ func (a *answer) symptom() string {
 	switch {
 	case a.outcome.Scope != upstream.ScopeEndpoint || a.timedOut:
 		return ""
-	case a.misshapen, a.res != nil && a.res.StatusCode >= http.StatusBadRequest && a.outcome.Cause == upstream.CausePage: // a firewall's, perhaps
+	case a.misshapen, a.res != nil && a.res.StatusCode >= http.StatusBadRequest && (a.outcome.Cause == upstream.CausePage || a.outcome.Cause == upstream.CauseNoRoute): // a firewall's, perhaps
 		return a.outcome.Reason
 	case a.res != nil && (a.res.StatusCode >= http.StatusInternalServerError || a.res.StatusCode < http.StatusBadRequest && a.claimed != nil):
 		return a.outcome.Reason

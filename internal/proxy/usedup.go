@@ -14,7 +14,11 @@ import (
 // for longer than a client would wait. Such a refusal is worth more to the client than an error of
 // our own: it names the limit and its end, and Claude Code stops at once and shows it.
 func (a *answer) usedUp() bool {
-	return a.outcome.Cause == upstream.CauseUsedUp || a.outcome.Scope == upstream.ScopeRateLimit && a.outcome.RetryAfter > maxRetryAfter
+	if a.outcome.Cause == upstream.CauseUsedUp {
+		return true
+	}
+	limit := a.outcome.Scope == upstream.ScopeRateLimit || a.outcome.Scope == upstream.ScopeModel && a.status() == http.StatusTooManyRequests && a.outcome.Cause != upstream.CauseNoModel
+	return limit && a.outcome.RetryAfter > maxRetryAfter
 }
 
 // refusalOf is a failed attempt's error response in the form in which it is kept and passed on.
@@ -49,7 +53,7 @@ func (x *exchange) remember(a *answer) {
 		return
 	}
 	if r, ok := x.refusalOf(a); ok && beginsObject(r.Body) {
-		a.lease.Remember(r, a.outcome.Scope != upstream.ScopeRateLimit)
+		a.lease.Remember(r, a.outcome.Scope == upstream.ScopeAccount || a.outcome.Scope == upstream.ScopeCredential)
 	}
 }
 
@@ -116,7 +120,7 @@ func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.
 		return exhaustion{}, backSoon
 	}
 	switch v.Unfit {
-	case upstream.RateLimited, upstream.AccountOut, upstream.CredentialOut:
+	case upstream.RateLimited, upstream.ModelOut, upstream.AccountOut, upstream.CredentialOut:
 		if r, ok := e.Refusal(now, x.query.Subject); ok {
 			return exhaustion{Refusal: r}, saidSo
 		}
@@ -124,7 +128,7 @@ func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.
 			return exhaustion{}, backSoon
 		}
 		return exhaustion{}, silent
-	case upstream.ModelOut, upstream.LowBalance:
+	case upstream.LowBalance:
 		return exhaustion{}, silent
 	}
 	return exhaustion{}, backSoon

@@ -89,6 +89,17 @@ func TestMixedPools(t *testing.T) {
 	f(503, "refused its credential or account", noCredit, badKey)
 }
 
+// A limit that names neither a window nor a bucket concerns this model, however long it lasts.
+func TestALongLimitOfOneModelIsPassedOn(t *testing.T) {
+	r := newRig(t, limited("Retry-After", "7200", "X-Should-Retry", "true"))
+	for range 2 {
+		got := r.post("/v1/messages", plainBody)
+		if wait, err := strconv.Atoi(got.Header.Get("Retry-After")); got.StatusCode != 429 || !strings.Contains(got.Body, "slow down") || err != nil || wait < 7100 {
+			t.Errorf("client got %d %v %s", got.StatusCode, got.Header, got.Body)
+		}
+	}
+}
+
 // A cap of a gateway says itself that trying again is of no use, and not when it ends.
 func TestAGatewaysCapIsPassedOn(t *testing.T) {
 	const body = `{"type":"error","error":{"type":"billing_error","message":"Spend limit reached: resets Aug 8"}}`
