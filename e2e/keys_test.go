@@ -192,6 +192,17 @@ func TestKeyCommand(t *testing.T) {
 	if list.status != 0 || !strings.Contains(list.stdout, "ann") || strings.Contains(list.stdout, key) {
 		t.Errorf("%+v", list)
 	}
+	rotated := madeKey(t, run(t, invocation{args: []string{"key", "rotate", "ann", "-c", file}}))
+	eventually(t, "the key that replaces it is known", func() bool { return b.askAs(rotated, model, false).status == 200 })
+	if a := b.askAs(key, model, false); a.status != 200 {
+		t.Errorf("the former key during the overlap: status %d %s", a.status, a.body)
+	}
+	if l := b.waitLog("the former secret of a client key is still in use", nil); l.text("client") != "ann" || strings.Contains(b.log.String(), key) {
+		t.Errorf("%v", l)
+	}
+	key = madeKey(t, run(t, invocation{args: []string{"key", "rotate", "ann", "-overlap", "3s", "-c", file}}))
+	eventually(t, "the key that replaces the second one is known", func() bool { return b.askAs(key, model, false).status == 200 })
+	eventually(t, "the overlap is over", func() bool { return b.askAs(rotated, model, false).status == 401 })
 	if again := run(t, invocation{args: []string{"key", "new", "ann", "-c", file}}); again.status != 1 || !strings.Contains(again.stderr, "already") {
 		t.Errorf("%+v", again)
 	}

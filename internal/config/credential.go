@@ -14,7 +14,7 @@ const byteOrderMark = "\ufeff"
 // without a token is sent the client's own.
 func (d *decoder) credential(path string, offset int, s string, plain bool, f field) (text string, ok bool) {
 	text = strings.ReplaceAll(s, byteOrderMark, "")
-	if !plain && !f.shell && !f.onlyURL && strings.TrimSpace(text) == "" {
+	if (!plain || text != s) && !f.shell && !f.onlyURL && strings.TrimSpace(text) == "" {
 		d.errorf(offset, path, "is empty once its variables and files are filled in: set them, or remove the field if it is meant to be missing")
 		d.missing++
 		return "", false

@@ -55,6 +55,9 @@ func TestLiteralEmptyTokenStaysMeaningful(t *testing.T) {
 	if _, said := decodeHidden(t, servers(`{"url": "https://a.example", "token": ""}`), ""); strings.Contains(said, "error") {
 		t.Error(said)
 	}
+	if _, said := decodeHidden(t, servers(`{"url": "https://a.example", "token": "\ufeff"}`), ""); !strings.Contains(said, "error: is empty") {
+		t.Error(said)
+	}
 	if _, said := decodeHidden(t, with(`"ledger": "${V:-}"`), ""); said != "" {
 		t.Error(said)
 	}

@@ -100,6 +100,9 @@ func (d *decoder) checkClientKeys(cfg *Config) {
 	}
 	d.nameKeys(cfg)
 	d.checkPrevious(cfg)
+	if n, ok := d.wrote("resources"); ok && !cfg.Auth && d.fine("auth") {
+		d.warnf(n.offset, "resources", `is ignored, because "auth" is off: there are no keys that something could belong to`)
+	}
 	keys, wroteKeys := d.nodes["auth_keys"]
 	if !wroteKeys {
 		keys, wroteKeys = d.nodes["keys_file"]
