@@ -82,6 +82,9 @@ func (x *exchange) otherLeft(now time.Time) bool {
 // outlived gives a request whose upstream worked beyond the time for all attempts, and failed before its first content,
 // that time once more, counted from the last sign of life: until then the client knew that somebody is there.
 func (x *exchange) outlived(a *answer, now time.Time) {
+	if x.req.Settings.Hedge {
+		return // another attempt may be reading it
+	}
 	if total := x.req.Settings.Total; total > 0 && !a.vital.last.IsZero() && now.Sub(x.turn) >= total {
 		x.turn = a.vital.last
 	}
