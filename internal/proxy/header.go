@@ -53,9 +53,12 @@ func (x *exchange) keepForwarded() {
 		delete(h, "If-None-Match")
 		delete(h, "If-Modified-Since")
 	}
-	if x.kind != kindOther {
-		// Usage and errors are read from these answers.
+	if x.kind != kindOther || x.isBatchResults() {
+		// Usage, errors and ids are read from these answers.
 		h["Accept-Encoding"] = x.p.identity
+	}
+	if x.isBatchResults() {
+		delete(h, "Range") // what is read in parts is never read as a whole
 	}
 	if _, ok := h["Idempotency-Key"]; !ok && !x.pin.resource.Batch {
 		// Lets the transport repeat the request once if a kept connection ends without a byte of an answer, as one does that the server
@@ -65,6 +68,12 @@ func (x *exchange) keepForwarded() {
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = nil // keeps net/http from adding its own
 	}
+}
+
+// isBatchResults reports whether the results of a batch are asked for: what it cost and made is in them.
+func (x *exchange) isBatchResults() bool {
+	r := x.pin.resource
+	return r.Data && strings.HasPrefix(r.ID, "msgbatch_") && x.req.HTTP.Method == http.MethodGet
 }
 
 // forgetSent lets go of what was sent upstream: it is not sent again, and a stream may go on for long.

@@ -405,10 +405,13 @@ func TestWhatABatchMadeIsItsKeys(t *testing.T) {
 	y.settings.Prices = ledger.ListPrices()
 	y.as("ann", "POST", "/v1/messages/batches", batchBody(), "X-Make", "msgbatch_ann")
 	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Accept-Encoding") != "identity" || r.Header.Get("Range") != "" {
+			t.Errorf("results are asked for with %v, so that they could not be read", r.Header)
+		}
 		respond(200, "application/x-jsonl", `{"custom_id":"1","result":{"type":"succeeded","message":{"type":"message","model":"claude-test","content":[{"type":"code_execution_tool_result","content":{"content":[{"file_id":"file_out"}]}},{"type":"tool_use","input":{"file_id":"file_console"}}],"container":{"id":"container_out"},"usage":{"input_tokens":1,"output_tokens":1}}}}`+"\n")(w, r)
 		return true
 	}
-	y.as("ann", "GET", "/v1/messages/batches/msgbatch_ann/results", "")
+	y.as("ann", "GET", "/v1/messages/batches/msgbatch_ann/results", "", "Accept-Encoding", "gzip", "Range", "bytes=0-9")
 	y.extra = nil
 	for id, want := range map[string]int{"file_out": 200, "file_console": 404} {
 		if got := y.as("ann", "GET", "/v1/files/"+id, ""); got.StatusCode != want {
