@@ -3,6 +3,7 @@ package admin
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -39,6 +40,35 @@ func (h *Handler) refusal(r *http.Request) *problem {
 		return fail(http.StatusForbidden, "cross_origin", "A page of another origin may not change anything here.")
 	}
 	return nil
+}
+
+// SetProxies trusts other proxies from now on to name the client.
+func (h *Handler) SetProxies(proxies []netip.Prefix) { h.proxies.Store(&proxies) }
+
+// WrongKeys is how many wrong admin keys were shown.
+func (h *Handler) WrongKeys() int64 { return h.guesses.Total() }
+
+// slowDown delays the refusal of a wrong key, or replaces it when too many are delayed already.
+func (h *Handler) slowDown(r *http.Request, refusal *problem) *problem {
+	if refusal.status != http.StatusUnauthorized || r.Header.Get("X-Api-Key") == "" && r.Header.Get("Authorization") == "" {
+		return refusal
+	}
+	var proxies []netip.Prefix
+	if p := h.proxies.Load(); p != nil {
+		proxies = *p
+	}
+	if _, ok := h.guesses.Wrong(r.Context(), claude.ClientAddress(r.RemoteAddr, r.Header, proxies)); !ok {
+		return fail(http.StatusTooManyRequests, "rate_limit_error", "Many wrong admin keys came from this address.")
+	}
+	return refusal
+}
+
+// levelOf is the level at which a refusal is logged: wrong keys have lines of their own.
+func levelOf(refusal *problem) slog.Level {
+	if refusal.status == http.StatusUnauthorized || refusal.status == http.StatusTooManyRequests {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // shows says whether a request shows the key. How long that takes tells nothing about the key.

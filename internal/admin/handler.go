@@ -10,6 +10,7 @@ package admin
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,8 @@ type Handler struct {
 	log       *slog.Logger
 	mux       *http.ServeMux
 	key       atomic.Pointer[keyHash] // nil: only this machine is served
+	proxies   atomic.Pointer[[]netip.Prefix]
+	guesses   telemetry.Guesses
 	origins   *http.CrossOriginProtection
 	profiling atomic.Int64 // until when, in Unix nanoseconds
 }
@@ -46,6 +49,7 @@ type Handler struct {
 // NewHandler makes a handler that demands a key, unless that is empty.
 func NewHandler(s Sources, key config.Secret, log *slog.Logger) *Handler {
 	h := &Handler{Sources: s, log: log, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
+	h.guesses.Log, h.guesses.Message = log, telemetry.WrongAdminKey
 	h.SetKey(key)
 	for _, r := range h.routes() {
 		h.mux.HandleFunc(r.method+" "+r.pattern, r.serve)
@@ -89,7 +93,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	if refusal := h.refusal(r); refusal != nil {
-		h.log.Info(telemetry.AdminRefused, telemetry.Remote, r.RemoteAddr, telemetry.Status, refusal.status, telemetry.Reason, refusal.Type)
+		refusal = h.slowDown(r, refusal)
+		h.log.Log(r.Context(), levelOf(refusal), telemetry.AdminRefused, telemetry.Remote, r.RemoteAddr, telemetry.Status, refusal.status, telemetry.Reason, refusal.Type)
 		if refusal.status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="claude-code-lb admin"`)
 		}

@@ -52,8 +52,11 @@ func newAdministration(b *balancer, metrics *observe.Metrics, books *store.Write
 	if books != nil {
 		watched.Backlog = books
 	}
-	metrics.Watch(watched)
 	a := &administration{balancer: b}
+	watched.WrongKeys = func() map[string]int64 {
+		return map[string]int64{"clients": b.handler.WrongKeys(), "admin": a.handler.WrongKeys()}
+	}
+	metrics.Watch(watched)
 	sources := admin.Sources{
 		Metrics: metrics.Handler(), Index: b.index, Table: func() *routing.Table { return b.handler.Current().Table }, Reload: reload,
 		Status: func() admin.Status {
@@ -92,6 +95,7 @@ func (a *administration) serve(cfg *config.Config) error {
 		a.log.Warn(telemetry.AdminTaken, telemetry.Address, address, telemetry.Err, err)
 	}
 	a.handler.SetKey(cfg.AdminKey)
+	a.handler.SetProxies(cfg.Proxies())
 	return nil
 }
 

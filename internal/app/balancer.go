@@ -115,7 +115,7 @@ func (b *balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	defer cancel()
 	b.pool.AwaitFirstReadings(ctx)
 	snapshot := &edge.Snapshot{
-		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book, Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
+		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book, Proxies: cfg.Proxies(), Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
 		Limits: limitsOf(cfg), Browsers: edge.NewBrowsers(cfg.CORSOrigins, cfg.Auth), Loop: b.pool.Loop, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
 		LoadBalancer: string(cfg.Algorithm), Cooldown: cfg.Cooldown,
 	}

@@ -36,6 +36,9 @@ func runCheck(ctx context.Context, std Std, args []string) int {
 		explainUnreadable(std.Err, path, err)
 		return exitError
 	}
+	if !problems.Failed() {
+		problems = append(problems, cfg.Weak...)
+	}
 	problems = append(problems, modeProblems(path, cfg, stateDirectory(std, path, cfg))...)
 	for _, p := range problems {
 		fmt.Fprintln(std.Err, p)

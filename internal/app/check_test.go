@@ -54,7 +54,7 @@ func TestCheckPrintsProblems(t *testing.T) {
 }
 
 func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
-	path := writeConfig(t, `{"servers": [{"url": "http://a.example", "token": "${TOKEN}"}]}`)
+	path := writeConfig(t, `{"listen": "127.0.0.1:3000", "servers": [{"url": "http://a.example", "token": "${TOKEN}"}]}`)
 	status, out, errOut := run(t, "check", "", map[string]string{"TOKEN": "s3cr3t", "CONFIG_FILE": path})
 	if status != exitOK || !strings.HasSuffix(errOut, path+": ok, 1 warning\n") {
 		t.Errorf("status %d, %s", status, errOut)
@@ -65,14 +65,24 @@ func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
 }
 
 func TestCheckTakesTheExamples(t *testing.T) {
-	for _, name := range []string{"config.example.json", "config.fallback.example.json"} {
+	// They are those of the former tool: open to everybody, and with keys that everybody knows.
+	for name, warnings := range map[string][]string{
+		"config.example.json":          {"auth: warning: is off, and machines besides this one can reach :3000"},
+		"config.fallback.example.json": {"auth_keys[0]: warning: is a sample key", "auth_keys[1]: warning: is a sample key"},
+	} {
 		src, err := os.ReadFile(filepath.Join("..", "..", name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		path := writeConfig(t, string(src))
-		if status, _, errOut := run(t, "check", "", nil, "-c", path); status != exitOK || errOut != path+": ok\n" {
+		status, _, errOut := run(t, "check", "", nil, "-c", path)
+		if status != exitOK || strings.Count(errOut, "\n") != len(warnings)+1 || !strings.Contains(errOut, path+": ok") {
 			t.Errorf("status %d, %s", status, errOut)
+		}
+		for _, want := range warnings {
+			if !strings.Contains(errOut, want) {
+				t.Errorf("%s, want %s", errOut, want)
+			}
 		}
 	}
 }

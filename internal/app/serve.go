@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -53,7 +54,7 @@ func runServe(std Std, file string) int {
 	}
 	told, log := newTold(log, cfg)
 	kept := newState(std, path, cfg, log)
-	logProblems(log, append(problems, modeProblems(path, cfg, kept.dir)...))
+	logProblems(log, append(append(problems, weakKeys(cfg)...), modeProblems(path, cfg, kept.dir)...))
 	logStart(log, path, cfg)
 	tuneMemory(std, log)
 	reportDescriptors(log)
@@ -181,6 +182,9 @@ func (s *service) reload() reloaded {
 func (s *service) reloadFile() reloaded {
 	cfg, problems, err := s.file.load(s.std)
 	logProblems(s.log, problems)
+	if err == nil && !problems.Failed() {
+		logProblems(s.log, weakKeys(cfg))
+	}
 	if err == nil && problems.Failed() {
 		err = errors.New("the configuration has errors")
 	}
@@ -255,6 +259,11 @@ func (s *service) logStatistics() {
 			telemetry.MeanTTFT, sum.MeanFirstByte.Round(time.Millisecond), telemetry.P95TTFT, sum.P95FirstByte.Round(time.Millisecond),
 			telemetry.Period, period.Round(time.Second))
 	}
+}
+
+// weakKeys are the warnings of keys that can be guessed. Access without a key has a line of its own.
+func weakKeys(cfg *config.Config) config.Problems {
+	return slices.DeleteFunc(slices.Clone(cfg.Weak), func(p config.Problem) bool { return p.Path == "auth" })
 }
 
 func logProblems(log *slog.Logger, problems config.Problems) {

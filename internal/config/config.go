@@ -124,6 +124,7 @@ type Config struct {
 	KeysFile         string        `name:"keys_file" path:"true" omit:"zero" doc:"File with more such keys, a list of the same entries, for those who generate it and for 'claude-code-lb key'. Relative to this file. A change takes effect as one of this file does."`
 	Resources        Resources     `name:"resources" omit:"zero" default:"own" enum:"own,shared" doc:"Whose files, batches, skills and containers a client key may use while 'auth' is on: 'own', those that it, or a key of its 'group', created; the others are not found and not listed. 'shared': all that the accounts hold."`
 	TimeZone         string        `name:"time_zone" omit:"zero" default:"UTC" doc:"Where days, weeks and months begin, for the budgets of client keys that name no zone of their own and for reports, such as 'Europe/Berlin'."`
+	TrustedProxies   []string      `name:"trusted_proxies" omit:"zero" doc:"Addresses of proxies in front of the balancer, such as '10.0.0.0/8' or '192.0.2.7'. When a connection comes from one of them, the address of the client is taken from 'X-Forwarded-For', or else 'Forwarded' or 'X-Real-IP': the last one that is none of these proxies. It stands in the log, names clients without 'auth', shares memory among them, and slows down those who try keys. The proxies must set that header themselves. 'ips' of a key always means the connection."`
 	CORSOrigins      []string      `name:"cors_origins" omit:"zero" doc:"Origins of pages in browsers that may use the balancer, each as the browser sends it: 'https://chat.example', 'http://localhost:5173', 'app://obsidian.md'. '*' means every page. Without the field no page on the web may; with 'auth' on, applications with a scheme of their own (such as 'app://…') may, for they need a key like everybody else. With 'auth' off, requests of other pages are refused with status 403."`
 	MaxConcurrency   int           `name:"max_concurrency" omit:"zero" default:"0" min:"0" doc:"Requests of all clients together that are served at the same time. More of them wait for their turn, by the 'priority' of their key and then key by key. 0 means no limit."`
 	Admin            string        `name:"admin" omit:"zero" doc:"Address of the admin listener, host:port: metrics, the state of everything, and what an operator may change. A host that other machines can reach demands 'admin_key'. Without it '127.0.0.1:3001', unless that is taken. 'off' switches it off."`
@@ -166,6 +167,8 @@ type Config struct {
 	Certificate *tls.Certificate
 	// IdentityPath is where the age identity is looked for, be it there or not.
 	IdentityPath string
+	// Weak are warnings of what works and is unsafe: keys that can be guessed, and access without one.
+	Weak Problems
 	// Literal is the first secret that stands in the file as it is. Its zero
 	// value says that there is none.
 	Literal Place

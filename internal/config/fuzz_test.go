@@ -140,7 +140,7 @@ func checkRoundTrip(t *testing.T, cfg *Config) {
 	}
 	strip := func(cfg *Config) *Config {
 		out := cfg.withoutUnused()
-		out.AdminKey, out.Files, out.Literal = Secret{}, nil, Place{}
+		out.AdminKey, out.Files, out.Literal, out.Weak = Secret{}, nil, Place{}, nil
 		for i := range out.AuthKeys {
 			out.AuthKeys[i].Key = Secret{}
 		}

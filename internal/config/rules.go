@@ -22,6 +22,8 @@ func (d *decoder) check(cfg *Config) {
 		d.checkZone(n, "time_zone", cfg.TimeZone)
 	}
 	d.checkOrigins(cfg)
+	d.checkProxies(cfg)
+	d.checkWeak(cfg)
 	d.nameServers(cfg)
 	for i := range cfg.Servers {
 		d.checkServer(cfg, i)

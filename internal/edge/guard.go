@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/proxy"
 	"claude-code-lb/internal/quota"
 )
 
@@ -39,3 +41,27 @@ func (g *Guard) Admit(r *http.Request) (client string, key *quota.Key, ok bool) 
 	}
 	return key.Name(), key, true
 }
+
+// refuseKey answers a request without a key that is known. Whoever tries keys gets the answer later and later.
+func (h *Handler) refuseKey(w http.ResponseWriter, r *http.Request, s *Snapshot, id string) {
+	w.Header().Set("X-Should-Retry", "false")
+	if showsKey(r) {
+		if wait, ok := h.guesses.Wrong(r.Context(), claude.ClientAddress(r.RemoteAddr, r.Header, s.Proxies)); !ok {
+			h.turned.add(http.StatusTooManyRequests)
+			proxy.WriteError(w, http.StatusTooManyRequests, wait, claude.Error{
+				Type: claude.ErrRateLimit, RequestID: id, Message: "Many wrong client keys came from this address: send one of the auth_keys of claude-code-lb.",
+			})
+			return
+		}
+	}
+	h.refuse(w, http.StatusUnauthorized, claude.ErrAuthentication, id,
+		"claude-code-lb does not know this client key: send one of its auth_keys as ANTHROPIC_AUTH_TOKEN (Authorization: Bearer) or as x-api-key.")
+}
+
+// showsKey reports whether a request brings a credential at all.
+func showsKey(r *http.Request) bool {
+	return r.Header.Get("X-Api-Key") != "" || r.Header.Get("Authorization") != ""
+}
+
+// WrongKeys is how many client keys were shown that are not known.
+func (h *Handler) WrongKeys() int64 { return h.guesses.Total() }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -31,7 +32,8 @@ import (
 type Snapshot struct {
 	Gen       uint64
 	Guard     *Guard
-	Book      *quota.Book // what client keys have used
+	Book      *quota.Book    // what client keys have used
+	Proxies   []netip.Prefix // in front of the balancer, whose word on the client's address is taken
 	Table     *routing.Table
 	Limits    Limits
 	Browsers  *Browsers      // nil: no page is allowed, and none is refused
@@ -58,6 +60,7 @@ type Handler struct {
 	open    atomic.Int64
 	bodies  bodies
 	turned  turnedAway
+	guesses telemetry.Guesses
 	pages   telemetry.Occasional // refusals of pages in the log
 	loops   telemetry.Occasional // loops in the log
 	proxy   *proxy.Proxy
@@ -74,6 +77,7 @@ func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 		proxy: p, log: log, bodies: bodies{decoders: make(chan struct{}, runtime.GOMAXPROCS(0)+1)},
 		pages: telemetry.Occasional{Every: complaintPeriod}, loops: telemetry.Occasional{Every: complaintPeriod},
 	}
+	h.guesses.Log, h.guesses.Message = log, telemetry.WrongKey
 	h.Swap(first)
 	return h
 }
@@ -144,9 +148,11 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	client, key, ok := s.Guard.Admit(r)
 	if !ok {
-		h.refuse(w, http.StatusUnauthorized, claude.ErrAuthentication, id,
-			"claude-code-lb does not know this client key: send one of its auth_keys as ANTHROPIC_AUTH_TOKEN (Authorization: Bearer) or as x-api-key.")
+		h.refuseKey(w, r, s, id)
 		return
+	}
+	if key == nil && len(s.Proxies) > 0 {
+		client = claude.ClientAddress(r.RemoteAddr, r.Header, s.Proxies).String()
 	}
 	if key != nil {
 		if refusal := key.Admit(r.RemoteAddr, time.Now()); refusal != nil {
@@ -221,7 +227,11 @@ func (h *Handler) refuse(w http.ResponseWriter, status int, kind claude.ErrorTyp
 	}
 	proxy.WriteError(w, status, wait, claude.Error{Type: kind, Message: message, RequestID: id})
 	h.turned.add(status)
-	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Status, status, telemetry.Reason, string(kind))
+	level := slog.LevelInfo
+	if status == http.StatusUnauthorized { // whoever tries keys must not fill the log; see Guesses
+		level = slog.LevelDebug
+	}
+	h.log.Log(context.Background(), level, telemetry.Refused, telemetry.ID, id, telemetry.Status, status, telemetry.Reason, string(kind))
 }
 
 // recoverPanic turns a fault of ours into an error for one client instead of a dead process.

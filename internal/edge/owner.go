@@ -4,16 +4,16 @@ import (
 	"net/http"
 	"net/netip"
 
+	"claude-code-lb/internal/claude"
 	"claude-code-lb/internal/quota"
 )
 
 // ownerOf is who is charged for the memory of a request's body.
-func ownerOf(key *quota.Key, r *http.Request) owner {
+func ownerOf(key *quota.Key, r *http.Request, proxies []netip.Prefix) owner {
 	if key != nil {
 		return owner{key: key.Name()}
 	}
-	address, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return owner{network: networkOf(address.Addr())}
+	return owner{network: networkOf(claude.ClientAddress(r.RemoteAddr, r.Header, proxies))}
 }
 
 // networkOf is what one client can choose its addresses from: of IPv6 that is a /64.

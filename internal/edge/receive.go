@@ -21,7 +21,7 @@ func (h *Handler) receive(w http.ResponseWriter, s *Snapshot, asked *proxy.Reque
 		h.refuseBody(w, asked, problem)
 		return nil, false
 	}
-	body, problem := h.bodies.read(w, r, s.Limits, ownerOf(asked.Key, r))
+	body, problem := h.bodies.read(w, r, s.Limits, ownerOf(asked.Key, r, s.Proxies))
 	if problem != nil {
 		h.refuseBody(w, asked, problem)
 		return seat, false

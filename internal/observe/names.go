@@ -14,6 +14,7 @@ const (
 	labelEndpoint  = "endpoint"
 	labelOutcome   = "outcome"
 	labelStatus    = "status"
+	labelListener  = "listener"
 	labelScope     = "scope"
 	labelStage     = "stage"
 	labelKind      = "kind"
@@ -49,7 +50,7 @@ type families struct {
 	requests, requestDuration, firstByte, waits, routed                                family
 	attempts, attemptDuration, firstToken, interToken, failovers                       family
 	tokens, serverTools, cost, unpriced, estimated, saved, wasted                      family
-	openRequests, turnedAway, bodies, state, inFlight, headroom, balance               family
+	openRequests, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance    family
 	generation, reloadSuccessful, reloadTime, backlog, backlogAge, late, folded, build family
 }
 
@@ -95,6 +96,8 @@ func allFamilies() families {
 		openRequests: family{"claude_code_lb_open_requests", "Requests of clients that are being served.", nil},
 		turnedAway: family{"claude_code_lb_turned_away_total", "Requests that were refused before anything was known of them, by status: 401 no client key that is known, 413 a body that is too large, 429 no memory for it.",
 			[]string{labelStatus}},
+		wrongKeys: family{"claude_code_lb_wrong_keys_total", "Wrong keys that were shown, by listener: clients or admin.",
+			[]string{labelListener}},
 		bodies: family{"claude_code_lb_request_body_memory_bytes", "Memory that the bodies of requests take, of max_inflight_bytes.", nil},
 		state: family{"claude_code_lb_server_state", "Whether a server is in a state, 1 or 0; it is in one of them at a time.",
 			[]string{labelServer, labelState}},

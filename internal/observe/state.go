@@ -21,8 +21,10 @@ type Sources struct {
 	Open      func() int64                // requests being served
 	// TurnedAway counts requests that were refused before anything was known of them, by status; nil: it is not known.
 	TurnedAway func() map[int]int64
-	Bodies     func() int64 // bytes that their bodies take; nil: it is not known
-	Backlog    Backlog      // nil: there is none to be told of
+	// WrongKeys counts the wrong keys that were shown, by listener; nil: it is not known.
+	WrongKeys func() map[string]int64
+	Bodies    func() int64 // bytes that their bodies take; nil: it is not known
+	Backlog   Backlog      // nil: there is none to be told of
 }
 
 // Watch adds the state of the sources to the metrics. It is called once.
@@ -35,8 +37,8 @@ type states struct {
 	Sources
 	labels *labels
 
-	open, turnedAway, bodies, state, inFlight, headroom, balance *prometheus.Desc
-	backlog, backlogAge, late, folded                            *prometheus.Desc
+	open, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance *prometheus.Desc
+	backlog, backlogAge, late, folded                                       *prometheus.Desc
 }
 
 func newStates(s Sources, l *labels) *states {
@@ -44,14 +46,14 @@ func newStates(s Sources, l *labels) *states {
 	desc := func(f family) *prometheus.Desc { return prometheus.NewDesc(f.name, f.help, f.labels, nil) }
 	return &states{
 		Sources: s, labels: l,
-		open: desc(f.openRequests), turnedAway: desc(f.turnedAway), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
+		open: desc(f.openRequests), turnedAway: desc(f.turnedAway), wrongKeys: desc(f.wrongKeys), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
 		backlog: desc(f.backlog), backlogAge: desc(f.backlogAge), late: desc(f.late), folded: desc(f.folded),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (s *states) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.open, s.turnedAway, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
+	for _, d := range []*prometheus.Desc{s.open, s.turnedAway, s.wrongKeys, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
 		out <- d
 	}
 }
@@ -63,6 +65,11 @@ func (s *states) Collect(out chan<- prometheus.Metric) {
 	}
 	now := time.Now()
 	gauge(s.open, float64(s.Open()))
+	if s.WrongKeys != nil {
+		for listener, n := range s.WrongKeys() {
+			out <- prometheus.MustNewConstMetric(s.wrongKeys, prometheus.CounterValue, float64(n), listener)
+		}
+	}
 	if s.TurnedAway != nil {
 		for status, n := range s.TurnedAway() {
 			out <- prometheus.MustNewConstMetric(s.turnedAway, prometheus.CounterValue, float64(n), strconv.Itoa(status))
