@@ -125,6 +125,7 @@ connection (no connection, TLS, a connection reset or closed before any answer) 
 | no answer within 1.5 s, 3 s at the last server, and 1 s more per megabyte of the request | hidden | see below | go on at the same server |
 | no connection, TLS, a reset before any answer | hidden | see below | the server rests |
 | 400, 413 and other refusals of the request | passed on | passed on | go on at the same server |
+| 404, 405 on a path that is neither of the two, nor of batches, files or skills | hidden | passed on, after two alike | go on at the same server; nothing rests |
 | 404 that names the model | hidden | see below | go on; the model rests on this server for this path alone |
 
 If no server is left, ` + "`count_tokens`" + ` ends with 404 ` + "`not_found_error`" + `, on which Claude Code estimates the tokens itself, and the list of models is the last good one that the same client key got for the

@@ -12,6 +12,8 @@ const (
 	PathCountTokens = "count_tokens"
 	PathModels      = "models"  // the list
 	PathBatches     = "batches" // of messages, also their creation
+	PathFiles       = "files"
+	PathSkills      = "skills"
 )
 
 const maxPathClass = 64
@@ -29,9 +31,9 @@ func PathClass(method, path string) string {
 	case below(path, batchesPath):
 		return PathBatches
 	case below(path, filesPath):
-		return "files"
+		return PathFiles
 	case below(path, skillsPath):
-		return "skills"
+		return PathSkills
 	case strings.HasPrefix(path, "/v1/models/"):
 		return "model"
 	}

@@ -186,3 +186,18 @@ func (r *rig) do(req *http.Request) reply {
 	<-r.recorded
 	return reply{Response: res, Body: string(body), Err: err}
 }
+
+// TestAPathThatOneServerLacks is asked for elsewhere; two refusals alike settle it.
+func TestAPathThatOneServerLacks(t *testing.T) {
+	for _, fault := range []http.HandlerFunc{apiError(404, "not_found_error"), apiError(405, "invalid_request_error"), respond(404, "text/plain", "404 page not found")} {
+		r := newRig(t, fault, respond(200, jsonType, `{"ok":true}`))
+		if got := r.send("GET", "/v1/mcp_servers", ""); got.StatusCode != 200 {
+			t.Errorf("client got %d %q", got.StatusCode, got.Body)
+		}
+		r = newRig(t, fault, fault, fault)
+		got := r.send("GET", "/v1/mcp_servers", "")
+		if e := r.last(); got.StatusCode != 404 && got.StatusCode != 405 || len(e.Attempts) != 2 {
+			t.Errorf("client got %d %q after %d attempts", got.StatusCode, got.Body, len(e.Attempts))
+		}
+	}
+}

@@ -46,8 +46,8 @@ func Judge(ev Evidence) Outcome {
 		return Outcome{}
 	}
 	f := find(ev, status)
-	if f.scope != ScopeModel && ev.lacksPath(status) {
-		f = finding{scope: ScopeEndpoint, note: "path not offered"}
+	if f.scope != ScopeModel && !f.final && lacksPath(status) {
+		f = ev.withoutPath(f)
 	}
 	o := Outcome{Scope: f.scope, Cause: f.cause, Final: f.final, Doubtful: f.doubtful, Reason: f.reason(ev, status)}
 	o.RetryAfter = restOf(ev, o.Scope)
@@ -57,13 +57,23 @@ func Judge(ev Evidence) Outcome {
 	return ev.conclude(o)
 }
 
-// lacksPath says whether the answer means that the upstream does not offer the path, although the API has
-// it: gateways may leave out count_tokens and the list of models.
-func (ev Evidence) lacksPath(status int) bool {
-	if ev.Path != claude.PathCountTokens && ev.Path != claude.PathModels {
-		return false
-	}
+// lacksPath says whether a status may mean that the upstream does not offer the path.
+func lacksPath(status int) bool {
 	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
+}
+
+// withoutPath is the finding on an answer that may mean that the upstream does not offer the path. Gateways may leave out
+// count_tokens and the list of models: they rest for that. Of other paths it is not known whether the API has them at
+// all: another upstream is asked. What batches, files and skills answer is about an id.
+func (ev Evidence) withoutPath(f finding) finding {
+	switch ev.Path {
+	case claude.PathCountTokens, claude.PathModels:
+		return finding{scope: ScopeEndpoint, note: "path not offered"}
+	case claude.PathMessages, claude.PathBatches, claude.PathFiles, claude.PathSkills:
+		return f
+	}
+	f.doubtful = f.doubtful || f.scope == ScopeRequest && ev.status() != http.StatusNotImplemented // a 501 is a definite answer
+	return f
 }
 
 // conclude settles what holds for every verdict on an error that an upstream has stated, whoever found it.

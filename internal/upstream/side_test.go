@@ -156,6 +156,12 @@ func TestJudgeOfASide(t *testing.T) {
 		f(path, 400, &claude.Error{Type: claude.ErrInvalidRequest}, ScopeRequest)
 	}
 	f("model", 404, missing, ScopeModel)
+	for _, status := range []int{404, 405} {
+		f("mcp_servers", status, &claude.Error{Type: claude.ErrNotFound, Message: "Not found"}, ScopeRequest)
+		if got := Judge(Evidence{Path: "mcp_servers", Status: status, Now: t0}); !got.Doubtful {
+			t.Errorf("an unknown path, status %d: %+v", status, got)
+		}
+	}
 	f("files", 404, &claude.Error{Type: claude.ErrNotFound, Message: "File not found"}, ScopeRequest)
 }
 
