@@ -22,10 +22,11 @@ const (
 	Saturated                    // the service behind is overloaded
 	NoRoute                      // the path is not served there
 	RelayFailed                  // the relay's own request to its upstream failed
+	RelayUnclear                 // a relay refused, and does not say why
 )
 
 var meaningNames = [...]string{
-	"", "fault of the request", "policy", "long context not available", "model not available", "rate limit", "no balance or quota left", "overloaded", "path not served", "failure behind the relay",
+	"", "fault of the request", "policy", "long context not available", "model not available", "rate limit", "no balance or quota left", "overloaded", "path not served", "failure behind the relay", "unclear refusal of a relay",
 }
 
 // String names the meaning in a few words, for logs.
@@ -63,12 +64,13 @@ var dialects = [...]dialect{
 			"deploymentnotfound", "invalidendpointormodel.notfound", "resourcenotfoundexception.model",
 		},
 		phrases: []string{
-			`\bno (available |enabled |healthy |suitable )?(channel|account|provider|endpoint|deployment|upstream|server|node|key)s?\b[^.\n]{0,60}\bmodel\b`, `\bno endpoints found for\b`,
+			`\bno (available |enabled |healthy |suitable )?(\w+ )?(channel|account|provider|endpoint|deployment|upstream|server|node|key)s?\b[^.\n]{0,60}\bmodel\b`, `\bno endpoints found for\b`,
 			`\bmodel\b.{0,80}\b(does not|doesn't|not) exist`,
 			`\bmodel\b.{0,80}\bnot found\b`,
 			`\bmodel\b.{0,80}\b(is|was|has been) (retired|deprecated|removed|decommissioned|disabled|not enabled|not activated|unavailable|not available|no longer available)\b`,
 			`\bmodel\b.{0,80}\b(is )?(not supported|unsupported)\s*($|[.,;(\n]|(by|on|in|under|for|with) (this|the|your|our|any|current)\s+\w*\s*(group|channel|account|key|token|provider|endpoint|server|plan|subscription|api|platform|gateway|relay|region|project|upstream)\b)`,
-			`\b(unsupported|unknown|invalid|unrecognized) model\b`,
+			`\b(unsupported|unknown|invalid|unrecognized) model\b`, `\bmodel (identifier|id|name)\b.{0,30}\b(invalid|unknown|not recognized)\b`,
+			`^\s+is (not available|not supported|not enabled|unavailable) (on|for|in|under|with) (your|this) (current )?(plan|account|group|key|api key|token|subscription|region)\b`, // the model's name is removed
 			`\bnot a (valid|supported) model\b`,
 			`\b(no|not have|without|denied) (access|permission)\b.{0,30}\bmodel\b`,
 			`\bnot (allowed|authorized|permitted) to (use|access|call)\b.{0,30}\bmodel\b`,
@@ -113,7 +115,7 @@ var dialects = [...]dialect{
 			"upstream_request_failed", "upstream_timeout", "upstream_unavailable", "invalid_upstream_response", "provider_error", "channel_error", "econnrefused", "econnreset", "etimedout",
 		},
 		phrases: []string{
-			`\bupstream\b.{0,30}\b(error|fail\w*|time[d ]?.?out|unavailable|returned|responded|refused|unreachable)\b`, `\berror from (the |an )?(provider|upstream|channel)\b`, `\bprovider returned (an )?error\b`,
+			`\bupstream\b.{0,30}\b(error|fail\w*|time[d ]?.?out|unavailable|returned|responded|refused|unreachable)\b`, `\b(error|fail\w*|response|status|[45]\d\d) (from|by) (the |an )?(provider|upstream|channel)\b`, `\binternal server error\b`, `\bserver had an error\b`, `\bprovider returned (an )?error\b`,
 			`\b(bad|invalid|unexpected|empty) response\b.{0,30}\b(status|upstream|provider|channel)\b`, `\bbad response status code\b`, `\bdo request failed\b`,
 			`\bfailed to (forward|proxy|relay|reach|connect|send)\b`, `\ball (channels|accounts|providers|upstreams|keys) (failed|are unavailable|unavailable|exhausted)\b`,
 			`上游.{0,12}(错误|失败|异常|超时|返回|无响应)`, `请求上游`, `\b(fetch failed|socket hang up|dial tcp|context deadline exceeded|econnrefused|econnreset|etimedout)\b`, `\bconnection (refused|reset|timed out)\b`,
@@ -125,7 +127,7 @@ var dialects = [...]dialect{
 			`\b(route|path|endpoint|url|resource|requested url)\b.{0,60}\b(not found|not exist|unknown)\b`, `\bunknown (request )?(url|endpoint|path|route)\b`,
 		}},
 	// new-api and its kin put their name on whatever they could not do otherwise.
-	{name: "new-api and one-api", meaning: RelayFailed, codes: []string{"new_api_error", "one_api_error", "shell_api_error", "rix_api_error", "bad_gateway"}},
+	{name: "new-api and one-api", meaning: RelayUnclear, codes: []string{"new_api_error", "one_api_error", "shell_api_error", "rix_api_error", "bad_gateway"}},
 }
 
 // phrasebook compiles the phrases of all dialects once.
@@ -149,7 +151,7 @@ type Reading struct {
 func (r Refusal) Read(model string) Reading {
 	for _, d := range dialects {
 		// A relay that failed may still quote the code or text of what it met.
-		if d.meaning != RelayFailed && r.hasCode(d.codes) {
+		if d.meaning < RelayFailed && r.hasCode(d.codes) {
 			return Reading{d.meaning, d.name}
 		}
 	}

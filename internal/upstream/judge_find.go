@@ -127,11 +127,11 @@ func findMeaning(ev Evidence, said claude.Refusal, read claude.Reading, status i
 		if ev.Path == claude.PathMessages && !genuine && (status == http.StatusNotFound || status == http.StatusBadRequest && !said.Enveloped) {
 			return finding{scope: ScopeEndpoint, cause: CauseNoRoute}, true
 		}
-	case claude.RelayFailed:
+	case claude.RelayFailed, claude.RelayUnclear:
 		switch {
-		case status == http.StatusUnauthorized, status == http.StatusForbidden: // of the relay's key, not of ours
+		case read.Meaning == claude.RelayFailed && (status == http.StatusUnauthorized || status == http.StatusForbidden): // of the relay's key, not of ours
 			return finding{scope: ScopeEndpoint}, true
-		case status < http.StatusInternalServerError && status != http.StatusPaymentRequired && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
+		case status < http.StatusInternalServerError && status != http.StatusUnauthorized && status != http.StatusPaymentRequired && status != http.StatusForbidden && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
 			return finding{scope: ScopeRequest, doubtful: true}, true
 		}
 	case claude.TooFast:

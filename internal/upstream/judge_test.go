@@ -348,6 +348,8 @@ func TestJudgeVendors(t *testing.T) {
 	f(ScopeEndpoint, false, 403, "<!DOCTYPE html><title>Just a moment...</title>")
 	f(ScopeEndpoint, false, 503, "<html>")
 	f(ScopeCredential, false, 403, `{"message":"Forbidden"}`)
+	f(ScopeCredential, false, 403, `{"error":{"message":"无权访问 default 分组","type":"new_api_error"}}`)
+	f(ScopeRequest, true, 400, `{"error":{"message":"anything","type":"new_api_error"}}`)
 	f(ScopeCapacity, false, 429, `{"error":{"message":"当前分组上游负载已饱和，请稍后再试","type":"new_api_error"}}`)
 	f(ScopeRequest, true, 501, `{"type":"error","error":{"type":"not_supported","message":"x"}}`)
 
