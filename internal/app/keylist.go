@@ -75,6 +75,9 @@ type spending struct {
 	month   map[string]ledger.Money // of all keys; nil: it is not known
 }
 
+// spendingTime is how long a list of keys waits for the ledger.
+const spendingTime = 10 * time.Second
+
 // spendingOf asks the ledger of a configuration. One that is kept nowhere, or not begun, is no error.
 func spendingOf(ctx context.Context, std Std, path string, cfg *config.Config, now time.Time) (spending, error) {
 	whole, problems, err := loadConfigWithout(std, path, forLedger()...)
