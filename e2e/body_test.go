@@ -20,9 +20,10 @@ func TestAnyBodyArrivesAsItIs(t *testing.T) {
 	first, second := newFake(t, "first"), newFake(t, "second")
 	b := start(t, undeterred(first.entry(), second.entry()))
 	faults := []fakeclaude.Fault{status(500), {Kind: fakeclaude.FaultReset}, {Kind: fakeclaude.FaultClose}}
+	arrived := map[*fake]int{}
 	for n := range 60 {
 		body := randomBody(t, dice)
-		first.Script(faults[n%len(faults)])
+		first.Script(faults[n%len(faults)], faults[n%len(faults)])
 		r := newRequest(t, t.Context(), http.MethodPost, b.url+"/v1/messages", "")
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		if n%2 == 0 {
@@ -36,11 +37,14 @@ func TestAnyBodyArrivesAsItIs(t *testing.T) {
 		}
 		for _, f := range []*fake{first, second} {
 			seen := f.Requests()
-			if len(seen) != n+1 {
-				t.Fatalf("%d requests arrived at %s, want %d", len(seen), f.name, n+1)
+			if len(seen) <= arrived[f] {
+				t.Fatalf("%d requests arrived at %s, want more", len(seen), f.name)
 			}
-			if got := seen[n].Body; !bytes.Equal(got, body) {
-				t.Errorf("%s got %d bytes that are not the %d sent: %.200q and %.200q", f.name, len(got), len(body), got, body)
+			// A request is repeated when a kept connection ends before any byte of a response.
+			for ; arrived[f] < len(seen); arrived[f]++ {
+				if got := seen[arrived[f]].Body; !bytes.Equal(got, body) {
+					t.Errorf("%s got %d bytes that are not the %d sent: %.200q and %.200q", f.name, len(got), len(body), got, body)
+				}
 			}
 		}
 	}

@@ -54,6 +54,7 @@ func TestWrongKeysAreSlowedDown(t *testing.T) {
 			t.Errorf("another address: %d after %v", status, took)
 		}
 		time.Sleep(2 * time.Minute)
+		synctest.Wait()
 	})
 	if status, took, _ := ask("client-key", "192.0.2.7"); status != http.StatusOK || took > time.Minute {
 		t.Error(status, took)
