@@ -199,7 +199,7 @@ func (f *inflight) evictWaiting(c *claim, missing int64) {
 		if missing <= 0 {
 			return
 		}
-		if w.second && f.owners[w.h.owner] > f.owners[c.h.owner]+c.n && w.h.evict() {
+		if w.second && f.owners[w.h.owner].all > f.owners[c.h.owner].all+c.n && w.h.evict() {
 			missing -= f.leaves(w.h)
 			f.waiting = slices.DeleteFunc(f.waiting, func(other *claim) bool { return other == w })
 			close(w.out)

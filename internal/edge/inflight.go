@@ -28,7 +28,7 @@ type inflight struct {
 	used    int64
 	large   int64 // of used, by bodies with a second claim
 	leaving int64 // of used, by bodies that were given up and have not left yet
-	owners  map[owner]int64
+	owners  map[owner]holding
 	reading *hold // list of the bodies that are being read
 	waiting []*claim
 	looked  time.Time // when slow bodies were last looked for
@@ -56,6 +56,12 @@ const (
 type owner struct {
 	key     string
 	network netip.Prefix
+}
+
+// holding is what an owner holds.
+type holding struct {
+	all   int64
+	large int64 // of bodies with a second claim
 }
 
 // claim asks for memory.
@@ -228,8 +234,13 @@ func (f *inflight) give(h *hold, n int64) {
 	if h.second {
 		f.large -= n
 	}
-	if left := f.owners[h.owner] - n; left > 0 {
-		f.owners[h.owner] = left
+	held := f.owners[h.owner]
+	held.all -= n
+	if h.second {
+		held.large -= n
+	}
+	if held.all > 0 {
+		f.owners[h.owner] = held
 	} else {
 		delete(f.owners, h.owner)
 	}
@@ -238,19 +249,23 @@ func (f *inflight) give(h *hold, n int64) {
 // grant gives a claim its memory.
 func (f *inflight) grant(c *claim) {
 	h := c.h
+	held := f.owners[h.owner]
 	if c.second && !h.second {
 		h.second = true
 		f.large += h.taken
+		held.large += h.taken
 	}
 	if h.second {
 		f.large += c.n
+		held.large += c.n
 	}
+	held.all += c.n
 	f.used += c.n
 	h.taken += c.n
 	if f.owners == nil {
-		f.owners = map[owner]int64{}
+		f.owners = map[owner]holding{}
 	}
-	f.owners[h.owner] += c.n
+	f.owners[h.owner] = held
 }
 
 // fits says whether a claim has room and is within its owner's share.
@@ -273,13 +288,18 @@ func (f *inflight) missing(c *claim, secondWaits bool) int64 {
 	return missing
 }
 
-// beyondShare is by how many bytes a claim exceeds what its owner may hold; 0 and less: by none.
+// beyondShare is by how many bytes a claim exceeds what its owner may hold; 0 and less: by none. Against first claims only first claims
+// count, so that an owner's large bodies do not keep its small ones out.
 func (f *inflight) beyondShare(c *claim) int64 {
 	held := f.owners[c.h.owner]
-	if held == c.h.taken {
+	if held.all == c.h.taken {
 		return 0
 	}
-	return held + c.n - ownerShare*(f.total-f.used)
+	counted := held.all
+	if !c.second {
+		counted -= held.large
+	}
+	return counted + c.n - ownerShare*(f.total-f.used)
 }
 
 // admit grants what fits: the claims of the owners that hold least, of one owner in the order of their coming. A second claim that is next
@@ -318,7 +338,7 @@ func (f *inflight) next(second bool) int {
 		if c.second != second || f.total > 0 && f.beyondShare(c) > 0 {
 			continue
 		}
-		if best < 0 || f.owners[c.h.owner] < f.owners[f.waiting[best].h.owner] {
+		if best < 0 || f.owners[c.h.owner].all < f.owners[f.waiting[best].h.owner].all {
 			best = i
 		}
 	}

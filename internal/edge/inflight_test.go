@@ -138,6 +138,23 @@ func TestOwnersShareMemory(t *testing.T) {
 	})
 }
 
+// TestLargeBodiesLeaveSmallOnesIn: an owner whose large bodies take its share still has room for small ones.
+func TestLargeBodiesLeaveSmallOnesIn(t *testing.T) {
+	f := bounded()
+	for range 2 {
+		h := named("ann")
+		if !f.enter(t.Context(), noWait, h, mb) || !f.grow(t.Context(), noWait, h, 30*mb) {
+			t.Fatal("no room")
+		}
+	}
+	if third := named("ann"); !f.enter(t.Context(), noWait, third, mb) || f.grow(t.Context(), noWait, third, 8*mb) {
+		t.Error("a third large body is within the share, or its beginning is not")
+	}
+	if !f.enter(t.Context(), noWait, named("ann"), mb) || !f.enter(t.Context(), noWait, named("bob"), mb) {
+		t.Error("small bodies are kept out")
+	}
+}
+
 // TestSlowBodiesMakeRoom: while room is short, those that come too slowly are given up, and no others.
 func TestSlowBodiesMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
