@@ -55,9 +55,14 @@ func (h *Handler) seat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bodyPro
 	return seat, nil
 }
 
-// refuseBody answers a request whose body was not accepted. A client that is too slow goes on sending, so its connection ends.
+// manyUnread is how much of a body is too much to read for the sake of its connection.
+const manyUnread = 256 << 10
+
+// refuseBody answers a request whose body was not accepted. The connection ends when much of it may still come, or comes slowly, and the client has to
+// know that: it would send its next request there. Of HTTP/2 only the stream ends.
 func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, problem *bodyProblem) {
-	if problem.status == http.StatusRequestTimeout && asked.HTTP.ProtoMajor == 1 { // of HTTP/2 only the stream ends
+	r := asked.HTTP
+	if r.ProtoMajor == 1 && (problem.status == http.StatusRequestTimeout || r.ContentLength < 0 || r.ContentLength > manyUnread) {
 		w.Header().Set("Connection", "close")
 	}
 	h.refuse(w, problem.status, problem.kind, asked.ID, problem.message)
