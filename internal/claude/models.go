@@ -1,6 +1,7 @@
 package claude
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -83,12 +84,44 @@ func (m *Models) scan(s *scanner, members func(func([]byte) bool)) (ok bool) {
 				m.Open = true
 				continue
 			}
-			ok = m.scanNested(s) && ok
+			ok = m.scanNames(s) && ok
 		default:
-			ok = m.scanNested(s) && ok
+			ok = m.scanMember(s, name) && ok
 		}
 	}
 	return ok && found == 1 && m.First != ""
+}
+
+// scanMember takes the value of a member that is not named model. The members models and fallback_model
+// of relays, and others of their kind, hold names themselves.
+func (m *Models) scanMember(s *scanner, name []byte) (ok bool) {
+	lower := bytes.ToLower(name)
+	if string(lower) == "models" || bytes.HasSuffix(lower, []byte("_model")) || bytes.HasSuffix(lower, []byte("_models")) {
+		return m.scanNames(s)
+	}
+	return m.scanNested(s)
+}
+
+// scanNames takes a model's name, or a list of names or of objects that hold models.
+func (m *Models) scanNames(s *scanner) (ok bool) {
+	switch s.peek() {
+	case '"':
+		name, ok := s.string()
+		m.add(name)
+		return ok
+	case '[':
+		ok = true
+		for range s.elements {
+			if s.peek() == '"' {
+				name, _ := s.string()
+				m.add(name)
+			} else {
+				ok = m.scanNested(s) && ok
+			}
+		}
+		return ok
+	}
+	return m.scanNested(s)
 }
 
 // lowered is a name in lower case, written into buf; longer ones are left as they are.
@@ -122,6 +155,9 @@ func (m *Models) scanNested(s *scanner) (ok bool) {
 			}
 		case "input_schema", "schema", "json_schema", "properties", "input_examples", "configs": // of tools by their names
 			s.skip()
+		case "models", "fallback_model", "fallback_models", "fallbacks":
+			inner := scanner{text: s.value()}
+			ok = m.scanNames(&inner) && ok
 		}
 	}
 	return ok

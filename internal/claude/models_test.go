@@ -24,6 +24,9 @@ func TestRequestModels(t *testing.T) {
 	f(`{"model":"a","tools":[{"Model":"b"}]}`, "", false)
 	f(`{"model":"a","tools":[{"model":{"id":"b"}}]}`, "", false)
 	f(`{"model":"a","Tools":[{"mod\u0065l":"b"}]}`, "a", true, "b")
+	f(`{"model":"a","fallbacks":["b",{"model":"c"}]}`, "a", true, "b", "c")
+	f(`{"model":"a","models":["a","b"],"fallback_model":"c","Fallback_Models":["d"],"x":{"models":["e"]}}`, "a", true, "a", "b", "c", "d", "e")
+	f(`{"model":"a","models":null,"fallback_model":null,"tools":[{"name":"x","input_schema":{"properties":{"models":{"enum":["no"]},"fallback_model":{"default":"no"}}}}]}`, "a", true)
 	if got, ok := RequestModels([]byte(`{"model":"a","fallbacks":"default"}`)); !ok || !got.Open {
 		t.Errorf("%+v, %t", got, ok)
 	}

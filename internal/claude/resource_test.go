@@ -231,3 +231,44 @@ func TestHideKeys(t *testing.T) {
 	f("/sk-ant-api03-x_Y-z/v1/messages", "/sk-…/v1/messages")
 	f("/v1/desk-lamps", "/v1/desk-lamps")
 }
+
+// TestFindNamed finds an id of another client key in whatever member it stands, and not in content.
+func TestFindNamed(t *testing.T) {
+	foreign := func(id string) bool { return id == "file_foreign1" }
+	for body, want := range map[string]bool{
+		`{"mcp_servers":[{"file_id":"file_foreign1"}]}`:                                                                true,
+		`{"tools":[{"type":"code_execution_20250825","container":"file_foreign1"}]}`:                                   true,
+		`{"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","id":"file_foreign1"}}]}]}`: true,
+		`{"messages":[{"content":[{"type":"document","source":{"type":"file","File_ID":"file_foreign1"}}]}]}`:          true,
+		`{"tools":[{"file_ids":["file_own","file_foreign1"]}]}`:                                                        true,
+		`{"x":{"file":"f\u0069le_foreign1"}}`:                                                                          true,
+		`{"x":{"file":"file_f\u006freign1"}}`:                                                                          true,
+		`{"requests":[{"params":{"container":{"other":"file_foreign1"}}}]}`:                                            true,
+		`{"x":{"file_id":"file_own"}}`:                                                                                 false,
+		`{"messages":[{"role":"user","content":"file_foreign1"}]}`:                                                     false,
+		`{"messages":[{"role":"user","content":[{"type":"text","text":"file_foreign1"}]}]}`:                            false,
+		`{"messages":[{"content":[{"type":"tool_use","input":{"file_id":"file_foreign1"}}]}]}`:                         false,
+		`{"tools":[{"name":"x","input_examples":[{"file_id":"file_foreign1"}]}]}`:                                      false,
+		`{"system":"see file_foreign1 for more"}`:                                                                      false,
+		`not JSON file_foreign1`:                                                                                       false,
+	} {
+		if _, found := FindNamed([]byte(body), foreign); found != want {
+			t.Errorf("%s: %t", body, found)
+		}
+	}
+}
+
+func TestIDsWithin(t *testing.T) {
+	for text, want := range map[string]string{
+		"/v1/containers/file_1;x":                  "[file_1]",
+		"/v1/skills/%73kill%5f1":                   "[skill_1]",
+		"/v1/x/%2573kill_1":                        "[kill_1 kill_1 skill_1]",
+		"after%5Fid=file%5F1&x=1;before_id=file_2": "[before_id file_2 after_id file_1 before_id file_2]",
+		"/v1/messages":                             "[]",
+		"50%":                                      "[]",
+	} {
+		if got := fmt.Sprint(IDsWithin(text)); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}

@@ -14,7 +14,7 @@ const byteOrderMark = "\ufeff"
 // without a token is sent the client's own.
 func (d *decoder) credential(path string, offset int, s string, plain bool, f field) (text string, ok bool) {
 	text = strings.ReplaceAll(s, byteOrderMark, "")
-	if (!plain || text != s) && !f.shell && !f.onlyURL && strings.TrimSpace(text) == "" {
+	if (!plain || text != s) && !f.shell && !f.onlyURL && isBlank(text) {
 		d.errorf(offset, path, "is empty once its variables and files are filled in: set them, or remove the field if it is meant to be missing")
 		d.missing++
 		return "", false
@@ -23,6 +23,16 @@ func (d *decoder) credential(path string, offset int, s string, plain bool, f fi
 		d.warnf(offset, path, "holds a byte order mark, which is left out: save the file or variable as UTF-8 without one")
 	}
 	return text, true
+}
+
+// isBlank reports whether nothing is left of a text without blanks, invisible characters and one pair of
+// quotes: NAME="" in a file for "docker --env-file" sets a variable to two quotes.
+func isBlank(s string) bool {
+	left := strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.In(r, unicode.Cf) })
+	if inQuotes(left) {
+		left = strings.TrimSpace(strings.Trim(left, "\"'`“”‘’"))
+	}
+	return left == ""
 }
 
 // checkHeaderValue reports a credential that cannot be sent in a header, or that looks damaged.

@@ -37,7 +37,7 @@ func TestAnEmptiedCredentialIsAnError(t *testing.T) {
 		`"admin_key": "X", "servers": [{"url": "https://a.example", "token": "t"}]`,
 		`"webhooks": [{"url": "https://a.example/h", "secret": "X", "events": ["server_out"]}], "servers": [{"url": "https://a.example", "token": "t"}]`,
 	} {
-		for _, content := range []string{"", "\n", " \t\r\n", byteOrderMark, byteOrderMark + "\r\n", "\u00a0"} {
+		for _, content := range []string{"", "\n", " \t\r\n", byteOrderMark, byteOrderMark + "\r\n", "\u00a0", "\u200b", " \u2060\n"} {
 			for _, written := range []string{"${V}", "${file:f}", "${V}${file:f}", "${V:-}", " ${V}"} {
 				if _, said := decodeHidden(t, "{"+strings.Replace(place, "X", written, 1)+"}", content); !strings.Contains(said, "error: is empty once its variables and files are filled in") {
 					t.Errorf("%s with %q and %q: %s", place, written, content, said)
@@ -60,6 +60,15 @@ func TestLiteralEmptyTokenStaysMeaningful(t *testing.T) {
 	}
 	if _, said := decodeHidden(t, with(`"ledger": "${V:-}"`), ""); said != "" {
 		t.Error(said)
+	}
+}
+
+// TestEmptyQuotesAreEmpty because docker keeps the quotes of NAME="" in an --env-file.
+func TestEmptyQuotesAreEmpty(t *testing.T) {
+	for _, content := range []string{`""`, `''`, "``", ` "" `, `" "`, "“”"} {
+		if _, said := decodeHidden(t, servers(`{"url": "https://a.example", "token": "${V}"}`), content); !strings.Contains(said, "error: is empty") {
+			t.Errorf("%q: %s", content, said)
+		}
 	}
 }
 

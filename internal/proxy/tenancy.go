@@ -35,7 +35,7 @@ func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusa
 	if x.pin.isKept {
 		// Skills of Anthropic's own are known everywhere, and their ids have no prefix.
 		name := x.pin.kept.Name
-		builtIn := strings.HasPrefix(strings.ToLower(x.req.HTTP.URL.Path), "/v1/skills") && !strings.Contains(name, "_")
+		builtIn := strings.HasPrefix(strings.ToLower(x.req.HTTP.URL.Path), "/v1/skills") && !strings.ContainsAny(name, "_%")
 		if name != "" && !builtIn && !x.mayUse(name) {
 			return notFound(name)
 		}
@@ -71,21 +71,22 @@ func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
 // another tenant is not named anywhere.
 func (x *exchange) refusesElsewhere() *quota.Refusal {
 	u := x.req.HTTP.URL
-	for segment := range strings.SplitSeq(u.Path, "/") {
-		if x.isForeign(segment) {
-			return notFound(segment)
-		}
-	}
-	if u.RawQuery != "" && strings.Contains(u.RawQuery, "_") {
-		for _, values := range u.Query() {
-			for _, value := range values {
-				if x.isForeign(value) {
-					return notFound(value)
-				}
+	for _, part := range [...]string{u.Path, u.RawQuery} {
+		for _, id := range claude.IDsWithin(part) {
+			if x.isForeign(id) {
+				return notFound(id)
 			}
 		}
 	}
-	if path := u.Path; x.pin.isResource || path == messagesPath || path == countPath || x.req.Body.Len() == 0 {
+	if x.req.Body.Len() == 0 {
+		return nil
+	}
+	if path := u.Path; x.pin.isResource || path == messagesPath || path == countPath {
+		if x.p.Resources.HasOthers(x.req.Key.Tenants()...) {
+			if id, found := claude.FindNamed(x.req.Body.bytes(), x.isForeign); found {
+				return notFound(id)
+			}
+		}
 		return nil
 	}
 	for _, id := range claude.IDsAnywhere(x.req.Body.bytes()) {

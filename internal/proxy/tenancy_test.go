@@ -170,7 +170,12 @@ func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 		calls = append(calls, call{"POST", "/v1/messages", `{"model":"m","container":"` + id + `","messages":[]}`}, call{"POST", "/v1/messages", `{"model":"m","container":{"id":"` + id + `"},"messages":[]}`})
 	}
 	// Where nothing is known of a path, what is known to be another's is not found.
-	calls = append(calls, call{"POST", "/v1/sessions", `{"resources":[{"type":"file","file_id":"file_ann"}]}`}, call{"GET", "/v1/sessions?file_id=file_ann", ""}, call{"GET", "/v1/things/container_made", ""})
+	calls = append(calls, call{"POST", "/v1/sessions", `{"resources":[{"type":"file","file_id":"file_ann"}]}`}, call{"GET", "/v1/sessions?file_id=file_ann", ""}, call{"GET", "/v1/things/container_made", ""},
+		call{"GET", "/v1/things/container_made;x", ""}, call{"GET", "/v1/things/container_made%00", ""}, call{"GET", "/v1/things/%2563ontainer_made", ""}, call{"GET", "/v1/skills/%2573kill_ann", ""},
+		call{"GET", "/v1/files?x=1;after_id=file_ann", ""}, call{"GET", "/v1/files?ids[]=%66ile%5Fann", ""},
+		call{"POST", "/v1/messages", `{"model":"m","messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","File_ID":"file_ann"}}]}]}`},
+		call{"POST", "/v1/messages", `{"model":"m","messages":[],"tools":[{"type":"code_execution_20250825","name":"x","container":"container_made"}]}`},
+		call{"POST", "/v1/messages/batches", `{"requests":[{"params":{"model":"m","messages":[],"tools":[{"type":"x","file_ids":["file_ann"]}]}}]}`})
 	y.upload("bob", "file_own")
 	asked := y.asked.Load()
 	for _, c := range calls {

@@ -280,6 +280,8 @@ func TestModelsAndBatches(t *testing.T) {
 	f(Ask{Model: "claude-haiku-5"}, "")
 	f(Ask{Model: "CLAUDE-sonnet-4-5"}, "")
 	f(Ask{Model: "claude-opus-4-5"}, "model")
+	f(Ask{Model: "claude-haiku-5,claude-opus-4-5"}, "model")
+	f(Ask{Model: "claude-haiku-5 claude-opus-4-5"}, "model")
 	f(Ask{Batch: true, Models: []string{"claude-haiku-5", "claude-opus-4-5"}}, "model")
 	f(Ask{Batch: true, Unclear: true}, "model")
 	f(Ask{Batch: true, Models: []string{"claude-haiku-5"}}, "")

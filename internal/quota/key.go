@@ -135,7 +135,11 @@ func (k *Key) mayAsk(model string) bool {
 	if len(k.spec.Models) == 0 {
 		return true
 	}
+	list := strings.ContainsAny(model, ",;| ") // some relays read several names in it
 	for _, pattern := range k.spec.Models {
+		if list && strings.ContainsAny(pattern, "*?[") {
+			continue
+		}
 		if fits, _ := path.Match(strings.ToLower(pattern), strings.ToLower(model)); fits {
 			return true
 		}
