@@ -81,7 +81,7 @@ func TestGoSDKErrors(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
 	dead := start(t, balanced("random", deadEntry(t)))
-	b := start(t, guarded(f.entry()))
+	b := start(t, guarded(f.entry()).with("max_wait", 0)) // or a limit of seconds is waited out
 	params := anthropic.MessageNewParams{Model: model, MaxTokens: 256, Messages: hello}
 	for _, test := range []struct {
 		name   string
