@@ -34,7 +34,10 @@ func documents(t *testing.T) []string {
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("no pages in docs: %v", err)
 	}
-	return append([]string{filepath.Join("..", "README.md"), filepath.Join("..", "README.zh-CN.md")}, pages...)
+	for _, name := range []string{"README.md", "README.zh-CN.md", "CONTRIBUTING.md"} {
+		pages = append(pages, filepath.Join("..", name))
+	}
+	return pages
 }
 
 // parse splits a Markdown file into its fenced blocks and, line by line, the rest.
@@ -193,12 +196,13 @@ func misuse(commands map[string]map[string]bool, words []string) string {
 	return ""
 }
 
-// TestRunnableBlocks runs the blocks of both READMEs and of docs/routing.md that are marked as sh, not bash: those that work anywhere, as
-// they stand. They are run with the program as built for these tests, and the demo is cut short.
+// TestRunnableBlocks runs the blocks marked as sh, not bash, of both READMEs and of the pages that hold such blocks: those work
+// anywhere, as they stand. They are run with the program as built for these tests, and the demo is cut short.
 func TestRunnableBlocks(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "the blocks are written for a POSIX shell")
-	for _, file := range append(documents(t)[:2], filepath.Join("..", "docs", "routing.md")) {
+	for _, page := range []string{"README.md", "README.zh-CN.md", "docs/choosing.md", "docs/configuration.md", "docs/routing.md"} {
+		file := filepath.Join("..", filepath.FromSlash(page))
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			blocks, _ := parse(readFile(t, file))
@@ -219,7 +223,7 @@ func TestRunnableBlocks(t *testing.T) {
 					runLine(t, dir, line)
 				}
 			}
-			if demos == 0 && strings.HasPrefix(filepath.Base(file), "README") {
+			if demos == 0 && strings.HasPrefix(page, "README") {
 				t.Error("no demo among the runnable blocks")
 			}
 		})

@@ -70,9 +70,9 @@ two retries sees an overload of more than about five seconds.
 ## Other vendors' words
 
 Vendors' and relays' own words are recognized by the table in ` + "`internal/claude/dialect.go`" + `; ` + "`claude-code-lb explain-error`" + ` tells how a response is read,
-and [` + "`error_rules`" + `](../README.md#rules-of-your-own) add to it.
+and [` + "`error_rules`" + `](choosing.md#rules-of-your-own) add to it.
 
-Whoever rests, rests as described in [How an upstream is chosen](../README.md#how-an-upstream-is-chosen). With ` + "`max_wait`" + ` above 0 a request that has no upstream left waits for one that
+Whoever rests, rests as described in [How an upstream is chosen](choosing.md). With ` + "`max_wait`" + ` above 0 a request that has no upstream left waits for one that
 returns in time before any of the errors below. A fault that several upstreams show on one and the same request, and on no other, is the request's:
 nobody rests for it.
 `
