@@ -54,7 +54,7 @@ func parseFilter(query url.Values) (filter, *problem) {
 		if name == "limit" {
 			n, err := strconv.Atoi(values[0])
 			if err != nil || n < 1 || len(values) > 1 {
-				return f, fail(http.StatusBadRequest, "invalid_request", "The parameter limit wants one whole number from 1 on.")
+				return f, fail(http.StatusBadRequest, "invalid_request", "The parameter limit must be a single whole number of at least 1.")
 			}
 			f.limit = n
 			continue
@@ -77,10 +77,10 @@ func checkValues(name string, values []string) *problem {
 	}[name]
 	for _, v := range values {
 		if _, err := strconv.Atoi(v); name == "status" && err != nil {
-			return fail(http.StatusBadRequest, "invalid_request", "The parameter status wants a number such as 529.")
+			return fail(http.StatusBadRequest, "invalid_request", "The parameter status must be a number such as 529.")
 		}
 		if allowed != nil && !slices.Contains(allowed, v) {
-			return fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %s wants one of %s.", name, strings.Join(allowed, ", ")))
+			return fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %s must be one of %s.", name, strings.Join(allowed, ", ")))
 		}
 	}
 	return nil

@@ -46,7 +46,7 @@ func commands() []command {
 		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
 		{"key", "make, list, rotate and revoke client keys", true, runKey},
 		{"report", "sum up the ledger: what was used, what it cost, what the cache saved", true, runReport},
-		{"ledger", "import requests that a balancer could not write before it ended", true, runLedger},
+		{"ledger", "import requests that a balancer could not write before it stopped", true, runLedger},
 		{"export-trace", "write the ledger's history as a trace for simulate, without any content", true, runExportTrace},
 		{"webhook-test", "send a test message to every webhook", true, runWebhookTest},
 		{"demo", "show the balancer at work in front of simulated upstreams", false, runDemo},

@@ -63,7 +63,7 @@ func explainBinding(err error, address, field string) error {
 	}
 	switch {
 	case isAddressTaken(err):
-		return fmt.Errorf("%w: %s has it; stop that, or write another address in %q", err, holderOf(address), field)
+		return fmt.Errorf("%w: %s has it; stop it, or write another address in %q", err, holderOf(address), field)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: this machine does not have the address; correct %q", err, field)
 	case errors.Is(err, syscall.EACCES):

@@ -56,7 +56,7 @@ func TestBinding(t *testing.T) {
 	f := func(cfg config.Config, field string) {
 		t.Helper()
 		_, err := bind(&cfg)
-		if err == nil || !strings.Contains(err.Error(), "address already in use: another listener of this balancer has it; stop that, or write another address in "+fmt.Sprintf("%q", field)) {
+		if err == nil || !strings.Contains(err.Error(), "address already in use: another listener of this balancer has it; stop it, or write another address in "+fmt.Sprintf("%q", field)) {
 			t.Error(err)
 		}
 	}

@@ -26,7 +26,7 @@ Flags:
 func runCheck(ctx context.Context, std Std, args []string) int {
 	flags := newFlags("check", checkIntro)
 	file := flags.String("c", "", configFlagUsage)
-	try := flags.Bool("online", false, "also try every server with its credential, by calls that cost nothing; exit status 1 if one cannot be used")
+	try := flags.Bool("online", false, "also test every server with its credential, with calls that are free; exit status 1 if one cannot be used")
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}

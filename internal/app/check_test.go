@@ -67,7 +67,7 @@ func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
 func TestCheckTakesTheExamples(t *testing.T) {
 	// They are those of the former tool: open to everybody, and with keys that everybody knows.
 	for name, warnings := range map[string][]string{
-		"config.example.json":          {"auth: warning: is off, and machines besides this one can reach :3000"},
+		"config.example.json":          {"auth: warning: is off, and other machines can reach :3000"},
 		"config.fallback.example.json": {"auth_keys[0]: warning: is a sample key", "auth_keys[1]: warning: is a sample key"},
 	} {
 		src, err := os.ReadFile(filepath.Join("..", "..", name))

@@ -48,7 +48,7 @@ func bad(format string, args ...any) online  { return online{true, fmt.Sprintf(f
 // checkOnline tries every server with its credential, and reports whether all can be used. What it
 // prints holds no token and nothing of an answer but its status and the message of an error.
 func checkOnline(ctx context.Context, out io.Writer, cfg *config.Config) bool {
-	fmt.Fprintf(out, "trying %d servers with GET %s, and POST %s where that is unknown: both are free\n", len(cfg.Servers), modelsCall, countCall)
+	fmt.Fprintf(out, "testing %d servers with GET %s, or POST %s where the server does not know that; both are free\n", len(cfg.Servers), modelsCall, countCall)
 	results := make([]online, len(cfg.Servers))
 	var wg sync.WaitGroup
 	room := make(chan struct{}, onlineAtOnce)
@@ -141,19 +141,19 @@ func judgeOnline(s *config.Server, a reply, took time.Duration) online {
 	case a.status == http.StatusUnauthorized:
 		return bad("status 401%s: the token is refused; check it, and auth_header", says)
 	case a.header.Get("Cf-Mitigated") != "", a.status == http.StatusForbidden && html:
-		return bad("status %d: a firewall's page in place of an answer: this machine, or programs in general, are not let in", a.status)
+		return bad("status %d: a firewall's page instead of an API response: it blocks this machine, or all programs", a.status)
 	case a.status == http.StatusForbidden:
-		return bad("status 403%s: the token may not be used, from here or for this", says)
+		return bad("status 403%s: the token is not allowed here, or not for this call", says)
 	case a.status >= 300 && a.status < 400:
-		return bad("status %d: it redirects, which is not followed; write the address that it redirects to", a.status)
+		return bad("status %d: it redirects, and redirects are not followed; write the address that it redirects to", a.status)
 	case html:
-		return bad("status %d: a web page in place of an answer: the url leads to a site and not to its API", a.status)
+		return bad("status %d: a web page instead of an API response: the url leads to a site, not to its API", a.status)
 	case a.status == http.StatusTooManyRequests, a.status == 529:
 		return fine("reached in %s, and limited or overloaded at the moment: status %d%s", took.Round(time.Millisecond), a.status, says)
 	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed, a.status == http.StatusNotImplemented:
-		return fine("reached in %s, but it knows neither GET %s nor POST %s: whether it takes the token shows with the first message", took.Round(time.Millisecond), modelsCall, countCall)
+		return fine("reached in %s, but it knows neither GET %s nor POST %s: the first message will show whether the token is accepted", took.Round(time.Millisecond), modelsCall, countCall)
 	case a.status >= 500:
-		return bad("status %d%s: it is out of order, or cannot reach what is behind it", a.status, says)
+		return bad("status %d%s: the server is failing, or cannot reach its upstream", a.status, says)
 	case a.status >= 400:
 		return fine("reached in %s; %s was refused with status %d%s", took.Round(time.Millisecond), a.call, a.status, says)
 	}
@@ -162,12 +162,12 @@ func judgeOnline(s *config.Server, a reply, took time.Duration) online {
 		Tokens *float64 `json:"input_tokens"`
 	}
 	if err := json.Unmarshal(a.body, &object); err != nil || object.Data == nil && object.Tokens == nil {
-		return bad("status %d, but the answer is not one of the Messages API: is the path of the url right?", a.status)
+		return bad("status %d, but the response is not one of the Messages API: is the path of the url right?", a.status)
 	}
 	if s.Token.Empty() {
 		return fine("%s in %s, without a token", a.call, took.Round(time.Millisecond))
 	}
-	return fine("%s in %s, the token is taken", a.call, took.Round(time.Millisecond))
+	return fine("%s in %s, the token is accepted", a.call, took.Round(time.Millisecond))
 }
 
 // withoutToken removes the token from what the server says, which some repeat.
@@ -182,7 +182,7 @@ func withoutToken(s *config.Server, text string) string {
 func explainDial(ctx context.Context, s *config.Server, err error) string {
 	host, port := s.URL.Hostname(), cmp.Or(s.URL.Port(), map[string]string{"https": "443", "http": "80"}[s.URL.Scheme])
 	if s.URL.Scheme == "https" && isPlainAnswer(err) {
-		return fmt.Sprintf("this port speaks plain HTTP: write http://%s, if nobody can listen on the way", s.URL.Host)
+		return fmt.Sprintf("this port speaks plain HTTP: write http://%s, if the network in between is trusted", s.URL.Host)
 	}
 	if s.URL.Scheme == "http" && speaksTLS(ctx, net.JoinHostPort(host, port)) {
 		return "this port speaks TLS: write https://" + s.URL.Host
@@ -210,7 +210,7 @@ func explainDial(ctx context.Context, s *config.Server, err error) string {
 
 func explainCertificate(err error) string {
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
-		return fmt.Sprintf("the certificate is not for %s: the url names another host, or something stands in between", e.Host)
+		return fmt.Sprintf("the certificate is not for %s: the url names another host, or a proxy intercepts the connection", e.Host)
 	}
 	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
 		return "the certificate has expired, or the clock of this machine is wrong"

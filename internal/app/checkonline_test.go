@@ -57,17 +57,17 @@ func TestCheckOnline(t *testing.T) {
 		url, want string
 		failed    bool
 	}{
-		{plain(says(200, jsonType, `{"data":[{"id":"claude-sonnet-4-5"}]}`)), "the token is taken", false},
+		{plain(says(200, jsonType, `{"data":[{"id":"claude-sonnet-4-5"}]}`)), "the token is accepted", false},
 		{plain(counting), "ok: /v1/messages/count_tokens in ", false},
 		{plain(says(404, "text/plain", "404 page not found")), "knows neither", false},
 		{plain(says(429, jsonType, `{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}`)), "limited or overloaded", false},
 		{plain(says(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"bad key `+token+`"}}`)), "the token is refused", true},
-		{plain(says(403, jsonType, `{"error":{"message":"no"}}`)), "may not be used", true},
+		{plain(says(403, jsonType, `{"error":{"message":"no"}}`)), "is not allowed here", true},
 		{plain(says(403, "text/html", "<html>Just a moment", "Cf-Mitigated", "challenge")), "a firewall's page", true},
 		{plain(says(200, "text/html", "<!doctype html>")), "a web page", true},
 		{plain(says(200, jsonType, `{"code":500}`)), "not one of the Messages API", true},
 		{plain(says(301, jsonType, "", "Location", "https://elsewhere.example")), "it redirects", true},
-		{plain(says(502, jsonType, "")), "out of order", true},
+		{plain(says(502, jsonType, "")), "is failing", true},
 		{"https" + strings.TrimPrefix(plain(says(200, jsonType, `{}`)), "http"), "speaks plain HTTP: write http://", true},
 		{"http" + strings.TrimPrefix(secure.URL, "https"), "speaks TLS: write https://", true},
 		{secure.URL, "/v1/models in ", false}, // the certificate of httptest is trusted in tests

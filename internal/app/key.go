@@ -110,8 +110,8 @@ func (k *keyCommand) flags(flags *flag.FlagSet) {
 	flags.Float64Var(&k.week, "budget-week", 0, "`DOLLARS` per week")
 	flags.Float64Var(&k.month, "budget-month", 0, "`DOLLARS` per month")
 	flags.Float64Var(&k.total, "budget-total", 0, "`DOLLARS` in all")
-	flags.StringVar(&k.group, "group", "", "`GROUP` whose keys share the files, batches, skills and containers they create")
-	flags.StringVar(&k.overlap, "overlap", "24h", "how long the former key goes on working after key rotate, such as 24h or 7d; 0 for not at all")
+	flags.StringVar(&k.group, "group", "", "`GROUP` of keys that share the files, batches, skills and containers they create")
+	flags.StringVar(&k.overlap, "overlap", "24h", "how long the former key stays valid after key rotate, such as 24h or 7d; 0 ends it at once")
 	flags.StringVar(&k.zone, "time-zone", "", "`ZONE` in which days begin, such as Europe/Berlin")
 }
 
@@ -189,7 +189,7 @@ func (k *keyCommand) load(std Std) (*config.Config, error) {
 		return nil, unreadable{err}
 	}
 	if problems.Failed() {
-		return nil, fmt.Errorf("%s has errors: claude-code-lb check tells them", k.path)
+		return nil, fmt.Errorf("%s has errors: claude-code-lb check lists them", k.path)
 	}
 	return cfg, nil
 }
@@ -292,7 +292,7 @@ func (k *keyCommand) find(std Std) (key *config.ClientKey, at int, err error) {
 	}
 	i := slices.IndexFunc(cfg.AuthKeys, func(other config.ClientKey) bool { return other.Name == k.name })
 	if i < 0 {
-		return nil, 0, fmt.Errorf("there is no key named %s: claude-code-lb key list shows them", k.name)
+		return nil, 0, fmt.Errorf("there is no key named %s: claude-code-lb key list shows all names", k.name)
 	}
 	key = &cfg.AuthKeys[i]
 	if k.keysFile == "" || !strings.HasPrefix(key.Place, k.keysFile) {

@@ -24,7 +24,7 @@ func waitingRows(ctx context.Context, std Std, path string) []string {
 		notes = append(notes, fmt.Sprintf("%d requests wait in %s and are not counted here: the next start imports them", w.Requests, w.File))
 	}
 	if n := unwrittenBy(ctx, cfg); n > 0 {
-		notes = append(notes, fmt.Sprintf("%d requests wait in the memory of the running balancer and are not counted here: the ledger cannot be written to", n))
+		notes = append(notes, fmt.Sprintf("%d requests wait in the memory of the running balancer and are not counted here, because the ledger cannot be written to", n))
 	}
 	return notes
 }

@@ -42,7 +42,7 @@ func runReport(ctx context.Context, std Std, args []string) int {
 	flags.StringVar(&r.by, "by", "day", "`DIMENSIONS` to break down by, separated by commas: day, hour, key, model, upstream, session; total for none")
 	flags.StringVar(&r.since, "since", "30d", "`TIME` of the first request")
 	flags.StringVar(&r.until, "until", "", "`TIME` before which the last request began (default: now)")
-	const zone = "time `ZONE` of days and hours, such as UTC, Local or Europe/Berlin (default: time_zone of the configuration, else UTC)"
+	const zone = "time `ZONE` of days and hours, such as UTC, Local or Europe/Berlin (default: time_zone of the configuration, otherwise UTC)"
 	flags.StringVar(&r.zone, "zone", "", zone)
 	flags.StringVar(&r.zone, "tz", "", "the same as -zone")
 	flags.StringVar(&r.key, "key", "", "only requests of the client key with this `NAME`")

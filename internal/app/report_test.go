@@ -66,7 +66,7 @@ func TestReportFormats(t *testing.T) {
 			}
 		}
 	}
-	f("table", `a\x1b[31m`, "1.5000", "90.0 %", "1.235s", "0.0000+?", "+? a price is not known", "1/2", "1.5000+?", "0/3", "days and hours of UTC\n")
+	f("table", `a\x1b[31m`, "1.5000", "90.0 %", "1.235s", "0.0000+?", "+? the price of a model", "1/2", "1.5000+?", "0/3", "days and hours of UTC\n")
 	f("json", `{"rows":[`, `"day":"2026-05-01"`, `"cost_usd":1.500000001`, `"total":{"requests":3,"errors":1,`, `"input_tokens":10,"output_tokens":5,"cache_read_tokens":90,"cache_creation_tokens":0`, `"time_zone":"UTC"`)
 	f("ndjson", "}\n{\"day\":\"2026-05-02\"")
 	f("csv", "2026-05-01,a [31m,", "day,upstream,requests,errors", "2026-05-02,'=1+1,1,0")

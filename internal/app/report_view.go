@@ -211,7 +211,7 @@ func reportTable(w io.Writer, by []store.Dimension, lines []store.Line, total *l
 		row(at, func(f figure) string { return f.show(total) })
 	}
 	if total.Unpriced > 0 {
-		p.printf("+? a price is not known, of a model, a speed, a tier, a region or a tool (the log names it): write it into \"prices\"\n")
+		p.printf("+? the price of a model, speed, tier, region or tool is not known (the log names it): write it into \"prices\"\n")
 	}
 	if p.err != nil {
 		return p.err

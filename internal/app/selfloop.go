@@ -63,7 +63,7 @@ func (m machine) selfProblems(file string, src []byte, cfg *config.Config) confi
 		p.Line, p.Col = config.Locate(src, p.Path)
 		p.Msg = "is " + l.what + ": requests would come back to the balancer. Write the address of an upstream, such as https://api.anthropic.com"
 		if l.weak {
-			p.Msg = "is " + l.what + `, unless the upstream is there first: write another address in "admin", or "off"`
+			p.Msg = "is " + l.what + `, unless the upstream already listens there: write another address in "admin", or "off"`
 		}
 		problems = append(problems, p)
 	}

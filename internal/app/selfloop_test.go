@@ -85,7 +85,7 @@ func TestServersThatAreTheAdminListener(t *testing.T) {
 		}
 	}
 	f("127.0.0.1:7001", "http://localhost:7001", "error: is the address of the balancer's admin listener (127.0.0.1:7001)")
-	f("", "http://localhost:3001", `warning: is the address of the balancer's admin listener (127.0.0.1:3001), unless the upstream is there first`)
+	f("", "http://localhost:3001", `warning: is the address of the balancer's admin listener (127.0.0.1:3001), unless the upstream already listens there`)
 	f("off", "http://localhost:3001", "")
 }
 

@@ -15,7 +15,7 @@ const byteOrderMark = "\ufeff"
 func (d *decoder) credential(path string, offset int, s string, plain bool, f field) (text string, ok bool) {
 	text = strings.ReplaceAll(s, byteOrderMark, "")
 	if (!plain || text != s) && !f.shell && !f.onlyURL && isBlank(text) {
-		d.errorf(offset, path, "is empty once its variables and files are filled in: set them, or remove the field if it is meant to be missing")
+		d.errorf(offset, path, "is empty after its variables and files are expanded: set them, or remove the field to configure none")
 		d.missing++
 		return "", false
 	}
@@ -54,7 +54,7 @@ func (d *decoder) checkHeaderValue(offset int, path string, s Secret) {
 		d.warnf(offset, path, `begins and ends with quotes, which are sent as a part of it: "docker --env-file" keeps the quotes of a value, write it without`)
 	}
 	if odd := oddCharacter(value); odd != "" {
-		d.warnf(offset, path, "holds %s, which no credential is known to have: copy it again", odd)
+		d.warnf(offset, path, "holds %s, which is not usual in a credential: copy it again", odd)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestAnEmptiedCredentialIsAnError(t *testing.T) {
 	} {
 		for _, content := range []string{"", "\n", " \t\r\n", byteOrderMark, byteOrderMark + "\r\n", "\u00a0", "\u200b", " \u2060\n"} {
 			for _, written := range []string{"${V}", "${file:f}", "${V}${file:f}", "${V:-}", " ${V}"} {
-				if _, said := decodeHidden(t, "{"+strings.Replace(place, "X", written, 1)+"}", content); !strings.Contains(said, "error: is empty once its variables and files are filled in") {
+				if _, said := decodeHidden(t, "{"+strings.Replace(place, "X", written, 1)+"}", content); !strings.Contains(said, "error: is empty after its variables and files are expanded") {
 					t.Errorf("%s with %q and %q: %s", place, written, content, said)
 				}
 			}

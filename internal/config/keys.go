@@ -18,7 +18,7 @@ import (
 type ClientKey struct {
 	Key         Secret   `name:"key" omit:"zero" shorthand:"true" doc:"The key itself. Either this or 'key_sha256'. An entry that is a string means this alone."`
 	KeySHA256   string   `name:"key_sha256" omit:"zero" doc:"SHA-256 of the key in hexadecimal digits, as 'claude-code-lb key new' prints it: then nobody can read the key here."`
-	Name        string   `name:"name" omit:"zero" doc:"Who it belongs to, in logs, reports and metrics; unique. What a key has spent and created belongs to this name. Without it 'key-' and the first digits of a hash of the key, so that removing one key never renames another."`
+	Name        string   `name:"name" omit:"zero" doc:"Name of the key in logs, reports and metrics; unique. Spending and created resources belong to this name. The default is 'key-' and the first digits of a hash of the key, so removing one key never renames another."`
 	Expires     string   `name:"expires" omit:"zero" doc:"Last day on which it is valid, in UTC, such as '2026-12-31', or the moment after which it is not, such as '2026-12-31T12:00:00+01:00'."`
 	Models      []string `name:"models" omit:"zero" doc:"Patterns for the models that may be asked: '*' stands for anything, '?' for one character. Without any all may."`
 	IPs         []string `name:"ips" omit:"zero" doc:"Addresses that requests may come from, such as '10.0.0.0/8' or '192.0.2.7': those of the connection itself, whatever headers say. Without any all may."`
@@ -27,7 +27,7 @@ type ClientKey struct {
 	Concurrency int      `name:"concurrency" omit:"zero" default:"0" min:"0" doc:"Requests at the same time. More of them wait for their turn, session by session. 0 means no limit."`
 	Budget      Budget   `name:"budget_usd" omit:"zero" doc:"Most that may be spent."`
 	Priority    int      `name:"priority" omit:"zero" default:"0" min:"0" max:"100" doc:"Who goes first when requests wait for 'max_concurrency': the highest."`
-	Group       string   `name:"group" omit:"zero" doc:"Keys with the same group share what they create: files, batches, skills and containers. Without it what a key creates is its own, unless 'resources' is 'shared'."`
+	Group       string   `name:"group" omit:"zero" doc:"Keys with the same group share what they create: files, batches, skills and containers. Without it only the key itself may use them, unless 'resources' is 'shared'."`
 
 	Previous []PreviousKey `name:"previous" omit:"zero" doc:"Former secrets of this key that are still valid for a while, as 'claude-code-lb key rotate' writes them."`
 
@@ -37,7 +37,7 @@ type ClientKey struct {
 // PreviousKey is a former secret of a client key, which stays valid for a while.
 type PreviousKey struct {
 	KeySHA256 string `name:"key_sha256" required:"true" doc:"SHA-256 of the former key in hexadecimal digits."`
-	Until     string `name:"until" required:"true" doc:"Moment from which it is refused, such as '2026-12-31T12:00:00Z'."`
+	Until     string `name:"until" required:"true" doc:"Time from which it is refused, such as '2026-12-31T12:00:00Z'."`
 }
 
 // Hash is the SHA-256 of the former key.
@@ -72,7 +72,7 @@ type Budget struct {
 	Week     float64 `name:"week" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar week, from Monday on. 0 means no limit."`
 	Month    float64 `name:"month" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar month. 0 means no limit."`
 	Total    float64 `name:"total" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"As long as the key exists. 0 means no limit."`
-	TimeZone string  `name:"time_zone" omit:"zero" doc:"Where days begin, such as 'Europe/Berlin'. Without it 'time_zone' of the whole file."`
+	TimeZone string  `name:"time_zone" omit:"zero" doc:"Time zone in which its days begin, such as 'Europe/Berlin'. The default is the top-level 'time_zone'."`
 }
 
 // Hash is the SHA-256 of the key.
@@ -264,7 +264,7 @@ func (d *decoder) checkKeyLimits(k *ClientKey, at func(string) string) {
 	if n, ok := d.wrote(at("expires")); ok {
 		switch end, err := parseExpiry(k.Expires); {
 		case k.Expires == "" && d.src.text[n.offset+1] != '"':
-			d.errorf(n.offset, at("expires"), "is empty once its variables and files are filled in: the key would never expire")
+			d.errorf(n.offset, at("expires"), "is empty after its variables and files are expanded: the key would never expire")
 		case err != nil:
 			d.errorf(n.offset, at("expires"), `%s is not a date such as "2026-12-31"`, n.label())
 		case !end.IsZero() && end.Before(time.Now()):

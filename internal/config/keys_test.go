@@ -139,7 +139,7 @@ func TestTimeZones(t *testing.T) {
 	}
 	problems(t, with(`"time_zone": "Local"`), `1:15: time_zone: error: "Local" is not a time zone such as "Europe/Berlin"`)
 	problems(t, with(`"time_zone": "${SECRET}"`), `1:15: time_zone: error: this value is not a time zone such as "Europe/Berlin"`)
-	problems(t, with(`"resources": "shared"`), `1:15: resources: warning: is ignored, because "auth" is off: there are no keys that something could belong to`)
+	problems(t, with(`"resources": "shared"`), `1:15: resources: warning: is ignored, because "auth" is off: without client keys nothing has an owner`)
 	problems(t, with(`"resources": "shared", "auth": true, "auth_keys": ["k"]`))
 	problems(t, with(`"resources": "share"`), `1:15: resources: error: "share" is not one of own, shared, did you mean "shared"?`)
 }

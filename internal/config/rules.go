@@ -103,7 +103,7 @@ func (d *decoder) checkClientKeys(cfg *Config) {
 	d.nameKeys(cfg)
 	d.checkPrevious(cfg)
 	if n, ok := d.wrote("resources"); ok && !cfg.Auth && d.fine("auth") {
-		d.warnf(n.offset, "resources", `is ignored, because "auth" is off: there are no keys that something could belong to`)
+		d.warnf(n.offset, "resources", `is ignored, because "auth" is off: without client keys nothing has an owner`)
 	}
 	keys, wroteKeys := d.nodes["auth_keys"]
 	if !wroteKeys {

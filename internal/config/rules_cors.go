@@ -21,7 +21,7 @@ func (d *decoder) checkOrigins(cfg *Config) {
 		case slices.Contains(cfg.CORSOrigins[:i], origin):
 			d.warnf(n.offset, path, "is written twice: remove one")
 		case origin == "*" && !cfg.Auth && d.fine("auth"):
-			d.warnf(n.offset, path, `lets every page that somebody opens spend the servers' tokens, because "auth" is off: list the pages, or switch "auth" on`)
+			d.warnf(n.offset, path, `lets every web page spend the servers' tokens, because "auth" is off: list the pages, or switch "auth" on`)
 		}
 	}
 }
@@ -36,7 +36,7 @@ func originProblem(origin string, show bool) string {
 	case origin == "null":
 		return `cannot be listed: every page can send it. Serve the page from an address`
 	case strings.Contains(origin, "*"):
-		return `has a wildcard, which only "*" alone is: list each origin`
+		return `has a wildcard: only "*" alone is allowed, else list each origin`
 	case err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || strings.ContainsFunc(origin, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return `is not an origin, scheme://host or scheme://host:port, such as "https://chat.example"`
 	}

@@ -22,7 +22,7 @@ func TestOrigins(t *testing.T) {
 	f(`, "cors_origins": []`, "")
 	f(`, "cors_origins": ["https://chat.example", "http://localhost:5173", "app://obsidian.md", "file://", "chrome-extension://abcdef"]`, "")
 	f(locked+`, "cors_origins": ["*"]`, "")
-	f(`, "cors_origins": ["*"]`, `config.json:1:76: cors_origins[0]: warning: lets every page`)
+	f(`, "cors_origins": ["*"]`, `config.json:1:76: cors_origins[0]: warning: lets every web page`)
 	f(`, "cors_origins": ["https://chat.example", "https://chat.example"]`, "cors_origins[1]: warning: is written twice")
 	f(`, "cors_origins": ["https://chat.example/"]`, `cors_origins[0]: error: "https://chat.example/" is not as browsers send it: write "https://chat.example"`)
 	f(`, "cors_origins": ["https://chat.example/ui?x"]`, `write "https://chat.example"`)

@@ -14,7 +14,7 @@ func (d *decoder) checkPrices(cfg *Config) {
 			continue
 		}
 		if _, err := path.Match(p.Model, ""); err != nil || p.Model == "" {
-			d.errorf(n.offset, at+".model", `%s is no pattern: "*" stands for anything, "?" for one character, "[5-8]" for one of them`, n.label())
+			d.errorf(n.offset, at+".model", `%s is not a pattern: "*" stands for anything, "?" for one character, "[5-8]" for one of them`, n.label())
 		}
 		d.checkPrice(at, n, p)
 	}

@@ -76,9 +76,9 @@ func (d *decoder) command(path string, v hujson.Value, windows bool) (s string, 
 func valueProblem(command, value, reference string) string {
 	switch {
 	case strings.ContainsRune(value, 0):
-		return "has a variable or a file with a NUL character in it, which no command can be given"
+		return "has a variable or a file with a NUL character, which cannot be passed to a command"
 	case strings.TrimSpace(command) == reference && strings.ContainsAny(value, " \t\n|;&<>()$`\\\"'*?"):
-		return "is nothing but a variable or a file: values are never run as commands, so write the command itself here, or the path of a script"
+		return "is only a variable or a file: values are never run as commands. Write the command itself here, or the path of a script"
 	}
 	return ""
 }

@@ -16,7 +16,7 @@ func controlInPath(s string) string {
 	}
 	r := []rune(s[i:])[0]
 	if letter, ok := map[rune]string{'\t': "t", '\n': "n", '\r': "r", '\b': "b", '\f': "f"}[r]; ok {
-		return fmt.Sprintf(`holds a control character, for "\%s" in JSON is not a backslash and a letter: write "\\%s", with each backslash twice`, letter, letter)
+		return fmt.Sprintf(`holds a control character, because "\%s" in JSON is an escape: write "\\%s", with each backslash twice`, letter, letter)
 	}
 	return fmt.Sprintf("holds the control character U+%04X, which no path has: write each backslash of a path twice", r)
 }
@@ -46,7 +46,7 @@ func (d *decoder) warnOfForgottenBraces(path string, offset int, s string, f fie
 		return
 	}
 	if withoutBraces.MatchString(strings.TrimSpace(s)) || strings.Contains(s, "://") && inURL.MatchString(s) {
-		d.warnf(offset, path, `looks like a variable, but is used as it stands: write ${NAME} to have it replaced`)
+		d.warnf(offset, path, `looks like a variable, but is used literally: write ${NAME} to expand it`)
 	}
 }
 

@@ -50,7 +50,7 @@ func (d *decoder) checkWeak(cfg *Config) {
 	}
 }
 
-const isSample = "is a sample key, which anybody can guess"
+const isSample = "is a sample key, which anyone can guess"
 
 // weakness is how a key can be guessed, "" if it cannot.
 func weakness(key string) string {
@@ -58,7 +58,7 @@ func weakness(key string) string {
 	case isSampleKey(key):
 		return isSample
 	case len(key) < leastKey:
-		return fmt.Sprintf("has fewer than %d characters, so that it can be guessed", leastKey)
+		return fmt.Sprintf("has fewer than %d characters, so it can be guessed", leastKey)
 	}
 	return ""
 }
@@ -104,7 +104,7 @@ func (d *decoder) checkOpen(cfg *Config) {
 			at = name
 		}
 	}
-	d.weakf(d.nodes[at].offset, "auth", "is off, and machines besides this one can reach %s: whoever does spends the servers' tokens. Switch it on, or listen on 127.0.0.1", cfg.Address())
+	d.weakf(d.nodes[at].offset, "auth", "is off, and other machines can reach %s and spend the servers' tokens. Switch it on, or listen on 127.0.0.1", cfg.Address())
 }
 
 // Proxies are the networks of trusted_proxies.
@@ -129,7 +129,7 @@ func (d *decoder) checkProxies(cfg *Config) {
 		case err != nil:
 			d.errorf(n.offset, path, `%s is not an address or a network such as "10.0.0.0/8"`, n.label())
 		case p.Bits() == 0:
-			d.errorf(n.offset, path, "trusts everybody: then clients choose their own addresses. List the proxies")
+			d.errorf(n.offset, path, "trusts every sender, so clients could choose their own address. List only the proxies")
 		case slices.Contains(cfg.TrustedProxies[:i], s):
 			d.warnf(n.offset, path, "is written twice: remove one")
 		}

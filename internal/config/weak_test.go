@@ -50,7 +50,7 @@ func TestWeakConfigurations(t *testing.T) {
 	f(`"listen": "127.0.0.1:3000"`)
 	f(`"listen": "localhost:3000", "auth": false`)
 	f(`"port": "3000"`, "auth: warning: is off")
-	f(`"auth": false, "listen": "[::]:3000"`, "c.json:1:67: auth: warning: is off, and machines besides this one can reach [::]:3000")
+	f(`"auth": false, "listen": "[::]:3000"`, "c.json:1:67: auth: warning: is off, and other machines can reach [::]:3000")
 }
 
 func TestTrustedProxies(t *testing.T) {
@@ -58,7 +58,7 @@ func TestTrustedProxies(t *testing.T) {
 	if len(problems) > 0 || fmt.Sprint(cfg.Proxies()) != "[10.0.0.0/8 192.0.2.7/32 2001:db8::/32 192.0.2.8/32]" {
 		t.Errorf("%v %v", cfg.Proxies(), problems)
 	}
-	for written, want := range map[string]string{`"nginx"`: `"nginx" is not an address or a network`, `"0.0.0.0/0"`: "trusts everybody", `"::/0"`: "trusts everybody", `7`: "must be a string"} {
+	for written, want := range map[string]string{`"nginx"`: `"nginx" is not an address or a network`, `"0.0.0.0/0"`: "trusts every sender", `"::/0"`: "trusts every sender", `7`: "must be a string"} {
 		_, problems := Decode("c.json", []byte(`{"servers": [{"url": "https://a.example", "token": "t"}], "trusted_proxies": [`+written+`]}`), env(nil))
 		if len(problems) != 1 || !strings.Contains(problems[0].String(), want) {
 			t.Errorf("%s: %v", written, problems)

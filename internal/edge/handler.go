@@ -180,7 +180,7 @@ func (h *Handler) refuseLoop(w http.ResponseWriter, id string) {
 	}
 	w.Header().Set("X-Should-Retry", "false")
 	h.refuse(w, http.StatusLoopDetected, claude.ErrAPI, id,
-		"This request has been at claude-code-lb before: the url of one of its servers, or of a balancer behind it, leads back here. Correct that url.")
+		"This request has already passed claude-code-lb: the url of one of its servers, or of a balancer behind it, leads back here. Correct that url.")
 }
 
 // turnAway answers who shows a key that is known and lets nobody in from there, or no longer.

@@ -254,7 +254,7 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case x.unsure() && n > 0:
 		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."
 	case n == 0 && x.restingCause() != upstream.CauseOther:
-		e.Message = x.everyone() + " is resting: it " + sentenceOf(x.restingCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
+		e.Message = x.everyone() + " is cooling down: it " + sentenceOf(x.restingCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
 	case n == 0:
 		e.Message = x.everyone() + " is resting after failures: try again in a moment."
 	case x.commonCause() != upstream.CauseOther:

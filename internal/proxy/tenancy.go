@@ -54,7 +54,7 @@ func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
 	case x.req.Upload != nil && x.pin.resource.Batch:
 		return &quota.Refusal{
 			Status: http.StatusRequestEntityTooLarge, Type: claude.ErrTooLarge, Reason: "batch too large to check", Final: true,
-			Message: `A batch above max_body_mb cannot be checked for files of other client keys: split it, or have max_body_mb raised or "resources" set to "shared".`,
+			Message: `A batch above max_body_mb cannot be checked for files of other client keys: split it, or ask the operator to raise max_body_mb or to set "resources" to "shared".`,
 		}
 	case x.req.Body.unreadable() != nil:
 		return x.req.Body.unreadable()
@@ -126,7 +126,7 @@ func notFound(id string) *quota.Refusal {
 	if len(id) > longest {
 		id = id[:longest]
 	}
-	return &quota.Refusal{Status: http.StatusNotFound, Type: claude.ErrNotFound, Reason: "resource of no or another client key", Message: "Not found: " + id, Final: true}
+	return &quota.Refusal{Status: http.StatusNotFound, Type: claude.ErrNotFound, Reason: "resource does not belong to the client key", Message: "Not found: " + id, Final: true}
 }
 
 // claim notes what a good answer shows that the client key created.

@@ -88,7 +88,7 @@ func (k *Key) refusesEntry(remote string, now time.Time) *Refusal {
 	if k.Replaced(now) {
 		return &Refusal{
 			Status: 401, Type: claude.ErrAuthentication, Reason: "key replaced", Final: true,
-			Message: fmt.Sprintf("This client key of %s was replaced by a new one: ask who gave it to you for that.", k.Name()),
+			Message: fmt.Sprintf("This client key of %s was replaced by a new one: ask the operator who issued it for the new key.", k.Name()),
 		}
 	}
 	if !k.expires.IsZero() && !now.Before(k.expires) {
