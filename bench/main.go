@@ -51,6 +51,7 @@ type options struct {
 	seconds float64
 	streams int
 	tls     bool
+	engine  string // http_engine of claude-code-lb, "" for its default
 	write   bool
 	profile string
 }
@@ -89,6 +90,7 @@ func parseFlags(args []string, helpOut io.Writer) (options, error) {
 	flags.Float64Var(&o.seconds, "seconds", 4, "`length` of the measured part of a run")
 	flags.IntVar(&o.streams, "streams", 500, "`number` of open streams")
 	flags.BoolVar(&o.tls, "tls", false, "upstreams over TLS, with HTTP/1.1 and with HTTP/2, and clients over TLS")
+	flags.StringVar(&o.engine, "engine", "", "http_engine of claude-code-lb, fast or go (default: its own)")
 	flags.BoolVar(&o.write, "write", false, "write the table into docs/performance.md, and the plot beside it")
 	flags.StringVar(&o.profile, "profile", "", "measure claude-code-lb alone and write its processor profile into `file`, as go build takes it")
 	err := flags.Parse(args)
@@ -108,6 +110,10 @@ func parseFlags(args []string, helpOut io.Writer) (options, error) {
 
 func (o options) validate() error {
 	switch {
+	case o.engine != "" && o.engine != "fast" && o.engine != "go":
+		return fmt.Errorf("-engine %s: fast or go", o.engine)
+	case o.engine == "go" && o.write:
+		return errors.New("-engine go: docs/performance.md shows the default engine, measure without -write")
 	case o.reps < 1 || o.reps > 100:
 		return fmt.Errorf("-reps %d: from 1 to 100", o.reps)
 	case !(o.seconds >= 0.1 && o.seconds <= 600):
@@ -152,7 +158,7 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 	for _, name := range missing {
 		fmt.Fprintf(errOut, "%s is not in PATH: it is left out\n", name)
 	}
-	results, err := o.runAll(ctx, b, append([]proxy{direct(), balancer(program)}, others...), errOut)
+	results, err := o.runAll(ctx, b, append([]proxy{direct(), balancer(program, o.engine)}, others...), errOut)
 	if err != nil {
 		return err
 	}
@@ -175,7 +181,7 @@ func (o options) buildFlags() []string {
 // takeProfile does all kinds of work with the product alone.
 func (o options) takeProfile(ctx context.Context, b bench, program string, out, errOut io.Writer) error {
 	b.profiler = &profiler{dir: b.dir}
-	if _, err := o.runAll(ctx, b, []proxy{balancer(program)}, errOut); err != nil {
+	if _, err := o.runAll(ctx, b, []proxy{balancer(program, o.engine)}, errOut); err != nil {
 		return err
 	}
 	if err := b.profiler.merge(ctx, o.profile); err != nil {

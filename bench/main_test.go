@@ -61,7 +61,7 @@ func TestComparison(t *testing.T) {
 			continue
 		}
 		var progress bytes.Buffer
-		results, err := o.runAll(ctx, b, append([]proxy{direct(), balancer(program)}, others...), &progress)
+		results, err := o.runAll(ctx, b, append([]proxy{direct(), balancer(program, o.engine)}, others...), &progress)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, progress.String())
 		}
@@ -125,6 +125,9 @@ func TestFlags(t *testing.T) {
 	f("-seconds 0.01: from 0.1 to 600", "-seconds", "0.01")
 	f("-seconds NaN", "-seconds", "NaN")
 	f("-streams 0: from 1 to 20000", "-streams", "0")
+	f("", "-engine", "go")
+	f("-engine nginx: fast or go", "-engine", "nginx")
+	f("-engine go: docs/performance.md shows", "-engine", "go", "-write")
 	f(`unexpected argument "small"`, "small")
 	f("flag provided but not defined: -fast", "-fast")
 

@@ -34,8 +34,8 @@ func direct() proxy {
 	return proxy{name: "direct", wires: []wire{wirePlain, wireTLS, wireHTTP2, wireClients}}
 }
 
-func balancer(program string) proxy {
-	return proxy{name: ours, program: program, configure: configureBalancer, wires: []wire{wirePlain, wireTLS, wireHTTP2, wireClients}}
+func balancer(program, engine string) proxy {
+	return proxy{name: ours, program: program, configure: configureBalancer(engine), wires: []wire{wirePlain, wireTLS, wireHTTP2, wireClients}}
 }
 
 // peers are the proxies to compare with that are installed, and the names of those that are not.
@@ -63,9 +63,17 @@ func peers(ctx context.Context) (found []proxy, missing []string) {
 	return found, missing
 }
 
-// configureBalancer writes what a person would: servers, a client key, and no setting that has a default. The ledger and
-// the rest of the state are below dir, the admin listener with its metrics is on.
-func configureBalancer(dir, listen string, up upstreams) (args, env []string, err error) {
+// configureBalancer returns a function that writes what a person would: servers, a client key, and no setting that has a
+// default, except for the engine if one is named.
+func configureBalancer(engine string) func(dir, listen string, up upstreams) (args, env []string, err error) {
+	return func(dir, listen string, up upstreams) (args, env []string, err error) {
+		return writeBalancer(engine, dir, listen, up)
+	}
+}
+
+// writeBalancer writes the configuration. The ledger and the rest of the state are below dir, the admin listener with its
+// metrics is on.
+func writeBalancer(engine, dir, listen string, up upstreams) (args, env []string, err error) {
 	var servers []object
 	for i, address := range up.addresses() {
 		servers = append(servers, object{"url": up.scheme() + "://" + address, "token": fmt.Sprint("sk-bench-upstream-", i+1)})
@@ -73,6 +81,9 @@ func configureBalancer(dir, listen string, up upstreams) (args, env []string, er
 	settings := object{
 		"listen": listen, "admin": "127.0.0.1:0", "state_dir": filepath.Join(dir, "state"),
 		"auth": true, "auth_keys": []string{clientKey}, "servers": servers,
+	}
+	if engine != "" {
+		settings["http_engine"] = engine
 	}
 	if up.Wire == wireClients {
 		settings["tls_cert"], settings["tls_key"] = filepath.Join(dir, "..", certFile), filepath.Join(dir, "..", keyFile)

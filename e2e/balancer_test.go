@@ -59,10 +59,17 @@ func start(t *testing.T, cfg object, env ...string) *balancer {
 	return startFile(t, file, env...)
 }
 
+// engineVariable names the variable that says which http_engine to test.
+const engineVariable = "E2E_HTTP_ENGINE"
+
 func writeConfig(t *testing.T, file string, cfg object) {
 	t.Helper()
 	cfg = maps.Clone(cfg)
-	for name, value := range (object{"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "drain_timeout": "10s"}) {
+	defaults := object{"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "drain_timeout": "10s"}
+	if engine := os.Getenv(engineVariable); engine != "" {
+		defaults["http_engine"] = engine
+	}
+	for name, value := range defaults {
 		if _, ok := cfg[name]; !ok {
 			cfg[name] = value
 		}

@@ -94,6 +94,9 @@ func (a *administration) serve(cfg *config.Config) error {
 		a.close() // where it was chosen to be before, it is no longer
 		a.log.Warn(telemetry.AdminTaken, telemetry.Address, address, telemetry.Err, err)
 	}
+	if a.server != nil {
+		a.server.SetEngine(cfg.HTTPEngine)
+	}
 	a.handler.SetKey(cfg.AdminKey)
 	a.handler.SetProxies(cfg.Proxies())
 	return nil
@@ -113,6 +116,7 @@ func (a *administration) move(address string, cfg *config.Config) error {
 	server := a.server
 	if server == nil {
 		server = edge.NewServer(a.handler, a.log)
+		server.SetEngine(cfg.HTTPEngine)
 	}
 	if err := listenOn(server, &a.bound.admin, address, "admin"); err != nil {
 		return err

@@ -38,9 +38,10 @@ type balancer struct {
 	server  *edge.Server
 	cfg     *config.Config
 	gen     uint64
-	address string // asked for; the listener may have chosen its port
-	secure  bool   // HTTPS is spoken there
-	bound   bound  // listeners that nobody serves yet
+	address string            // asked for; the listener may have chosen its port
+	secure  bool              // HTTPS is spoken there
+	engine  config.HTTPEngine // by this
+	bound   bound             // listeners that nobody serves yet
 }
 
 // keepers are those who keep what a balancer learns and does. The zero value keeps nothing.
@@ -73,20 +74,26 @@ func (b *balancer) listen() error { return b.bind(b.cfg) }
 
 // bind serves where a configuration says, over HTTPS where it says so. On an error everything stays as it was.
 func (b *balancer) bind(cfg *config.Config) error {
-	b.server.SetCertificate(cfg.Certificate)
+	b.setProtocol(cfg)
 	secure := cfg.Certificate != nil
-	if cfg.Address() == b.address && secure == b.secure {
+	if cfg.Address() == b.address && secure == b.secure && cfg.HTTPEngine == b.engine {
 		return nil
 	}
 	if cfg.Address() != b.address {
 		if err := listenOn(b.server, &b.bound.clients, cfg.Address(), clientsField(cfg)); err != nil {
-			b.server.SetCertificate(b.cfg.Certificate)
+			b.setProtocol(b.cfg)
 			return err
 		}
 	}
-	b.address, b.secure = cfg.Address(), secure
-	b.log.Info(telemetry.Listening, telemetry.Address, b.server.Addr().String(), telemetry.TLS, secure)
+	b.address, b.secure, b.engine = cfg.Address(), secure, cfg.HTTPEngine
+	b.log.Info(telemetry.Listening, telemetry.Address, b.server.Addr().String(), telemetry.TLS, secure, telemetry.HTTPEngine, cfg.HTTPEngine)
 	return nil
+}
+
+// setProtocol chooses what is spoken over connections that come from now on.
+func (b *balancer) setProtocol(cfg *config.Config) {
+	b.server.SetCertificate(cfg.Certificate)
+	b.server.SetEngine(cfg.HTTPEngine)
 }
 
 // apply puts a new configuration in force: the new address first, for that can

@@ -102,7 +102,7 @@ func runServe(std Std, file string) int {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return exitError
 	}
-	metrics.Applied(b.gen, time.Now())
+	metrics.Applied(b.gen, string(cfg.HTTPEngine), time.Now())
 	return s.run()
 }
 
@@ -201,7 +201,7 @@ func (s *service) reloadFile() reloaded {
 		return reloaded{s.gen, problems, err}
 	}
 	s.stale = staleness{}
-	s.metrics.Applied(s.gen, time.Now())
+	s.metrics.Applied(s.gen, string(cfg.HTTPEngine), time.Now())
 	s.told.hooks.Apply(cfg.Webhooks)
 	s.log.Info(telemetry.Reloaded, telemetry.Config, s.file.path, telemetry.Generation, s.gen, telemetry.Servers, len(cfg.Servers))
 	return reloaded{s.gen, problems, nil}
@@ -287,7 +287,7 @@ func logStart(log *slog.Logger, path string, cfg *config.Config) {
 		telemetry.ConnectTimeout, cfg.Timeouts.Connect, telemetry.HeaderTimeout, cfg.Timeouts.ResponseHeader,
 		telemetry.PlainTimeout, cfg.Timeouts.NonStreaming, telemetry.IdleTimeout, cfg.Timeouts.Idle, telemetry.DrainTimeout, cfg.DrainTimeout,
 		telemetry.TotalTimeout, cfg.Timeouts.Total, telemetry.MaxAttempts, maxAttempts(cfg), telemetry.MaxWait, cfg.MaxWait,
-		telemetry.Silence, cfg.Silence, telemetry.Hedge, cfg.Hedge)...)
+		telemetry.Silence, cfg.Silence, telemetry.Hedge, cfg.Hedge, telemetry.HTTPEngine, cfg.HTTPEngine)...)
 	for _, server := range cfg.Servers {
 		log.Info(telemetry.ServerListed, telemetry.Server, server.Name, telemetry.URL, server.URL.String(), telemetry.Weight, server.Weight,
 			telemetry.Priority, server.Priority, telemetry.Token, !server.Token.Empty(), telemetry.BalanceCheck, !server.BalanceCheck.Empty())

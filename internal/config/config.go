@@ -103,6 +103,18 @@ const (
 	LogJSON LogFormat = "json"
 )
 
+// HTTPEngine is the implementation of HTTP/1.1 without TLS.
+type HTTPEngine string
+
+// The engines.
+const (
+	HTTPEngineFast HTTPEngine = "fast" // package http1, on non-blocking socket calls
+	HTTPEngineGo   HTTPEngine = "go"   // package net/http
+)
+
+// Standard reports whether package net/http alone is used. The zero value is HTTPEngineFast.
+func (e HTTPEngine) Standard() bool { return e == HTTPEngineGo }
+
 // Config is the whole file with every default filled in.
 type Config struct {
 	SchemaURL        string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
@@ -158,6 +170,8 @@ type Config struct {
 	Webhooks []Webhook `name:"webhooks" omit:"zero" doc:"Whom to tell what happens, such as a server that is out or a budget that is spent."`
 
 	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
+
+	HTTPEngine HTTPEngine `name:"http_engine" default:"fast" enum:"fast,go" doc:"Implementation of HTTP for connections with clients and servers. 'fast' is an own implementation of HTTP/1.1 for connections without TLS, which uses less CPU and memory. 'go' is the standard library of Go for every connection. A change applies to new connections. See 'http-engine.md'."`
 
 	// Files are the files named by ${file:…}, by KeysFile, TLSCert and TLSKey, and
 	// IdentityPath if a secret needs it, be they there or not: a change to one of

@@ -37,7 +37,7 @@ func TestDefaults(t *testing.T) {
 	}
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
-		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, IndexMemoryMB: 64, Cooldown: time.Minute, MaxBodyMB: 32, MaxUploadMB: 500, Resources: ResourcesOwn, TimeZone: "UTC", DrainTimeout: 10 * time.Minute, LogFormat: LogAuto,
+		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, IndexMemoryMB: 64, Cooldown: time.Minute, MaxBodyMB: 32, MaxUploadMB: 500, Resources: ResourcesOwn, TimeZone: "UTC", DrainTimeout: 10 * time.Minute, LogFormat: LogAuto, HTTPEngine: HTTPEngineFast,
 		IdentityPath: "config.agekey", Literal: Place{"servers[0].token", 1, 60},
 		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, Total: 280 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
 		MaxWait:  30 * time.Second, Silence: 45 * time.Second, RetryBudget: 20, RetryFloor: 10, MaxEjectedPercent: 50,
@@ -72,7 +72,7 @@ func TestEveryField(t *testing.T) {
 			"balance_check": "echo 5", "balance_check_interval": 180, "balance_threshold": 10.5,
 		}],
 		"cooldown": 0.5, "auth": true, "auth_keys": ["sk-a", "sk-b",], "debug": true,
-		"max_body_mb": 1, "drain_timeout": "0s", "log_format": "json", "age_identity": "keys/lb.agekey", /* nearly done */
+		"max_body_mb": 1, "drain_timeout": "0s", "log_format": "json", "http_engine": "go", "age_identity": "keys/lb.agekey", /* nearly done */
 		"timeouts": {"connect": "1500ms", "response_header": 30, "non_streaming": "1h", "idle": 0, "total": "2m"},
 		"max_attempts": 3, "max_wait": 0, "silence": "10s", "hedge": false, "retry_budget_percent": 0, "retry_budget_floor": 1, "max_ejected_percent": 100,
 		"breaker": {"consecutive": 3, "percent": 20, "minimum": 5, "window": "1m"}, "slow_start": 0,
@@ -86,7 +86,7 @@ func TestEveryField(t *testing.T) {
 	s.URL, cfg.Servers = nil, nil
 	want := &Config{
 		SchemaURL: "config.schema.json", Listen: "127.0.0.1:8080", Port: "3000", Mode: ModeFallback, Algorithm: RoundRobin, Affinity: AffinityOff, BurstHold: 2 * time.Second, IndexMemoryMB: 8, Cooldown: 500 * time.Millisecond,
-		Auth: true, AuthKeys: []ClientKey{{Key: NewSecret("sk-a"), Name: "key-3781968dad", Place: "auth_keys[0]"}, {Key: NewSecret("sk-b"), Name: "key-f46e5724f6", Place: "auth_keys[1]"}}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, Resources: ResourcesOwn, TimeZone: "UTC", LogFormat: LogJSON,
+		Auth: true, AuthKeys: []ClientKey{{Key: NewSecret("sk-a"), Name: "key-3781968dad", Place: "auth_keys[0]"}, {Key: NewSecret("sk-b"), Name: "key-f46e5724f6", Place: "auth_keys[1]"}}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, Resources: ResourcesOwn, TimeZone: "UTC", LogFormat: LogJSON, HTTPEngine: HTTPEngineGo,
 		AgeIdentity: "keys/lb.agekey", IdentityPath: filepath.Join("keys", "lb.agekey"), Literal: Place{"servers[0].token", 8, 97},
 		Timeouts:    Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, Total: 2 * time.Minute, NonStreaming: time.Hour},
 		MaxAttempts: 3, Silence: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,
@@ -133,7 +133,7 @@ func TestPriceOfAServer(t *testing.T) {
 
 // Older files hold empty strings and zeros where nothing was meant.
 func TestUnsetValuesStandForDefaults(t *testing.T) {
-	cfg := decode(t, `{"port": "", "mode": "", "algorithm": "", "cooldown": 0, "log_format": "", "servers": [
+	cfg := decode(t, `{"port": "", "mode": "", "algorithm": "", "cooldown": 0, "log_format": "", "http_engine": "", "servers": [
 		{"url": "https://a.example", "token": "sk-1", "auth_header": "", "balance_check": "", "balance_check_interval": "0s", "name": "", "priority": 0}]}`)
 	want := decode(t, `{"servers": [{"url": "https://a.example", "token": "sk-1"}]}`)
 	want.Literal = cfg.Literal
@@ -226,6 +226,7 @@ func TestEnumTagsAreTheConstants(t *testing.T) {
 	f("error_rules[].scope", string(ErrorScopeRequest), string(ErrorScopeCredential), string(ErrorScopeAccount), string(ErrorScopeModel),
 		string(ErrorScopeRateLimit), string(ErrorScopeCapacity), string(ErrorScopeEndpoint))
 	f("log_format", string(LogAuto), string(LogText), string(LogJSON))
+	f("http_engine", string(HTTPEngineFast), string(HTTPEngineGo))
 }
 
 // TestSectionsThatACommandDoesNotUse lacks every variable, file and identity that the file refers to.

@@ -97,7 +97,8 @@ func TestRedacted(t *testing.T) {
   "ledger": "[redacted]",
   "retention_days": 90,
   "max_size_mb": 2048,
-  "log_format": "auto"
+  "log_format": "auto",
+  "http_engine": "fast"
 }
 `
 	if got := string(cfg.Redacted()); got != want {

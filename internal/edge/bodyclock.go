@@ -12,15 +12,16 @@ const lateClock = 50 * time.Millisecond
 // longAgo is the Unix time before which a deadline only ends a wait.
 const longAgo = 1 << 20
 
-// onTime serves requests of HTTP/2 with deadlines for their bodies that a process which stands still does not miss. The timer of net/http
-// ends the body although the bytes that came meanwhile are still in the socket. Over HTTP/1.1 the connection looks for them; see socket.
+// onTime serves requests with deadlines for their bodies that a process which stands still does not miss. The timer of net/http
+// ends the body although the bytes that came meanwhile are still in the socket. Over HTTP/1.1 a connection of package socket looks for them
+// itself.
 func onTime(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor < 2 {
+		if r.ProtoMajor < 2 && hasSocket(r) {
 			h.ServeHTTP(w, r)
 			return
 		}
-		c := &bodyClock{ResponseWriter: w}
+		c := &bodyClock{ResponseWriter: w, shared: r.ProtoMajor < 2}
 		defer c.stop()
 		h.ServeHTTP(c, r)
 	})
@@ -29,6 +30,7 @@ func onTime(h http.Handler) http.Handler {
 // bodyClock is a ResponseWriter with a deadline of its own for reading the body.
 type bodyClock struct {
 	http.ResponseWriter
+	shared bool // the deadline of the connection outlives the body
 
 	mu    sync.Mutex
 	timer *time.Timer
@@ -44,7 +46,12 @@ func (c *bodyClock) SetReadDeadline(t time.Time) error {
 	defer c.mu.Unlock()
 	c.by = t
 	if !t.IsZero() && t.Unix() < longAgo { // it ends the wait, and measures nothing
-		return http.NewResponseController(c.ResponseWriter).SetReadDeadline(t)
+		return c.forward(t)
+	}
+	if t.IsZero() && c.shared {
+		if err := c.forward(t); err != nil {
+			return err
+		}
 	}
 	switch left := time.Until(t); {
 	case t.IsZero() && c.timer != nil:
@@ -72,7 +79,12 @@ func (c *bodyClock) expire() {
 		c.timer.Reset(more)
 		return
 	}
-	_ = http.NewResponseController(c.ResponseWriter).SetReadDeadline(now.Add(-time.Second))
+	_ = c.forward(now.Add(-time.Second))
+}
+
+// forward sets the deadline that net/http knows.
+func (c *bodyClock) forward(t time.Time) error {
+	return http.NewResponseController(c.ResponseWriter).SetReadDeadline(t)
 }
 
 func (c *bodyClock) stop() { _ = c.SetReadDeadline(time.Time{}) }

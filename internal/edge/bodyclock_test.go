@@ -51,3 +51,28 @@ func TestBodyClock(t *testing.T) {
 	f(5*time.Second, 10*time.Second)
 	f(time.Hour, bodyStall)
 }
+
+// TestBodyClockOfASharedConnection: over HTTP/1.1 a deadline that net/http knows must not outlive the body.
+func TestBodyClockOfASharedConnection(t *testing.T) {
+	inner := &lastDeadline{ResponseRecorder: httptest.NewRecorder()}
+	c := &bodyClock{ResponseWriter: inner, shared: true}
+	_ = c.SetReadDeadline(time.Unix(1, 0))
+	if inner.at != time.Unix(1, 0) {
+		t.Errorf("the deadline is %v", inner.at)
+	}
+	c.stop()
+	if !inner.at.IsZero() {
+		t.Errorf("the deadline stays at %v", inner.at)
+	}
+}
+
+// lastDeadline notes the deadline that net/http knows.
+type lastDeadline struct {
+	*httptest.ResponseRecorder
+	at time.Time
+}
+
+func (l *lastDeadline) SetReadDeadline(t time.Time) error {
+	l.at = t
+	return nil
+}

@@ -90,16 +90,19 @@ func encodedFront(t *testing.T, stream *bool, got *sent) *Handler {
 	})
 }
 
-// engines are addresses and clients of both HTTP engines before a handler.
+// engines are addresses and clients of all HTTP engines before a handler.
 func engines(t *testing.T, h http.Handler) map[string]func(*http.Request) (*http.Response, error) {
 	t.Helper()
 	issuer := httptest.NewTLSServer(http.NotFoundHandler())
 	issuer.Close()
 	all := map[string]func(*http.Request) (*http.Response, error){}
-	for _, name := range []string{"http1", "http2"} {
+	for _, name := range []string{"http1", "http2", "net/http"} {
 		s := NewServer(h, slog.New(slog.DiscardHandler))
 		client := &http.Client{Transport: &http.Transport{}}
 		scheme := "http"
+		if name == "net/http" {
+			s.SetEngine(config.HTTPEngineGo)
+		}
 		if name == "http2" {
 			s.SetCertificate(&issuer.TLS.Certificates[0])
 			scheme = "https"

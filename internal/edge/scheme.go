@@ -3,12 +3,13 @@ package edge
 import (
 	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
 
 	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/socket"
+	"claude-code-lb/internal/telemetry"
 )
 
 const (
@@ -17,33 +18,55 @@ const (
 	lingered  = 1 << 20
 )
 
-// expectTLS is a connection that should begin with a TLS handshake. To a client that begins with plain HTTP it answers with an error that
-// says so, whatever the method; net/http has an answer for some of them.
-type expectTLS struct {
-	*socket.Conn
-	plain func(remote string)
-	begun bool
+// checked is a connection whose first byte shows whether the client speaks the right protocol. A client that does not gets an
+// error that says so; net/http has such an answer only for some of them.
+type checked struct {
+	net.Conn
+	wrong  func(first byte) bool
+	refuse func(*checked)
+	begun  bool
 }
 
 // Read implements net.Conn.
-func (c *expectTLS) Read(p []byte) (int, error) {
+func (c *checked) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.begun || n == 0 {
 		return n, err
 	}
 	c.begun = true
-	if first := p[0]; first < 'A' || first > 'Z' { // which no record of TLS begins with
+	if !c.wrong(p[0]) {
 		return n, err
 	}
-	c.plain(c.RemoteAddr().String())
-	c.refuse()
+	c.refuse(c)
 	return 0, io.EOF
 }
 
-// refuse answers, and reads on for a moment, so that the answer is not lost with a reset.
-func (c *expectTLS) refuse() {
+// CloseWrite ends the sending, and with it the whole connection if that cannot be done alone.
+func (c *checked) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Conn.Close()
+}
+
+// isPlainHTTP reports whether a connection begins with a method. No record of TLS does.
+func isPlainHTTP(first byte) bool { return 'A' <= first && first <= 'Z' }
+
+// isTLS reports whether a connection begins with a record of a TLS handshake.
+func isTLS(first byte) bool {
+	const handshake = 22
+	return first == handshake
+}
+
+// refusePlainHTTP answers a client that speaks plain HTTP to a listener with a certificate.
+func (s *Server) refusePlainHTTP(c *checked) {
+	s.wrongScheme(telemetry.PlainOnTLS, c.RemoteAddr().String())
 	e := claude.Error{Type: claude.ErrInvalidRequest, Message: "Client sent an HTTP request to an HTTPS server: use https:// instead.", RequestID: newRequestID()}
-	body := e.AppendJSON(nil)
+	c.answer(e.AppendJSON(nil))
+}
+
+// answer sends a response with status 400, and reads on for a moment, so that the response is not lost with a reset.
+func (c *checked) answer(body []byte) {
 	var out bytes.Buffer
 	out.WriteString("HTTP/1.1 " + strconv.Itoa(http.StatusBadRequest) + " Bad Request\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\nConnection: close\r\n\r\n")
 	out.Write(body)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/telemetry"
 )
 
@@ -35,11 +36,17 @@ func (l *logged) count(message string) int {
 	return strings.Count(l.text.String(), message)
 }
 
+// httpEngines are both implementations of HTTP.
+func httpEngines() []config.HTTPEngine {
+	return []config.HTTPEngine{config.HTTPEngineFast, config.HTTPEngineGo}
+}
+
 // listening is a server of a test with or without a certificate.
-func listening(t *testing.T, secure bool) (address string, log *logged) {
+func listening(t *testing.T, engine config.HTTPEngine, secure bool) (address string, log *logged) {
 	t.Helper()
 	log = &logged{}
 	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), slog.New(slog.NewJSONHandler(log, nil)))
+	s.SetEngine(engine)
 	if secure {
 		other := httptest.NewTLSServer(nil)
 		s.SetCertificate(&other.TLS.Certificates[0])
@@ -58,7 +65,13 @@ func listening(t *testing.T, secure bool) (address string, log *logged) {
 
 // TestTLSOnThePlainPort is refused at once, also by its first byte alone, with a word in the log.
 func TestTLSOnThePlainPort(t *testing.T) {
-	address, log := listening(t, false)
+	for _, engine := range httpEngines() {
+		t.Run(string(engine), func(t *testing.T) { testTLSOnThePlainPort(t, engine) })
+	}
+}
+
+func testTLSOnThePlainPort(t *testing.T, engine config.HTTPEngine) {
+	address, log := listening(t, engine, false)
 	began := time.Now()
 	res, err := http.Get("https://" + address)
 	if err == nil {
@@ -89,7 +102,13 @@ func TestTLSOnThePlainPort(t *testing.T) {
 
 // TestPlainHTTPOnTheTLSPort is answered whatever the method is.
 func TestPlainHTTPOnTheTLSPort(t *testing.T) {
-	address, log := listening(t, true)
+	for _, engine := range httpEngines() {
+		t.Run(string(engine), func(t *testing.T) { testPlainHTTPOnTheTLSPort(t, engine) })
+	}
+}
+
+func testPlainHTTPOnTheTLSPort(t *testing.T, engine config.HTTPEngine) {
+	address, log := listening(t, engine, true)
 	for _, method := range []string{"GET", "POST", "DELETE", "OPTIONS"} {
 		r, err := http.NewRequest(method, "http://"+address+"/v1/messages", strings.NewReader(strings.Repeat("x", 100<<10)))
 		if err != nil {

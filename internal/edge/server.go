@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"claude-code-lb/internal/claude"
+	"claude-code-lb/internal/config"
 	"claude-code-lb/internal/http1"
 	"claude-code-lb/internal/telemetry"
 	"claude-code-lb/internal/upstream"
@@ -30,12 +32,14 @@ const (
 // Server listens and serves. Listen and Drain may be called from any goroutine.
 type Server struct {
 	plain  *http1.Server
-	secure *http.Server // for HTTPS
+	other  *http.Server // for HTTPS, and for everything where net/http is the engine
 	log    *slog.Logger
 	short  telemetry.Occasional
 	scheme telemetry.Occasional    // clients that speak the wrong protocol, in the log
 	cancel context.CancelCauseFunc // ends all requests
 	tls    certified
+	engine atomic.Bool // whether connections that come from now on are net/http's
+	idle   idleConns   // of other
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -50,18 +54,21 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
 		BaseContext: ctx, Refusal: refusal, Failed: s.failed, Encrypted: func(remote string) { s.wrongScheme(telemetry.TLSOnPlain, remote) },
 	}
-	s.secure = &http.Server{
+	s.other = &http.Server{
 		Handler: onTime(h), ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: noteSocket, ConnState: s.idle.note,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return s
 }
 
 // failed logs what no client can be told of. Without descriptors clients wait where the kernel has them wait.
 func (s *Server) failed(err error) {
-	if http1.Exhausted(err) && s.short.Allow(time.Now()) {
-		s.log.Warn(telemetry.NoDescriptors, telemetry.Needed, "accept", telemetry.Err, err)
+	if http1.Exhausted(err) {
+		s.idle.close()
+		if s.short.Allow(time.Now()) {
+			s.log.Warn(telemetry.NoDescriptors, telemetry.Needed, "accept", telemetry.Err, err)
+		}
 	}
 	s.log.Debug(telemetry.ServerProblem, telemetry.Err, err)
 }
@@ -110,18 +117,22 @@ func (s *Server) ListenOn(l net.Listener) {
 // are open go on as they began. It may be called from any goroutine.
 func (s *Server) SetCertificate(c *tls.Certificate) { s.tls.set(c) }
 
+// SetEngine chooses the implementation of HTTP for connections that come from now on. Those that are open go on with theirs.
+// It may be called from any goroutine.
+func (s *Server) SetEngine(e config.HTTPEngine) { s.engine.Store(e.Standard()) }
+
 // serve puts a listener in the former one's place.
 func (s *Server) serve(l net.Listener) {
 	if s.listener != nil {
 		s.listener.Close()
 	}
 	s.listener = l
-	encrypted := newHandover(l.Addr())
+	given := newHandover(l.Addr())
 	// Both end when their listener is closed: by the next Listen or by Drain.
-	s.serving.Go(func() { _ = s.secure.Serve(encrypted) })
+	s.serving.Go(func() { _ = s.other.Serve(given) })
 	s.serving.Go(func() {
-		defer encrypted.Close()
-		_ = s.plain.Serve(s.tls.listen(l, encrypted, func(remote string) { s.wrongScheme(telemetry.PlainOnTLS, remote) }))
+		defer given.Close()
+		_ = s.plain.Serve(&sorted{l, s, given})
 	})
 }
 
@@ -170,7 +181,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if lastErr := s.shutdown(last); lastErr != nil {
-		err = errors.Join(err, s.plain.Close(), s.secure.Close())
+		err = errors.Join(err, s.plain.Close(), s.other.Close())
 	}
 	return err
 }
@@ -178,6 +189,6 @@ func (s *Server) Drain(ctx context.Context) error {
 // shutdown lets both servers come to their end.
 func (s *Server) shutdown(ctx context.Context) error {
 	ended := make(chan error, 1)
-	go func() { ended <- s.secure.Shutdown(ctx) }()
+	go func() { ended <- s.other.Shutdown(ctx) }()
 	return errors.Join(s.plain.Shutdown(ctx), <-ended)
 }

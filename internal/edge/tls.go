@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"claude-code-lb/internal/socket"
 )
 
 // overHTTP2 bounds HTTP/2 connections of clients. Behind one there may be a front proxy with hundreds of agents. A
@@ -42,33 +40,6 @@ func (c *certified) set(cert *tls.Certificate) {
 	c.config.Store(&tls.Config{
 		Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 	})
-}
-
-// listen hands out the connections of l, but while there is a certificate hands them over to be served with it.
-// plain is called with the address of a client that speaks plain HTTP to them.
-func (c *certified) listen(l net.Listener, encrypted *handover, plain func(remote string)) net.Listener {
-	return &certifiedListener{l, c, encrypted, plain}
-}
-
-type certifiedListener struct {
-	net.Listener
-	by        *certified
-	encrypted *handover
-	plain     func(remote string)
-}
-
-func (l *certifiedListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		config := l.by.config.Load()
-		if config == nil {
-			return conn, nil
-		}
-		l.encrypted.give(tls.Server(&expectTLS{Conn: socket.New(conn), plain: l.plain}, config)) // the handshake is the server's to make
-	}
 }
 
 // handover is a listener to whom connections are given that another one has accepted.

@@ -38,6 +38,7 @@ type Metrics struct {
 	requestDuration, firstByte, waits                             *prometheus.HistogramVec
 	attemptDuration, firstToken, interToken                       *prometheus.HistogramVec
 	generation, reloadSuccessful, reloadTime                      prometheus.Gauge
+	engine                                                        *prometheus.GaugeVec
 }
 
 // NewMetrics returns metrics at zero for a version of the program.
@@ -47,7 +48,7 @@ func NewMetrics(version string) *Metrics {
 	build.WithLabelValues(clean(version), runtime.Version()).Set(1)
 	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m := &Metrics{
-		registry: r, labels: newLabels(), byRequest: newSeries[requestLabels, requestSeries](), byAttempt: newSeries[attemptLabels, attemptSeries](),
+		engine: gaugeVec(f.engine), registry: r, labels: newLabels(), byRequest: newSeries[requestLabels, requestSeries](), byAttempt: newSeries[attemptLabels, attemptSeries](),
 		byRouted: newSeries[[2]string, lazy[prometheus.Counter]](), byUsage: newSeries[usageLabels, usageSeries](),
 	}
 	register(r, counterVec, map[**prometheus.CounterVec]family{
@@ -62,6 +63,7 @@ func NewMetrics(version string) *Metrics {
 	register(r, gauge, map[*prometheus.Gauge]family{
 		&m.generation: f.generation, &m.reloadSuccessful: f.reloadSuccessful, &m.reloadTime: f.reloadTime,
 	})
+	r.MustRegister(m.engine)
 	return m
 }
 
@@ -114,8 +116,10 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Applied notes that a generation of the configuration is in force since now.
-func (m *Metrics) Applied(generation uint64, now time.Time) {
+// Applied notes that a generation of the configuration, with an implementation of HTTP, is in force since now.
+func (m *Metrics) Applied(generation uint64, engine string, now time.Time) {
+	m.engine.Reset()
+	m.engine.WithLabelValues(engine).Set(1)
 	m.generation.Set(float64(generation))
 	m.reloadSuccessful.Set(1)
 	m.reloadTime.Set(float64(now.UnixMilli()) / 1000)

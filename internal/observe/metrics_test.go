@@ -78,7 +78,7 @@ func observed(t *testing.T) *Metrics {
 	t.Cleanup(lease.Release)
 	m := NewMetrics("1.2.3")
 	m.Watch(Sources{Endpoints: func() []*upstream.Endpoint { return endpoints }, Open: func() int64 { return 4 }, Bodies: func() int64 { return 5 }, TurnedAway: func() map[int]int64 { return map[int]int64{401: 2} }, WrongKeys: func() map[string]int64 { return map[string]int64{"clients": 1} }, Backlog: behind{}})
-	m.Applied(2, time.Unix(1_700_000_000, 0))
+	m.Applied(2, "fast", time.Unix(1_700_000_000, 0))
 	m.Record(ended("key-1", "claude-opus-4-5"))
 	return m
 }
@@ -104,7 +104,7 @@ func (f families) list() []family {
 	return []family{
 		f.requests, f.requestDuration, f.firstByte, f.waits, f.routed, f.attempts, f.attemptDuration, f.firstToken, f.interToken, f.failovers,
 		f.tokens, f.serverTools, f.cost, f.unpriced, f.estimated, f.saved, f.wasted, f.openRequests, f.turnedAway, f.wrongKeys, f.bodies, f.state, f.inFlight, f.headroom, f.balance,
-		f.generation, f.reloadSuccessful, f.reloadTime, f.backlog, f.backlogAge, f.late, f.folded, f.build,
+		f.generation, f.reloadSuccessful, f.reloadTime, f.backlog, f.backlogAge, f.late, f.folded, f.build, f.engine,
 	}
 }
 

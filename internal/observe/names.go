@@ -23,6 +23,7 @@ const (
 	labelState     = "state"
 	labelClass     = "class"
 	labelBucket    = "bucket"
+	labelEngine    = "engine"
 	labelVersion   = "version"
 	labelGoVersion = "go_version"
 )
@@ -47,11 +48,11 @@ const (
 
 // families are all metrics but those of the Go runtime and the process.
 type families struct {
-	requests, requestDuration, firstByte, waits, routed                                family
-	attempts, attemptDuration, firstToken, interToken, failovers                       family
-	tokens, serverTools, cost, unpriced, estimated, saved, wasted                      family
-	openRequests, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance    family
-	generation, reloadSuccessful, reloadTime, backlog, backlogAge, late, folded, build family
+	requests, requestDuration, firstByte, waits, routed                                        family
+	attempts, attemptDuration, firstToken, interToken, failovers                               family
+	tokens, serverTools, cost, unpriced, estimated, saved, wasted                              family
+	openRequests, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance            family
+	generation, reloadSuccessful, reloadTime, backlog, backlogAge, late, folded, build, engine family
 }
 
 func allFamilies() families {
@@ -116,5 +117,6 @@ func allFamilies() families {
 		late:             family{"claude_code_lb_ledger_late_rows_total", "Rows that were written to the ledger late, because it could not be reached or was full.", nil},
 		folded:           family{"claude_code_lb_ledger_folded_rows_total", "Rows that were merged into sums, because there was no room to keep them until the ledger returned.", nil},
 		build:            family{"claude_code_lb_build_info", "The version that is running; always 1.", []string{labelVersion, labelGoVersion}},
+		engine:           family{"claude_code_lb_http_engine_info", "The implementation of HTTP for new connections, http_engine; always 1.", []string{labelEngine}},
 	}
 }

@@ -173,6 +173,7 @@ const (
 	IdleTimeout    = "idle_timeout"
 	BalanceCheck   = "balance_check"
 	MaxBodyMB      = "max_body_mb"
+	HTTPEngine     = "http_engine"
 	DrainTimeout   = "drain_timeout"
 	Signal         = "signal"
 	HitRate        = "hit_rate"

@@ -37,7 +37,8 @@ type Pool struct {
 type resident struct {
 	learned   *learned
 	transport transport
-	connect   time.Duration // the transport was made with
+	connect   time.Duration     // the transport was made with
+	engine    config.HTTPEngine // the transport was made with
 	checker   *balanceChecker
 	prober    *prober
 	trip      trip // the prober was made with
@@ -127,9 +128,10 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 	if spec.Account != "" {
 		r.learned.account.Store(p.accounts.named(spec.Account))
 	}
-	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect
+	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect || r.engine != cfg.HTTPEngine
 	if fresh {
-		r.transport, r.connect = newTransport(p.ctx, spec.URL, cfg.Timeouts.Connect), cfg.Timeouts.Connect
+		r.transport = newTransport(p.ctx, spec.URL, cfg.Timeouts.Connect, cfg.HTTPEngine)
+		r.connect, r.engine = cfg.Timeouts.Connect, cfg.HTTPEngine
 		if s, ok := r.transport.(*secureTransport); ok && spec.Weight > 0 {
 			p.cold = append(p.cold, coldServer{spec.Name, s})
 		}

@@ -30,19 +30,22 @@ type transport interface {
 	CloseIdleConnections()
 }
 
-// newTransport makes the connection pool of one identity: of our own engine for plain connections, of net/http for TLS,
-// HTTP/2 and proxies. It has no time-out for answers: how long an answer may take depends on the request and is the
+// newTransport makes the connection pool of one identity: of our own engine for plain connections unless net/http is asked
+// for, of net/http for TLS, HTTP/2 and proxies. It has no time-out for answers: how long an answer may take depends on the request and is the
 // caller's to say, by the request's context. What is being dialed for more than
 // one request ends with ctx.
-func newTransport(ctx context.Context, base *url.URL, connect time.Duration) transport {
+func newTransport(ctx context.Context, base *url.URL, connect time.Duration, engine config.HTTPEngine) transport {
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: base})
-	if base.Scheme == "http" && proxy == nil && err == nil {
+	if base.Scheme == "http" && proxy == nil && err == nil && !engine.Standard() {
 		return &http1.Transport{
 			DialContext: patiently(newDialer(connect)), MaxIdleConns: idleConns, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: maxHeaderBytes,
 			FreshUnlessRepeatable: true,
 		}
 	}
 	t := newNetTransport(connect)
+	if engine.Standard() {
+		t.DialContext = patiently(newDialer(connect)) // without the socket calls of package socket
+	}
 	if base.Scheme != "https" {
 		return netTransport{t}
 	}

@@ -1,11 +1,16 @@
 package upstream
 
 import (
+	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"claude-code-lb/internal/config"
+	"claude-code-lb/internal/http1"
+	"claude-code-lb/internal/socket"
 )
 
 func TestJoin(t *testing.T) {
@@ -45,4 +50,61 @@ func TestSetCredential(t *testing.T) {
 	f(config.AuthHeaderAuto, "sk-relay", "Authorization", "Bearer sk-relay")
 	f(config.AuthHeaderXAPIKey, "sk-relay", "X-Api-Key", "sk-relay")
 	f(config.AuthHeaderAuthorization, "sk-ant-api03-abc", "Authorization", "Bearer sk-ant-api03-abc")
+}
+
+// TestEngineOfTransports: with net/http as the engine, no connection to a server is one of package http1 or socket.
+func TestEngineOfTransports(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f := func(scheme string, engine config.HTTPEngine, wantOwn, wantSocket bool) {
+		t.Helper()
+		var inner *http.Transport
+		switch made := newTransport(t.Context(), &url.URL{Scheme: scheme, Host: l.Addr().String()}, time.Minute, engine).(type) {
+		case *http1.Transport:
+			if !wantOwn {
+				t.Errorf("%s, engine %s: package http1 is used", scheme, engine)
+			}
+			return
+		case netTransport:
+			inner = made.Transport
+		case *secureTransport:
+			inner = made.net.Transport
+		}
+		if wantOwn {
+			t.Errorf("%s, engine %s: net/http is used", scheme, engine)
+		}
+		c, err := inner.DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, is := c.(*socket.Conn); is != wantSocket {
+			t.Errorf("%s, engine %s: connection %T", scheme, engine, c)
+		}
+	}
+	f("http", config.HTTPEngineFast, true, true)
+	f("http", config.HTTPEngineGo, false, false)
+	f("https", config.HTTPEngineFast, false, true)
+	f("https", config.HTTPEngineGo, false, false)
+}
+
+// TestAnotherEngine makes a server's transport anew in the next generation, and nothing else does.
+func TestAnotherEngine(t *testing.T) {
+	p := NewPool(t.Context(), slog.New(slog.DiscardHandler))
+	base := &url.URL{Scheme: "http", Host: "192.0.2.1"}
+	transportOf := func(engine config.HTTPEngine) transport {
+		endpoints, commit := p.Reconcile(&config.Config{Servers: []config.Server{{Name: "a", URL: base}}, HTTPEngine: engine})
+		commit()
+		return endpoints[0].transport
+	}
+	first, same, other := transportOf(config.HTTPEngineFast), transportOf(config.HTTPEngineFast), transportOf(config.HTTPEngineGo)
+	if first != same {
+		t.Error("a reload without a change makes another transport")
+	}
+	if _, ok := other.(netTransport); !ok {
+		t.Errorf("after the change the transport is %T", other)
+	}
 }

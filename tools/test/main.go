@@ -81,10 +81,11 @@ func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error)
 		defer server.stop()
 	}
 	race, env, withoutRace := raceArgs(ctx)
-	r.run(ctx, o, append(race, o.packages...), env, server)
+	r.run(ctx, o, append(race, o.packages...), append(slices.Clip(env), netHTTP), server)
 	if withoutRace != "" {
 		notes = append(notes, withoutRace)
-	} else if again := plainPackages(o.packages); len(again) > 0 {
+	}
+	if again := plainPackages(o.packages); len(again) > 0 {
 		fmt.Fprintln(out, "without the race detector:")
 		r.run(ctx, o, again, env, server)
 	}
@@ -127,6 +128,10 @@ func (r *report) check(ctx context.Context, c check) (note string) {
 	fmt.Fprintf(r.out, "%-4s  %-44s %7.2fs\n", word, c.name, time.Since(start).Seconds())
 	return note
 }
+
+// netHTTP makes the end-to-end tests use the HTTP engine "go" in the first run. The second run uses the default, "fast",
+// whose system calls only exist without the race detector. Other packages test both engines in each run.
+const netHTTP = "E2E_HTTP_ENGINE=go"
 
 // plainPackages are tested again without the race detector, which has to see how connections are read and written: what users run does
 // that without being seen, see internal/socket.

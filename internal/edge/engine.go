@@ -1,0 +1,101 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+
+	"claude-code-lb/internal/socket"
+	"claude-code-lb/internal/telemetry"
+)
+
+// sorted is the listener of package http1. It returns connections that package http1 serves, and gives those that net/http
+// serves to given: with a certificate all of them, and without one if net/http is the engine.
+type sorted struct {
+	net.Listener
+	s     *Server
+	given *handover
+}
+
+// Accept implements net.Listener.
+func (l *sorted) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		certified, standard := l.s.tls.config.Load(), l.s.engine.Load()
+		switch {
+		case certified == nil && !standard:
+			return conn, nil
+		case certified == nil:
+			l.given.give(&checked{Conn: conn, wrong: isTLS, refuse: l.s.refuseTLS})
+			continue
+		case !standard:
+			conn = socket.New(conn)
+		}
+		l.given.give(tls.Server(&checked{Conn: conn, wrong: isPlainHTTP, refuse: l.s.refusePlainHTTP}, certified)) // net/http makes the handshake
+	}
+}
+
+// usesSocket is the key of a context's value: whether the connection is one of package socket.
+type usesSocket struct{}
+
+// noteSocket is the ConnContext of an http.Server.
+func noteSocket(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	if k, ok := c.(*checked); ok {
+		c = k.Conn
+	}
+	_, ok := c.(*socket.Conn)
+	return context.WithValue(ctx, usesSocket{}, ok)
+}
+
+// hasSocket reports whether the request came over a connection of package socket.
+func hasSocket(r *http.Request) bool {
+	ok, _ := r.Context().Value(usesSocket{}).(bool)
+	return ok
+}
+
+// refuseTLS answers a client that speaks TLS to a listener without a certificate.
+func (s *Server) refuseTLS(c *checked) {
+	s.wrongScheme(telemetry.TLSOnPlain, c.RemoteAddr().String())
+	_, body := refusal(http.StatusBadRequest, "it is TLS, and this port speaks plain HTTP: use http:// here")
+	c.answer(body)
+}
+
+// idleConns are the connections of net/http on which no request is being served. The zero value is ready to use.
+type idleConns struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+// note is the ConnState of an http.Server.
+func (i *idleConns) note(c net.Conn, state http.ConnState) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if state != http.StateIdle {
+		delete(i.conns, c)
+		return
+	}
+	if i.conns == nil {
+		i.conns = map[net.Conn]struct{}{}
+	}
+	i.conns[c] = struct{}{}
+}
+
+// close closes them, to free their descriptors.
+func (i *idleConns) close() {
+	i.mu.Lock()
+	all := slices.Collect(maps.Keys(i.conns))
+	i.mu.Unlock()
+	for _, c := range all {
+		_ = c.Close() // its end is noticed by the goroutine that serves it
+	}
+}
