@@ -27,27 +27,27 @@ HTTP/1.1 or HTTP/2 on the way to them. The names of faults and points are those 
 - a status with a type: what the client gets when no upstream is left, in Anthropic's format.
 
 "Twice at most": a slow answer may be billed all the same, so after two time-outs a request ends, even if a third upstream is left. A refusal
-that may be a peculiarity of one upstream is asked of a second one; when both refuse alike it is passed on.
+that may be a peculiarity of one upstream is checked with a second one. When both refuse alike, the refusal is passed on.
 
 ## When no upstream is left
 
 The client gets, in this order:
 
 1. a refusal of the request itself that two upstreams gave alike;
-2. a failure that is over soon, as the upstream worded it: overloaded, then a rate limit of a minute at most, then a failed server;
+2. a short-lived failure, as the upstream worded it: overloaded, then a rate limit of a minute at most, then a failed server;
 3. when every upstream is used up (a plan window, a spending limit, a rate limit longer than a minute; upstreams that refuse their key, their account or
    the model count as out too), the refusal of the one that is back first, whole: status, body, headers, and ` + "`retry-after`" + ` in whole seconds, however
-   long. Claude Code then stops at once and shows what is used up and until when. Later requests get the same refusal while the accounts rest, under their
+   long. Claude Code then stops at once and shows what is used up and until when. Later requests get the same refusal during the cooldown, with their
    own request id;
 4. 404 ` + "`not_found_error`" + ` when the model is missing everywhere;
-5. an error of our own. It names the cause when all upstreams share one: connection refused, host name not found, TLS, time-out, a web page in place of the
+5. an error of the balancer. It names the cause when all upstreams share one: connection refused, host name not found, TLS, time-out, a web page in place of the
    API, no ` + "`/v1/messages`" + ` there, no credit, credentials refused. The last two carry ` + "`x-should-retry: false`" + `, because only the operator can help.
 
-A used-up account beside a server that is only down gives the error of the server: it may be back in a moment.
+If one account is used up and another server is only down, the client gets the error of the server, which may recover in a moment.
 
-` + "`policy_blocked`" + ` is passed on at any status, and as an event of a stream: no other upstream is asked and nobody rests. A limit of **fast mode** is passed
-on at once, for the client falls back to the standard speed by itself; only fast requests rest. A refusal of the **long context** rests this model with the
-long context alone.
+` + "`policy_blocked`" + ` is passed on at any status, and as an event of a stream: no other upstream is asked and no cooldown begins. A limit of **fast mode** is passed
+on at once, because the client falls back to the standard speed itself; the cooldown covers fast requests only. After a refusal of the **long context** the cooldown covers
+this model with the long context only.
 
 ## A model that is overloaded everywhere
 
@@ -64,7 +64,7 @@ with a ` + "`retry-after`" + ` of half the pause, until one of them is served. S
 | without one: **waited out once** | 10.4 | 17.3 | 43.8 |
 | without one: never waited out | 8.0 | 20.0 | 67.0 |
 
-So waiting once costs clients without a fallback model little, for they wait by themselves, and saves those that have one half a minute. A client that gives up after
+So waiting once costs clients without a fallback model little, because they wait themselves, and saves half a minute for clients that have one. A client that gives up after
 two retries sees an overload of more than about five seconds.
 
 ## Other vendors' words
@@ -81,10 +81,10 @@ const failoverConnections = `
 ## Connections
 
 A server's keep-alive timer may close a connection just when a request is sent over it. If a connection that was kept from an earlier request ends (EOF, reset, GOAWAY) before any byte
-of an answer, the request is sent again once, over a new connection to the same server, and the server's standing does not change. If that fails too, the tables above apply. This
-covers requests whose whole body is in memory; uploads and the creation of a batch are never sent twice, and over HTTP/1.1 go over a new connection instead. Over HTTP/2, a request that the server refused without looking at it is sent again as well.
+of an answer, the request is sent again once, over a new connection to the same server, and this does not count as a failure of the server. If that fails too, the tables above apply. This
+covers requests whose whole body is in memory; uploads and the creation of a batch are never sent twice, and over HTTP/1.1 go over a new connection instead. Over HTTP/2, a request that the server refused before processing it is sent again as well.
 
-Any number of interim answers (status 100, 102, 103) may come before an answer. The time limits of the answer and the limit on the size of its header cover them.
+Any number of interim responses (status 100, 102, 103) may precede a response. The time limits and the header size limit of the response include them.
 
 While the balancer's process stands still (SIGSTOP, ` + "`docker pause`" + `, a virtual machine that is moved, a machine that swaps), its time limits run on but measure nothing. A timer
 that fires late therefore reads once more what came meanwhile, and gives the upstream or client up to twice the time by which it was late (at most the limit itself), before it gives anything up.

@@ -121,14 +121,14 @@ connection (no connection, TLS, a connection reset or closed before any answer) 
 
 | On ` + "`count_tokens`" + ` or ` + "`GET /v1/models`" + ` | Another server is left | None is left | Messages |
 | --- | --- | --- | --- |
-| 401, 402, 403, 404, 405, 429, 5xx; a page, a redirect, nothing, anything that is not JSON | hidden | see below | go on at the same server |
+| 401, 402, 403, 404, 405, 429, 5xx; a page, a redirect, an empty body, anything but JSON | hidden | see below | go on at the same server |
 | no answer within 1.5 s, 3 s at the last server, and 1 s more per megabyte of the request | hidden | see below | go on at the same server |
-| no connection, TLS, a reset before any answer | hidden | see below | the server rests |
+| no connection, TLS, a reset before any answer | hidden | see below | cooldown of the server |
 | 400, 413 and other refusals of the request | passed on | passed on | go on at the same server |
-| 404, 405 on a path that is neither of the two, nor of batches, files or skills | hidden | passed on, after two alike | go on at the same server; nothing rests |
-| 404 that names the model | hidden | see below | go on; the model rests on this server for this path alone |
+| 404, 405 on a path that is neither of the two, nor of batches, files or skills | hidden | passed on, after two alike | go on at the same server; no cooldown |
+| 404 that names the model | hidden | see below | go on; cooldown of the model on this server, for this path only |
 
-If no server is left, ` + "`count_tokens`" + ` ends with 404 ` + "`not_found_error`" + `, on which Claude Code estimates the tokens itself, and the list of models is the last good one that the same client key got for the
-same question, up to a day old, with ` + "`age`" + ` and ` + "`x-lb-cached: true`" + ` in its header. It is served after 2.5 s at the latest, because Claude Code waits for 3 s. Without a saved list the
-client gets the servers' error. Neither of the two requests waits for a server that rests. A server that takes no messages is asked for other things only if no other is left.
+If no server is left, ` + "`count_tokens`" + ` ends with 404 ` + "`not_found_error`" + `, on which Claude Code estimates the tokens itself, and the list of models is the last one that the same client key got for the
+same query, up to a day old, with ` + "`age`" + ` and ` + "`x-lb-cached: true`" + ` in its header. It is served after 2.5 s at the latest, because Claude Code waits for 3 s. Without a saved list the
+client gets the servers' error. Neither of the two requests waits for a server in cooldown. A server that accepts no messages is used for other paths only if no other is left.
 `

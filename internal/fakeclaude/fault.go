@@ -30,7 +30,7 @@ const (
 	FaultHTML      FaultKind = "html"      // a web page, with 200 unless told otherwise
 	FaultGzip      FaultKind = "gzip"      // the body is compressed, asked for or not
 	FaultMalformed FaultKind = "malformed" // an event of broken JSON (message_start), then the rest; a plain answer is broken off
-	FaultShape     FaultKind = "shape"     // 200 with something that is not an answer of the API: one of Shapes
+	FaultShape     FaultKind = "shape"     // 200 with a body that is not a response of the API: one of Shapes
 	FaultDialect   FaultKind = "dialect"   // a healthy answer, written in one of Dialects
 )
 

@@ -26,7 +26,7 @@ const FaultSyntax = `A fault is written KIND[=VALUE][,KEY=VALUE]…; a value wit
   malformed[=POINT] broken JSON in a stream (message_start)
   shape=NAME        200 with something else than an answer: code, openai,
                     wrapped or blank
-  dialect=NAME      a healthy answer in an unusual form: bom, cr, crlf,
+  dialect=NAME      a healthy response in an unusual form: bom, cr, crlf,
                     nameless or chatter
 
   POINT is start, headers, message_start, block_start, mid_text, first_block,
