@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// forgiveBase takes out of a path what a client has doubled there because its base URL ends in a slash, in
-// /v1 or in /v1/messages: clients add these themselves.
+// forgiveBase removes a duplicate prefix from a path. Clients append /v1/… to their base URL, so a base URL
+// that ends in a slash, /v1 or /v1/messages doubles it.
 func forgiveBase(u *url.URL) {
 	path := withoutBase(u.Path)
 	if path == u.Path {
@@ -19,7 +19,7 @@ func forgiveBase(u *url.URL) {
 	}
 }
 
-// withoutBase cuts doubled beginnings off a path.
+// withoutBase removes duplicate prefixes from a path.
 func withoutBase(path string) string {
 	for strings.HasPrefix(path, "//") {
 		path = path[1:]

@@ -15,7 +15,7 @@ const (
 	// bodyStall is how long a client may take for the next bodyStep bytes.
 	bodyStall = 30 * time.Second
 	bodyStep  = 64 << 10
-	// moderate is the size of bodies that get all their memory at once while there is plenty.
+	// moderate is the largest size of bodies that get all their memory at once while memory is plentiful.
 	moderate = 1 << 20
 )
 
@@ -26,11 +26,11 @@ type bodyProblem struct {
 	message string
 }
 
-// bodies reads request bodies into memory that is used again, and bounds how much of it there is.
+// bodies reads request bodies into reused memory, and bounds the total.
 type bodies struct {
 	memory   memory
 	room     inflight
-	decoders chan struct{} // bounds how many bodies are decoded at a time; nil: it does not
+	decoders chan struct{} // bounds how many bodies are decoded at a time; nil: no bound
 }
 
 // lent is a body in memory. It is given back once.
@@ -64,7 +64,8 @@ func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits, by 
 	return l, nil
 }
 
-// begin makes the first claim of a body. While there is plenty of memory a body of moderate size gets all that it announces, so that it need not be moved.
+// begin makes the first claim of a body. While memory is plentiful a body of moderate size gets all that it announces, so
+// that it need not be moved.
 func (p *bodies) begin(r *http.Request, limits Limits, l *lent) bool {
 	n := p.room.firstClaim(r.ContentLength)
 	l.small = 0 <= r.ContentLength && r.ContentLength < n
@@ -80,8 +81,8 @@ func (p *bodies) begin(r *http.Request, limits Limits, l *lent) bool {
 	return l.b != nil
 }
 
-// obtain finds memory for n bytes, nil if there is none. Memory that is used again may be larger, and is only taken if atOnce grants all of it; new memory is
-// as large as n, and granted by wait.
+// obtain returns memory for n bytes, nil if there is none. Reused memory may be larger than n, and is only taken if atOnce
+// grants all of it. New memory has n bytes, and wait must grant it.
 func (p *bodies) obtain(n int64, atOnce, wait func(int64) bool) []byte {
 	if used := p.memory.take(n); used != nil {
 		if atOnce(int64(cap(used))) {
@@ -126,7 +127,8 @@ func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limits Limits, l *
 	}
 }
 
-// enlarge finds more memory for a body: all that it announced. A body of unknown length claims as much as may come, takes it by doubling, and keeps what it needed.
+// enlarge gets more memory for a body: its announced length. A body of unknown length claims the maximum, grows by doubling,
+// and finally keeps what it needed.
 func (p *bodies) enlarge(r *http.Request, limits Limits, l *lent) bool {
 	grow := func(patience time.Duration) func(int64) bool {
 		return func(n int64) bool { return p.room.grow(r.Context(), patience, &l.hold, n) }
@@ -146,7 +148,7 @@ func (p *bodies) enlarge(r *http.Request, limits Limits, l *lent) bool {
 	return true
 }
 
-// move puts a body into other memory.
+// move copies a body into other memory.
 func (p *bodies) move(l *lent, to []byte) {
 	to = append(to, l.b...)
 	p.memory.put(l.b)

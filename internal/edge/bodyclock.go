@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// lateClock is how late the timer of a body may fire before it is clear that the process did not run.
+// lateClock is the delay of a body timer from which we conclude that the process was suspended.
 const lateClock = 50 * time.Millisecond
 
 // longAgo is the Unix time before which a deadline only ends a wait.
@@ -27,7 +27,7 @@ func onTime(h http.Handler) http.Handler {
 	})
 }
 
-// bodyClock is a ResponseWriter with a deadline of its own for reading the body.
+// bodyClock is a ResponseWriter with its own deadline for reading the body.
 type bodyClock struct {
 	http.ResponseWriter
 	shared bool // the deadline of the connection outlives the body
@@ -37,7 +37,7 @@ type bodyClock struct {
 	by    time.Time // zero: none
 }
 
-// Unwrap lets http.ResponseController find the rest.
+// Unwrap gives http.ResponseController access to the wrapped writer.
 func (c *bodyClock) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // SetReadDeadline implements what http.ResponseController looks for.
@@ -45,7 +45,7 @@ func (c *bodyClock) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.by = t
-	if !t.IsZero() && t.Unix() < longAgo { // it ends the wait, and measures nothing
+	if !t.IsZero() && t.Unix() < longAgo { // a deadline in the past only interrupts a read
 		return c.forward(t)
 	}
 	if t.IsZero() && c.shared {
@@ -65,7 +65,7 @@ func (c *bodyClock) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// expire ends the body. A timer that fires late gives it more time, the more the later.
+// expire ends the body. A timer that fires late extends the deadline instead, in proportion to the delay.
 func (c *bodyClock) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,20 +16,20 @@ const (
 	maxAskedHeaders  = 4 << 10
 )
 
-// Browsers says which pages in browsers may use the balancer. The zero value lets none.
+// Browsers decides which pages in browsers may use the balancer. The zero value allows none.
 type Browsers struct {
 	origins []string
 	any     bool // every page may
-	apps    bool // applications with a scheme of their own may
+	apps    bool // applications with their own scheme may
 	open    bool // no client key is asked for
 }
 
-// NewBrowsers makes the rules for a configuration. origins is nil where nothing is configured.
+// NewBrowsers returns the rules for a configuration. origins is nil if the field is not set.
 //
-// A page needs a client key like everybody else where auth is on, and browsers never add one by themselves. So applications that run in a
-// browser engine under a scheme of their own, such as app://obsidian.md, are allowed there unless origins are listed. Where auth is off every
-// page on the web could spend the operator's tokens with a simple POST to 127.0.0.1, whose answer it need not read; requests of pages that
-// are not listed are refused then.
+// With auth on, a page needs a client key like every client, and browsers never add one by themselves. So applications that
+// run in a browser engine under their own scheme, such as app://obsidian.md, are allowed unless origins are listed. With
+// auth off, every page on the web could spend the operator's tokens with a simple POST to 127.0.0.1, whose response it need
+// not read. So requests of pages that are not listed are refused.
 func NewBrowsers(origins []string, auth bool) *Browsers {
 	return &Browsers{origins: origins, any: slices.Contains(origins, "*"), apps: auth && origins == nil, open: !auth}
 }
@@ -50,21 +50,21 @@ func (b *Browsers) refuses(h http.Header) bool {
 	if origin, sent := h["Origin"]; sent {
 		return !(len(origin) == 1 && b.allows(origin[0])) && slices.ContainsFunc(origin, isWeb)
 	}
-	// Without an Origin, for GET and HEAD, current browsers still say this; other clients do not.
+	// For GET and HEAD browsers send no Origin, but current ones send this; other clients do not.
 	site := h.Get("Sec-Fetch-Site")
 	return site == "cross-site" || site == "same-site"
 }
 
-// isWeb reports whether an origin is a page's: one on the web, or an opaque one, which every page can have for the asking (file:// is not: browsers
-// send null for files, applications built on a browser engine send it). The balancer serves
-// no pages, so none is of its own origin: a page that appears to be is there by a name that was made to lead here (DNS rebinding).
+// isWeb reports whether an origin is that of a web page, or opaque, which any page can be. file:// is not: browsers send
+// null for files, and only applications built on a browser engine send file://. The balancer serves no pages, so a page that
+// seems to have the balancer's own origin uses a host name that was made to resolve to it (DNS rebinding).
 func isWeb(origin string) bool {
 	scheme, _, ok := strings.Cut(origin, "://")
 	return !ok || scheme == "http" || scheme == "https"
 }
 
-// serveBrowser does what only browsers ask for: it answers OPTIONS and refuses pages that may not be here, and then returns nil. Else it
-// returns where to write the answer, which tells the browser that the page may read it if it may.
+// serveBrowser handles requests of browsers. It responds to OPTIONS and refuses pages that are not allowed, and then
+// returns nil. Otherwise it returns the writer for the response, which adds CORS headers for an allowed page.
 func (h *Handler) serveBrowser(w http.ResponseWriter, r *http.Request, id string) http.ResponseWriter {
 	b := h.current.Load().Browsers
 	origin := r.Header.Get("Origin")
@@ -86,14 +86,14 @@ func (h *Handler) serveBrowser(w http.ResponseWriter, r *http.Request, id string
 	return w
 }
 
-// logPage says occasionally which page was refused: a page cannot read the answer.
+// logPage logs refused pages at a limited rate, because a page cannot read the refusal.
 func (h *Handler) logPage(origin string) {
 	if h.pages.Allow(time.Now()) {
 		h.log.Warn(telemetry.PageRefused, telemetry.Origin, printable(origin))
 	}
 }
 
-// answerOptions answers a preflight, and any other OPTIONS, which is never asked of an upstream with the operator's token.
+// answerOptions responds to a preflight, and to any other OPTIONS request. OPTIONS is never sent to an upstream.
 func answerOptions(w http.ResponseWriter, asked http.Header, origin string, allowed bool) {
 	h := w.Header()
 	h.Set("Allow", preflightMethods+", OPTIONS")
@@ -112,14 +112,14 @@ func answerOptions(w http.ResponseWriter, asked http.Header, origin string, allo
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// pageWriter adds to every answer, errors included, that a page may read it.
+// pageWriter adds CORS headers to every response, errors included.
 type pageWriter struct {
 	http.ResponseWriter
 	origin string
 	begun  bool
 }
 
-// Unwrap lets http.ResponseController find the rest.
+// Unwrap gives http.ResponseController access to the wrapped writer.
 func (w *pageWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
@@ -145,7 +145,7 @@ func (w *pageWriter) begin() {
 	h.Add("Vary", "Origin")
 }
 
-// printable is a short text of a client, as a log can show it.
+// printable shortens and escapes text of a client for the log.
 func printable(text string) string {
 	const longest = 200
 	return strings.Map(func(r rune) rune {

@@ -14,17 +14,17 @@ type hold struct {
 
 	// What follows belongs to inflight's mutex.
 	taken      int64
-	small      bool  // it makes no second claim
+	small      bool  // it will make no second claim
 	second     bool  // it has made its second claim
 	waits      bool  // for that
-	leaving    int64 // of taken, counted as such since the body was given up
+	leaving    int64 // part of taken that is counted as about to be free, since the body was given up
 	claim      claim // the latest
 	linked     bool
 	prev, next *hold
 
 	mu      sync.Mutex
 	client  *http.ResponseController // nil: not being read
-	movedAt time.Time                // when slowRate bytes had come since the time before
+	movedAt time.Time                // when the last slowRate bytes had arrived
 	evicted bool
 }
 
@@ -36,7 +36,7 @@ func (h *hold) begin(client *http.ResponseController) {
 	h.renew(time.Now())
 }
 
-// renew gives the client its time for the next step. It reports false when the body was given up.
+// renew sets the deadline for the next step. It returns false if the body was given up.
 func (h *hold) renew(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -51,7 +51,7 @@ func (h *hold) renew(now time.Time) bool {
 	return true
 }
 
-// moved notes that slowRate bytes have come.
+// moved records that another slowRate bytes have arrived.
 func (h *hold) moved(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -73,7 +73,7 @@ func (h *hold) stop() {
 	h.client = nil
 }
 
-// slowFor is how long the body has been too slow, 0 if it is not.
+// slowFor returns how long the body has been too slow, 0 if it is not.
 func (h *hold) slowFor(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -84,7 +84,8 @@ func (h *hold) slowFor(now time.Time) time.Duration {
 	return took
 }
 
-// evict gives the body up: the goroutine that reads it is interrupted and returns the memory. It reports false when that was done before.
+// evict gives the body up: it interrupts the goroutine that reads it, which then returns the memory. It returns false if the
+// body was given up before.
 func (h *hold) evict() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -123,7 +124,8 @@ func (f *inflight) unlink(h *hold) {
 	h.leaving = 0
 }
 
-// makeRoom gives up bodies for the claims that are next, though not all the time: that takes a look at every body. The caller holds the mutex.
+// makeRoom gives up bodies for the claims that are next. It does so at a limited rate, because it looks at every body. The
+// caller holds the mutex.
 func (f *inflight) makeRoom(now time.Time) {
 	if len(f.waiting) == 0 || f.total == 0 || now.Sub(f.looked) < lookPeriod/4 {
 		return
@@ -147,7 +149,7 @@ func (f *inflight) makeRoom(now time.Time) {
 	}
 }
 
-// makeShare gives up slow bodies of owners whose own bodies stand in the way of their claims.
+// makeShare gives up slow bodies of owners that have reached their share and have claims waiting.
 func (f *inflight) makeShare(slow []slowBody) {
 	seen := map[owner]bool{}
 	for _, c := range f.waiting {
@@ -180,7 +182,7 @@ func (f *inflight) slowBodies(now time.Time) []slowBody {
 	return slow
 }
 
-// evictSlow gives up slow bodies until that many bytes will be free, and returns how many are still missing.
+// evictSlow gives up slow bodies until `missing` bytes will be free, and returns how many are still missing.
 func (f *inflight) evictSlow(slow []slowBody, missing int64, may func(*hold) bool) int64 {
 	for _, s := range slow {
 		if missing <= 0 {
@@ -193,7 +195,8 @@ func (f *inflight) evictSlow(slow []slowBody, missing int64, may func(*hold) boo
 	return missing
 }
 
-// evictWaiting gives up bodies that wait with their first claim for the second one, the youngest first: those of owners that hold more than the one of c.
+// evictWaiting gives up bodies that hold a first claim and wait for the second, the youngest first. It only takes bodies of
+// owners that hold more than the owner of c.
 func (f *inflight) evictWaiting(c *claim, missing int64) {
 	for _, w := range slices.Backward(slices.Clone(f.waiting)) {
 		if missing <= 0 {
@@ -207,7 +210,7 @@ func (f *inflight) evictWaiting(c *claim, missing int64) {
 	}
 }
 
-// leaves counts the memory of a body that was given up as about to be free, and returns how much that is.
+// leaves counts the memory of a body that was given up as about to be free, and returns the amount.
 func (f *inflight) leaves(h *hold) int64 {
 	h.leaving = h.taken
 	f.leaving += h.taken

@@ -42,7 +42,7 @@ func (g *Guard) Admit(r *http.Request) (client string, key *quota.Key, ok bool) 
 	return key.Name(), key, true
 }
 
-// refuseKey answers a request without a key that is known. Whoever tries keys gets the answer later and later.
+// refuseKey refuses a request without a known key. Repeated wrong keys of one address are refused with growing delays.
 func (h *Handler) refuseKey(w http.ResponseWriter, r *http.Request, s *Snapshot, id string) {
 	w.Header().Set("X-Should-Retry", "false")
 	if showsKey(r) {
@@ -63,5 +63,5 @@ func showsKey(r *http.Request) bool {
 	return r.Header.Get("X-Api-Key") != "" || r.Header.Get("Authorization") != ""
 }
 
-// WrongKeys is how many client keys were shown that are not known.
+// WrongKeys is the number of requests with an unknown client key.
 func (h *Handler) WrongKeys() int64 { return h.guesses.Total() }

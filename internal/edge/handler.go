@@ -33,7 +33,7 @@ type Snapshot struct {
 	Gen       uint64
 	Guard     *Guard
 	Book      *quota.Book    // what client keys have used
-	Proxies   []netip.Prefix // in front of the balancer, whose word on the client's address is taken
+	Proxies   []netip.Prefix // proxies in front of the balancer that are trusted to name the client
 	Table     *routing.Table
 	Limits    Limits
 	Browsers  *Browsers      // nil: no page is allowed, and none is refused
@@ -173,7 +173,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 	h.proxy.Serve(w, asked)
 }
 
-// refuseLoop ends a loop at its first turn.
+// refuseLoop refuses a request that has come back to the balancer.
 func (h *Handler) refuseLoop(w http.ResponseWriter, id string) {
 	if h.loops.Allow(time.Now()) {
 		h.log.Warn(telemetry.LoopFound, telemetry.ID, id)
@@ -228,7 +228,7 @@ func (h *Handler) refuse(w http.ResponseWriter, status int, kind claude.ErrorTyp
 	proxy.WriteError(w, status, wait, claude.Error{Type: kind, Message: message, RequestID: id})
 	h.turned.add(status)
 	level := slog.LevelInfo
-	if status == http.StatusUnauthorized { // whoever tries keys must not fill the log; see Guesses
+	if status == http.StatusUnauthorized { // guessed keys must not fill the log; see Guesses
 		level = slog.LevelDebug
 	}
 	h.log.Log(context.Background(), level, telemetry.Refused, telemetry.ID, id, telemetry.Status, status, telemetry.Reason, string(kind))

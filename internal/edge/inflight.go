@@ -15,8 +15,8 @@ import (
 // claim and waits for more, and the second claims cannot block each other. Claims that do not fit wait. Three rules keep that wait
 // short for everyone but the cause of it:
 //
-//   - Shares: an owner may hold at most ownerShare times what is free. However many owners take all they may, some memory
-//     stays free for the next one. The only body of an owner is exempt.
+//   - Shares: an owner may hold at most ownerShare times the free memory. So some memory stays free for the next owner,
+//     however many owners use their full share. The only body of an owner is exempt.
 //   - A reserve: second claims leave an eighth of the memory to first ones.
 //   - Eviction: while a claim does not fit, bodies that arrive too slowly are given up, the slowest first.
 //
@@ -52,7 +52,7 @@ const (
 	mostWaiting = 4096
 )
 
-// owner is whose memory a body takes: that of a client key, or of an address where no keys are asked for.
+// owner identifies the client that the memory of a body is charged to: a client key, or an address if auth is off.
 type owner struct {
 	key     string
 	network netip.Prefix
@@ -87,7 +87,7 @@ func (f *inflight) resize(limit, maxBody int64) {
 	f.admit()
 }
 
-// firstClaim is how much a body of a length takes to begin with; a length below 0 is not known.
+// firstClaim is the size of the first claim of a body. A negative length is unknown.
 func (f *inflight) firstClaim(length int64) int64 {
 	most := f.first.Load()
 	if most == 0 {
@@ -99,10 +99,11 @@ func (f *inflight) firstClaim(length int64) int64 {
 	return min(length+1, most) // one more, to see the end
 }
 
-// noWait as the patience of a claim grants it at once or not at all.
+// noWait is the patience of a claim that is granted at once or not at all.
 const noWait = time.Duration(-1)
 
-// enter makes a body's first claim. It waits for it while ctx lasts and not longer than patience, and reports false when there was no room.
+// enter makes a body's first claim. It waits until ctx ends, at most for patience, and returns false if there was no
+// memory.
 func (f *inflight) enter(ctx context.Context, patience time.Duration, h *hold, n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -177,7 +178,7 @@ func (f *inflight) await(ctx context.Context, patience time.Duration, c *claim) 
 	}
 }
 
-// withdraw ends the wait of a claim. It reports true when the claim was granted at the same moment.
+// withdraw ends the wait of a claim. It returns true if the claim was granted at the same moment.
 func (f *inflight) withdraw(c *claim) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -191,11 +192,11 @@ func (f *inflight) withdraw(c *claim) bool {
 		}
 	}
 	f.waiting = slices.Delete(f.waiting, i, i+1)
-	f.admit() // it may have stood in the way of another one
+	f.admit() // it may have blocked another claim
 	return false
 }
 
-// more takes memory beside a body's claims if there is any, without waiting.
+// more takes memory in addition to a body's claims, without waiting. It returns false if there is not enough.
 func (f *inflight) more(h *hold, n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -207,7 +208,7 @@ func (f *inflight) more(h *hold, n int64) bool {
 	return true
 }
 
-// finish notes that a body has arrived, in that much memory of what it claimed.
+// finish records that a body has arrived, and returns the claimed memory beyond `needed` bytes.
 func (f *inflight) finish(h *hold, needed int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -268,12 +269,13 @@ func (f *inflight) grant(c *claim) {
 	f.owners[h.owner] = held
 }
 
-// fits says whether a claim has room and is within its owner's share.
+// fits reports whether there is memory for a claim within its owner's share.
 func (f *inflight) fits(c *claim) bool {
 	return f.total == 0 || f.missing(c, f.next(true) >= 0) <= 0 && f.beyondShare(c) <= 0
 }
 
-// missing is how many bytes a claim lacks; 0 and less: none. secondWaits says that a second claim within its owner's share waits.
+// missing is how many bytes a claim lacks, 0 or less if none. secondWaits means that a second claim within its owner's share
+// waits.
 func (f *inflight) missing(c *claim, secondWaits bool) int64 {
 	if f.used == c.h.taken { // nothing else is held
 		return 0
@@ -288,8 +290,8 @@ func (f *inflight) missing(c *claim, secondWaits bool) int64 {
 	return missing
 }
 
-// beyondShare is by how many bytes a claim exceeds what its owner may hold; 0 and less: by none. Against first claims only first claims
-// count, so that an owner's large bodies do not keep its small ones out.
+// beyondShare is by how many bytes a claim exceeds its owner's share, 0 or less if it does not. For first claims only first
+// claims count, so that an owner's large bodies do not keep its small ones out.
 func (f *inflight) beyondShare(c *claim) int64 {
 	held := f.owners[c.h.owner]
 	if held.all == c.h.taken {
@@ -302,8 +304,8 @@ func (f *inflight) beyondShare(c *claim) int64 {
 	return counted + c.n - ownerShare*(f.total-f.used)
 }
 
-// admit grants what fits: the claims of the owners that hold least, of one owner in the order of their coming. A second claim that is next
-// is not passed by another one that is smaller.
+// admit grants the claims that fit: first those of the owners that hold least, and of one owner in order of arrival. A
+// smaller second claim does not overtake the second claim that is next.
 func (f *inflight) admit() {
 	for len(f.waiting) > 0 {
 		first, second := f.next(false), f.next(true)
@@ -318,7 +320,7 @@ func (f *inflight) admit() {
 	}
 }
 
-// ready reports whether the i-th claim that waits has room.
+// ready reports whether the i-th waiting claim can be granted.
 func (f *inflight) ready(i int, secondWaits bool) bool {
 	return i >= 0 && (f.total == 0 || f.missing(f.waiting[i], secondWaits) <= 0)
 }

@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// memory keeps the memory of bodies for further ones, by size, so that large ones need not be cleared and collected for every request. Safe for concurrent use.
+// memory pools the memory of bodies by size, so that large buffers need not be cleared and collected for every request. Safe
+// for concurrent use.
 type memory struct {
 	classes [classes]sync.Pool // of *[]byte; each class is four times as large as the one before
 }
@@ -23,7 +24,7 @@ func classOf(n int64) int {
 	return min((bits.Len64(uint64(n-1))-smallestClass+1)/2, classes)
 }
 
-// take finds memory for n bytes that was used before, at most four times as much. It returns nil when there is none.
+// take returns pooled memory for n bytes, at most four times as large. It returns nil if there is none.
 func (m *memory) take(n int64) []byte {
 	class := classOf(n)
 	if class == classes {
@@ -40,7 +41,7 @@ func (m *memory) take(n int64) []byte {
 	return (*kept)[:0]
 }
 
-// put keeps memory that nothing refers to any more.
+// put returns memory to the pool. Nothing may refer to it any more.
 func (m *memory) put(b []byte) {
 	if class := classOf(int64(cap(b))); class < classes && cap(b) > 0 {
 		m.classes[class].Put(&b)

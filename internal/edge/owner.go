@@ -8,7 +8,7 @@ import (
 	"claude-code-lb/internal/quota"
 )
 
-// ownerOf is who is charged for the memory of a request's body.
+// ownerOf returns the owner that the memory of a request's body is charged to.
 func ownerOf(key *quota.Key, r *http.Request, proxies []netip.Prefix) owner {
 	if key != nil {
 		return owner{key: key.Name()}
@@ -16,7 +16,7 @@ func ownerOf(key *quota.Key, r *http.Request, proxies []netip.Prefix) owner {
 	return owner{network: networkOf(claude.ClientAddress(r.RemoteAddr, r.Header, proxies))}
 }
 
-// networkOf is what one client can choose its addresses from: of IPv6 that is a /64.
+// networkOf returns the network from which one client can choose its addresses: for IPv6 a /64.
 func networkOf(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	bits := ip.BitLen()

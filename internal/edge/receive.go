@@ -13,7 +13,7 @@ import (
 // readingTurn is how long a request waits until its body may be read while its key has all slots taken.
 const readingTurn = time.Minute
 
-// receive reads a request's body. When it reports false, the client has got an error. The seat is the caller's to leave.
+// receive reads a request's body. If it returns false, it has sent an error. The caller must leave the seat.
 func (h *Handler) receive(w http.ResponseWriter, s *Snapshot, asked *proxy.Request) (*quota.Seat, bool) {
 	r := asked.HTTP
 	seat, problem := h.seat(s, asked)
@@ -37,7 +37,7 @@ func (h *Handler) receive(w http.ResponseWriter, s *Snapshot, asked *proxy.Reque
 	return seat, true
 }
 
-// seat counts a request towards the concurrency of its key, if it has a body.
+// seat counts a request with a body towards the concurrency of its key.
 func (h *Handler) seat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bodyProblem) {
 	r := asked.HTTP
 	if s.Book == nil || asked.Key == nil || r.ContentLength == 0 {
@@ -68,7 +68,8 @@ func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, proble
 	h.refuse(w, problem.status, problem.kind, asked.ID, problem.message)
 }
 
-// prepare makes the proxy's body of what was read. A compressed body gets a decoded copy beside it, whose memory counts towards the bound.
+// prepare makes a proxy.Body of the bytes that were read. A compressed body also gets a decoded copy, whose memory counts
+// towards the bound.
 func (p *bodies) prepare(l *lent, contentEncoding []string, most int64) (proxy.Body, *bodyProblem) {
 	done := func([]byte) { p.giveBack(l) }
 	if len(l.b) == 0 || !proxy.IsEncoded(contentEncoding) {

@@ -73,7 +73,8 @@ func (s *Server) failed(err error) {
 	s.log.Debug(telemetry.ServerProblem, telemetry.Err, err)
 }
 
-// wrongScheme says occasionally that a client speaks TLS where it should not, or the reverse: the client's own message seldom says so.
+// wrongScheme logs at a limited rate that a client speaks TLS to a plain port, or the reverse. The client's own message
+// seldom explains it.
 func (s *Server) wrongScheme(message, remote string) {
 	if s.scheme.Allow(time.Now()) {
 		s.log.Warn(message, telemetry.Address, s.Addr().String(), telemetry.Client, remote)

@@ -8,7 +8,7 @@ import (
 	"claude-code-lb/internal/ledger"
 )
 
-// account notes what an attempt's answer has reported so far, completed by estimates, and what that costs.
+// account records the usage that an attempt's response has reported so far, completed by estimates, and its cost.
 func (x *exchange) account(a *answer) {
 	note := &x.entry.Attempts[a.place]
 	note.Duration, note.Answer = time.Since(a.start), a.message
@@ -22,7 +22,7 @@ func (x *exchange) account(a *answer) {
 	u, estimated := note.Answer.Settled(guess)
 	bill := note.Answer.Bill(u)
 	note.Answer.Usage, note.Estimated, note.Extra = bill.Usage, estimated, nil
-	if len(bill.Calls) > 1 { // the prompt is in the usage several times, which says nothing of its size
+	if len(bill.Calls) > 1 { // the usage counts the prompt several times, so its size is unknown
 		note.Guess = 0
 	}
 	if note.Known() && x.req.Settings.Prices != nil {
@@ -31,14 +31,14 @@ func (x *exchange) account(a *answer) {
 	x.batch.note(note)
 }
 
-// unreadable reports whether the client got an answer to a message that could not be read: it is too large, or in words that
-// are not known. It has been billed all the same.
+// unreadable reports whether the client got a response to a message that we could not read, because it is
+// too large or in an unknown form. The upstream bills it all the same.
 func (x *exchange) unreadable(a *answer, note *ledger.Attempt) bool {
 	return note.Served && !a.message.Started && a.message.Err == nil && a.claimed == nil && note.Status == http.StatusOK &&
 		x.req.HTTP.Method == http.MethodPost && x.req.HTTP.URL.Path == messagesPath
 }
 
-// asked completes a usage by what the request asked for and the answer does not report.
+// asked fills fields of a usage that the response does not report from the request.
 func (x *exchange) asked(u claude.Usage) claude.Usage {
 	if u.Speed == "" {
 		u.Speed = x.speed
@@ -49,8 +49,8 @@ func (x *exchange) asked(u claude.Usage) claude.Usage {
 	return u
 }
 
-// price sets what an attempt costs as far as its answer has come. What did not reach the client was wasted, and so was
-// writing again what another account had in its cache.
+// price sets the cost of the part of an attempt's response that has arrived. Output that did not reach the client counts
+// as wasted, and so do cache writes of a prefix that another account had in its cache.
 func (x *exchange) price(a *answer, note *ledger.Attempt, bill claude.Bill) {
 	prices, multiplier := x.req.Settings.Prices, a.lease.Price()
 	model := a.message.Model

@@ -39,30 +39,30 @@ type answer struct {
 	outcome upstream.Outcome
 	judged  time.Time // when outcome was found
 	warming bool      // the request asks for no output
-	// misshapen says that the upstream answered with status 200 and something that is not the answer that was asked for.
+	// misshapen is set if the upstream sent status 200 with a body of another kind than the request asks for.
 	misshapen bool
-	astray    bool // the account does not know what is looked for
+	astray    bool // the account does not know the resource that the request names
 	// timedOut says that a wait of the balancer's own ran out; curtailed, that the first one was shorter than the endpoint is due.
 	timedOut, curtailed bool
 
 	events   claude.EventScanner // over held, and then over the rest
 	eventEnd int                 // offset in held just past the last complete event
 	offset   int                 // where what is fed to events begins, in held or in the buffer of the relay
-	// relabelings are to be written with what is sent next, in the order of their places.
+	// relabelings are written with the next bytes that are sent, ordered by position.
 	relabelings []relabeling
 	message     claude.Message
 	noted       int   // of message.Kept, how many the owners know of
 	continues   int   // of message.Continues, how many are remembered
 	remembered  bool  // so is its id
 	place       int   // in the entry's attempts, once it is settled
-	watch       watch // over what does not come
+	watch       watch // the time limits of the attempt
 	vital       signs
-	first       upstream.TimeoutError // what is said if the first content, or the head, does not come in time
-	idle        upstream.TimeoutError // the same of every read
+	first       upstream.TimeoutError // the error if the first content, or the header, does not arrive in time
+	idle        upstream.TimeoutError // the same for every later read
 	ctx         context.Context       // of the attempt: its cause tells why reading failed
 	cancel      context.CancelCauseFunc
 	client      context.Context       // of the client's request
-	traced      func(*ledger.Attempt) // ends what follows the attempt; nil: nobody does
+	traced      func(*ledger.Attempt) // ends the span of the attempt; nil without tracing
 }
 
 // open begins an attempt at an endpoint. It must be closed.
@@ -170,7 +170,7 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	}
 }
 
-// states reports whether something that came with status 200 is a vendor's refusal that is understood.
+// states reports whether a body with status 200 is a vendor's refusal that we understand.
 func states(body []byte, model string) bool {
 	switch claude.ReadRefusal(body).Read(model).Meaning {
 	case claude.NoModel, claude.NoQuota, claude.Saturated:

@@ -23,13 +23,13 @@ type batchBill struct {
 	complete   bool // all results have come
 }
 
-// maxBatchModels bounds the models that the results of one batch are told apart by.
+// maxBatchModels bounds how many models of one batch are priced separately.
 const maxBatchModels = 32
 
-// mostBatch is a million dollars.
+// mostBatch bounds the cost of one batch: a million dollars.
 const mostBatch ledger.Money = 1e15
 
-// newBatchBill returns nil unless the answer has the results of a batch that was not charged yet.
+// newBatchBill returns nil unless the response has the results of a batch that was not charged before.
 func (x *exchange) newBatchBill(a *answer) *batchBill {
 	prices, h := x.req.Settings.Prices, a.res.Header
 	if prices == nil || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode != http.StatusOK || h.Get("Content-Encoding") != "" {
@@ -49,7 +49,7 @@ func (x *exchange) newBatchBill(a *answer) *batchBill {
 	return b
 }
 
-// chargedName is the name under which the owners of ids, which outlive a restart, keep that a batch was charged.
+// chargedName is the key under which the index of owners, which survives a restart, records that a batch was charged.
 func (x *exchange) chargedName() string { return x.pin.resource.ID + "/results" }
 
 func (b *batchBill) feed(p []byte) {
@@ -66,7 +66,7 @@ func (b *batchBill) add(m *claude.Message) {
 	bill := m.Bill(u)
 	cost, extra := b.prices.Bill(m.Model, bill, b.multiplier)
 	if b.cost.Sum > mostBatch {
-		return // no batch costs so much: what follows is nonsense, and must not make sums overflow
+		return // no batch costs so much: the figures are wrong, and must not make sums overflow
 	}
 	b.cost.Sum += cost.Sum
 	b.cost.Saved += cost.Saved
@@ -88,14 +88,14 @@ func (b *batchBill) use(model string, u claude.Usage, sum ledger.Money) {
 	b.extra = append(b.extra, ledger.Extra{Type: ledger.BatchResult, Model: model, Usage: u, Sum: sum})
 }
 
-// end notes that the batch is charged, so that nobody is charged again for fetching it again.
+// endBatchBill records that the batch is charged, so that fetching it again is free.
 func (x *exchange) endBatchBill(a *answer) {
 	b := x.batch
 	if b == nil {
 		return
 	}
 	b.results.End()
-	if _, charged := x.p.Owners.Of(x.chargedName(), time.Now()); charged { // to another client meanwhile
+	if _, charged := x.p.Owners.Of(x.chargedName(), time.Now()); charged { // another client was charged meanwhile
 		return
 	}
 	b.complete = true
@@ -104,7 +104,7 @@ func (x *exchange) endBatchBill(a *answer) {
 	x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), x.chargedName())
 }
 
-// note enters the results into the attempt that fetched them.
+// note adds the results to the attempt that fetched them.
 func (b *batchBill) note(to *ledger.Attempt) {
 	if b == nil || !b.complete || len(b.extra) == 0 {
 		return

@@ -12,7 +12,7 @@ import (
 // still be reading, in a goroutine of net/http, when the next request begins: whoever lends the bytes gets them back when the owner has
 // released them and every reader has been closed.
 //
-// A body that came compressed also has its text, a decoded copy: that is what the balancer reads, and the bytes are what it sends.
+// A compressed body also has its text, a decoded copy. The balancer reads the text and sends the original bytes.
 type Body struct {
 	length int
 	text   int     // length of the text
@@ -43,7 +43,7 @@ func NewEncodedBody(b []byte, done func([]byte), text []byte, textDone func()) B
 	return Body{len(b), len(text), &shared{done: done, b: b, holders: 1, owned: true, encoded: true, text: text, textDone: textDone}}
 }
 
-// NewUnreadableBody is NewBody for a body whose encoding cannot be undone. Clients whose limits depend on the text get the refusal.
+// NewUnreadableBody is NewBody for a body that cannot be decoded. Clients whose limits depend on the text get the refusal.
 func NewUnreadableBody(b []byte, done func([]byte), refusal *quota.Refusal) Body {
 	return Body{len(b), len(b), &shared{done: done, b: b, holders: 1, owned: true, encoded: true, refusal: refusal}}
 }
@@ -63,8 +63,8 @@ func (b Body) Reader() io.ReadCloser {
 	return &bodyReader{from: s, rest: s.b}
 }
 
-// bytes are what the body says: its text if it came compressed, else the body itself. They are valid until Release, a text until releaseText.
-// They are nil when the body cannot be decoded.
+// bytes returns the text of a compressed body, else the body itself. The body is valid until Release, the text until
+// releaseText. The result is nil if the body cannot be decoded.
 func (b Body) bytes() []byte {
 	switch {
 	case b.shared == nil:
@@ -79,7 +79,7 @@ func (b Body) bytes() []byte {
 // Len is the body's length in bytes as it is sent, also after Release.
 func (b Body) Len() int { return b.length }
 
-// textLen is the length of what the body says, also after Release.
+// textLen is the length of the decoded body, also after Release.
 func (b Body) textLen() int { return b.text }
 
 // unreadable returns why the body cannot be read, nil if it can.

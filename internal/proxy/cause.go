@@ -19,7 +19,7 @@ func (x *exchange) commonCause() upstream.Cause {
 	return common
 }
 
-// restingCause is the cause for which all upstreams that take work rest, CauseOther when they differ.
+// restingCause is the common cause of the cooldowns of all upstreams in use, CauseOther when they differ.
 func (x *exchange) restingCause() upstream.Cause {
 	now, common, found := time.Now(), upstream.CauseOther, false
 	for _, e := range x.req.Table.Endpoints() {
@@ -35,7 +35,7 @@ func (x *exchange) restingCause() upstream.Cause {
 	return common
 }
 
-// sentenceOf says what every upstream did and where to look. It names no address: clients see it.
+// sentenceOf describes what every upstream did and where to look. It names no address, because clients see it.
 func sentenceOf(c upstream.Cause) string {
 	switch c {
 	case upstream.CauseRefused:
@@ -54,7 +54,7 @@ func sentenceOf(c upstream.Cause) string {
 	return "failed"
 }
 
-// refusedAs says why every upstream refused to work for us, where no upstream's own words can say it.
+// refusedAs describes why every upstream refused our credentials or accounts, if no upstream's own message can be shown.
 func (x *exchange) refusedAs(unavailable *routing.Unavailable) string {
 	credentials, accounts := 0, 0
 	for _, a := range x.failures {

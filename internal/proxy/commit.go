@@ -160,7 +160,7 @@ func WriteError(w http.ResponseWriter, status int, wait time.Duration, e claude.
 	return status
 }
 
-// isFinal reports whether an error of our own stays the same when the client tries again.
+// isFinal reports whether a retry by the client would get the same error from the balancer.
 func isFinal(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:

@@ -61,7 +61,7 @@ func decoded(body io.ReadCloser, contentEncoding []string) (r io.ReadCloser, cha
 	return undo(codings, body, math.MaxInt64), true, nil
 }
 
-// undo decodes a body that was encoded with codings, in this order. No layer may grow beyond most bytes.
+// undo decodes a body to which codings were applied in this order. No layer may exceed most bytes.
 func undo(codings []coding, body io.ReadCloser, most int64) io.ReadCloser {
 	wire := &meter{ReadCloser: body}
 	var r io.ReadCloser = wire

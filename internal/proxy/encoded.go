@@ -11,10 +11,10 @@ import (
 	"claude-code-lb/internal/quota"
 )
 
-// ErrNoRoom says that the memory for a decoded request body could not be had.
+// ErrNoRoom reports that there was no memory for a decoded request body.
 var ErrNoRoom = errors.New("no memory left for the decoded body")
 
-// firstText is how much memory decoding a request begins with.
+// firstText is the initial size of the buffer for a decoded request, in bytes.
 const firstText = 16 << 10
 
 // IsEncoded reports whether the Content-Encoding lines of a request name a coding, known or not.
@@ -26,8 +26,9 @@ func IsEncoded(contentEncoding []string) bool {
 	return err != nil || len(codings) > 0
 }
 
-// DecodeRequest returns the text of an encoded request body, of at most that many bytes. Before it allocates memory it asks grow for it;
-// when grow refuses, the error is ErrNoRoom. Any other error is a *quota.Refusal with the words for a client whose limits depend on the text.
+// DecodeRequest returns the decoded text of a request body, of at most `most` bytes. It calls grow before it allocates
+// memory; if grow refuses, the error is ErrNoRoom. Any other error is a *quota.Refusal, for clients whose limits depend on
+// the text.
 func DecodeRequest(raw []byte, contentEncoding []string, most int64, grow func(n int64) bool) ([]byte, error) {
 	codings, err := parseCodings(contentEncoding)
 	switch {
@@ -37,7 +38,7 @@ func DecodeRequest(raw []byte, contentEncoding []string, most int64, grow func(n
 	case err != nil:
 		return nil, unreadable(http.StatusUnsupportedMediaType, fmt.Sprintf("The request names %v: send the body as it is, or encoded once.", err))
 	case claude.IsRequest(raw):
-		// A server that disregards the header would read another request than one that heeds it.
+		// A server that ignores the header would read another request than a server that follows it.
 		return nil, unreadable(http.StatusBadRequest, "The request has a Content-Encoding, but its body is plain JSON: send it without the header.")
 	}
 	r := undo(codings, io.NopCloser(bytes.NewReader(raw)), most)

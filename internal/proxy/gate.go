@@ -94,13 +94,13 @@ func (x *exchange) asks(now time.Time) quota.Ask {
 	return ask
 }
 
-// namesFurtherModels reports whether a body may name a second model. It only saves a reading of the whole body: what it
-// misses makes an estimate too low, and is charged when the answer reports it.
+// namesFurtherModels reports whether a body may name a second model. It only avoids parsing the whole body: a model that it
+// misses makes the estimate too low, and is charged when the response reports it.
 func namesFurtherModels(body []byte) bool {
 	return bytes.Contains(body, []byte(`"fallbacks"`)) || bytes.Contains(body, []byte(`"advisor_`))
 }
 
-// atMost is what a usage costs at most, whichever of the request's models and whichever server it is of.
+// atMost is the highest cost of a usage over all models of the request and all servers.
 func (x *exchange) atMost(prices *ledger.Prices, further []string, u claude.Usage) ledger.Cost {
 	multiplier := x.req.Table.Dearest()
 	u = x.asked(u)

@@ -23,13 +23,13 @@ const (
 	shortRetryAfter = 10 * time.Second
 )
 
-// giveUp answers when no further attempt is made. In this order, what helps the client most:
+// giveUp responds when no further attempt is made. It picks the first of these, most helpful first:
 //
 //   - a refusal of the request itself that two upstreams gave alike;
-//   - an upstream's failure that is over soon: overloaded, a short rate limit, a failed server;
-//   - when every upstream is used up, the refusal of the one that is back first, whole;
+//   - a short-lived failure of an upstream: overloaded, a short rate limit, a failed server;
+//   - when every upstream is used up, the complete refusal of the one that recovers first;
 //   - a refusal of the model, then one that only one upstream gave;
-//   - else an error of our own. Never one that concerns our own credential.
+//   - else an error of the balancer. A refusal of our own credential is never shown.
 func (x *exchange) giveUp(why error) {
 	x.forgive()
 	x.entry.Outcome = ledger.Failed
@@ -69,7 +69,7 @@ func (x *exchange) giveUp(why error) {
 		return
 	}
 	x.trace()
-	if status == http.StatusTooManyRequests { // Claude Code gives up at once on a long wait, as it should
+	if status == http.StatusTooManyRequests { // Claude Code stops at once on a long wait, as intended
 		x.w.Header().Set("Retry-After", wholeSeconds(x.outlook().RetryAfter))
 		wait = 0
 	}
@@ -88,7 +88,7 @@ func (a *answer) isAnswer() bool {
 	return !a.usedUp()
 }
 
-// outlook is what the request would find now.
+// outlook reports why no upstream would take the request now.
 func (x *exchange) outlook() *routing.Unavailable {
 	return x.req.Table.Outlook(&x.query, &x.tried, time.Now())
 }
@@ -104,15 +104,15 @@ func (x *exchange) earliestReturn() time.Duration {
 	case outlook.RetryAfter <= 0:
 		return shortRetryAfter
 	case outlook.Mildest == upstream.Paused && !x.toldPause():
-		// The pause is a guess of our own. A client that comes back earlier is the next to find out, and one
-		// with another model to fall back to takes it sooner (measured: see docs/failover.md).
+		// The cooldown is our own estimate. A client that retries earlier tests the upstream, and a client
+		// with a fallback model switches to it sooner (measured: see docs/failover.md).
 		return min(max(outlook.RetryAfter/2, time.Second), maxRetryAfter)
 	default:
 		return min(outlook.RetryAfter, maxRetryAfter)
 	}
 }
 
-// toldPause reports whether an overloaded upstream said how long it will be.
+// toldPause reports whether an overloaded upstream sent a retry-after.
 func (x *exchange) toldPause() bool {
 	return slices.ContainsFunc(x.failures, func(a *answer) bool { return a.outcome.Scope == upstream.ScopeCapacity && a.outcome.RetryAfter > 0 })
 }
@@ -163,7 +163,7 @@ func (a *answer) rank() int {
 		return rankRateLimit
 	case upstream.ScopeEndpoint:
 		if a.outcome.Cause == upstream.CausePage || a.outcome.Cause == upstream.CauseNoRoute {
-			return rankNone // a page of somebody in between
+			return rankNone // a page of a proxy in between
 		}
 		return rankEndpoint
 	case upstream.ScopeModel:
@@ -249,7 +249,7 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case x.isQuick() && x.allRefusedKey():
 		e.Message = x.everyone() + " refused this path, or its credential for it: the log of claude-code-lb has the details under this request id."
 	case x.allRefusedKey() || n == 0 && unavailable != nil && (unavailable.Mildest == upstream.CredentialOut || unavailable.Mildest == upstream.AccountOut):
-		x.w.Header().Set("X-Should-Retry", "false") // only the operator can help
+		x.w.Header().Set("X-Should-Retry", "false") // only the operator can fix it
 		e.Message = x.everyone() + " " + x.refusedAs(unavailable) + "; the log of claude-code-lb has the details under this request id."
 	case x.unsure() && n > 0:
 		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."

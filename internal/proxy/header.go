@@ -49,7 +49,7 @@ func (x *exchange) keepForwarded() {
 		x.credentials = upstream.Credentials{}
 	}
 	x.conditional = isConditional(x.req.HTTP)
-	if x.isQuick() { // a whole answer can be judged, and serve again
+	if x.isQuick() { // a full response can be checked, and reused for later requests
 		delete(h, "If-None-Match")
 		delete(h, "If-Modified-Since")
 	}
@@ -58,11 +58,12 @@ func (x *exchange) keepForwarded() {
 		h["Accept-Encoding"] = x.p.identity
 	}
 	if x.isBatchResults() {
-		delete(h, "Range") // what is read in parts is never read as a whole
+		delete(h, "Range") // the balancer must see the complete response
 	}
 	if _, ok := h["Idempotency-Key"]; !ok && !x.pin.resource.Batch {
-		// Lets the transport repeat the request once if a kept connection ends without a byte of an answer, as one does that the server
-		// had closed. Nothing is put on the wire. A batch that was created unnoticed would run twice, so its creation is not repeated.
+		// The mark lets the transport repeat the request once if a kept connection ends before any byte of
+		// a response, because the server had closed it. The mark is not sent. Creating a batch is not
+		// repeated: the batch could run twice.
 		h["Idempotency-Key"] = nil
 	}
 	if _, ok := h["User-Agent"]; !ok {
@@ -70,7 +71,7 @@ func (x *exchange) keepForwarded() {
 	}
 }
 
-// isBatchResults reports whether the results of a batch are asked for: what it cost and made is in them.
+// isBatchResults reports whether the request fetches the results of a batch, which contain its usage and its files.
 func (x *exchange) isBatchResults() bool {
 	r := x.pin.resource
 	return r.Data && strings.HasPrefix(r.ID, "msgbatch_") && x.req.HTTP.Method == http.MethodGet

@@ -7,12 +7,12 @@ import (
 	"claude-code-lb/internal/claude"
 )
 
-// ownPrefix begins the names of the balancer's own headers. They are of one connection: neither side hears the other's.
+// ownPrefix begins the names of the balancer's own headers. They are valid for one hop and never forwarded.
 const ownPrefix = "X-Lb-"
 
-// isFromFront reports whether a header says something about the way to the balancer: about the client's address and identity there, which are
-// not the upstream's business and make some upstreams refuse (Cloudflare does so with cf-connecting-ip), or about a browser's origin and its
-// cookies for the balancer's host, since whether a page may use the balancer is decided here.
+// isFromFront reports whether a header describes the hop to the balancer: the client's address and identity, which
+// upstreams need not know and some refuse (Cloudflare does so with cf-connecting-ip), or a browser's origin and its
+// cookies for the balancer's host, because the balancer decides which pages may use it.
 func isFromFront(name string) bool {
 	switch name {
 	case "Origin", "Referer", "Cookie", "Cookie2", "Access-Control-Request-Method", "Access-Control-Request-Headers",
@@ -22,7 +22,7 @@ func isFromFront(name string) bool {
 	return strings.HasPrefix(name, ownPrefix) || claude.IsProxyHeader(name)
 }
 
-// keepForUpstream takes out of a request's header what is not meant for the upstream.
+// keepForUpstream removes the fields of a request's header that are not meant for the upstream.
 func keepForUpstream(h http.Header) {
 	keepEndToEnd(h)
 	for name := range h {
@@ -32,8 +32,8 @@ func keepForUpstream(h http.Header) {
 	}
 }
 
-// keepForClient takes out of an answer's header what is not meant for the client: an upstream's cookies and transport policies are for its own
-// host, the balancer speaks for itself, and which pages may read an answer is decided here.
+// keepForClient removes the fields of a response header that are not meant for the client: cookies and transport
+// policies of the upstream's host, the balancer's own headers, and CORS headers, which the balancer sets itself.
 func keepForClient(h http.Header) {
 	keepEndToEnd(h)
 	for name := range h {

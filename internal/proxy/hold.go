@@ -41,7 +41,7 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 	case k == kindResource:
 		return nil, a.holdResource(a.res.Request.Method)
 	case a.res.StatusCode == http.StatusNotModified && a.x.conditional:
-		a.whole = true // the client has the answer: this one has no body
+		a.whole = true // the client has the body already: this response has none
 		return nil, nil
 	case a.res.StatusCode != http.StatusOK: // a 204 or a redirect is no answer to a message
 		return nil, fmt.Errorf("%w: status %d", upstream.ErrUnusable, a.res.StatusCode)
@@ -74,14 +74,13 @@ func (a *answer) sniff() error {
 	return nil
 }
 
-// isConditional reports whether a request asks for an answer only if that has changed.
+// isConditional reports whether a request asks for a response only if it has changed.
 func isConditional(r *http.Request) bool {
 	return r.Method == http.MethodGet && (r.Header.Get("If-None-Match") != "" || r.Header.Get("If-Modified-Since") != "")
 }
 
-// dropByteOrderMark takes a byte order mark off the beginning of an answer, so that the client does not get it either:
-// JSON and event streams may begin with one, but not every client reads them then, and behind the comments of the
-// silence it would not stand at the beginning.
+// dropByteOrderMark removes a byte order mark from the beginning of a response. JSON and event streams may begin with
+// one, but not every client can read them then, and after keep-alive comments it would not be at the beginning.
 func (a *answer) dropByteOrderMark() {
 	if rest, found := bytes.CutPrefix(a.held, []byte("\ufeff")); found {
 		a.held = rest
@@ -130,7 +129,7 @@ func ownFault(status int) bool {
 	return status < http.StatusInternalServerError
 }
 
-// holdPlain reads the whole of a JSON document. One that is larger than the bound is believed.
+// holdPlain reads a complete JSON document. A document larger than the bound is accepted unchecked.
 func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 	if !a.whole && !beginsObject(a.held) {
 		return nil, errNotJSON() // however much more of it there is
@@ -155,7 +154,7 @@ func (a *answer) holdPlain(k kind) (*claude.Error, error) {
 	return nil, err
 }
 
-// shape reports why a JSON object is not the answer that was asked for; nil if it is.
+// shape returns an error if a JSON object is not the kind of response that the request asks for.
 func (a *answer) shape(k kind) error {
 	fits, want := false, ""
 	switch k {
@@ -180,8 +179,8 @@ func (a *answer) shape(k kind) error {
 	return nil
 }
 
-// blank reports whether a message that is complete is no answer. One without content or output tokens is an answer
-// if that is what was asked for: with max_tokens 0 a request only warms the cache.
+// blank reports whether a complete message has neither content nor output tokens. With max_tokens 0 such a
+// message is valid, because the request only warms the cache.
 func (a *answer) blank() bool {
 	return a.message.Empty() && !(a.warming && a.message.StopReason == "max_tokens")
 }

@@ -25,7 +25,7 @@ const (
 	modelsPath   = "/v1/models"
 )
 
-// kindOf returns the kind of the answer to a request; unclear says that the body does not tell whether it asks for a stream.
+// kindOf returns the kind of response to a request; unclear means that the body does not show whether it asks for a stream.
 func kindOf(method, path string, stream, unclear bool) kind {
 	switch {
 	case method == http.MethodPost && path == messagesPath && unclear:
@@ -45,7 +45,7 @@ func kindOf(method, path string, stream, unclear bool) kind {
 	}
 }
 
-// settleKind decides what a response is whose kind was not known beforehand.
+// settleKind determines the kind of a response from its header if the request did not show it.
 func (x *exchange) settleKind(a *answer) {
 	if x.kind != kindEither {
 		return

@@ -21,17 +21,17 @@ const (
 	// mostPages bounds the further pages of an upstream's list that one request reads, and listingTime how long that takes.
 	mostPages   = 20
 	listingTime = 10 * time.Second
-	// usualPage is how many elements a page has that asks for no number (API reference).
+	// usualPage is the size of a page if the request names none (API reference).
 	usualPage = 20
-	// largestPage is how many there may be (API reference; lists with page tokens keep the client's number).
+	// largestPage is the largest size of a page (API reference; lists with page tokens keep the client's number).
 	largestPage = 1000
 )
 
-// errUnreadableList reports an answer in which the elements of a list cannot be told apart.
+// errUnreadableList reports a response whose list elements cannot be read.
 var errUnreadableList = fmt.Errorf("%w: a list in a form that is not known", upstream.ErrUnusable)
 
-// restrictList leaves in a list only what the client key may use, reading further pages of the
-// upstream until the client's page is full. When it reports false the client has been answered.
+// restrictList removes from a list the elements that the client key may not use, and reads further
+// pages of the upstream until the client's page is full. If it returns false, it has sent an error.
 func (x *exchange) restrictList(a *answer) bool {
 	r := x.pin.kept
 	if !x.isolated() || !x.pin.isKept || !r.List || r.Name != "" || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode/100 != 2 {
@@ -51,19 +51,19 @@ func (x *exchange) restrictList(a *answer) bool {
 	return false
 }
 
-// listing is a client's page of a list on its way.
+// listing is a client's page of a list while it is built.
 type listing struct {
 	rest   map[string]json.RawMessage // of the first page, besides what is set below
 	data   []json.RawMessage          // that the client may see
 	ids    []string                   // of data
-	own    int                        // of them, those that are not built in
+	own    int                        // elements of ids that are not built in
 	wanted int
 	back   bool // the client pages backwards, by before_id
 	tokens bool // the list pages by tokens instead of ids
 	more   bool
 }
 
-// ownPage reads as many pages as fill that of the client.
+// ownPage reads pages of the upstream until the client's page is full.
 func (x *exchange) ownPage(a *answer) ([]byte, error) {
 	if err := a.fill(maxHeldPlain); err != nil || !a.whole {
 		return nil, errors.Join(errUnreadableList, err)
@@ -99,8 +99,8 @@ func (x *exchange) ownPage(a *answer) ([]byte, error) {
 	return l.render(page.NextToken), nil
 }
 
-// allOwned is how many elements the list can have for the client key: once these are found no
-// further page is read. A page that begins at a cursor does not tell how many were before it.
+// allOwned is the number of elements that the list can have for the client key. When all are found, no
+// further page is read. It is unknown for a page that begins at a cursor.
 func (x *exchange) allOwned(query url.Values) int {
 	prefix := x.pin.kept.Prefix
 	if x.req.Settings.SoleTenant || prefix == "" || query.Get("after_id") != "" || query.Get("before_id") != "" || query.Get("page") != "" {
@@ -109,7 +109,7 @@ func (x *exchange) allOwned(query url.Values) int {
 	return x.p.Resources.Count(prefix, x.req.Key.Tenants()...)
 }
 
-// take adds what the client may see of a page.
+// take adds the elements of a page that the client may see.
 func (x *exchange) take(l *listing, page *claude.Page) {
 	var data []json.RawMessage
 	var ids []string
@@ -144,7 +144,7 @@ func (l *listing) full() bool {
 	return len(l.ids) >= l.wanted
 }
 
-// nextPage asks the same upstream for the page behind one.
+// nextPage requests the page after one from the same upstream.
 func (x *exchange) nextPage(ctx context.Context, a *answer, l *listing, page *claude.Page) (claude.Page, error) {
 	u := *x.req.HTTP.URL
 	query := u.Query()

@@ -59,7 +59,7 @@ func (x *exchange) next() (*upstream.Lease, error) {
 		}
 		retry := len(x.entry.Attempts) > 0 && !x.isSide()
 		x.query.FitOnly = retry && !x.p.budget.left(now, x.req.Settings.RetryPercent, x.req.Settings.RetryFloor)
-		if x.isQuick() { // waiting for a server that is likely to fail is worse than going without
+		if x.isQuick() { // a late response is worse than none
 			x.query.FitOnly = len(x.entry.Attempts) > 0 || x.savedList() != nil
 		}
 		lease, err := x.req.Table.Next(&x.query, &x.tried, now)

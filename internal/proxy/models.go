@@ -19,7 +19,7 @@ const (
 	maxSavedQuery = 1 << 10
 	// savedListLife is how long a list of models may serve while no upstream answers.
 	savedListLife = 24 * time.Hour
-	// cachedHeader marks an answer that no upstream gave just now.
+	// cachedHeader marks a saved response.
 	cachedHeader = "X-Lb-Cached"
 )
 
@@ -30,7 +30,7 @@ type modelLists struct {
 	saved map[listScope]*savedList
 }
 
-// listScope is what a list of models depends on: who asks, by which credential, for what, in which generation of the configuration.
+// listScope is the key of a saved list: client, credential, query, and generation of the configuration.
 type listScope struct {
 	settings *Settings
 	key      *quota.Key
@@ -44,7 +44,7 @@ type savedList struct {
 	body []byte
 }
 
-// find returns the saved list of a scope, nil if there is none that may serve.
+// find returns the saved list of a scope, nil if there is none or it is too old.
 func (l *modelLists) find(scope listScope, now time.Time) *savedList {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,18 +84,18 @@ func (l *modelLists) dropOldest() {
 	delete(l.saved, oldest)
 }
 
-// listScope returns the scope of a request for the list of models. It reports false for one that is not worth keeping.
+// listScope returns the scope of a request for the list of models. It returns false if the list is not to be saved.
 func (x *exchange) listScope() (listScope, bool) {
 	h, query := x.req.HTTP.Header, x.req.HTTP.URL.RawQuery
 	headers := strings.Join(h.Values("Anthropic-Version"), ",") + "\n" + strings.Join(h.Values("Anthropic-Beta"), ",")
 	if x.query.Subject.Path != claude.PathModels || x.req.HTTP.Method != http.MethodGet || len(query)+len(headers) > maxSavedQuery {
 		return listScope{}, false
 	}
-	query, headers = strings.Clone(query), strings.Clone(headers) // they may be part of the request's head
+	query, headers = strings.Clone(query), strings.Clone(headers) // they may point into the request's header
 	return listScope{x.req.Settings, x.req.Key, x.query.Subject.Tenant, query, headers}, true
 }
 
-// savedList is the last good list of models that answers the request, nil if there is none.
+// savedList returns the saved list of models for the request, nil if there is none.
 func (x *exchange) savedList() *savedList {
 	scope, ok := x.listScope()
 	if !ok {
@@ -104,7 +104,7 @@ func (x *exchange) savedList() *savedList {
 	return x.p.lists.find(scope, time.Now())
 }
 
-// saveList keeps a list of models that an upstream has just given.
+// saveList saves the list of models in a response.
 func (x *exchange) saveList(a *answer) {
 	scope, ok := x.listScope()
 	if ok && a.whole && a.status() == http.StatusOK && len(a.held) <= maxSavedList && claude.IsModelList(a.held) {
@@ -112,7 +112,7 @@ func (x *exchange) saveList(a *answer) {
 	}
 }
 
-// serveList answers with a saved list, marked as such.
+// serveList responds with a saved list, and marks it as such.
 func (x *exchange) serveList(list *savedList) {
 	age := time.Since(list.at)
 	x.p.log.InfoContext(x.ctx, telemetry.SavedList, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Age, age.Round(time.Second))

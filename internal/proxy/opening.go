@@ -10,16 +10,16 @@ import (
 	"claude-code-lb/internal/upstream"
 )
 
-// relabeling is the name that an event needs so that SDK clients read it.
+// relabeling is an event name that is added so that SDK clients read the event.
 type relabeling struct {
-	at   int // of the blank line that ends the event, in what is held or in the buffer of the relay
+	at   int // offset of the blank line that ends the event, in held or in the buffer of the relay
 	name string
 }
 
-// observe takes an event that ended in bytes which are kept from offset on.
+// observe processes an event that ended in the bytes that begin at a.offset.
 func (a *answer) observe(ev claude.Event) {
 	if a.message.Stopped && ev.Name != "error" && ev.Kind() == "error" {
-		return // the SDKs skip it, and the message is whole
+		return // the SDKs skip it, and the message is complete
 	}
 	a.message.Observe(ev)
 	if name := ev.Relabel(); name != "" {
@@ -27,12 +27,12 @@ func (a *answer) observe(ev claude.Event) {
 	}
 }
 
-// opening is what the events of a stream before its first content have shown.
+// opening collects facts about the events of a stream before its first content.
 type opening struct {
 	said      int  // bytes of data, pings left out
 	largest   int  // bytes of data of the largest event
-	malformed bool // an event that the official SDKs fail to read
-	early     bool // a part of a message came before message_start
+	malformed bool // there was an event that the official SDKs fail to read
+	early     bool // there was a part of a message before message_start
 	foreign   bool // it is the stream of another API
 }
 
@@ -54,7 +54,7 @@ func (o *opening) observe(ev claude.Event, kind string, started bool) {
 	}
 }
 
-// problem is why the stream cannot be an answer; nil while it can.
+// problem returns an error if the stream cannot be a valid response.
 func (o *opening) problem() error {
 	switch {
 	case o.malformed:
@@ -67,14 +67,14 @@ func (o *opening) problem() error {
 	return nil
 }
 
-// proven reports whether the upstream has shown that it answers: by content, or by an end that says why there is none.
+// proven reports whether the upstream works: it has sent content, or an end that explains why there is none.
 func (a *answer) proven() bool {
 	return a.message.Started && (a.message.Content || a.message.Delta && !a.blank())
 }
 
-// holdStream reads until the upstream proves that it answers: message_start alone, pings and comments prove nothing,
-// for errors come after them. The first event of the API must be message_start, and up to the proof every event must
-// be one that the official SDKs can read. Other events are believed when they have filled the bound.
+// holdStream reads until the upstream has proven that it works. message_start, pings and comments prove nothing,
+// because errors may follow them. The first event of the API must be message_start, and until the proof the official
+// SDKs must be able to read every event. A stream of other events is accepted when they exceed the bound.
 func (a *answer) holdStream() (*claude.Error, error) {
 	var o opening
 	observe := func(ev claude.Event) {
@@ -87,7 +87,7 @@ func (a *answer) holdStream() (*claude.Error, error) {
 	}
 	defer func() { a.events.Want = claude.WantedEvent }()
 	ended := a.whole
-	a.whole = false // what a broken stream ends with is added to it
+	a.whole = false // the error event of a broken stream is added later
 	var err error
 	for fed := 0; ; {
 		a.offset = fed
@@ -96,7 +96,7 @@ func (a *answer) holdStream() (*claude.Error, error) {
 			a.eventEnd = fed + boundary
 		}
 		fed = len(a.held)
-		settled := len(a.held) - a.unfinished() // the events and comments that are whole
+		settled := len(a.held) - a.unfinished() // complete events and comments
 		switch {
 		case a.message.Err != nil:
 			return a.message.Err, nil
@@ -114,7 +114,7 @@ func (a *answer) holdStream() (*claude.Error, error) {
 			return nil, err
 		case settled-o.largest >= maxHeldStream || a.unfinished() >= maxHeldEvent:
 			if a.message.Started && o.said+a.unfinished() >= maxHeldStream/2 {
-				return nil, nil // it says a lot, in words that are not known yet
+				return nil, nil // a long stream of unknown events
 			}
 			return nil, fmt.Errorf("%w: no content within %d KB", upstream.ErrUnusable, maxHeldStream>>10)
 		}
@@ -123,7 +123,7 @@ func (a *answer) holdStream() (*claude.Error, error) {
 	}
 }
 
-// unfinished is the length of the event that has only begun, 0 for a comment.
+// unfinished is the length of an incomplete event, 0 for a comment.
 func (a *answer) unfinished() int {
 	rest := a.held[a.eventEnd:]
 	if bytes.HasPrefix(rest, []byte(":")) {

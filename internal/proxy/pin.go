@@ -23,10 +23,10 @@ type pin struct {
 	searching  bool      // the accounts are asked one after the other who knows them
 	conflict   [2]string // two ids of two accounts; "" where there is none
 
-	kept      claude.Resource // what the path names of what belongs to client keys: resource, or something of another API
+	kept      claude.Resource // the resource with an owner that the path names: resource, or one of another API
 	isKept    bool
-	refusal   *quota.Refusal // for what the request names that is not its client key's
-	unclaimed []string       // ids that it names and that belong to no client key yet
+	refusal   *quota.Refusal // set if the request names a resource that its client key may not use
+	unclaimed []string       // ids in the request that have no owner yet
 }
 
 // pinned finds the account that keeps what the request names.

@@ -50,8 +50,8 @@ type Settings struct {
 	Rules  upstream.Rules // of the operator, on how to judge answers
 	// PassCredentials lets a client's own credential go to servers that have none.
 	PassCredentials bool
-	// SharedResources lets every client key use what others created. SoleTenant says that there is
-	// only one key, or one group of keys, so that what nobody is known to have created is its own.
+	// SharedResources lets every client key use what others created. SoleTenant is set if there is
+	// only one key, or one group of keys, which may then use resources without a known owner.
 	SharedResources, SoleTenant bool
 
 	Dump *telemetry.Dump // nil unless debug is on
@@ -63,7 +63,7 @@ type Request struct {
 	Client   string      // who asks, for the log
 	Key      *quota.Key  // of the client, nil where none is asked for
 	Book     *quota.Book // nil: nobody has limits
-	Seat     *quota.Seat // that the request had while its body was read
+	Seat     *quota.Seat // seat of the request while its body was read
 	HTTP     *http.Request
 	Body     Body
 	Upload   *Upload // in place of Body where that is passed on as it comes
@@ -78,9 +78,9 @@ type Proxy struct {
 	recorders []Recorder
 	// Owners remembers which account keeps what stands behind an id. It may be replaced before the first request.
 	Owners *routing.Owners
-	// Resources remembers which client key created that. It may be replaced before the first request.
+	// Resources maps ids to the client key that created them. It may be replaced before the first request.
 	Resources *quota.Resources
-	// Continuations remembers which account gave an answer that later requests go on from.
+	// Continuations maps responses that later requests may continue to the account that gave them.
 	Continuations *routing.Continuations
 	// Tracer follows requests, unless it is nil. It may be set before the first request.
 	Tracer   Tracer
@@ -143,9 +143,9 @@ type exchange struct {
 	pass        *quota.Pass          // of the client key's limits
 	writeBy     time.Time            // the client has to take what is written
 	traced      bool                 // the client asks for the trail
-	conditional bool                 // the client asks for the answer only if that has changed
+	conditional bool                 // the client asks for a response only if it has changed
 	shared      bool                 // the client's header is in use: the next attempt gets a copy
-	marks       []string             // of the balancers that the request has passed
+	marks       []string             // loop marks of the balancers that the request has passed
 	credentials upstream.Credentials // the client's own, where they may go to upstreams
 	turn        time.Time            // from which the request may be served: what it waited for a slot is no upstream's fault
 	entry       ledger.Entry
@@ -156,8 +156,8 @@ type exchange struct {
 	failures    []*answer             // the failed attempts, in order
 	timeouts    int                   // of them, waits that ran out
 	cause       error                 // why the committed answer broke off
-	batch       *batchBill            // of results that are relayed; nil: of nothing
-	speed, geo  string                // that the request asks for: the price depends on them
+	batch       *batchBill            // set while batch results are relayed
+	speed, geo  string                // in the request; the price depends on them
 }
 
 // forgetPrompt gives back what was known of the prompt.
@@ -193,7 +193,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.query.Session = x.entry.Session
 		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
 	}
-	if x.isQuick() || x.query.Subject.Has(upstream.Fast) { // their clients would rather do without now
+	if x.isQuick() || x.query.Subject.Has(upstream.Fast) { // their clients have a faster alternative
 		x.query.Patience, x.query.Queue = 0, 0
 	}
 	if p.Tracer != nil {
@@ -208,7 +208,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	return x
 }
 
-// variantOf reports which limits of their own concern a request.
+// variantOf returns the properties of a request that have separate limits.
 func variantOf(h http.Header, scan claude.Request) upstream.Variant {
 	var v upstream.Variant
 	if scan.Speed == "fast" {

@@ -82,7 +82,7 @@ func (x *exchange) relayEvents(a *answer) error {
 	if err := x.sendPart(a, head, a.torn); err != nil {
 		return err
 	}
-	observe := a.observe // once: it is allocated
+	observe := a.observe // one allocation for all events
 	for {
 		if pending == len(buf) {
 			buf = room.grow(pending)
@@ -136,8 +136,8 @@ func (a *answer) ended(err error) error {
 	}
 }
 
-// sendEvents sends what the relay has ready. It is the bytes of the upstream, but for the names that some events need
-// before SDK clients read them: the last event: line of an event counts, wherever it stands.
+// sendEvents sends complete events: the upstream's bytes, plus an event: line for events that SDK clients
+// would not read otherwise. The last event: line of an event counts, so it may come after the data.
 func (x *exchange) sendEvents(a *answer, p []byte) error {
 	done := 0
 	for _, r := range a.relabelings {

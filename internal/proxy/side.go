@@ -14,20 +14,20 @@ import (
 
 const (
 	// quickAnswer is how long an upstream may take to count tokens or list models while another one could be
-	// asked: Claude Code waits 3 s for the list, and estimates tokens itself if they are not counted.
+	// tried. Claude Code waits 3 s for the list, and estimates tokens itself if they are not counted.
 	quickAnswer = 1500 * time.Millisecond
-	// lastQuickAnswer is the same for the last upstream that is left.
+	// lastQuickAnswer is the same limit for the last upstream that is left.
 	lastQuickAnswer = 3 * time.Second
-	// savedListAfter is when the last good list of models is served although upstreams are left to ask.
+	// savedListAfter is the time after which the saved list of models is served although upstreams are left to try.
 	savedListAfter = 2500 * time.Millisecond
-	// perMegabyte is added for every megabyte of the body: it has to be sent and counted.
+	// perMegabyte is added for every megabyte of the body, which has to be sent and counted.
 	perMegabyte = time.Second
 )
 
-// isSide says whether the request is for another path than that of messages: its failures say nothing about messages.
+// isSide reports whether the request is for another path than /v1/messages. Its failures say nothing about messages.
 func (x *exchange) isSide() bool { return x.query.Subject.Path != claude.PathMessages }
 
-// isQuick says whether the request is answered fast or not at all: its client does without.
+// isQuick reports whether the request needs a fast response or none: its client has a fallback.
 func (x *exchange) isQuick() bool {
 	path := x.query.Subject.Path
 	return path == claude.PathCountTokens || path == claude.PathModels && x.req.HTTP.Method == http.MethodGet
@@ -49,14 +49,14 @@ func (x *exchange) quickLimit(lease *upstream.Lease, now time.Time) time.Duratio
 	return limit
 }
 
-// overdue says whether it is time to serve the saved list of models.
+// overdue reports whether it is time to serve the saved list of models.
 func (x *exchange) overdue(now time.Time) bool {
 	return x.isQuick() && now.Sub(x.turn) >= savedListAfter && x.savedList() != nil
 }
 
-// answerWithout answers a quick request that no upstream has answered, so that its client goes on: the list of
-// models by the last good one, and count_tokens by 404, on which Claude Code estimates. A
-// refusal of the request itself, such as that of a client's own key, is passed on instead: then it reports false.
+// answerWithout responds to a quick request when no upstream has, so that its client can go on: with the saved list of
+// models, or for count_tokens with 404, on which Claude Code estimates. It returns false for a refusal of the request
+// itself, such as that of a client's own key, which is passed on instead.
 func (x *exchange) answerWithout() bool {
 	if !x.isQuick() || slices.ContainsFunc(x.failures, func(a *answer) bool { return a.refused() && a.claimed != nil }) {
 		return false
@@ -78,7 +78,7 @@ func (x *exchange) answerWithout() bool {
 	return true
 }
 
-// keepQuick notes a good answer that may serve again.
+// keepQuick saves a good response that may be reused.
 func (x *exchange) keepQuick(a *answer) {
 	if x.isQuick() && x.query.Subject.Path == claude.PathModels && a.outcome.Scope == upstream.ScopeNone {
 		x.saveList(a)

@@ -6,16 +6,16 @@ import (
 	"claude-code-lb/internal/upstream"
 )
 
-// signsLast is how long a sign of life speaks for an upstream. Pings come every 10 to 30 s while a model thinks.
+// signsLast is how long a sign of life is valid. Pings come every 10 to 30 s while a model thinks.
 const signsLast = time.Minute
 
-// signs are what an attempt shows of a live upstream before its first content.
+// signs are the signs of life of an upstream before its first content.
 type signs struct {
 	due    time.Time // the endpoint's own limit for the first content; zero: it has none
-	until  time.Time // the limit that is in force; zero: there is none
+	until  time.Time // the limit in force; zero: there is none
 	last   time.Time // of the last sign after message_start; zero: there was none
-	events int       // that came in the bytes read last
-	pings  int       // of them
+	events int       // in the latest read
+	pings  int       // pings among them
 }
 
 // observe counts an event.
@@ -26,8 +26,8 @@ func (s *signs) observe(kind string) {
 	}
 }
 
-// live takes what was read last for a sign of life, if there was a ping or a comment in it: the client learns of it, and
-// an upstream that has begun its message is given more time.
+// live checks the latest read for a ping or a comment. Such a sign of life is passed on to the client, and
+// an upstream that has begun its message gets more time.
 func (a *answer) live(whole bool) {
 	s := &a.vital
 	ping, comment := s.pings > 0, s.events == 0 && whole
@@ -41,9 +41,9 @@ func (a *answer) live(whole bool) {
 	}
 }
 
-// prolong moves the limit for the first content: an upstream that has sent message_start and goes on sending pings
-// demonstrably works, and a request is not ended then because its time in all is over. The endpoint's own limit stays
-// in force while another one could be asked.
+// prolong moves the limit for the first content. An upstream that has sent message_start and keeps sending pings
+// works, so the total time limit of the request does not end it. The endpoint's own limit stays in force while
+// another endpoint could be tried.
 func (a *answer) prolong(now time.Time) {
 	s := &a.vital
 	if s.last = now; s.until.IsZero() {
@@ -58,17 +58,17 @@ func (a *answer) prolong(now time.Time) {
 		if a.x.otherLeft(now) {
 			until = s.due
 		}
-		a.curtailed = false // it was given what it is due
+		a.curtailed = false // it got its full time
 	}
 	if !until.After(s.until) {
 		return
 	}
 	s.until = until
-	a.watch.expect(forFirst, &upstream.TimeoutError{Waiting: moreSigns, After: until.Sub(now)}) // the one before may be looked at just now
+	a.watch.expect(forFirst, &upstream.TimeoutError{Waiting: moreSigns, After: until.Sub(now)}) // another goroutine may be using the previous one
 }
 
-// otherLeft reports whether another endpoint could be asked if this attempt failed now. While attempts are hedged it
-// reports true, for others are being asked at the same time.
+// otherLeft reports whether another endpoint could be tried if this attempt failed now. With hedged attempts it
+// returns true, because others are being tried at the same time.
 func (x *exchange) otherLeft(now time.Time) bool {
 	switch {
 	case x.req.Settings.Hedge:
@@ -79,8 +79,8 @@ func (x *exchange) otherLeft(now time.Time) bool {
 	return x.req.Table.OtherFit(&x.query, &x.tried, now)
 }
 
-// outlived gives a request whose upstream worked beyond the time for all attempts, and failed before its first content,
-// that time once more, counted from the last sign of life: until then the client knew that somebody is there.
+// outlived extends the total time of a request whose upstream showed signs of life beyond it, and then failed before its
+// first content. The time begins again at the last sign of life, because the client was kept informed until then.
 func (x *exchange) outlived(a *answer, now time.Time) {
 	if x.req.Settings.Hedge {
 		return // another attempt may be reading it

@@ -17,8 +17,8 @@ const (
 )
 
 const (
-	waitingComment = ": waiting for an upstream\n\n" // nothing has been answered
-	quietComment   = ": keep-alive\n\n"              // the upstream has paused in the middle of its answer
+	waitingComment = ": waiting for an upstream\n\n" // no response has begun
+	quietComment   = ": keep-alive\n\n"              // the upstream has paused within its response
 	pingFrame      = "event: ping\ndata: {\"type\": \"ping\"}\n\n"
 )
 
@@ -32,11 +32,11 @@ type silence struct {
 	after time.Duration
 
 	mu       sync.Mutex
-	timer    *time.Timer // nil: nobody is to be kept waiting
+	timer    *time.Timer // nil: no comments are wanted
 	ended    bool
 	opened   bool
-	relaying bool          // the answer is under way
-	inside   bool          // the client has got part of an event
+	relaying bool          // the response is being relayed
+	inside   bool          // the client has received part of an event
 	last     time.Time     // of the last write, or of the request
 	passed   time.Time     // when the last sign of life was passed on
 	pause    time.Duration // how long after it the next comment is due
@@ -96,15 +96,15 @@ func (s *silence) open() {
 	s.x.w.WriteHeader(http.StatusOK)
 }
 
-// say writes outside of an answer. A client that has left is noticed by the request's context.
+// say writes before a response begins. It ignores errors: the request's context ends when the client leaves.
 func (s *silence) say(text string) {
 	if _, err := s.x.w.Write([]byte(text)); err == nil {
 		_ = s.x.flush()
 	}
 }
 
-// pass passes on a sign of life that an upstream has given before its first content, a ping or a comment, once the
-// response is open. The client is sent a few of them, not what came: the bytes go out when the answer is committed to.
+// pass forwards a sign of life, a ping or a comment, that an upstream sent before its first content, once the
+// response is open. It writes new frames at a limited rate; the upstream's bytes are sent after the commit.
 func (s *silence) pass(ping bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,19 +132,19 @@ func (s *silence) end() (opened bool) {
 	return s.opened
 }
 
-// resume watches over the silences of an answer that goes out as a stream, until end.
+// resume writes comments in the pauses of a streamed response, until end.
 func (s *silence) resume(h http.Header) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if media, _, err := mime.ParseMediaType(h.Get("Content-Type")); s.timer == nil || err != nil || media != "text/event-stream" {
-		return // what the client takes for something else may know no comments
+		return // other media types have no comments
 	}
 	s.ended, s.relaying = false, true
 	s.last, s.pause = time.Now(), s.after
 	s.timer.Reset(s.after)
 }
 
-// sendPart sends a part of a streamed answer that ends between two events, or inside one.
+// sendPart sends a part of a streamed response that ends between two events, or inside one.
 func (x *exchange) sendPart(a *answer, p []byte, inside bool) error {
 	s := &x.silence
 	s.mu.Lock()

@@ -9,7 +9,7 @@ import (
 const (
 	// writeLimit is how long a client may take to accept one write before it counts as gone.
 	writeLimit = 5 * time.Minute
-	// lateStall is how late the timer of a write may fire before it is clear that the process did not run. Then the write goes on.
+	// lateStall is the delay of a write timer from which we conclude that the process was suspended. Then the write goes on.
 	lateStall = 250 * time.Millisecond
 )
 
@@ -33,8 +33,8 @@ func (s *stall) begin(w http.ResponseWriter) {
 	s.timer = time.AfterFunc(writeLimit, func() { s.expire(w) })
 }
 
-// expire ends the write, and this stream alone. While the process stood still nobody could take what was written, so a timer that fires
-// late starts the clock again.
+// expire ends the write, and only this stream. While the process was suspended it could not send anything, so a timer that
+// fires late starts again.
 func (s *stall) expire(w http.ResponseWriter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

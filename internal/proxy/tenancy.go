@@ -10,16 +10,16 @@ import (
 	"claude-code-lb/internal/routing"
 )
 
-// What a client key created belongs to it, or to its group. A request that names anything else is
-// refused here, before any upstream is asked, in the same words whether that exists or not. What
-// nobody is known to have created, because it is older than this rule or was not created through
-// this balancer, is refused as well, unless there is one tenant only.
+// A resource belongs to the client key that created it, or to its group. Requests that name any other
+// resource are refused before any upstream is asked, with the same message whether it exists or not.
+// Resources without a known owner, which are older than this rule or were not created through this
+// balancer, are refused as well, unless there is only one tenant.
 
-// isolated reports whether the request may use only what its client key, or the key's group, created.
+// isolated reports whether the request may use only resources of its client key or the key's group.
 func (x *exchange) isolated() bool { return x.req.Key != nil && !x.req.Settings.SharedResources }
 
-// refusesResources finds a reason to refuse the request for what it names: the ids of its body, and
-// those in its path and query. It returns nil for a request that may go on.
+// refusesResources checks the ids in the body, path and query of the request. It returns nil if the client
+// key may use all of them.
 func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusal {
 	if !x.isolated() {
 		return nil
@@ -33,7 +33,7 @@ func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusa
 		}
 	}
 	if x.pin.isKept {
-		// Skills of Anthropic's own are known everywhere, and their ids have no prefix.
+		// Anthropic's own skills are available to every account, and their ids have no prefix.
 		name := x.pin.kept.Name
 		builtIn := strings.HasPrefix(strings.ToLower(x.req.HTTP.URL.Path), "/v1/skills") && !strings.ContainsAny(name, "_%")
 		if name != "" && !builtIn && !x.mayUse(name) {
@@ -43,8 +43,8 @@ func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusa
 	return x.refusesElsewhere()
 }
 
-// refusesUnreadable refuses a body in which resources of others could be named without being seen
-// here. It passes as long as no other key is known to have any.
+// refusesUnreadable refuses a body that may name resources of others in a form that we cannot read. It
+// allows the body while no other key has any resources.
 func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
 	body := x.req.Body.bytes()
 	opaque := !readable && len(body) > 0 || x.req.Body.unreadable() != nil || x.req.Upload != nil && x.pin.resource.Batch
@@ -67,8 +67,7 @@ func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
 	return nil
 }
 
-// refusesElsewhere looks where the API names no resources, as far as is known: what belongs to
-// another tenant is not named anywhere.
+// refusesElsewhere refuses ids of another tenant in places where the API is not known to name resources.
 func (x *exchange) refusesElsewhere() *quota.Refusal {
 	u := x.req.HTTP.URL
 	for _, part := range [...]string{u.Path, u.RawQuery} {
@@ -97,7 +96,7 @@ func (x *exchange) refusesElsewhere() *quota.Refusal {
 	return nil
 }
 
-// mayUse reports whether the client key may use what stands behind an id.
+// mayUse reports whether the client key may use the resource with an id.
 func (x *exchange) mayUse(id string) bool {
 	owner, known := x.p.Resources.Owner(id)
 	switch {
@@ -111,7 +110,7 @@ func (x *exchange) mayUse(id string) bool {
 	return false
 }
 
-// isForeign reports whether something is known to belong to another tenant.
+// isForeign reports whether a resource is known to belong to another tenant.
 func (x *exchange) isForeign(id string) bool {
 	if !strings.Contains(id, "_") {
 		return false
@@ -120,7 +119,7 @@ func (x *exchange) isForeign(id string) bool {
 	return known && !x.req.Key.Owns(owner)
 }
 
-// notFound is what a client is told of an id that is not its own, whether it exists or not.
+// notFound is the refusal for an id that the client key does not own, whether the resource exists or not.
 func notFound(id string) *quota.Refusal {
 	const longest = 200
 	if len(id) > longest {
@@ -129,7 +128,7 @@ func notFound(id string) *quota.Refusal {
 	return &quota.Refusal{Status: http.StatusNotFound, Type: claude.ErrNotFound, Reason: "resource does not belong to the client key", Message: "Not found: " + id, Final: true}
 }
 
-// claim notes what a good answer shows that the client key created.
+// claim records the resources that the client key created, according to a good response.
 func (x *exchange) claim(a *answer) {
 	method, r := x.req.HTTP.Method, x.pin.kept
 	if method == http.MethodDelete && r.Name != "" && r.Action == "" {
@@ -151,21 +150,21 @@ func (x *exchange) claim(a *answer) {
 	}
 }
 
-// holdsForTenancy reports whether an answer of an API of which nothing else is read must be held: a
-// list, for what it may show, or what has been created, for its id.
+// holdsForTenancy reports whether a response must be buffered that is not read otherwise: a list, which may
+// have elements of other keys, or a created resource, whose id is recorded.
 func (x *exchange) holdsForTenancy() bool {
 	r, method := x.pin.kept, x.req.HTTP.Method
 	return x.isolated() && x.pin.isKept && (r.List || method == http.MethodPost && r.Name == "")
 }
 
-// claimKept notes what a message says that its account keeps from now on: a container, files made in it.
+// claimKept records the resources that a message created: a container, and files made in it.
 func (x *exchange) claimKept(ids []string) {
 	if x.req.Key != nil {
 		x.p.Resources.ClaimUnowned(x.req.Key.Tenant(), time.Now(), ids...)
 	}
 }
 
-// claimResult notes the same for a message among the results of a batch.
+// claimResult does the same for a message among the results of a batch.
 func (x *exchange) claimResult(a *answer, ids []string) {
 	if len(ids) > 0 {
 		x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), ids...)

@@ -10,9 +10,9 @@ import (
 	"claude-code-lb/internal/upstream"
 )
 
-// usedUp reports whether the upstream said that a plan, a spending limit or a rate limit is used up
-// for longer than a client would wait. Such a refusal is worth more to the client than an error of
-// our own: it names the limit and its end, and Claude Code stops at once and shows it.
+// usedUp reports whether, according to the upstream, a plan, a spending limit or a rate limit is used up
+// for longer than a client would wait. Such a refusal helps the client more than an error of the
+// balancer: it names the limit and its end, and Claude Code stops at once and shows it.
 func (a *answer) usedUp() bool {
 	if a.outcome.Cause == upstream.CauseUsedUp {
 		return true
@@ -21,7 +21,7 @@ func (a *answer) usedUp() bool {
 	return limit && a.outcome.RetryAfter > maxRetryAfter
 }
 
-// refusalOf is a failed attempt's error response in the form in which it is kept and passed on.
+// refusalOf returns the error response of a failed attempt in the form that is saved and passed on.
 func (x *exchange) refusalOf(a *answer) (upstream.Refusal, bool) {
 	if a.res == nil {
 		return upstream.Refusal{}, false
@@ -47,7 +47,7 @@ func (x *exchange) refusalOf(a *answer) (upstream.Refusal, bool) {
 	return upstream.NewRefusal(claude.StatusForType(e.Type), h, e.AppendJSON(nil), "", until)
 }
 
-// remember keeps a refusal that later requests should see too.
+// remember saves a refusal for later requests.
 func (x *exchange) remember(a *answer) {
 	if x.isSide() || !a.usedUp() && !a.outcome.Final || a.outcome.Scope <= upstream.ScopeRequest {
 		return
@@ -57,18 +57,18 @@ func (x *exchange) remember(a *answer) {
 	}
 }
 
-// exhaustion is what there is to say when every upstream is used up.
+// exhaustion is the refusal to send when every upstream is used up.
 type exhaustion struct {
 	upstream.Refusal
-	attempt *answer // that it comes from; nil: it is one that was kept
+	attempt *answer // its source; nil for a saved refusal
 }
 
-// exhaustedPool returns the refusal to answer with when every upstream is used up, or out for
-// longer than that: the one of the upstream that is back first. It reports false while an upstream
-// may be back in a moment, or when none has said that it is used up.
+// exhaustedPool returns the refusal of the upstream that recovers first, if every upstream is used up or out
+// for longer. It returns false if an upstream may recover in a moment, or if no upstream has reported
+// that it is used up.
 func (x *exchange) exhaustedPool(now time.Time) (exhaustion, bool) {
 	var first exhaustion
-	var earliest time.Time // of those that come back without having said anything
+	var earliest time.Time // when the first silent one recovers
 	found := false
 	for _, e := range x.req.Table.Endpoints() {
 		if x.query.Account != nil && e.Domain() != *x.query.Account {
@@ -94,16 +94,16 @@ func (x *exchange) exhaustedPool(now time.Time) (exhaustion, bool) {
 	return first, found
 }
 
-// poolState is how one upstream counts when a request has found none.
+// poolState is the state of one upstream when no upstream took the request.
 type poolState uint8
 
 const (
-	silent   poolState = iota // it is out, for another reason
-	saidSo                    // it said that it is used up
-	backSoon                  // it may be back in a moment
+	silent   poolState = iota // out, for another reason
+	saidSo                    // it reported that it is used up
+	backSoon                  // it may recover in a moment
 )
 
-// exhaustionAt says how an endpoint counts.
+// exhaustionAt returns the state of one endpoint, and its refusal if it has reported one.
 func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.Time) (exhaustion, poolState) {
 	if a := x.lastFailure(e); a != nil {
 		if a.usedUp() {
@@ -147,7 +147,7 @@ func (x *exchange) lastFailure(e *upstream.Endpoint) *answer {
 // sooner reports whether a is before b; an unknown moment, zero, is after all others.
 func sooner(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
 
-// writeExhaustion answers with an upstream's own refusal, whole, and with the wait that it asks for.
+// writeExhaustion responds with an upstream's own complete refusal, and with the wait that it asks for.
 func (x *exchange) writeExhaustion(r exhaustion, opened bool, now time.Time) {
 	if r.attempt != nil {
 		x.entry.Attempts[r.attempt.place].Served = true

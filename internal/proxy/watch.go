@@ -37,16 +37,16 @@ type awaited struct {
 }
 
 const (
-	// secondLook is how much longer a wait lasts when its time has run out: what came at the last moment, or while the process stood
-	// still, is read first.
+	// secondLook extends a wait whose time has run out, so that bytes that arrived at the last moment, or while the process
+	// was suspended, are read first.
 	secondLook = 50 * time.Millisecond
-	// maxLooks bounds how often a wait is prolonged because the process stood still.
+	// maxLooks bounds how often a wait is extended because the process was suspended.
 	maxLooks = 5
 )
 
-// prolong gives a wait that has run out more time, and reports whether it does. late is how long ago the timer should have fired. While
-// the process stands still (SIGSTOP, a paused virtual machine, a machine that swaps) it measures nothing, so the more it was late the
-// more time there is for what the kernel and the peer's retransmissions still bring.
+// prolong extends a wait that has run out, and reports whether it did. late is how long ago the timer should have fired.
+// A suspended process (SIGSTOP, a paused virtual machine, a machine that swaps) measures nothing. So the extension grows
+// with late, to give the kernel and the peer's retransmissions time to deliver.
 func (a *awaited) prolong(now time.Time, late time.Duration) bool {
 	if a.more > 0 && (late < secondLook || a.more >= maxLooks) {
 		return false
@@ -100,7 +100,7 @@ func (w *watch) lookAt(at time.Time, in time.Duration) {
 	w.at = at
 }
 
-// look cancels the attempt if a wait has run out and is not prolonged, and else looks again when the next one would.
+// look cancels the attempt if a wait has run out and is not extended. Otherwise it sets the timer for the next wait.
 func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
