@@ -34,7 +34,7 @@ func documents(t *testing.T) []string {
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("no pages in docs: %v", err)
 	}
-	for _, name := range []string{"README.md", "README.zh-CN.md", "CONTRIBUTING.md"} {
+	for _, name := range []string{"README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"} {
 		pages = append(pages, filepath.Join("..", name))
 	}
 	return pages

@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"html"
+	"math"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 const demoPicture = "../../docs/images/demo.svg"
@@ -67,8 +69,12 @@ func recordDemo(t *testing.T) []string {
 	}
 	header, failure, sums := find("session "), find("✗529"), find("upstream  ")
 	announced := find("── alpha is overloaded")
-	lines := append([]string{all[0], ""}, all[header])
-	lines = append(lines, all[max(header+1, announced-4):min(failure+12, sums)]...)
+	lines := append([]string{all[0], "", all[header]}, all[max(header+1, announced-4):announced+1]...)
+	if failure > announced+6 {
+		lines = append(append(lines, all[announced+1:announced+4]...), "…")
+		announced = failure - 3
+	}
+	lines = append(lines, all[announced+1:min(failure+11, sums)]...)
 	return append(append(lines, "…", ""), all[sums:]...)
 }
 
@@ -108,14 +114,19 @@ func demoShapes() []*regexp.Regexp {
 
 // drawTerminal draws lines as a terminal shows them.
 func drawTerminal(lines []string) []byte {
-	const lineHeight, left, top, width = 17, 16, 58, 940
+	const lineHeight, left, top, glyph = 17, 16, 58, 7.6
+	longest := 0
+	for _, line := range lines {
+		longest = max(longest, utf8.RuneCountInString(line))
+	}
+	width := 2*left + int(math.Ceil(float64(longest)*glyph))
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="12.5" role="img">
 <title>claude-code-lb demo in a terminal</title>
 <rect width="100%%" height="100%%" rx="8" fill="#15181d"/>
 <circle cx="20" cy="18" r="5.5" fill="#ec6a5e"/><circle cx="38" cy="18" r="5.5" fill="#f4bf4f"/><circle cx="56" cy="18" r="5.5" fill="#61c554"/>
-<g fill="#8b949e"><path d="M16 36h908" stroke="#2a2f37"/></g>
-`, width, top+lineHeight*len(lines)+4)
+<path d="M16 36h%d" stroke="#2a2f37"/>
+`, width, top+lineHeight*len(lines)+4, width-2*left)
 	for i, line := range lines {
 		text, attempts := line, ""
 		if at := strings.Index(line, "  alpha ✗"); at > 0 {
