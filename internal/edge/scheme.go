@@ -52,11 +52,8 @@ func (c *checked) CloseWrite() error {
 // isPlainHTTP reports whether a connection begins with a method. No record of TLS does.
 func isPlainHTTP(first byte) bool { return 'A' <= first && first <= 'Z' }
 
-// isTLS reports whether a connection begins with a record of a TLS handshake.
-func isTLS(first byte) bool {
-	const handshake = 22
-	return first == handshake
-}
+// isTLS reports whether a connection begins with a record of TLS: an alert or a handshake.
+func isTLS(first byte) bool { return first == 0x15 || first == 0x16 }
 
 // refusePlainHTTP answers a client that speaks plain HTTP to a listener with a certificate.
 func (s *Server) refusePlainHTTP(c *checked) {

@@ -123,7 +123,7 @@ var stricterAnswers = map[string]string{
 // FuzzTransport has both transports read the same answer. What ours takes for an answer, net/http must take for the same one; and nothing that an
 // upstream sends may come out as the answer to the next request.
 func FuzzTransport(f *testing.F) {
-	for _, p := range replies() {
+	for _, p := range append(replies(), publicReplies()...) {
 		if len(p.raw) < 4<<10 {
 			f.Add([]byte(p.raw), p.method == "HEAD", p.cut)
 		}

@@ -150,7 +150,7 @@ func smuggling() []attack {
 
 // attacks are all that have one outcome, however their bytes come.
 func attacks() []attack {
-	return concat(smuggling(), framing(), requestLines(), headerLines())
+	return concat(smuggling(), framing(), requestLines(), headerLines(), publicRequests())
 }
 
 func concat(tables ...[]attack) (all []attack) {

@@ -266,7 +266,7 @@ func (p reply) fetch(t *testing.T, e engine) (text string, reused bool, err erro
 func TestReplies(t *testing.T) {
 	quiet(t)
 	bubble(t, func(t *testing.T, e engine) {
-		for _, p := range replies() {
+		for _, p := range append(replies(), publicReplies()...) {
 			text, reused, err := p.fetch(t, e)
 			same := text == p.want && reused == p.reuse
 			switch {
