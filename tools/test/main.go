@@ -28,6 +28,7 @@ type options struct {
 	noSkip   bool
 	install  bool
 	short    bool
+	fuzz     time.Duration
 	run      string
 	packages []string
 }
@@ -38,6 +39,7 @@ func main() {
 	flag.BoolVar(&o.install, "install", os.Getenv("CI") == "true", "install what tests need (gcc, node, npm, PostgreSQL, promtool) with apt-get when root; on by default where CI=true")
 	flag.BoolVar(&o.short, "short", false, "leave out slow tests, as go test -short does")
 	flag.StringVar(&o.run, "run", "", "run only tests matching this `regexp`, as go test -run does")
+	flag.DurationVar(&o.fuzz, "fuzz", 0, "instead of the tests, run each fuzz target of the packages for this `time`, such as 1m")
 	flag.Parse()
 	o.packages = flag.Args()
 	if len(o.packages) == 0 {
@@ -60,6 +62,9 @@ func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error)
 	// With the profile, every dependency would be compiled anew.
 	if err := os.Setenv("GOFLAGS", strings.TrimSpace(os.Getenv("GOFLAGS")+" -pgo=off")); err != nil {
 		return false, err
+	}
+	if o.fuzz > 0 {
+		return fuzzAll(ctx, out, o)
 	}
 	var notes []string
 	if o.install {
