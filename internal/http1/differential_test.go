@@ -128,6 +128,7 @@ func FuzzTransport(f *testing.F) {
 			f.Add([]byte(p.raw), p.method == "HEAD", p.cut)
 		}
 	}
+	f.Add([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), false, false)
 	quiet(f)
 	f.Fuzz(func(t *testing.T, raw []byte, head, cut bool) {
 		synctest.Test(t, func(t *testing.T) {
@@ -181,9 +182,13 @@ func fetchOnce(t *testing.T, e engine, raw string, head, cut bool) (got fetch) {
 		r.Method = http.MethodHead
 	}
 	res, err := tr.RoundTrip(r)
-	if err != nil {
+	switch {
+	case err != nil:
 		got.err = err
-	} else {
+	case res.StatusCode == http.StatusSwitchingProtocols: // net/http's body is the connection then, and need not end
+		got = fetch{status: res.StatusCode}
+		res.Body.Close()
+	default:
 		body, err := io.ReadAll(res.Body)
 		got = fetch{status: res.StatusCode, header: res.Header, length: res.ContentLength, body: string(body), broken: err != nil}
 		res.Body.Close()
