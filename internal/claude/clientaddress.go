@@ -10,8 +10,8 @@ import (
 // mostHops bounds how many hops of a forwarding header are looked at.
 const mostHops = 32
 
-// ClientAddress is the address of the client of a connection from remote, host:port. When that is one of the trusted proxies, the address is the
-// last hop that its header names and that is no such proxy. Whatever stands before that hop, the client may have made up.
+// ClientAddress returns the client's address for a connection from remote, host:port. If remote is a trusted proxy, it is the
+// last hop in the forwarding header that is not a trusted proxy. Earlier hops may be forged by the client.
 func ClientAddress(remote string, h http.Header, trusted []netip.Prefix) netip.Addr {
 	address := hopAddress(remote)
 	if len(trusted) == 0 || !isTrusted(address, trusted) {
@@ -33,7 +33,7 @@ func isTrusted(address netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// hops are the addresses that forwarding headers name, the nearest hop last. Of several headers the most usual one counts.
+// hops returns the addresses in the forwarding header, the nearest hop last. Of several headers the most common one counts.
 func hops(h http.Header) []string {
 	if lines := h["X-Forwarded-For"]; len(lines) > 0 {
 		return lastParts(strings.Join(lines, ","))
@@ -48,7 +48,7 @@ func hops(h http.Header) []string {
 	return h["X-Real-Ip"]
 }
 
-// lastParts splits a list at its commas, as far as anybody looks.
+// lastParts splits the last mostHops elements of a comma-separated list.
 func lastParts(list string) []string {
 	var parts []string
 	for range mostHops {
@@ -63,7 +63,7 @@ func lastParts(list string) []string {
 	return parts
 }
 
-// forwardedFor is the node that an element of Forwarded says the request came from (RFC 7239).
+// forwardedFor returns the "for" node of an element of Forwarded (RFC 7239).
 func forwardedFor(element string) string {
 	for pair := range strings.SplitSeq(element, ";") {
 		if name, value, ok := strings.Cut(pair, "="); ok && strings.EqualFold(strings.TrimSpace(name), "for") {
@@ -73,7 +73,7 @@ func forwardedFor(element string) string {
 	return ""
 }
 
-// hopAddress reads an address, with or without a port. It is not valid for anything else.
+// hopAddress parses an address with or without a port. For anything else the result is not valid.
 func hopAddress(hop string) netip.Addr {
 	hop = strings.TrimSpace(hop)
 	if both, err := netip.ParseAddrPort(hop); err == nil {

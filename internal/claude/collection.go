@@ -30,8 +30,8 @@ func CollectionOf(method, path string) (Resource, bool) {
 // anyID is what ids of the API look like.
 var anyID = regexp.MustCompile(`^[a-z]+_[A-Za-z0-9_-]+$`)
 
-// IDsAnywhere lists the strings anywhere in a JSON text that look like ids, for paths of which it is
-// not known where they name something.
+// IDsAnywhere lists all strings in a JSON text that look like ids. It serves paths for which we do not
+// know where they name resources.
 func IDsAnywhere(body []byte) []string {
 	s := scanner{text: body, loose: true}
 	if s.peek() != '{' && s.peek() != '[' {

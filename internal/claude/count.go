@@ -12,8 +12,8 @@ const maxCount = 100_000_000
 // count is one number of a usage object.
 type count struct {
 	n       int64
-	counted bool // it was there and can be used
-	refused bool // it was there and cannot be used
+	counted bool // present and usable
+	refused bool // present but unusable
 }
 
 // count takes the value that comes next. null is the same as no value.
@@ -27,7 +27,7 @@ func (s *scanner) count() count {
 }
 
 // readCount reads a count of tokens or requests. Some relays send numbers with a fraction or as
-// strings: fractions are rounded. What is negative, larger than maxCount or no number is refused.
+// strings: fractions are rounded. Negative counts, counts above maxCount and other values are rejected.
 func readCount(raw []byte) (int64, bool) {
 	if raw[0] == '"' {
 		raw = bytes.TrimSpace(raw[1 : len(raw)-1])

@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-// Meaning is what a refusal amounts to, in whatever words a vendor or relay puts it.
+// Meaning is the meaning of a refusal, independent of the wording of a vendor or relay.
 type Meaning uint8
 
 // The meanings of a refusal.
 const (
-	NoMeaning     Meaning = iota // none that is known: its status decides
+	NoMeaning     Meaning = iota // unknown: the status decides
 	RequestFault                 // the request itself is refused, whatever else the text mentions
 	PolicyBlocked                // a policy of the vendor or gateway forbids the prompt: final (gateway protocol)
 	NoLongContext                // the account may not use the long context
@@ -22,7 +22,7 @@ const (
 	Saturated                    // the service behind is overloaded
 	NoRoute                      // the path is not served there
 	RelayFailed                  // the relay's own request to its upstream failed
-	RelayUnclear                 // a relay refused, and does not say why
+	RelayUnclear                 // a relay refused without a reason
 )
 
 var meaningNames = [...]string{
@@ -32,7 +32,7 @@ var meaningNames = [...]string{
 // String names the meaning in a few words, for logs.
 func (m Meaning) String() string { return meaningNames[m] }
 
-// dialect is one way to say a thing. It fits a refusal that has one of the codes, or whose text
+// dialect is one vendor's wording of a meaning. It fits a refusal that has one of the codes, or whose text
 // matches one of the phrases.
 //
 // The text is in lower case, without anything in quotes and without the name of the model that was
@@ -44,8 +44,8 @@ type dialect struct {
 	phrases []string // regular expressions
 }
 
-// dialects lists what is known. A code decides before any phrase, and otherwise the first entry
-// that fits. Order matters: a relay that lacks a model may name a quota further on.
+// dialects lists the known wordings. Codes are tried before phrases, and then the first entry that
+// fits counts. Order matters: a relay that lacks a model may name a quota further on.
 var dialects = [...]dialect{
 	{name: "Anthropic", meaning: RequestFault, phrases: []string{
 		// Validation errors begin with the path of the field.
@@ -126,7 +126,7 @@ var dialects = [...]dialect{
 			`\binvalid url \(`, `\bno route matched\b`, `\bcannot (post|get|put) /`, `\bpage not found\b`, `\b404:? not found\b`, `^not found\.?$`, `\bmethod not allowed\b`, `\bno (static resource|handler found|mapping for|such route)\b`,
 			`\b(route|path|endpoint|url|resource|requested url)\b.{0,60}\b(not found|not exist|unknown)\b`, `\bunknown (request )?(url|endpoint|path|route)\b`,
 		}},
-	// new-api and its kin put their name on whatever they could not do otherwise.
+	// new-api and similar programs use these codes for errors of any kind.
 	{name: "new-api and one-api", meaning: RelayUnclear, codes: []string{"new_api_error", "one_api_error", "shell_api_error", "rix_api_error", "bad_gateway"}},
 }
 
@@ -141,7 +141,7 @@ var phrasebook = sync.OnceValue(func() [][]*regexp.Regexp {
 	return book
 })
 
-// Reading is what a refusal means, and whose words it uses.
+// Reading is the meaning of a refusal, and the dialect in which it is written.
 type Reading struct {
 	Meaning Meaning
 	Dialect string
@@ -150,7 +150,7 @@ type Reading struct {
 // Read classifies a refusal of a request for a model ("" if none).
 func (r Refusal) Read(model string) Reading {
 	for _, d := range dialects {
-		// A relay that failed may still quote the code or text of what it met.
+		// A relay that failed may still quote the code or text of its upstream's error.
 		if d.meaning < RelayFailed && r.hasCode(d.codes) {
 			return Reading{d.meaning, d.name}
 		}
@@ -174,8 +174,8 @@ func (r Refusal) Mentions(phrase string) bool {
 	return strings.Contains(withoutQuotes(r.Text), phrase)
 }
 
-// withoutModel removes the name of the model that the client chose. A shorter name removes nothing:
-// it may be part of any word.
+// withoutModel removes the name of the model that the client chose. Short names are not removed, because
+// they may be part of any word.
 func withoutModel(text, model string) string {
 	const shortest = 4
 	if len(model) < shortest {

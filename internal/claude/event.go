@@ -15,7 +15,7 @@ func isEventType(name string) bool {
 	return false
 }
 
-// WantedEvent reports whether Kind, Observe and Relabel read the data of an event with this name; of the others the name is enough.
+// WantedEvent reports whether Kind, Observe and Relabel need the data of an event with this name.
 func WantedEvent(name string) bool {
 	switch name {
 	case "content_block_delta", "content_block_stop", "ping":
@@ -24,9 +24,9 @@ func WantedEvent(name string) bool {
 	return true
 }
 
-// Kind is the documented type of the event, "" if it has none. That is its name; where the name is missing, as in
-// streams that have only data: lines, or is not a documented one, it is the type that the data states. An object
-// without a name and a type that states an error, as many relays send it, is an error event.
+// Kind returns the documented type of the event, "" if it has none. It is the event's name. If the name is missing, as in
+// streams with only data: lines, or not documented, it is the type in the data. An object without name and type that
+// contains an error, as many relays send it, is an error event.
 func (e Event) Kind() string {
 	if isEventType(e.Name) {
 		return e.Name
@@ -55,10 +55,10 @@ func (e Event) Kind() string {
 	return ""
 }
 
-// Relabel returns the name that the event needs so that a client built on an official SDK reads it right, and "" when
-// it may stay as it is. The SDKs skip events without a name, and the Go and older TypeScript ones those with an unknown
-// one: such an event gets the name that goes with the type in its data. They fail at a named event, a ping aside, whose
-// data is not JSON (a [DONE], a text for people): such an event becomes a ping, whose data they do not read.
+// Relabel returns the name that the event needs so that official SDKs read it correctly, and "" if it needs none. The
+// SDKs skip events without a name, and the Go and older TypeScript SDKs skip unknown names: such an event gets the type
+// in its data as its name. The SDKs fail at a named event other than ping whose data is not JSON (a [DONE], or free
+// text): such an event becomes a ping, whose data they do not read.
 func (e Event) Relabel() string {
 	if isEventType(e.Name) {
 		return ""
@@ -73,7 +73,7 @@ func (e Event) Relabel() string {
 }
 
 // Malformed reports whether the official SDKs fail to read the data of an event of the API. Data that was not kept
-// counts as sound.
+// counts as valid.
 func (e Event) Malformed() bool {
 	switch e.Name {
 	case "", "ping", "error":

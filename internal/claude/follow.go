@@ -10,14 +10,14 @@ import (
 const (
 	// maxFollowed bounds the names of one request or response.
 	maxFollowed = 8
-	// maxFollowedName is longer than a token with which a stream is resumed is likely to be.
+	// maxFollowedName bounds a name. Tokens that resume a stream should be shorter.
 	maxFollowedName = 4 << 10
 	// maxMentions bounds the text that is searched for ids of messages.
 	maxMentions = 64 << 10
 )
 
-// followed collects names by which a request goes on from an earlier response, or by which later requests
-// may go on from a response: ids of messages, and tokens. State behind them is kept by one account.
+// followed collects the names by which a request continues an earlier response, or by which later requests
+// may continue a response: ids of messages, and tokens. One account keeps their state.
 type followed []string
 
 func (f *followed) add(name string) {

@@ -2,8 +2,8 @@ package claude
 
 import "strings"
 
-// proxyHeaders are the names of headers that a proxy, tunnel or platform adds about the client or about itself. A * at the end stands for
-// anything. Names that clients of the API send (Anthropic-, X-Claude-Code-, X-Stainless-, X-App, X-Client-Request-Id, Traceparent, Baggage, …)
+// proxyHeaders are the names of headers that a proxy, tunnel or platform adds about the client or about itself. A final *
+// matches any suffix. Names that clients of the API send (Anthropic-, X-Claude-Code-, X-Stainless-, X-App, X-Client-Request-Id, Traceparent, Baggage, …)
 // must not be among them.
 var proxyHeaders = [...]string{
 	"Forwarded", "Via", "True-Client-Ip", "Client-Ip", "X-Client-Ip", "X-Client-Port", "X-Cluster-Client-Ip", "X-Originating-Ip",
@@ -19,9 +19,9 @@ var proxyHeaders = [...]string{
 	"X-Authentik-*", "X-Pomerium-*", "X-Webauth-*",
 }
 
-// IsProxyHeader reports whether a header was added on the way from the client, by a proxy, tunnel or platform: it is about the client's
-// address and identity, or about the way itself. The name is in canonical form. Every header of every request is looked up, so only
-// those with the same letter are compared.
+// IsProxyHeader reports whether a proxy, tunnel or platform added a header on the way from the client. Such headers describe
+// the client's address and identity, or the hop itself. The name is in canonical form. The function runs for every header of
+// every request, so it compares only names with the same letter.
 func IsProxyHeader(name string) bool {
 	for _, h := range proxyByLetter[letterOf(name)] {
 		if name == h.name || h.prefix && strings.HasPrefix(name, h.name) {

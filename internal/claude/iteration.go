@@ -1,16 +1,16 @@
 package claude
 
-// Iteration is one model call within an answer (usage.iterations).
+// Iteration is one model call within a response (usage.iterations).
 type Iteration struct {
 	Type  string
 	Model string // "" if it is the answer's
 	Usage Usage
 }
 
-// The types of iterations. Calls of type message, or of the fallback model that served the answer, made it.
-// The top-level usage has the output of all of them, but in answers with an advisor the prompt of the first one alone
-// (docs: advisor tool, which asks for costs to be taken from the iterations). It leaves out the others, which are
-// billed all the same (SDK: BetaUsage.Iterations; docs: advisor tool, compaction, refusals and fallback):
+// The types of iterations. Calls of type message, or of the fallback model that served the response, produced it.
+// The top-level usage includes the output of all of them, but in responses with an advisor only the prompt of the first one
+// (docs: advisor tool, which says to compute costs from the iterations). The top-level usage leaves out the calls of other
+// types, which are billed all the same (SDK: BetaUsage.Iterations; docs: advisor tool, compaction, refusals and fallback):
 //
 //   - advisor_message: a call of the advisor's model, at that model's price;
 //   - compaction: the summary of a context that was too long, by the answer's model;
@@ -76,7 +76,7 @@ func addIteration(all []Iteration, each Iteration) []Iteration {
 	return all
 }
 
-// Bill is an answer as it is billed.
+// Bill is the billable usage of a response.
 type Bill struct {
 	Usage   Usage       // by the answer's model
 	Calls   []Usage     // the calls that Usage is the sum of, if the answer reports several
@@ -87,7 +87,7 @@ type Bill struct {
 	Free bool
 }
 
-// Bill divides a usage, which is that of m, among the calls that m reports.
+// Bill divides the usage u of m among the calls that m reports.
 func (m *Message) Bill(u Usage) Bill {
 	b := Bill{Usage: u, Free: m.StopReason == "refusal" && m.Streamed == 0}
 	if len(m.Iterations) == 0 {
@@ -125,7 +125,7 @@ func (m *Message) Bill(u Usage) Bill {
 	return b
 }
 
-// useCalls makes Usage the sum of the calls, unless they leave out a part of it.
+// useCalls sets Usage to the sum of the calls, unless they leave out a part of it.
 func (b *Bill) useCalls() {
 	var sum Usage
 	for _, each := range b.Calls {

@@ -15,7 +15,7 @@ type Message struct {
 	// Kept are the ids of what the answering account keeps: the container that was used, and files that
 	// were made in it. It only ever grows while a stream is observed.
 	Kept []string
-	// Continues are names by which later requests may go on from the answer, beside ID. It only ever grows.
+	// Continues are further names, besides ID, by which later requests may continue the response. It only grows.
 	Continues []string
 
 	Started bool   // message_start was seen
@@ -26,14 +26,14 @@ type Message struct {
 	ErrData []byte // the data of that event, up to a few KB
 	NoList  bool   // a plain message lacks the list of its content
 
-	// produced is whether output tokens were reported where content is missing: by the end of a stream, for the count
-	// in message_start is only where counting begins, or by a plain message.
+	// produced is set if output tokens were reported: at the end of a stream, because the count in message_start is
+	// only a first value, or in a plain message.
 	produced bool
 }
 
-// Empty reports whether a message that has come to its end is no answer at all: it has neither content nor output
-// tokens. Without content there are answers that say so themselves: a turn in which the model had nothing to add used
-// output tokens, a refusal may cost none, and neither does a prompt that fills the context window.
+// Empty reports whether a complete message has neither content nor output tokens, and no reason for that. Some valid
+// messages have no content: a turn in which the model had nothing to add has output tokens, and a refusal or a prompt
+// that fills the context window may have none, but states its stop reason.
 func (m *Message) Empty() bool {
 	return !m.Content && !m.produced && m.StopReason != "refusal" && m.StopReason != "model_context_window_exceeded"
 }
@@ -83,7 +83,7 @@ func (m *Message) Observe(ev Event) {
 	}
 }
 
-// observeStart takes a message_start. It is one only if it has a message: clients build on that.
+// observeStart processes a message_start. It is valid only if it has a message, which clients need.
 func (m *Message) observeStart(data []byte) {
 	s := scanner{text: data}
 	for name := range s.document {
@@ -132,14 +132,14 @@ func tokensOfDelta(size int) int64 {
 	return max(int64(size-deltaFrame+bytesPerToken-1)/bytesPerToken, 1)
 }
 
-// tokensOfContent is about how many tokens the content of a plain answer holds, given its size as JSON.
+// tokensOfContent estimates the tokens in the content of a plain response from its size as JSON.
 func tokensOfContent(size int) int64 {
 	const frame = len(`[{"type":"text","text":""}]`)
 	return int64(max(size-frame, 0)+bytesPerToken-1) / bytesPerToken
 }
 
-// Settled is the usage as far as the upstream reported it, completed by estimates: prompt is the balancer's
-// own estimate of the prompt. It reports whether anything in it is an estimate.
+// Settled returns the usage that the upstream reported, completed by estimates. prompt is the balancer's
+// own estimate of the prompt. estimated reports whether any part is an estimate.
 func (m *Message) Settled(prompt int64) (u Usage, estimated bool) {
 	u = m.Usage
 	if !m.Started {
@@ -149,7 +149,7 @@ func (m *Message) Settled(prompt int64) (u Usage, estimated bool) {
 	if !ended || m.Reported&ReportedOutput == 0 || u.OutputTokens == 0 && m.Streamed > 0 {
 		u.OutputTokens, estimated = max(u.OutputTokens, m.Streamed), true
 	}
-	// An answer that broke off before its first content may not have got so far as to count.
+	// A response that broke off before its first content may have no counts yet.
 	if !m.Content && !ended {
 		return u, estimated
 	}
@@ -236,7 +236,7 @@ func hasContent(text []byte) bool {
 				s.replace(&kind)
 			case "text":
 				if !bytes.HasPrefix(s.text[s.at:], []byte(`""`)) {
-					return true // without a look at all of it, which may be long
+					return true // the text may be long, so we do not scan it
 				}
 			}
 		}

@@ -14,10 +14,10 @@ type Models struct {
 	Open bool
 }
 
-// RequestModels lists the models of a Messages request. It reports false when they can be read in more than one way: some
-// servers take the first of two members with one name and others the last, and some disregard the case of names.
+// RequestModels lists the models of a Messages request. It returns false if the request is ambiguous: some servers use the
+// first of two members with the same name and others the last, and some ignore the case of names.
 //
-// A member named model counts wherever it may be a setting: in tools, fallbacks and whatever the API may add. It
+// A member named model counts wherever it may be a setting: in tools, in fallbacks, and in members that the API may add. It
 // does not count in the content of messages and system, in metadata, and in JSON schemas and examples, whose members
 // are named by the client.
 func RequestModels(body []byte) (m Models, ok bool) {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Path classes group the endpoints of the API by what a failure there says about a server. Creating
-// a message is the class "", because everything else is judged beside it.
+// Path classes group the paths of the API. A failure on a path counts for its class. Creating a message
+// is the class "", the default.
 const (
 	PathMessages    = ""
 	PathCountTokens = "count_tokens"
@@ -18,8 +18,8 @@ const (
 
 const maxPathClass = 64
 
-// PathClass names the class of a request. Paths that are not known here are
-// classed by what follows /v1/: the result is never empty and of bounded length.
+// PathClass returns the class of a request. Unknown paths are classed by the
+// segment after /v1/. Their class is never empty, and of bounded length.
 func PathClass(method, path string) string {
 	switch {
 	case method == http.MethodPost && path == "/v1/messages":

@@ -37,7 +37,7 @@ type Unified struct {
 	Known    bool     // the answer comes from a subscription
 }
 
-// maxFamilies bounds the windows of families that one answer can tell of.
+// maxFamilies bounds the windows of families that are read from one response.
 const maxFamilies = 4
 
 // Families are windows of single families of models, in the order of their names.
@@ -60,8 +60,8 @@ func (f Families) Of(class string) Window {
 	return found
 }
 
-// OnlyFamily reports whether a refusal concerns one family of models and not the whole subscription:
-// its window is used up, or decided, and no common window is used up.
+// OnlyFamily reports whether a refusal concerns one family of models and not the whole subscription: the
+// family's window is used up or named as the reason, and no common window is used up.
 func (u Unified) OnlyFamily() bool {
 	if u.FiveHour.Status == "rejected" || u.SevenDay.Status == "rejected" {
 		return false
@@ -104,7 +104,7 @@ func (u Unified) RejectedUntil() time.Time {
 	return end
 }
 
-// FamilyRejectedUntil is when the used-up window of a class of models ends; zero when the answer does not tell.
+// FamilyRejectedUntil returns when the used-up window of a class of models ends, zero if the response does not report it.
 func (u Unified) FamilyRejectedUntil(class string) time.Time {
 	if w := u.Families.Of(class); w.Status == "rejected" && !w.Reset.IsZero() {
 		return w.Reset
@@ -144,7 +144,7 @@ func ParseRateLimits(h http.Header) RateLimits {
 	return p.limits()
 }
 
-// fastPrefix begins the name of every header about the limits of fast mode, which are apart from all others.
+// fastPrefix begins the name of every header about the limits of fast mode, which are separate from all others.
 const fastPrefix = "Anthropic-Fast-"
 
 // ParseFastLimits reads the anthropic-fast-* headers. It reports false when there are none.

@@ -12,13 +12,13 @@ const (
 	maxRefusalTexts = 8
 )
 
-// Refusal is what an error response says, whatever shape its author gives it. It serves only to
-// classify the response (see Reading); nothing of it is shown.
+// Refusal holds the codes and texts of an error response of any form. It only serves to classify the
+// response (see Reading), and is never shown.
 type Refusal struct {
 	Enveloped bool     // it has the shape of the Messages API: {"type":"error","error":{…}}
 	Page      bool     // it is a web page
 	Codes     []string // machine-readable codes and types, in lower case
-	Text      string   // what it says for people, in lower case
+	Text      string   // its human-readable text, in lower case
 }
 
 // ReadRefusal reads the body of an error response, or the data of an error event. Vendors write
@@ -97,7 +97,7 @@ func (r *Refusal) addCode(code string) {
 	}
 }
 
-// isPage tells a web page by its first bytes.
+// isPage recognizes a web page by its first bytes.
 func isPage(body []byte) bool {
 	head := strings.ToLower(string(body[:min(len(body), 64)]))
 	return strings.HasPrefix(head, "<!doctype html") || strings.HasPrefix(head, "<html") || strings.HasPrefix(head, "<head") || strings.HasPrefix(head, "<!--")

@@ -7,13 +7,13 @@ type Request struct {
 	// its quotes, so that another name can be put there; both 0 without a Model.
 	ModelStart, ModelEnd int
 	Stream               bool
-	// StreamUnclear says that stream is neither true nor false nor null: some servers take "true" or 1 for true.
+	// StreamUnclear is set if stream is not true, false or null: some servers accept "true" or 1 as true.
 	StreamUnclear bool
 	MaxTokens     int64
 	UserID        string // metadata.user_id
 	Messages      int    // elements of messages
-	// Speed and InferenceGeo are what the price depends on, unless the answer reports something else. Speed is "fast", or ""
-	// where the request does not say.
+	// The price depends on Speed and InferenceGeo, unless the response reports other values. Speed is "fast", or ""
+	// if the request does not set it.
 	Speed, InferenceGeo string
 }
 

@@ -59,8 +59,8 @@ type Resource struct {
 	Upload bool   // the body is a file, which may be larger than any message
 	Batch  bool   // the body is a batch, which may be so too: 256 MB (API reference)
 	Data   bool   // the answer is what is stored, not what is said about it
-	Name   string // the path's segment behind the collection, whatever it looks like
-	Action string // the path behind that
+	Name   string // the path segment after the collection, in any form
+	Action string // the path after that
 	Prefix string // of the ids in the collection
 }
 
@@ -99,8 +99,8 @@ func ResourceOf(method string, u *url.URL) (Resource, bool) {
 	return r, true
 }
 
-// plainPath is a path as servers may read it that are less strict than the API: without empty
-// segments and parameters behind a semicolon. What is read here must not depend on the spelling.
+// plainPath normalizes a path as less strict servers may read it: without empty segments, and without
+// parameters after a semicolon. The spelling of a path must not change what it names here.
 func plainPath(path string) string {
 	if !strings.Contains(path, "//") && !strings.ContainsAny(path, `;\`) { // nearly always
 		return path
@@ -265,8 +265,8 @@ func (n *namedIDs) addWithin(value []byte) {
 	}
 }
 
-// mayNameFile reports whether a value may have a member file_id: its name in quotes, which a text
-// would escape, or an escape of one of its letters, for a name may be spelled with those.
+// mayNameFile reports whether a value may have a member file_id: the name in quotes, which text would
+// escape, or an escape of one of its letters, because a name may be spelled with escapes.
 func mayNameFile(value []byte) bool {
 	for _, sign := range [...]string{`"file_id"`, `\u006`, `\u005`} {
 		if bytes.Contains(value, []byte(sign)) {
@@ -276,8 +276,8 @@ func mayNameFile(value []byte) bool {
 	return false
 }
 
-// MentionsResources reports whether a text that is no JSON for us may be one for another reader that
-// names resources.
+// MentionsResources reports whether a text that we cannot parse as JSON may name resources for another
+// parser.
 func MentionsResources(body []byte) bool {
 	for _, sign := range [...]string{"file", "container", "skill", `\u00`} {
 		if bytes.Contains(body, []byte(sign)) {

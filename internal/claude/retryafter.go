@@ -12,8 +12,8 @@ const maxRetryAfter = 366 * 24 * time.Hour
 
 // RetryAfter is how long an answer asks to wait: retry-after-ms, else retry-after in
 // seconds (a fraction is allowed) or as an HTTP date, which is how the official SDKs
-// read them. A number that would be decades is a moment, in seconds or milliseconds of Unix time.
-// It is never negative and at most 366 days; a moment in the past is 0.
+// read them. A number that would mean decades is a Unix time, in seconds or milliseconds.
+// The result is from 0 to 366 days; a time in the past gives 0.
 // It reports false where no header makes sense.
 func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	if d, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond, now); ok {

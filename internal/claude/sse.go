@@ -37,7 +37,7 @@ type EventScanner struct {
 	line   pendingLine
 	field  []byte // name of the line's field so far, while no colon has come; reused
 	name   []byte // value of an event: line so far; reused
-	begun  bool   // bytes came after the last boundary
+	begun  bool   // bytes were fed after the last boundary
 	skipLF bool   // the last byte was a CR that ended a line: an LF that follows belongs to it
 }
 
@@ -100,7 +100,7 @@ func (s *EventScanner) Feed(p []byte, emit func(Event)) (boundary int) {
 }
 
 // lineEnd returns the length of the line that p begins with and the length of its ending, which is 0 when p has no
-// ending. A CR at the very end of p is one, whether or not an LF follows it in the next piece.
+// ending. A CR at the very end of p is an ending, whether or not an LF follows in the next piece.
 func lineEnd(p []byte) (n, ending int) {
 	n = bytes.IndexByte(p, '\n')
 	line := p

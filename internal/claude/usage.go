@@ -1,6 +1,6 @@
 package claude
 
-// Usage is what an answer, or one model call within it, reports to have used.
+// Usage is the usage that a response, or one model call within it, reports.
 type Usage struct {
 	InputTokens           int64 // of the prompt, neither read from the cache nor written to it
 	OutputTokens          int64
@@ -30,7 +30,7 @@ func (u Usage) TotalInputTokens() int64 {
 // Plus adds the counts of another model call. The service tier, speed and region stay those of u.
 func (u Usage) Plus(o Usage) Usage { return u.combine(o, 1) }
 
-// Minus takes the counts of a model call out of u. No count gets below zero.
+// Minus subtracts the counts of a model call from u. No count becomes negative.
 func (u Usage) Minus(o Usage) Usage { return u.combine(o, -1) }
 
 func (u Usage) combine(o Usage, sign int64) Usage {
@@ -53,7 +53,7 @@ func (u Usage) sameTokens(o Usage) bool {
 		u.CacheCreationTokens() == o.CacheCreationTokens()
 }
 
-// Reported says which parts of a usage an upstream has reported in counts that can be used.
+// Reported is the set of parts of a usage that an upstream reported in usable counts.
 type Reported uint8
 
 // The parts.
@@ -144,8 +144,8 @@ func (u *Usage) scanServerTools(s *scanner) (odd bool) {
 	return odd
 }
 
-// take overwrites u by the counts of a usage object. A zero counts beside another count of the prompt.
-// Alone it does not undo an earlier count: some relays fill in zeros for what they do not know.
+// take overwrites u with the counts of a usage object. A zero is accepted if another count of the prompt is
+// not zero. Zeros alone do not replace earlier counts, because some relays send them for unknown counts.
 func (u *Usage) take(c *usageCounts, odd bool) Reported {
 	beside := c.input.n+c.read.n+c.created.n+c.fresh5m.n+c.fresh1h.n > 0
 	var r Reported

@@ -37,7 +37,7 @@ type breaker struct {
 	tally      tally     // successes and failures while closed
 	closedAt   time.Time // when it closed again; zero if it never was open
 	vouched    bool      // a health check has ended a rest since the last success
-	connection bool      // it was opened because no connection came about, or it broke before an answer
+	connection bool      // opened because a connection failed, or broke before a response
 }
 
 // permit is what an attempt holds of a breaker.

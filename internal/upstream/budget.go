@@ -135,8 +135,8 @@ func (b *budget) windows() [3]claude.Window {
 	return [...]claude.Window{b.unified.FiveHour, b.unified.SevenDay, b.family}
 }
 
-// spentUntil says when a subscription's window ends that is used up. Usage beyond the windows may be
-// allowed: then none of them matters until the upstream refuses.
+// spentUntil returns the end of a used-up subscription window. If usage beyond the windows is allowed,
+// none of them matters until the upstream refuses.
 func (b *budget) spentUntil(now time.Time) time.Time {
 	var until time.Time
 	if b.unified.Overage && b.unified.Status != rejected {

@@ -300,7 +300,8 @@ const (
 	saysNoError     = "ErrCode=NO_ERROR,"
 )
 
-// isCleanGoAway reports whether the peer closed a connection in an orderly way, and left out requests that it had announced to serve.
+// isCleanGoAway reports whether the peer closed a connection in an orderly way, but did not serve requests that it had
+// announced to serve.
 func isCleanGoAway(err error) bool {
 	text := err.Error()
 	return strings.HasPrefix(text, saysCleanGoAway) && strings.Contains(text, saysNoError)

@@ -26,7 +26,7 @@ type Endpoint struct {
 	origin    *origin
 	bell      *bell
 	log       *slog.Logger
-	mark      string   // by which a loop is found; "" for Anthropic's own hosts
+	mark      string   // to detect loops; "" for Anthropic's own hosts
 	marks     []string // mark, as a header has it; shared by all requests
 }
 
@@ -45,7 +45,7 @@ type learned struct {
 	pauses     rests               // while the service is overloaded, by class of models
 	balance    balance
 	suspects   suspects
-	refusals   map[string]Refusal // for which it takes no work, by Subject.limit, "" for any
+	refusals   map[string]Refusal // why it takes no work, by Subject.limit, "" for any subject
 	succeeded  time.Time          // the latest success
 	paced      time.Time          // when the latest extra attempt was granted
 	drained    bool               // by the operator, until he takes it back
@@ -135,7 +135,7 @@ type View struct {
 	InFlight int64     // leases not yet released
 	Refusals int       // in a row, of Paused: how often the service was overloaded when it was asked
 	Ejected  bool      // its own circuit breaker is not closed
-	Avoid    bool      // it takes no messages now: for another path it is fit, but any other endpoint is preferred
+	Avoid    bool      // it accepts no messages now: other paths may use it, but any other endpoint is preferred
 	Share    float64   // of the work it would normally get: below 1 during slow start
 	Load     float64   // tokens that its account was given lately
 	Headroom float64   // the part that is left of the account's tightest limit, 0 to 1
@@ -236,7 +236,7 @@ func (e *Endpoint) standing(now time.Time) View {
 	return v
 }
 
-// draining notes that the endpoint takes no new work. The caller holds the mutex.
+// draining marks the endpoint as taking no new work. The caller holds the mutex.
 func (e *Endpoint) draining(v *View) {
 	if e.spec.Weight == 0 {
 		v.because(Draining, time.Time{}, "weight 0")

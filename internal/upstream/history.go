@@ -5,7 +5,7 @@ import "time"
 const (
 	// RecentSpan is how far the error rate looks back.
 	RecentSpan = 5 * time.Minute
-	// recentSlots is into how many parts it is divided: the rate is exact to one of them.
+	// recentSlots is the number of slots in it, and so the resolution of the rate.
 	recentSlots = 30
 )
 
@@ -14,11 +14,11 @@ type Incident struct {
 	At     time.Time
 	Scope  Scope
 	Reason string
-	Model  string // that was asked for
+	Model  string // in the request
 }
 
-// history is what operators want to know of an endpoint's recent past. It decides nothing. Attempts
-// for other paths than messages are left out.
+// history records an endpoint's recent past for operators. It influences no decision. Attempts for
+// other paths than /v1/messages are left out.
 type history struct {
 	last  Incident // zero: none
 	slots [recentSlots]recent
@@ -32,7 +32,7 @@ type recent struct {
 
 func slotOf(now time.Time) int64 { return now.UnixNano() / int64(RecentSpan/recentSlots) }
 
-// note takes the verdict on an attempt, which is a new one unless it had been settled as good before.
+// note records the verdict on an attempt. again means that the attempt was settled as good before.
 func (h *history) note(o Outcome, model string, again bool, now time.Time) {
 	if o.Scope == ScopeClient || o.Scope == ScopeBalancer {
 		return
@@ -45,7 +45,7 @@ func (h *history) note(o Outcome, model string, again bool, now time.Time) {
 	if !again {
 		s.attempts++
 	}
-	if o.Scope < ScopeCredential { // it worked, or the request was at fault
+	if o.Scope < ScopeCredential { // success, or a fault of the request
 		return
 	}
 	s.errors++
@@ -61,5 +61,5 @@ func (h *history) rate(now time.Time) (attempts, errors int) {
 			errors += s.errors
 		}
 	}
-	return attempts, min(errors, attempts) // an answer may break off later than it began
+	return attempts, min(errors, attempts) // a response may break off in a later slot than it began
 }

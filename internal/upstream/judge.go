@@ -57,14 +57,14 @@ func Judge(ev Evidence) Outcome {
 	return ev.conclude(o)
 }
 
-// lacksPath says whether a status may mean that the upstream does not offer the path.
+// lacksPath reports whether a status may mean that the upstream does not offer the path.
 func lacksPath(status int) bool {
 	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
 }
 
-// withoutPath is the finding on an answer that may mean that the upstream does not offer the path. Gateways may leave out
-// count_tokens and the list of models: they rest for that. Of other paths it is not known whether the API has them at
-// all: another upstream is asked. What batches, files and skills answer is about an id.
+// withoutPath is the finding for a response that may mean that the upstream does not offer the path. Gateways may lack
+// count_tokens and the list of models: the path gets a cooldown. Other paths may not exist in the API at all: another
+// upstream is asked. For batches, files and skills such a response is about an id.
 func (ev Evidence) withoutPath(f finding) finding {
 	switch ev.Path {
 	case claude.PathCountTokens, claude.PathModels:
@@ -87,7 +87,7 @@ func (ev Evidence) conclude(o Outcome) Outcome {
 		o.Free = free(ev)
 		return o
 	case o.Doubtful:
-		if o.Ruled { // nothing rests, so that the rule's duration is of no use
+		if o.Ruled { // no cooldown begins, so the rule's duration has no effect
 			o.RetryAfter = 0
 		}
 		return Outcome{Scope: ScopeRequest, Doubtful: true, Cause: o.Cause, Reason: o.Reason, RetryAfter: o.RetryAfter}

@@ -41,7 +41,7 @@ func judgeErr(err error) Outcome {
 	return o
 }
 
-// closedByPeer says whether a connection was closed or reset by the other side.
+// closedByPeer reports whether a connection was closed or reset by the other side.
 func closedByPeer(err error) bool {
 	for _, each := range [...]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED} {
 		if errors.Is(err, each) {
@@ -51,7 +51,7 @@ func closedByPeer(err error) bool {
 	return false
 }
 
-// causeOfDial tells the kinds of failed connections apart.
+// causeOfDial classifies failed connections.
 func causeOfDial(err error) Cause {
 	var timeout interface{ Timeout() bool }
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {

@@ -7,7 +7,7 @@ import (
 	"claude-code-lb/internal/claude"
 )
 
-// finding is what an error response says about whom it concerns.
+// finding is the classification of an error response: its scope and cause.
 type finding struct {
 	scope    Scope
 	cause    Cause
@@ -16,9 +16,9 @@ type finding struct {
 	final    bool   // see Outcome
 }
 
-// find reads an error response (errors and rate-limits docs, and what vendors and relays write).
-// What is certain comes first: a documented type or code, then the account's state, then the words
-// of other vendors, then the bare status.
+// find classifies an error response (errors and rate-limits docs, and observed texts of vendors and
+// relays). The most reliable evidence comes first: a documented type or code, then the account's
+// state, then the words of other vendors, then the bare status.
 func find(ev Evidence, status int) finding {
 	said := ev.refusal()
 	read := said.Read(ev.Model)
@@ -48,7 +48,7 @@ func find(ev Evidence, status int) finding {
 	return findByStatus(ev, said, status)
 }
 
-// refusal is what the response says, in the shape that its author gave it.
+// refusal parses the error response, in whatever form its author wrote it.
 func (ev Evidence) refusal() claude.Refusal {
 	if len(ev.Body) == 0 && ev.Error != nil {
 		return claude.RefusalOf(*ev.Error)
@@ -67,7 +67,7 @@ func (ev Evidence) challenged(said claude.Refusal, status int) bool {
 	return said.Page && (status == http.StatusForbidden || status == http.StatusServiceUnavailable)
 }
 
-// findTrouble finds what Anthropic says about an account in so many words.
+// findTrouble recognizes Anthropic's own messages about an account.
 func findTrouble(ev Evidence, status int) (finding, bool) {
 	switch trouble(ev, status) {
 	case claude.SpendingLimit:
@@ -93,7 +93,7 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Reading, status i
 		if ev.Variant&LongContext != 0 && ev.Model != "" {
 			return finding{scope: ScopeModel, note: read.Meaning.String()}, true
 		}
-		// The length of the prompt asked for it, not a header: it is the request.
+		// The length of the prompt required it, not a header: a fault of the request.
 		return finding{scope: ScopeRequest, doubtful: true, note: read.Meaning.String()}, true
 	}
 	if ev.Variant&Fast == 0 || status == http.StatusBadRequest {
@@ -108,7 +108,7 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Reading, status i
 	return finding{}, false
 }
 
-// findMeaning turns what vendors and relays say into a scope. It leaves to the status what it cannot improve on.
+// findMeaning maps the meaning of a vendor's or relay's refusal to a scope. It returns false if the status is better evidence.
 func findMeaning(ev Evidence, said claude.Refusal, read claude.Reading, status int) (finding, bool) {
 	switch read.Meaning {
 	case claude.NoModel:
@@ -142,7 +142,7 @@ func findMeaning(ev Evidence, said claude.Refusal, read claude.Reading, status i
 	return finding{}, false
 }
 
-// findByStatus is the verdict where only the status, the type and the headers are known.
+// findByStatus is the verdict if only the status, the type and the headers are known.
 func findByStatus(ev Evidence, said claude.Refusal, status int) finding {
 	namesModel := ev.Error != nil && ev.Model != "" && ev.Error.NamesModel(ev.Model)
 	switch {
@@ -190,9 +190,9 @@ func findNotImplemented(ev Evidence, said claude.Refusal) finding {
 	return finding{scope: ScopeRequest, doubtful: true}
 }
 
-// odd reports whether a refusal of the request is none that the API gives: a page
+// odd reports whether a refusal of the request did not come from the API: a page
 // of a front proxy or firewall, or a status that the API does not use. A front
-// proxy's 413 is none either, but the same everywhere.
+// proxy's 413 does not come from the API either, but is the same everywhere.
 func (ev Evidence) odd(said claude.Refusal, status int) bool {
 	if ev.Error != nil {
 		return false

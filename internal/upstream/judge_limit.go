@@ -23,7 +23,7 @@ func trouble(ev Evidence, status int) claude.Trouble {
 	return t
 }
 
-// findLimit tells the kinds of 429 apart that are no spending limit: a used-up subscription window,
+// findLimit classifies a 429 that is not a spending limit: a used-up subscription window,
 // of the whole account or of one family of models, a cap of a gateway (gateway protocol), a limit on
 // this one request (observed), and a rate limit.
 func findLimit(ev Evidence) finding {
@@ -44,11 +44,11 @@ func findLimit(ev Evidence) finding {
 
 const (
 	rejected = "rejected" // status of a subscription, or of one of its windows, that is used up
-	// momentary is how long a model rests after a 429 that names no limit: it was about one request.
+	// momentary is the cooldown of a model after a 429 that names no limit: it was about one request.
 	momentary = 5 * time.Second
 )
 
-// restOf is how long the one concerned had better rest, as far as the answer tells.
+// restOf returns the cooldown that the response asks for, 0 if it names none.
 func restOf(ev Evidence, scope Scope) time.Duration {
 	asked, told := claude.RetryAfter(ev.Header, ev.Now)
 	status := ev.status()
@@ -71,7 +71,7 @@ func restOf(ev Evidence, scope Scope) time.Duration {
 	}
 }
 
-// endOfLimit is when a used-up subscription window or a spending limit ends, as the answer names or implies it.
+// endOfLimit returns when a used-up subscription window or a spending limit ends, according to the response.
 func endOfLimit(ev Evidence, status int) (time.Time, bool) {
 	if status == http.StatusTooManyRequests {
 		unified := claude.ParseRateLimits(ev.Header).Unified

@@ -37,8 +37,8 @@ type latency struct {
 	long float64 // the same over a longer time, to compare with
 }
 
-// latencyMemory is the time after which an answer's time counts a third, and longMemory the same
-// for what is compared with it.
+// latencyMemory is the time after which the weight of a measurement falls to a third. longMemory is the same for the
+// long-term mean.
 const (
 	latencyMemory = time.Minute
 	longMemory    = time.Hour

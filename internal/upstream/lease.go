@@ -163,7 +163,7 @@ func (l *Lease) Produced(output int64, now time.Time) {
 	l.discharge(output, now)
 }
 
-// identify finds the account that an answer names. Only Anthropic's own hosts are believed: a relay may
+// identify returns the account that a response names. It trusts Anthropic's own hosts only: a relay may
 // pass on the organization of a pool that all its customers share, or invent one.
 func (l *Lease) identify(h http.Header) {
 	if !l.origin.anthropic {

@@ -18,23 +18,24 @@ const LoopHeader = "X-Lb-Loop"
 const (
 	nonceSize = 8
 	markSize  = 2 * nonceSize
-	// maxMarks is how many balancers a request may pass. A loop through balancers that do not know their own marks, for they are several
-	// processes behind one address or were restarted, ends there.
+	// maxMarks is how many balancers a request may pass. It ends loops through balancers that do not recognize their own
+	// marks, because they are several processes behind one address or were restarted.
 	maxMarks = 16
-	// loopRest is how long a server rests that leads back here: until somebody has corrected a configuration. It is longer than requests wait.
+	// loopRest is the cooldown of a server that leads back here. It is longer than requests wait, because a configuration must
+	// be corrected first.
 	loopRest = 2 * time.Minute
 )
 
-// isLoop reports whether a balancer has refused a request because it had been there before.
+// isLoop reports whether a balancer refused a request that had passed it before.
 func isLoop(ev Evidence) bool {
 	return ev.Status == http.StatusLoopDetected && ev.Header.Get("X-Should-Retry") == "false"
 }
 
 // Loop marks requests that this process sends, and recognizes them when they come back. Immutable.
 //
-// A mark is random and says nothing but that a balancer was there. Each server gets one of its own, so that two relays, or two accounts at one
-// relay, cannot tell by it that they have the same customer; a key of this process authenticates it. Anthropic's own hosts, which cannot be
-// this balancer, get no mark: requests to them carry nothing of ours.
+// A mark is random and reveals only that a balancer was passed. Each server gets a different mark, so that two relays, or
+// two accounts at one relay, cannot find out that they have the same customer. A key of this process authenticates the mark.
+// Requests to Anthropic's own hosts, which cannot be this balancer, carry no mark.
 type Loop struct{ key [32]byte }
 
 // NewLoop makes a Loop with a random key.
@@ -76,7 +77,7 @@ func (l *Loop) Closed(h http.Header) bool {
 	return len(marks) >= maxMarks
 }
 
-// Marks are those that a request came with, up to the most there may be. What is no mark is left out.
+// Marks returns the valid marks in a request's header, at most maxMarks.
 func Marks(h http.Header) []string {
 	var marks []string
 	for _, line := range h[LoopHeader] {
@@ -93,7 +94,7 @@ func isMark(text string) bool {
 	return len(text) == 2*markSize && strings.Trim(text, "0123456789abcdef") == ""
 }
 
-// Mark adds the server's mark to those that a request came with, and puts all of them into the header that goes there.
+// Mark sets the header of a request to the server: the marks that it came with, and the server's own.
 func (e *Endpoint) Mark(h http.Header, came []string) {
 	switch {
 	case e.mark == "":

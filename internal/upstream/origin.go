@@ -14,14 +14,14 @@ const together = 10 * time.Second
 // for concurrent use; its mutex is taken after those of endpoints and accounts.
 type origin struct {
 	key       string
-	anthropic bool // it is Anthropic's own: what it says of organizations is true
+	anthropic bool // Anthropic's own host, trusted to name organizations
 
 	mu      sync.Mutex
 	refused map[*account]time.Time // the latest "overloaded" of each account
 	pauses  rests                  // of the whole service, by class of models
 }
 
-// isAnthropic says whether a host is one of Anthropic's own.
+// isAnthropic reports whether a host is one of Anthropic's own.
 func isAnthropic(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	return host == "anthropic.com" || strings.HasSuffix(host, ".anthropic.com")

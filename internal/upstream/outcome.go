@@ -28,7 +28,7 @@ var scopeNames = [...]string{"none", "request", "client", "balancer", "credentia
 // String names the scope as logs and the configuration show it.
 func (s Scope) String() string { return scopeNames[s] }
 
-// Cause is the kind of a failure, as far as a client's error message tells kinds apart.
+// Cause is the kind of a failure that a client's error message names.
 type Cause uint8
 
 // The causes of an Outcome.
@@ -37,8 +37,8 @@ const (
 	CauseRefused        // nothing accepts connections there
 	CauseName           // the name of the host is not known
 	CauseTLS            // the handshake failed
-	CauseTimeout        // a wait of the balancer's own ran out
-	CausePage           // a web page came in place of the API
+	CauseTimeout        // a time limit of the balancer was exceeded
+	CausePage           // a web page instead of an API response
 	CauseNoRoute        // the server does not have /v1/messages
 	CauseNoModel        // the server does not have the model
 	CauseNoCredit       // the account has no credit or quota left
@@ -57,12 +57,12 @@ type Outcome struct {
 	// Free says that the upstream refused before it did any work, so that asking once more costs nothing.
 	// It is false with ScopeRequest: the answer would be the same.
 	Free bool
-	// Connection goes with ScopeEndpoint: no connection came about, or it broke before any answer. It is
-	// then the same for every path, and otherwise only for the one that was asked for.
+	// Connection goes with ScopeEndpoint: the connection failed, or broke before any response. Then the
+	// verdict applies to every path, otherwise only to the path of the request.
 	Connection bool
-	// Cause is what to tell the client when it is the same at every upstream.
+	// Cause is named in the client's error message if it is the same at every upstream.
 	Cause Cause
-	// Final says that the client acts on this refusal itself: it gets it at once, whatever rests.
+	// Final means that the client handles this refusal itself, so it gets the refusal at once.
 	Final bool
 	// Doubtful goes with ScopeRequest: the refusal may be this upstream's own
 	// peculiarity. Another one is asked, nobody is charged, and two of a kind settle it.

@@ -133,7 +133,7 @@ func (p *prober) check(ctx context.Context) {
 	began := time.Now()
 	o := p.ask(ctx)
 	if ctx.Err() != nil || time.Since(began) > p.plan.limit()+lateProbe {
-		return // in the latter case the process stood still, and what it measured says nothing about the server
+		return // in the latter case the process was suspended, and the result says nothing about the server
 	}
 	changed := false
 	switch o.Scope {

@@ -10,26 +10,26 @@ import (
 )
 
 const (
-	// maxRemembered bounds the refusals that one endpoint is remembered for.
+	// maxRemembered bounds the refusals that are kept per endpoint.
 	maxRemembered = 16
 	// maxRefusalBody bounds the body of each, in bytes.
 	maxRefusalBody = 4 << 10
 )
 
-// Refusal is an error response that says that an account has no room for a while. It is kept while
-// the account rests, so that later requests get the upstream's own words without asking it again.
-// Of the request that it answered it holds only the id, which BodyFor replaces.
+// Refusal is an error response which reports that an account is used up for a while. It is kept during
+// the cooldown, so that later requests get the upstream's own words without asking it again. Of the
+// refused request it contains only the id, which BodyFor replaces.
 type Refusal struct {
 	Status int
-	Header http.Header // what it says about limits and about trying again, and the content type
+	Header http.Header // headers about limits and retries, and the content type
 	Body   []byte
-	Until  time.Time // when it ends by its own words, however late that is; zero when they do not tell
+	Until  time.Time // when the limit ends according to the response; zero if unknown
 
 	requestID string
 }
 
-// NewRefusal makes a refusal of an error response. requestID names the request that it answered, "" if
-// unknown. It reports false for a response that is too long to keep.
+// NewRefusal makes a refusal of an error response. requestID is the id of the refused request, "" if
+// unknown. It returns false for a response that is too long to keep.
 func NewRefusal(status int, h http.Header, body []byte, requestID string, until time.Time) (Refusal, bool) {
 	if len(body) > maxRefusalBody {
 		return Refusal{}, false
@@ -44,7 +44,7 @@ func NewRefusal(status int, h http.Header, body []byte, requestID string, until 
 	return r, true
 }
 
-// BodyFor is the body with the id of another request in place of the one that it answered.
+// BodyFor returns the body with the id of another request in place of the refused one's.
 func (r Refusal) BodyFor(requestID string) []byte {
 	const shortest = 8 // of an id that cannot be part of anything else
 	if len(r.requestID) < shortest {
@@ -81,7 +81,7 @@ func (l *Lease) forgetRefusals() {
 	}
 }
 
-// Refusal returns the refusal for whose sake the endpoint takes no request of a subject now.
+// Refusal returns the kept refusal because of which the endpoint takes no request of a subject now.
 func (e *Endpoint) Refusal(now time.Time, s Subject) (Refusal, bool) {
 	d := e.learned
 	d.mu.Lock()

@@ -29,15 +29,15 @@ type netTransport struct{ *http.Transport }
 func (t netTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case !isRepeatable(r):
-		return t.overFresh(r) // no connection that the server may just be closing
+		return t.overFresh(r) // an idle connection may be closing just now
 	case !isMarked(r):
 		return t.Transport.RoundTrip(r)
 	}
 	return t.repeating(r, false, t.Transport.RoundTrip)
 }
 
-// repeating sends a request and repeats it once over a fresh connection if the first one was a kept connection that its
-// server had closed. kept reports that it certainly is a kept one; else net/http reports it.
+// repeating sends a request, and repeats it once over a fresh connection if it met a kept connection that the server had
+// closed. kept means that the connection certainly is a kept one; otherwise net/http reports that.
 func (t netTransport) repeating(r *http.Request, kept bool, send func(*http.Request) (*http.Response, error)) (*http.Response, error) {
 	var reused, answered atomic.Bool
 	reused.Store(kept)
@@ -86,7 +86,7 @@ func isReplayable(r *http.Request) bool {
 	return marked || r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == ""
 }
 
-// isRepeatable reports whether it also can be.
+// isRepeatable reports whether the body of such a request also can be sent again.
 func isRepeatable(r *http.Request) bool {
 	return isReplayable(r) && (r.Body == nil || r.Body == http.NoBody || r.GetBody != nil)
 }
@@ -97,7 +97,8 @@ func isMarked(r *http.Request) bool {
 	return marked && len(value) == 0 && r.Method != http.MethodGet && r.Method != http.MethodHead
 }
 
-// unmarked is the request without the mark, observed by trace. Another attempt may be reading the header.
+// unmarked returns a copy of the request without the mark, with a trace. It copies the header, because another attempt may
+// be reading it.
 func unmarked(r *http.Request, trace *httptrace.ClientTrace) *http.Request {
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
 	r.Header = maps.Clone(r.Header)

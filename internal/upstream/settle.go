@@ -136,8 +136,8 @@ func (l *Lease) pause(o Outcome, now time.Time, spread float64, v *verdict) {
 	l.origin.overloaded(l.account, class, o.Reason, v.out, l.started, now)
 }
 
-// restAfter is how long a rate limit lasts. One that names no end was about seconds; it grows while
-// refusals repeat.
+// restAfter returns the cooldown after a rate limit. Without a stated end it is some seconds, and grows
+// while refusals repeat.
 func (l *Lease) restAfter(o Outcome, before int, spread float64) time.Duration {
 	return cooldown(o.asked(maxRetryAfter), min(l.trip.cooldown, momentary), before+1, spread)
 }
@@ -201,7 +201,7 @@ func (l *Lease) Forgive(now time.Time) bool {
 	return forgiven
 }
 
-// takeBack undoes in a breaker the failure before which it was prior; nil: there was none.
+// takeBack restores the state of a breaker before a failure, which is prior; nil if there was no failure.
 func (l *Lease) takeBack(b, prior *breaker) {
 	if prior == nil {
 		return

@@ -9,14 +9,14 @@ import (
 // maxSides bounds the path classes that are remembered per endpoint.
 const maxSides = 32
 
-// side is what is known of an endpoint for one class of paths other than /v1/messages. What such a
-// path answers, a refusal of the key or the account included, is evidence about that path alone: relays
+// side is the state of an endpoint for one class of paths other than /v1/messages. Responses on such a
+// path, including refusals of the key or the account, are evidence about that path only: some relays
 // lack count_tokens, forbid it to some keys, or serve a login page for models, and still create messages
-// well. Only failures of the connection are charged to the endpoint itself as well. The mutex of the
+// well. Only failures of the connection also count against the endpoint itself. The mutex of the
 // endpoint's learned state guards it.
 type side struct {
 	breaker  breaker
-	refusals rests // of models, rate limits and for want of capacity
+	refusals rests // of models, for rate limits and for lack of capacity
 	suspects suspects
 	paced    time.Time // when the latest extra attempt was granted
 }
@@ -37,7 +37,7 @@ func (l *learned) side(class string) *side {
 // refusedModel is the key under which a side's refusals name a model; no class of models contains a space.
 func (s Subject) refusedModel() string { return "model " + s.model() }
 
-// sideFitness is fitness for a path class of its own. The caller holds the mutexes of the endpoint and its account.
+// sideFitness is fitness for another path class than that of messages. The caller holds the mutexes of the endpoint and its account.
 func (e *Endpoint) sideFitness(a *account, now time.Time, s Subject) View {
 	l := e.learned
 	v := View{InFlight: l.inFlight.Load(), Share: 1, Headroom: 1, Load: a.load.now(now), Latency: l.latency.usual()}
@@ -58,15 +58,15 @@ func (e *Endpoint) sideFitness(a *account, now time.Time, s Subject) View {
 	return v
 }
 
-// outForMessages says whether the endpoint takes no messages now, which makes it a worse choice for everything else too.
+// outForMessages reports whether the endpoint accepts no messages now. Then it is a worse choice for other paths too.
 func (e *Endpoint) outForMessages(a *account, now time.Time, s Subject) bool {
 	l := e.learned
 	model := l.models[s.model()]
 	return !l.breaker.admits(now) || !l.credential.admits(now) || !a.out.admits(now) || l.balance.low || model != nil && !model.admits(now)
 }
 
-// admitSide takes the permits of a lease for a path class of its own. It takes no
-// half-open permit of the endpoint: only a message can use it. The caller holds the locks.
+// admitSide takes the permits of a lease for another path class. It takes no
+// half-open permit of the endpoint, which only a message can use. The caller holds the locks.
 func (l *Lease) admitSide(now time.Time) {
 	b := &l.learned.breaker
 	l.endpoint = permit{epoch: b.epoch, extra: !b.closed()}
@@ -74,7 +74,7 @@ func (l *Lease) admitSide(now time.Time) {
 	l.sidePermit = l.side.breaker.admit(now)
 }
 
-// LastResort says whether the endpoint is asked although it rests.
+// LastResort reports whether the endpoint is used during its cooldown.
 func (l *Lease) LastResort() bool { return l.endpoint.extra || l.sidePermit.extra }
 
 // teachSide applies an outcome to the lease's path class. The caller holds the locks.

@@ -13,20 +13,20 @@ const (
 	LongContext
 )
 
-// Subject is what a request asks for, as far as an endpoint's standing depends on it.
+// Subject has the properties of a request that an endpoint's state depends on.
 type Subject struct {
 	Path    string // the class of the path by claude.PathClass, "" for a message
 	Model   string // asked for, "" if none
 	Variant Variant
 	Tenant  string // names the client's own credential where it is sent upstream, else ""
 	Body    uint64 // names the request's body: the same for the same bytes
-	Tokens  int64  // of input, as far as can be estimated: what it adds to an account's load
+	Tokens  int64  // estimated input tokens, which add to an account's load
 	Demand  Demand // of the limits
 
 	modelKey, classKey, limitKey string
 }
 
-// Keyed returns the subject ready to be asked about often.
+// Keyed returns the subject with its keys computed once, for repeated use.
 func (s Subject) Keyed() Subject {
 	s.modelKey, s.classKey, s.limitKey = s.model(), s.class(), s.limit()
 	return s

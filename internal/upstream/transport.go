@@ -61,8 +61,8 @@ func newDialer(connect time.Duration) *net.Dialer {
 // lateDial is by how much a dial may exceed its time-out.
 const lateDial = 250 * time.Millisecond
 
-// patiently dials a second time if the first dial ended for a time-out that was noticed far too late: then the process stood still, and
-// the time-out says nothing about the server.
+// patiently dials a second time if the first dial timed out and the process noticed it far too late. The process was
+// suspended then, and the time-out says nothing about the server.
 func patiently(d *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		began := time.Now()
@@ -172,7 +172,7 @@ func credentialOf(kind config.AuthHeader, token string) credential {
 	return newCredential("Authorization", "Bearer "+token)
 }
 
-// PutCredential gives h the credential of a server, as every request to it gets it.
+// PutCredential sets the credential of a server in h, as for every request to it.
 func PutCredential(h http.Header, s config.Server) {
 	credentialOf(s.AuthHeader, s.Token.Reveal()).put(h)
 }
