@@ -32,7 +32,7 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("CONTRIBUTING.md names %s, which does not exist", m[1])
 		}
 	}
-	for _, m := range regexp.MustCompile("go test \\./(\\S+) -run (Test\\w+)").FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`go test \./(\S+) -run (Test\w+)`).FindAllStringSubmatch(text, -1) {
 		tests, err := filepath.Glob(filepath.Join("..", m[1], "*_test.go"))
 		if err != nil {
 			t.Fatal(err)

@@ -75,11 +75,13 @@ type spending struct {
 	month   map[string]ledger.Money // of all keys; nil: it is not known
 }
 
-// spendingTime is how long a list of keys waits for the ledger.
+// spendingTime limits how long a list of keys waits for the ledger, which may be a database that does not respond.
 const spendingTime = 10 * time.Second
 
 // spendingOf asks the ledger of a configuration. One that is kept nowhere, or not begun, is no error.
 func spendingOf(ctx context.Context, std Std, path string, cfg *config.Config, now time.Time) (spending, error) {
+	ctx, cancel := context.WithTimeout(ctx, spendingTime)
+	defer cancel()
 	whole, problems, err := loadConfigWithout(std, path, forLedger()...)
 	switch {
 	case err != nil:

@@ -122,7 +122,7 @@ func TestCommandsAtTheSameTimeLoseNoKey(t *testing.T) {
 func TestLockFiles(t *testing.T) {
 	lock := filepath.Join(t.TempDir(), "keys.json.lock")
 	now := time.Now()
-	unlock, locked, err := tryLockFile(lock, now)
+	_, locked, err := tryLockFile(lock, now)
 	if !locked || err != nil {
 		t.Fatal(locked, err)
 	}
@@ -132,7 +132,7 @@ func TestLockFiles(t *testing.T) {
 	if _, again, err := tryLockFile(lock, now.Add(lockStale+time.Minute)); again || err != nil {
 		t.Error(again, err)
 	}
-	unlock, locked, err = tryLockFile(lock, now) // the stale one is gone
+	unlock, locked, err := tryLockFile(lock, now) // the stale one is gone
 	if !locked || err != nil {
 		t.Fatal(locked, err)
 	}
