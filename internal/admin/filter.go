@@ -13,13 +13,13 @@ import (
 	"claude-code-lb/internal/ledger"
 )
 
-// filter is what a query asks of a decision.
+// filter selects decisions by the parameters of a query.
 type filter struct {
 	only  []func(*Decision) bool
 	limit int // 0: none
 }
 
-// texts are the parameters that demand one value of a decision.
+// texts maps the parameters that compare text to the values of a decision.
 func texts() map[string]func(*ledger.Entry) []string {
 	return map[string]func(*ledger.Entry) []string{
 		"id":      func(e *ledger.Entry) []string { return []string{e.ID} },
@@ -43,7 +43,7 @@ func serversOf(e *ledger.Entry) []string {
 	return names
 }
 
-// parseFilter reads the parameters of a query. A parameter that is written several times takes any of its values.
+// parseFilter reads the parameters of a query. A repeated parameter matches any of its values.
 func parseFilter(query url.Values) (filter, *problem) {
 	var f filter
 	known := texts()
@@ -69,7 +69,7 @@ func parseFilter(query url.Values) (filter, *problem) {
 	return f, nil
 }
 
-// checkValues refuses values that no decision has.
+// checkValues refuses values that no decision can have.
 func checkValues(name string, values []string) *problem {
 	allowed := map[string][]string{
 		"outcome": {string(ledger.Answered), string(ledger.Failed), string(ledger.Truncated), string(ledger.ClientGone), string(ledger.Refused)},
@@ -90,7 +90,7 @@ func (f *filter) keep(d *Decision) bool {
 	return !slices.ContainsFunc(f.only, func(fits func(*Decision) bool) bool { return !fits(d) })
 }
 
-// onlyKnown refuses a query with a parameter that is not known: to ignore it would answer another question.
+// onlyKnown refuses a query with an unknown parameter, because the result would not be what the caller asked for.
 func onlyKnown(query url.Values, known ...string) *problem {
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(query)) {

@@ -42,10 +42,10 @@ func (h *Handler) refusal(r *http.Request) *problem {
 	return nil
 }
 
-// SetProxies trusts other proxies from now on to name the client.
+// SetProxies replaces the proxies that are trusted to name the client.
 func (h *Handler) SetProxies(proxies []netip.Prefix) { h.proxies.Store(&proxies) }
 
-// WrongKeys is how many wrong admin keys were shown.
+// WrongKeys is the number of requests with a wrong admin key.
 func (h *Handler) WrongKeys() int64 { return h.guesses.Total() }
 
 // slowDown delays the refusal of a wrong key, or replaces it when too many are delayed already.
@@ -107,7 +107,7 @@ func onlyHere(r *http.Request) *problem {
 	return nil
 }
 
-// isEmbedded reports whether a page of another site sends a request, other than by a link to here.
+// isEmbedded reports whether a page of another site sent the request, other than by following a link.
 func isEmbedded(r *http.Request) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" {
 		return r.Header.Get("Sec-Fetch-Mode") != "navigate"

@@ -24,7 +24,7 @@ type Status struct {
 	past                 // of all servers together
 }
 
-// Reload is what came of the latest reload.
+// Reload is the result of the latest reload.
 type Reload struct {
 	Time     time.Time `json:"time"`
 	OK       bool      `json:"ok"`
@@ -32,7 +32,7 @@ type Reload struct {
 	Problems []string  `json:"problems,omitempty"` // of the file, with line and column
 }
 
-// past is what is remembered of attempts.
+// past summarizes recent attempts.
 type past struct {
 	LastError *incident  `json:"last_error,omitempty"`
 	LastGood  *time.Time `json:"last_good,omitempty"`
@@ -48,7 +48,7 @@ type incident struct {
 	Model  string    `json:"model,omitempty"`
 }
 
-// rate is how many attempts of the last minutes failed.
+// rate is the share of failed attempts in the last minutes.
 type rate struct {
 	Seconds  float64 `json:"seconds"`
 	Attempts int     `json:"attempts"`
@@ -58,7 +58,7 @@ type rate struct {
 
 func newPast() past { return past{Recent: rate{Seconds: upstream.RecentSpan.Seconds()}} }
 
-// add adds what is remembered of a server.
+// add adds the attempts of a server.
 func (p *past) add(name string, r *upstream.Report) {
 	if e := r.LastError; !e.At.IsZero() && (p.LastError == nil || e.At.After(p.LastError.Time)) {
 		p.LastError = &incident{e.At.UTC(), name, e.Scope.String(), e.Reason, e.Model}
@@ -143,7 +143,7 @@ type server struct {
 	Account  string     `json:"account"`
 	InFlight int64      `json:"in_flight"`
 	Load     float64    `json:"load_tokens"`
-	Latency  float64    `json:"latency_seconds"`         // the same as Present, under its former name
+	Latency  float64    `json:"latency_seconds"`         // the former name of Present
 	Usual    float64    `json:"usual_latency_seconds"`   // of the last hours
 	Present  float64    `json:"present_latency_seconds"` // of the last minutes
 	Headroom float64    `json:"headroom"`

@@ -70,7 +70,7 @@ func newAdministration(b *balancer, metrics *observe.Metrics, books *store.Write
 	return a
 }
 
-// noteReload remembers what came of a reload.
+// noteReload records the result of a reload.
 func (a *administration) noteReload(r reloaded, now time.Time) {
 	note := &admin.Reload{Time: now.UTC(), OK: r.err == nil}
 	if r.err != nil {

@@ -14,7 +14,8 @@ import (
 	"claude-code-lb/internal/edge"
 )
 
-// bound are the listeners of a start, opened before anything else: a second instance must not touch the ledger or the state of the first.
+// bound are the listeners of a start. They are opened before anything else, so that a second instance does not touch the ledger
+// or the state of the first.
 type bound struct {
 	clients, admin net.Listener // admin is nil unless its address was chosen
 }
@@ -38,7 +39,7 @@ func bind(cfg *config.Config) (bound, error) {
 	return b, nil
 }
 
-// listenOn has a server listen: on what was opened at the start, else on an address.
+// listenOn makes a server listen on the listener that was opened at the start, else on an address.
 func listenOn(s *edge.Server, opened *net.Listener, address, field string) error {
 	if l := *opened; l != nil {
 		*opened = nil
@@ -48,7 +49,7 @@ func listenOn(s *edge.Server, opened *net.Listener, address, field string) error
 	return explainBinding(s.Listen(address), address, field)
 }
 
-// clientsField names the field that says where clients are served.
+// clientsField names the field that sets the address for clients.
 func clientsField(cfg *config.Config) string {
 	if cfg.Listen != "" {
 		return "listen"
@@ -56,7 +57,7 @@ func clientsField(cfg *config.Config) string {
 	return "port"
 }
 
-// explainBinding says why an address cannot be listened on and which field says another one.
+// explainBinding explains why the balancer cannot listen on an address, and which field to change.
 func explainBinding(err error, address, field string) error {
 	if err == nil {
 		return nil
@@ -77,11 +78,11 @@ func isAddressTaken(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || runtime.GOOS == "windows" && errors.Is(err, windowsTaken)
 }
 
-// holderTime bounds the search for who has an address.
+// holderTime bounds the search for the process that has an address.
 const holderTime = time.Second
 
-// holderOf describes the process that listens on an address, as far as this process may know: where the operating system shows it by its name
-// and pid, an instance of this program with its version; else by how it answers.
+// holderOf describes the process that listens on an address: by name and pid if the operating system shows them, with the
+// version for an instance of this program, and otherwise by its response to a request.
 func holderOf(address string) string {
 	if p, ok := listenerOn(address); ok {
 		switch {

@@ -49,7 +49,7 @@ func describe(pid string) (process, bool) {
 	return p, true
 }
 
-// listeningSockets reads a table of /proc/net and returns the inodes of sockets that listen where an address cannot be listened on again.
+// listeningSockets reads a table of /proc/net and returns the inodes of listening sockets that conflict with an address.
 func listeningSockets(table []byte, address string) []string {
 	host, port, _ := net.SplitHostPort(address)
 	wanted, _ := netip.ParseAddr(host) // the zero value for a name, and for every interface

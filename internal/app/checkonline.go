@@ -36,7 +36,7 @@ const (
 	countCall  = "/v1/messages/count_tokens"
 )
 
-// online is what came of trying one server.
+// online is the result of testing one server.
 type online struct {
 	failed bool // the server cannot be used as it is configured
 	text   string
@@ -45,8 +45,8 @@ type online struct {
 func fine(format string, args ...any) online { return online{false, fmt.Sprintf(format, args...)} }
 func bad(format string, args ...any) online  { return online{true, fmt.Sprintf(format, args...)} }
 
-// checkOnline tries every server with its credential, and reports whether all can be used. What it
-// prints holds no token and nothing of an answer but its status and the message of an error.
+// checkOnline tests every server with its credential, and reports whether all can be used. It prints no
+// token, and nothing of a response except its status and an error message.
 func checkOnline(ctx context.Context, out io.Writer, cfg *config.Config) bool {
 	fmt.Fprintf(out, "testing %d servers with GET %s, or POST %s where the server does not know that; both are free\n", len(cfg.Servers), modelsCall, countCall)
 	results := make([]online, len(cfg.Servers))
@@ -89,7 +89,7 @@ func tryServer(ctx context.Context, s *config.Server) online {
 	return judgeOnline(s, a, time.Since(began))
 }
 
-// reply is what a server answered, or why it did not.
+// reply is a server's response, or the error.
 type reply struct {
 	call   string
 	status int
@@ -128,7 +128,7 @@ func askServer(ctx context.Context, s *config.Server, call string) reply {
 	return reply{call: call, status: res.StatusCode, header: res.Header, body: text, err: err}
 }
 
-// judgeOnline says what an answer means.
+// judgeOnline interprets a reply.
 func judgeOnline(s *config.Server, a reply, took time.Duration) online {
 	says := ""
 	if e, ok := claude.ParseError(a.body); ok {
@@ -170,7 +170,7 @@ func judgeOnline(s *config.Server, a reply, took time.Duration) online {
 	return fine("%s in %s, the token is accepted", a.call, took.Round(time.Millisecond))
 }
 
-// withoutToken removes the token from what the server says, which some repeat.
+// withoutToken removes the token from a server's message, because some servers repeat it.
 func withoutToken(s *config.Server, text string) string {
 	if !s.Token.Empty() {
 		text = strings.ReplaceAll(text, s.Token.Reveal(), "[redacted]")
@@ -178,7 +178,7 @@ func withoutToken(s *config.Server, text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
 }
 
-// explainDial says why there is no answer, and what to write instead where that is known.
+// explainDial explains why there is no response, and what to write instead if that is known.
 func explainDial(ctx context.Context, s *config.Server, err error) string {
 	host, port := s.URL.Hostname(), cmp.Or(s.URL.Port(), map[string]string{"https": "443", "http": "80"}[s.URL.Scheme])
 	if s.URL.Scheme == "https" && isPlainAnswer(err) {
@@ -230,7 +230,7 @@ func isPlainAnswer(err error) bool {
 	return ok || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
-// plainToTLS recognizes the answers that servers give to plain HTTP on a TLS port.
+// plainToTLS recognizes the responses of servers to plain HTTP on a TLS port.
 func plainToTLS(s *config.Server, status int, body []byte) bool {
 	text := bytes.ToLower(body[:min(len(body), 4096)])
 	return s.URL.Scheme == "http" && status == http.StatusBadRequest &&
@@ -238,7 +238,7 @@ func plainToTLS(s *config.Server, status int, body []byte) bool {
 			bytes.Contains(text, []byte("speaking plain http to an ssl-enabled server port")))
 }
 
-// speaksTLS reports whether a TLS handshake gets anywhere, be the certificate what it may.
+// speaksTLS reports whether a TLS handshake succeeds, with any certificate.
 func speaksTLS(ctx context.Context, address string) bool {
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // nothing is sent
 	c, err := d.DialContext(ctx, "tcp", address)

@@ -29,7 +29,7 @@ func loadConfig(std Std, path string) (*config.Config, config.Problems, error) {
 }
 
 // forKeys, forWebhooks, forLedger and forRules are the sections of a configuration that the commands
-// key, webhook-test, those that read the ledger and explain-error do not use: what stands in them may refer to
+// key, webhook-test, those that read the ledger and explain-error do not use. They may refer to
 // variables, files and identities that only the balancer has.
 func forKeys() []string { return []string{"servers", "webhooks", "admin_key", "ledger", "tls_cert"} }
 func forWebhooks() []string {
@@ -50,7 +50,7 @@ func loadConfigWithout(std Std, path string, sections ...string) (*config.Config
 	return cfg, problems, nil
 }
 
-// loadServed is loadConfig for a configuration that is to be served: it also finds servers that are the balancer itself.
+// loadServed is loadConfig for serving. It also reports servers that are the balancer itself.
 func loadServed(std Std, path string) (*config.Config, config.Problems, error) {
 	src, err := readBounded(path)
 	if err != nil {

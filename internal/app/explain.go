@@ -153,7 +153,7 @@ func (e *explaining) evidence(a pasted) (upstream.Evidence, error) {
 	return ev, nil
 }
 
-// classOf names the class of a path, asked for by the method that it is made for.
+// classOf returns the class of a path, with the usual method of that path.
 func classOf(path string) string {
 	path, _, _ = strings.Cut(path, "?")
 	if class := claude.PathClass(http.MethodGet, path); class == claude.PathModels {

@@ -118,7 +118,7 @@ func (a *pasted) read() {
 	}
 }
 
-// isAnswer reports whether a JSON text is a successful answer on one of the paths whose answers are looked at.
+// isAnswer reports whether a JSON text is a successful response on one of the paths whose responses are checked.
 func isAnswer(body []byte) bool {
 	if m, ok := claude.ParseMessage(body); ok {
 		return !m.Empty()

@@ -151,7 +151,7 @@ func words(list string) []string {
 	return slices.DeleteFunc(strings.FieldsFunc(list, func(r rune) bool { return r == ',' }), func(s string) bool { return strings.TrimSpace(s) == "" })
 }
 
-// locate reads the configuration as far as it says where the keys are: there may be no such file yet.
+// locate reads from the configuration where the keys are. The keys file may not exist yet.
 func (k *keyCommand) locate(std Std) error {
 	cfg, _, err := loadConfigWithout(std, k.path, forKeys()...)
 	if err != nil {
@@ -163,8 +163,8 @@ func (k *keyCommand) locate(std Std) error {
 	return nil
 }
 
-// lock keeps other commands from changing the keys until unlock is called. A keys file that does
-// not exist yet is made one without keys.
+// lock keeps other commands from changing the keys until unlock is called. It creates an empty keys
+// file if there is none.
 func (k *keyCommand) lock(std Std) (unlock func(), err error) {
 	if err := k.locate(std); err != nil || k.keysFile == "" {
 		return func() {}, err

@@ -18,7 +18,7 @@ import (
 	"claude-code-lb/internal/store"
 )
 
-// list shows who has keys, what they may do and what they have spent, never the keys.
+// list shows the names, limits and spending of the keys, never the keys.
 func (k *keyCommand) list(ctx context.Context, std Std) error {
 	cfg, err := k.loadForReading(std)
 	if err != nil {
@@ -78,7 +78,7 @@ type spending struct {
 // spendingTime limits how long a list of keys waits for the ledger, which may be a database that does not respond.
 const spendingTime = 10 * time.Second
 
-// spendingOf asks the ledger of a configuration. One that is kept nowhere, or not begun, is no error.
+// spendingOf queries the ledger of a configuration. It is not an error if the ledger is off or does not exist yet.
 func spendingOf(ctx context.Context, std Std, path string, cfg *config.Config, now time.Time) (spending, error) {
 	ctx, cancel := context.WithTimeout(ctx, spendingTime)
 	defer cancel()
@@ -129,7 +129,7 @@ func spendingOf(ctx context.Context, std Std, path string, cfg *config.Config, n
 	return found, nil
 }
 
-// attentiveHistory remembers the first error of a history.
+// attentiveHistory keeps the first error of a history.
 type attentiveHistory struct {
 	quota.History
 	err error

@@ -14,7 +14,7 @@ import (
 	"claude-code-lb/internal/config"
 )
 
-// maxOverlap keeps a typing error from leaving a former key valid for ever.
+// maxOverlap bounds the effect of a typing error in -overlap.
 const maxOverlap = 366 * 24 * time.Hour
 
 // former is a former key as it stands in a file.
@@ -101,7 +101,7 @@ func formerKeys(key *config.ClientKey, overlap time.Duration, now time.Time) []f
 	return list
 }
 
-// replaceSecret changes the entry of a key, all else in it left as it is.
+// replaceSecret changes the secret in the entry of a key, and nothing else.
 func replaceSecret(entry *hujson.Object, hash string, previous []former) error {
 	kept := entry.Members[:0]
 	for _, m := range entry.Members {

@@ -52,8 +52,8 @@ func newLedger(where string, cfg *config.Config, log *slog.Logger, spill store.S
 	return w
 }
 
-// spillOf names the places for rows that the ledger has not taken when the balancer ends: the state
-// directory, the directory of the configuration file, the standard output.
+// spillOf names the places for rows that could not be written to the ledger when the balancer stops: the
+// state directory, the directory of the configuration file, and standard output.
 func spillOf(std Std, path string, kept state) store.Spill {
 	s := store.Spill{Print: std.Out, Command: "claude-code-lb ledger import -c " + strconv.Quote(path) + " -"}
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))

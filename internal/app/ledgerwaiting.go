@@ -11,9 +11,8 @@ import (
 // instanceTimeout is how long a report waits for the running instance.
 const instanceTimeout = time.Second
 
-// waitingRows says which requests are not in the ledger of a configuration yet, because it could
-// not be written to: those in the files of earlier processes, and those in the memory of the
-// running one.
+// waitingRows describes requests that are not in the ledger of a configuration yet, because it could
+// not be written to: those in files of earlier processes, and those in the memory of the running one.
 func waitingRows(ctx context.Context, std Std, path string) []string {
 	_, spill, cfg, err := ledgerOf(std, path)
 	if err != nil {
@@ -35,7 +34,7 @@ func unwrittenBy(ctx context.Context, cfg *config.Config) int {
 	defer cancel()
 	health, err := askHealth(ctx, localAddress(cfg.Address()), cfg.TLSCert != "")
 	if err != nil {
-		return 0 // none runs
+		return 0 // no instance is running
 	}
 	return health.Unwritten
 }

@@ -28,7 +28,7 @@ func ownPrices(cfg *config.Config) []ledger.Price {
 	return prices
 }
 
-// written leaves out what the configuration does not say.
+// written leaves out fields that the configuration does not set.
 func written(of map[string]float64) map[string]float64 {
 	for name, n := range of {
 		if n < 0 {

@@ -110,7 +110,7 @@ func (r *reporting) run(ctx context.Context, std Std, now time.Time, waiting boo
 	return exitOK, writeReport(std.Out, r.format, q, lines)
 }
 
-// question makes sense of the flags. Without a zone among them that of the calendar counts.
+// question interprets the flags. Without -zone the time zone of the calendar applies.
 func (r *reporting) question(now time.Time, calendar string) (store.Question, error) {
 	var q store.Question
 	var err error

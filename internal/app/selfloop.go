@@ -24,7 +24,7 @@ type listening struct {
 	any  bool // of every interface
 	v4   bool // of those, only IPv4
 	port string
-	weak bool // nobody chose it: it is given up if somebody else has it
+	weak bool // a default address, given up if another process has it
 }
 
 // machine is what decides which addresses are this machine's own.
@@ -95,7 +95,7 @@ func (m machine) listening(ctx context.Context, what, address string) listening 
 	return l
 }
 
-// meets finds the listener that a URL leads to, the zero value if there is none.
+// meets returns the listener that a URL leads to, the zero value if there is none.
 func (m machine) meets(ctx context.Context, own []listening, u *url.URL) listening {
 	targets := m.resolve(ctx, u.Hostname())
 	for _, l := range own {

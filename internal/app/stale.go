@@ -9,13 +9,13 @@ import (
 // stalePeriod is how often the log repeats that a configuration older than the file is in force.
 const stalePeriod = 10 * time.Minute
 
-// staleness is since when, and why, the file's content could not be put in force. Its zero value says that it is in force.
+// staleness is since when, and why, the file could not be put in force. The zero value means that it is in force.
 type staleness struct {
 	err           error
 	since, logged time.Time
 }
 
-// begin notes a failed reload, which has just been logged.
+// begin records a failed reload, which has just been logged.
 func (s *staleness) begin(err error, now time.Time) {
 	if s.err == nil {
 		s.since = now

@@ -198,7 +198,7 @@ func (s state) loadClaims(r *quota.Resources) {
 	s.load(claimsState, func(in io.Reader) error { return r.Load(in, time.Now()) })
 }
 
-// changing is knowledge that is saved whenever it has changed.
+// changing is state that is saved whenever it has changed.
 type changing interface {
 	Changed() bool
 	Save(io.Writer) error
@@ -211,7 +211,7 @@ func (s state) saveChanged(name string, k changing) {
 	}
 }
 
-// saveOwners saves whose account keeps what, and which client key created it.
+// saveOwners saves which account keeps each resource, and which client key created it.
 func (s state) saveOwners(o *routing.Owners, r *quota.Resources) {
 	s.saveChanged(ownersState, o)
 	s.saveChanged(claimsState, r)

@@ -181,7 +181,7 @@ type Config struct {
 	Certificate *tls.Certificate
 	// IdentityPath is where the age identity is looked for, be it there or not.
 	IdentityPath string
-	// Weak are warnings of what works and is unsafe: keys that can be guessed, and access without one.
+	// Weak are warnings about unsafe settings: keys that can be guessed, and access without a key.
 	Weak Problems
 	// Literal is the first secret that stands in the file as it is. Its zero
 	// value says that there is none.

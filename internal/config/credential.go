@@ -8,10 +8,9 @@ import (
 // byteOrderMark begins text that some editors and shells write. No credential holds one.
 const byteOrderMark = "\ufeff"
 
-// credential returns the text of a secret as it is used: without byte order marks, which are
-// reported. It reports false, after an error, for a reference that left nothing: an emptied
-// variable or file must not turn a configured credential into a missing one, because a server
-// without a token is sent the client's own.
+// credential returns the text of a secret without byte order marks, which it warns of. It returns false,
+// after an error, for a reference that expands to nothing: an emptied variable or file must not turn a
+// configured credential into a missing one, because a server without a token gets the client's own.
 func (d *decoder) credential(path string, offset int, s string, plain bool, f field) (text string, ok bool) {
 	text = strings.ReplaceAll(s, byteOrderMark, "")
 	if (!plain || text != s) && !f.shell && !f.onlyURL && isBlank(text) {
@@ -68,7 +67,7 @@ func inQuotes(s string) bool {
 	return false
 }
 
-// oddCharacter names the first kind of character that hints at a mistake in copying, "" without one.
+// oddCharacter names the first character that suggests a copying mistake, "" if there is none.
 func oddCharacter(s string) string {
 	for _, r := range s {
 		switch {

@@ -22,9 +22,9 @@ func Decode(file string, src []byte, env func(string) (string, bool)) (*Config, 
 	return DecodeWithout(file, src, env)
 }
 
-// DecodeWithout is Decode for a command that does not use what stands in some sections, which are
-// fields of the file as a whole. A variable, file or identity that is not there is no problem in
-// them: the command may run where the secrets of the balancer are not.
+// DecodeWithout is Decode for a command that does not use some sections, which are top-level fields. In
+// them a missing variable, file or identity is not a problem, because the command may run where the
+// secrets of the balancer are not available.
 func DecodeWithout(file string, src []byte, env func(string) (string, bool), sections ...string) (*Config, Problems) {
 	cfg := &Config{}
 	d := &decoder{src: source{file, trimBOM(src)}, env: env, cfg: cfg, nodes: map[string]node{}, unused: sections}
@@ -53,11 +53,11 @@ type decoder struct {
 	nodes    map[string]node // what was written, by path
 	// commandEnv is the environment of shell commands, by path.
 	commandEnv map[string][]string
-	unused     []string // sections in which what a value refers to may be missing
-	missing    int      // values that refer to what is not there
+	unused     []string // sections in which references may be missing
+	missing    int      // values with a missing reference
 }
 
-// uses reports whether whoever decodes the file uses the section that a path leads into.
+// uses reports whether the caller uses the section that a path leads into.
 func (d *decoder) uses(path string) bool {
 	section := path
 	if end := strings.IndexAny(path, ".["); end >= 0 {

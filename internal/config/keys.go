@@ -55,7 +55,7 @@ func decodeHash(digits string) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// Tenant names whose resources the key may use: its own, or those of its group.
+// Tenant names the owner of the key's resources: the key itself, or its group.
 func (k *ClientKey) Tenant() string {
 	if k.Group != "" {
 		return "group " + k.Group
@@ -186,7 +186,7 @@ func (d *decoder) nameKeys(cfg *Config) {
 	}
 }
 
-// checkPrevious refuses former keys that are keys of their own. It needs all keys.
+// checkPrevious refuses former keys that are also current keys. It needs all keys.
 func (d *decoder) checkPrevious(cfg *Config) {
 	owner := map[[sha256.Size]byte]string{}
 	for i := range cfg.AuthKeys {

@@ -26,7 +26,7 @@ func (d *decoder) checkOrigins(cfg *Config) {
 	}
 }
 
-// originProblem says what is wrong with an origin, "" if nothing is. Only if show is set, it may quote it.
+// originProblem describes the problem of an origin, "" if it is valid. It may quote the origin only if show is set.
 func originProblem(origin string, show bool) string {
 	if origin == "*" || origin == "file://" { // the latter is what some desktop applications send
 		return ""

@@ -11,7 +11,7 @@ import (
 // shellVariable is the name, before its number, of the environment variables that pass values to a shell command.
 const shellVariable = "CLAUDE_CODE_LB_"
 
-// secondShells find what would parse a value after the shell has put it in: other shells, and the arithmetic of this one.
+// secondShells match constructs that would parse an expanded value again: other shells, and shell arithmetic.
 var secondShells = []*regexp.Regexp{
 	regexp.MustCompile(`(?:^|[\s;&|(/"'` + "`" + `])(eval|trap|let|ssh)\s`),
 	regexp.MustCompile(`(?:^|[\s;&|(/"'` + "`" + `])((?:ba|da|z|k|a|fi)?sh|su|cmd(?:\.exe)?|powershell(?:\.exe)?|pwsh)(?:\s+[-/][\w-]+)*\s+[-/]\w*[cC]`),
@@ -19,8 +19,8 @@ var secondShells = []*regexp.Regexp{
 	regexp.MustCompile(`(\(\(|\[\[|<<)`),
 }
 
-// command decodes a shell command. Values of variables and files do not become part of its text, where the shell would parse them: in their places
-// stand quoted references to environment variables, which are returned as name=value.
+// command decodes a shell command. Values of variables and files are not inserted into its text, where the shell would parse
+// them. Instead it inserts quoted references to environment variables, which it returns as name=value.
 func (d *decoder) command(path string, v hujson.Value, windows bool) (s string, env []string, ok bool) {
 	text := v.Value.(hujson.Literal).String()
 	if !strings.Contains(text, "${") {
@@ -72,7 +72,7 @@ func (d *decoder) command(path string, v hujson.Value, windows bool) (s string, 
 	return out.String(), env, ok
 }
 
-// valueProblem is what makes a value unfit for its place in a command, "" if nothing does.
+// valueProblem describes why a value cannot be used in a command, "" if it can.
 func valueProblem(command, value, reference string) string {
 	switch {
 	case strings.ContainsRune(value, 0):
@@ -173,7 +173,8 @@ func (q *quoting) plain(c byte) {
 	}
 }
 
-// refer is a reference to an environment variable that stands for one word, or a part of one. cmd.exe replaces !NAME! when it has parsed the command.
+// refer returns a reference to an environment variable that expands to one word, or to a part of one. cmd.exe expands !NAME!
+// after it has parsed the command.
 func (q *quoting) refer(name string, windows bool) string {
 	q.last = 'x'
 	if windows {

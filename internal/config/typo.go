@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// controlInPath says what is wrong with the name of a file that holds a control character, "" if it
-// holds none. In JSON the backslashes of a Windows path are easily taken for escapes.
+// controlInPath describes the problem of a file name with a control character, "" if it has
+// none. In JSON the backslashes of a Windows path are easily taken for escapes.
 func controlInPath(s string) string {
 	i := strings.IndexFunc(s, unicode.IsControl)
 	if i < 0 {
@@ -50,8 +50,8 @@ func (d *decoder) warnOfForgottenBraces(path string, offset int, s string, f fie
 	}
 }
 
-// suspect takes an unknown field for a misspelled one: the field counts as written, with an error
-// of its own, so that nothing else is reported because of it.
+// suspect treats an unknown field as a misspelled one. The field that was meant counts as written, with
+// an error of its own, so that no further problem is reported because of it.
 func (d *decoder) suspect(path string, offset int) {
 	if _, written := d.nodes[path]; !written {
 		d.nodes[path] = node{offset: offset}

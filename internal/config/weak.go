@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// leastKey is how many characters a key needs at least, so that nobody finds it by trying.
+// leastKey is the minimum length of a key that cannot be guessed.
 const leastKey = 16
 
 // sampleWords are what keys in documentation, examples and tutorials consist of.
@@ -18,13 +18,13 @@ const sampleWords = " sk ant api api01 key keys apikey your my our the a an clie
 	"example examples sample test tests testing demo dummy default here primary secondary main backup server upstream user users ann bob alice team abc abcd abcdef xyz foo bar baz qwerty " +
 	"placeholder replace replaceme this that with value insert todo fixme lb proxy claude code anthropic openai none null undefined redacted hidden strong random long enter put set local dev "
 
-// weakf notes what works and is unsafe.
+// weakf records a warning about an unsafe setting.
 func (d *decoder) weakf(offset int, path, format string, args ...any) {
 	line, col := d.src.position(offset)
 	d.cfg.Weak = append(d.cfg.Weak, Problem{File: d.src.file, Line: line, Col: col, Path: path, Msg: fmt.Sprintf(format, args...), Warning: true})
 }
 
-// checkWeak looks for keys that can be guessed, and for a balancer that serves anybody.
+// checkWeak warns of keys that can be guessed, and of a balancer that serves any client.
 func (d *decoder) checkWeak(cfg *Config) {
 	if n, ok := d.wrote("admin_key"); ok && !cfg.AdminKey.Empty() {
 		if problem := weakness(cfg.AdminKey.Reveal()); problem != "" {
@@ -52,7 +52,7 @@ func (d *decoder) checkWeak(cfg *Config) {
 
 const isSample = "is a sample key, which anyone can guess"
 
-// weakness is how a key can be guessed, "" if it cannot.
+// weakness describes why a key can be guessed, "" if it cannot.
 func weakness(key string) string {
 	switch {
 	case isSampleKey(key):
@@ -63,7 +63,7 @@ func weakness(key string) string {
 	return ""
 }
 
-// isSampleKey reports whether a key consists of nothing but words of samples, counts and repeated characters.
+// isSampleKey reports whether a key consists only of sample words, numbers and repeated characters.
 func isSampleKey(key string) bool {
 	words := strings.FieldsFunc(strings.ToLower(key), func(r rune) bool { return !isAlphanumeric(r) })
 	return !slices.ContainsFunc(words, func(word string) bool { return !isSampleWord(word) })
@@ -92,7 +92,7 @@ func isSampleHash(hash string) bool {
 	return false
 }
 
-// checkOpen warns of a balancer that others can reach and that asks for no key.
+// checkOpen warns of a balancer without auth that other machines can reach.
 func (d *decoder) checkOpen(cfg *Config) {
 	host, _, err := net.SplitHostPort(cfg.Address())
 	if err != nil || isLoopback(host) {

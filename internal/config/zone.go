@@ -12,10 +12,10 @@ import (
 //go:embed zones.txt
 var zoneNames string
 
-// Zone is where the days of a name begin, UTC without one.
+// Zone returns the time zone with a name, UTC for the empty name.
 func Zone(name string) (*time.Location, error) { return time.LoadLocation(name) }
 
-// checkZone reports what is no time zone, with the one that was probably meant.
+// checkZone reports an invalid time zone, with the one that was probably meant.
 func (d *decoder) checkZone(n node, path, zone string) {
 	if _, err := Zone(zone); err == nil && !strings.EqualFold(zone, "local") {
 		return

@@ -21,7 +21,7 @@ func Shapes() []string { return []string{"code", "openai", "wrapped", "blank"} }
 //	chatter  a stream has events between those of the API whose data is text
 func Dialects() []string { return []string{"bom", "cr", "crlf", "nameless", "chatter"} }
 
-// shaped is the answer that FaultShape puts in place of the deserved one.
+// shaped is the response that FaultShape sends instead of the normal one.
 func (f Fault) shaped(c *call, ans answer) answer {
 	const (
 		message = `{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":0,"output_tokens":0}}`
@@ -51,7 +51,7 @@ func (f Fault) shaped(c *call, ans answer) answer {
 	return ans
 }
 
-// spoken writes an answer in a dialect.
+// spoken writes a response in a dialect.
 func (f Fault) spoken(ans answer) answer {
 	const mark = "\ufeff"
 	if ans.events == nil {

@@ -43,7 +43,7 @@ type Settings struct {
 	CacheMin int `json:"cache_min"`
 	// BytesPerToken sets how many bytes of prompt count as one token; 0 means 4.
 	BytesPerToken float64 `json:"bytes_per_token"`
-	// Usage lists the shapes of the usage object; every answer has one of them by chance. Without any all have the usual one.
+	// Usage lists shapes of the usage object. Each response gets a random one of them, and the usual one if the list is empty.
 	Usage []UsageShape `json:"usage,omitempty"`
 	// Limits are the account's rate limits.
 	Limits Limits `json:"limits"`

@@ -82,8 +82,8 @@ func ended(ctx context.Context, err error) error {
 // malformed is about what an upstream sent that is no answer. Its text holds nothing of that.
 func malformed(why string) error { return textproto.ProtocolError("malformed answer: " + why) }
 
-// receive reads the head of the answer, and interim ones (1xx) before it. Their number has no limit (RFC 9110, section 15.2); all of them
-// together may be as large as one head, and the request's context limits their time.
+// receive reads the header of the response, and any interim responses (1xx) before it. Their number has no limit (RFC 9110,
+// section 15.2). All of them together may be as large as one header, and the request's context limits their time.
 func (c *client) receive(r *http.Request) (*http.Response, error) {
 	limit := c.t.MaxResponseHeaderBytes
 	if limit <= 0 {

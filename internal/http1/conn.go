@@ -95,7 +95,7 @@ func (c *conn) one() bool {
 	switch {
 	case errors.Is(err, errHeadTooLong):
 		return c.refuse(&refusal{http.StatusRequestHeaderFieldsTooLarge, "the head is too long"})
-	case errors.Is(err, errEncrypted): // in plain text: this is what clients explain best, as "wrong version number" or "HTTP response to HTTPS client"
+	case errors.Is(err, errEncrypted): // in plain text, because clients report that clearly: "wrong version number" or "HTTP response to HTTPS client"
 		if c.server.Encrypted != nil {
 			c.server.Encrypted(c.remote)
 		}

@@ -144,7 +144,8 @@ func (in *input) head(limit int, begun func()) ([]byte, error) {
 	}
 }
 
-// isTLS reports whether a message begins as a record of TLS does, an alert (RFC 8446, section 5.1) or a handshake, and as no head can.
+// isTLS reports whether a message begins like a TLS record, an alert (RFC 8446, section 5.1) or a handshake. No HTTP header
+// begins like that.
 func isTLS(first byte) bool { return first == 0x15 || first == 0x16 }
 
 // headEnd is the offset past the first empty line, 0 if there is none; it looks from an offset on. An empty line at the beginning counts.

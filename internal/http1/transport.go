@@ -158,7 +158,8 @@ func (t *Transport) dial(ctx context.Context, address string) (*client, error) {
 	return newClient(t, c, address), nil
 }
 
-// takeFor is take for a request. One that cannot be repeated may be kept away from connections that its server may just be closing.
+// takeFor is take for a request. With FreshUnlessRepeatable, a request that cannot be repeated gets a new connection, because
+// the server may be closing an idle one.
 func (t *Transport) takeFor(r *http.Request, address string) *client {
 	if t.FreshUnlessRepeatable && !(isReplayable(r) && (r.Body == nil || r.Body == http.NoBody || r.GetBody != nil)) {
 		return nil

@@ -11,12 +11,12 @@ type Cost struct {
 	Sum    Money
 	Saved  Money // what the prompt cache saved: the tokens read from it at the price of uncached ones, less what they cost
 	Wasted Money // of Sum, what another choice of server would not have cost
-	Known  bool  // all of it has a price; else Sum is what is known of it
-	// Unpriced says what has no known price, such as "model gpt-1" or "speed turbo"; "" if Known.
+	Known  bool  // every part has a price; otherwise Sum has the known part
+	// Unpriced names the part without a known price, such as "model gpt-1" or "speed turbo"; "" if Known.
 	Unpriced string
 }
 
-// Extra is a model call within an answer that is billed beside it, at the price of its own model.
+// Extra is a model call within a response that is billed separately, at the price of its own model.
 type Extra struct {
 	Type  string // as in usage.iterations, or BatchResult
 	Model string
@@ -24,7 +24,7 @@ type Extra struct {
 	Sum   Money // part of the attempt's cost
 }
 
-// BatchResult is the type of model calls of a batch, whose results were fetched.
+// BatchResult is the type of the model calls of a batch whose results were fetched.
 const BatchResult = "batch"
 
 // charge is what one model call costs, in nano-dollars and before the server's multiplier.
@@ -39,8 +39,8 @@ func (p *Prices) Cost(model string, u claude.Usage, multiplier float64) Cost {
 	return cost
 }
 
-// Bill is what an answer costs at a server that charges a multiple of the list price, and what of it other model calls
-// cost that are billed beside the answer's own. Each call has its own size of prompt, on which its price may depend.
+// Bill returns the cost of a response at a server that charges a multiple of the list price, and the further model calls
+// that are billed separately, whose costs it includes. The price of a call may depend on the size of its own prompt.
 func (p *Prices) Bill(model string, b claude.Bill, multiplier float64) (Cost, []Extra) {
 	total := p.own(model, b)
 	var extra []Extra
@@ -59,7 +59,7 @@ func (p *Prices) Bill(model string, b claude.Bill, multiplier float64) (Cost, []
 	cost := Cost{
 		Sum: ofAnswer(total.sum * multiplier), Saved: ofAnswer(total.saved * multiplier), Known: total.unpriced == "", Unpriced: total.unpriced,
 	}
-	rest := cost.Sum // rounding and the bound of an answer must not make the parts more than the whole
+	rest := cost.Sum // rounding and bounds must not make the parts exceed the total
 	for i := range extra {
 		extra[i].Sum = min(extra[i].Sum, rest)
 		rest -= extra[i].Sum
@@ -88,8 +88,8 @@ func (p *Prices) own(model string, b claude.Bill) charge {
 	return total
 }
 
-// inherit gives a call that is billed beside an answer what the answer reports for all of them. Speed and priority are those
-// of the answer's model alone; a batch is one as a whole.
+// inherit completes the usage of a further call with the dimensions that the response reports for all calls. Speed and
+// priority apply to the response's model only; a batch and the region apply to all.
 func inherit(call claude.Iteration, answer claude.Usage, model string) claude.Usage {
 	u := call.Usage
 	u.InferenceGeo = cmp.Or(u.InferenceGeo, answer.InferenceGeo)
@@ -125,7 +125,7 @@ func (f *fitting) charge(u claude.Usage) charge {
 	return c
 }
 
-// factor multiplies the price of tokens. What has no known price counts as the usual one, and is named.
+// factor multiplies the price of tokens. A value without a known price counts as 1, and is returned.
 func (f *fitting) factor(u claude.Usage) (factor float64, unpriced string) {
 	factor = 1
 	for _, each := range [...]struct {
@@ -162,7 +162,7 @@ func (f *fitting) addTools(c *charge, u claude.Usage) {
 	}
 }
 
-// AtMost is Cost on the safe side: what has no known price costs as much as the dearest that has one.
+// AtMost is an upper bound of Cost: without a known price the most expensive known price applies.
 func (p *Prices) AtMost(model string, u claude.Usage, multiplier float64) Cost {
 	cost := p.Cost(model, u, multiplier)
 	if cost.Known {
@@ -182,7 +182,7 @@ func (p *Prices) AtMost(model string, u claude.Usage, multiplier float64) Cost {
 	return cost
 }
 
-// dearest replaces the dimensions of a usage that have no known price by the dearest that are published.
+// dearest replaces dimensions of a usage without a known price by the most expensive known ones.
 func (p *Prices) dearest(u claude.Usage) claude.Usage {
 	replace := func(value *string, known map[string]float64, by string) {
 		if _, ok := known[*value]; !ok && *value != "" {
@@ -195,8 +195,8 @@ func (p *Prices) dearest(u claude.Usage) claude.Usage {
 	return u
 }
 
-// Rewritten is what it cost to write tokens into the cache, or to read them without one, that another account could
-// have read from its own. No more are counted than the answer did write or read so.
+// Rewritten is the extra cost of n tokens that were written to the cache, or read without it, although another account
+// could have read them from its cache. It counts at most as many tokens as the response wrote or read uncached.
 func (p *Prices) Rewritten(model string, u claude.Usage, n int64, multiplier float64) Money {
 	f, ok := p.find(model, max(u.TotalInputTokens(), 0))
 	if !ok {

@@ -58,7 +58,7 @@ type Attempt struct {
 	Duration  time.Duration // from Start to the end
 	Served    bool          // its answer went to the client
 
-	Answer  claude.Message // as far as it came; its usage is that of its own model, completed by estimates
+	Answer  claude.Message // the received part; usage of its own model, completed by estimates
 	Extra   []Extra        // other model calls within it
 	Warm    int64          // tokens of the prompt that its account was believed to have cached
 	Warmest int64          // the most that any account was believed to have cached

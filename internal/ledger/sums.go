@@ -20,7 +20,7 @@ type Sums struct {
 	Searches                                             int64 // of the web, by the server's tool
 
 	Cost, Saved, Wasted Money
-	Unpriced            int64 // attempts with a usage that some price is not known for: Cost lacks that part
+	Unpriced            int64 // attempts with a part without a known price, which Cost lacks
 	Estimated           int64 // attempts whose usage is an estimate in part
 
 	FirstBytes    int64         // requests that got an answer
@@ -101,15 +101,15 @@ func (s *Sums) MeanFirstByte() time.Duration {
 	return s.FirstByteTime / time.Duration(s.FirstBytes)
 }
 
-// Share is where a part of an entry counts.
+// Share is the server and model under which a part of an entry counts.
 type Share struct {
 	Server string // "" if none was asked
 	Model  string
 }
 
-// Shares is what the entry adds to the sums of each server and model: the request counts at the server that gave its
-// final answer, an attempt where it was made, both with the model that the client asked for. The calls of further
-// models within an answer count with their own.
+// Shares yields what the entry adds to the sums of each server and model. The request counts at the server that gave the
+// final response, and each attempt at its own server, both under the model in the request. Calls of further models within a
+// response count under their own model.
 func (e *Entry) Shares() iter.Seq2[Share, Sums] {
 	return func(yield func(Share, Sums) bool) {
 		if !yield(Share{e.Server(), e.Model}, e.own()) {

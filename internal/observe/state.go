@@ -21,10 +21,10 @@ type Sources struct {
 	Open      func() int64                // requests being served
 	// TurnedAway counts requests that were refused before anything was known of them, by status; nil: it is not known.
 	TurnedAway func() map[int]int64
-	// WrongKeys counts the wrong keys that were shown, by listener; nil: it is not known.
+	// WrongKeys counts wrong keys by listener; nil if unknown.
 	WrongKeys func() map[string]int64
-	Bodies    func() int64 // bytes that their bodies take; nil: it is not known
-	Backlog   Backlog      // nil: there is none to be told of
+	Bodies    func() int64 // bytes taken by request bodies; nil if unknown
+	Backlog   Backlog      // nil without a ledger
 }
 
 // Watch adds the state of the sources to the metrics. It is called once.

@@ -15,7 +15,7 @@ type account struct {
 	name  string
 	since time.Time // it is known here
 	slots queue
-	// reading bounds the bodies that are read while all slots are taken.
+	// reading bounds how many bodies are read while all slots are taken.
 	reading queue
 
 	former     telemetry.Occasional // logs that a former secret is still in use

@@ -132,8 +132,8 @@ type KeyView struct {
 	Budgets     []BudgetView `json:"budgets,omitempty"`
 	Group       string       `json:"group,omitempty"`
 	TimeZone    string       `json:"time_zone,omitempty"`    // of the budgets
-	FormerUntil *time.Time   `json:"former_until,omitempty"` // from which no former secret is valid
-	FormerUsed  *time.Time   `json:"former_used,omitempty"`  // when one was last shown
+	FormerUntil *time.Time   `json:"former_until,omitempty"` // when the last former secret ends
+	FormerUsed  *time.Time   `json:"former_used,omitempty"`  // when a former secret was last used
 }
 
 // RateView is a limit per minute.

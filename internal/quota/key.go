@@ -30,7 +30,7 @@ type Keyring struct {
 type Key struct {
 	spec    config.ClientKey
 	expires time.Time
-	until   time.Time // of a former secret: the moment from which it is refused; zero for the present one
+	until   time.Time // when a former secret ends; zero for the current one
 	from    []netip.Prefix
 	tenant  string // that owns what the key creates
 	self    string // as a tenant, when it is in no group
@@ -41,10 +41,10 @@ type Key struct {
 // Name says whose key it is.
 func (k *Key) Name() string { return k.spec.Name }
 
-// Tenant names whom what the key creates belongs to: itself, or its group.
+// Tenant is the owner of resources that the key creates: the key itself, or its group.
 func (k *Key) Tenant() string { return k.tenant }
 
-// Tenants names everyone whose resources the key may use: its group, and itself, for what it created before it was in one.
+// Tenants lists the owners whose resources the key may use: its group, and the key itself, for resources older than its membership.
 func (k *Key) Tenants() []string { return []string{k.tenant, k.self} }
 
 // Owns reports whether the key may use what belongs to a tenant.
@@ -107,10 +107,10 @@ func (k *Key) refusesEntry(remote string, now time.Time) *Refusal {
 	return forbidden("address", fmt.Sprintf("The client key %s may not be used from this address.", k.Name()))
 }
 
-// Replaced reports whether the key is a former secret whose time is over.
+// Replaced reports whether the key is a former secret that has ended.
 func (k *Key) Replaced(now time.Time) bool { return !k.until.IsZero() && !now.Before(k.until) }
 
-// noteFormer logs now and then that a former secret is still in use.
+// noteFormer logs at a limited rate that a former secret is still in use.
 func (k *Key) noteFormer(remote string, now time.Time) {
 	k.account.formerUsed.Store(now.Unix())
 	if k.account.former.Allow(now) {

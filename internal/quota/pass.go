@@ -16,19 +16,19 @@ import (
 // Ask is what a request asks for, as far as limits depend on it.
 type Ask struct {
 	Model   string   // "" where none is named
-	Models  []string // further ones that it names: of a batch, an advisor, fallbacks
+	Models  []string // further models that it names: in a batch, an advisor, fallbacks
 	Session string
 	Seat    *Seat // that the request had while its body was read
 	Counted bool  // it counts towards the requests per minute
-	Message bool  // it is answered by a model, and so costs something
-	Batch   bool  // it is answered later, and what that costs is not known then
-	Open    bool  // the API may choose a further model by itself
-	Unclear bool  // which models it asks can be read in several ways, or not at all
-	// Unreadable is the answer to a key whose limits depend on the body, where that cannot be read; nil: it can be.
+	Message bool  // a model responds to it, so it costs something
+	Batch   bool  // its responses come later, and their cost is unknown now
+	Open    bool  // the API may choose a further model
+	Unclear bool  // its models are ambiguous, or cannot be read
+	// Unreadable is the refusal for a key whose limits depend on the body; nil if the body can be read.
 	Unreadable *Refusal
-	Unknown    bool      // nothing is known of what its path does, nor what that costs
+	Unknown    bool      // an unknown path, whose effect and cost are unknown
 	Input      int64     // tokens of the prompt, estimated
-	Cached     int64     // of them, those that are believed to be read from the prompt cache
+	Cached     int64     // of Input, the tokens that are probably read from the prompt cache
 	Output     int64     // most tokens of the answer
 	Until      time.Time // the end of its patience; zero: there is none
 	// Price is what an answer with a usage costs at most; nil: nobody knows.

@@ -89,7 +89,7 @@ func (q *queue) try(party string) bool {
 	return true
 }
 
-// free reports whether a newcomer gets a slot at once. The caller holds the mutex.
+// free reports whether a new request gets a slot at once. The caller holds the mutex.
 func (q *queue) free() bool { return q.slots == 0 || q.taken < q.slots && q.waiting.length == 0 }
 
 // makeRoom sends the one away who comes last: of the lowest priority, of the party with the most waiting, the youngest. It

@@ -15,21 +15,21 @@ import (
 const (
 	// maxResources bounds the ids that are remembered, of all tenants together.
 	maxResources = 100_000
-	// resourceLife is how long a batch or a container is remembered that nobody asks for: longer
-	// than it lives (API reference). Files and skills live until they are deleted.
+	// resourceLife is how long an unused batch or container is remembered: longer than it
+	// exists (API reference). Files and skills live until they are deleted.
 	resourceLife = 60 * 24 * time.Hour
-	// useNoted is how much later an id must be used again for that to be saved.
+	// useNoted is the resolution of the saved time of use.
 	useNoted = 24 * time.Hour
 	// longestID bounds what is read from a file.
 	longestID = 256
 )
 
-// ErrResources reports that a saved state is not one of Resources.
+// ErrResources reports a file that is not a saved state of Resources, or one of a newer version.
 var ErrResources = errors.New("not a state of resources that this version can read")
 
-// Resources remembers which tenant, a client key or a group of them, created what stands behind an
-// id: a file, a batch, a skill, a container. It outlives generations. Safe for concurrent use,
-// bounded in memory; when it is full the tenant with the most ids gives up its oldest ones.
+// Resources maps the id of a file, batch, skill or container to the tenant that created it, which is a
+// client key or a group of keys. It outlives generations. Safe for concurrent use, bounded in memory:
+// when it is full, the oldest ids of the tenant with the most are dropped.
 type Resources struct {
 	mu      sync.Mutex
 	owner   map[string]string           // tenant by id
@@ -37,7 +37,7 @@ type Resources struct {
 	changed bool                        // since the last Save
 }
 
-// NewResources returns one that knows nothing.
+// NewResources returns an empty Resources.
 func NewResources() *Resources {
 	return &Resources{owner: map[string]string{}, used: map[string]map[string]int64{}}
 }
@@ -50,7 +50,7 @@ func (r *Resources) Owner(id string) (tenant string, known bool) {
 	return tenant, known
 }
 
-// Use notes that an id was used by one who may.
+// Use records that a tenant with access used an id.
 func (r *Resources) Use(id string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,7 +60,7 @@ func (r *Resources) Use(id string, now time.Time) {
 	}
 }
 
-// Claim notes that a tenant has created ids.
+// Claim records that a tenant created ids.
 func (r *Resources) Claim(tenant string, now time.Time, ids ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,7 +71,7 @@ func (r *Resources) Claim(tenant string, now time.Time, ids ...string) {
 	}
 }
 
-// ClaimUnowned notes those of the ids that belong to nobody yet.
+// ClaimUnowned claims those of the ids that have no owner yet.
 func (r *Resources) ClaimUnowned(tenant string, now time.Time, ids ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,7 +120,7 @@ func (r *Resources) Forget(id string) {
 	}
 }
 
-// Count is how many ids with a prefix tenants have.
+// Count returns how many ids with a prefix the tenants own.
 func (r *Resources) Count(prefix string, tenants ...string) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,7 +134,7 @@ func (r *Resources) Count(prefix string, tenants ...string) (n int) {
 	return n
 }
 
-// HasOthers reports whether anything belongs to another tenant than these.
+// HasOthers reports whether any other tenant owns an id.
 func (r *Resources) HasOthers(tenants ...string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,13 +146,13 @@ func (r *Resources) HasOthers(tenants ...string) bool {
 	return false
 }
 
-// lapsed reports whether what an id stands for is gone for certain. Times are Unix seconds.
+// lapsed reports whether the resource with an id certainly no longer exists. Times are Unix seconds.
 func lapsed(id string, used, now int64) bool {
 	mortal := strings.HasPrefix(id, "msgbatch_") || strings.HasPrefix(id, "container_")
 	return mortal && used < now-int64(resourceLife/time.Second)
 }
 
-// makeRoomLocked drops what is gone, and then oldest ids of the tenants with the most, so that it is not needed again at once.
+// makeRoomLocked drops lapsed ids, and then the oldest ids of the tenants with the most. It drops enough not to run again at once.
 func (r *Resources) makeRoomLocked(now time.Time) {
 	for tenant, ids := range r.used {
 		for id, used := range ids {
@@ -194,7 +194,7 @@ type savedResources struct {
 
 const resourcesVersion = 1
 
-// Save writes what is known, which then counts as saved: a caller that could not keep it says so with Unsaved.
+// Save writes the state, which then counts as saved. A caller that could not store it must call Unsaved.
 func (r *Resources) Save(w io.Writer) error {
 	r.mu.Lock()
 	saved := savedResources{resourcesVersion, make(map[string]map[string]int64, len(r.used))}
@@ -206,14 +206,14 @@ func (r *Resources) Save(w io.Writer) error {
 	return json.NewEncoder(w).Encode(saved)
 }
 
-// Unsaved says that what Save has written is lost.
+// Unsaved reports that the output of Save was lost.
 func (r *Resources) Unsaved() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.changed = true
 }
 
-// Load adds what Save has written. On an error nothing is added.
+// Load adds a saved state. On an error it adds nothing.
 func (r *Resources) Load(in io.Reader, now time.Time) error {
 	var saved savedResources
 	dec := json.NewDecoder(in)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Seat is the place of a request whose body is being read: one of its key's slots if there is a free one, which the request keeps when it is let
-// through, else one of as many places for bodies that are read while their requests will still have to wait for a slot. So a key's
-// concurrency counts from the first byte of a body. A nil Seat is that of a key without such a limit. One goroutine uses it at a time.
+// Seat is the place of a request whose body is being read. It is a free slot of the request's key, which the admitted request
+// keeps, or else one of as many reading places, whose requests must wait for a slot later. So a key's concurrency counts from
+// the first byte of a body. A key without such a limit has a nil Seat. One goroutine uses it at a time.
 type Seat struct {
 	account *account
 	session string
@@ -16,7 +16,7 @@ type Seat struct {
 	left    bool // or taken over by a Pass
 }
 
-// BeginBody finds a seat, waiting for it as long as ctx lasts and until a moment. The error is ctx's own, ErrNoSlot or a *Refusal.
+// BeginBody waits for a seat until ctx ends, or until a given time. The error is that of ctx, ErrNoSlot or a *Refusal.
 func (b *Book) BeginBody(ctx context.Context, k *Key, session string, until time.Time) (*Seat, error) {
 	if k == nil || k.spec.Concurrency == 0 {
 		return nil, nil
@@ -35,14 +35,14 @@ func (b *Book) BeginBody(ctx context.Context, k *Key, session string, until time
 	return s, nil
 }
 
-// BodyRead gives the place back if it is none of the slots: the body is here, and the request queues for a slot.
+// BodyRead gives a reading place back: the body has arrived, and the request queues for a slot. A slot is kept.
 func (s *Seat) BodyRead() {
 	if s != nil && !s.slot {
 		s.Leave()
 	}
 }
 
-// Leave gives the place back, unless that was done before or a Pass has taken it over.
+// Leave gives the seat back, unless it was given back before or a Pass has taken it over.
 func (s *Seat) Leave() {
 	if s == nil || s.left {
 		return
@@ -55,7 +55,7 @@ func (s *Seat) Leave() {
 	s.account.reading.leave(s.session)
 }
 
-// takeSlot takes the slot over, if the seat is one. It returns the session that holds it.
+// takeSlot takes over the slot of the seat, if it has one. It returns the session that holds the slot.
 func (s *Seat) takeSlot() (session string, ok bool) {
 	if s == nil || s.left || !s.slot {
 		return "", false

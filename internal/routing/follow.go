@@ -10,32 +10,32 @@ import (
 )
 
 const (
-	// continuationBytes bounds the memory for what may be continued: some 160,000 responses.
+	// continuationBytes bounds the memory for continuations: some 160,000 responses.
 	continuationBytes = 16 << 20
-	// continuationTTL is how long a response is remembered that nothing has gone on from.
+	// continuationTTL is how long a response is remembered that no request has continued.
 	continuationTTL = 24 * time.Hour
 )
 
-// Continuations remembers which account gave the responses that later requests may go on from, by the hash of
-// their names: the id of a message, a token, a session. It outlives generations. Safe for concurrent use,
-// bounded in memory. A nil one remembers nothing.
+// Continuations maps the names of responses that later requests may continue to the account that gave them. It stores
+// hashes of the names: message ids, tokens, sessions. It outlives generations. Safe for concurrent use, bounded in
+// memory. A nil Continuations is empty.
 type Continuations struct{ index *Index }
 
-// NewContinuations returns one that knows nothing.
+// NewContinuations returns an empty Continuations.
 func NewContinuations(seed uint64) *Continuations {
 	return &Continuations{NewIndex(continuationBytes, seed)}
 }
 
-// Home is the account that a request goes on from, and the server that was used. The zero Home is none.
+// Home is the account, and the server, that gave the response which a request continues. The zero Home means none.
 type Home struct {
 	domain uint64
 	server uint32
 }
 
-// None says whether there is no such account.
+// None reports whether there is no such account.
 func (h Home) None() bool { return h == Home{} }
 
-// Learn notes that an endpoint gave the response with a name.
+// Learn records that an endpoint gave the response with a name.
 func (c *Continuations) Learn(e *upstream.Endpoint, name string, now time.Time) {
 	if c == nil {
 		return
@@ -54,26 +54,26 @@ func (c *Continuations) Of(name string, now time.Time) Home {
 
 func (c *Continuations) hash(name string) uint64 { return xxh3.HashStringSeed(name, c.index.seed) }
 
-// Len is how many names are remembered.
+// Len is the number of names.
 func (c *Continuations) Len() int { return c.index.Len() }
 
-// Save writes what is remembered and still of use.
+// Save writes all names that have not expired.
 func (c *Continuations) Save(w io.Writer, now time.Time) error { return c.index.Save(w, now) }
 
-// Load replaces what is remembered by what Save has written. It must come before the first name is learned.
+// Load replaces the contents by a saved state. It must come before the first name is learned.
 func (c *Continuations) Load(r io.Reader, now time.Time) error { return c.index.Load(r, now) }
 
-// following claims an endpoint of the account that the request goes on from, whatever the tier, the load and the
-// algorithm. When that account pauses or is limited for a moment the result is a *Wait. It is nil, nil
-// when the account cannot take the request soon: any other may answer then, if only with "not found", on
-// which the client begins again.
+// following acquires an endpoint of the account whose response the request continues, regardless of tier, load and
+// algorithm. If that account pauses or is limited for a moment, the error is a *Wait. It returns nil, nil if the
+// account cannot take the request soon. Then another account may respond, if only with "not found", on which the
+// client starts over.
 func (t *Table) following(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	if q.Home.None() || q.Account != nil {
 		return nil, nil
 	}
 	changed := t.changed() // before looking
 	var ready time.Time
-	for _, same := range [...]bool{true, false} { // the very server first, then others of its account
+	for _, same := range [...]bool{true, false} { // the same server first, then others of its account
 		for _, tier := range t.tiers {
 			for _, e := range tier {
 				if (serverOf(e) == q.Home.server) != same || !same && e.Domain() != q.Home.domain {
@@ -93,7 +93,7 @@ func (t *Table) following(q *Query, f *placement, tried *Tried, now time.Time) (
 	return nil, &Wait{Until: ready, Changed: changed}
 }
 
-// tryFollowed claims one endpoint. If that is not possible, ready is when it is worth trying again, zero when it is not.
+// tryFollowed acquires one endpoint. If it cannot, ready is when a retry makes sense, or zero.
 func (t *Table) tryFollowed(q *Query, f *placement, e *upstream.Endpoint, tried *Tried, now time.Time) (lease *upstream.Lease, ready time.Time) {
 	var from time.Time
 	if tried.Has(e.ID()) {

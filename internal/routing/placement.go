@@ -34,7 +34,7 @@ type placement struct {
 	found      []holder        // of one prefix
 	last       uint64          // the account that served the conversation last, 0 if none did lately
 	signer     uint64          // the account that served it last, however long ago
-	any        bool            // endpoints that are better avoided will do
+	any        bool            // also use endpoints that should be avoided
 	fit        []*upstream.Endpoint
 	candidates []Candidate
 }

@@ -37,8 +37,8 @@ type standing struct {
 	open  bool      // it may be asked again at all
 }
 
-// patientRounds is how often an overloaded service may refuse in a row before nobody waits for it any
-// more: its clients know better what to do then, for many have another model to fall back to.
+// patientRounds is how often an overloaded service may refuse in a row before requests stop waiting for
+// it. Then the clients decide, because many of them have a fallback model.
 // docs/failover.md has the measurements.
 const patientRounds = 2
 
@@ -191,7 +191,7 @@ func lastResorts(all []standing) []standing {
 // share that may: they are asked at any time.
 const soon = 10 * time.Second
 
-// OtherFit says whether an endpoint that was not tried would take a request with a query now.
+// OtherFit reports whether an endpoint that was not tried would take the request now.
 func (t *Table) OtherFit(q *Query, tried *Tried, now time.Time) bool {
 	for _, tier := range t.reach(q) {
 		for _, e := range tier {

@@ -51,7 +51,7 @@ type Table struct {
 type Query struct {
 	// Account, unless nil, is the only one that will do: it keeps what the request names.
 	Account *uint64
-	// Home, unless none, is the account that the request goes on from: it is asked if it can take the request.
+	// Home, if set, is the account whose response the request continues. It gets the request if it can take it.
 	Home         Home
 	InOrder      bool           // the first fit endpoint will do, whatever the policy: so that one question is always put to the same
 	Session      string         // the client's session id, "" when it does not tell

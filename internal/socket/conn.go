@@ -163,7 +163,7 @@ func (c *Conn) slowly(w *writing) (int, error) {
 	}
 }
 
-// writeBuffers has package net write, and leaves what it did not write.
+// writeBuffers writes through package net, and keeps the unwritten remainder.
 func (c *Conn) writeBuffers(w *writing) (int, error) {
 	if len(w.buffers) == 1 {
 		n, err := c.Conn.Write(w.buffers[0])

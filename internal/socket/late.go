@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// leastGrace is how long a connection may go on at least after its deadline passed with bytes waiting: a message may need several reads.
+	// leastGrace is the minimum extension of a deadline that passed with bytes waiting: a message may need several reads.
 	leastGrace = 250 * time.Millisecond
 	// mostGrace bounds that time.
 	mostGrace = 30 * time.Second
@@ -16,10 +16,11 @@ const (
 
 // limits are the deadlines in force.
 //
-// A deadline measures how long the peer is silent. While the process stands still (SIGSTOP, a virtual machine that is paused, a machine that
-// swaps) the peer may go on, and the kernel keeps what it sends, but the deadline passes all the same. So a Read or Write that was waiting
-// when its deadline passed makes one more attempt. If that succeeds, the deadline moves: by twice the time by which it was noticed too late,
-// since a process that did not run did not measure anything. A peer that really is silent is given up on time.
+// A deadline measures how long the peer is silent. While the process is suspended (SIGSTOP, a paused virtual machine, a
+// machine that swaps) the peer may keep sending, and the kernel buffers the bytes, but the deadline passes all the same. So a
+// Read or Write that was waiting when its deadline passed makes one more attempt. If that succeeds, the deadline moves by
+// twice the delay with which it was noticed, because a suspended process measures nothing. A peer that really is silent still
+// times out as configured.
 type limits struct {
 	mu          sync.Mutex
 	read, write time.Time // zero: none
@@ -49,7 +50,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// lastRead makes the last attempt at a Read that failed with err, and reports whether it succeeded. The caller holds the mutex of reading.
+// lastRead makes one more attempt after a Read failed with err, and reports whether it succeeded. The caller holds the mutex of reading.
 func (c *Conn) lastRead(err error) bool {
 	r := &c.reading
 	if r.done = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(r.once) != nil || !r.done {
@@ -79,8 +80,8 @@ func (c *Conn) lastWrite(err error) bool {
 	return true
 }
 
-// extended is the deadline that follows one that was noticed now. Those that are renewed in the meantime, and those long ago, with which a
-// caller ends a wait, stay.
+// extended returns the new deadline after one that was noticed now. It returns false for a deadline that was renewed in the
+// meantime, and for one in the distant past, with which a caller interrupts a wait.
 func extended(deadline, now time.Time) (time.Time, bool) {
 	if deadline.Unix() < 1<<30 || deadline.After(now) {
 		return time.Time{}, false
@@ -88,7 +89,8 @@ func extended(deadline, now time.Time) (time.Time, bool) {
 	return now.Add(min(max(2*now.Sub(deadline), leastGrace), mostGrace)), true
 }
 
-// stoodStill reports whether a long Write, which began at a moment, failed for a deadline that was noticed far too late, and moves it.
+// stoodStill reports whether a long Write failed because of a deadline that was noticed far too late, and moves the deadline.
+// began is when the Write began.
 func (c *Conn) stoodStill(err error, began time.Time) bool {
 	if c.raw == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
@@ -111,7 +113,7 @@ func (r *reading) last(fd uintptr) { r.done = r.try(fd) }
 
 func (w *writing) last(fd uintptr) { w.done = w.try(fd) }
 
-// readSlowly has package net read.
+// readSlowly reads through package net.
 func (c *Conn) readSlowly(p []byte) (int, error) {
 	if c.raw == nil || len(p) == 0 {
 		return c.Conn.Read(p)
@@ -127,13 +129,13 @@ func (c *Conn) readSlowly(p []byte) (int, error) {
 	r.p = p[:min(len(p), longest)]
 	ok := c.lastRead(err)
 	r.p = nil
-	if !ok || r.err != 0 || r.n == 0 { // what else there is, the next Read finds
+	if !ok || r.err != 0 || r.n == 0 { // the next Read gets further bytes
 		return 0, err
 	}
 	return r.n, nil
 }
 
-// waitedFor reports whether a Read that began at a moment waited for its deadline.
+// waitedFor reports whether a Read that began at a given time waited for its deadline.
 func (c *Conn) waitedFor(began time.Time) bool {
 	c.limits.mu.Lock()
 	defer c.limits.mu.Unlock()

@@ -7,5 +7,5 @@ import "syscall"
 // nothing cannot be told here: a connection that has ended shows when it is used.
 func nothing(uintptr, []byte) bool { return true }
 
-// readNow finds nothing: only package net reads here.
+// readNow is not available on this platform: only package net reads.
 func readNow(uintptr, []byte) (int, syscall.Errno) { return 0, syscall.EAGAIN }

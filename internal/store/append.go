@@ -14,13 +14,13 @@ type batch struct {
 	rows []row
 	sums tally
 
-	restored bool // it comes from a spill: its id is remembered for as long as the spill may be found again
+	restored bool // from a spill: its id is kept as long as the spill may be found again
 }
 
-// restoredAge is how long the ids of restored batches are remembered beyond batchAge.
+// restoredAge is how long the ids of restored batches are kept beyond batchAge.
 const restoredAge = 400 * day
 
-// noted is the time under which the id of a batch is kept. Prune deletes it by this time.
+// noted is the time that is stored with the id of a batch. Prune deletes the id by it.
 func (b *batch) noted(now time.Time) int64 {
 	if b.restored {
 		now = now.Add(restoredAge)

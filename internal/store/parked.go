@@ -55,7 +55,7 @@ func (w *Writer) lockParked(ctx context.Context) error {
 
 func (w *Writer) unlockParked() { <-w.restoring }
 
-// restore opens the ledger and imports the spills that are known. The error is one that may be over later.
+// restore opens the ledger and imports the known spills. The error is temporary.
 func (w *Writer) restore(ctx context.Context) error {
 	s, err := w.opened(ctx)
 	if err != nil {
@@ -93,7 +93,7 @@ func (w *Writer) restoreFirst(ctx context.Context, s *Store) error {
 		w.log.Error(telemetry.LedgerDamaged, telemetry.File, file+damagedSuffix, telemetry.Lines, done.Damaged)
 	}
 	w.log.Info(telemetry.LedgerImported, telemetry.File, file, telemetry.Rows, done.Requests)
-	if err := discardSpill(file, done.Damaged > 0); err != nil { // a later start finds that it was imported
+	if err := discardSpill(file, done.Damaged > 0); err != nil { // a later start will find its batches in the ledger
 		w.log.Warn(telemetry.LedgerNotImported, telemetry.File, file, telemetry.Err, err)
 	}
 	return nil
@@ -122,7 +122,7 @@ func (w *Writer) restoreLater(ctx context.Context) {
 	}
 }
 
-// recover notes that the ledger can be written to, unless rows wait that will show it.
+// recover records that the ledger can be written to. If rows wait, their write shows that instead.
 func (w *Writer) recover() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,9 +131,8 @@ func (w *Writer) recover() {
 	}
 }
 
-// Spent is what a client has spent on requests that began in [since, until), as far as it is in the
-// ledger or in the spill of an earlier process. Those have sums by the hour only: an hour counts as
-// a whole.
+// Spent returns what a client has spent on requests that began in [since, until), according to the
+// ledger and the spills of earlier processes. Spills have hourly sums only, so their hours count in full.
 func (w *Writer) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
 	if err := w.lockParked(ctx); err != nil {
 		return 0, err

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// refused is what a database will never take, however often it is tried.
+// refused is data that the database rejects permanently.
 type refused struct {
 	rows    int
 	because error
@@ -53,7 +53,7 @@ func (s *Store) writeOneByOne(ctx context.Context, b *batch, because error) (los
 	return lost, nil
 }
 
-// Restored is what came of importing a spill.
+// Restored is the result of importing a spill.
 type Restored struct {
 	Requests int // that were written now
 	Present  int // that the ledger had already

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Spill names the places for rows that the ledger has not taken when the process ends. The zero
-// value has none: such rows are lost.
+// Spill names the places for rows that could not be written to the ledger when the process ends. With
+// the zero value such rows are lost.
 type Spill struct {
 	// Prefixes begin the names of files, each with its directory. The first place that can be
 	// written to is used. Every place is searched at the next start.
 	Prefixes []string
-	// Print is where rows go that no file could take, as JSON lines; nil: nowhere.
+	// Print receives rows as JSON lines if no file could be written; nil: none.
 	Print io.Writer
 	// Command imports what was printed. It is named in the log.
 	Command string
@@ -81,7 +81,7 @@ func writeSpill(prefix string, list []*load, now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.Remove(f.Name()) // after the rename it is not there any more
+	defer os.Remove(f.Name()) // fails after the rename, which is fine
 	if err := errors.Join(encodeSpill(f, list), f.Sync(), f.Close()); err != nil {
 		return "", err
 	}

@@ -32,7 +32,7 @@ type spillLine struct {
 
 	Version int  `json:"version,omitempty"`
 	Lines   int  `json:"lines,omitempty"`
-	Untried bool `json:"untried,omitempty"` // the ledger has certainly not got it
+	Untried bool `json:"untried,omitempty"` // the ledger certainly does not have it
 
 	Slot    int64            `json:"slot,omitempty"`
 	Client  string           `json:"client,omitempty"`
@@ -151,7 +151,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 type spillParser struct {
 	out      *spilled
 	byID     map[string]*load
-	expected map[string]int // lines that the head of a batch announced and that have not come
+	expected map[string]int // lines that a batch announced and that are still missing
 	newer    bool
 
 	unreadable int // lines of which the batch is not known
@@ -197,7 +197,7 @@ func (p *spillParser) finish() *spilled {
 	for _, n := range p.expected {
 		missing += max(n, -n)
 	}
-	p.out.damaged += max(missing, p.unreadable) // a line that cannot be read is missing in its batch
+	p.out.damaged += max(missing, p.unreadable) // an unreadable line also is missing in its batch
 	return p.out
 }
 

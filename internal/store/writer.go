@@ -20,12 +20,12 @@ const (
 	usualRoom = 64 << 20
 	// writeTime is how long one step may take.
 	writeTime = 30 * time.Second
-	// lastWrite is how long writing may take when the process ends: what is not written then is
-	// spilled, and whoever stops a process kills it after 10 s.
+	// lastWrite bounds the final write. Rows that are not written by then are spilled. Service
+	// managers commonly kill a process 10 s after they stop it.
 	lastWrite = 5 * time.Second
 	// firstPause and longestPause are between two tries of what failed.
 	firstPause, longestPause = time.Second, 30 * time.Second
-	// firstRepeat and longestRepeat are between two log lines on the same trouble.
+	// firstRepeat and longestRepeat bound the interval of log lines about the same failure.
 	firstRepeat, longestRepeat = 10 * time.Second, time.Minute
 	// prunePeriod is how often the ledger is cut to its bounds.
 	prunePeriod = 10 * time.Minute
@@ -36,7 +36,7 @@ const (
 // the sums, which take no room: then no token and no money is lost, but their rows are. Safe for concurrent use.
 type Writer struct {
 	open func(context.Context) (*Store, error)
-	read func(context.Context) (*Store, error) // nil: there is no other way than open
+	read func(context.Context) (*Store, error) // nil: only open is used
 	log  *slog.Logger
 	wake chan struct{}
 	ids  *numbering
@@ -49,9 +49,9 @@ type Writer struct {
 	readings []Reading
 	sums     tally     // of all that waits
 	late     int64     // entries that had to wait because writing failed
-	counted  int       // of the entries that wait, the oldest that are in late
-	outage   int64     // of late, those of the present trouble
-	reason   string    // why writing fails, "" while it does not
+	counted  int       // how many of the oldest waiting entries are counted in late
+	outage   int64     // part of late that belongs to the current outage
+	reason   string    // why writing fails, "" if it does not
 	since    time.Time // when it began to
 	folded   int64     // entries without a row
 	strange  strangers
@@ -61,7 +61,7 @@ type Writer struct {
 	oldest   time.Time
 
 	spill     Spill
-	restoring chan struct{} // has a place for the one that imports spills or counts what is in them
+	restoring chan struct{} // semaphore: one goroutine imports or counts spills
 	parked    []parked      // spills of earlier processes
 
 	// Of the goroutine that writes.
@@ -79,16 +79,16 @@ func NewWriter(open func(context.Context) (*Store, error), log *slog.Logger, b B
 	}
 }
 
-// SpillTo says where rows go that cannot be written before the process ends, and where those of
-// earlier processes are. It is called before anything else.
+// SpillTo sets the places for rows that cannot be written before the process ends, and for those of
+// earlier processes. It must be called first.
 func (w *Writer) SpillTo(s Spill) { w.spill = s }
 
-// ReadWith opens the ledger for Spent as long as it cannot be opened for writing. It is called
-// before anything else.
+// ReadWith sets how Spent opens the ledger while it cannot be opened for writing. It must be called
+// first.
 func (w *Writer) ReadWith(open func(context.Context) (*Store, error)) { w.read = open }
 
-// Open opens the ledger ahead of the first entry and imports what earlier processes could not write,
-// so that what has been spent is known before more is. An error is logged; Run tries again.
+// Open opens the ledger before the first entry and imports the spills of earlier processes, so that past
+// spending is known before new requests add to it. An error is logged; Run tries again.
 func (w *Writer) Open(ctx context.Context) {
 	w.search(time.Now())
 	if err := w.restore(ctx); err != nil {
@@ -180,7 +180,7 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 }
 
-// finish writes what is left, in one try, or spills it.
+// finish writes the remaining rows in one try, or spills them.
 func (w *Writer) finish(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastWrite)
 	defer cancel()
@@ -196,7 +196,7 @@ func (w *Writer) finish(ctx context.Context) {
 	}
 }
 
-// spillAll brings everything that waits to another place, because the ledger cannot be written to.
+// spillAll writes all waiting rows to a spill, because the ledger cannot be written to.
 func (w *Writer) spillAll(because error) {
 	var list []*load
 	rows := 0
@@ -310,7 +310,7 @@ func (w *Writer) countLateLocked() {
 	w.counted = waiting
 }
 
-// countLate notes that a try failed.
+// countLate records that a write failed.
 func (w *Writer) countLate(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -321,7 +321,7 @@ func (w *Writer) countLate(err error) {
 	w.countLateLocked()
 }
 
-// behind reports whether rows wait that could not be written when they should have been.
+// behind reports whether rows wait that could not be written on time.
 func (w *Writer) behind() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -350,14 +350,14 @@ func (w *Writer) written(b *load) {
 	}
 }
 
-// Trouble reports why the ledger cannot be written to at the moment and since when, "" if it can.
+// Trouble returns why the ledger cannot be written to and since when, "" if it can.
 func (w *Writer) Trouble() (reason string, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.reason, w.since
 }
 
-// Unwritten is how many requests wait because the ledger cannot be written to, 0 while it can.
+// Unwritten is the number of requests that wait because the ledger cannot be written to, 0 if it can.
 func (w *Writer) Unwritten() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// guessPeriod is how often one address stands in the log.
+	// guessPeriod is the minimum interval of log lines about one address.
 	guessPeriod = time.Minute
 	// guessMemory is after how long without a wrong key an address starts again.
 	guessMemory = 15 * time.Minute
-	// freeGuesses are answered at once: somebody has mistyped a key.
+	// freeGuesses are refused without a delay, because a user may have mistyped a key.
 	freeGuesses = 5
 	// The delay doubles from the first of these to the second.
 	firstDelay, longestDelay = 250 * time.Millisecond, 8 * time.Second
-	// At most so many answers are delayed at a time, of one address and of all.
+	// At most this many refusals are delayed at a time, for one address and in total.
 	delayedOfOne, delayedOfAll = 4, 256
 	// guessers bounds the addresses that are remembered: twice as many.
 	guessers = 4096
@@ -25,8 +25,8 @@ const (
 	guessLines = 200
 )
 
-// Guesses slows down those who try keys, and logs their addresses: one line for each address and period, with a count. An IPv6 address stands for
-// its /64. Memory is bounded, whatever the number of addresses. Its fields are set before the first use. Safe for concurrent use.
+// Guesses slows down clients that guess keys, and logs their addresses: one line for each address and period, with a count. An
+// IPv6 address counts as its /64. Memory is bounded, whatever the number of addresses. Its fields are set before the first use. Safe for concurrent use.
 type Guesses struct {
 	Log     *slog.Logger
 	Message string // of the log lines
@@ -42,7 +42,7 @@ type Guesses struct {
 	armed   bool      // a timer ends the period
 }
 
-// guesser is what is known of an address.
+// guesser is the state of one address.
 type guesser struct {
 	address netip.Addr // the latest
 	wrong   int
@@ -52,8 +52,9 @@ type guesser struct {
 	delayed int
 }
 
-// Wrong counts a wrong key of an address, and delays the caller for as long as the address has deserved. It reports false, with that time, when too
-// many callers are being delayed already. An address whose keys are right is never delayed, since nothing is asked for them.
+// Wrong counts a wrong key of an address, and delays the caller. The delay grows with each wrong key of the address. If too
+// many callers are delayed already, it returns false at once, with the delay. It is not called for valid keys, so those are
+// never delayed.
 func (g *Guesses) Wrong(ctx context.Context, address netip.Addr) (wait time.Duration, ok bool) {
 	known, wait, ok := g.note(address, time.Now())
 	if wait == 0 || !ok {
@@ -72,7 +73,7 @@ func (g *Guesses) Wrong(ctx context.Context, address netip.Addr) (wait time.Dura
 	return 0, true
 }
 
-// Total is how many wrong keys were shown.
+// Total is the number of wrong keys so far.
 func (g *Guesses) Total() int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -113,7 +114,7 @@ func groupOf(address netip.Addr) netip.Prefix {
 	return network
 }
 
-// find finds what is known of a network. When there is too much of it, what was not asked for recently is forgotten.
+// find returns the state of a network. When there are too many networks, those not used recently are dropped.
 func (g *Guesses) find(network netip.Prefix) *guesser {
 	if known := g.recent[network]; known != nil {
 		return known
@@ -133,7 +134,7 @@ func (g *Guesses) find(network netip.Prefix) *guesser {
 	return known
 }
 
-// report logs an address, or has the end of the period do so.
+// report logs an address now, or at the end of the period.
 func (g *Guesses) report(known *guesser, now time.Time) {
 	if now.Sub(g.began) >= guessPeriod {
 		g.began, g.lines = now, 0
@@ -154,7 +155,7 @@ func (g *Guesses) write(known *guesser, now time.Time) {
 	known.logged, known.pending = now, 0
 }
 
-// flush logs what came since the last lines.
+// flush logs the wrong keys since the last lines.
 func (g *Guesses) flush() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -48,7 +48,7 @@ const (
 	momentary = 5 * time.Second
 )
 
-// restOf returns the cooldown that the response asks for, 0 if it names none.
+// restOf returns the cooldown that the response asks for or implies, 0 if it does neither.
 func restOf(ev Evidence, scope Scope) time.Duration {
 	asked, told := claude.RetryAfter(ev.Header, ev.Now)
 	status := ev.status()
