@@ -93,3 +93,13 @@ func explainUnreadable(w io.Writer, path string, err error) {
   claude-code-lb demo -for 15s   shows the balancer at work, without any configuration
 `, full)
 }
+
+// faulty is the error of a command whose configuration has errors. It shows the first one.
+func faulty(path string, problems config.Problems) error {
+	for _, p := range problems {
+		if !p.Warning {
+			return fmt.Errorf("%s has errors (claude-code-lb check lists them), the first one: %s", path, p)
+		}
+	}
+	return fmt.Errorf("%s has errors: claude-code-lb check lists them", path)
+}

@@ -189,7 +189,7 @@ func (k *keyCommand) load(std Std) (*config.Config, error) {
 		return nil, unreadable{err}
 	}
 	if problems.Failed() {
-		return nil, fmt.Errorf("%s has errors: claude-code-lb check lists them", k.path)
+		return nil, faulty(k.path, problems)
 	}
 	return cfg, nil
 }

@@ -87,7 +87,7 @@ func spendingOf(ctx context.Context, std Std, path string, cfg *config.Config, n
 	case err != nil:
 		return spending{}, err
 	case problems.Failed():
-		return spending{}, fmt.Errorf("%s has errors: claude-code-lb check lists them", path)
+		return spending{}, faulty(path, problems)
 	}
 	where := ledgerAt(path, whole, newState(std, path, whole, slog.New(slog.DiscardHandler)))
 	if where == "" {

@@ -144,3 +144,14 @@ func TestLockFiles(t *testing.T) {
 		t.Error("no error without a directory")
 	}
 }
+
+// TestKeyNamesTheErrorOfTheConfiguration, for example of a client key whose variable is not set.
+func TestKeyNamesTheErrorOfTheConfiguration(t *testing.T) {
+	_, run := keyFiles(t, `[{"name": "ann", "key": "${NOT_SET}"}]`)
+	for _, args := range [][]string{{"list"}, {"new", "bob"}, {"rotate", "ann"}, {"revoke", "ann"}} {
+		status, out, said := run(args...)
+		if status != 1 || out != "" || !strings.Contains(said, "keys.json:1:") || !strings.Contains(said, "NOT_SET is not set") {
+			t.Errorf("%v: %d %q %q", args, status, out, said)
+		}
+	}
+}

@@ -80,7 +80,7 @@ func ledgerOf(std Std, path string) (where string, spill store.Spill, cfg *confi
 	case err != nil:
 		return "", spill, nil, unreadable{err}
 	case problems.Failed():
-		return "", spill, nil, fmt.Errorf("%s has errors: claude-code-lb check lists them", path)
+		return "", spill, nil, faulty(path, problems)
 	}
 	kept := newState(std, path, cfg, slog.New(slog.DiscardHandler))
 	if where = ledgerAt(path, cfg, kept); where == "" {

@@ -27,7 +27,7 @@ func (d *Dump) Request(ctx context.Context, id string, r *http.Request, body []b
 	if d == nil {
 		return
 	}
-	d.log.DebugContext(ctx, DebugRequest, ID, id, Method, r.Method, Path, d.redact.Text(r.URL.RequestURI()),
+	d.log.DebugContext(ctx, DebugRequest, ID, id, Method, r.Method, Path, d.redact.URI(r.URL.RequestURI()),
 		Headers, d.redact.Header(r.Header), Body, d.show(body))
 }
 
@@ -36,7 +36,7 @@ func (d *Dump) Attempt(ctx context.Context, id, server string, r *http.Request) 
 	if d == nil {
 		return
 	}
-	d.log.DebugContext(ctx, DebugAttempt, ID, id, Server, server, Method, r.Method, Path, d.redact.Text(r.URL.RequestURI()),
+	d.log.DebugContext(ctx, DebugAttempt, ID, id, Server, server, Method, r.Method, Path, d.redact.URI(r.URL.RequestURI()),
 		Headers, d.redact.Header(r.Header))
 }
 

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -51,6 +52,43 @@ func (r *Redactor) Header(h http.Header) map[string]string {
 		out[name] = r.Text(strings.Join(values, ", "))
 	}
 	return out
+}
+
+// URI returns the path and query of a request without credentials: the values of parameters that are
+// named like one are gone.
+func (r *Redactor) URI(uri string) string {
+	path, query, found := strings.Cut(uri, "?")
+	if !found {
+		return r.Text(uri)
+	}
+	var out strings.Builder
+	out.WriteString(path + "?")
+	for query != "" {
+		end := strings.IndexAny(query, "&;")
+		pair, separator, rest := query, "", ""
+		if end >= 0 {
+			pair, separator, rest = query[:end], query[end:end+1], query[end+1:]
+		}
+		if name, _, _ := strings.Cut(pair, "="); secretParameter(name) {
+			pair = name + "=" + redacted
+		}
+		out.WriteString(pair + separator)
+		query = rest
+	}
+	return r.Text(out.String())
+}
+
+func secretParameter(name string) bool {
+	if plain, err := url.QueryUnescape(name); err == nil {
+		name = plain
+	}
+	name = strings.ToLower(name)
+	for _, sign := range [...]string{"key", "token", "secret", "auth", "passw", "pwd", "sig", "credential", "session", "code"} {
+		if strings.Contains(name, sign) {
+			return true
+		}
+	}
+	return false
 }
 
 func secretHeader(name string) bool {

@@ -43,6 +43,21 @@ func TestRedactorHeader(t *testing.T) {
 	}
 }
 
+func TestRedactorURI(t *testing.T) {
+	r := NewRedactor([]string{"plain-secret"})
+	for in, want := range map[string]string{
+		"/v1/models":                                      "/v1/models",
+		"/v1/models?limit=5&after_id=m":                   "/v1/models?limit=5&after_id=m",
+		"/v1/models?api_key=abc&beta=true":                "/v1/models?api_key=[redacted]&beta=true",
+		"/v1/models?x=1;Access%5FToken=abc":               "/v1/models?x=1;Access%5FToken=[redacted]",
+		"/v1/plain-secret?x=plain-secret&sig=a=b&token=&": "/v1/[redacted]?x=[redacted]&sig=[redacted]&token=[redacted]&",
+	} {
+		if got := r.URI(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
 func debugLogger(w *bytes.Buffer) *slog.Logger {
 	return NewLogger(w, FormatJSON, slog.LevelDebug, func(string) (string, bool) { return "", false })
 }
