@@ -45,7 +45,11 @@ func (x *exchange) keepForwarded() {
 	keepForUpstream(h)
 	delete(h, "Content-Length")
 	delete(h, "Expect") // the body is here already
-	if x.credentials = upstream.TakeCredentials(h); !x.req.Settings.PassCredentials {
+	x.credentials = upstream.TakeCredentials(h)
+	if u := x.req.HTTP.URL; u.RawQuery != "" {
+		u.RawQuery = x.credentials.CutFrom(u.RawQuery)
+	}
+	if !x.req.Settings.PassCredentials {
 		x.credentials = upstream.Credentials{}
 	}
 	x.conditional = isConditional(x.req.HTTP)

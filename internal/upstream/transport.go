@@ -136,7 +136,55 @@ func TakeCredentials(h http.Header) Credentials {
 		return Credentials{}
 	}
 	dropCredentials(h)
-	return Credentials{func() [2][]string { return [2][]string{authorization, key} }}
+	c := Credentials{func() [2][]string { return [2][]string{authorization, key} }}
+	for name, values := range h {
+		for _, value := range values {
+			if c.within(value) {
+				delete(h, name)
+				break
+			}
+		}
+	}
+	return c
+}
+
+// minCopied is the length from which a credential is recognised where it is repeated: shorter text may stand
+// anywhere by chance.
+const minCopied = 12
+
+// within reports whether a text repeats one of the credentials, as some clients do in headers such as api-key.
+func (c Credentials) within(text string) bool {
+	if c.lines == nil || len(text) < minCopied {
+		return false
+	}
+	for _, lines := range c.lines() {
+		for _, line := range lines {
+			line = strings.TrimSpace(line)
+			if secret := line[strings.LastIndexByte(line, ' ')+1:]; len(secret) >= minCopied && strings.Contains(text, secret) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// CutFrom returns a query without the parameters that repeat one of the credentials.
+func (c Credentials) CutFrom(query string) string {
+	if c.lines == nil || len(query) < minCopied {
+		return query
+	}
+	var kept []string
+	parts := strings.Split(query, "&")
+	for _, part := range parts {
+		plain, err := url.QueryUnescape(part)
+		if !c.within(part) && (err != nil || !c.within(plain)) {
+			kept = append(kept, part)
+		}
+	}
+	if len(kept) == len(parts) {
+		return query
+	}
+	return strings.Join(kept, "&")
 }
 
 // Put puts them where they were.
