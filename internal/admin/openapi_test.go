@@ -2,7 +2,9 @@ package admin
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -10,52 +12,86 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pb33f/libopenapi"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
 
 	"claude-code-lb/internal/config"
 )
 
-// operation is what the description says of a route.
-type operation struct {
-	answers map[string]any
+// apiDocument is openapi.yaml: the parts of OpenAPI 3.1 that it uses. Any other field is a mistake.
+type apiDocument struct {
+	OpenAPI    string                                       `json:"openapi"`
+	Info       struct{ Title, Version, Description string } `json:"info"`
+	Servers    []struct{ URL string }                       `json:"servers"`
+	Security   []map[string][]string                        `json:"security"`
+	Paths      map[string]map[string]apiOperation           `json:"paths"`
+	Components struct {
+		SecuritySchemes map[string]struct{ Type, Scheme, In, Name string } `json:"securitySchemes"`
+		Responses       map[string]apiResponse                             `json:"responses"`
+		Schemas         map[string]json.RawMessage                         `json:"schemas"`
+	} `json:"components"`
 }
 
-// described reads openapi.yaml: its operations by method and path, and a compiler of its schemas.
-func described(t *testing.T) (map[string]operation, func(ref string) *jsonschema.Schema) {
+type apiOperation struct {
+	OperationID string                 `json:"operationId"`
+	Summary     string                 `json:"summary"`
+	Description string                 `json:"description"`
+	Parameters  []apiParameter         `json:"parameters"`
+	RequestBody *apiBody               `json:"requestBody"`
+	Responses   map[string]apiResponse `json:"responses"`
+}
+
+type apiParameter struct {
+	Name, In, Description string
+	Required              bool
+	Schema                json.RawMessage
+}
+
+type apiBody struct {
+	Required bool                `json:"required"`
+	Content  map[string]apiMedia `json:"content"`
+}
+
+type apiResponse struct {
+	Ref         string              `json:"$ref"`
+	Description string              `json:"description"`
+	Content     map[string]apiMedia `json:"content"`
+}
+
+type apiMedia struct {
+	Schema struct {
+		Ref  string `json:"$ref"`
+		Type string `json:"type"`
+	} `json:"schema"`
+}
+
+// readDescription reads openapi.yaml: its operations by method and path, and a compiler of its schemas.
+func readDescription(t *testing.T) (map[string]apiOperation, func(ref string) *jsonschema.Schema) {
 	t.Helper()
-	doc, err := libopenapi.NewDocument(description)
+	var tree any
+	if err := yaml.Unmarshal(description, &tree); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(tree)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := doc.BuildV3Model(); err != nil {
+	var doc apiDocument
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&doc); err != nil {
 		t.Fatal(err)
 	}
-	root := *doc.GetSpecInfo().GetSpecJSON()
+	plain, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
-	plain, err := jsonschema.UnmarshalJSON(bytes.NewReader(*doc.GetSpecInfo().GetSpecJSONBytes()))
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := compiler.AddResource("openapi.json", plain); err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]operation{}
-	for path, item := range root["paths"].(map[string]any) {
-		for method, op := range item.(map[string]any) {
-			all[strings.ToUpper(method)+" "+path] = operation{op.(map[string]any)["responses"].(map[string]any)}
-		}
-	}
-	components := root["components"].(map[string]any)["responses"].(map[string]any)
-	for _, op := range all {
-		for status, answer := range op.answers {
-			if ref, ok := answer.(map[string]any)["$ref"].(string); ok {
-				op.answers[status] = components[strings.TrimPrefix(ref, "#/components/responses/")]
-			}
-		}
-	}
-	return all, func(ref string) *jsonschema.Schema {
+	compile := func(ref string) *jsonschema.Schema {
 		t.Helper()
 		schema, err := compiler.Compile("openapi.json" + ref)
 		if err != nil {
@@ -63,10 +99,68 @@ func described(t *testing.T) (map[string]operation, func(ref string) *jsonschema
 		}
 		return schema
 	}
+	all := map[string]apiOperation{}
+	for path, item := range doc.Paths {
+		for method, op := range item {
+			for status, response := range op.Responses {
+				if response.Ref == "" {
+					continue
+				}
+				shared, ok := doc.Components.Responses[strings.TrimPrefix(response.Ref, "#/components/responses/")]
+				if !ok {
+					t.Fatalf("%s %s: there is no %s", method, path, response.Ref)
+				}
+				op.Responses[status] = shared
+			}
+			all[strings.ToUpper(method)+" "+path] = op
+		}
+	}
+	doc.check(t, all, compile)
+	return all, compile
+}
+
+// check checks what the structure does not ensure: every operation and parameter is complete, every path
+// parameter and security scheme is declared, and every schema compiles.
+func (d apiDocument) check(t *testing.T, operations map[string]apiOperation, compile func(ref string) *jsonschema.Schema) {
+	t.Helper()
+	if !strings.HasPrefix(d.OpenAPI, "3.1.") || d.Info.Title == "" || d.Info.Version == "" {
+		t.Errorf("version or info is missing: %q, %+v", d.OpenAPI, d.Info)
+	}
+	for _, requirement := range d.Security {
+		for name := range requirement {
+			if _, ok := d.Components.SecuritySchemes[name]; !ok {
+				t.Errorf("there is no security scheme %s", name)
+			}
+		}
+	}
+	for name := range d.Components.Schemas {
+		compile("#/components/schemas/" + name)
+	}
+	ids := map[string]string{}
+	for route, op := range operations {
+		if other := ids[op.OperationID]; op.OperationID == "" || op.Summary == "" || other != "" {
+			t.Errorf("%s: id %q (also of %q), summary %q", route, op.OperationID, other, op.Summary)
+		}
+		ids[op.OperationID] = route
+		method, path, _ := strings.Cut(route, " ")
+		undeclared := path
+		for i, p := range op.Parameters {
+			pointer := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(path)
+			compile(fmt.Sprintf("#/paths/%s/%s/parameters/%d/schema", pointer, strings.ToLower(method), i))
+			inPath := strings.Contains(path, "{"+p.Name+"}")
+			if inPath != (p.In == "path") || inPath && !p.Required || !inPath && p.In != "query" {
+				t.Errorf("%s: parameter %s in %s, required: %t", route, p.Name, p.In, p.Required)
+			}
+			undeclared = strings.ReplaceAll(undeclared, "{"+p.Name+"}", "")
+		}
+		if strings.Contains(undeclared, "{") {
+			t.Errorf("%s: a parameter of the path is not declared", route)
+		}
+	}
 }
 
 func TestEveryRouteIsDescribed(t *testing.T) {
-	operations, _ := described(t)
+	operations, _ := readDescription(t)
 	var routes []string
 	for _, r := range newRoom(t, "").handler.routes() {
 		routes = append(routes, r.method+" "+strings.TrimSuffix(r.pattern, "{$}"))
@@ -79,22 +173,21 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 
 // TestAnswersAreAsDescribed asks for everything, in every way that has an answer of its own.
 func TestAnswersAreAsDescribed(t *testing.T) {
-	operations, compile := described(t)
+	operations, compile := readDescription(t)
 	seen := map[string]bool{}
 	r := newRoom(t, "")
 	check := func(operation, path, body string, want int, header ...string) {
 		t.Helper()
 		method, _, _ := strings.Cut(operation, " ")
 		w := r.ask(method, path, body, header...)
-		answer, ok := operations[operation].answers[strconv.Itoa(want)].(map[string]any)
+		response, ok := operations[operation].Responses[strconv.Itoa(want)]
 		if w.Code != want || !ok {
 			t.Errorf("%s %s: %d, want %d, described: %t", method, path, w.Code, want, ok)
 			return
 		}
 		seen[operation+" "+strconv.Itoa(want)] = true
-		content := answer["content"].(map[string]any)
 		kind, _, _ := strings.Cut(w.Header().Get("Content-Type"), ";")
-		media, ok := content[kind].(map[string]any)
+		media, ok := response.Content[kind]
 		if !ok {
 			t.Errorf("%s %s: %s is not described", method, path, kind)
 			return
@@ -106,7 +199,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := compile(media["schema"].(map[string]any)["$ref"].(string)).Validate(value); err != nil {
+		if err := compile(media.Schema.Ref).Validate(value); err != nil {
 			t.Errorf("%s %s: %v", method, path, err)
 		}
 	}
@@ -150,7 +243,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		if strings.HasPrefix(operation, http.MethodPost) {
 			check(operation, path, "", http.StatusForbidden, "Origin", "http://evil.example")
 		}
-		for status := range operations[operation].answers {
+		for status := range operations[operation].Responses {
 			if !seen[operation+" "+status] && status != "403" {
 				t.Errorf("%s: status %s is described and was not seen", operation, status)
 			}
