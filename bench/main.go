@@ -92,7 +92,7 @@ func parseFlags(args []string, helpOut io.Writer) (options, error) {
 	flags.BoolVar(&o.tls, "tls", false, "upstreams over TLS, with HTTP/1.1 and with HTTP/2, and clients over TLS")
 	flags.StringVar(&o.engine, "engine", "", "http_engine of claude-code-lb, fast or go (default: its own)")
 	flags.BoolVar(&o.write, "write", false, "write the table into docs/performance.md, and the plot beside it")
-	flags.StringVar(&o.profile, "profile", "", "measure claude-code-lb alone and write its processor profile into `file`, as go build takes it")
+	flags.StringVar(&o.profile, "profile", "", "measure claude-code-lb alone and write its processor profile into `file`, for go tool pprof")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -145,7 +145,7 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 	if err := writeCertificate(dir); err != nil {
 		return fmt.Errorf("make a certificate: %w", err)
 	}
-	program, err := build(ctx, root, dir, o.buildFlags()...)
+	program, err := build(ctx, root, dir)
 	if err != nil {
 		return err
 	}
@@ -168,14 +168,6 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 		return nil
 	}
 	return publish(root, text, results, o.tls)
-}
-
-// buildFlags leave the former profile out of a new one.
-func (o options) buildFlags() []string {
-	if o.profile != "" {
-		return []string{"-pgo=off"}
-	}
-	return nil
 }
 
 // takeProfile does all kinds of work with the product alone.
@@ -242,9 +234,9 @@ func moduleRoot(ctx context.Context) (string, error) {
 }
 
 // build builds the product of this tree, as it is built for everybody but for the flags.
-func build(ctx context.Context, root, dir string, flags ...string) (string, error) {
+func build(ctx context.Context, root, dir string) (string, error) {
 	program := filepath.Join(dir, ours)
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build"}, flags...), "-o", program, ".")...)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", ours, err, bytes.TrimSpace(out))

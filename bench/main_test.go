@@ -47,7 +47,7 @@ func TestComparison(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := build(ctx, root, dir, "-pgo=off")
+	program, err := build(ctx, root, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,11 +18,11 @@ func TestProfile(t *testing.T) {
 	if err := writeCertificate(dir); err != nil {
 		t.Fatal(err)
 	}
-	program, err := build(t.Context(), "..", dir, "-pgo=off")
+	program, err := build(t.Context(), "..", dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := options{only: []string{"small", "streams"}, reps: 1, seconds: 1, streams: 10, profile: filepath.Join(dir, "cpu.pgo")}
+	o := options{only: []string{"small", "streams"}, reps: 1, seconds: 1, streams: 10, profile: filepath.Join(dir, "cpu.pprof")}
 	var out, progress bytes.Buffer
 	b := bench{dir: dir, window: time.Second, warmup: 100 * time.Millisecond}
 	if err := o.takeProfile(t.Context(), b, program, &out, &progress); err != nil {

@@ -2,11 +2,11 @@
 //
 //	go run ./tools/test
 //
-// It needs Go and nothing else. It checks formatting, vets, runs staticcheck and
-// govulncheck, and then every test under the race detector, some of them again without it. What a machine cannot
-// do is said aloud: a test that could not run is listed with its reason and counted
-// as skipped, and tests without the race detector are announced as such. The last
-// line is always "N passed, N failed, N skipped", each check counting as one test.
+// It needs only Go. It checks formatting, runs go vet, staticcheck and govulncheck, runs
+// every test under the race detector, and repeats some tests without it. It reports what a
+// machine cannot do: a test that could not run is listed with its reason and counted as
+// skipped, and a missing race detector is a note. The last line is always
+// "N passed, N failed, N skipped"; each check counts as one test.
 package main
 
 import (
@@ -43,7 +43,7 @@ func main() {
 	flag.Parse()
 	o.packages = flag.Args()
 	if len(o.packages) == 0 {
-		o.packages = []string{"./..."}
+		o.packages = everything()
 	}
 
 	ok, err := testAll(context.Background(), os.Stdout, o)
@@ -59,8 +59,9 @@ func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error)
 	if err := enterModule(ctx); err != nil {
 		return false, err
 	}
-	// With the profile, every dependency would be compiled anew.
-	if err := os.Setenv("GOFLAGS", strings.TrimSpace(os.Getenv("GOFLAGS")+" -pgo=off")); err != nil {
+	// Everything but the race detector uses the released configuration, so that the checks,
+	// the tests and what they build share one compilation.
+	if err := os.Setenv("CGO_ENABLED", "0"); err != nil {
 		return false, err
 	}
 	if o.fuzz > 0 {
@@ -85,14 +86,14 @@ func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error)
 	} else {
 		defer server.stop()
 	}
-	race, env, withoutRace := raceArgs(ctx)
-	r.run(ctx, o, append(race, o.packages...), append(slices.Clip(env), netHTTP), server)
+	race, raceEnv, withoutRace := raceArgs(ctx)
+	r.run(ctx, o, append(race, o.packages...), append(slices.Clip(raceEnv), netHTTP), server)
 	if withoutRace != "" {
 		notes = append(notes, withoutRace)
 	}
 	if again := plainPackages(o.packages); len(again) > 0 {
 		fmt.Fprintln(out, "without the race detector:")
-		r.run(ctx, o, again, env, server)
+		r.run(ctx, o, again, os.Environ(), server)
 	}
 
 	for _, s := range r.skips {
@@ -138,8 +139,13 @@ func (r *report) check(ctx context.Context, c check) (note string) {
 // whose system calls only exist without the race detector. Other packages test both engines in each run.
 const netHTTP = "E2E_HTTP_ENGINE=go"
 
-// plainPackages are tested again without the race detector, which has to see how connections are read and written: what users run does
-// that without being seen, see internal/socket.
+// everything is what the command tests by default. go.mod keeps bench out of ./..., so bench
+// is named here.
+func everything() []string { return []string{"./...", "./bench", "./bench/soak"} }
+
+// plainPackages returns the packages that are tested again without the race detector. Under
+// the race detector, internal/socket reads and writes connections with the standard library,
+// so the system calls of the released program run only here.
 func plainPackages(asked []string) []string {
 	plain := []string{"./internal/socket", "./internal/http1", "./e2e"}
 	if slices.Contains(asked, "./...") {
@@ -159,7 +165,7 @@ func (r *report) run(ctx context.Context, o options, args, env []string, server 
 // runTests folds one `go test` run into r. The result is not cached between runs:
 // the end-to-end tests build a binary whose sources the test cache does not see.
 func runTests(ctx context.Context, r *report, o options, last, env []string, server *postgres) error {
-	args := []string{"test", "-json", "-count=1", "-timeout=10m"}
+	args := []string{"test", "-json", "-count=1", "-timeout=10m", "-vet=off"} // go vet is a check
 	if o.short {
 		args = append(args, "-short")
 	}
