@@ -215,7 +215,7 @@ func TestReloadByAdmin(t *testing.T) {
 	})
 }
 
-// TestServersRememberWhatHappened has one server that fails and one that answers.
+// TestServersRememberWhatHappened checks the reports of a server that fails and one that succeeds.
 func TestServersRememberWhatHappened(t *testing.T) {
 	t.Parallel()
 	bad, good := newFake(t, "bad"), newFake(t, "good")

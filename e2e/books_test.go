@@ -34,7 +34,7 @@ func (t *told) add(u claude.Usage) {
 	t.CacheCreation += u.CacheCreationTokens()
 }
 
-// addAll adds all model calls of an answer. Of one that broke off, what came of it is estimated.
+// addAll adds all model calls of a response. For one that broke off, it estimates the received part.
 func (t *told) addAll(m *claude.Message) {
 	u, _ := m.Settled(0)
 	bill := m.Bill(u)
@@ -99,7 +99,7 @@ func TestTheBooksAgree(t *testing.T) {
 		for i, name := range []string{"east", "north", "west"} {
 			f := newSite(t, name, func(o *fakeclaude.Options) {
 				o.Seed, o.MinOutput, o.MaxOutput = uint64(i), 8, 14
-				// Those that leave nothing to be estimated by the size of the request.
+				// Shapes for which no count is estimated from the size of the request.
 				o.Usage = slices.DeleteFunc(fakeclaude.UsageShapes(), func(s fakeclaude.UsageShape) bool { return s == fakeclaude.UsageNone || s == fakeclaude.UsageZeros })
 			})
 			if i > 0 {

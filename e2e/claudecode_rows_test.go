@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// patience bounds a run of the client in which it must not wait: it answers in one to four seconds on an idle machine,
-// while the faults that these tests are about keep it silent for minutes.
+// patience bounds a run of the client in which it must not wait. A run takes one to four seconds on an idle machine, while
+// the faults of these tests would delay it for minutes.
 const patience = 30 * time.Second
 
-// usedUp is what Anthropic answers when a subscription's five hours are used up.
+// usedUp is Anthropic's response when the five-hour window of a subscription is used up.
 func usedUp(reset time.Duration) responder {
 	until := time.Now().Add(reset)
 	return always(http.StatusTooManyRequests, apiError("rate_limit_error", "This request would exceed your account's rate limit."),
@@ -119,7 +119,7 @@ func TestClaudeCodeWithV1InItsBaseURL(t *testing.T) {
 	}
 }
 
-// conversation answers the main conversation of a headless client: a tool call first, then a text.
+// conversation responds to the main conversation of a headless client: first with a tool call, then with text.
 type conversation struct {
 	tool  func(r arrival) contentBlock // the call to begin with
 	calls atomic.Int32
@@ -153,7 +153,7 @@ func TestClaudeCodeRunsTools(t *testing.T) {
 	onOneUpstream(t, a, b)
 }
 
-// onOneUpstream insists that one of two upstreams got every message of a conversation.
+// onOneUpstream checks that one of two upstreams got every message of a conversation.
 func onOneUpstream(t *testing.T, a, b *scripted) {
 	t.Helper()
 	talks := func(s *scripted) (n int) {

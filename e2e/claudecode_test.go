@@ -18,8 +18,8 @@ const claudeCodePackage = "@anthropic-ai/claude-code"
 // claudeCode is the real client, installed once for all tests of a run.
 var claudeCode = sync.OnceValues(installClaudeCode)
 
-// installClaudeCode brings in the newest Claude Code that the npm registry gives. It is kept in the user's cache
-// directory, for it is 400 MB large.
+// installClaudeCode installs the newest Claude Code from the npm registry. It keeps it in the user's cache
+// directory, because it takes 400 MB.
 func installClaudeCode() (client, error) {
 	version, err := npm("", "view", claudeCodePackage, "version")
 	if err != nil {
@@ -97,7 +97,7 @@ type claudeSession struct {
 	env       []string
 }
 
-// claudeAt returns a Claude Code that talks to a base URL with a key, without retries of its own being shortened.
+// claudeAt returns a Claude Code that talks to a base URL with a key, with its usual retries.
 func claudeAt(t *testing.T, baseURL, key string, env ...string) *claudeSession {
 	t.Helper()
 	if testing.Short() {
@@ -125,7 +125,7 @@ type outcome struct {
 	err  error
 }
 
-// say runs the client headless with one prompt. A client that says nothing for the limit is ended.
+// say runs the client headless with one prompt. It ends a client that prints nothing for the limit.
 func (s *claudeSession) say(limit time.Duration, prompt string, args ...string) outcome {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), limit)
@@ -144,7 +144,7 @@ func (s *claudeSession) say(limit time.Duration, prompt string, args ...string) 
 	return o
 }
 
-// mustSay insists that the client printed a text.
+// mustSay checks that the client printed a text.
 func (o outcome) mustSay(t *testing.T, text string) {
 	t.Helper()
 	if !strings.Contains(o.text, text) {

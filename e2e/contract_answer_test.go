@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// sse is a stream of these events, each a name and its data.
+// sse returns a stream of events from pairs of name and data.
 func sse(events ...string) string {
 	var s strings.Builder
 	for i := 0; i+1 < len(events); i += 2 {

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// contract is what Anthropic asks of a gateway in front of Claude Code, row by row: the gateway protocol that the
-// client carries and the gateway compatibility guide. A row has a check, or the reason why it does not apply here.
-// What only the real client can show is in claudecode_rows_test.go.
+// contract lists Anthropic's requirements for a gateway in front of Claude Code: the gateway protocol in the
+// client and the gateway compatibility guide. Each row has a check, or the reason why it does not apply here.
+// Rows that need the real client are in claudecode_rows_test.go.
 var contract = []struct {
 	row, requirement string
 	check            func(*testing.T)
@@ -99,7 +99,7 @@ func newPair(t *testing.T, a, b responder, members ...any) *pair {
 	return p
 }
 
-// say asks for a message with a text of its own, so that no two requests are alike.
+// say sends a message with a unique text, so that no two requests are alike.
 func (p *pair) say(stream bool, text string, header ...string) answer {
 	p.t.Helper()
 	body, err := json.Marshal(object{"model": model, "max_tokens": 64, "stream": stream, "messages": []object{{"role": "user", "content": text}}})
@@ -109,7 +109,7 @@ func (p *pair) say(stream bool, text string, header ...string) answer {
 	return p.do(http.MethodPost, "/v1/messages?beta=true", string(body), header...)
 }
 
-// mustRestNone insists that both upstreams are available and that a serves the next message.
+// mustRestNone checks that both upstreams are available and that a serves the next message.
 func (p *pair) mustRestNone(t *testing.T) {
 	t.Helper()
 	if n := p.available(); n != 2 {

@@ -10,7 +10,7 @@ import (
 	"claude-code-lb/internal/fakeclaude"
 )
 
-// TestDialectsReachTheSDK: whatever the form in which an upstream writes its streams, the official client reads them.
+// TestDialectsReachTheSDK checks that the official client reads the streams of an upstream in every dialect.
 func TestDialectsReachTheSDK(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "odd")
@@ -38,7 +38,7 @@ func TestDialectsReachTheSDK(t *testing.T) {
 	}
 }
 
-// TestPausesOfAnAnswerAreBridged by comments, so that nothing on the way takes the connection for dead.
+// TestPausesOfAnAnswerAreBridged checks that comments fill pauses, so that no proxy on the way takes the connection for dead.
 func TestPausesOfAnAnswerAreBridged(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "slow")

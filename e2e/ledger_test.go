@@ -169,8 +169,8 @@ func TestADeadDatabaseDisturbsNobody(t *testing.T) {
 	}
 }
 
-// TestADeadDatabaseLosesNothing stops a balancer while nobody serves its ledger. The next one has another ledger, and
-// knows what was spent.
+// TestADeadDatabaseLosesNothing stops a balancer while its database is down. The next instance has another ledger, and
+// still knows the spending.
 func TestADeadDatabaseLosesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -204,7 +204,7 @@ func TestADeadDatabaseLosesNothing(t *testing.T) {
 	}
 }
 
-// spent is what a key has spent of its only budget.
+// spent returns a key's spending of its only budget.
 func (b *balancer) spent(name string) float64 {
 	b.t.Helper()
 	_, listed := b.admin(http.MethodGet, "/admin/api/keys", "")

@@ -8,11 +8,11 @@ import (
 	"claude-code-lb/internal/fakeclaude"
 )
 
-// awaitRecords waits until everything about the requests that were answered so far is recorded: in
-// the metrics, the state of servers and keys, the decisions and the log. A client has its answer
-// before that, by long on a loaded machine, so tests call this before they read what is recorded,
-// and before they insist that something is not. What goes to the ledger is written later still: see
-// reported. No request may be open, and the admin listener must take requests without a key.
+// awaitRecords waits until all finished requests are recorded in the metrics, the state of servers and
+// keys, the decisions and the log. A client gets its response before that, long before it on a loaded
+// machine, so tests call this before they read records or check that there are none. The ledger is
+// written even later: see reported. No request may be open, and the admin listener must accept requests
+// without a key.
 func (b *balancer) awaitRecords() {
 	b.t.Helper()
 	eventually(b.t, "no request is open", func() bool {
@@ -26,7 +26,7 @@ func (b *balancer) awaitRecords() {
 	b.waitLog("changed by an operator", func(l line) bool { return l.text("target") == mark })
 }
 
-// finalStats are the figures of a simulated upstream once it has ended all answers.
+// finalStats returns the figures of a simulated upstream after it has ended all responses.
 func (f *fake) finalStats(b *balancer) fakeclaude.Stats {
 	b.t.Helper()
 	eventually(b.t, "the upstream has ended all answers", func() bool { return f.Stats().InFlight == 0 })

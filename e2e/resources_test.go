@@ -243,7 +243,7 @@ func TestAnUploadIsSentOnce(t *testing.T) {
 	}
 }
 
-// TestFilesBelongToKeys wants what one key uploads kept from another one, across a restart, and shared in a group.
+// TestFilesBelongToKeys checks that a key cannot use files of another key, also after a restart, and that a group shares them.
 func TestFilesBelongToKeys(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "a process cannot be asked to end")

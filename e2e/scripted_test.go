@@ -16,8 +16,7 @@ import (
 	"claude-code-lb/internal/claude"
 )
 
-// scripted is an upstream that answers a request as a test says and, if the test has nothing to say, as the
-// simulated API does.
+// scripted is an upstream that responds as a test defines, and otherwise like the simulated API.
 type scripted struct {
 	*fake
 	url string
@@ -27,7 +26,7 @@ type scripted struct {
 	arrived []arrival
 }
 
-// responder answers a request and reports true, or leaves it to the simulated API.
+// responder responds to a request and returns true, or leaves it to the simulated API.
 type responder func(w http.ResponseWriter, r arrival) bool
 
 // arrival is one request as it reached a scripted upstream.
@@ -94,7 +93,7 @@ func (s *scripted) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// behave replaces what the upstream answers; nil is the simulated API alone.
+// behave replaces the responder of the upstream; nil leaves only the simulated API.
 func (s *scripted) behave(respond responder) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +123,7 @@ func (s *scripted) entry() object {
 	return object{"name": s.name, "url": s.url, "token": s.token}
 }
 
-// always is a responder that answers every request for a message alike.
+// always is a responder that gives every request for a message the same response.
 func always(status int, body string, header ...string) responder {
 	return func(w http.ResponseWriter, r arrival) bool {
 		if !r.isMessage() {
@@ -250,7 +249,7 @@ func messageID(body []byte) string {
 	return m.ID + m.Message.ID
 }
 
-// mustBeError insists on an error of the Messages API that may be an upstream's own, so that its request id is not ours.
+// mustBeError checks for an error of the Messages API. It may be an upstream's own, with the upstream's request id.
 func (a answer) mustBeError(t *testing.T, status int, kind claude.ErrorType) {
 	t.Helper()
 	if e, ok := claude.ParseError(a.body); !ok || a.status != status || e.Type != kind {

@@ -49,8 +49,8 @@ func illness(server int) []fakeclaude.FaultRule {
 	return rules
 }
 
-// dialectFailures are failures as relays and pages in front of them word them. Each concerns the server as a whole: a refusal
-// that may be the request's own fault would reach the client once two servers agreed on it.
+// dialectFailures are failures in the wording of relays and of pages in front of them. Each affects the whole server: a
+// refusal that may be the request's own fault would reach the client when two servers agree on it.
 func dialectFailures() []fakeclaude.Fault {
 	in200 := func(body string) fakeclaude.Fault {
 		return fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 200, Body: body}

@@ -65,7 +65,7 @@ func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
 }
 
 func TestCheckTakesTheExamples(t *testing.T) {
-	// They are those of the former tool: open to everybody, and with keys that everybody knows.
+	// They are examples of the former tool: open to every client, and with well-known keys.
 	for name, warnings := range map[string][]string{
 		"config.example.json":          {"auth: warning: is off, and other machines can reach :3000"},
 		"config.fallback.example.json": {"auth_keys[0]: warning: is a sample key", "auth_keys[1]: warning: is a sample key"},

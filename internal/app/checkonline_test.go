@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestCheckOnline tries servers of every kind, each once.
+// TestCheckOnline tests one server of every kind.
 func TestCheckOnline(t *testing.T) {
 	const token = "sk-relay-4f1c9b7e2d8a"
 	says := func(status int, kind, body string, header ...string) http.HandlerFunc {
@@ -86,7 +86,7 @@ func TestCheckOnline(t *testing.T) {
 	}
 }
 
-// TestCheckOnlineReportsEveryServer has one that is well and one that is not, and one without a token.
+// TestCheckOnlineReportsEveryServer has a healthy server, a failing one, and one without a token.
 func TestCheckOnlineReportsEveryServer(t *testing.T) {
 	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
 	defer refuses.Close()

@@ -94,7 +94,7 @@ func TestRotateKeepsEverythingElse(t *testing.T) {
 	}
 }
 
-// TestCommandsAtTheSameTimeLoseNoKey whether the keys file exists already or not.
+// TestCommandsAtTheSameTimeLoseNoKey runs with and without an existing keys file.
 func TestCommandsAtTheSameTimeLoseNoKey(t *testing.T) {
 	for _, keys := range []string{"", "[]"} {
 		file, run := keyFiles(t, keys)

@@ -69,7 +69,7 @@ func effectOf(f fakeclaude.Fault, stream bool) effect {
 	}
 }
 
-// dialect is what a fault amounts to whose words are a vendor's or a relay's, or whose headers name a limit.
+// dialect is the effect of a fault in a vendor's or relay's words, or with headers that name a limit.
 type dialect struct {
 	fakeclaude.Fault
 	title    string
@@ -80,7 +80,7 @@ type dialect struct {
 	kind     claude.ErrorType // the same, or the type that is passed on
 }
 
-// dialects are refusals as others word them.
+// dialects are refusals in the words of other vendors.
 func dialects() []dialect {
 	status := func(code int, body string) fakeclaude.Fault {
 		return fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: code, Body: body}
@@ -183,8 +183,8 @@ func passedOn(f fakeclaude.Fault, stream bool) bool {
 	return e == harmless || e == breakage || e == lastWords || e == refusal && restOf(f, stream) == upstream.Fit
 }
 
-// twiceAtMost says whether the second upstream with the fault ends the request: a slow answer may be
-// billed, so it is bought twice at most, and two doubtful refusals alike are the request's.
+// twiceAtMost reports whether the second upstream with the fault ends the request. A slow response may be
+// billed, so there are at most two, and two equal doubtful refusals are a fault of the request.
 func twiceAtMost(f fakeclaude.Fault, stream bool) bool {
 	d, _ := dialectOf(f)
 	return d.doubtful || effectOf(f, stream) == lateness

@@ -14,7 +14,7 @@ import (
 	"claude-code-lb/internal/upstream"
 )
 
-// sidePaths are the paths beside that of messages which the matrix covers.
+// sidePaths are the paths other than /v1/messages that the matrix covers.
 func sidePaths() []struct{ name, method, path, body, model string } {
 	return []struct{ name, method, path, body, model string }{
 		{"count_tokens", "POST", "/v1/messages/count_tokens?beta=true", matrixBody(false), matrixModel},
@@ -22,7 +22,7 @@ func sidePaths() []struct{ name, method, path, body, model string } {
 	}
 }
 
-// sideFaults are the faults that other paths than that of messages are tried with.
+// sideFaults are the faults that the matrix injects on those paths.
 func sideFaults() []fakeclaude.Fault {
 	var all []fakeclaude.Fault
 	for _, status := range []int{401, 402, 403, 404, 405, 429, 500, 501, 502, 503, 529} {
@@ -40,14 +40,14 @@ func sideFaults() []fakeclaude.Fault {
 	return all
 }
 
-// sharedBySides says whether a fault of another path counts against the server itself. Over HTTP/2 it is
+// sharedBySides reports whether a fault on such a path also counts against the server itself. Over HTTP/2 it is
 // one request that is reset, not the connection.
 func sharedBySides(f fakeclaude.Fault, http2 bool) bool {
 	return !http2 && (f.Kind == fakeclaude.FaultReset || f.Kind == fakeclaude.FaultClose)
 }
 
-// TestSideMatrix: whatever count_tokens and models answer on one server, the client gets the answer of another, the
-// same server is not asked for it again, and messages still go to it unless its connections fail.
+// TestSideMatrix checks that, if count_tokens or models fail on one server, the client gets the response of another. The
+// failed server is not asked for that path again, and still gets messages unless its connections fail.
 func TestSideMatrix(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		for _, side := range sidePaths() {
@@ -76,7 +76,7 @@ func TestSideMatrix(t *testing.T) {
 	}
 }
 
-// TestNobodyCountsInTheMatrix: without any server that counts tokens the client gets a 404.
+// TestNobodyCountsInTheMatrix checks that the client gets a 404 if no server counts tokens.
 func TestNobodyCountsInTheMatrix(t *testing.T) {
 	side := sidePaths()[0]
 	for _, f := range sideFaults() {
@@ -91,7 +91,7 @@ func TestNobodyCountsInTheMatrix(t *testing.T) {
 	}
 }
 
-// call asks for another path than that of messages and returns the status.
+// call sends a request for a path other than /v1/messages and returns the status.
 func (s *stage) call(method, path, body string) int {
 	r, err := http.NewRequestWithContext(s.t.Context(), method, s.front.URL+path, strings.NewReader(body))
 	if err != nil {

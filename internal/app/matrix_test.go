@@ -90,8 +90,8 @@ func newStage(t *testing.T, n int, http2 bool, settings map[string]any) *stage {
 	return s
 }
 
-// awaitRecords waits until what became of all answered requests is recorded: a client may have its
-// answer before the state of the servers shows what was wrong with it.
+// awaitRecords waits until all finished requests are recorded. A client may get its response before
+// the state of the servers shows the failures.
 func (s *stage) awaitRecords() {
 	s.t.Helper()
 	holds(s.t, "no request is open", func() bool { return s.b.handler.Open() == 0 })
@@ -121,7 +121,7 @@ func withoutPings(events string) string {
 	return strings.ReplaceAll(events, "event: ping\ndata: {\"type\": \"ping\"}\n\n", "")
 }
 
-// understood is what the official SDKs read in a stream: the data of the events that have a name, pings left out.
+// understood returns the parts of a stream that the official SDKs read: the data of named events other than ping.
 func understood(events []byte) string {
 	var out strings.Builder
 	var s claude.EventScanner

@@ -158,7 +158,7 @@ func TestLedgerImport(t *testing.T) {
 	f(exitUsage, "", "want import", "import")
 }
 
-// TestReportsShareTheCalendarOfBudgets unless a flag says otherwise, across a change of the clocks too.
+// TestReportsShareTheCalendarOfBudgets checks the days of reports without -zone, also across a change of daylight saving time.
 func TestReportsShareTheCalendarOfBudgets(t *testing.T) {
 	now := time.Date(2026, 10, 25, 22, 30, 0, 0, time.UTC) // 23:30 in Berlin, on the day the clocks go back
 	f := func(r reporting, calendar, wantSince, wantZone string) {

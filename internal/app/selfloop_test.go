@@ -30,7 +30,7 @@ func inTest(hang bool) machine {
 	}
 }
 
-// selfProblems are those of one server.
+// selfProblems returns the problems of one server.
 func selfProblems(t *testing.T, m machine, listen, admin, url string) string {
 	t.Helper()
 	src := fmt.Appendf(nil, `{"listen": %q, "admin": %q, "admin_key": "k-5Vv8hJ2mQp9xLw3t",
@@ -89,7 +89,7 @@ func TestServersThatAreTheAdminListener(t *testing.T) {
 	f("off", "http://localhost:3001", "")
 }
 
-// TestLookupsAreBounded: a resolver that does not answer delays the start by no more than lookupTime, however many names there are.
+// TestLookupsAreBounded checks that a dead resolver delays the start by at most lookupTime, for any number of names.
 func TestLookupsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()

@@ -92,7 +92,7 @@ func soakFaults(t *testing.T) []fakeclaude.FaultRule {
 	return append(rules, soakDialects()...)
 }
 
-// soakDialects are failures as relays and pages in front of them word them.
+// soakDialects are failures in the wording of relays and of pages in front of them.
 func soakDialects() []fakeclaude.FaultRule {
 	var rules []fakeclaude.FaultRule
 	for body, status := range map[string]int{

@@ -29,7 +29,7 @@ nonsense
 	}
 }
 
-// FuzzBatchResults shows that messages do not depend on how the text was cut.
+// FuzzBatchResults checks that the messages do not depend on how the text is cut.
 func FuzzBatchResults(f *testing.F) {
 	f.Add([]byte("{\"result\":{\"message\":{\"type\":\"message\",\"id\":\"1\"}}}\n{\"result\":{\"message\":{\"type\":\"message\",\"id\":\"2\"}}}"), 3)
 	f.Fuzz(func(t *testing.T, text []byte, step int) {

@@ -19,21 +19,21 @@ func TestClientAddress(t *testing.T) {
 			t.Errorf("%s %v: %s, want %s", remote, h, got, want)
 		}
 	}
-	// Only proxies are believed.
+	// Only trusted proxies may name the client.
 	f("192.0.2.1:5", "192.0.2.1", "X-Forwarded-For", "6.6.6.6")
 	f("[2001:db8::1]:5", "2001:db8::1", "X-Real-IP", "6.6.6.6")
 	f("10.1.1.1:5", "10.1.1.1")
 	f("10.1.1.1:5", "192.0.2.1", "X-Forwarded-For", "192.0.2.1")
 	f("[::ffff:10.1.1.1]:5", "192.0.2.1", "X-Forwarded-For", "192.0.2.1")
 	f("[2001:db8:1::7]:5", "2001:db8::9", "X-Forwarded-For", "[2001:db8::9]:443")
-	// The last hop that is no proxy: what stands before it was the client's to write.
+	// The last hop that is not a proxy: the client may have forged earlier hops.
 	f("10.1.1.1:5", "192.0.2.1", "X-Forwarded-For", "6.6.6.6, 192.0.2.1")
 	f("10.1.1.1:5", "192.0.2.1", "X-Forwarded-For", "6.6.6.6", "X-Forwarded-For", "192.0.2.1, 10.2.2.2")
 	f("10.1.1.1:5", "10.3.3.3", "X-Forwarded-For", "10.3.3.3, 10.2.2.2")
 	f("10.1.1.1:5", "10.2.2.2", "X-Forwarded-For", "6.6.6.6, unknown, 10.2.2.2")
 	f("10.1.1.1:5", "10.1.1.1", "X-Forwarded-For", "6.6.6.6,")
 	f("10.1.1.1:5", "10.0.0.1", "X-Forwarded-For", "6.6.6.6"+strings.Repeat(", 10.0.0.1", 100_000))
-	// Other headers, where that one is missing.
+	// Other headers, if that one is missing.
 	f("10.1.1.1:5", "192.0.2.1", "Forwarded", `for=6.6.6.6, for=192.0.2.1;proto=https;by=10.1.1.1`)
 	f("10.1.1.1:5", "2001:db8::9", "Forwarded", `proto=https; For="[2001:db8::9]:4711"`)
 	f("10.1.1.1:5", "10.1.1.1", "Forwarded", `for=_hidden`)

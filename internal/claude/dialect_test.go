@@ -129,7 +129,7 @@ func TestReadRefusal(t *testing.T) {
 	f("{broken", false, false, 0, "{broken")
 }
 
-// FuzzReadRefusal shows that any body is read within bounds, and read alike twice.
+// FuzzReadRefusal checks that reading any body stays within bounds and is deterministic.
 func FuzzReadRefusal(f *testing.F) {
 	f.Add([]byte(`{"error":{"code":"model_not_found","message":"x 'y"}}`), "m")
 	f.Add([]byte(`{"errors":[{"detail":{"msg":"余额不足"}}]}`), "余额不足")

@@ -95,7 +95,7 @@ func TestShapes(t *testing.T) {
 	f(``, false, false, false)
 }
 
-// FuzzShapes shows that no two shapes fit one body, and that all are of one whole object.
+// FuzzShapes checks that at most one shape fits a body, and that the body is one complete object.
 func FuzzShapes(f *testing.F) {
 	for _, seed := range []string{`{"input_tokens":12}`, `{"data":[]}`, `{"id":"claude-x","type":"model"}`, `{"type":"message","content":[],"usage":{"output_tokens":3}}`, `{"error":"x"}`, `[1]`} {
 		f.Add([]byte(seed))

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestProxyHeaders are spelled as names are stored, and found by them.
+// TestProxyHeaders checks that the names in the list are canonical, and that the lookup finds them.
 func TestProxyHeaders(t *testing.T) {
 	for _, entry := range proxyHeaders {
 		name, prefix := strings.CutSuffix(entry, "*")

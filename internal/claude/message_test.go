@@ -93,7 +93,7 @@ func TestObserveUsage(t *testing.T) {
 	f(Usage{InputTokens: 10, OutputTokens: 2, CacheReadTokens: 9}, `{"input_tokens":10}`, `{"input_tokens":-5,"output_tokens":1.5,"cache_read_input_tokens":"9"}`, `{"input_tokens":null}`, `[]`, `7`)
 	f(Usage{InputTokens: maxCount}, `{"input_tokens":1e8,"cache_creation_input_tokens":9223372036854775807}`)
 	f(Usage{InputTokens: 5}, `{"input_tokens":5}`, `{"input_tokens":1e30,"output_tokens":"many"}`, `{"input_tokens":"0x10"}`, `{"input_tokens":"inf"}`, `{"input_tokens":true}`)
-	// A zero beside another count of the prompt is a count.
+	// A zero is accepted if another count of the prompt is not zero.
 	f(Usage{CacheReadTokens: 100}, `{"input_tokens":100,"output_tokens":1}`, `{"input_tokens":0,"cache_read_input_tokens":100,"output_tokens":0}`)
 	f(Usage{InputTokens: 70}, `{"input_tokens":1,"cache_creation_input_tokens":9}`, `{"input_tokens":70,"cache_creation_input_tokens":0}`)
 	f(Usage{Speed: "fast", InferenceGeo: "us", ServiceTier: "standard"}, `{"speed":"fast","inference_geo":"us","service_tier":"standard"}`, `{"speed":null}`)
@@ -165,7 +165,7 @@ func TestParseMessage(t *testing.T) {
 	f(``, Message{}, false)
 }
 
-// TestEmpty tells answers that are none from turns in which the model had nothing to add.
+// TestEmpty distinguishes empty messages from turns in which the model had nothing to add.
 func TestEmpty(t *testing.T) {
 	f := func(content, stop, usage string, want bool) {
 		t.Helper()

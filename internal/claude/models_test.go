@@ -62,8 +62,8 @@ func TestBatchModels(t *testing.T) {
 	f(`not JSON`, false)
 }
 
-// FuzzRequestModels holds what is called clear against two readers that take it differently: encoding/json takes the last
-// member, whatever the case of its name, and a map the last one of each spelling.
+// FuzzRequestModels compares unambiguous requests with two parsers that differ: encoding/json uses the last member, in any
+// case of its name, and a map the last one of each spelling.
 func FuzzRequestModels(f *testing.F) {
 	f.Add([]byte(`{"model":"a"}`))
 	f.Add([]byte(`{"model":"a","Model":"b"}`))

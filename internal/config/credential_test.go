@@ -27,7 +27,7 @@ func decodeHidden(t *testing.T, src, content string) (*Config, string) {
 	return cfg, all
 }
 
-// TestAnEmptiedCredentialIsAnError in every field that holds one and however it became empty.
+// TestAnEmptiedCredentialIsAnError covers every field with a credential, and every way to become empty.
 func TestAnEmptiedCredentialIsAnError(t *testing.T) {
 	for _, place := range []string{
 		`"auth": false, "servers": [{"url": "https://a.example", "token": "X"}]`,

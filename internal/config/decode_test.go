@@ -229,7 +229,7 @@ func TestEnumTagsAreTheConstants(t *testing.T) {
 	f("http_engine", string(HTTPEngineFast), string(HTTPEngineGo))
 }
 
-// TestSectionsThatACommandDoesNotUse lacks every variable, file and identity that the file refers to.
+// TestSectionsThatACommandDoesNotUse runs without the variables, files and identities that the file refers to.
 func TestSectionsThatACommandDoesNotUse(t *testing.T) {
 	written := `{"auth": true, "keys_file": "gone.json", "admin_key": "${ADMIN}", "ledger": "${LEDGER}", "tls_cert": "gone.pem", "tls_key": "gone.key",
 		"servers": [{"url": "${UP}", "token": "${A}${B}"}, {"url": "https://b.example", "token": "${file:gone}", "balance_check": "echo ${C}"},
@@ -254,7 +254,7 @@ func TestSectionsThatACommandDoesNotUse(t *testing.T) {
 	f("keys_file", "servers", "webhooks", "admin_key", "ledger", "tls_cert")
 	f("keys_file admin_key ledger tls_cert tls_key servers[0].url servers[0].token servers[0].token servers[1].token servers[1].balance_check servers[2].token servers[3].token webhooks[0].url webhooks[0].secret")
 
-	// What is wrong whatever the variables hold stays an error.
+	// Mistakes that do not depend on variables stay errors.
 	_, found := DecodeWithout("c", []byte(`{"servers": [{"url": "ftp://a.example", "token": 5, "wait": "${A}"}]}`), env(nil), "servers")
 	if len(found) != 3 {
 		t.Error(found)

@@ -90,7 +90,7 @@ func TestTenThousandKeys(t *testing.T) {
 	}
 }
 
-// TestANamelessKeyIsNamedByItself whatever its place and the other keys are, and however it is written.
+// TestANamelessKeyIsNamedByItself checks that the name depends neither on other keys, nor on the place, nor on the notation.
 func TestANamelessKeyIsNamedByItself(t *testing.T) {
 	names := func(keys string) (list []string) {
 		cfg, found := Decode("c", []byte(with(`"auth": true, "auth_keys": [`+keys+`]`)), env(nil))

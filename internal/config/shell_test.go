@@ -90,7 +90,7 @@ func TestValuesAreNotParsedByTheShell(t *testing.T) {
 	refused(` ${file:`+secret+`} `, "values are never run as commands")
 }
 
-// TestReferencesOfWindows are replaced by cmd.exe after it has parsed the command.
+// TestReferencesOfWindows checks the references that cmd.exe expands after it has parsed the command.
 func TestReferencesOfWindows(t *testing.T) {
 	f := func(command, want, problem string) {
 		t.Helper()

@@ -64,7 +64,7 @@ func FuzzForgiveBase(f *testing.F) {
 	})
 }
 
-// TestADoubledBaseIsServed: the upstream sees the path of the API, and the client's key is asked for as ever.
+// TestADoubledBaseIsServed checks that the upstream sees the path of the API, and that the client key is still required.
 func TestADoubledBaseIsServed(t *testing.T) {
 	f := newFront(t, 1, "k")
 	for target, want := range map[string]string{

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// deadlined notes when its body was ended.
+// deadlined records when its body was ended.
 type deadlined struct {
 	*httptest.ResponseRecorder
 	ended time.Time

@@ -13,7 +13,7 @@ const (
 	vanilla = "app://obsidian.md"
 )
 
-// TestPreflight is answered here, and only to pages that are allowed with what lets them go on.
+// TestPreflight checks that the balancer responds itself, and sends CORS headers to allowed pages only.
 func TestPreflight(t *testing.T) {
 	f := func(browsers *Browsers, origin string, allowed bool) {
 		t.Helper()
@@ -60,8 +60,8 @@ func TestPreflight(t *testing.T) {
 	f(NewBrowsers([]string{"*"}, false), "null", true)
 }
 
-// TestPages get answers, errors included, that say whether they may read them; the upstream's word on it does not count. Where no key
-// is asked for, other pages get no answer at all.
+// TestPages checks the CORS headers of responses, errors included. Those of the upstream are removed. With auth off, other pages
+// are refused.
 func TestPages(t *testing.T) {
 	f := func(browsers *Browsers, key string, status int, readable string, header ...string) {
 		t.Helper()
@@ -104,7 +104,7 @@ func TestPages(t *testing.T) {
 	f(locked, "sk-wrong", 401, "", "Origin", page)
 }
 
-// TestLoopEnds at the first turn, before a key is asked for.
+// TestLoopEnds checks that a loop is refused before the key is checked.
 func TestLoopEnds(t *testing.T) {
 	front := newFront(t, 1)
 	front.Current().Loop = upstream.NewLoop()

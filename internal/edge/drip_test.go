@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestDrippingBodiesDoNotStarveOthers: a key whose clients announce much and send little takes as much memory as it may. Others are
-// served at once if they need little, and when they need more the slow bodies go.
+// TestDrippingBodiesDoNotStarveOthers lets one key, whose clients announce much and send little, take its full share. Others are
+// served at once if they need little, and slow bodies are given up if they need more.
 func TestDrippingBodiesDoNotStarveOthers(t *testing.T) {
 	var stream bool
 	var got sent
@@ -51,7 +51,7 @@ func TestDrippingBodiesDoNotStarveOthers(t *testing.T) {
 		if status, text := post(do, "free", strings.NewReader(small), len(small)); status != http.StatusOK || time.Since(began) > slowAfter/2 {
 			t.Errorf("%s: a small request: %d after %v: %s", engine, status, time.Since(began), text)
 		}
-		// What they have together is more than there is, so slow ones have to go.
+		// Together they need more memory than there is, so slow bodies are given up.
 		large := fmt.Sprintf(`{"model":"m","max_tokens":9,"messages":[{"role":"user","content":%q}]}`, strings.Repeat("x", 900<<10))
 		for range 3 {
 			if status, text := post(do, "free", strings.NewReader(large), len(large)); status != http.StatusOK {

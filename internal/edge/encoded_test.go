@@ -43,7 +43,7 @@ data: {"type":"message_stop"}
 
 const plainReply = `{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}`
 
-// sent is what an upstream got.
+// sent is a request as an upstream received it.
 type sent struct {
 	body     []byte
 	encoding string
@@ -142,7 +142,8 @@ func compress(t *testing.T, coding, text string) []byte {
 	return b.Bytes()
 }
 
-// TestCompressedRequests tries requests with a Content-Encoding through both engines: what is in them is known, and they go on as they came.
+// TestCompressedRequests sends requests with a Content-Encoding through both engines. The balancer reads their content, and
+// forwards them unchanged.
 func TestCompressedRequests(t *testing.T) {
 	var stream bool
 	var got sent

@@ -92,7 +92,7 @@ func TestInflightIsBounded(t *testing.T) {
 	})
 }
 
-// TestOwnersShareMemory: those who take all they may leave room for others, and the one that holds least is next.
+// TestOwnersShareMemory checks that owners with a full share leave memory for others, and that the owner with the least is next.
 func TestOwnersShareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
@@ -138,7 +138,7 @@ func TestOwnersShareMemory(t *testing.T) {
 	})
 }
 
-// TestLargeBodiesLeaveSmallOnesIn: an owner whose large bodies take its share still has room for small ones.
+// TestLargeBodiesLeaveSmallOnesIn checks that an owner whose large bodies take its share can still send small ones.
 func TestLargeBodiesLeaveSmallOnesIn(t *testing.T) {
 	f := bounded()
 	for range 2 {
@@ -155,7 +155,7 @@ func TestLargeBodiesLeaveSmallOnesIn(t *testing.T) {
 	}
 }
 
-// TestSlowBodiesMakeRoom: while room is short, those that come too slowly are given up, and no others.
+// TestSlowBodiesMakeRoom checks that only bodies that arrive too slowly are given up while memory is short.
 func TestSlowBodiesMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
@@ -205,7 +205,8 @@ func TestSlowBodiesMakeRoom(t *testing.T) {
 	})
 }
 
-// TestBodiesDoNotWaitForEachOther lets many bodies of all sizes in at random times: the bound holds, all but given-up ones come in, and nothing is left.
+// TestBodiesDoNotWaitForEachOther sends many bodies of all sizes at random times. The bound holds, all but given-up ones are
+// read, and no memory remains claimed.
 func TestBodiesDoNotWaitForEachOther(t *testing.T) {
 	for seed := range uint64(8) {
 		synctest.Test(t, func(t *testing.T) {

@@ -63,7 +63,7 @@ func listening(t *testing.T, engine config.HTTPEngine, secure bool) (address str
 	return s.Addr().String(), log
 }
 
-// TestTLSOnThePlainPort is refused at once, also by its first byte alone, with a word in the log.
+// TestTLSOnThePlainPort checks that TLS is refused at once, also after its first byte, and logged.
 func TestTLSOnThePlainPort(t *testing.T) {
 	for _, engine := range httpEngines() {
 		t.Run(string(engine), func(t *testing.T) { testTLSOnThePlainPort(t, engine) })
@@ -100,7 +100,7 @@ func testTLSOnThePlainPort(t *testing.T, engine config.HTTPEngine) {
 	}
 }
 
-// TestPlainHTTPOnTheTLSPort is answered whatever the method is.
+// TestPlainHTTPOnTheTLSPort checks the error for every method.
 func TestPlainHTTPOnTheTLSPort(t *testing.T) {
 	for _, engine := range httpEngines() {
 		t.Run(string(engine), func(t *testing.T) { testPlainHTTPOnTheTLSPort(t, engine) })

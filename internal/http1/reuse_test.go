@@ -102,7 +102,7 @@ func TestSendingAgain(t *testing.T) {
 	f("DELETE", nil, "", "error")
 }
 
-// TestFreshUnlessRepeatable: what cannot be repeated does not go over a kept connection.
+// TestFreshUnlessRepeatable checks that a request that cannot be repeated does not use a kept connection.
 func TestFreshUnlessRepeatable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, dials := scripted(answering)

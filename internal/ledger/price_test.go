@@ -42,7 +42,7 @@ func TestCost(t *testing.T) {
 	f(own, "gpt-1", million, 1, 2*dollar, true)
 	f(own, "claude-sonnet-5", million, 1, 2*dollar, true)
 
-	// A dimension that a price does not mention is looked up behind it; one without tokens leaves their price as it is.
+	// A dimension that a price lacks is looked up in the next one. An entry without tokens keeps their price.
 	mine := list.With([]Price{
 		{Model: "claude-opus-4-8", Input: -1, Dimensions: Dimensions{Speed: map[string]float64{"fast": 1.5}, InferenceGeo: map[string]float64{"eu": 1.2}}},
 		{Model: "claude-opus-*", Input: 1, Output: 1, Dimensions: Dimensions{ServiceTier: map[string]float64{"batch": 0.4, "flex": 0.25}}},

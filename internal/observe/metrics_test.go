@@ -255,7 +255,7 @@ func TestRecord(t *testing.T) {
 	f("failovers_total", "server=a,stage=before_commit", 2)
 }
 
-// TestFurtherModels count with their own labels.
+// TestFurtherModels checks that further models count with their own labels.
 func TestFurtherModels(t *testing.T) {
 	m := observed(t)
 	e := ended("ann", "claude-haiku-4-5")

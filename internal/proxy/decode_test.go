@@ -400,7 +400,7 @@ func FuzzDecodeAnything(f *testing.F) {
 	})
 }
 
-// FuzzDecodeRequest wants an end within the bound, memory only as granted, and a refusal with words for every other problem.
+// FuzzDecodeRequest checks that decoding stays within the bound and the granted memory, and returns a refusal for every other problem.
 func FuzzDecodeRequest(f *testing.F) {
 	for _, codings := range allCodings() {
 		f.Add(header(codings), encoded(f, codings, `{"model":"m"}`))

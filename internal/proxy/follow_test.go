@@ -10,7 +10,7 @@ import (
 	"claude-code-lb/internal/config"
 )
 
-// threads is an upstream that keeps threads: each server knows the messages that it gave alone.
+// threads is an upstream that keeps threads: each server knows only its own messages.
 func threads(name string) http.HandlerFunc {
 	n := 0
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +110,7 @@ func TestACacheIsTouchedWhereTheSessionIs(t *testing.T) {
 	}
 }
 
-// TestAThreadMoves when its account is out: the client gets the other account's "not found" and begins again.
+// TestAThreadMoves checks that, if its account is out, the client gets the other account's "not found" and starts over.
 func TestAThreadMoves(t *testing.T) {
 	var out bool
 	home := threads("a")

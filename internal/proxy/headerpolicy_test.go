@@ -33,7 +33,7 @@ func TestHeadersForUpstream(t *testing.T) {
 		"Traceparent", "Tracestate", "Baggage", "User-Agent", "Accept", "Accept-Language", "Accept-Encoding", "Content-Type", "Content-Encoding", "Idempotency-Key", "Sec-Fetch-Mode", "X-Request-Id", "X-Should-Retry", "Remote")
 }
 
-// TestHeadersForClient lists what an upstream may say to a client.
+// TestHeadersForClient lists the headers that reach a client.
 func TestHeadersForClient(t *testing.T) {
 	dropped := http.Header{}
 	for _, name := range []string{"Set-Cookie", "X-Lb-Upstream", "X-Lb-Reason", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc", "Strict-Transport-Security", "Connection"} {

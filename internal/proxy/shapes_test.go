@@ -23,7 +23,7 @@ import (
 //
 // A web search costs 10,000,000.
 
-// shape is a form of usage that is documented, or that relays are known for.
+// shape is a form of usage that is documented, or observed from relays.
 type shape struct {
 	name  string
 	model string // asked for, and of the answer unless that has another one
@@ -35,7 +35,7 @@ type shape struct {
 	note  string // "estimated", or what is unpriced
 }
 
-// told is a plain answer with a usage.
+// told is a plain response with a usage.
 func told(model, usage string) http.HandlerFunc {
 	return respond(http.StatusOK, jsonType, toldBody(model, usage))
 }
@@ -49,7 +49,7 @@ func begun(model, usage string) string {
 	return `event: message_start` + "\n" + `data: {"type":"message_start","message":{"id":"msg_1","type":"message","model":"` + model + `","usage":` + usage + "}}\n\n" + blockEvent
 }
 
-// words is a text of so many tokens, as they are estimated from its size.
+// words returns a text of n tokens, as estimated from its size.
 func words(tokens int) string {
 	frame := `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}`
 	size := 82 + 4*tokens - len(frame)
@@ -145,7 +145,7 @@ func plainShapes() []shape {
 	}
 }
 
-// huge is an answer that is too large to be read: 16 MB of text.
+// huge is a response that is too large to be read: 16 MB of text.
 func huge(model string) http.HandlerFunc {
 	return respond(http.StatusOK, jsonType, strings.Replace(toldBody(model, `{"input_tokens":1000,"output_tokens":100}`), "hello", strings.Repeat("x", 17<<20), 1))
 }
@@ -179,7 +179,7 @@ func streamedShapes() []shape {
 	}
 }
 
-// TestShapesOfUsage prices what upstreams send to the nano-dollar; the costs are computed by hand.
+// TestShapesOfUsage checks costs to the nano-dollar against figures computed by hand.
 func TestShapesOfUsage(t *testing.T) {
 	const text = 2000 - len(`{"role":"user","content":""}`) // then the prompt is estimated at 500 tokens
 	for _, s := range append(plainShapes(), streamedShapes()...) {
@@ -219,7 +219,7 @@ func pricedRig(t *testing.T, from ...http.HandlerFunc) *rig {
 	return r
 }
 
-// TestShapeOfAHedgedUsage: the attempt that lost has used its prompt.
+// TestShapeOfAHedgedUsage checks that the attempt that lost is charged for its prompt.
 func TestShapeOfAHedgedUsage(t *testing.T) {
 	const haiku = "claude-haiku-4-5"
 	good := streamed(haiku, `{"input_tokens":1000,"output_tokens":1}`, `{"output_tokens":100}`)
@@ -243,7 +243,7 @@ func TestShapeOfAHedgedUsage(t *testing.T) {
 	}
 }
 
-// TestShapeOfBatchResults: they are priced when they are fetched for the first time.
+// TestShapeOfBatchResults checks that results are charged when they are fetched for the first time.
 func TestShapeOfBatchResults(t *testing.T) {
 	const path = "/v1/messages/batches/msgbatch_1/results"
 	result := func(model, usage string) string {

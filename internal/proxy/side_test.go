@@ -17,7 +17,7 @@ const (
 	modelList = `{"data":[{"type":"model","id":"claude-opus-4-5"}],"has_more":false}`
 )
 
-// bySide answers messages well, and everything else by a handler.
+// bySide serves messages, and every other path by a handler.
 func bySide(side http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/messages" {
@@ -28,14 +28,14 @@ func bySide(side http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// hangs answers nothing until its client gives up.
+// hangs sends no response until its client gives up.
 func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 func apiError(status int, kind string) http.HandlerFunc {
 	return respond(status, jsonType, `{"type":"error","error":{"type":"`+kind+`","message":"not here"}}`)
 }
 
-// sideFaults are what servers answer on count_tokens and models that do not offer them.
+// sideFaults are responses of servers that do not offer count_tokens and models.
 func sideFaults() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"401": apiError(401, "authentication_error"), "402": apiError(402, "billing_error"), "403": apiError(403, "permission_error"),
@@ -102,7 +102,7 @@ func TestARefusalOfTheCountedRequestIsPassedOn(t *testing.T) {
 	}
 }
 
-// TestOutForMessagesStillCounts: a server whose messages fail is asked for other things when no better one is left.
+// TestOutForMessagesStillCounts checks that a server whose messages fail serves other paths if no better one is left.
 func TestOutForMessagesStillCounts(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/v1/messages" {
@@ -187,7 +187,7 @@ func (r *rig) do(req *http.Request) reply {
 	return reply{Response: res, Body: string(body), Err: err}
 }
 
-// TestAPathThatOneServerLacks is asked for elsewhere; two refusals alike settle it.
+// TestAPathThatOneServerLacks checks that another server gets the request, and that two equal refusals are passed on.
 func TestAPathThatOneServerLacks(t *testing.T) {
 	for _, fault := range []http.HandlerFunc{apiError(404, "not_found_error"), apiError(405, "invalid_request_error"), respond(404, "text/plain", "404 page not found")} {
 		r := newRig(t, fault, respond(200, jsonType, `{"ok":true}`))

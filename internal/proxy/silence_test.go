@@ -203,7 +203,7 @@ func TestSilenceWithinAnAnswer(t *testing.T) {
 	f("another label", "text/plain", []string{textEvent, deltaEvent + stopEvent}, piece{74 * second, textEvent}, piece{0, deltaEvent + stopEvent})
 }
 
-// TestSilenceIsShorterThanItsPauses where a front proxy is less patient than usual.
+// TestSilenceIsShorterThanItsPauses covers a small silence, for an impatient front proxy.
 func TestSilenceIsShorterThanItsPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, _, w := scripted(t, Settings{})
@@ -215,7 +215,8 @@ func TestSilenceIsShorterThanItsPauses(t *testing.T) {
 	})
 }
 
-// TestSignsOfLife of an upstream before its first content reach a client whose response is open, and keep the attempt alive.
+// TestSignsOfLife checks that signs of life before the first content reach a client whose response is open, and keep the
+// attempt alive.
 func TestSignsOfLife(t *testing.T) {
 	const second = time.Second
 	r := newRig(t, whole, whole)

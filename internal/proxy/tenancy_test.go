@@ -139,7 +139,7 @@ func batchBody(ids ...string) string {
 	return `{"requests":[{"custom_id":"1","params":` + fileBody(ids...) + `}]}`
 }
 
-// TestAnotherKeysResourcesAreNotFound by any name, in any place, and no upstream is asked.
+// TestAnotherKeysResourcesAreNotFound names resources of another key in every place, and checks that no upstream is asked.
 func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob", "cid@team", "dee@team")...)
 	y.upload("ann", "file_ann")
@@ -169,7 +169,7 @@ func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 	for _, id := range []string{"container_made", "container_nobody"} {
 		calls = append(calls, call{"POST", "/v1/messages", `{"model":"m","container":"` + id + `","messages":[]}`}, call{"POST", "/v1/messages", `{"model":"m","container":{"id":"` + id + `"},"messages":[]}`})
 	}
-	// Where nothing is known of a path, what is known to be another's is not found.
+	// On unknown paths, ids that are known to belong to another key are not found.
 	calls = append(calls, call{"POST", "/v1/sessions", `{"resources":[{"type":"file","file_id":"file_ann"}]}`}, call{"GET", "/v1/sessions?file_id=file_ann", ""}, call{"GET", "/v1/things/container_made", ""},
 		call{"GET", "/v1/things/container_made;x", ""}, call{"GET", "/v1/things/container_made%00", ""}, call{"GET", "/v1/things/%2563ontainer_made", ""}, call{"GET", "/v1/skills/%2573kill_ann", ""},
 		call{"GET", "/v1/files?x=1;after_id=file_ann", ""}, call{"GET", "/v1/files?ids[]=%66ile%5Fann", ""},
@@ -228,7 +228,8 @@ func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 	}
 }
 
-// TestTheOnlyTenantOwnsWhatNobodyCreated because there is nobody to be kept from it, but not what a former key created.
+// TestTheOnlyTenantOwnsWhatNobodyCreated checks that a single tenant may use resources without an owner, but not those of a
+// former key.
 func TestTheOnlyTenantOwnsWhatNobodyCreated(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.ids = []string{"file_old", "file_older"}
@@ -261,7 +262,7 @@ type listed struct {
 	Note    string
 }
 
-// TestListsShowOneTenant whole pages of it, also where others' elements lie between, in both directions.
+// TestListsShowOneTenant checks that pages are full although elements of others lie between, in both directions.
 func TestListsShowOneTenant(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	for i := range 300 {
@@ -317,7 +318,7 @@ func TestListsShowOneTenant(t *testing.T) {
 	}
 }
 
-// TestAListThatCannotBeReadIsNotShown in whatever form it comes.
+// TestAListThatCannotBeReadIsNotShown covers lists in unknown forms.
 func TestAListThatCannotBeReadIsNotShown(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.upload("bob", "file_bob")
@@ -328,7 +329,7 @@ func TestAListThatCannotBeReadIsNotShown(t *testing.T) {
 			t.Errorf("%s: %d %s", body, got.StatusCode, got.Body)
 		}
 	}
-	// An upstream that ignores cursors, and one that never ends: bounded, and never another's.
+	// An upstream that ignores cursors, and a list that never ends: reading is bounded, and shows nothing of others.
 	pages := 0
 	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
 		pages++
@@ -349,7 +350,7 @@ func TestAListThatCannotBeReadIsNotShown(t *testing.T) {
 	}
 }
 
-// TestListsOfTokens keeps what is built in, and the upstream's token.
+// TestListsOfTokens checks that built-in elements and the upstream's page token are kept.
 func TestListsOfTokens(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.as("ann", "POST", "/v1/skills", "", "X-Make", "skill_ann")
@@ -372,7 +373,7 @@ func TestListsOfTokens(t *testing.T) {
 	}
 }
 
-// TestWhatOtherAPIsCreate belongs to the key too.
+// TestWhatOtherAPIsCreate checks the owners of resources of other APIs.
 func TestWhatOtherAPIsCreate(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
@@ -404,7 +405,7 @@ func TestWhatOtherAPIsCreate(t *testing.T) {
 	}
 }
 
-// TestWhatABatchMadeIsItsKeys once its results are fetched, but not what a model only names.
+// TestWhatABatchMadeIsItsKeys checks that files in fetched batch results belong to the key, but not ids in a model's text.
 func TestWhatABatchMadeIsItsKeys(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.settings.Prices = ledger.ListPrices()
@@ -428,7 +429,7 @@ func TestWhatABatchMadeIsItsKeys(t *testing.T) {
 	}
 }
 
-// TestALargeBatchIsNotPassedOnUnread because it could name what belongs to others.
+// TestALargeBatchIsNotPassedOnUnread: it could name resources of others.
 func TestALargeBatchIsNotPassedOnUnread(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	ring := quota.NewBook(slog.New(slog.DiscardHandler), nil).Compile(t.Context(), &config.Config{AuthKeys: named("ann")}, time.Now())

@@ -13,14 +13,14 @@ import (
 
 const planError = `{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed your account's rate limit."},"request_id":"req_other_client"}`
 
-// planUsedUp is what a subscription says whose window ends after some seconds.
+// planUsedUp is the refusal of a subscription whose window ends after some seconds.
 func planUsedUp(seconds int, claim string) http.HandlerFunc {
 	return respond(429, jsonType, planError, "Retry-After", strconv.Itoa(seconds), "X-Should-Retry", "false", "Request-Id", "req_other_client",
 		"Anthropic-Ratelimit-Unified-Status", "rejected", "Anthropic-Ratelimit-Unified-Representative-Claim", claim,
 		"Anthropic-Ratelimit-Unified-Reset", strconv.FormatInt(time.Now().Add(time.Duration(seconds)*time.Second).Unix(), 10))
 }
 
-// checkPlanError checks that a reply is an upstream's refusal, whole, with a wait of about some seconds.
+// checkPlanError checks that a reply is an upstream's complete refusal, with a wait of about some seconds.
 func checkPlanError(t *testing.T, got reply, seconds int, body string) {
 	t.Helper()
 	wait, err := strconv.Atoi(got.Header.Get("Retry-After"))
@@ -40,7 +40,7 @@ func TestAnExhaustedPoolTellsTheTruth(t *testing.T) {
 		if asked.Load() != 3 {
 			t.Errorf("%d upstreams were asked", asked.Load())
 		}
-		// The next client gets the same, under an id of its own, although nobody may be asked.
+		// The next client gets the same refusal with its own id, although no upstream is asked.
 		for range 3 {
 			asked.Store(0)
 			if got := r.post("/v1/messages", body); asked.Load() == 0 {
@@ -100,7 +100,7 @@ func TestALongLimitOfOneModelIsPassedOn(t *testing.T) {
 	}
 }
 
-// A cap of a gateway says itself that trying again is of no use, and not when it ends.
+// A gateway's cap has x-should-retry: false, and no end.
 func TestAGatewaysCapIsPassedOn(t *testing.T) {
 	const body = `{"type":"error","error":{"type":"billing_error","message":"Spend limit reached: resets Aug 8"}}`
 	spent := respond(429, jsonType, body, "X-Should-Retry", "false")
@@ -220,8 +220,8 @@ func TestRefusalsWithStatus200(t *testing.T) {
 	f("endpoint", `{}`)
 }
 
-// A model that is overloaded everywhere is waited for once. After that its clients hear of it at once:
-// those that have another model turn to it.
+// The balancer waits for a model that is overloaded everywhere once. After that clients get the 529 at
+// once, and those with a fallback model use it.
 func TestOverloadIsWaitedForOnce(t *testing.T) {
 	busy := overloaded("Retry-After-Ms", "100")
 	r := newRig(t, busy, busy)

@@ -41,7 +41,7 @@ func TestWatchThatFiresLate(t *testing.T) {
 	f(10*time.Millisecond, time.Hour, secondLook)
 }
 
-// TestWatchOfWhatCame: what comes in the time that a late timer gives keeps the attempt alive.
+// TestWatchOfWhatCame checks that bytes that arrive in the extension after a late timer keep the attempt alive.
 func TestWatchOfWhatCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -65,7 +65,7 @@ func TestWatchOfWhatCame(t *testing.T) {
 	})
 }
 
-// TestProlongIsBounded also while every timer is late.
+// TestProlongIsBounded covers timers that are all late.
 func TestProlongIsBounded(t *testing.T) {
 	a := awaited{what: &upstream.TimeoutError{After: time.Second}}
 	n := 0

@@ -139,7 +139,7 @@ func TestUnsoundStreams(t *testing.T) {
 	f("only pings", "ended before its content", startEvent, pingEvent)
 }
 
-// TestOddStreams break no rule that the official SDKs know: what they do not read may be anything.
+// TestOddStreams checks odd streams that the official SDKs accept, because they do not read the odd parts.
 func TestOddStreams(t *testing.T) {
 	nameless := func(events string) string {
 		var out strings.Builder
@@ -211,7 +211,7 @@ func TestOddStreams(t *testing.T) {
 			strings.ReplaceAll(stopEvent, "event: ", "event: x_")[:len(stopEvent)+1]+"event: message_stop\n\n")
 }
 
-// TestAnErrorWithoutANameEndsAStream so that the client learns of it: SDKs would skip it.
+// TestAnErrorWithoutANameEndsAStream checks that the client gets a named event: SDKs would skip the original.
 func TestAnErrorWithoutANameEndsAStream(t *testing.T) {
 	nameless := "data: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n"
 	started := make(chan struct{})
@@ -237,7 +237,7 @@ func TestAnErrorWithoutANameEndsAStream(t *testing.T) {
 	}
 }
 
-// TestShapesOfPlainAnswers are what a 200 must be, path by path.
+// TestShapesOfPlainAnswers checks the required shape of a 200 on each path.
 func TestShapesOfPlainAnswers(t *testing.T) {
 	type path struct{ name, method, path, body, good string }
 	message := path{"message", "POST", "/v1/messages", plainBody, plainReply}
@@ -288,7 +288,7 @@ func TestShapesOfPlainAnswers(t *testing.T) {
 	f(asks, `{"type":"message","content":[],"stop_reason":"max_tokens","usage":{"input_tokens":3,"output_tokens":0}}`, 2)
 }
 
-// TestAShapeThatAllUpstreamsGiveIsTheRequests own doing: nobody rests for it.
+// TestAShapeThatAllUpstreamsGiveIsTheRequests checks that no cooldown begins if all upstreams give the same wrong shape.
 func TestAShapeThatAllUpstreamsGiveIsTheRequests(t *testing.T) {
 	none := respond(200, jsonType, `{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":0}}`)
 	r := newRig(t, none, none)
@@ -302,7 +302,7 @@ func TestAShapeThatAllUpstreamsGiveIsTheRequests(t *testing.T) {
 	}
 }
 
-// TestNotModified answers a client that has the list already.
+// TestNotModified checks the response to a client that has the list already.
 func TestNotModified(t *testing.T) {
 	unchanged := func(w http.ResponseWriter, _ *http.Request) { // whatever it is asked
 		w.Header().Set("ETag", `"1"`)

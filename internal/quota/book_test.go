@@ -398,7 +398,7 @@ func TestWindows(t *testing.T) {
 	f(monthly, "2026-12-31T23:30:00Z", "2027-01-01T00:00:00+01:00", "2027-02-01T00:00:00+01:00")
 }
 
-// TestAFormerSecretWorksUntilItsEnd under the same name and limits; the log names it, not at every request.
+// TestAFormerSecretWorksUntilItsEnd checks its name and limits, and that the log names it at a limited rate.
 func TestAFormerSecretWorksUntilItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := time.Now().Add(24 * time.Hour)
@@ -445,7 +445,7 @@ func withName(spec config.ClientKey) config.ClientKey {
 	return spec
 }
 
-// TestOneCalendar holds for budgets that name no zone of their own.
+// TestOneCalendar checks that budgets without their own time zone use the common one.
 func TestOneCalendar(t *testing.T) {
 	s := open(t, config.ClientKey{}, nil)
 	spec := withName(config.ClientKey{Budget: config.Budget{Day: 1}})

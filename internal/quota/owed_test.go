@@ -48,7 +48,7 @@ func TestWhoLeavesEarlyPays(t *testing.T) {
 	f("a model without a price", ledger.Entry{Outcome: ledger.Answered, Attempts: unpriced}, 0.91)
 }
 
-// TestFurtherModelsAreCharged: what other model calls within an answer used counts, and what has a price is not charged twice.
+// TestFurtherModelsAreCharged checks that further model calls within a response are charged, and charged once.
 func TestFurtherModelsAreCharged(t *testing.T) {
 	advised := ledger.Attempt{
 		Served: true, Scope: "none", Answer: claude.Message{Started: true, Delta: true, Usage: claude.Usage{InputTokens: 10, OutputTokens: 5}},

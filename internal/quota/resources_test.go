@@ -79,7 +79,7 @@ func FuzzLoadResources(f *testing.F) {
 	})
 }
 
-// TestAFloodTakesNothingFromOthers wants the tenant that creates the most to give up its own ids.
+// TestAFloodTakesNothingFromOthers checks that the tenant with the most ids loses its own.
 func TestAFloodTakesNothingFromOthers(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	r := NewResources()

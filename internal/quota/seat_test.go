@@ -9,7 +9,8 @@ import (
 	"claude-code-lb/internal/config"
 )
 
-// TestConcurrencyCountsFromTheBody: bodies that are being read take the slots of their key, and while all are taken no more bodies are read than there are slots.
+// TestConcurrencyCountsFromTheBody checks that bodies take slots of their key while they are read. While all slots are taken, at
+// most as many further bodies are read.
 func TestConcurrencyCountsFromTheBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shop := open(t, config.ClientKey{Name: "ann", Key: config.NewSecret("k"), Concurrency: 2}, nil)

@@ -11,7 +11,7 @@ import (
 	"claude-code-lb/internal/upstream"
 )
 
-// learned answers at one server and remembers it by a name.
+// learned records a response of one server under a name.
 func learned(t *testing.T, tb *Table, server, name string) Home {
 	t.Helper()
 	c := NewContinuations(1)
@@ -45,7 +45,7 @@ func TestARequestFollowsItsAccount(t *testing.T) {
 	}
 }
 
-// TestAHomeThatIsOut is waited for only if it returns soon.
+// TestAHomeThatIsOut checks that a request waits for its home only if that returns soon.
 func TestAHomeThatIsOut(t *testing.T) {
 	f := func(o upstream.Outcome, waits bool) {
 		t.Helper()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestLastAttempt: what a deadline has ended looks once more. A process that stands still cannot be had in a test, so the steps are made by hand.
+// TestLastAttempt checks the attempt after a deadline. A test cannot suspend its own process, so it runs the steps one by one.
 func TestLastAttempt(t *testing.T) {
 	t.Parallel()
 	near, far := tcpPair(t)
@@ -63,7 +63,7 @@ func TestExtended(t *testing.T) {
 	f(now.Add(-time.Hour), mostGrace)
 }
 
-// TestStoodStill: a long write goes on after a deadline that was noticed far too late, and ends at one that was noticed on time.
+// TestStoodStill checks that a long write goes on after a deadline that was noticed far too late, and ends at a punctual one.
 func TestStoodStill(t *testing.T) {
 	t.Parallel()
 	near, _ := tcpPair(t)
@@ -84,7 +84,7 @@ func TestStoodStill(t *testing.T) {
 	f(now.Add(-time.Minute), os.ErrClosed, false)
 }
 
-// TestDeadlineOfASilentPeer holds, and is not looked past by the next Read although bytes are there.
+// TestDeadlineOfASilentPeer checks that the deadline holds, also for the next Read although bytes are there.
 func TestDeadlineOfASilentPeer(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours()}, func(t *testing.T, k kind) {

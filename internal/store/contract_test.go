@@ -88,7 +88,7 @@ func sample(at time.Time) ledger.Entry {
 	}
 }
 
-// rich is a request whose answer has all dimensions of a price, and calls of further models.
+// rich is a request whose response has all dimensions of a price, and calls of further models.
 func rich(at time.Time) ledger.Entry {
 	e := sample(at)
 	a := &e.Attempts[1]
@@ -105,7 +105,7 @@ func rich(at time.Time) ledger.Entry {
 	return e
 }
 
-// answers leaves out of a comparison what an answer knows of a stream on its way.
+// answers removes the state of a running stream from a message before a comparison.
 var answers = cmpopts.IgnoreUnexported(claude.Message{})
 
 // write appends entries in one batch.

@@ -24,7 +24,7 @@ func smallDisk(t *testing.T, bytes string) (dir string) {
 	return dir
 }
 
-// fill leaves no byte free, and returns what frees them again.
+// fill fills the disk, and returns a function that frees it again.
 func fill(t *testing.T, dir string) (empty func()) {
 	t.Helper()
 	name := filepath.Join(dir, "filler")
@@ -46,7 +46,7 @@ func fill(t *testing.T, dir string) (empty func()) {
 	}
 }
 
-// TestAFullDiskLosesNothing stops on a full disk, starts on the same full disk, and starts again once there is room.
+// TestAFullDiskLosesNothing stops on a full disk, starts on the same full disk, and starts again when space is free.
 func TestAFullDiskLosesNothing(t *testing.T) {
 	disk := smallDisk(t, "1m")
 	where := filepath.Join(disk, "ledger.db")

@@ -79,7 +79,7 @@ func TestRowsCanBeAskedFor(t *testing.T) {
 	})
 }
 
-// TestRowsOfThePreviousProgramAreRead: it wrote no further model calls, no dimensions and no word on what is unpriced.
+// TestRowsOfThePreviousProgramAreRead reads rows without further model calls, dimensions and unpriced.
 func TestRowsOfThePreviousProgramAreRead(t *testing.T) {
 	backends(t, func(t *testing.T, where string) {
 		s := open(t, where)

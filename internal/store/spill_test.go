@@ -44,7 +44,7 @@ func opening(where string) func(context.Context) (*Store, error) {
 	return func(ctx context.Context) (*Store, error) { return Open(ctx, where) }
 }
 
-// holds checks that a ledger holds so many requests of sample, each once, in rows and in sums.
+// holds checks that a ledger has n requests of sample, each once, in rows and in sums.
 func holds(t *testing.T, where string, n int) {
 	t.Helper()
 	s := open(t, where)

@@ -69,7 +69,7 @@ func TestWrongKeysAreAnsweredLaterAndLater(t *testing.T) {
 	})
 }
 
-// TestFewAnswersAreDelayedAtATime: what waits is bounded for one address and for all, and the end of a request ends its wait.
+// TestFewAnswersAreDelayedAtATime checks the bounds of delayed refusals, and that the end of a request ends its delay.
 func TestFewAnswersAreDelayedAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := guessing(FormatJSON)
@@ -126,7 +126,7 @@ func TestManyGuessersTakeLittleMemory(t *testing.T) {
 	})
 }
 
-// TestFail2ban: the filter in deploy finds the addresses in our lines, in both formats, and in nothing that a client can write.
+// TestFail2ban checks that the filter in deploy finds the addresses in our lines, in both formats, and in no text of a client.
 func TestFail2ban(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/fail2ban/claude-code-lb.conf")
 	if err != nil {

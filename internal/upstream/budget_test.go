@@ -168,7 +168,7 @@ func TestLoadIsForgottenSlowly(t *testing.T) {
 	f(10*loadMemory, 0)
 }
 
-// windowHead is the head of a subscription's answer.
+// windowHead is the header of a subscription's response.
 func windowHead(pairs ...string) http.Header {
 	h := http.Header{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -177,7 +177,7 @@ func windowHead(pairs ...string) http.Header {
 	return h
 }
 
-// A used-up window holds for the family that it names, and for nobody while usage beyond it is allowed.
+// A used-up window applies to the family that it names, and not at all while usage beyond it is allowed.
 func TestWindowsOfSubscriptions(t *testing.T) {
 	end := strconv.FormatInt(t0.Add(time.Hour).Unix(), 10)
 	f := func(want Unfit, model string, pairs ...string) {
@@ -200,7 +200,7 @@ func TestWindowsOfSubscriptions(t *testing.T) {
 	f(Fit, opus, "7d_sonnet-Utilization", "1", "7d_sonnet-Reset", end)
 }
 
-// A 429 that names no end rests for seconds, and for longer while it repeats.
+// A 429 without an end starts a cooldown of seconds, which grows while it repeats.
 func TestBareLimitsGrow(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	refuse := func(after time.Duration) time.Duration {

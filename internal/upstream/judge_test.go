@@ -297,7 +297,7 @@ func TestTimeoutErrorIsOne(t *testing.T) {
 	}
 }
 
-// judged judges a body as it comes from an upstream.
+// judged returns the verdict on a body.
 func judged(status int, body string, change ...func(*Evidence)) Outcome {
 	ev := Evidence{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(body), Model: anyModel, Now: t0}
 	if e, ok := claude.ParseError(ev.Body); ok {
@@ -371,7 +371,7 @@ func TestJudgeVendors(t *testing.T) {
 	}
 }
 
-// Limits concern what they name: a family of models, fast mode, the long context.
+// Limits apply to what they name: a family of models, fast mode, the long context.
 func TestJudgeDimensions(t *testing.T) {
 	const limit = `{"type":"error","error":{"type":"rate_limit_error","message":"This would exceed your account's rate limit"}}`
 	head := func(pairs ...string) func(*Evidence) {

@@ -36,7 +36,7 @@ func TestLoopMarks(t *testing.T) {
 	f(one, true, slices.Repeat([]string{other.markOf(ID{1})}, maxMarks)...)
 }
 
-// TestMarkedRequests: every server but Anthropic's own gets a mark, a different one each.
+// TestMarkedRequests checks that every server except Anthropic's own gets a different mark.
 func TestMarkedRequests(t *testing.T) {
 	cfg := &config.Config{}
 	for _, address := range []string{"http://127.0.0.1:1", "http://relay.example", "https://api.anthropic.com"} {

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// cuttable dials connections that a test can end as the server's kernel does, so that the client notices nothing before
-// it sends: the next write brings the end about.
+// cuttable dials connections that a test can end like the kernel of a server: the client notices nothing until its next write
+// fails.
 type cuttable struct {
 	mu    sync.Mutex
 	dials int
@@ -66,7 +66,7 @@ func (c *cutConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestStaleConnection: a kept connection ends when a request has been written to it, over both protocols.
+// TestStaleConnection ends a kept connection when a request has been written to it, over both protocols.
 func TestStaleConnection(t *testing.T) {
 	f := func(name, method string, marked bool, body io.Reader, again bool, adjust ...func(*httptest.Server)) {
 		t.Helper()
@@ -113,7 +113,7 @@ func TestStaleConnection(t *testing.T) {
 	f("HTTP/1.1 POST that cannot be repeated", http.MethodPost, true, stream(), true, onlyHTTP1)
 }
 
-// TestStaleConnectionOnce: a server that ends every connection on which a second request comes gets that request twice at most.
+// TestStaleConnectionOnce checks that a server that closes every reused connection gets a request at most twice.
 func TestStaleConnectionOnce(t *testing.T) {
 	var mu sync.Mutex
 	posts := 0
@@ -153,7 +153,7 @@ func TestStaleConnectionOnce(t *testing.T) {
 	}
 }
 
-// TestStaleSpare: the connection that was opened ahead of requests has been closed meanwhile.
+// TestStaleSpare covers a connection that was opened ahead of requests and then closed by the server.
 func TestStaleSpare(t *testing.T) {
 	s := newSecureServer(t, onlyHTTP1)
 	d := &cuttable{}

@@ -10,7 +10,7 @@ import (
 	"claude-code-lb/internal/config"
 )
 
-// anthropicURL is an address whose organization ids are believed.
+// anthropicURL is an address whose organization ids are trusted.
 const anthropicURL = "https://api.anthropic.com"
 
 const opus, haiku = "claude-opus-4-5", "claude-haiku-4-5"

@@ -13,7 +13,7 @@ import (
 	"claude-code-lb/internal/claude"
 )
 
-// TestSidesJudgeOnlyThemselves: whatever another path answers, messages go on and the server counts as available.
+// TestSidesJudgeOnlyThemselves checks that responses on other paths do not affect messages and availability.
 func TestSidesJudgeOnlyThemselves(t *testing.T) {
 	message, count := Subject{Model: opus}, Subject{Path: claude.PathCountTokens, Model: opus}
 	f := func(o Outcome, want Unfit, otherModel Unfit) {
@@ -82,7 +82,7 @@ func TestConnectionFailuresOfASideAreShared(t *testing.T) {
 	}
 }
 
-// TestOutForMessagesIsAvoided: such a server is fit for other paths, but the last choice.
+// TestOutForMessagesIsAvoided checks that such a server may serve other paths, as the last choice.
 func TestOutForMessagesIsAvoided(t *testing.T) {
 	for _, o := range []Outcome{{Scope: ScopeEndpoint}, {Scope: ScopeCredential}, {Scope: ScopeAccount}, {Scope: ScopeModel}} {
 		e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
@@ -100,7 +100,7 @@ func TestOutForMessagesIsAvoided(t *testing.T) {
 	}
 }
 
-// TestSidesTeachNoLimits: count_tokens has rate limits of its own (token-counting docs).
+// TestSidesTeachNoLimits: count_tokens has separate rate limits (token-counting docs).
 func TestSidesTeachNoLimits(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 	lease, _ := e.Acquire(t0, Subject{Path: claude.PathCountTokens, Model: opus})
