@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// lineFault passes a response on to the client as a bad line would. The connection ends when it returns.
+// lineFault passes a response on to the client as a bad line would. The connection ends when it
+// returns.
 type lineFault func(client *net.TCPConn, response io.Reader)
 
 // late delays every piece of the response.
@@ -94,7 +95,8 @@ func inPieces(r io.Reader, size int, pass func(piece []byte) error) {
 	}
 }
 
-// behindBadLine returns the entry of a site whose responses pass the fault that next returns for each connection.
+// behindBadLine returns the entry of a site whose responses pass the fault that next returns for
+// each connection.
 func behindBadLine(t *testing.T, s *site, next func() lineFault) object {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -189,8 +191,8 @@ func mustBeWhole(t *testing.T, a answer, server *site) {
 	}
 }
 
-// TestCutLines ends the first server's line after ever more bytes: what was begun is told to be broken, and
-// everything else is served by the second one.
+// TestCutLines ends the first server's line after ever more bytes: what was begun is told to be
+// broken, and everything else is served by the second one.
 func TestCutLines(t *testing.T) {
 	t.Parallel()
 	for _, streams := range []bool{true, false} {
@@ -224,7 +226,8 @@ func TestCutLines(t *testing.T) {
 	}
 }
 
-// mustBeBeginning compares a stream that was broken off after its content had begun with what the server sent.
+// mustBeBeginning compares a stream that was broken off after its content had begun with what the
+// server sent.
 func mustBeBeginning(t *testing.T, a answer, server *site) {
 	t.Helper()
 	if !slices.Contains(eventNames(a.body), "content_block_start") {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// patience bounds a run of the client in which it must not wait. A run takes one to four seconds on an idle machine, while
-// the faults of these tests would delay it for minutes.
+// patience bounds a run of the client in which it must not wait. A run takes one to four seconds on
+// an idle machine, while the faults of these tests would delay it for minutes.
 const patience = 30 * time.Second
 
 // usedUp is Anthropic's response when the five-hour window of a subscription is used up.
@@ -83,7 +83,8 @@ func TestClaudeCodeSeesABlockedPrompt(t *testing.T) {
 func TestClaudeCodeSeesAWrongKey(t *testing.T) {
 	t.Parallel()
 	lb := start(t, fallback(newScripted(t, "a", nil).entry()).with("auth", true).with("auth_keys", []string{clientKey}))
-	// The client words a 401 itself; without x-should-retry: false it would be silent for three minutes.
+	// The client words a 401 itself; without x-should-retry: false it would be silent for three
+	// minutes.
 	claudeAt(t, lb.url, "sk-wrong-0123456789abcdef").say(patience, "hi").mustSay(t, "/login")
 }
 
@@ -119,7 +120,8 @@ func TestClaudeCodeWithV1InItsBaseURL(t *testing.T) {
 	}
 }
 
-// conversation responds to the main conversation of a headless client: first with a tool call, then with text.
+// conversation responds to the main conversation of a headless client: first with a tool call, then
+// with text.
 type conversation struct {
 	tool  func(r arrival) contentBlock // the call to begin with
 	calls atomic.Int32

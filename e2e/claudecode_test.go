@@ -18,8 +18,8 @@ const claudeCodePackage = "@anthropic-ai/claude-code"
 // claudeCode is the real client, installed once for all tests of a run.
 var claudeCode = sync.OnceValues(installClaudeCode)
 
-// installClaudeCode installs the newest Claude Code from the npm registry. It keeps it in the user's cache
-// directory, because it takes 400 MB.
+// installClaudeCode installs the newest Claude Code from the npm registry. It keeps it in the
+// user's cache directory, because it takes 400 MB.
 func installClaudeCode() (client, error) {
 	version, err := npm("", "view", claudeCodePackage, "version")
 	if err != nil {

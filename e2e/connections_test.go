@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestKeptConnectionThatEnds checks that a request is sent again over a new connection if its upstream closes the kept one. That
-// starts no cooldown: the second server gets no request.
+// TestKeptConnectionThatEnds checks that a request is sent again over a new connection if its
+// upstream closes the kept one. That starts no cooldown: the second server gets no request.
 func TestKeptConnectionThatEnds(t *testing.T) {
 	t.Parallel()
 	up, other := newFake(t, "a"), newFake(t, "b")
@@ -94,7 +94,8 @@ data: {"type":"message_stop"}
 
 `
 
-// TestLoops checks that a request which comes back through a second balancer is refused, and one that passes two balancers is not.
+// TestLoops checks that a request which comes back through a second balancer is refused, and one
+// that passes two balancers is not.
 func TestLoops(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
@@ -129,7 +130,8 @@ func TestLoops(t *testing.T) {
 	first.waitLog("configuration not reloaded, the old one stays in force", nil)
 }
 
-// TestPagesAndFrontProxies checks that the balancer responds to preflights itself, and forwards no headers of a front proxy.
+// TestPagesAndFrontProxies checks that the balancer responds to preflights itself, and forwards no
+// headers of a front proxy.
 func TestPagesAndFrontProxies(t *testing.T) {
 	t.Parallel()
 	up := newFake(t, "a")
@@ -159,7 +161,8 @@ func TestPagesAndFrontProxies(t *testing.T) {
 	}
 }
 
-// TestAddressInUse checks that a second instance names the process that has the address before it opens anything.
+// TestAddressInUse checks that a second instance names the process that has the address before it
+// opens anything.
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
 	up := newFake(t, "a")

@@ -68,7 +68,8 @@ func (s *openStream) mustRead(text string) {
 	}
 }
 
-// openSteps opens a stream whose upstream sends what the test puts into the channel, up to its first text.
+// openSteps opens a stream whose upstream sends what the test puts into the channel, up to its
+// first text.
 func openSteps(t *testing.T) (*pair, *openStream, chan<- string) {
 	t.Helper()
 	steps := make(chan string, 1)

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// contract lists Anthropic's requirements for a gateway in front of Claude Code: the gateway protocol in the
-// client and the gateway compatibility guide. Each row has a check, or the reason why it does not apply here.
-// Rows that need the real client are in claudecode_rows_test.go.
+// contract lists Anthropic's requirements for a gateway in front of Claude Code: the gateway
+// protocol in the client and the gateway compatibility guide. Each row has a check, or the reason
+// why it does not apply here. Rows that need the real client are in claudecode_rows_test.go.
 var contract = []struct {
 	row, requirement string
 	check            func(*testing.T)

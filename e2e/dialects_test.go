@@ -10,7 +10,8 @@ import (
 	"claude-code-lb/internal/fakeclaude"
 )
 
-// TestDialectsReachTheSDK checks that the official client reads the streams of an upstream in every dialect.
+// TestDialectsReachTheSDK checks that the official client reads the streams of an upstream in every
+// dialect.
 func TestDialectsReachTheSDK(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "odd")
@@ -38,7 +39,8 @@ func TestDialectsReachTheSDK(t *testing.T) {
 	}
 }
 
-// TestPausesOfAnAnswerAreBridged checks that comments fill pauses, so that no proxy on the way takes the connection for dead.
+// TestPausesOfAnAnswerAreBridged checks that comments fill pauses, so that no proxy on the way
+// takes the connection for dead.
 func TestPausesOfAnAnswerAreBridged(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "slow")

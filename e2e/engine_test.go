@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestHTTPEngine changes the engine while a stream is open: the stream ends whole, and new connections use the other one.
+// TestHTTPEngine changes the engine while a stream is open: the stream ends whole, and new
+// connections use the other one.
 func TestHTTPEngine(t *testing.T) {
 	t.Parallel()
 	for from, to := range map[string]string{"fast": "go", "go": "fast"} {

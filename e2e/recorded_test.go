@@ -8,11 +8,11 @@ import (
 	"claude-code-lb/internal/fakeclaude"
 )
 
-// awaitRecords waits until all finished requests are recorded in the metrics, the state of servers and
-// keys, the decisions and the log. A client gets its response before that, long before it on a loaded
-// machine, so tests call this before they read records or check that there are none. The ledger is
-// written even later: see reported. No request may be open, and the admin listener must accept requests
-// without a key.
+// awaitRecords waits until all finished requests are recorded in the metrics, the state of servers
+// and keys, the decisions and the log. A client gets its response before that, long before it on a
+// loaded machine, so tests call this before they read records or check that there are none. The
+// ledger is written even later: see reported. No request may be open, and the admin listener must
+// accept requests without a key.
 func (b *balancer) awaitRecords() {
 	b.t.Helper()
 	eventually(b.t, "no request is open", func() bool {

@@ -249,7 +249,8 @@ func messageID(body []byte) string {
 	return m.ID + m.Message.ID
 }
 
-// mustBeError checks for an error of the Messages API. It may be an upstream's own, with the upstream's request id.
+// mustBeError checks for an error of the Messages API. It may be an upstream's own, with the
+// upstream's request id.
 func (a answer) mustBeError(t *testing.T, status int, kind claude.ErrorType) {
 	t.Helper()
 	if e, ok := claude.ParseError(a.body); !ok || a.status != status || e.Type != kind {

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// TestProcessThatStandsStill checks that suspending the process for longer than timeouts.idle, while its upstreams go on, cuts no
-// streams, over HTTP/1.1 and HTTP/2.
+// TestProcessThatStandsStill checks that suspending the process for longer than timeouts.idle,
+// while its upstreams go on, cuts no streams, over HTTP/1.1 and HTTP/2.
 func TestProcessThatStandsStill(t *testing.T) {
 	t.Parallel()
 	up := newFake(t, "a")

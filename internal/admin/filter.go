@@ -90,7 +90,8 @@ func (f *filter) keep(d *Decision) bool {
 	return !slices.ContainsFunc(f.only, func(fits func(*Decision) bool) bool { return !fits(d) })
 }
 
-// onlyKnown refuses a query with an unknown parameter, because the result would not be what the caller asked for.
+// onlyKnown refuses a query with an unknown parameter, because the result would not be what the
+// caller asked for.
 func onlyKnown(query url.Values, known ...string) *problem {
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(query)) {

@@ -14,8 +14,8 @@ import (
 	"claude-code-lb/internal/edge"
 )
 
-// bound are the listeners of a start. They are opened before anything else, so that a second instance does not touch the ledger
-// or the state of the first.
+// bound are the listeners of a start. They are opened before anything else, so that a second
+// instance does not touch the ledger or the state of the first.
 type bound struct {
 	clients, admin net.Listener // admin is nil unless its address was chosen
 }
@@ -81,8 +81,9 @@ func isAddressTaken(err error) bool {
 // holderTime bounds the search for the process that has an address.
 const holderTime = time.Second
 
-// holderOf describes the process that listens on an address: by name and pid if the operating system shows them, with the
-// version for an instance of this program, and otherwise by its response to a request.
+// holderOf describes the process that listens on an address: by name and pid if the operating
+// system shows them, with the version for an instance of this program, and otherwise by its
+// response to a request.
 func holderOf(address string) string {
 	if p, ok := listenerOn(address); ok {
 		switch {

@@ -49,7 +49,8 @@ func describe(pid string) (process, bool) {
 	return p, true
 }
 
-// listeningSockets reads a table of /proc/net and returns the inodes of listening sockets that conflict with an address.
+// listeningSockets reads a table of /proc/net and returns the inodes of listening sockets that
+// conflict with an address.
 func listeningSockets(table []byte, address string) []string {
 	host, port, _ := net.SplitHostPort(address)
 	wanted, _ := netip.ParseAddr(host) // the zero value for a name, and for every interface

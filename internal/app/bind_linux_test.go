@@ -45,7 +45,8 @@ func FuzzListeningSockets(f *testing.F) {
 	f.Fuzz(func(t *testing.T, table []byte, address string) { listeningSockets(table, address) })
 }
 
-// TestBinding checks that an error names the process that has an address, and that opened listeners are closed.
+// TestBinding checks that an error names the process that has an address, and that opened listeners
+// are closed.
 func TestBinding(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -45,8 +45,8 @@ type online struct {
 func fine(format string, args ...any) online { return online{false, fmt.Sprintf(format, args...)} }
 func bad(format string, args ...any) online  { return online{true, fmt.Sprintf(format, args...)} }
 
-// checkOnline tests every server with its credential, and reports whether all can be used. It prints no
-// token, and nothing of a response except its status and an error message.
+// checkOnline tests every server with its credential, and reports whether all can be used. It
+// prints no token, and nothing of a response except its status and an error message.
 func checkOnline(ctx context.Context, out io.Writer, cfg *config.Config) bool {
 	fmt.Fprintf(out, "testing %d servers with GET %s, or POST %s where the server does not know that; both are free\n", len(cfg.Servers), modelsCall, countCall)
 	results := make([]online, len(cfg.Servers))

@@ -184,7 +184,8 @@ func TestFrontPageConfiguration(t *testing.T) {
 	}
 }
 
-// TestExampleCompose checks that the containers get every variable that the configuration names, from .env.
+// TestExampleCompose checks that the containers get every variable that the configuration names,
+// from .env.
 func TestExampleCompose(t *testing.T) {
 	dir := filepath.Join("..", "..", "examples", "compose-postgres")
 	read := func(name string) string {
@@ -205,7 +206,8 @@ func TestExampleCompose(t *testing.T) {
 	}
 }
 
-// TestExampleProxies checks that the proxies lead to where the balancer listens and hold nothing back.
+// TestExampleProxies checks that the proxies lead to where the balancer listens and hold nothing
+// back.
 func TestExampleProxies(t *testing.T) {
 	for name, wants := range map[string][]string{
 		"nginx.conf": {"proxy_pass http://127.0.0.1:3000;", "proxy_buffering off;", "proxy_request_buffering off;", "proxy_read_timeout 15m;", "proxy_next_upstream off;", "proxy_set_header X-Forwarded-For"},

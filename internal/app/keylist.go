@@ -75,10 +75,12 @@ type spending struct {
 	month   map[string]ledger.Money // of all keys; nil: it is not known
 }
 
-// spendingTime limits how long a list of keys waits for the ledger, which may be a database that does not respond.
+// spendingTime limits how long a list of keys waits for the ledger, which may be a database that
+// does not respond.
 const spendingTime = 10 * time.Second
 
-// spendingOf queries the ledger of a configuration. It is not an error if the ledger is off or does not exist yet.
+// spendingOf queries the ledger of a configuration. It is not an error if the ledger is off or does
+// not exist yet.
 func spendingOf(ctx context.Context, std Std, path string, cfg *config.Config, now time.Time) (spending, error) {
 	ctx, cancel := context.WithTimeout(ctx, spendingTime)
 	defer cancel()

@@ -12,15 +12,18 @@ import (
 const (
 	lockPatience = 10 * time.Second
 	lockRetry    = 10 * time.Millisecond
-	// lockStale is the age from which a lock file is treated as left behind by a dead process. An edit takes milliseconds.
+	// lockStale is the age from which a lock file is treated as left behind by a dead process. An
+	// edit takes milliseconds.
 	lockStale = time.Minute
 )
 
-// errNoFileLock reports that the file system, or the operating system, has no locks that end with their process.
+// errNoFileLock reports that the file system, or the operating system, has no locks that end with
+// their process.
 var errNoFileLock = errors.New("no file locks here")
 
-// lockFile makes other processes that call it for the same file wait until unlock is called. The operating
-// system releases the lock of a process that dies. Without such locks, a lock file is used.
+// lockFile makes other processes that call it for the same file wait until unlock is called. The
+// operating system releases the lock of a process that dies. Without such locks, a lock file is
+// used.
 func lockFile(name string) (unlock func(), err error) {
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// tryLockDirectory locks a directory: the file in it is replaced at each change, and no lock file is left behind.
+// tryLockDirectory locks a directory: the file in it is replaced at each change, and no lock file
+// is left behind.
 func tryLockDirectory(dir string) (unlock func(), locked bool, err error) {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -23,7 +23,8 @@ type former struct {
 	Until string `json:"until"`
 }
 
-// rotate gives a key a new secret. Its name, limits and history stay, and the former secret stays valid for the overlap.
+// rotate gives a key a new secret. Its name, limits and history stay, and the former secret stays
+// valid for the overlap.
 func (k *keyCommand) rotate(std Std) error {
 	if k.name == "" {
 		return errors.New("-name is missing: whose key?")
@@ -86,7 +87,8 @@ func overlapText(overlap time.Duration, now time.Time) string {
 	return "The former key works until " + now.Add(overlap).UTC().Format(time.RFC3339) + "; until then the log names whose former key is still in use."
 }
 
-// formerKeys are the secrets that stay valid beside a new one: the present one, and earlier ones up to their own ends.
+// formerKeys are the secrets that stay valid beside a new one: the present one, and earlier ones up
+// to their own ends.
 func formerKeys(key *config.ClientKey, overlap time.Duration, now time.Time) []former {
 	var list []former
 	if overlap > 0 {

@@ -40,14 +40,15 @@ func sideFaults() []fakeclaude.Fault {
 	return all
 }
 
-// sharedBySides reports whether a fault on such a path also counts against the server itself. Over HTTP/2 it is
-// one request that is reset, not the connection.
+// sharedBySides reports whether a fault on such a path also counts against the server itself. Over
+// HTTP/2 it is one request that is reset, not the connection.
 func sharedBySides(f fakeclaude.Fault, http2 bool) bool {
 	return !http2 && (f.Kind == fakeclaude.FaultReset || f.Kind == fakeclaude.FaultClose)
 }
 
-// TestSideMatrix checks that, if count_tokens or models fail on one server, the client gets the response of another. The
-// failed server is not asked for that path again, and still gets messages unless its connections fail.
+// TestSideMatrix checks that, if count_tokens or models fail on one server, the client gets the
+// response of another. The failed server is not asked for that path again, and still gets messages
+// unless its connections fail.
 func TestSideMatrix(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		for _, side := range sidePaths() {

@@ -8,7 +8,8 @@ import (
 	"claude-code-lb/internal/ledger"
 )
 
-// TestPricesOfTheConfiguration checks that each dimension can be overridden, with and without the price of tokens.
+// TestPricesOfTheConfiguration checks that each dimension can be overridden, with and without the
+// price of tokens.
 func TestPricesOfTheConfiguration(t *testing.T) {
 	cfg, problems := config.Decode("config.json", []byte(`{"servers": [{"url": "http://127.0.0.1:9", "token": "t"}], "prices": [
 		{"model": "claude-opus-4-8*", "fast": 3, "priority": 1.5, "flex": 0.25, "eu": 1.2, "us": 1, "batch": 0.4, "web_search": 0, "code_execution": 0.001},

@@ -14,7 +14,8 @@ import (
 	"claude-code-lb/internal/config"
 )
 
-// lookupTime bounds how long all names together are looked up: a resolver that does not answer must not delay the start.
+// lookupTime bounds how long all names together are looked up: a resolver that does not answer must
+// not delay the start.
 const lookupTime = time.Second
 
 // listening is an address of the balancer's own.
@@ -40,8 +41,9 @@ func thisMachine() machine {
 	return machine{lookup, net.InterfaceAddrs}
 }
 
-// selfProblems finds servers whose address is one that the balancer itself listens on: every request there would come back, again and again.
-// A loop through another process is only found when a request comes back; see upstream.Loop.
+// selfProblems finds servers whose address is one that the balancer itself listens on: every
+// request there would come back, again and again. A loop through another process is only found when
+// a request comes back; see upstream.Loop.
 func (m machine) selfProblems(file string, src []byte, cfg *config.Config) config.Problems {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
 	defer cancel()

@@ -89,7 +89,8 @@ func TestServersThatAreTheAdminListener(t *testing.T) {
 	f("off", "http://localhost:3001", "")
 }
 
-// TestLookupsAreBounded checks that a dead resolver delays the start by at most lookupTime, for any number of names.
+// TestLookupsAreBounded checks that a dead resolver delays the start by at most lookupTime, for any
+// number of names.
 func TestLookupsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()

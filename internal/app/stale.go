@@ -9,7 +9,8 @@ import (
 // stalePeriod is how often the log repeats that a configuration older than the file is in force.
 const stalePeriod = 10 * time.Minute
 
-// staleness is since when, and why, the file could not be put in force. The zero value means that it is in force.
+// staleness is since when, and why, the file could not be put in force. The zero value means that
+// it is in force.
 type staleness struct {
 	err           error
 	since, logged time.Time

@@ -5,8 +5,8 @@ import "bytes"
 // maxResult bounds the memory for one result of a batch.
 const maxResult = 4 << 20
 
-// BatchResults reads the results of a batch (message batches API): one JSON object per line. They may come in
-// arbitrary pieces. Not safe for concurrent use.
+// BatchResults reads the results of a batch (message batches API): one JSON object per line. They
+// may come in arbitrary pieces. Not safe for concurrent use.
 type BatchResults struct {
 	Found   func(*Message) // called for each message; it may not keep it
 	Skipped int            // lines that were too long to be read

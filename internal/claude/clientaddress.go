@@ -10,8 +10,9 @@ import (
 // mostHops bounds how many hops of a forwarding header are looked at.
 const mostHops = 32
 
-// ClientAddress returns the client's address for a connection from remote, host:port. If remote is a trusted proxy, it is the
-// last hop in the forwarding header that is not a trusted proxy. Earlier hops may be forged by the client.
+// ClientAddress returns the client's address for a connection from remote, host:port. If remote is
+// a trusted proxy, it is the last hop in the forwarding header that is not a trusted proxy. Earlier
+// hops may be forged by the client.
 func ClientAddress(remote string, h http.Header, trusted []netip.Prefix) netip.Addr {
 	address := hopAddress(remote)
 	if len(trusted) == 0 || !isTrusted(address, trusted) {
@@ -33,7 +34,8 @@ func isTrusted(address netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// hops returns the addresses in the forwarding header, the nearest hop last. Of several headers the most common one counts.
+// hops returns the addresses in the forwarding header, the nearest hop last. Of several headers the
+// most common one counts.
 func hops(h http.Header) []string {
 	if lines := h["X-Forwarded-For"]; len(lines) > 0 {
 		return lastParts(strings.Join(lines, ","))

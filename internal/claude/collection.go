@@ -30,8 +30,8 @@ func CollectionOf(method, path string) (Resource, bool) {
 // anyID is what ids of the API look like.
 var anyID = regexp.MustCompile(`^[a-z]+_[A-Za-z0-9_-]+$`)
 
-// IDsAnywhere lists all strings in a JSON text that look like ids. It serves paths for which we do not
-// know where they name resources.
+// IDsAnywhere lists all strings in a JSON text that look like ids. It serves paths for which we do
+// not know where they name resources.
 func IDsAnywhere(body []byte) []string {
 	s := scanner{text: body, loose: true}
 	if s.peek() != '{' && s.peek() != '[' {
@@ -72,8 +72,8 @@ func IDsWithin(text string) (ids []string) {
 	return ids
 }
 
-// FindNamed finds an id anywhere in the body of a request for which foreign reports true, whatever the
-// member is called that holds it. Texts, and the input of tools, are content and do not count.
+// FindNamed finds an id anywhere in the body of a request for which foreign reports true, whatever
+// the member is called that holds it. Texts, and the input of tools, are content and do not count.
 func FindNamed(body []byte, foreign func(id string) bool) (id string, found bool) {
 	if !mentions(body, foreign) {
 		return "", false
@@ -106,7 +106,8 @@ func FindNamed(body []byte, foreign func(id string) bool) (id string, found bool
 	return id, found
 }
 
-// mentions reports whether a text holds an id for which foreign reports true, or may hold one in escapes.
+// mentions reports whether a text holds an id for which foreign reports true, or may hold one in
+// escapes.
 func mentions(body []byte, foreign func(id string) bool) bool {
 	for _, sign := range [...]string{`\u003`, `\u004`, `\u005`, `\u006`, `\u007`} {
 		if bytes.Contains(body, []byte(sign)) {

@@ -27,7 +27,8 @@ func (s *scanner) count() count {
 }
 
 // readCount reads a count of tokens or requests. Some relays send numbers with a fraction or as
-// strings: fractions are rounded. Negative counts, counts above maxCount and other values are rejected.
+// strings: fractions are rounded. Negative counts, counts above maxCount and other values are
+// rejected.
 func readCount(raw []byte) (int64, bool) {
 	if raw[0] == '"' {
 		raw = bytes.TrimSpace(raw[1 : len(raw)-1])
@@ -64,7 +65,8 @@ func parseDigits(raw []byte) (n int64, ok bool) {
 // maxWord bounds a name in a usage object, such as a service tier.
 const maxWord = 40
 
-// word takes the value that comes next and stores it if it is a string. The usual words take no memory.
+// word takes the value that comes next and stores it if it is a string. The usual words take no
+// memory.
 func (s *scanner) word(to *string) {
 	raw := s.value()
 	if len(raw) < 2 || raw[0] != '"' {

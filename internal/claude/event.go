@@ -24,9 +24,10 @@ func WantedEvent(name string) bool {
 	return true
 }
 
-// Kind returns the documented type of the event, "" if it has none. It is the event's name. If the name is missing, as in
-// streams with only data: lines, or not documented, it is the type in the data. An object without name and type that
-// contains an error, as many relays send it, is an error event.
+// Kind returns the documented type of the event, "" if it has none. It is the event's name. If the
+// name is missing, as in streams with only data: lines, or not documented, it is the type in the
+// data. An object without name and type that contains an error, as many relays send it, is an error
+// event.
 func (e Event) Kind() string {
 	if isEventType(e.Name) {
 		return e.Name
@@ -55,10 +56,11 @@ func (e Event) Kind() string {
 	return ""
 }
 
-// Relabel returns the name that the event needs so that official SDKs read it correctly, and "" if it needs none. The
-// SDKs skip events without a name, and the Go and older TypeScript SDKs skip unknown names: such an event gets the type
-// in its data as its name. The SDKs fail at a named event other than ping whose data is not JSON (a [DONE], or free
-// text): such an event becomes a ping, whose data they do not read.
+// Relabel returns the name that the event needs so that official SDKs read it correctly, and "" if
+// it needs none. The SDKs skip events without a name, and the Go and older TypeScript SDKs skip
+// unknown names: such an event gets the type in its data as its name. The SDKs fail at a named
+// event other than ping whose data is not JSON (a [DONE], or free text): such an event becomes a
+// ping, whose data they do not read.
 func (e Event) Relabel() string {
 	if isEventType(e.Name) {
 		return ""
@@ -72,8 +74,8 @@ func (e Event) Relabel() string {
 	return ""
 }
 
-// Malformed reports whether the official SDKs fail to read the data of an event of the API. Data that was not kept
-// counts as valid.
+// Malformed reports whether the official SDKs fail to read the data of an event of the API. Data
+// that was not kept counts as valid.
 func (e Event) Malformed() bool {
 	switch e.Name {
 	case "", "ping", "error":
@@ -82,7 +84,8 @@ func (e Event) Malformed() bool {
 	return isEventType(e.Name) && len(e.Data) > 0 && !e.Truncated && !json.Valid(e.Data)
 }
 
-// Foreign reports whether the event belongs to the stream of another API: to one of the two of OpenAI, or Gemini's.
+// Foreign reports whether the event belongs to the stream of another API: to one of the two of
+// OpenAI, or Gemini's.
 func (e Event) Foreign() bool {
 	if isEventType(e.Name) || len(e.Data) == 0 {
 		return false
@@ -101,7 +104,8 @@ func (e Event) Foreign() bool {
 	return foreign
 }
 
-// IsObject reports whether data is one whole JSON object, and neither a part of one nor followed by something.
+// IsObject reports whether data is one whole JSON object, and neither a part of one nor followed by
+// something.
 func IsObject(data []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) && json.Valid(data)
 }

@@ -16,8 +16,8 @@ const (
 	maxMentions = 64 << 10
 )
 
-// followed collects the names by which a request continues an earlier response, or by which later requests
-// may continue a response: ids of messages, and tokens. One account keeps their state.
+// followed collects the names by which a request continues an earlier response, or by which later
+// requests may continue a response: ids of messages, and tokens. One account keeps their state.
 type followed []string
 
 func (f *followed) add(name string) {
@@ -72,7 +72,8 @@ func inID(c byte) bool {
 	return c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// MessageIDsIn lists the ids of messages in a path, its query and the headers of Anthropic and Claude Code.
+// MessageIDsIn lists the ids of messages in a path, its query and the headers of Anthropic and
+// Claude Code.
 func MessageIDsIn(u *url.URL, h http.Header) []string {
 	var f followed
 	f.addMessageIDs([]byte(u.Path))

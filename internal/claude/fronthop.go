@@ -2,9 +2,10 @@ package claude
 
 import "strings"
 
-// proxyHeaders are the names of headers that a proxy, tunnel or platform adds about the client or about itself. A final *
-// matches any suffix. Names that clients of the API send (Anthropic-, X-Claude-Code-, X-Stainless-, X-App, X-Client-Request-Id, Traceparent, Baggage, …)
-// must not be among them.
+// proxyHeaders are the names of headers that a proxy, tunnel or platform adds about the client or
+// about itself. A final * matches any suffix. Names that clients of the API send (Anthropic-,
+// X-Claude-Code-, X-Stainless-, X-App, X-Client-Request-Id, Traceparent, Baggage, …) must not be
+// among them.
 var proxyHeaders = [...]string{
 	"Forwarded", "Via", "True-Client-Ip", "Client-Ip", "X-Client-Ip", "X-Client-Port", "X-Cluster-Client-Ip", "X-Originating-Ip",
 	"X-Proxyuser-Ip", "Proxy-Client-Ip", "Wl-Proxy-Client-Ip", "X-Forwarded", "Forwarded-For", "X-Host", "X-Scheme",
@@ -19,9 +20,10 @@ var proxyHeaders = [...]string{
 	"X-Authentik-*", "X-Pomerium-*", "X-Webauth-*",
 }
 
-// IsProxyHeader reports whether a proxy, tunnel or platform added a header on the way from the client. Such headers describe
-// the client's address and identity, or the hop itself. The name is in canonical form. The function runs for every header of
-// every request, so it compares only names with the same letter.
+// IsProxyHeader reports whether a proxy, tunnel or platform added a header on the way from the
+// client. Such headers describe the client's address and identity, or the hop itself. The name is
+// in canonical form. The function runs for every header of every request, so it compares only names
+// with the same letter.
 func IsProxyHeader(name string) bool {
 	for _, h := range proxyByLetter[letterOf(name)] {
 		if name == h.name || h.prefix && strings.HasPrefix(name, h.name) {
@@ -45,7 +47,8 @@ var proxyByLetter = func() (table [256][]proxyHeader) {
 	return table
 }()
 
-// letterOf is a letter by which names differ: the first one, or the one behind "X-", which is then a small letter.
+// letterOf is a letter by which names differ: the first one, or the one behind "X-", which is then
+// a small letter.
 func letterOf(name string) byte {
 	switch {
 	case len(name) > 2 && name[:2] == "X-":

@@ -7,10 +7,11 @@ type Iteration struct {
 	Usage Usage
 }
 
-// The types of iterations. Calls of type message, or of the fallback model that served the response, produced it.
-// The top-level usage includes the output of all of them, but in responses with an advisor only the prompt of the first one
-// (docs: advisor tool, which says to compute costs from the iterations). The top-level usage leaves out the calls of other
-// types, which are billed all the same (SDK: BetaUsage.Iterations; docs: advisor tool, compaction, refusals and fallback):
+// The types of iterations. Calls of type message, or of the fallback model that served the
+// response, produced it. The top-level usage includes the output of all of them, but in responses
+// with an advisor only the prompt of the first one (docs: advisor tool, which says to compute costs
+// from the iterations). The top-level usage leaves out the calls of other types, which are billed
+// all the same (SDK: BetaUsage.Iterations; docs: advisor tool, compaction, refusals and fallback):
 //
 //   - advisor_message: a call of the advisor's model, at that model's price;
 //   - compaction: the summary of a context that was too long, by the answer's model;
@@ -23,7 +24,8 @@ const (
 	iterationCompaction = "compaction"
 )
 
-// maxIterations bounds what is kept of one answer. Further calls are added to the last one of their kind.
+// maxIterations bounds what is kept of one answer. Further calls are added to the last one of their
+// kind.
 const maxIterations = 64
 
 // scanIterations replaces the iterations by those of the array that comes next.
@@ -82,8 +84,8 @@ type Bill struct {
 	Calls   []Usage     // the calls that Usage is the sum of, if the answer reports several
 	Extra   []Iteration // calls that Usage leaves out
 	Unknown string      // a type of iteration that this program does not know, "" if there is none
-	// Free reports that Usage is not billed: the model declined before its first output (docs: refusals and
-	// fallback, how refusals are billed). The counts are reported all the same.
+	// Free reports that Usage is not billed: the model declined before its first output (docs:
+	// refusals and fallback, how refusals are billed). The counts are reported all the same.
 	Free bool
 }
 
@@ -141,7 +143,8 @@ func (b *Bill) useCalls() {
 	u.CacheCreation5mTokens, u.CacheCreation1hTokens = sum.CacheCreation5mTokens, sum.CacheCreation1hTokens
 }
 
-// FellBack reports whether a fallback model served the answer (SDK: BetaFallbackMessageIterationUsage).
+// FellBack reports whether a fallback model served the answer (SDK:
+// BetaFallbackMessageIterationUsage).
 func (m *Message) FellBack() bool {
 	for i := range m.Iterations {
 		if m.Iterations[i].Type == IterationFallback {

@@ -14,12 +14,13 @@ type Models struct {
 	Open bool
 }
 
-// RequestModels lists the models of a Messages request. It returns false if the request is ambiguous: some servers use the
-// first of two members with the same name and others the last, and some ignore the case of names.
+// RequestModels lists the models of a Messages request. It returns false if the request is
+// ambiguous: some servers use the first of two members with the same name and others the last, and
+// some ignore the case of names.
 //
-// A member named model counts wherever it may be a setting: in tools, in fallbacks, and in members that the API may add. It
-// does not count in the content of messages and system, in metadata, and in JSON schemas and examples, whose members
-// are named by the client.
+// A member named model counts wherever it may be a setting: in tools, in fallbacks, and in members
+// that the API may add. It does not count in the content of messages and system, in metadata, and
+// in JSON schemas and examples, whose members are named by the client.
 func RequestModels(body []byte) (m Models, ok bool) {
 	s := scanner{text: body}
 	ok = m.scan(&s, s.document)
@@ -92,8 +93,8 @@ func (m *Models) scan(s *scanner, members func(func([]byte) bool)) (ok bool) {
 	return ok && found == 1 && m.First != ""
 }
 
-// scanMember takes the value of a member that is not named model. The members models and fallback_model
-// of relays, and others of their kind, hold names themselves.
+// scanMember takes the value of a member that is not named model. The members models and
+// fallback_model of relays, and others of their kind, hold names themselves.
 func (m *Models) scanMember(s *scanner, name []byte) (ok bool) {
 	lower := bytes.ToLower(name)
 	if string(lower) == "models" || bytes.HasSuffix(lower, []byte("_model")) || bytes.HasSuffix(lower, []byte("_models")) {

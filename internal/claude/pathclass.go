@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Path classes group the paths of the API. A failure on a path counts for its class. Creating a message
-// is the class "", the default.
+// Path classes group the paths of the API. A failure on a path counts for its class. Creating a
+// message is the class "", the default.
 const (
 	PathMessages    = ""
 	PathCountTokens = "count_tokens"
@@ -44,7 +44,8 @@ func PathClass(method, path string) string {
 	return firstSegment("", rest)
 }
 
-// firstSegment appends the first segment of a path, as much as is printable and not an id, to a prefix.
+// firstSegment appends the first segment of a path, as much as is printable and not an id, to a
+// prefix.
 func firstSegment(prefix, path string) string {
 	segment, _, _ := strings.Cut(path, "/")
 	for _, r := range segment {

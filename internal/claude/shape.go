@@ -2,8 +2,8 @@ package claude
 
 import "strconv"
 
-// The shapes of successful responses other than messages. Any other body with status 200 on these paths, such as a
-// gateway's own JSON, is not a response of the API.
+// The shapes of successful responses other than messages. Any other body with status 200 on these
+// paths, such as a gateway's own JSON, is not a response of the API.
 
 // IsTokenCount reports whether body is an answer of /v1/messages/count_tokens.
 func IsTokenCount(body []byte) bool {

@@ -8,9 +8,10 @@ import (
 // byteOrderMark begins text that some editors and shells write. No credential holds one.
 const byteOrderMark = "\ufeff"
 
-// credential returns the text of a secret without byte order marks, which it warns of. It returns false,
-// after an error, for a reference that expands to nothing: an emptied variable or file must not turn a
-// configured credential into a missing one, because a server without a token gets the client's own.
+// credential returns the text of a secret without byte order marks, which it warns of. It returns
+// false, after an error, for a reference that expands to nothing: an emptied variable or file must
+// not turn a configured credential into a missing one, because a server without a token gets the
+// client's own.
 func (d *decoder) credential(path string, offset int, s string, plain bool, f field) (text string, ok bool) {
 	text = strings.ReplaceAll(s, byteOrderMark, "")
 	if (!plain || text != s) && !f.shell && !f.onlyURL && isBlank(text) {
@@ -24,8 +25,8 @@ func (d *decoder) credential(path string, offset int, s string, plain bool, f fi
 	return text, true
 }
 
-// isBlank reports whether nothing is left of a text without blanks, invisible characters and one pair of
-// quotes: NAME="" in a file for "docker --env-file" sets a variable to two quotes.
+// isBlank reports whether nothing is left of a text without blanks, invisible characters and one
+// pair of quotes: NAME="" in a file for "docker --env-file" sets a variable to two quotes.
 func isBlank(s string) bool {
 	left := strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.In(r, unicode.Cf) })
 	if inQuotes(left) {

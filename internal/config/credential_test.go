@@ -27,7 +27,8 @@ func decodeHidden(t *testing.T, src, content string) (*Config, string) {
 	return cfg, all
 }
 
-// TestAnEmptiedCredentialIsAnError covers every field with a credential, and every way to become empty.
+// TestAnEmptiedCredentialIsAnError covers every field with a credential, and every way to become
+// empty.
 func TestAnEmptiedCredentialIsAnError(t *testing.T) {
 	for _, place := range []string{
 		`"auth": false, "servers": [{"url": "https://a.example", "token": "X"}]`,

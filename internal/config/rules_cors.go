@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// checkOrigins looks at the origins of pages. They are compared as text with what browsers send, so only that form is accepted.
+// checkOrigins looks at the origins of pages. They are compared as text with what browsers send, so
+// only that form is accepted.
 func (d *decoder) checkOrigins(cfg *Config) {
 	for i, origin := range cfg.CORSOrigins {
 		path := fmt.Sprintf("cors_origins[%d]", i)
@@ -26,7 +27,8 @@ func (d *decoder) checkOrigins(cfg *Config) {
 	}
 }
 
-// originProblem describes the problem of an origin, "" if it is valid. It may quote the origin only if show is set.
+// originProblem describes the problem of an origin, "" if it is valid. It may quote the origin only
+// if show is set.
 func originProblem(origin string, show bool) string {
 	if origin == "*" || origin == "file://" { // the latter is what some desktop applications send
 		return ""

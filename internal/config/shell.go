@@ -8,10 +8,12 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// shellVariable is the name, before its number, of the environment variables that pass values to a shell command.
+// shellVariable is the name, before its number, of the environment variables that pass values to a
+// shell command.
 const shellVariable = "CLAUDE_CODE_LB_"
 
-// secondShells match constructs that would parse an expanded value again: other shells, and shell arithmetic.
+// secondShells match constructs that would parse an expanded value again: other shells, and shell
+// arithmetic.
 var secondShells = []*regexp.Regexp{
 	regexp.MustCompile(`(?:^|[\s;&|(/"'` + "`" + `])(eval|trap|let|ssh)\s`),
 	regexp.MustCompile(`(?:^|[\s;&|(/"'` + "`" + `])((?:ba|da|z|k|a|fi)?sh|su|cmd(?:\.exe)?|powershell(?:\.exe)?|pwsh)(?:\s+[-/][\w-]+)*\s+[-/]\w*[cC]`),
@@ -19,8 +21,9 @@ var secondShells = []*regexp.Regexp{
 	regexp.MustCompile(`(\(\(|\[\[|<<)`),
 }
 
-// command decodes a shell command. Values of variables and files are not inserted into its text, where the shell would parse
-// them. Instead it inserts quoted references to environment variables, which it returns as name=value.
+// command decodes a shell command. Values of variables and files are not inserted into its text,
+// where the shell would parse them. Instead it inserts quoted references to environment variables,
+// which it returns as name=value.
 func (d *decoder) command(path string, v hujson.Value, windows bool) (s string, env []string, ok bool) {
 	text := v.Value.(hujson.Literal).String()
 	if !strings.Contains(text, "${") {
@@ -173,8 +176,8 @@ func (q *quoting) plain(c byte) {
 	}
 }
 
-// refer returns a reference to an environment variable that expands to one word, or to a part of one. cmd.exe expands !NAME!
-// after it has parsed the command.
+// refer returns a reference to an environment variable that expands to one word, or to a part of
+// one. cmd.exe expands !NAME! after it has parsed the command.
 func (q *quoting) refer(name string, windows bool) string {
 	q.last = 'x'
 	if windows {

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestValuesAreNotParsedByTheShell runs commands with values that would do harm if the shell parsed them: each value arrives as it is, whatever
-// quotes its place is in.
+// TestValuesAreNotParsedByTheShell runs commands with values that would do harm if the shell parsed
+// them: each value arrives as it is, whatever quotes its place is in.
 func TestValuesAreNotParsedByTheShell(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are written for a POSIX shell")

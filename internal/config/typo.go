@@ -33,7 +33,8 @@ func (d *decoder) pathText(path string, offset int, s string) bool {
 	return true
 }
 
-// withoutBraces finds references to variables as other programs write them: $NAME, %NAME%, $env:NAME, {NAME}.
+// withoutBraces finds references to variables as other programs write them: $NAME, %NAME%,
+// $env:NAME, {NAME}.
 var withoutBraces = regexp.MustCompile(`^(\$[A-Za-z_][A-Za-z0-9_]*|%[A-Za-z_][A-Za-z0-9_]*%|\$(?i:env):[A-Za-z_][A-Za-z0-9_]*|\$?\([^()]*\)|\$?\{\{?[^{}]*\}?\})$`)
 
 // inURL finds $NAME as a part of a URL.
@@ -50,8 +51,8 @@ func (d *decoder) warnOfForgottenBraces(path string, offset int, s string, f fie
 	}
 }
 
-// suspect treats an unknown field as a misspelled one. The field that was meant counts as written, with
-// an error of its own, so that no further problem is reported because of it.
+// suspect treats an unknown field as a misspelled one. The field that was meant counts as written,
+// with an error of its own, so that no further problem is reported because of it.
 func (d *decoder) suspect(path string, offset int) {
 	if _, written := d.nodes[path]; !written {
 		d.nodes[path] = node{offset: offset}

@@ -27,7 +27,8 @@ func (d *decoder) checkZone(n node, path, zone string) {
 	d.errorf(n.offset, path, `%s is not a time zone such as "Europe/Berlin"`, n.label())
 }
 
-// NearestZone returns the time zone that s is most likely a misspelling or the city of, "" if none is close.
+// NearestZone returns the time zone that s is most likely a misspelling or the city of, "" if none
+// is close.
 func NearestZone(s string) string {
 	if s == "" || strings.EqualFold(s, "local") {
 		return ""

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// forgiveBase removes a duplicate prefix from a path. Clients append /v1/… to their base URL, so a base URL
-// that ends in a slash, /v1 or /v1/messages doubles it.
+// forgiveBase removes a duplicate prefix from a path. Clients append /v1/… to their base URL, so a
+// base URL that ends in a slash, /v1 or /v1/messages doubles it.
 func forgiveBase(u *url.URL) {
 	path := withoutBase(u.Path)
 	if path == u.Path {

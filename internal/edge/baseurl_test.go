@@ -64,7 +64,8 @@ func FuzzForgiveBase(f *testing.F) {
 	})
 }
 
-// TestADoubledBaseIsServed checks that the upstream sees the path of the API, and that the client key is still required.
+// TestADoubledBaseIsServed checks that the upstream sees the path of the API, and that the client
+// key is still required.
 func TestADoubledBaseIsServed(t *testing.T) {
 	f := newFront(t, 1, "k")
 	for target, want := range map[string]string{

@@ -12,9 +12,9 @@ const lateClock = 50 * time.Millisecond
 // longAgo is the Unix time before which a deadline only ends a wait.
 const longAgo = 1 << 20
 
-// onTime serves requests with deadlines for their bodies that a process which stands still does not miss. The timer of net/http
-// ends the body although the bytes that came meanwhile are still in the socket. Over HTTP/1.1 a connection of package socket looks for them
-// itself.
+// onTime serves requests with deadlines for their bodies that a process which stands still does not
+// miss. The timer of net/http ends the body although the bytes that came meanwhile are still in the
+// socket. Over HTTP/1.1 a connection of package socket looks for them itself.
 func onTime(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor < 2 && hasSocket(r) {
@@ -65,7 +65,8 @@ func (c *bodyClock) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// expire ends the body. A timer that fires late extends the deadline instead, in proportion to the delay.
+// expire ends the body. A timer that fires late extends the deadline instead, in proportion to the
+// delay.
 func (c *bodyClock) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

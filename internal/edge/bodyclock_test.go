@@ -52,7 +52,8 @@ func TestBodyClock(t *testing.T) {
 	f(time.Hour, bodyStall)
 }
 
-// TestBodyClockOfASharedConnection: over HTTP/1.1 a deadline that net/http knows must not outlive the body.
+// TestBodyClockOfASharedConnection: over HTTP/1.1 a deadline that net/http knows must not outlive
+// the body.
 func TestBodyClockOfASharedConnection(t *testing.T) {
 	inner := &lastDeadline{ResponseRecorder: httptest.NewRecorder()}
 	c := &bodyClock{ResponseWriter: inner, shared: true}

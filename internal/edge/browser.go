@@ -26,10 +26,11 @@ type Browsers struct {
 
 // NewBrowsers returns the rules for a configuration. origins is nil if the field is not set.
 //
-// With auth on, a page needs a client key like every client, and browsers never add one by themselves. So applications that
-// run in a browser engine under their own scheme, such as app://obsidian.md, are allowed unless origins are listed. With
-// auth off, every page on the web could spend the operator's tokens with a simple POST to 127.0.0.1, whose response it need
-// not read. So requests of pages that are not listed are refused.
+// With auth on, a page needs a client key like every client, and browsers never add one by
+// themselves. So applications that run in a browser engine under their own scheme, such as
+// app://obsidian.md, are allowed unless origins are listed. With auth off, every page on the web
+// could spend the operator's tokens with a simple POST to 127.0.0.1, whose response it need not
+// read. So requests of pages that are not listed are refused.
 func NewBrowsers(origins []string, auth bool) *Browsers {
 	return &Browsers{origins: origins, any: slices.Contains(origins, "*"), apps: auth && origins == nil, open: !auth}
 }
@@ -42,7 +43,8 @@ func (b *Browsers) allows(origin string) bool {
 	return b.any || slices.Contains(b.origins, origin) || b.apps && !isWeb(origin)
 }
 
-// refuses reports whether a request comes from a page that may not use the balancer, and would not need a key.
+// refuses reports whether a request comes from a page that may not use the balancer, and would not
+// need a key.
 func (b *Browsers) refuses(h http.Header) bool {
 	if b == nil || !b.open || b.any {
 		return false
@@ -55,16 +57,18 @@ func (b *Browsers) refuses(h http.Header) bool {
 	return site == "cross-site" || site == "same-site"
 }
 
-// isWeb reports whether an origin is that of a web page, or opaque, which any page can be. file:// is not: browsers send
-// null for files, and only applications built on a browser engine send file://. The balancer serves no pages, so a page that
-// seems to have the balancer's own origin uses a host name that was made to resolve to it (DNS rebinding).
+// isWeb reports whether an origin is that of a web page, or opaque, which any page can be. file://
+// is not: browsers send null for files, and only applications built on a browser engine send
+// file://. The balancer serves no pages, so a page that seems to have the balancer's own origin
+// uses a host name that was made to resolve to it (DNS rebinding).
 func isWeb(origin string) bool {
 	scheme, _, ok := strings.Cut(origin, "://")
 	return !ok || scheme == "http" || scheme == "https"
 }
 
-// serveBrowser handles requests of browsers. It responds to OPTIONS and refuses pages that are not allowed, and then
-// returns nil. Otherwise it returns the writer for the response, which adds CORS headers for an allowed page.
+// serveBrowser handles requests of browsers. It responds to OPTIONS and refuses pages that are not
+// allowed, and then returns nil. Otherwise it returns the writer for the response, which adds CORS
+// headers for an allowed page.
 func (h *Handler) serveBrowser(w http.ResponseWriter, r *http.Request, id string) http.ResponseWriter {
 	b := h.current.Load().Browsers
 	origin := r.Header.Get("Origin")
@@ -93,7 +97,8 @@ func (h *Handler) logPage(origin string) {
 	}
 }
 
-// answerOptions responds to a preflight, and to any other OPTIONS request. OPTIONS is never sent to an upstream.
+// answerOptions responds to a preflight, and to any other OPTIONS request. OPTIONS is never sent to
+// an upstream.
 func answerOptions(w http.ResponseWriter, asked http.Header, origin string, allowed bool) {
 	h := w.Header()
 	h.Set("Allow", preflightMethods+", OPTIONS")

@@ -13,7 +13,8 @@ const (
 	vanilla = "app://obsidian.md"
 )
 
-// TestPreflight checks that the balancer responds itself, and sends CORS headers to allowed pages only.
+// TestPreflight checks that the balancer responds itself, and sends CORS headers to allowed pages
+// only.
 func TestPreflight(t *testing.T) {
 	f := func(browsers *Browsers, origin string, allowed bool) {
 		t.Helper()
@@ -60,8 +61,8 @@ func TestPreflight(t *testing.T) {
 	f(NewBrowsers([]string{"*"}, false), "null", true)
 }
 
-// TestPages checks the CORS headers of responses, errors included. Those of the upstream are removed. With auth off, other pages
-// are refused.
+// TestPages checks the CORS headers of responses, errors included. Those of the upstream are
+// removed. With auth off, other pages are refused.
 func TestPages(t *testing.T) {
 	f := func(browsers *Browsers, key string, status int, readable string, header ...string) {
 		t.Helper()

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// TestDrippingBodiesDoNotStarveOthers lets one key, whose clients announce much and send little, take its full share. Others are
-// served at once if they need little, and slow bodies are given up if they need more.
+// TestDrippingBodiesDoNotStarveOthers lets one key, whose clients announce much and send little,
+// take its full share. Others are served at once if they need little, and slow bodies are given up
+// if they need more.
 func TestDrippingBodiesDoNotStarveOthers(t *testing.T) {
 	var stream bool
 	var got sent

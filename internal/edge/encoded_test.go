@@ -49,7 +49,8 @@ type sent struct {
 	encoding string
 }
 
-// encodedFront serves clients with two keys, "models" with a model list and "free", before one upstream that streams when stream says so.
+// encodedFront serves clients with two keys, "models" with a model list and "free", before one
+// upstream that streams when stream says so.
 func encodedFront(t *testing.T, stream *bool, got *sent) *Handler {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -142,8 +143,8 @@ func compress(t *testing.T, coding, text string) []byte {
 	return b.Bytes()
 }
 
-// TestCompressedRequests sends requests with a Content-Encoding through both engines. The balancer reads their content, and
-// forwards them unchanged.
+// TestCompressedRequests sends requests with a Content-Encoding through both engines. The balancer
+// reads their content, and forwards them unchanged.
 func TestCompressedRequests(t *testing.T) {
 	var stream bool
 	var got sent

@@ -13,8 +13,9 @@ import (
 	"claude-code-lb/internal/telemetry"
 )
 
-// sorted is the listener of package http1. It returns connections that package http1 serves, and gives those that net/http
-// serves to given: with a certificate all of them, and without one if net/http is the engine.
+// sorted is the listener of package http1. It returns connections that package http1 serves, and
+// gives those that net/http serves to given: with a certificate all of them, and without one if
+// net/http is the engine.
 type sorted struct {
 	net.Listener
 	s     *Server
@@ -70,7 +71,8 @@ func (s *Server) refuseTLS(c *checked) {
 	c.answer(body)
 }
 
-// idleConns are the connections of net/http on which no request is being served. The zero value is ready to use.
+// idleConns are the connections of net/http on which no request is being served. The zero value is
+// ready to use.
 type idleConns struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}

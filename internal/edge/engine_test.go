@@ -17,7 +17,8 @@ import (
 	"claude-code-lb/internal/config"
 )
 
-// TestEngineOfNewConnections: a change applies to connections that come from then on, and the others go on with their engine.
+// TestEngineOfNewConnections: a change applies to connections that come from then on, and the
+// others go on with their engine.
 func TestEngineOfNewConnections(t *testing.T) {
 	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, engineOf(w))

@@ -84,8 +84,8 @@ func (h *hold) slowFor(now time.Time) time.Duration {
 	return took
 }
 
-// evict gives the body up: it interrupts the goroutine that reads it, which then returns the memory. It returns false if the
-// body was given up before.
+// evict gives the body up: it interrupts the goroutine that reads it, which then returns the
+// memory. It returns false if the body was given up before.
 func (h *hold) evict() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -124,8 +124,8 @@ func (f *inflight) unlink(h *hold) {
 	h.leaving = 0
 }
 
-// makeRoom gives up bodies for the claims that are next. It does so at a limited rate, because it looks at every body. The
-// caller holds the mutex.
+// makeRoom gives up bodies for the claims that are next. It does so at a limited rate, because it
+// looks at every body. The caller holds the mutex.
 func (f *inflight) makeRoom(now time.Time) {
 	if len(f.waiting) == 0 || f.total == 0 || now.Sub(f.looked) < lookPeriod/4 {
 		return
@@ -182,7 +182,8 @@ func (f *inflight) slowBodies(now time.Time) []slowBody {
 	return slow
 }
 
-// evictSlow gives up slow bodies until `missing` bytes will be free, and returns how many are still missing.
+// evictSlow gives up slow bodies until `missing` bytes will be free, and returns how many are still
+// missing.
 func (f *inflight) evictSlow(slow []slowBody, missing int64, may func(*hold) bool) int64 {
 	for _, s := range slow {
 		if missing <= 0 {
@@ -195,8 +196,8 @@ func (f *inflight) evictSlow(slow []slowBody, missing int64, may func(*hold) boo
 	return missing
 }
 
-// evictWaiting gives up bodies that hold a first claim and wait for the second, the youngest first. It only takes bodies of
-// owners that hold more than the owner of c.
+// evictWaiting gives up bodies that hold a first claim and wait for the second, the youngest first.
+// It only takes bodies of owners that hold more than the owner of c.
 func (f *inflight) evictWaiting(c *claim, missing int64) {
 	for _, w := range slices.Backward(slices.Clone(f.waiting)) {
 		if missing <= 0 {

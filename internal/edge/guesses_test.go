@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestWrongKeysAreSlowedDown checks delays by the client's address, which a trusted proxy names. A right key of the same address
-// is served at once.
+// TestWrongKeysAreSlowedDown checks delays by the client's address, which a trusted proxy names. A
+// right key of the same address is served at once.
 func TestWrongKeysAreSlowedDown(t *testing.T) {
 	f := newFront(t, 1, "client-key")
 	s := *f.Current()

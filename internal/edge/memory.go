@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// memory pools the memory of bodies by size, so that large buffers need not be cleared and collected for every request. Safe
-// for concurrent use.
+// memory pools the memory of bodies by size, so that large buffers need not be cleared and
+// collected for every request. Safe for concurrent use.
 type memory struct {
 	classes [classes]sync.Pool // of *[]byte; each class is four times as large as the one before
 }
@@ -24,7 +24,8 @@ func classOf(n int64) int {
 	return min((bits.Len64(uint64(n-1))-smallestClass+1)/2, classes)
 }
 
-// take returns pooled memory for n bytes, at most four times as large. It returns nil if there is none.
+// take returns pooled memory for n bytes, at most four times as large. It returns nil if there is
+// none.
 func (m *memory) take(n int64) []byte {
 	class := classOf(n)
 	if class == classes {

@@ -10,10 +10,12 @@ import (
 	"claude-code-lb/internal/quota"
 )
 
-// readingTurn is how long a request waits until its body may be read while its key has all slots taken.
+// readingTurn is how long a request waits until its body may be read while its key has all slots
+// taken.
 const readingTurn = time.Minute
 
-// receive reads a request's body. If it returns false, it has sent an error. The caller must leave the seat.
+// receive reads a request's body. If it returns false, it has sent an error. The caller must leave
+// the seat.
 func (h *Handler) receive(w http.ResponseWriter, s *Snapshot, asked *proxy.Request) (*quota.Seat, bool) {
 	r := asked.HTTP
 	seat, problem := h.seat(s, asked)
@@ -58,8 +60,9 @@ func (h *Handler) seat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bodyPro
 // manyUnread is how much of a body is too much to read for the sake of its connection.
 const manyUnread = 256 << 10
 
-// refuseBody answers a request whose body was not accepted. The connection ends when much of it may still come, or comes slowly, and the client has to
-// know that: it would send its next request there. Of HTTP/2 only the stream ends.
+// refuseBody answers a request whose body was not accepted. The connection ends when much of it may
+// still come, or comes slowly, and the client has to know that: it would send its next request
+// there. Of HTTP/2 only the stream ends.
 func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, problem *bodyProblem) {
 	r := asked.HTTP
 	if r.ProtoMajor == 1 && (problem.status == http.StatusRequestTimeout || r.ContentLength < 0 || r.ContentLength > manyUnread) {
@@ -68,8 +71,8 @@ func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, proble
 	h.refuse(w, problem.status, problem.kind, asked.ID, problem.message)
 }
 
-// prepare makes a proxy.Body of the bytes that were read. A compressed body also gets a decoded copy, whose memory counts
-// towards the bound.
+// prepare makes a proxy.Body of the bytes that were read. A compressed body also gets a decoded
+// copy, whose memory counts towards the bound.
 func (p *bodies) prepare(l *lent, contentEncoding []string, most int64) (proxy.Body, *bodyProblem) {
 	done := func([]byte) { p.giveBack(l) }
 	if len(l.b) == 0 || !proxy.IsEncoded(contentEncoding) {

@@ -13,13 +13,15 @@ import (
 )
 
 const (
-	// lingering is how long a client that was refused may go on sending before the connection is reset, and lingered how much.
+	// lingering is how long a client that was refused may go on sending before the connection is
+	// reset, and lingered how much.
 	lingering = 500 * time.Millisecond
 	lingered  = 1 << 20
 )
 
-// checked is a connection whose first byte shows whether the client speaks the right protocol. A client that does not gets an
-// error that says so; net/http has such an answer only for some of them.
+// checked is a connection whose first byte shows whether the client speaks the right protocol. A
+// client that does not gets an error that says so; net/http has such an answer only for some of
+// them.
 type checked struct {
 	net.Conn
 	wrong  func(first byte) bool
@@ -62,7 +64,8 @@ func (s *Server) refusePlainHTTP(c *checked) {
 	c.answer(e.AppendJSON(nil))
 }
 
-// answer sends a response with status 400, and reads on for a moment, so that the response is not lost with a reset.
+// answer sends a response with status 400, and reads on for a moment, so that the response is not
+// lost with a reset.
 func (c *checked) answer(body []byte) {
 	var out bytes.Buffer
 	out.WriteString("HTTP/1.1 " + strconv.Itoa(http.StatusBadRequest) + " Bad Request\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\nConnection: close\r\n\r\n")

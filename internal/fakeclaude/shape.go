@@ -50,7 +50,8 @@ func chooseShape(shapes []UsageShape, dice *rand.Rand) UsageShape {
 	return shapes[dice.IntN(len(shapes))]
 }
 
-// apply gives the usage object of a message, or of an event, its shape. final is that of the last count.
+// apply gives the usage object of a message, or of an event, its shape. final is that of the last
+// count.
 func (s UsageShape) apply(text []byte, final bool) []byte {
 	const name = `"usage":`
 	i := bytes.LastIndex(text, []byte(name+"{"))

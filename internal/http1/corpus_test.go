@@ -6,8 +6,9 @@ const (
 	upgrades          = "a change of protocol that no request asked for"
 )
 
-// publicRequests are own re-creations of cases that others have published: research on request smuggling, the test suite of
-// llhttp, and differences between servers that HTTP Garden found. They have the kinds that the other tables lack.
+// publicRequests are own re-creations of cases that others have published: research on request
+// smuggling, the test suite of llhttp, and differences between servers that HTTP Garden found. They
+// have the kinds that the other tables lack.
 func publicRequests() []attack {
 	const hidden, last = "GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n", "0\r\n\r\n"
 	return []attack{

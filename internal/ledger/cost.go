@@ -12,7 +12,8 @@ type Cost struct {
 	Saved  Money // what the prompt cache saved: the tokens read from it at the price of uncached ones, less what they cost
 	Wasted Money // of Sum, what another choice of server would not have cost
 	Known  bool  // every part has a price; otherwise Sum has the known part
-	// Unpriced names the part without a known price, such as "model gpt-1" or "speed turbo"; "" if Known.
+	// Unpriced names the part without a known price, such as "model gpt-1" or "speed turbo"; "" if
+	// Known.
 	Unpriced string
 }
 
@@ -33,14 +34,16 @@ type charge struct {
 	unpriced   string
 }
 
-// Cost is what an answer of a single model call costs at a server that charges a multiple of the list price.
+// Cost is what an answer of a single model call costs at a server that charges a multiple of the
+// list price.
 func (p *Prices) Cost(model string, u claude.Usage, multiplier float64) Cost {
 	cost, _ := p.Bill(model, claude.Bill{Usage: u}, multiplier)
 	return cost
 }
 
-// Bill returns the cost of a response at a server that charges a multiple of the list price, and the further model calls
-// that are billed separately, whose costs it includes. The price of a call may depend on the size of its own prompt.
+// Bill returns the cost of a response at a server that charges a multiple of the list price, and
+// the further model calls that are billed separately, whose costs it includes. The price of a call
+// may depend on the size of its own prompt.
 func (p *Prices) Bill(model string, b claude.Bill, multiplier float64) (Cost, []Extra) {
 	total := p.own(model, b)
 	var extra []Extra
@@ -88,8 +91,9 @@ func (p *Prices) own(model string, b claude.Bill) charge {
 	return total
 }
 
-// inherit completes the usage of a further call with the dimensions that the response reports for all calls. Speed and
-// priority apply to the response's model only; a batch and the region apply to all.
+// inherit completes the usage of a further call with the dimensions that the response reports for
+// all calls. Speed and priority apply to the response's model only; a batch and the region apply to
+// all.
 func inherit(call claude.Iteration, answer claude.Usage, model string) claude.Usage {
 	u := call.Usage
 	u.InferenceGeo = cmp.Or(u.InferenceGeo, answer.InferenceGeo)
@@ -145,7 +149,8 @@ func (f *fitting) factor(u claude.Usage) (factor float64, unpriced string) {
 	return factor, unpriced
 }
 
-// addTools adds what uses of server tools cost: whatever the tier, a batch has no discount on them (docs: web search tool).
+// addTools adds what uses of server tools cost: whatever the tier, a batch has no discount on them
+// (docs: web search tool).
 func (f *fitting) addTools(c *charge, u claude.Usage) {
 	for _, each := range [...]struct {
 		name string
@@ -195,8 +200,9 @@ func (p *Prices) dearest(u claude.Usage) claude.Usage {
 	return u
 }
 
-// Rewritten is the extra cost of n tokens that were written to the cache, or read without it, although another account
-// could have read them from its cache. It counts at most as many tokens as the response wrote or read uncached.
+// Rewritten is the extra cost of n tokens that were written to the cache, or read without it,
+// although another account could have read them from its cache. It counts at most as many tokens as
+// the response wrote or read uncached.
 func (p *Prices) Rewritten(model string, u claude.Usage, n int64, multiplier float64) Money {
 	f, ok := p.find(model, max(u.TotalInputTokens(), 0))
 	if !ok {

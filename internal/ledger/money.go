@@ -35,8 +35,8 @@ func USD(dollars float64) Money { return money(dollars * float64(dollar)) }
 // Dollars is the amount in dollars, for what is not exact anyway.
 func (m Money) Dollars() float64 { return float64(m) / float64(dollar) }
 
-// ofAnswer rounds the cost of one response in nano-dollars. It bounds the amount, because absurd counts in a response must
-// not make sums overflow.
+// ofAnswer rounds the cost of one response in nano-dollars. It bounds the amount, because absurd
+// counts in a response must not make sums overflow.
 func ofAnswer(nano float64) Money {
 	const most = float64(10_000 * dollar)
 	return money(max(min(nano, most), -most))

@@ -11,8 +11,8 @@ import (
 	"claude-code-lb/internal/routing"
 )
 
-// batchBill prices the results of a batch while they are relayed. A batch is charged once, to the client that is the
-// first to fetch all of its results.
+// batchBill prices the results of a batch while they are relayed. A batch is charged once, to the
+// client that is the first to fetch all of its results.
 type batchBill struct {
 	results    claude.BatchResults
 	prices     *ledger.Prices
@@ -29,7 +29,8 @@ const maxBatchModels = 32
 // mostBatch bounds the cost of one batch: a million dollars.
 const mostBatch ledger.Money = 1e15
 
-// newBatchBill returns nil unless the response has the results of a batch that was not charged before.
+// newBatchBill returns nil unless the response has the results of a batch that was not charged
+// before.
 func (x *exchange) newBatchBill(a *answer) *batchBill {
 	prices, h := x.req.Settings.Prices, a.res.Header
 	if prices == nil || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode != http.StatusOK || h.Get("Content-Encoding") != "" {
@@ -49,7 +50,8 @@ func (x *exchange) newBatchBill(a *answer) *batchBill {
 	return b
 }
 
-// chargedName is the key under which the index of owners, which survives a restart, records that a batch was charged.
+// chargedName is the key under which the index of owners, which survives a restart, records that a
+// batch was charged.
 func (x *exchange) chargedName() string { return x.pin.resource.ID + "/results" }
 
 func (b *batchBill) feed(p []byte) {

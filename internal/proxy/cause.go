@@ -19,7 +19,8 @@ func (x *exchange) commonCause() upstream.Cause {
 	return common
 }
 
-// restingCause is the common cause of the cooldowns of all upstreams in use, CauseOther when they differ.
+// restingCause is the common cause of the cooldowns of all upstreams in use, CauseOther when they
+// differ.
 func (x *exchange) restingCause() upstream.Cause {
 	now, common, found := time.Now(), upstream.CauseOther, false
 	for _, e := range x.req.Table.Endpoints() {
@@ -35,7 +36,8 @@ func (x *exchange) restingCause() upstream.Cause {
 	return common
 }
 
-// sentenceOf describes what every upstream did and where to look. It names no address, because clients see it.
+// sentenceOf describes what every upstream did and where to look. It names no address, because
+// clients see it.
 func sentenceOf(c upstream.Cause) string {
 	switch c {
 	case upstream.CauseRefused:
@@ -54,7 +56,8 @@ func sentenceOf(c upstream.Cause) string {
 	return "failed"
 }
 
-// refusedAs describes why every upstream refused our credentials or accounts, if no upstream's own message can be shown.
+// refusedAs describes why every upstream refused our credentials or accounts, if no upstream's own
+// message can be shown.
 func (x *exchange) refusedAs(unavailable *routing.Unavailable) string {
 	credentials, accounts := 0, 0
 	for _, a := range x.failures {

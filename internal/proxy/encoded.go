@@ -26,9 +26,9 @@ func IsEncoded(contentEncoding []string) bool {
 	return err != nil || len(codings) > 0
 }
 
-// DecodeRequest returns the decoded text of a request body, of at most `most` bytes. It calls grow before it allocates
-// memory; if grow refuses, the error is ErrNoRoom. Any other error is a *quota.Refusal, for clients whose limits depend on
-// the text.
+// DecodeRequest returns the decoded text of a request body, of at most `most` bytes. It calls grow
+// before it allocates memory; if grow refuses, the error is ErrNoRoom. Any other error is a
+// *quota.Refusal, for clients whose limits depend on the text.
 func DecodeRequest(raw []byte, contentEncoding []string, most int64, grow func(n int64) bool) ([]byte, error) {
 	codings, err := parseCodings(contentEncoding)
 	switch {

@@ -8,8 +8,9 @@ import (
 	"claude-code-lb/internal/claude"
 )
 
-// follow finds the account whose response the request continues. It is a preference: if the account cannot take the
-// request, another account gets it, and its "not found" makes the client start over.
+// follow finds the account whose response the request continues. It is a preference: if the account
+// cannot take the request, another account gets it, and its "not found" makes the client start
+// over.
 func (x *exchange) follow(prompt *claude.Prompt) {
 	if prompt != nil && x.followOne(prompt.Follows) || !x.isSide() {
 		return
@@ -30,17 +31,18 @@ func (x *exchange) followOne(names []string) bool {
 	return false
 }
 
-// isStateful reports whether a request for another path than /v1/messages concerns the conversation of its session,
-// for example to keep its cache alive.
+// isStateful reports whether a request for another path than /v1/messages concerns the conversation
+// of its session, for example to keep its cache alive.
 func (x *exchange) isStateful() bool {
 	return x.req.HTTP.Method == http.MethodPost && strings.HasPrefix(x.query.Subject.Path, "messages/")
 }
 
-// sessionName returns the key of a session and its agent for Continuations. No message id contains a zero byte.
+// sessionName returns the key of a session and its agent for Continuations. No message id contains
+// a zero byte.
 func sessionName(session, agent string) string { return session + "\x00" + agent }
 
-// rememberContinuations records the names by which later requests may continue a response. It runs before those names
-// are sent to the client, because the next request may come at once.
+// rememberContinuations records the names by which later requests may continue a response. It runs
+// before those names are sent to the client, because the next request may come at once.
 func (x *exchange) rememberContinuations(a *answer) {
 	if !a.message.Started || x.isSide() || a.remembered && len(a.message.Continues) == a.continues {
 		return

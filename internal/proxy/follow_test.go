@@ -110,7 +110,8 @@ func TestACacheIsTouchedWhereTheSessionIs(t *testing.T) {
 	}
 }
 
-// TestAThreadMoves checks that, if its account is out, the client gets the other account's "not found" and starts over.
+// TestAThreadMoves checks that, if its account is out, the client gets the other account's "not
+// found" and starts over.
 func TestAThreadMoves(t *testing.T) {
 	var out bool
 	home := threads("a")

@@ -7,12 +7,14 @@ import (
 	"claude-code-lb/internal/claude"
 )
 
-// ownPrefix begins the names of the balancer's own headers. They are valid for one hop and never forwarded.
+// ownPrefix begins the names of the balancer's own headers. They are valid for one hop and never
+// forwarded.
 const ownPrefix = "X-Lb-"
 
-// isFromFront reports whether a header describes the hop to the balancer: the client's address and identity, which
-// upstreams need not know and some refuse (Cloudflare does so with cf-connecting-ip), or a browser's origin and its
-// cookies for the balancer's host, because the balancer decides which pages may use it.
+// isFromFront reports whether a header describes the hop to the balancer: the client's address and
+// identity, which upstreams need not know and some refuse (Cloudflare does so with
+// cf-connecting-ip), or a browser's origin and its cookies for the balancer's host, because the
+// balancer decides which pages may use it.
 func isFromFront(name string) bool {
 	switch name {
 	case "Origin", "Referer", "Cookie", "Cookie2", "Access-Control-Request-Method", "Access-Control-Request-Headers",
@@ -32,8 +34,9 @@ func keepForUpstream(h http.Header) {
 	}
 }
 
-// keepForClient removes the fields of a response header that are not meant for the client: cookies and transport
-// policies of the upstream's host, the balancer's own headers, and CORS headers, which the balancer sets itself.
+// keepForClient removes the fields of a response header that are not meant for the client: cookies
+// and transport policies of the upstream's host, the balancer's own headers, and CORS headers,
+// which the balancer sets itself.
 func keepForClient(h http.Header) {
 	keepEndToEnd(h)
 	for name := range h {

@@ -18,12 +18,14 @@ import (
 )
 
 const (
-	// mostPages bounds the further pages of an upstream's list that one request reads, and listingTime how long that takes.
+	// mostPages bounds the further pages of an upstream's list that one request reads, and
+	// listingTime how long that takes.
 	mostPages   = 20
 	listingTime = 10 * time.Second
 	// usualPage is the size of a page if the request names none (API reference).
 	usualPage = 20
-	// largestPage is the largest size of a page (API reference; lists with page tokens keep the client's number).
+	// largestPage is the largest size of a page (API reference; lists with page tokens keep the
+	// client's number).
 	largestPage = 1000
 )
 
@@ -99,8 +101,8 @@ func (x *exchange) ownPage(a *answer) ([]byte, error) {
 	return l.render(page.NextToken), nil
 }
 
-// allOwned is the number of elements that the list can have for the client key. When all are found, no
-// further page is read. It is unknown for a page that begins at a cursor.
+// allOwned is the number of elements that the list can have for the client key. When all are found,
+// no further page is read. It is unknown for a page that begins at a cursor.
 func (x *exchange) allOwned(query url.Values) int {
 	prefix := x.pin.kept.Prefix
 	if x.req.Settings.SoleTenant || prefix == "" || query.Get("after_id") != "" || query.Get("before_id") != "" || query.Get("page") != "" {
@@ -136,7 +138,8 @@ func (x *exchange) take(l *listing, page *claude.Page) {
 	}
 }
 
-// full reports whether no further page is needed. Lists that page by tokens end at any page that shows something.
+// full reports whether no further page is needed. Lists that page by tokens end at any page that
+// shows something.
 func (l *listing) full() bool {
 	if l.tokens {
 		return len(l.ids) > 0

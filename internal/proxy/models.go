@@ -30,7 +30,8 @@ type modelLists struct {
 	saved map[listScope]*savedList
 }
 
-// listScope is the key of a saved list: client, credential, query, and generation of the configuration.
+// listScope is the key of a saved list: client, credential, query, and generation of the
+// configuration.
 type listScope struct {
 	settings *Settings
 	key      *quota.Key
@@ -84,7 +85,8 @@ func (l *modelLists) dropOldest() {
 	delete(l.saved, oldest)
 }
 
-// listScope returns the scope of a request for the list of models. It returns false if the list is not to be saved.
+// listScope returns the scope of a request for the list of models. It returns false if the list is
+// not to be saved.
 func (x *exchange) listScope() (listScope, bool) {
 	h, query := x.req.HTTP.Header, x.req.HTTP.URL.RawQuery
 	headers := strings.Join(h.Values("Anthropic-Version"), ",") + "\n" + strings.Join(h.Values("Anthropic-Beta"), ",")

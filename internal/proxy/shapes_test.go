@@ -11,7 +11,8 @@ import (
 	"claude-code-lb/internal/ledger"
 )
 
-// Prices in nano-dollars per token, as of the list: input, write for 5 minutes, for an hour, read, output.
+// Prices in nano-dollars per token, as of the list: input, write for 5 minutes, for an hour, read,
+// output.
 //
 //	Opus 4.8    5000  6250 10000   500 25000   fast mode twice
 //	Opus 4.6    5000  6250 10000   500 25000   fast mode six times
@@ -137,7 +138,8 @@ func plainShapes() []shape {
 		{"an unknown kind of call", haiku, "", many(told(haiku, usage(`,"iterations":[{"type":"dream","input_tokens":9}]`))), 1_500_000, 1000, 100, "iteration dream"},
 		{"a model without a price", "gpt-9", "", many(told("gpt-9", usage(""))), 0, 1000, 100, "model gpt-9"},
 		{"numbers as strings and fractions", haiku, "", many(told(haiku, `{"input_tokens":"1000","output_tokens":99.6}`)), 1_500_000, 1000, 100, ""},
-		// The content, [{"type":"text","text":"hello"}], is of 2 tokens by its size; the prompt of 500 by that of the request.
+		// The content, [{"type":"text","text":"hello"}], is of 2 tokens by its size; the prompt of
+		// 500 by that of the request.
 		{"no usage", haiku, "", many(respond(http.StatusOK, jsonType, strings.Replace(toldBody(haiku, "{}"), `,"usage":{}`, "", 1))), 500*1000 + 2*5000, 500, 2, "estimated"},
 		{"the names of another API", haiku, "", many(told(haiku, `{"prompt_tokens":1000,"completion_tokens":100}`)), 500*1000 + 2*5000, 500, 2, "estimated"},
 		{"counts that cannot be", haiku, "", many(told(haiku, `{"input_tokens":-1,"output_tokens":1e30}`)), 500*1000 + 2*5000, 500, 2, "estimated"},

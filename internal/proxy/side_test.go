@@ -102,7 +102,8 @@ func TestARefusalOfTheCountedRequestIsPassedOn(t *testing.T) {
 	}
 }
 
-// TestOutForMessagesStillCounts checks that a server whose messages fail serves other paths if no better one is left.
+// TestOutForMessagesStillCounts checks that a server whose messages fail serves other paths if no
+// better one is left.
 func TestOutForMessagesStillCounts(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/v1/messages" {
@@ -187,7 +188,8 @@ func (r *rig) do(req *http.Request) reply {
 	return reply{Response: res, Body: string(body), Err: err}
 }
 
-// TestAPathThatOneServerLacks checks that another server gets the request, and that two equal refusals are passed on.
+// TestAPathThatOneServerLacks checks that another server gets the request, and that two equal
+// refusals are passed on.
 func TestAPathThatOneServerLacks(t *testing.T) {
 	for _, fault := range []http.HandlerFunc{apiError(404, "not_found_error"), apiError(405, "invalid_request_error"), respond(404, "text/plain", "404 page not found")} {
 		r := newRig(t, fault, respond(200, jsonType, `{"ok":true}`))

@@ -26,8 +26,8 @@ func (s *signs) observe(kind string) {
 	}
 }
 
-// live checks the latest read for a ping or a comment. Such a sign of life is passed on to the client, and
-// an upstream that has begun its message gets more time.
+// live checks the latest read for a ping or a comment. Such a sign of life is passed on to the
+// client, and an upstream that has begun its message gets more time.
 func (a *answer) live(whole bool) {
 	s := &a.vital
 	ping, comment := s.pings > 0, s.events == 0 && whole
@@ -41,9 +41,9 @@ func (a *answer) live(whole bool) {
 	}
 }
 
-// prolong moves the limit for the first content. An upstream that has sent message_start and keeps sending pings
-// works, so the total time limit of the request does not end it. The endpoint's own limit stays in force while
-// another endpoint could be tried.
+// prolong moves the limit for the first content. An upstream that has sent message_start and keeps
+// sending pings works, so the total time limit of the request does not end it. The endpoint's own
+// limit stays in force while another endpoint could be tried.
 func (a *answer) prolong(now time.Time) {
 	s := &a.vital
 	if s.last = now; s.until.IsZero() {
@@ -67,8 +67,8 @@ func (a *answer) prolong(now time.Time) {
 	a.watch.expect(forFirst, &upstream.TimeoutError{Waiting: moreSigns, After: until.Sub(now)}) // another goroutine may be using the previous one
 }
 
-// otherLeft reports whether another endpoint could be tried if this attempt failed now. With hedged attempts it
-// returns true, because others are being tried at the same time.
+// otherLeft reports whether another endpoint could be tried if this attempt failed now. With hedged
+// attempts it returns true, because others are being tried at the same time.
 func (x *exchange) otherLeft(now time.Time) bool {
 	switch {
 	case x.req.Settings.Hedge:
@@ -79,8 +79,9 @@ func (x *exchange) otherLeft(now time.Time) bool {
 	return x.req.Table.OtherFit(&x.query, &x.tried, now)
 }
 
-// outlived extends the total time of a request whose upstream showed signs of life beyond it, and then failed before its
-// first content. The time begins again at the last sign of life, because the client was kept informed until then.
+// outlived extends the total time of a request whose upstream showed signs of life beyond it, and
+// then failed before its first content. The time begins again at the last sign of life, because the
+// client was kept informed until then.
 func (x *exchange) outlived(a *answer, now time.Time) {
 	if x.req.Settings.Hedge {
 		return // another attempt may be reading it

@@ -18,8 +18,8 @@ import (
 // isolated reports whether the request may use only resources of its client key or the key's group.
 func (x *exchange) isolated() bool { return x.req.Key != nil && !x.req.Settings.SharedResources }
 
-// refusesResources checks the ids in the body, path and query of the request. It returns nil if the client
-// key may use all of them.
+// refusesResources checks the ids in the body, path and query of the request. It returns nil if the
+// client key may use all of them.
 func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusal {
 	if !x.isolated() {
 		return nil
@@ -43,8 +43,8 @@ func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusa
 	return x.refusesElsewhere()
 }
 
-// refusesUnreadable refuses a body that may name resources of others in a form that we cannot read. It
-// allows the body while no other key has any resources.
+// refusesUnreadable refuses a body that may name resources of others in a form that we cannot read.
+// It allows the body while no other key has any resources.
 func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
 	body := x.req.Body.bytes()
 	opaque := !readable && len(body) > 0 || x.req.Body.unreadable() != nil || x.req.Upload != nil && x.pin.resource.Batch
@@ -67,7 +67,8 @@ func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
 	return nil
 }
 
-// refusesElsewhere refuses ids of another tenant in places where the API is not known to name resources.
+// refusesElsewhere refuses ids of another tenant in places where the API is not known to name
+// resources.
 func (x *exchange) refusesElsewhere() *quota.Refusal {
 	u := x.req.HTTP.URL
 	for _, part := range [...]string{u.Path, u.RawQuery} {
@@ -119,7 +120,8 @@ func (x *exchange) isForeign(id string) bool {
 	return known && !x.req.Key.Owns(owner)
 }
 
-// notFound is the refusal for an id that the client key does not own, whether the resource exists or not.
+// notFound is the refusal for an id that the client key does not own, whether the resource exists
+// or not.
 func notFound(id string) *quota.Refusal {
 	const longest = 200
 	if len(id) > longest {
@@ -150,8 +152,8 @@ func (x *exchange) claim(a *answer) {
 	}
 }
 
-// holdsForTenancy reports whether a response must be buffered that is not read otherwise: a list, which may
-// have elements of other keys, or a created resource, whose id is recorded.
+// holdsForTenancy reports whether a response must be buffered that is not read otherwise: a list,
+// which may have elements of other keys, or a created resource, whose id is recorded.
 func (x *exchange) holdsForTenancy() bool {
 	r, method := x.pin.kept, x.req.HTTP.Method
 	return x.isolated() && x.pin.isKept && (r.List || method == http.MethodPost && r.Name == "")

@@ -139,7 +139,8 @@ func batchBody(ids ...string) string {
 	return `{"requests":[{"custom_id":"1","params":` + fileBody(ids...) + `}]}`
 }
 
-// TestAnotherKeysResourcesAreNotFound names resources of another key in every place, and checks that no upstream is asked.
+// TestAnotherKeysResourcesAreNotFound names resources of another key in every place, and checks
+// that no upstream is asked.
 func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob", "cid@team", "dee@team")...)
 	y.upload("ann", "file_ann")
@@ -228,8 +229,8 @@ func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 	}
 }
 
-// TestTheOnlyTenantOwnsWhatNobodyCreated checks that a single tenant may use resources without an owner, but not those of a
-// former key.
+// TestTheOnlyTenantOwnsWhatNobodyCreated checks that a single tenant may use resources without an
+// owner, but not those of a former key.
 func TestTheOnlyTenantOwnsWhatNobodyCreated(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.ids = []string{"file_old", "file_older"}
@@ -262,7 +263,8 @@ type listed struct {
 	Note    string
 }
 
-// TestListsShowOneTenant checks that pages are full although elements of others lie between, in both directions.
+// TestListsShowOneTenant checks that pages are full although elements of others lie between, in
+// both directions.
 func TestListsShowOneTenant(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	for i := range 300 {
@@ -329,7 +331,8 @@ func TestAListThatCannotBeReadIsNotShown(t *testing.T) {
 			t.Errorf("%s: %d %s", body, got.StatusCode, got.Body)
 		}
 	}
-	// An upstream that ignores cursors, and a list that never ends: reading is bounded, and shows nothing of others.
+	// An upstream that ignores cursors, and a list that never ends: reading is bounded, and shows
+	// nothing of others.
 	pages := 0
 	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
 		pages++
@@ -405,7 +408,8 @@ func TestWhatOtherAPIsCreate(t *testing.T) {
 	}
 }
 
-// TestWhatABatchMadeIsItsKeys checks that files in fetched batch results belong to the key, but not ids in a model's text.
+// TestWhatABatchMadeIsItsKeys checks that files in fetched batch results belong to the key, but not
+// ids in a model's text.
 func TestWhatABatchMadeIsItsKeys(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.settings.Prices = ledger.ListPrices()

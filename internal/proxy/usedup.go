@@ -10,9 +10,9 @@ import (
 	"claude-code-lb/internal/upstream"
 )
 
-// usedUp reports whether, according to the upstream, a plan, a spending limit or a rate limit is used up
-// for longer than a client would wait. Such a refusal helps the client more than an error of the
-// balancer: it names the limit and its end, and Claude Code stops at once and shows it.
+// usedUp reports whether, according to the upstream, a plan, a spending limit or a rate limit is
+// used up for longer than a client would wait. Such a refusal helps the client more than an error
+// of the balancer: it names the limit and its end, and Claude Code stops at once and shows it.
 func (a *answer) usedUp() bool {
 	if a.outcome.Cause == upstream.CauseUsedUp {
 		return true
@@ -63,9 +63,9 @@ type exhaustion struct {
 	attempt *answer // its source; nil for a saved refusal
 }
 
-// exhaustedPool returns the refusal of the upstream that recovers first, if every upstream is used up or out
-// for longer. It returns false if an upstream may recover in a moment, or if no upstream has reported
-// that it is used up.
+// exhaustedPool returns the refusal of the upstream that recovers first, if every upstream is used
+// up or out for longer. It returns false if an upstream may recover in a moment, or if no upstream
+// has reported that it is used up.
 func (x *exchange) exhaustedPool(now time.Time) (exhaustion, bool) {
 	var first exhaustion
 	var earliest time.Time // when the first silent one recovers
@@ -147,7 +147,8 @@ func (x *exchange) lastFailure(e *upstream.Endpoint) *answer {
 // sooner reports whether a is before b; an unknown moment, zero, is after all others.
 func sooner(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
 
-// writeExhaustion responds with an upstream's own complete refusal, and with the wait that it asks for.
+// writeExhaustion responds with an upstream's own complete refusal, and with the wait that it asks
+// for.
 func (x *exchange) writeExhaustion(r exhaustion, opened bool, now time.Time) {
 	if r.attempt != nil {
 		x.entry.Attempts[r.attempt.place].Served = true

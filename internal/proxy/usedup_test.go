@@ -20,7 +20,8 @@ func planUsedUp(seconds int, claim string) http.HandlerFunc {
 		"Anthropic-Ratelimit-Unified-Reset", strconv.FormatInt(time.Now().Add(time.Duration(seconds)*time.Second).Unix(), 10))
 }
 
-// checkPlanError checks that a reply is an upstream's complete refusal, with a wait of about some seconds.
+// checkPlanError checks that a reply is an upstream's complete refusal, with a wait of about some
+// seconds.
 func checkPlanError(t *testing.T, got reply, seconds int, body string) {
 	t.Helper()
 	wait, err := strconv.Atoi(got.Header.Get("Retry-After"))
@@ -220,8 +221,8 @@ func TestRefusalsWithStatus200(t *testing.T) {
 	f("endpoint", `{}`)
 }
 
-// The balancer waits for a model that is overloaded everywhere once. After that clients get the 529 at
-// once, and those with a fallback model use it.
+// The balancer waits for a model that is overloaded everywhere once. After that clients get the 529
+// at once, and those with a fallback model use it.
 func TestOverloadIsWaitedForOnce(t *testing.T) {
 	busy := overloaded("Retry-After-Ms", "100")
 	r := newRig(t, busy, busy)

@@ -41,7 +41,8 @@ func TestWatchThatFiresLate(t *testing.T) {
 	f(10*time.Millisecond, time.Hour, secondLook)
 }
 
-// TestWatchOfWhatCame checks that bytes that arrive in the extension after a late timer keep the attempt alive.
+// TestWatchOfWhatCame checks that bytes that arrive in the extension after a late timer keep the
+// attempt alive.
 func TestWatchOfWhatCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())

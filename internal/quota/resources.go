@@ -27,9 +27,9 @@ const (
 // ErrResources reports a file that is not a saved state of Resources, or one of a newer version.
 var ErrResources = errors.New("not a state of resources that this version can read")
 
-// Resources maps the id of a file, batch, skill or container to the tenant that created it, which is a
-// client key or a group of keys. It outlives generations. Safe for concurrent use, bounded in memory:
-// when it is full, the oldest ids of the tenant with the most are dropped.
+// Resources maps the id of a file, batch, skill or container to the tenant that created it, which
+// is a client key or a group of keys. It outlives generations. Safe for concurrent use, bounded in
+// memory: when it is full, the oldest ids of the tenant with the most are dropped.
 type Resources struct {
 	mu      sync.Mutex
 	owner   map[string]string           // tenant by id
@@ -152,7 +152,8 @@ func lapsed(id string, used, now int64) bool {
 	return mortal && used < now-int64(resourceLife/time.Second)
 }
 
-// makeRoomLocked drops lapsed ids, and then the oldest ids of the tenants with the most. It drops enough not to run again at once.
+// makeRoomLocked drops lapsed ids, and then the oldest ids of the tenants with the most. It drops
+// enough not to run again at once.
 func (r *Resources) makeRoomLocked(now time.Time) {
 	for tenant, ids := range r.used {
 		for id, used := range ids {
@@ -194,7 +195,8 @@ type savedResources struct {
 
 const resourcesVersion = 1
 
-// Save writes the state, which then counts as saved. A caller that could not store it must call Unsaved.
+// Save writes the state, which then counts as saved. A caller that could not store it must call
+// Unsaved.
 func (r *Resources) Save(w io.Writer) error {
 	r.mu.Lock()
 	saved := savedResources{resourcesVersion, make(map[string]map[string]int64, len(r.used))}

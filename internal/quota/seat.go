@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// Seat is the place of a request whose body is being read. It is a free slot of the request's key, which the admitted request
-// keeps, or else one of as many reading places, whose requests must wait for a slot later. So a key's concurrency counts from
-// the first byte of a body. A key without such a limit has a nil Seat. One goroutine uses it at a time.
+// Seat is the place of a request whose body is being read. It is a free slot of the request's key,
+// which the admitted request keeps, or else one of as many reading places, whose requests must wait
+// for a slot later. So a key's concurrency counts from the first byte of a body. A key without such
+// a limit has a nil Seat. One goroutine uses it at a time.
 type Seat struct {
 	account *account
 	session string
@@ -16,7 +17,8 @@ type Seat struct {
 	left    bool // or taken over by a Pass
 }
 
-// BeginBody waits for a seat until ctx ends, or until a given time. The error is that of ctx, ErrNoSlot or a *Refusal.
+// BeginBody waits for a seat until ctx ends, or until a given time. The error is that of ctx,
+// ErrNoSlot or a *Refusal.
 func (b *Book) BeginBody(ctx context.Context, k *Key, session string, until time.Time) (*Seat, error) {
 	if k == nil || k.spec.Concurrency == 0 {
 		return nil, nil
@@ -35,7 +37,8 @@ func (b *Book) BeginBody(ctx context.Context, k *Key, session string, until time
 	return s, nil
 }
 
-// BodyRead gives a reading place back: the body has arrived, and the request queues for a slot. A slot is kept.
+// BodyRead gives a reading place back: the body has arrived, and the request queues for a slot. A
+// slot is kept.
 func (s *Seat) BodyRead() {
 	if s != nil && !s.slot {
 		s.Leave()
@@ -55,7 +58,8 @@ func (s *Seat) Leave() {
 	s.account.reading.leave(s.session)
 }
 
-// takeSlot takes over the slot of the seat, if it has one. It returns the session that holds the slot.
+// takeSlot takes over the slot of the seat, if it has one. It returns the session that holds the
+// slot.
 func (s *Seat) takeSlot() (session string, ok bool) {
 	if s == nil || s.left || !s.slot {
 		return "", false

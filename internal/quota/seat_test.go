@@ -9,8 +9,8 @@ import (
 	"claude-code-lb/internal/config"
 )
 
-// TestConcurrencyCountsFromTheBody checks that bodies take slots of their key while they are read. While all slots are taken, at
-// most as many further bodies are read.
+// TestConcurrencyCountsFromTheBody checks that bodies take slots of their key while they are read.
+// While all slots are taken, at most as many further bodies are read.
 func TestConcurrencyCountsFromTheBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shop := open(t, config.ClientKey{Name: "ann", Key: config.NewSecret("k"), Concurrency: 2}, nil)

@@ -16,9 +16,9 @@ const (
 	continuationTTL = 24 * time.Hour
 )
 
-// Continuations maps the names of responses that later requests may continue to the account that gave them. It stores
-// hashes of the names: message ids, tokens, sessions. It outlives generations. Safe for concurrent use, bounded in
-// memory. A nil Continuations is empty.
+// Continuations maps the names of responses that later requests may continue to the account that
+// gave them. It stores hashes of the names: message ids, tokens, sessions. It outlives generations.
+// Safe for concurrent use, bounded in memory. A nil Continuations is empty.
 type Continuations struct{ index *Index }
 
 // NewContinuations returns an empty Continuations.
@@ -26,7 +26,8 @@ func NewContinuations(seed uint64) *Continuations {
 	return &Continuations{NewIndex(continuationBytes, seed)}
 }
 
-// Home is the account, and the server, that gave the response which a request continues. The zero Home means none.
+// Home is the account, and the server, that gave the response which a request continues. The zero
+// Home means none.
 type Home struct {
 	domain uint64
 	server uint32
@@ -63,10 +64,10 @@ func (c *Continuations) Save(w io.Writer, now time.Time) error { return c.index.
 // Load replaces the contents by a saved state. It must come before the first name is learned.
 func (c *Continuations) Load(r io.Reader, now time.Time) error { return c.index.Load(r, now) }
 
-// following acquires an endpoint of the account whose response the request continues, regardless of tier, load and
-// algorithm. If that account pauses or is limited for a moment, the error is a *Wait. It returns nil, nil if the
-// account cannot take the request soon. Then another account may respond, if only with "not found", on which the
-// client starts over.
+// following acquires an endpoint of the account whose response the request continues, regardless of
+// tier, load and algorithm. If that account pauses or is limited for a moment, the error is a
+// *Wait. It returns nil, nil if the account cannot take the request soon. Then another account may
+// respond, if only with "not found", on which the client starts over.
 func (t *Table) following(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	if q.Home.None() || q.Account != nil {
 		return nil, nil

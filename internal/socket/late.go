@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	// leastGrace is the minimum extension of a deadline that passed with bytes waiting: a message may need several reads.
+	// leastGrace is the minimum extension of a deadline that passed with bytes waiting: a message
+	// may need several reads.
 	leastGrace = 250 * time.Millisecond
 	// mostGrace bounds that time.
 	mostGrace = 30 * time.Second
@@ -16,11 +17,12 @@ const (
 
 // limits are the deadlines in force.
 //
-// A deadline measures how long the peer is silent. While the process is suspended (SIGSTOP, a paused virtual machine, a
-// machine that swaps) the peer may keep sending, and the kernel buffers the bytes, but the deadline passes all the same. So a
-// Read or Write that was waiting when its deadline passed makes one more attempt. If that succeeds, the deadline moves by
-// twice the delay with which it was noticed, because a suspended process measures nothing. A peer that really is silent still
-// times out as configured.
+// A deadline measures how long the peer is silent. While the process is suspended (SIGSTOP, a
+// paused virtual machine, a machine that swaps) the peer may keep sending, and the kernel buffers
+// the bytes, but the deadline passes all the same. So a Read or Write that was waiting when its
+// deadline passed makes one more attempt. If that succeeds, the deadline moves by twice the delay
+// with which it was noticed, because a suspended process measures nothing. A peer that really is
+// silent still times out as configured.
 type limits struct {
 	mu          sync.Mutex
 	read, write time.Time // zero: none
@@ -50,7 +52,8 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// lastRead makes one more attempt after a Read failed with err, and reports whether it succeeded. The caller holds the mutex of reading.
+// lastRead makes one more attempt after a Read failed with err, and reports whether it succeeded.
+// The caller holds the mutex of reading.
 func (c *Conn) lastRead(err error) bool {
 	r := &c.reading
 	if r.done = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(r.once) != nil || !r.done {
@@ -80,8 +83,9 @@ func (c *Conn) lastWrite(err error) bool {
 	return true
 }
 
-// extended returns the new deadline after one that was noticed now. It returns false for a deadline that was renewed in the
-// meantime, and for one in the distant past, with which a caller interrupts a wait.
+// extended returns the new deadline after one that was noticed now. It returns false for a deadline
+// that was renewed in the meantime, and for one in the distant past, with which a caller interrupts
+// a wait.
 func extended(deadline, now time.Time) (time.Time, bool) {
 	if deadline.Unix() < 1<<30 || deadline.After(now) {
 		return time.Time{}, false
@@ -89,8 +93,8 @@ func extended(deadline, now time.Time) (time.Time, bool) {
 	return now.Add(min(max(2*now.Sub(deadline), leastGrace), mostGrace)), true
 }
 
-// stoodStill reports whether a long Write failed because of a deadline that was noticed far too late, and moves the deadline.
-// began is when the Write began.
+// stoodStill reports whether a long Write failed because of a deadline that was noticed far too
+// late, and moves the deadline. began is when the Write began.
 func (c *Conn) stoodStill(err error, began time.Time) bool {
 	if c.raw == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestLastAttempt checks the attempt after a deadline. A test cannot suspend its own process, so it runs the steps one by one.
+// TestLastAttempt checks the attempt after a deadline. A test cannot suspend its own process, so it
+// runs the steps one by one.
 func TestLastAttempt(t *testing.T) {
 	t.Parallel()
 	near, far := tcpPair(t)
@@ -63,7 +64,8 @@ func TestExtended(t *testing.T) {
 	f(now.Add(-time.Hour), mostGrace)
 }
 
-// TestStoodStill checks that a long write goes on after a deadline that was noticed far too late, and ends at a punctual one.
+// TestStoodStill checks that a long write goes on after a deadline that was noticed far too late,
+// and ends at a punctual one.
 func TestStoodStill(t *testing.T) {
 	t.Parallel()
 	near, _ := tcpPair(t)
@@ -84,7 +86,8 @@ func TestStoodStill(t *testing.T) {
 	f(now.Add(-time.Minute), os.ErrClosed, false)
 }
 
-// TestDeadlineOfASilentPeer checks that the deadline holds, also for the next Read although bytes are there.
+// TestDeadlineOfASilentPeer checks that the deadline holds, also for the next Read although bytes
+// are there.
 func TestDeadlineOfASilentPeer(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours()}, func(t *testing.T, k kind) {

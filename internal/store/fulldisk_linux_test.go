@@ -46,7 +46,8 @@ func fill(t *testing.T, dir string) (empty func()) {
 	}
 }
 
-// TestAFullDiskLosesNothing stops on a full disk, starts on the same full disk, and starts again when space is free.
+// TestAFullDiskLosesNothing stops on a full disk, starts on the same full disk, and starts again
+// when space is free.
 func TestAFullDiskLosesNothing(t *testing.T) {
 	disk := smallDisk(t, "1m")
 	where := filepath.Join(disk, "ledger.db")

@@ -132,7 +132,8 @@ func (w *Writer) recover() {
 }
 
 // Spent returns what a client has spent on requests that began in [since, until), according to the
-// ledger and the spills of earlier processes. Spills have hourly sums only, so their hours count in full.
+// ledger and the spills of earlier processes. Spills have hourly sums only, so their hours count in
+// full.
 func (w *Writer) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
 	if err := w.lockParked(ctx); err != nil {
 		return 0, err

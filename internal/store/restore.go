@@ -125,7 +125,8 @@ func (s *Store) hasBatch(ctx context.Context, id string) (bool, error) {
 	return n > 0, err
 }
 
-// hasRow reports whether the ledger has this very request, and not another one that drew the same number.
+// hasRow reports whether the ledger has this very request, and not another one that drew the same
+// number.
 func (s *Store) hasRow(ctx context.Context, r row) (bool, error) {
 	rows, err := s.db.QueryContext(ctx, s.rebind(`SELECT id, entry, prompt FROM requests WHERE id = ?`), r.id)
 	if err != nil {

@@ -22,7 +22,8 @@ var errDown = errors.New("connection refused")
 
 func down(context.Context) (*Store, error) { return nil, errDown }
 
-// stopped runs a writer until everything is written or spilled, with n entries of ann that began at noon.
+// stopped runs a writer until everything is written or spilled, with n entries of ann that began at
+// noon.
 func stopped(t *testing.T, open func(context.Context) (*Store, error), to Spill, log *lines, n int) *Writer {
 	t.Helper()
 	w := NewWriter(open, slog.New(slog.NewTextHandler(log, nil)), Bounds{})

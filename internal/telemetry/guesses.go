@@ -25,8 +25,9 @@ const (
 	guessLines = 200
 )
 
-// Guesses slows down clients that guess keys, and logs their addresses: one line for each address and period, with a count. An
-// IPv6 address counts as its /64. Memory is bounded, whatever the number of addresses. Its fields are set before the first use. Safe for concurrent use.
+// Guesses slows down clients that guess keys, and logs their addresses: one line for each address
+// and period, with a count. An IPv6 address counts as its /64. Memory is bounded, whatever the
+// number of addresses. Its fields are set before the first use. Safe for concurrent use.
 type Guesses struct {
 	Log     *slog.Logger
 	Message string // of the log lines
@@ -52,9 +53,9 @@ type guesser struct {
 	delayed int
 }
 
-// Wrong counts a wrong key of an address, and delays the caller. The delay grows with each wrong key of the address. If too
-// many callers are delayed already, it returns false at once, with the delay. It is not called for valid keys, so those are
-// never delayed.
+// Wrong counts a wrong key of an address, and delays the caller. The delay grows with each wrong
+// key of the address. If too many callers are delayed already, it returns false at once, with the
+// delay. It is not called for valid keys, so those are never delayed.
 func (g *Guesses) Wrong(ctx context.Context, address netip.Addr) (wait time.Duration, ok bool) {
 	known, wait, ok := g.note(address, time.Now())
 	if wait == 0 || !ok {
@@ -114,7 +115,8 @@ func groupOf(address netip.Addr) netip.Prefix {
 	return network
 }
 
-// find returns the state of a network. When there are too many networks, those not used recently are dropped.
+// find returns the state of a network. When there are too many networks, those not used recently
+// are dropped.
 func (g *Guesses) find(network netip.Prefix) *guesser {
 	if known := g.recent[network]; known != nil {
 		return known

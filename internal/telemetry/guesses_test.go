@@ -69,7 +69,8 @@ func TestWrongKeysAreAnsweredLaterAndLater(t *testing.T) {
 	})
 }
 
-// TestFewAnswersAreDelayedAtATime checks the bounds of delayed refusals, and that the end of a request ends its delay.
+// TestFewAnswersAreDelayedAtATime checks the bounds of delayed refusals, and that the end of a
+// request ends its delay.
 func TestFewAnswersAreDelayedAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := guessing(FormatJSON)
@@ -126,7 +127,8 @@ func TestManyGuessersTakeLittleMemory(t *testing.T) {
 	})
 }
 
-// TestFail2ban checks that the filter in deploy finds the addresses in our lines, in both formats, and in no text of a client.
+// TestFail2ban checks that the filter in deploy finds the addresses in our lines, in both formats,
+// and in no text of a client.
 func TestFail2ban(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/fail2ban/claude-code-lb.conf")
 	if err != nil {
@@ -156,7 +158,8 @@ func TestFail2ban(t *testing.T) {
 				g.Message = message
 				g.Wrong(t.Context(), netip.MustParseAddr(address))
 				line := strings.TrimSuffix(out.String(), "\n")
-				// fail2ban looks at the line without its date, which is cut out as far as it was recognized.
+				// fail2ban looks at the line without its date, which is cut out as far as it was
+				// recognized.
 				cut := strings.Replace(line, date.FindString(line), "", 1)
 				without := strings.Replace(line, `"time":"`+date.FindString(line), "", 1)
 				whole := regexp.MustCompile(`"time":"[^"]*`).ReplaceAllString(line, "")

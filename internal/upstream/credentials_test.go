@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestCopiesOfCredentialsAreTaken because a client's key must not reach an upstream under another name.
+// TestCopiesOfCredentialsAreTaken because a client's key must not reach an upstream under another
+// name.
 func TestCopiesOfCredentialsAreTaken(t *testing.T) {
 	const key = "sk-client-0123456789"
 	for _, shown := range []http.Header{{"Authorization": {"Bearer " + key}}, {"X-Api-Key": {key}}, {"Authorization": {"Bearer something-else"}, "X-Api-Key": {key}}} {

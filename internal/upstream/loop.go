@@ -12,17 +12,19 @@ import (
 
 // LoopHeader carries the marks of the balancers that a request has passed.
 //
-// RFC 9110 has Via for this, but some upstreams and caches treat requests with Via differently, and front proxies add to it.
+// RFC 9110 has Via for this, but some upstreams and caches treat requests with Via differently, and
+// front proxies add to it.
 const LoopHeader = "X-Lb-Loop"
 
 const (
 	nonceSize = 8
 	markSize  = 2 * nonceSize
-	// maxMarks is how many balancers a request may pass. It ends loops through balancers that do not recognize their own
-	// marks, because they are several processes behind one address or were restarted.
+	// maxMarks is how many balancers a request may pass. It ends loops through balancers that do
+	// not recognize their own marks, because they are several processes behind one address or were
+	// restarted.
 	maxMarks = 16
-	// loopRest is the cooldown of a server that leads back here. It is longer than requests wait, because a configuration must
-	// be corrected first.
+	// loopRest is the cooldown of a server that leads back here. It is longer than requests wait,
+	// because a configuration must be corrected first.
 	loopRest = 2 * time.Minute
 )
 
@@ -33,9 +35,10 @@ func isLoop(ev Evidence) bool {
 
 // Loop marks requests that this process sends, and recognizes them when they come back. Immutable.
 //
-// A mark is random and reveals only that a balancer was passed. Each server gets a different mark, so that two relays, or
-// two accounts at one relay, cannot find out that they have the same customer. A key of this process authenticates the mark.
-// Requests to Anthropic's own hosts, which cannot be this balancer, carry no mark.
+// A mark is random and reveals only that a balancer was passed. Each server gets a different mark,
+// so that two relays, or two accounts at one relay, cannot find out that they have the same
+// customer. A key of this process authenticates the mark. Requests to Anthropic's own hosts, which
+// cannot be this balancer, carry no mark.
 type Loop struct{ key [32]byte }
 
 // NewLoop makes a Loop with a random key.
@@ -63,7 +66,8 @@ func (l *Loop) isOwn(mark string) bool {
 	return err == nil && len(raw) == markSize && hmac.Equal(l.sum(raw[:nonceSize])[:nonceSize], raw[nonceSize:])
 }
 
-// Closed reports whether a request with this header has been here before, or passed too many balancers. A nil Loop closes none.
+// Closed reports whether a request with this header has been here before, or passed too many
+// balancers. A nil Loop closes none.
 func (l *Loop) Closed(h http.Header) bool {
 	if l == nil || h[LoopHeader] == nil {
 		return false

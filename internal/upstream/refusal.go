@@ -16,9 +16,9 @@ const (
 	maxRefusalBody = 4 << 10
 )
 
-// Refusal is an error response which reports that an account is used up for a while. It is kept during
-// the cooldown, so that later requests get the upstream's own words without asking it again. Of the
-// refused request it contains only the id, which BodyFor replaces.
+// Refusal is an error response which reports that an account is used up for a while. It is kept
+// during the cooldown, so that later requests get the upstream's own words without asking it again.
+// Of the refused request it contains only the id, which BodyFor replaces.
 type Refusal struct {
 	Status int
 	Header http.Header // headers about limits and retries, and the content type
@@ -73,7 +73,8 @@ func (l *Lease) refusalKey(common bool) string {
 	return l.subject.limit()
 }
 
-// forgetRefusals is called when the endpoint has served the lease's request. The caller holds the mutex.
+// forgetRefusals is called when the endpoint has served the lease's request. The caller holds the
+// mutex.
 func (l *Lease) forgetRefusals() {
 	if len(l.learned.refusals) > 0 {
 		delete(l.learned.refusals, l.refusalKey(true))

@@ -13,16 +13,18 @@ import (
 	"time"
 )
 
-// replayWithin is how soon a kept connection has to end for its request to be repeated: a server that had closed the
-// connection answers with a reset within a round trip, and one that ends it later has probably worked on the request.
+// replayWithin is how soon a kept connection has to end for its request to be repeated: a server
+// that had closed the connection answers with a reset within a round trip, and one that ends it
+// later has probably worked on the request.
 const replayWithin = 10 * time.Second
 
 // idempotencyKey, without a value, marks a request that may be repeated; see package http1.
 const idempotencyKey = "Idempotency-Key"
 
-// netTransport is net/http's pool of HTTP/1.1 connections, except that a marked request that met a connection which its
-// server had closed is repeated once, over a fresh connection. By itself net/http would either not repeat it or try every
-// idle connection in turn, and each of them might bill the request.
+// netTransport is net/http's pool of HTTP/1.1 connections, except that a marked request that met a
+// connection which its server had closed is repeated once, over a fresh connection. By itself
+// net/http would either not repeat it or try every idle connection in turn, and each of them might
+// bill the request.
 type netTransport struct{ *http.Transport }
 
 // RoundTrip is that of http.RoundTripper.
@@ -36,8 +38,9 @@ func (t netTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.repeating(r, false, t.Transport.RoundTrip)
 }
 
-// repeating sends a request, and repeats it once over a fresh connection if it met a kept connection that the server had
-// closed. kept means that the connection certainly is a kept one; otherwise net/http reports that.
+// repeating sends a request, and repeats it once over a fresh connection if it met a kept
+// connection that the server had closed. kept means that the connection certainly is a kept one;
+// otherwise net/http reports that.
 func (t netTransport) repeating(r *http.Request, kept bool, send func(*http.Request) (*http.Response, error)) (*http.Response, error) {
 	var reused, answered atomic.Bool
 	reused.Store(kept)
@@ -70,7 +73,8 @@ func (t netTransport) overFresh(r *http.Request) (*http.Response, error) {
 	return lastOn(c, r)
 }
 
-// lastOn sends a request over a reserved connection of HTTP/1.1 that no pool has, and closes it when the answer has been read.
+// lastOn sends a request over a reserved connection of HTTP/1.1 that no pool has, and closes it
+// when the answer has been read.
 func lastOn(c *http.ClientConn, r *http.Request) (*http.Response, error) {
 	c.SetStateHook(func(c *http.ClientConn) {
 		if c.InFlight() == 0 {
@@ -97,8 +101,8 @@ func isMarked(r *http.Request) bool {
 	return marked && len(value) == 0 && r.Method != http.MethodGet && r.Method != http.MethodHead
 }
 
-// unmarked returns a copy of the request without the mark, with a trace. It copies the header, because another attempt may
-// be reading it.
+// unmarked returns a copy of the request without the mark, with a trace. It copies the header,
+// because another attempt may be reading it.
 func unmarked(r *http.Request, trace *httptrace.ClientTrace) *http.Request {
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
 	r.Header = maps.Clone(r.Header)
@@ -106,8 +110,8 @@ func unmarked(r *http.Request, trace *httptrace.ClientTrace) *http.Request {
 	return r
 }
 
-// closedUnused reports whether an error looks as if the server had closed a kept connection before it read the request
-// that was sent then.
+// closedUnused reports whether an error looks as if the server had closed a kept connection before
+// it read the request that was sent then.
 func closedUnused(r *http.Request, err error, began time.Time) bool {
 	if r.Context().Err() != nil || time.Since(began) > replayWithin {
 		return false

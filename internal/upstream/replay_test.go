@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// cuttable dials connections that a test can end like the kernel of a server: the client notices nothing until its next write
-// fails.
+// cuttable dials connections that a test can end like the kernel of a server: the client notices
+// nothing until its next write fails.
 type cuttable struct {
 	mu    sync.Mutex
 	dials int
@@ -66,7 +66,8 @@ func (c *cutConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestStaleConnection ends a kept connection when a request has been written to it, over both protocols.
+// TestStaleConnection ends a kept connection when a request has been written to it, over both
+// protocols.
 func TestStaleConnection(t *testing.T) {
 	f := func(name, method string, marked bool, body io.Reader, again bool, adjust ...func(*httptest.Server)) {
 		t.Helper()
@@ -113,7 +114,8 @@ func TestStaleConnection(t *testing.T) {
 	f("HTTP/1.1 POST that cannot be repeated", http.MethodPost, true, stream(), true, onlyHTTP1)
 }
 
-// TestStaleConnectionOnce checks that a server that closes every reused connection gets a request at most twice.
+// TestStaleConnectionOnce checks that a server that closes every reused connection gets a request
+// at most twice.
 func TestStaleConnectionOnce(t *testing.T) {
 	var mu sync.Mutex
 	posts := 0

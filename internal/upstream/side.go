@@ -9,11 +9,11 @@ import (
 // maxSides bounds the path classes that are remembered per endpoint.
 const maxSides = 32
 
-// side is the state of an endpoint for one class of paths other than /v1/messages. Responses on such a
-// path, including refusals of the key or the account, are evidence about that path only: some relays
-// lack count_tokens, forbid it to some keys, or serve a login page for models, and still create messages
-// well. Only failures of the connection also count against the endpoint itself. The mutex of the
-// endpoint's learned state guards it.
+// side is the state of an endpoint for one class of paths other than /v1/messages. Responses on
+// such a path, including refusals of the key or the account, are evidence about that path only:
+// some relays lack count_tokens, forbid it to some keys, or serve a login page for models, and
+// still create messages well. Only failures of the connection also count against the endpoint
+// itself. The mutex of the endpoint's learned state guards it.
 type side struct {
 	breaker  breaker
 	refusals rests // of models, for rate limits and for lack of capacity
@@ -34,10 +34,12 @@ func (l *learned) side(class string) *side {
 	return s
 }
 
-// refusedModel is the key under which a side's refusals name a model; no class of models contains a space.
+// refusedModel is the key under which a side's refusals name a model; no class of models contains a
+// space.
 func (s Subject) refusedModel() string { return "model " + s.model() }
 
-// sideFitness is fitness for another path class than that of messages. The caller holds the mutexes of the endpoint and its account.
+// sideFitness is fitness for another path class than that of messages. The caller holds the mutexes
+// of the endpoint and its account.
 func (e *Endpoint) sideFitness(a *account, now time.Time, s Subject) View {
 	l := e.learned
 	v := View{InFlight: l.inFlight.Load(), Share: 1, Headroom: 1, Load: a.load.now(now), Latency: l.latency.usual()}
@@ -58,7 +60,8 @@ func (e *Endpoint) sideFitness(a *account, now time.Time, s Subject) View {
 	return v
 }
 
-// outForMessages reports whether the endpoint accepts no messages now. Then it is a worse choice for other paths too.
+// outForMessages reports whether the endpoint accepts no messages now. Then it is a worse choice
+// for other paths too.
 func (e *Endpoint) outForMessages(a *account, now time.Time, s Subject) bool {
 	l := e.learned
 	model := l.models[s.model()]

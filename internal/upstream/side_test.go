@@ -13,7 +13,8 @@ import (
 	"claude-code-lb/internal/claude"
 )
 
-// TestSidesJudgeOnlyThemselves checks that responses on other paths do not affect messages and availability.
+// TestSidesJudgeOnlyThemselves checks that responses on other paths do not affect messages and
+// availability.
 func TestSidesJudgeOnlyThemselves(t *testing.T) {
 	message, count := Subject{Model: opus}, Subject{Path: claude.PathCountTokens, Model: opus}
 	f := func(o Outcome, want Unfit, otherModel Unfit) {

@@ -13,7 +13,8 @@ import (
 // fuzzTarget is one fuzz test.
 type fuzzTarget struct{ pkg, name string }
 
-// fuzzAll runs every fuzz target of the packages, each for o.fuzz. A target that fails does not keep the others from running.
+// fuzzAll runs every fuzz target of the packages, each for o.fuzz. A target that fails does not
+// keep the others from running.
 func fuzzAll(ctx context.Context, out io.Writer, o options) (ok bool, err error) {
 	list := exec.CommandContext(ctx, "go", append([]string{"test", "-list", "^Fuzz"}, o.packages...)...)
 	listed, err := list.CombinedOutput()
@@ -45,7 +46,8 @@ func fuzz(ctx context.Context, t fuzzTarget, length time.Duration) (text []byte,
 	return bytes.TrimSpace(text), err
 }
 
-// fuzzTargets reads the output of go test -list: the names of a package, then a line "ok", the package and the time.
+// fuzzTargets reads the output of go test -list: the names of a package, then a line "ok", the
+// package and the time.
 func fuzzTargets(listed string) (all []fuzzTarget) {
 	var names []string
 	for line := range strings.Lines(listed) {
