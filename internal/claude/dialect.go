@@ -55,7 +55,9 @@ var dialects = [...]dialect{
 	{name: "content filters", meaning: RequestFault, codes: []string{"content_filter", "content_policy_violation", "sensitive_words_detected", "prompt_blocked"}},
 	{name: "gateways", meaning: PolicyBlocked, codes: []string{"policy_blocked"}},
 	{name: "Anthropic", meaning: NoLongContext, phrases: []string{
-		`extra usage is required for long.context`, `long.context (beta )?(window )?(is )?not (yet )?(available|enabled|supported)`,
+		`\bextra usage is (required|needed)\b.{0,30}` + longContext, longContext + `.{0,40}\b(requires?|needs?) (extra usage|usage credits)\b`,
+		longContext + `.{0,30}\b(is |are )?(not (yet )?(available|enabled|supported|included|allowed)|unavailable|disabled)\b`,
+		`\brate limits?\b.{0,30}` + longContext,
 	}},
 	{name: "OpenAI and relays", meaning: NoModel,
 		codes: []string{
@@ -68,9 +70,11 @@ var dialects = [...]dialect{
 			`\bmodel\b.{0,80}\b(does not|doesn't|not) exist`,
 			`\bmodel\b.{0,80}\bnot found\b`,
 			`\bmodel\b.{0,80}\b(is|was|has been) (retired|deprecated|removed|decommissioned|disabled|not enabled|not activated|unavailable|not available|no longer available)\b`,
-			`\bmodel\b.{0,80}\b(is )?(not supported|unsupported)\s*($|[.,;(\n]|(by|on|in|under|for|with) (this|the|your|our|any|current)\s+\w*\s*(group|channel|account|key|token|provider|endpoint|server|plan|subscription|api|platform|gateway|relay|region|project|upstream)\b)`,
-			`\b(unsupported|unknown|invalid|unrecognized) model\b`, `\bmodel (identifier|id|name)\b.{0,30}\b(invalid|unknown|not recognized)\b`,
-			`^\s+is (not available|not supported|not enabled|unavailable) (on|for|in|under|with) (your|this) (current )?(plan|account|group|key|api key|token|subscription|region)\b`, // the model's name is removed
+			`\bmodel\b.{0,80}\b(is )?(not supported|unsupported)\s*($|[.,;(\n]|` + ofPlace + `)`,
+			`\b(unsupported|unknown|invalid|unrecognized) model\b`, `\b(unsupported|unknown|invalid) value for (the )?(field |parameter )?model\b`,
+			`\bmodel (id|identifier|name)\b.{0,40}\b(invalid|not valid|not recognized|unknown)\b`, `\bmodel\b.{0,40}\breached (the |its )?end of (its )?life\b`,
+			`\bon-demand throughput\b`, `\bmodel (is )?not (allowed|permitted|accessible)\b`, `\bmodel\b.{0,80}\bnot supported when using codex\b`,
+			asked + `\s*(is |was |has been )?(currently |temporarily )?(not (currently |yet )?(supported|available|found|allowed|enabled|accessible)|unsupported|unavailable|retired|deprecated)\b\s*($|[.,;!(\n]|here\b|` + ofPlace + `)`,
 			`\bnot a (valid|supported) model\b`,
 			`\b(no|not have|without|denied) (access|permission)\b.{0,30}\bmodel\b`,
 			`\bnot (allowed|authorized|permitted) to (use|access|call)\b.{0,30}\bmodel\b`,
@@ -80,6 +84,7 @@ var dialects = [...]dialect{
 		`模型.{0,120}(不存在|无可用|不可用|没有可用|未开通|未启用|已下线|已下架|未找到|暂未开放)`,
 		`模型.{0,120}(不支持|无权访问|无权使用)\s*($|[，。,.!！（(\n])`,
 		`(不支持|无权访问|无权使用|未找到|找不到|没有找到|未知|无效).{0,12}模型`,
+		`(暂无|没有|无).{0,6}模型.{0,8}权限`, `模型.{0,120}(未配置|没有权限|暂无权限)`,
 		`(无可用渠道|没有可用.{0,6}(渠道|账号|账户)).{0,60}模型`,
 	}},
 	{name: "OpenAI and relays", meaning: NoQuota, codes: []string{
@@ -103,11 +108,11 @@ var dialects = [...]dialect{
 	}},
 	{name: "new-api, one-api and Chinese vendors", meaning: NoQuota, phrases: []string{
 		`余额.{0,12}(不足|耗尽|用完|用尽|不够|为 ?0|为零)`, `(额度|配额|限额|点数|积分).{0,16}(不足|用尽|用完|耗尽|不够|超出|超过|已达|达到|上限)`, `(用尽|用完|耗尽|超出|超过|达到).{0,12}(额度|配额|限额|使用上限)`,
-		`预扣费`, `欠费`, `请.{0,6}充值`, `(套餐|订阅).{0,10}(到期|过期|用完|用尽|耗尽)`, `使用上限`,
+		`预扣费`, `欠费`, `请.{0,6}充值`, `(套餐|订阅).{0,10}(到期|过期|用完|用尽|耗尽)`, `(没有|无)(可用|有效)?的?(订阅|套餐)`, `使用上限`,
 	}},
 	{name: "relays", meaning: Saturated,
 		codes:   []string{"engine_overloaded_error", "server_overloaded", "model_overloaded", "overloaded"},
-		phrases: []string{`负载已?(经)?饱和`, `访问量过大`, `\b(engine|model|service|upstream)\b.{0,30}\b(overloaded|saturated|at capacity)\b`},
+		phrases: []string{`负载已?(经)?饱和`, `访问量过大`, `(系统|服务器?|模型)(繁忙|过载|正忙)`, `\b(engine|model|service|upstream)\b.{0,30}\b(overloaded|saturated|at capacity)\b`},
 	},
 	{name: "relays", meaning: RelayFailed,
 		codes: []string{
@@ -129,6 +134,12 @@ var dialects = [...]dialect{
 	// new-api and similar programs use these codes for errors of any kind.
 	{name: "new-api and one-api", meaning: RelayUnclear, codes: []string{"new_api_error", "one_api_error", "shell_api_error", "rix_api_error", "bad_gateway"}},
 }
+
+// longContext is the context window of a million tokens in a phrase.
+const longContext = `\b(long.context|1 ?m(illion)?[ -](tokens? )?context)\b`
+
+// ofPlace names where something is not to be had, in a phrase.
+const ofPlace = `(by|on|in|under|for|with) (this|the|your|our|any|current)\s+\w*\s*(group|channel|account|key|token|provider|endpoint|server|plan|subscription|api|platform|gateway|relay|region|project|upstream)\b`
 
 // phrasebook compiles the phrases of all dialects once.
 var phrasebook = sync.OnceValue(func() [][]*regexp.Regexp {
@@ -174,17 +185,20 @@ func (r Refusal) Mentions(phrase string) bool {
 	return strings.Contains(withoutQuotes(r.Text), phrase)
 }
 
-// withoutModel removes the name of the model that the client chose. Short names are not removed, because
-// they may be part of any word.
+// asked stands for the name of the model that was asked for. It is white space in regular expressions.
+const asked = "\f"
+
+// withoutModel replaces the name of the model that the client chose with asked, between blanks. Short names
+// are not replaced, because they may be part of any word.
 func withoutModel(text, model string) string {
 	const shortest = 4
 	if len(model) < shortest {
 		return text
 	}
-	return strings.ReplaceAll(text, strings.ToLower(model), " ")
+	return strings.ReplaceAll(text, strings.ToLower(model), " "+asked+" ")
 }
 
-// withoutQuotes removes what stands between two quotes of the same kind on one line.
+// withoutQuotes removes what stands between two quotes of the same kind on one line, except for asked.
 func withoutQuotes(text string) string {
 	if !strings.ContainsAny(text, "\"'`") {
 		return text
@@ -196,6 +210,9 @@ func withoutQuotes(text string) string {
 			line, _, _ := strings.Cut(text[i+1:], "\n")
 			if end := strings.IndexByte(line, c); end >= 0 {
 				out.WriteByte(' ')
+				if strings.TrimSpace(line[:end]) == "" && strings.Contains(line[:end], asked) {
+					out.WriteString(asked + " ")
+				}
 				i += end + 1
 				continue
 			}

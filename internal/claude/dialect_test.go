@@ -46,6 +46,22 @@ func TestDialects(t *testing.T) {
 		`{"error":{"message":"Your account does not have access to model MODEL"}}`,
 		anthropic("new_api_error", "No available channel for model MODEL under group x"),
 	)
+	f(NoModel,
+		`{"error":{"message":"{'error': '/messages: Invalid model name passed in model=MODEL. Call `+"`/v1/models`"+` to view available models for your key.'}","type":"None","param":"None","code":"400"}}`,
+		`[{"error":{"code":404,"message":"Publisher Model `+"`projects/x/models/MODEL`"+` was not found or your project does not have access to it.","status":"NOT_FOUND"}}]`,
+		`{"message":"The provided model identifier is invalid."}`, `{"message":"This model version has reached the end of its life."}`,
+		`{"message":"Invocation of model ID MODEL with on-demand throughput isn’t supported."}`,
+		`{"error":{"type":"forbidden","message":"Model not allowed"}}`, `{"error":"Forbidden","message":"暂无该模型访问权限"}`, `{"error":{"message":"模型 MODEL 未配置"}}`,
+		`{"error":{"message":"Model MODEL not supported when using Codex with a ChatGPT account"}}`, `{"detail":"unsupported value for model: MODEL"}`,
+		invalid("MODEL is not supported"), invalid("'MODEL' is not available on your plan"), invalid("MODEL is currently unavailable."), invalid("`MODEL` not found"),
+	)
+	f(NoLongContext, invalid("Extra usage is required for long context requests."), invalid("Long context requires extra usage"), invalid("Extra usage is required for 1M context."),
+		invalid("1M context is not available for this account"), invalid("The long context beta is not yet available for this subscription."),
+		invalid("This request would exceed your rate limit for long context requests"))
+	f(NoQuota, `{"error":{"message":"没有可用的订阅"}}`)
+	f(Saturated, `{"code":400,"msg":"系统繁忙，请稍后再试"}`)
+	f(NoMeaning, invalid("MODEL: extended thinking is not supported"), invalid("MODEL is not allowed to be combined with tools"), invalid("thinking is not supported by MODEL"),
+		invalid("MODEL is not supported with this beta"), invalid("'thinking' is not supported"), `[{"error":{}},{"error":{}}]`, `[]`, `[`)
 	f(NoQuota,
 		`{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}`,
 		`{"error":{"message":"用户额度不足, 剩余额度: ＄-0.01","type":"new_api_error","code":"insufficient_user_quota"}}`,

@@ -26,7 +26,7 @@ type Refusal struct {
 //	{"type":"error","error":{"type":…,"message":…,"details":{"error_code":…}}}   Anthropic
 //	{"error":{"message":…,"type":…,"code":…}}                                    OpenAI, new-api, one-api
 //	{"error":"…","message":"…"}  {"code":…,"msg":…}  {"success":false,"message":…}
-//	{"detail":…}  {"errors":[…]}  {"errorCode":…,"errorMessage":…}
+//	{"detail":…}  {"errors":[…]}  {"errorCode":…,"errorMessage":…}  [{"error":…}]
 //
 // and plain text. A body that is too long or broken counts as plain text.
 func ReadRefusal(body []byte) Refusal {
@@ -35,6 +35,7 @@ func ReadRefusal(body []byte) Refusal {
 	if r.Page || len(body) == 0 {
 		return r
 	}
+	body = onlyElement(body)
 	if body[0] != '{' {
 		r.Text = strings.ToLower(string(body))
 		return r
@@ -72,7 +73,7 @@ func (r *Refusal) scan(body []byte) {
 		case "message", "msg", "detail", "error", "errors", "errmsg", "err_msg", "error_msg", "errorMessage", "error_message", "error_description", "title", "reason":
 			if s.peek() == '"' {
 				if text, _ := s.string(); text != "" && len(texts) < maxRefusalTexts {
-					texts = append(texts, text)
+					texts = append(texts, unwrapped(text))
 				}
 			}
 		}
@@ -95,6 +96,25 @@ func (r *Refusal) addCode(code string) {
 	if code != "" && len(code) <= 100 && len(r.Codes) < maxRefusalTexts {
 		r.Codes = append(r.Codes, strings.ToLower(code))
 	}
+}
+
+// onlyElement returns the element of an array of one object, as Vertex AI wraps its errors, and any other body unchanged.
+func onlyElement(body []byte) []byte {
+	inner, opened := bytes.CutPrefix(body, []byte("["))
+	inner, closed := bytes.CutSuffix(inner, []byte("]"))
+	if inner = bytes.TrimSpace(inner); opened && closed && IsObject(inner) {
+		return inner
+	}
+	return body
+}
+
+// unwrapped returns the text of an error that LiteLLM wraps as Python prints it: {'error': '…'}.
+func unwrapped(text string) string {
+	inner, ok := strings.CutPrefix(text, "{'error': '")
+	if !ok {
+		return text
+	}
+	return strings.TrimSuffix(inner, "'}")
 }
 
 // isPage recognizes a web page by its first bytes.
