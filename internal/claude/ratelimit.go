@@ -83,6 +83,10 @@ func (u Unified) familyRejected() bool {
 	return false
 }
 
+// UsedUp reports whether a refusal with these headers means that the subscription is used up. While usage beyond the
+// windows is allowed, the status rejected only means that it has begun.
+func (u Unified) UsedUp() bool { return u.Status == "rejected" && !u.Overage }
+
 // RateLimits is what the headers of an answer tell about the account's limits.
 type RateLimits struct {
 	Requests, Tokens, InputTokens, OutputTokens Bucket

@@ -136,10 +136,11 @@ func (b *budget) windows() [3]claude.Window {
 }
 
 // spentUntil returns the end of a used-up subscription window. If usage beyond the windows is allowed,
-// none of them matters until the upstream refuses.
+// none of them matters until the upstream refuses, whatever their status (observed: rejected together with
+// an overage status of allowed).
 func (b *budget) spentUntil(now time.Time) time.Time {
 	var until time.Time
-	if b.unified.Overage && b.unified.Status != rejected {
+	if b.unified.Overage {
 		return until
 	}
 	for _, w := range b.windows() {

@@ -194,7 +194,8 @@ func TestWindowsOfSubscriptions(t *testing.T) {
 	f(Short, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end)
 	f(Fit, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end, "Overage-Status", "allowed")
 	f(Fit, opus, "Status", "allowed_warning", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed_warning", "Overage-In-Use", "true")
-	f(Short, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed")
+	f(Fit, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed") // of a good answer
+	f(Short, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "rejected", "Overage-In-Use", "true")
 	f(Short, opus, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
 	f(Fit, haiku, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
 	f(Fit, opus, "7d_sonnet-Utilization", "1", "7d_sonnet-Reset", end)

@@ -31,7 +31,7 @@ func findLimit(ev Evidence) finding {
 	switch {
 	case unified.OnlyFamily():
 		return finding{scope: ScopeRateLimit, note: "limit of this family of models"}
-	case unified.Status == rejected:
+	case unified.UsedUp():
 		return finding{scope: ScopeAccount, cause: CauseUsedUp}
 	case ev.Error != nil && ev.Error.Type == claude.ErrBilling:
 		return finding{scope: ScopeAccount, cause: CauseUsedUp}
@@ -79,7 +79,7 @@ func endOfLimit(ev Evidence, status int) (time.Time, bool) {
 			end := unified.FamilyRejectedUntil(claude.ModelClass(ev.Model))
 			return end, !end.IsZero()
 		}
-		if unified.Status == rejected {
+		if unified.UsedUp() {
 			end := unified.RejectedUntil()
 			return end, !end.IsZero()
 		}
