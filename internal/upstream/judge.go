@@ -46,7 +46,7 @@ func Judge(ev Evidence) Outcome {
 		return Outcome{}
 	}
 	f := find(ev, status)
-	if f.scope != ScopeModel && !f.final && lacksPath(status) {
+	if f.scope != ScopeModel && !f.final && !f.settled && lacksPath(status) {
 		f = ev.withoutPath(f)
 	}
 	o := Outcome{Scope: f.scope, Cause: f.cause, Final: f.final, Doubtful: f.doubtful, Reason: f.reason(ev, status)}

@@ -14,6 +14,7 @@ type finding struct {
 	note     string // for the reason, in words of our own
 	doubtful bool   // see Outcome
 	final    bool   // see Outcome
+	settled  bool   // nothing else about the response can change it
 }
 
 // find classifies an error response (errors and rate-limits docs, and observed texts of vendors and
@@ -24,7 +25,7 @@ func find(ev Evidence, status int) finding {
 	read := said.Read(ev.Model)
 	switch {
 	case read.Meaning == claude.PolicyBlocked:
-		return finding{scope: ScopeRequest}
+		return finding{scope: ScopeRequest, settled: true}
 	case ev.challenged(said, status):
 		return finding{scope: ScopeEndpoint, cause: CausePage, note: "a web page in place of the API"}
 	case ev.Error != nil && ev.Error.Type == claude.ErrOverloaded:
@@ -45,7 +46,7 @@ func find(ev Evidence, status int) finding {
 		}
 		return f
 	}
-	return findByStatus(ev, said, status)
+	return findByStatus(ev, said, read, status)
 }
 
 // refusal parses the error response, in whatever form its author wrote it.
@@ -100,7 +101,7 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Reading, status i
 		return finding{}, false
 	}
 	_, limits := claude.ParseFastLimits(ev.Header)
-	usedUp := claude.ParseRateLimits(ev.Header).Unified.Status == rejected
+	usedUp := claude.ParseRateLimits(ev.Header).Unified.UsedUp()
 	if said.Mentions("fast mode") || limits && !usedUp && status == http.StatusTooManyRequests {
 		// Claude Code falls back to the standard speed by itself, and at once.
 		return finding{scope: ScopeRateLimit, final: true, note: "fast mode"}, true
@@ -143,7 +144,7 @@ func findMeaning(ev Evidence, said claude.Refusal, read claude.Reading, status i
 }
 
 // findByStatus is the verdict if only the status, the type and the headers are known.
-func findByStatus(ev Evidence, said claude.Refusal, status int) finding {
+func findByStatus(ev Evidence, said claude.Refusal, read claude.Reading, status int) finding {
 	namesModel := ev.Error != nil && ev.Model != "" && ev.Error.NamesModel(ev.Model)
 	switch {
 	case status == http.StatusUnauthorized:
@@ -165,7 +166,7 @@ func findByStatus(ev Evidence, said claude.Refusal, status int) finding {
 	case status >= http.StatusInternalServerError, status == http.StatusRequestTimeout:
 		return finding{scope: ScopeEndpoint}
 	}
-	return finding{scope: ScopeRequest, doubtful: ev.odd(said, status)}
+	return finding{scope: ScopeRequest, doubtful: read.Meaning != claude.RequestFault && ev.odd(said, status)}
 }
 
 // unserved reports whether a 404 or 405 did not come from the API. The path and the method of a
@@ -190,10 +191,14 @@ func findNotImplemented(ev Evidence, said claude.Refusal) finding {
 	return finding{scope: ScopeRequest, doubtful: true}
 }
 
-// odd reports whether a refusal of the request did not come from the API: a page
-// of a front proxy or firewall, or a status that the API does not use. A front
-// proxy's 413 does not come from the API either, but is the same everywhere.
+// odd reports whether a refusal of the request did not come from the API: it has another shape, or a status
+// that the API does not use. Then it may be a peculiarity of this upstream: a front proxy's page, its limit on
+// the size of a body, a gateway's own business code.
 func (ev Evidence) odd(said claude.Refusal, status int) bool {
+	switch ev.Path {
+	case claude.PathMessages, claude.PathCountTokens, claude.PathModels:
+		return !said.Enveloped
+	}
 	if ev.Error != nil {
 		return false
 	}

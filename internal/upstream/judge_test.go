@@ -48,7 +48,7 @@ func TestJudgeAnswers(t *testing.T) {
 	f(400, invalid("messages.1.content.0: thinking block is bound to a different conversation"), ScopeRequest, 0, "Retry-After", "9")
 	f(404, failure(claude.ErrNotFound, "Not found"), ScopeRequest, 0)
 	f(409, failure(claude.ErrConflict, "conflict"), ScopeRequest, 0)
-	f(413, nil, ScopeRequest, 0, "Content-Type", "text/html")
+	f(413, failure(claude.ErrTooLarge, "Request exceeds the maximum size"), ScopeRequest, 0)
 	f(422, invalid("max_tokens: too large"), ScopeRequest, 0)
 	f(400, invalid("tools.0.name: 'credit balance is too low' is no name"), ScopeRequest, 0)
 	f(200, invalid("x"), ScopeRequest, 0)
@@ -343,7 +343,14 @@ func TestJudgeVendors(t *testing.T) {
 	}
 	f(ScopeEndpoint, false, 405, `{"type":"error","error":{"type":"invalid_request_error","message":"x"}}`)
 	f(ScopeRequest, false, 404, `{"type":"error","error":{"type":"not_found_error","message":"Not found","details":{"error_code":"thread_not_found"}}}`)
-	f(ScopeRequest, false, 404, `{"error":{"type":"not_found_error","message":"Not found"}}`)
+	f(ScopeRequest, true, 404, `{"error":{"type":"not_found_error","message":"Not found"}}`)
+
+	// The API's own refusals are final; in another shape they may be a peculiarity of one upstream.
+	f(ScopeRequest, false, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"Invalid"}}`)
+	f(ScopeRequest, true, 400, `{"error":{"type":"invalid_request_error","message":"Invalid"}}`)
+	f(ScopeRequest, true, 422, `{"detail":[{"loc":["body","thinking"],"msg":"extra fields not permitted"}]}`)
+	f(ScopeRequest, true, 413, "<html><title>413 Request Entity Too Large</title>")
+	f(ScopeRequest, false, 413, `{"type":"error","error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}`)
 
 	f(ScopeEndpoint, false, 403, "<!DOCTYPE html><title>Just a moment...</title>")
 	f(ScopeEndpoint, false, 503, "<html>")
