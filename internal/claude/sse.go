@@ -122,6 +122,15 @@ func lineEnd(p []byte) (n, ending int) {
 // MidEvent reports whether anything, be it part of a comment, was fed after the last blank line.
 func (s *EventScanner) MidEvent() bool { return s.begun }
 
+// Unended is the event that the end of the stream would cut off, because the blank line after it is missing, as far
+// as its lines have come. The official SDKs drop such an event.
+func (s *EventScanner) Unended() Event {
+	if !s.begun {
+		return Event{}
+	}
+	return Event{Name: s.event.name, Named: s.event.named, Data: s.data, Truncated: s.event.lost, Size: s.event.size}
+}
+
 func (s *EventScanner) takeText(p []byte) {
 	if s.line.kind == lineUndecided {
 		colon := bytes.IndexByte(p, ':')

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"time"
 
@@ -51,7 +52,7 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 	}
 	a.dropByteOrderMark()
 	// Some relays label their streams as plain text: what an answer is, its first bytes tell.
-	a.stream = looksLikeEvents(a.held)
+	a.stream = looksLikeEvents(a.held) || a.labeledEvents() && looksLikeField(a.held)
 	switch {
 	case a.stream && (k == kindStream || k == kindEither):
 		return a.holdStream()
@@ -97,6 +98,18 @@ func looksLikeEvents(b []byte) bool {
 		}
 	}
 	return false
+}
+
+// labeledEvents reports whether the response says that it is a stream of events.
+func (a *answer) labeledEvents() bool {
+	kind, _, _ := mime.ParseMediaType(a.res.Header.Get("Content-Type"))
+	return kind == "text/event-stream"
+}
+
+// looksLikeField reports whether a stream of events may begin like this: with a field that nobody has to know.
+func looksLikeField(b []byte) bool {
+	b = bytes.TrimLeft(b, " \t\r\n")
+	return len(b) > 0 && b[0] != '{' && b[0] != '[' && b[0] != '<'
 }
 
 func (a *answer) holdError() (*claude.Error, error) {

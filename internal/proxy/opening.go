@@ -27,6 +27,20 @@ func (a *answer) observe(ev claude.Event) {
 	}
 }
 
+// missingEnd ends an event whose last line or blank line is missing.
+const missingEnd = "\n\n"
+
+// lastUnended reports whether the stream, which has ended, lacks nothing but the blank line after its last event: the
+// end of the message or an error. Clients built on an official SDK would not see that event.
+func (a *answer) lastUnended() bool {
+	if a.complete() || !a.events.MidEvent() {
+		return false
+	}
+	ev := a.events.Unended()
+	kind := ev.Kind()
+	return (kind == "message_stop" || kind == "error") && !ev.Truncated && claude.IsObject(ev.Data)
+}
+
 // opening collects facts about the events of a stream before its first content.
 type opening struct {
 	said      int  // bytes of data, pings left out
@@ -92,6 +106,11 @@ func (a *answer) holdStream() (*claude.Error, error) {
 	for fed := 0; ; {
 		a.offset = fed
 		boundary := a.events.Feed(a.held[fed:], observe)
+		if (ended || err != nil) && a.lastUnended() {
+			a.offset = len(a.held)
+			a.held = append(a.held, missingEnd...)
+			boundary = a.offset - fed + a.events.Feed(a.held[a.offset:], observe)
+		}
 		if boundary > 0 {
 			a.eventEnd = fed + boundary
 		}

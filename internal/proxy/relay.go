@@ -97,6 +97,9 @@ func (x *exchange) relayEvents(a *answer) error {
 		x.kept(a)
 		x.rememberContinuations(a)
 		pending += n
+		if err != nil && a.lastUnended() {
+			return x.endEvent(a, buf[:pending])
+		}
 		if ready == 0 && pending == relayBuffer {
 			a.torn = true
 		}
@@ -116,6 +119,17 @@ func (x *exchange) relayEvents(a *answer) error {
 			return a.ended(err)
 		}
 	}
+}
+
+// endEvent sends the last event of a stream, of which only the blank line is missing, with that line.
+func (x *exchange) endEvent(a *answer, begun []byte) error {
+	a.offset = len(begun)
+	a.events.Feed([]byte(missingEnd), a.observe)
+	if err := x.sendPart(a, append(begun[:len(begun):len(begun)], missingEnd...), false); err != nil {
+		return err
+	}
+	x.silence.end()
+	return nil
 }
 
 // complete says whether the stream has said all it had to say.

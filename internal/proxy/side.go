@@ -58,7 +58,7 @@ func (x *exchange) overdue(now time.Time) bool {
 // models, or for count_tokens with 404, on which Claude Code estimates. It returns false for a refusal of the request
 // itself, such as that of a client's own key, which is passed on instead.
 func (x *exchange) answerWithout() bool {
-	if !x.isQuick() || slices.ContainsFunc(x.failures, func(a *answer) bool { return a.refused() && a.claimed != nil }) {
+	if !x.isQuick() || slices.ContainsFunc(x.failures, (*answer).settlesQuick) {
 		return false
 	}
 	if list := x.savedList(); list != nil {
@@ -76,6 +76,19 @@ func (x *exchange) answerWithout() bool {
 		Message: "No upstream counted the tokens of this request (" + strconv.Itoa(len(x.entry.Attempts)) + " tried): estimate them, or try again later.",
 	})
 	return true
+}
+
+// settlesQuick reports whether a failed attempt is an answer to a quick request: it concerns the client's own key
+// or account. What may be a peculiarity of the upstream, such as a failure behind a relay, is not.
+func (a *answer) settlesQuick() bool {
+	if !a.refused() || a.claimed == nil {
+		return false
+	}
+	switch a.res.StatusCode {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden:
+		return true
+	}
+	return a.outcome.Cause == upstream.CauseNoCredit
 }
 
 // keepQuick saves a good response that may be reused.
