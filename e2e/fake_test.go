@@ -175,5 +175,7 @@ func freeAddress(t *testing.T) string {
 // deadEntry is an upstream that refuses connections.
 func deadEntry(t *testing.T) object {
 	t.Helper()
-	return object{"name": "dead", "url": "http://" + freeAddress(t), "token": "sk-dead"}
+	l := listenForGood(t) // below the ports that the system gives to the servers of other tests
+	l.Close()
+	return object{"name": "dead", "url": "http://" + l.Addr().String(), "token": "sk-dead"}
 }
