@@ -47,8 +47,7 @@ func buildAndRun(m *testing.M) int {
 	}
 	args := []string{"build", "-o", binary}
 	if raceDetector {
-		// The same flags as in tools/test, so that nothing is compiled twice.
-		args = append(args, "-race", "-gcflags=modernc.org/...=-race=false")
+		args = append(args, "-race")
 	}
 	build := exec.Command("go", append(args, ".")...)
 	build.Dir = ".."
