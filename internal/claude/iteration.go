@@ -92,9 +92,18 @@ type Bill struct {
 // Bill divides the usage u of m among the calls that m reports.
 func (m *Message) Bill(u Usage) Bill {
 	b := Bill{Usage: u, Free: m.StopReason == "refusal" && m.Streamed == 0}
-	if len(m.Iterations) == 0 {
-		return b
+	if len(m.Iterations) > 0 {
+		m.divide(&b)
 	}
+	return b
+}
+
+// divide is Bill for a message with iterations. It is not inlined: most messages have none, and its
+// locals would enlarge the stack of every open stream.
+//
+//go:noinline
+func (m *Message) divide(b *Bill) {
+	u := b.Usage
 	var sum, foreign Usage // of the calls that the top level may be the sum of
 	var declined []Iteration
 	for _, each := range m.Iterations {
@@ -124,7 +133,6 @@ func (m *Message) Bill(u Usage) Bill {
 		}
 	}
 	b.useCalls()
-	return b
 }
 
 // useCalls sets Usage to the sum of the calls, unless they leave out a part of it.

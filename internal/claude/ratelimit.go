@@ -40,12 +40,13 @@ type Unified struct {
 // maxFamilies bounds the windows of families that are read from one response.
 const maxFamilies = 4
 
-// Families are windows of single families of models, in the order of their names.
-type Families [maxFamilies]FamilyWindow
+// Families are windows of single families of models, in the order of their names. They are a slice because most responses
+// have none: by value, they would make the stack of every open stream outgrow its 8 KB.
+type Families []FamilyWindow
 
 // FamilyWindow is a usage window that only one family of models has (observed: 7d_opus, 7d_sonnet).
 type FamilyWindow struct {
-	Family string // in lower case, as in ModelClass; "" ends the list
+	Family string // in lower case, as in ModelClass
 	Window
 }
 
@@ -232,13 +233,11 @@ func (p *limitParser) limits() RateLimits {
 	u := p.unified.unified(p.fiveHour.window(), p.sevenDay.window())
 	u.Claim = p.claim
 	u.Overage = p.overageStatus == "allowed" || p.overageStatus == "allowed_warning" || p.overageStatus == "" && p.overageInUse == "true"
-	n := 0
 	for _, name := range slices.Sorted(maps.Keys(p.families)) {
-		if w := p.families[name].window(); w.Known && n < len(u.Families) {
+		if w := p.families[name].window(); w.Known && len(u.Families) < maxFamilies {
 			_, family, _ := strings.Cut(name, "_")
-			u.Families[n] = FamilyWindow{Family: strings.ToLower(family), Window: w}
+			u.Families = append(u.Families, FamilyWindow{Family: strings.ToLower(family), Window: w})
 			u.Known = true
-			n++
 		}
 	}
 	return RateLimits{Requests: p.requests.bucket(), Tokens: p.tokens.bucket(), InputTokens: p.input.bucket(), OutputTokens: p.output.bucket(), Unified: u}

@@ -3,6 +3,7 @@ package claude
 import (
 	"math"
 	"net/http"
+	"reflect"
 	"strconv"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func header(pairs ...string) http.Header {
 func TestParseRateLimits(t *testing.T) {
 	f := func(h http.Header, want RateLimits) {
 		t.Helper()
-		if got := ParseRateLimits(h); got != want {
+		if got := ParseRateLimits(h); !reflect.DeepEqual(got, want) {
 			t.Errorf("%v:\n got %+v\nwant %+v", h, got, want)
 		}
 	}
@@ -95,7 +96,7 @@ func FuzzParseRateLimits(f *testing.F) {
 		}
 		again := write(strconv.FormatInt(bucket.Limit, 10), strconv.FormatInt(bucket.Remaining, 10), reset,
 			unified.Status, strconv.FormatFloat(window.Utilization, 'g', -1, 64))
-		if again != got {
+		if !reflect.DeepEqual(again, got) {
 			t.Errorf("written again:\n got %+v\nwant %+v", again, got)
 		}
 	})
@@ -122,7 +123,7 @@ func TestHasRateLimits(t *testing.T) {
 		"anthropic-ratelimit-requests-limit": true, "anthropic-ratelimit-unified-7d_oi-status": true,
 		"anthropic-organization-id": false, "retry-after": false,
 	} {
-		if got := HasRateLimits(header(name, "1")); got != want {
+		if got := HasRateLimits(header(name, "1")); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -137,7 +138,7 @@ func TestFamilyWindows(t *testing.T) {
 			pairs[i] = "anthropic-ratelimit-unified-" + pairs[i]
 		}
 		u := ParseRateLimits(header(pairs...)).Unified
-		if got := u.OnlyFamily(); got != want || want && !u.FamilyRejectedUntil(class).Equal(until) {
+		if got := u.OnlyFamily(); !reflect.DeepEqual(got, want) || want && !u.FamilyRejectedUntil(class).Equal(until) {
 			t.Errorf("%v: only the family %v, until %v", pairs, got, u.FamilyRejectedUntil(class))
 		}
 	}
@@ -163,7 +164,7 @@ func TestFamilyWindows(t *testing.T) {
 func TestOverage(t *testing.T) {
 	f := func(want bool, pairs ...string) {
 		t.Helper()
-		if got := ParseRateLimits(header(pairs...)).Unified.Overage; got != want {
+		if got := ParseRateLimits(header(pairs...)).Unified.Overage; !reflect.DeepEqual(got, want) {
 			t.Errorf("%v: %v", pairs, got)
 		}
 	}
@@ -179,7 +180,7 @@ func TestParseFastLimits(t *testing.T) {
 		t.Error("limits of fast mode where there are none")
 	}
 	got, ok := ParseFastLimits(header("anthropic-fast-input-tokens-limit", "0", "anthropic-fast-input-tokens-remaining", "0", "anthropic-ratelimit-requests-limit", "5", "anthropic-ratelimit-requests-remaining", "5"))
-	if want := (RateLimits{InputTokens: Bucket{Known: true}}); !ok || got != want {
+	if want := (RateLimits{InputTokens: Bucket{Known: true}}); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, ok)
 	}
 }

@@ -37,14 +37,14 @@ type charge struct {
 // Cost is what an answer of a single model call costs at a server that charges a multiple of the
 // list price.
 func (p *Prices) Cost(model string, u claude.Usage, multiplier float64) Cost {
-	cost, _ := p.Bill(model, claude.Bill{Usage: u}, multiplier)
+	cost, _ := p.Bill(model, &claude.Bill{Usage: u}, multiplier)
 	return cost
 }
 
 // Bill returns the cost of a response at a server that charges a multiple of the list price, and
 // the further model calls that are billed separately, whose costs it includes. The price of a call
 // may depend on the size of its own prompt.
-func (p *Prices) Bill(model string, b claude.Bill, multiplier float64) (Cost, []Extra) {
+func (p *Prices) Bill(model string, b *claude.Bill, multiplier float64) (Cost, []Extra) {
 	total := p.own(model, b)
 	var extra []Extra
 	for _, each := range b.Extra {
@@ -71,13 +71,18 @@ func (p *Prices) Bill(model string, b claude.Bill, multiplier float64) (Cost, []
 }
 
 // own is the charge for the answer's model.
-func (p *Prices) own(model string, b claude.Bill) charge {
+func (p *Prices) own(model string, b *claude.Bill) charge {
 	switch {
 	case b.Free:
 		return charge{}
 	case len(b.Calls) == 0:
 		return p.charge(model, b.Usage)
 	}
+	return p.calls(model, b)
+}
+
+// calls is the charge for an answer of several calls of its own model.
+func (p *Prices) calls(model string, b *claude.Bill) charge {
 	var total charge
 	rest := b.Usage // the uses of server tools belong to the answer as a whole
 	rest.InputTokens, rest.OutputTokens, rest.CacheReadTokens, rest.CacheCreation5mTokens, rest.CacheCreation1hTokens = 0, 0, 0, 0, 0

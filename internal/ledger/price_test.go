@@ -68,7 +68,7 @@ func TestCost(t *testing.T) {
 	for range 3 {
 		absurd.Extra = append(absurd.Extra, claude.Iteration{Type: "advisor_message", Model: "claude-opus-4-8", Usage: claude.Usage{OutputTokens: 1e12}})
 	}
-	if cost, extra := list.Bill("claude-opus-4-5", absurd, 1); cost.Sum != 10_000*dollar || extra[0].Sum+extra[1].Sum+extra[2].Sum != cost.Sum {
+	if cost, extra := list.Bill("claude-opus-4-5", &absurd, 1); cost.Sum != 10_000*dollar || extra[0].Sum+extra[1].Sum+extra[2].Sum != cost.Sum {
 		t.Errorf("%+v of %+v", extra, cost)
 	}
 	if got := list.AtMost("claude-opus-4-5", with("turbo", "", ""), 1); !got.Known || got.Sum != 30*dollar {

@@ -26,7 +26,7 @@ func (x *exchange) account(a *answer) {
 		note.Guess = 0
 	}
 	if note.Known() && x.req.Settings.Prices != nil {
-		x.price(a, note, bill)
+		x.price(a, note, &bill)
 	}
 	x.batch.note(note)
 }
@@ -51,7 +51,7 @@ func (x *exchange) asked(u claude.Usage) claude.Usage {
 
 // price sets the cost of the part of an attempt's response that has arrived. Output that did not reach the client counts
 // as wasted, and so do cache writes of a prefix that another account had in its cache.
-func (x *exchange) price(a *answer, note *ledger.Attempt, bill claude.Bill) {
+func (x *exchange) price(a *answer, note *ledger.Attempt, bill *claude.Bill) {
 	prices, multiplier := x.req.Settings.Prices, a.lease.Price()
 	model := a.message.Model
 	if model == "" {

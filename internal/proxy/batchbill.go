@@ -66,7 +66,7 @@ func (b *batchBill) add(m *claude.Message) {
 	u.ServiceTier = cmp.Or(u.ServiceTier, "batch")
 	b.estimated = b.estimated || estimated
 	bill := m.Bill(u)
-	cost, extra := b.prices.Bill(m.Model, bill, b.multiplier)
+	cost, extra := b.prices.Bill(m.Model, &bill, b.multiplier)
 	if b.cost.Sum > mostBatch {
 		return // no batch costs so much: the figures are wrong, and must not make sums overflow
 	}

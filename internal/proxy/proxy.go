@@ -266,15 +266,7 @@ func (x *exchange) settle(a *answer) {
 	now := time.Now()
 	a.lease.Settle(x.ctx, a.outcome, now)
 	x.remember(a)
-	status, upstreamID := 0, ""
-	if a.res != nil {
-		status, upstreamID = a.res.StatusCode, a.res.Header.Get("Request-Id")
-	}
-	a.place = len(x.entry.Attempts)
-	x.entry.Attempts = append(x.entry.Attempts, ledger.Attempt{
-		Server: a.lease.Name(), Status: status, Scope: a.outcome.Scope.String(), Reason: a.outcome.Reason, RequestID: upstreamID,
-		Start: a.start, Verdict: now.Sub(a.start), Warm: a.warm.Held, Warmest: a.warm.Most, Guess: a.warm.Total,
-	})
+	x.addAttempt(a, now)
 	x.account(a)
 	if a.outcome.Scope == upstream.ScopeBalancer && x.p.short.Allow(now) {
 		x.p.log.WarnContext(x.ctx, telemetry.NoDescriptors, telemetry.Needed, "connect", telemetry.Server, a.lease.Name())
@@ -284,4 +276,20 @@ func (x *exchange) settle(a *answer) {
 		x.p.log.InfoContext(x.ctx, telemetry.AttemptFailed, telemetry.ID, x.req.ID, telemetry.Server, a.lease.Name(),
 			telemetry.Reason, a.outcome.Reason, telemetry.Scope, a.outcome.Scope.String(), telemetry.Duration, now.Sub(a.start).Round(time.Millisecond))
 	}
+}
+
+// addAttempt adds an attempt to the entry of the request. It is not inlined: an attempt is large, and a copy of it
+// in the frame of settle would enlarge the stack of every open stream.
+//
+//go:noinline
+func (x *exchange) addAttempt(a *answer, now time.Time) {
+	status, upstreamID := 0, ""
+	if a.res != nil {
+		status, upstreamID = a.res.StatusCode, a.res.Header.Get("Request-Id")
+	}
+	a.place = len(x.entry.Attempts)
+	x.entry.Attempts = append(x.entry.Attempts, ledger.Attempt{
+		Server: a.lease.Name(), Status: status, Scope: a.outcome.Scope.String(), Reason: a.outcome.Reason, RequestID: upstreamID,
+		Start: a.start, Verdict: now.Sub(a.start), Warm: a.warm.Held, Warmest: a.warm.Most, Guess: a.warm.Total,
+	})
 }

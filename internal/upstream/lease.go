@@ -138,14 +138,24 @@ func (l *Lease) giveBack() {
 // to, unless the configuration names it, and what is left of its limits.
 func (l *Lease) Learn(status int, h http.Header, now time.Time) {
 	limits := claude.ParseRateLimits(h)
-	if fast, ok := claude.ParseFastLimits(h); ok && l.subject.Has(Fast) {
-		fast.Unified = limits.Unified
-		limits = fast
+	if l.subject.Has(Fast) {
+		useFastLimits(&limits, h)
 	}
 	l.identify(h)
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
 	l.told(&limits, status >= http.StatusBadRequest, now)
+}
+
+// useFastLimits replaces the token buckets by those of fast mode, if the response reports them. It is not inlined: its
+// locals would enlarge the stack of every open stream, and few requests ask for fast mode.
+//
+//go:noinline
+func useFastLimits(limits *claude.RateLimits, h http.Header) {
+	if fast, ok := claude.ParseFastLimits(h); ok {
+		fast.Unified = limits.Unified
+		*limits = fast
+	}
 }
 
 // Spend corrects what the request was expected to take from the limits, as soon as the answer tells.
