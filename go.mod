@@ -1,4 +1,4 @@
-module claude-code-lb
+module github.com/9bingyin/claude-code-lb
 
 go 1.26.0
 

@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"claude-code-lb/internal/app"
+	"github.com/9bingyin/claude-code-lb/internal/app"
 )
 
 func main() {

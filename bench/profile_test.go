@@ -32,7 +32,7 @@ func TestProfile(t *testing.T) {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
 	top, err := exec.Command("go", "tool", "pprof", "-top", "-cum", o.profile).CombinedOutput()
-	if err != nil || !strings.Contains(string(top), "claude-code-lb/internal/") {
+	if err != nil || !strings.Contains(string(top), "github.com/9bingyin/claude-code-lb/internal/") {
 		t.Errorf("%v\n%s", err, top)
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // wire is how a proxy speaks with its upstreams, and with its clients.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // work is one kind of load.

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-const module = "claude-code-lb"
+const module = "github.com/9bingyin/claude-code-lb"
 
 // arrows says which packages of the project each one may import. It is the plan of the house: a package that is
 // not named here, or an import that is not, needs a decision, and then a line.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 const clientKey = "sk-client-key-0123456789"

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"testing"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // TestAnyBodyArrivesAsItIs sends bodies that are no requests at all: every upstream that is asked gets the same bytes.

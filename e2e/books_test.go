@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // told is what answers have said that they used.

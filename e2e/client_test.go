@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 const model = "claude-sonnet-5-5"

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"testing"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // TestCrowd keeps many clients busy while two of three servers fail in all ways that come before an answer: nobody may notice.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // startWithin runs the program under limits that a shell sets.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // commandLine is a use of the program somewhere in the documentation.

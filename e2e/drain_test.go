@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // drained starts a balancer with an open stream and asks it to end.

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // impatient are timeouts for upstreams that hang.

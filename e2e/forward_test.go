@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // TestRequestIsForwardedAsItIs compares what arrived with what was sent, after a failover.

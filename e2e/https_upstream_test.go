@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // secureFake is a simulated upstream that speaks HTTPS and counts its connections.

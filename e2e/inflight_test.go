@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // TestBodiesAreBoundedTogether holds as many bodies in memory as may be: the next one waits, and is refused when none goes.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // promptly is how soon an upstream notices that a client has left.

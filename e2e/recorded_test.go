@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // awaitRecords waits until all finished requests are recorded in the metrics, the state of servers

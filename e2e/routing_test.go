@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // startExample runs an example configuration on a free port, with a simulated upstream behind each of its addresses.

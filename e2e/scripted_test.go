@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // scripted is an upstream that responds as a test defines, and otherwise like the simulated API.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // TestNoSecretInTheLog sends every kind of credential through a balancer that logs all it can, and looks for them in what it wrote.

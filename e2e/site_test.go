@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // site is a simulated upstream behind a door of its own, which can be closed. It keeps what it sends.

@@ -3,7 +3,7 @@ package e2e
 import (
 	"slices"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // illness is 30 % of faults before the content of an answer, and some after it, which clients see.

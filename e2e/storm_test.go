@@ -15,7 +15,7 @@ import (
 
 	"github.com/anthropics/anthropic-sdk-go"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 const (

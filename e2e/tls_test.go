@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // certificate is one that signs itself, for a name and for this machine.

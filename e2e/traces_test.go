@@ -23,7 +23,7 @@ import (
 	_ "google.golang.org/grpc/encoding/gzip" // the exporter compresses
 	"google.golang.org/protobuf/proto"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // collector receives spans as an OpenTelemetry collector does.

@@ -58,7 +58,7 @@ func soak(ctx context.Context, o options, out io.Writer) error {
 	defer os.RemoveAll(dir)
 	if o.binary == "" {
 		o.binary = filepath.Join(dir, "claude-code-lb.exe") // a name that runs anywhere
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.binary, "claude-code-lb")
+		build := exec.CommandContext(ctx, "go", "build", "-o", o.binary, "github.com/9bingyin/claude-code-lb")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {

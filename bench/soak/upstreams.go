@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // upstreams are simulated ones: one is well, the others fail in all ways, and which one is well changes, for conversations go where

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 //go:embed openapi.yaml

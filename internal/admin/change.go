@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 func (h *Handler) drain(w http.ResponseWriter, r *http.Request) {

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // filter selects decisions by the parameters of a query.

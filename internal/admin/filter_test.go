@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 func TestDecisionsAreFiltered(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"net/url"
 	"strings"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // keyHash is what the handler knows of the admin key.

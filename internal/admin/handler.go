@@ -15,9 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // Sources are where the handler gets what it shows, and whom it tells what is to change. All are safe for concurrent use.

@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/observe"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // room is a handler with all that stands behind it.

@@ -10,14 +10,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-lb/internal/admin"
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/edge"
-	"claude-code-lb/internal/observe"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/store"
-	"claude-code-lb/internal/telemetry"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/admin"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/edge"
+	"github.com/9bingyin/claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/store"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // adminGrace is how long requests to an admin listener that ends may take.

@@ -8,14 +8,14 @@ import (
 	"runtime/debug"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/edge"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/proxy"
-	"claude-code-lb/internal/quota"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/telemetry"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/edge"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/proxy"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // firstReading is how long traffic waits for the first balance readings.

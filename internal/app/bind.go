@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/edge"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/edge"
 )
 
 // bound are the listeners of a start. They are opened before anything else, so that a second

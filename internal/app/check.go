@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 const checkIntro = `claude-code-lb check reads the configuration file and prints all its problems on

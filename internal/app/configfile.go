@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // configPath says which configuration file to use: the flag's value, else

@@ -12,10 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/fakeclaude"
-	"claude-code-lb/internal/proxy"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/proxy"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const demoIntro = `claude-code-lb demo shows the balancer at work: clients that talk like Claude Code, and

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // demoScene is a time during which some upstreams fail.

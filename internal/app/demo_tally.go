@@ -5,8 +5,8 @@ import (
 	"io"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // demoTally sums up a whole demo. Its owner guards it.

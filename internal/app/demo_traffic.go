@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // demoTraffic are clients that hold conversations as Claude Code does: growing

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/term"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // demoBacklog is how many lines may wait for a slow terminal before some are left out.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

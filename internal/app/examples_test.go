@@ -16,8 +16,8 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // exampleCase is a directory of examples and what is sent through its configuration.

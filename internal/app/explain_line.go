@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"strconv"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // maxBraces bounds how many objects are looked at in a line.

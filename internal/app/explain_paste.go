@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // pasted is an answer as somebody copied it from a terminal.

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // verdictOn is the verdict on a pasted answer, with what it takes to explain it.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/replay"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/replay"
 )
 
 const exportIntro = `claude-code-lb export-trace writes the requests in the ledger as a trace for simulate: when they

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 const fakeIntro = `claude-code-lb fake answers as the Anthropic Messages API does, and fails as it does when told to.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // startFake runs the command and returns its URL, and a function that ends it and

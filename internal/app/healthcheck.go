@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/edge"
+	"github.com/9bingyin/claude-code-lb/internal/edge"
 )
 
 const healthCheckTimeout = 5 * time.Second

@@ -9,7 +9,7 @@ import (
 	"os"
 	"strings"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 const initIntro = `claude-code-lb init writes a first configuration file, readable by its owner alone.

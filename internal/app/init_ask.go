@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/term"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // questionnaire asks for what a first configuration needs, on a terminal or

@@ -7,7 +7,7 @@ import (
 	"net"
 	"strings"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 const (

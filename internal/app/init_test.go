@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // initialized runs init, which must succeed, and returns the file's configuration, its text and what init said.

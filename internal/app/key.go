@@ -19,7 +19,7 @@ import (
 
 	"github.com/tailscale/hujson"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 const keyIntro = `claude-code-lb key makes, lists, rotates and revokes client keys. A new key is printed once, and below it

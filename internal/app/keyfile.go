@@ -11,7 +11,7 @@ import (
 
 	"github.com/tailscale/hujson"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // mustParse makes a value of an entry of our own.

@@ -12,10 +12,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/quota"
-	"claude-code-lb/internal/store"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
 // list shows the names, limits and spending of the keys, never the keys.

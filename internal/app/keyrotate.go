@@ -11,7 +11,7 @@ import (
 
 	"github.com/tailscale/hujson"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // maxOverlap bounds the effect of a typing error in -overlap.

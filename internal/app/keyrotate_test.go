@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // keyFiles makes a configuration with a keys file, and returns how to run the key command on it.

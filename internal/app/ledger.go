@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/store"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/store"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const ledgerFile = "ledger.db"

@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"claude-code-lb/internal/store"
+	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
 const ledgerIntro = `claude-code-lb ledger import brings requests into the ledger that a balancer could not write before

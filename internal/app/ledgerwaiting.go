@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // instanceTimeout is how long a report waits for the running instance.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/fakeclaude"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/failover.md from the model")

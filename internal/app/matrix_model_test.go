@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"slices"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/fakeclaude"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // This file is the model of failover: a few rules that say what a fault of an

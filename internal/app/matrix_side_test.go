@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/fakeclaude"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // sidePaths are the paths other than /v1/messages that the matrix covers.

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

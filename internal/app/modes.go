@@ -7,7 +7,7 @@ import (
 	"runtime"
 	"slices"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 const (

@@ -1,8 +1,8 @@
 package app
 
 import (
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // ownPrices are those of the configuration, the usual ratios filled in.

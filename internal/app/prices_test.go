@@ -3,9 +3,9 @@ package app
 import (
 	"testing"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // TestPricesOfTheConfiguration checks that each dimension can be overridden, with and without the

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/store"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
 const reportIntro = `claude-code-lb report sums up the ledger: requests, errors, tokens, cache hit rate, cost, what

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/store"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
 func TestParseMoment(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"time"
 	"unicode"
 
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/store"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
 // figure is a column of a report.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 const schemaIntro = `claude-code-lb schema prints the JSON Schema of the configuration file, with which

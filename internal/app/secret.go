@@ -13,7 +13,7 @@ import (
 
 	"filippo.io/age"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 const secretIntro = `claude-code-lb secret keeps secrets encrypted in the configuration file, with age.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 const sealedLine = `^age:[A-Za-z0-9+/]+=*\n$`

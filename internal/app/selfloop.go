@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // lookupTime bounds how long all names together are looked up: a resolver that does not answer must

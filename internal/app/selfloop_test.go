@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 func inTest(hang bool) machine {

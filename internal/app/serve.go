@@ -13,12 +13,12 @@ import (
 	"syscall"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/observe"
-	"claude-code-lb/internal/proxy"
-	"claude-code-lb/internal/store"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/proxy"
+	"github.com/9bingyin/claude-code-lb/internal/store"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

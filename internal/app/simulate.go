@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/fakeclaude"
-	"claude-code-lb/internal/replay"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/replay"
 )
 
 const simulateIntro = `claude-code-lb simulate replays a recorded day of requests through the balancer's own

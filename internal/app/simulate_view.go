@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"claude-code-lb/internal/replay"
+	"github.com/9bingyin/claude-code-lb/internal/replay"
 )
 
 func simulationJSON(w io.Writer, r replay.Report) error {

@@ -14,10 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/fakeclaude"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/proxy"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/proxy"
 )
 
 const soakSessions = 24

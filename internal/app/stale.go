@@ -3,7 +3,7 @@ package app
 import (
 	"time"
 
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // stalePeriod is how often the log repeats that a configuration older than the file is in force.

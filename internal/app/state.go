@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/quota"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

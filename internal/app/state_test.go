@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 func TestWhereStateIsKept(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"os"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/observe"
 )
 
 // lastTelling is how long the last events may take to be delivered at the end.

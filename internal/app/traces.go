@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"claude-code-lb/internal/observe"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // tracesFlush is how long the last spans may take to be exported at the end.

@@ -11,8 +11,8 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	"claude-code-lb/internal/fakeclaude"
-	"claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/observe"
 )
 
 // followed is a stage whose requests are followed.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/http1"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/http1"
 )
 
 // watchInterval is how often the configuration is looked at. Reading a small

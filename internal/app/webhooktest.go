@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/observe"
 )
 
 const webhookTestIntro = `claude-code-lb webhook-test sends one test message to every webhook of the

@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 const (

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 const (

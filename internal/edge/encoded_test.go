@@ -20,11 +20,11 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/proxy"
-	"claude-code-lb/internal/quota"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/proxy"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 const streamedReply = `event: message_start

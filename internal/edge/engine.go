@@ -9,8 +9,8 @@ import (
 	"slices"
 	"sync"
 
-	"claude-code-lb/internal/socket"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/socket"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // sorted is the listener of package http1. It returns connections that package http1 serves, and

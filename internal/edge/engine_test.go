@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // TestEngineOfNewConnections: a change applies to connections that come from then on, and the

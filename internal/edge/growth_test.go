@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
 // zeros is a body of zeros.

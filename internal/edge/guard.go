@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/proxy"
-	"claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/proxy"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
 // Guard knows the client keys of one generation.

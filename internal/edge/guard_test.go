@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
 // TestOneGoodCredentialSuffices also covers a second credential that is an expired former secret.

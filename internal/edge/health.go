@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // Health is the body of GET /health. It names neither servers nor keys: anybody may read it.

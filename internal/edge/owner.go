@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
 // ownerOf returns the owner that the memory of a request's body is charged to.

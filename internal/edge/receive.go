@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/proxy"
-	"claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/proxy"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
 // readingTurn is how long a request waits until its body may be read while its key has all slots

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

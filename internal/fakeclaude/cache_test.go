@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // conversation builds requests block by block; 4 bytes are a token and the minimum is 1.

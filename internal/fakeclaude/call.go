@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // call is one request on its way through the server.

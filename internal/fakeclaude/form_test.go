@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 func TestShapesAreNoAnswers(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 const testModel = "claude-sonnet-4-5"

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 func TestRequestLimitRefillsContinuously(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // respondMessage answers POST /v1/messages.

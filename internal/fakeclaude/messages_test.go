@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 func TestStreamHasTheEventsInOrder(t *testing.T) {

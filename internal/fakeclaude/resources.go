@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // shelf is what an account keeps under ids of its own: files, batches and

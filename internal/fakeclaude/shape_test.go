@@ -3,7 +3,7 @@ package fakeclaude
 import (
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 func TestUsageShapes(t *testing.T) {

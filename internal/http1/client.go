@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"claude-code-lb/internal/socket"
+	"github.com/9bingyin/claude-code-lb/internal/socket"
 )
 
 // replayWithin is how soon a kept connection has to end for its request to be repeated if the method is not safe. A server that had

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-lb/internal/socket"
+	"github.com/9bingyin/claude-code-lb/internal/socket"
 )
 
 // connState is what a connection is at; it decides what a shutdown may do with it.

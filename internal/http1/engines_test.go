@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/http1"
+	"github.com/9bingyin/claude-code-lb/internal/http1"
 )
 
 const headLimit = 16 << 10 // of heads, in all tests

@@ -17,7 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/http1"
+	"github.com/9bingyin/claude-code-lb/internal/http1"
 )
 
 // scripted dials connections whose other ends are served by one function each.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/socket"
+	"github.com/9bingyin/claude-code-lb/internal/socket"
 )
 
 const (

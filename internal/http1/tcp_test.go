@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/http1"
+	"github.com/9bingyin/claude-code-lb/internal/http1"
 )
 
 // serveTCP serves on a loopback address until the test ends.

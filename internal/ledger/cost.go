@@ -3,7 +3,7 @@ package ledger
 import (
 	"cmp"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // Cost is the money side of an attempt.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // Entry is the record of one client request from its arrival to its last byte.

@@ -3,7 +3,7 @@ package ledger
 import (
 	"encoding/binary"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // outlined is how many message boundaries an Outline keeps: more than one turn of a conversation adds.

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // Sums are what some requests amount to. Every token and every nano-dollar of every attempt is in them once.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"sync"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 const (

@@ -20,10 +20,10 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // TestManyRecordAtOnce has requests with the same labels and with others end at the same moment.

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // Event is something an operator wants to be told of. It is never changed.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // TestTap logs every line that is an event.

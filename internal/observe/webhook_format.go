@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // maxChatText bounds a message: WeCom takes 2048 bytes.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // maxSubjects bounds what one webhook's limits remember.

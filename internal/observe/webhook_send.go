@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

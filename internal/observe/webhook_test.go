@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // receiver takes messages in place of a network.

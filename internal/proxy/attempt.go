@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // What an attempt waits for, as its failure names it.

@@ -5,7 +5,7 @@ import (
 	"io"
 	"sync"
 
-	"claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
 // Body is a request's body: bytes that nobody changes as long as somebody may read them. An attempt that has been given up may

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // TestEveryLeaseIsGivenBack cancels requests at any moment of their life: no slot

@@ -3,8 +3,8 @@ package proxy
 import (
 	"time"
 
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // commonCause is the cause that all failed attempts share, CauseOther when they do not.

@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // commit is the point of no return: from here on the client sees this answer.

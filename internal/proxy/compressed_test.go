@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // compressed answers with pieces of an event stream in some codings, each

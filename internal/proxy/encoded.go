@@ -7,8 +7,8 @@ import (
 	"io"
 	"net/http"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
 // ErrNoRoom reports that there was no memory for a decoded request body.

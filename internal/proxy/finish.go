@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // finish records the request, however it ended.

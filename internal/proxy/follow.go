@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // follow finds the account whose response the request continues. It is a preference: if the account

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // threads is an upstream that keeps threads: each server knows only its own messages.

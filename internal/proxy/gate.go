@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/quota"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // admitted has the client key's limits let the request through, waiting for a slot where they have one. When it reports false the

@@ -8,7 +8,7 @@ import (
 	"net/textproto"
 	"strings"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // isHopByHop says whether a header concerns one connection only (RFC 9110, section 7.6.1; the

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // ownPrefix begins the names of the balancer's own headers. They are valid for one hop and never

@@ -3,7 +3,7 @@ package proxy
 import (
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // ask sends the request to an endpoint and returns the attempt with its

@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 const (

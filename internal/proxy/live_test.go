@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // TestLiveRequestsAreListed with the server that is being asked, until they end.

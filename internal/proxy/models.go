@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/quota"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

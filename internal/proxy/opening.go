@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // relabeling is an event name that is added so that SDK clients read the event.

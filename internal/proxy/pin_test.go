@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // keeper is an account that knows some ids, and says of every other file or path that there is none.

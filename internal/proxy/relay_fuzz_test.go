@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // FuzzRelayedBytesEqualUpstreamBytes sends a whole answer cut into arbitrary pieces through the proxy and wants the same

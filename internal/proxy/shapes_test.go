@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // Prices in nano-dollars per token, as of the list: input, write for 5 minutes, for an hour, read,

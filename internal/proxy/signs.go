@@ -3,7 +3,7 @@ package proxy
 import (
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // signsLast is how long a sign of life is valid. Pings come every 10 to 30 s while a model thinks.

@@ -13,8 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 const comment = waitingComment

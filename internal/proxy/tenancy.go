@@ -5,9 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/quota"
-	"claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
 )
 
 // A resource belongs to the client key that created it, or to its group. Requests that name any other

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
 // tenancy is a rig whose clients show keys, in front of a store of files, batches and skills.

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // Tracer follows requests on their way. Safe for concurrent use. A Proxy without one does nothing for it.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // traceHeader is the request header with which a client asks for the trail.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"sync"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // Upload is a body that is passed on as it comes, for it may be larger than

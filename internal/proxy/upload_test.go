@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // slow gives one byte at a time, so many of them.

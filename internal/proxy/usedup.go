@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // usedUp reports whether, according to the upstream, a plan, a spending limit or a rate limit is

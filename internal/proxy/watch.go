@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // watch cancels an attempt when what is awaited does not come in time. Waits begin and end with every read, and hardly ever run

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // TestWatchThatFiresLate gives a wait more time, and ends it at last.

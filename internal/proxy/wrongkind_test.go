@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // TestAnswersThatAreNone are failures of whoever gave them, before the client has seen a byte.

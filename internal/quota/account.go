@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // account is what the key of a name has used, and what it has reserved. The mutex guards what stands below it.

@@ -3,8 +3,8 @@ package quota
 import (
 	"math"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // unaccounted is what a request is charged beyond what its attempts told: what an upstream was asked that had told nothing yet when

@@ -6,9 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // TestWhoLeavesEarlyPays has answers end before they have told all they used.

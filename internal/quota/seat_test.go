@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // TestConcurrencyCountsFromTheBody checks that bodies take slots of their key while they are read.

@@ -3,8 +3,8 @@ package replay
 import (
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
 // ttl is the cache's usual time to live (prompt-caching docs).

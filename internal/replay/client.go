@@ -9,9 +9,9 @@ import (
 	"syscall"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // exchange is one request of a client, with the balancer's state of it.

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/fakeclaude"
-	"claude-code-lb/internal/routing"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // Options say what is tried out.

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // conversation is a request that continues a conversation: boundaries are named by number, 100 bytes apart, 4 bytes a token.

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // Warmth is what the account of the chosen endpoint holds of the prompt.

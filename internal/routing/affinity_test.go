@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // talk is a conversation that grows by two turns with every request.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/zeebo/xxh3"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 const (

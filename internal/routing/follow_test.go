@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // learned records a response of one server under a name.

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // long is a prompt whose turns have so many tokens each; it begins like every shorter one of the conversation.

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 const (

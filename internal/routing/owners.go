@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 const (

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"sync"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 func newPolicy(a config.Algorithm, rnd func(n int) int) Policy {

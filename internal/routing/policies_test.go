@@ -4,8 +4,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 func candidates(weights ...int) []Candidate {

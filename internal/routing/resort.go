@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // Wait says that an endpoint is about to return within the request's patience.

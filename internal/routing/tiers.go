@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"slices"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
 // priorityTiers orders the servers of fallback mode, one per tier: written

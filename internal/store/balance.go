@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // Reading is what a balance_check printed, taken for dollars.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // BenchmarkAppend writes batches of 500 requests, two attempts each, into a ledger of LEDGER_ROWS requests (none without it): the

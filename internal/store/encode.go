@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // object is a JSON object being written, by hand: encoding/json makes the same text of a record, in six times the time, and

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // FuzzEntriesAreWrittenAsEncodingJSONWouldWriteThem: what reads ledgers, here and elsewhere, goes by that.

@@ -7,7 +7,7 @@ import (
 	"iter"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // Entries reads the requests that began in [since, until) with their attempts, oldest first. It

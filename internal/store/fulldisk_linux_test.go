@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // smallDisk mounts a file system of the given size.

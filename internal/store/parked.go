@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // parked is a spill of an earlier process that is not in the ledger yet. Its rows stay in the file.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // Dimension is something to break sums down by.

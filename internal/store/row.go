@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // row is a request as it is written: encoded when it is recorded, which spreads the work and leaves the garbage collector

@@ -9,7 +9,7 @@ import (
 	"io"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // spillVersion is the version of the lines that encodeSpill writes. A program refuses lines of a

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
 // slot is one line of the hourly or daily sums.

@@ -18,8 +18,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/ledger"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // lines is a log to look at.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 func TestParseBalance(t *testing.T) {

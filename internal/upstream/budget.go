@@ -4,8 +4,8 @@ import (
 	"math"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // Demand is what a request is expected to take from the limits of an account.

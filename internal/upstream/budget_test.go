@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // limitHead is an answer's head that tells what is left of the input tokens.

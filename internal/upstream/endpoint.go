@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // Endpoint is a server of one generation of the configuration, together with

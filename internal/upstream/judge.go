@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // Evidence is everything known of an attempt at the moment of the verdict.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"syscall"
 
-	"claude-code-lb/internal/http1"
+	"github.com/9bingyin/claude-code-lb/internal/http1"
 )
 
 // judgeErr judges an attempt that brought no answer, or one that broke off.

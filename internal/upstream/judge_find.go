@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // finding is the classification of an error response: its scope and cause.

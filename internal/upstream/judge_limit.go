@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // trouble is what the error says about the account. A spending limit lasts to

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 func TestLoopMarks(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // Pool keeps what was learned of endpoints from one generation of the

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 func server(t *testing.T, name, base, token string) config.Server {

@@ -13,9 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"claude-code-lb/internal/claude"
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (

@@ -16,8 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // patient records what checks told it. Every telling changes something unless it is stubborn.

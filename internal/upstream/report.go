@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // Report is what is known of an endpoint at one moment, for people and for metrics. It holds no secret.

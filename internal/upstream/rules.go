@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strings"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // Rules are the operator's own on how to judge answers. The zero value has none. Immutable.

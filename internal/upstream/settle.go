@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // maxModels bounds the models that one endpoint is remembered to refuse.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 // anthropicURL is an address whose organization ids are trusted.

@@ -3,7 +3,7 @@ package upstream
 import (
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // maxSides bounds the path classes that are remembered per endpoint.

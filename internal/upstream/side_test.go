@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // TestSidesJudgeOnlyThemselves checks that responses on other paths do not affect messages and

@@ -1,6 +1,6 @@
 package upstream
 
-import "claude-code-lb/internal/claude"
+import "github.com/9bingyin/claude-code-lb/internal/claude"
 
 // Variant is a set of properties of a request that have limits of their own beside those of its
 // class of models.

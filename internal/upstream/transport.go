@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"claude-code-lb/internal/config"
-	"claude-code-lb/internal/http1"
-	"claude-code-lb/internal/socket"
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/http1"
+	"github.com/9bingyin/claude-code-lb/internal/socket"
 )
 
 const (

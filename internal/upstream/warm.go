@@ -1,7 +1,7 @@
 package upstream
 
 import (
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // warmAtOnce is how many servers are connected to at the same time ahead of requests.

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // TestWarm: every new https server that takes requests is connected to, a few at a time, and nothing is made of a failure.
