@@ -19,7 +19,7 @@ type Message struct {
 	Continues []string
 
 	Started bool   // message_start was seen
-	Content bool   // a content_block_start was seen; a plain message has a block that is more than an empty text
+	Content bool   // there is a content block, and it is not an empty text that has ended
 	Delta   bool   // a message_delta was seen
 	Stopped bool   // message_stop was seen
 	Err     *Error // of the first error event
@@ -29,6 +29,8 @@ type Message struct {
 	// produced is set if output tokens were reported: at the end of a stream, because the count in message_start is
 	// only a first value, or in a plain message.
 	produced bool
+	// emptyText is set while the only content block so far is a text block in which no text has come.
+	emptyText bool
 }
 
 // Empty reports whether a complete message has neither content nor output tokens, and no reason for that. Some valid
@@ -47,10 +49,17 @@ func (m *Message) Observe(ev Event) {
 	case "message_start":
 		m.observeStart(ev.Data)
 	case "content_block_start":
-		m.Content = m.Content || len(ev.Data) > 0
+		if !m.Content && len(ev.Data) > 0 {
+			m.Content, m.emptyText = true, startsEmptyText(ev.Data)
+		}
 		(*namedIDs)(&m.Kept).addWithin(ev.Data)
 	case "content_block_delta":
+		m.emptyText = m.emptyText && isEmptyDelta(ev.Data)
 		m.Streamed += tokensOfDelta(ev.Size)
+	case "content_block_stop":
+		if m.emptyText {
+			m.Content, m.emptyText = false, false
+		}
 	case "message_delta":
 		m.Delta = true
 		m.produced = m.produced || !m.Content && reportsOutput(ev.Data)
@@ -225,23 +234,56 @@ func ParseMessage(body []byte) (Message, bool) {
 	return m, true
 }
 
-// hasContent reports whether the list of content blocks that text begins with has one that is more than an empty text.
+// hasContent reports whether text begins with a list of content blocks of which one is not an empty text.
 func hasContent(text []byte) bool {
 	s := scanner{text: text}
 	for range s.elements {
-		kind := ""
-		for name := range s.members {
-			switch string(name) {
-			case "type":
-				s.replace(&kind)
-			case "text":
-				if !bytes.HasPrefix(s.text[s.at:], []byte(`""`)) {
-					return true // the text may be long, so we do not scan it
-				}
+		if s.isFilledBlock() {
+			return true
+		}
+	}
+	return false
+}
+
+// startsEmptyText reports whether a content_block_start begins a text block without text.
+func startsEmptyText(data []byte) bool {
+	s := scanner{text: data}
+	for name := range s.document {
+		if string(name) == "content_block" {
+			return s.peek() == '{' && !s.isFilledBlock()
+		}
+	}
+	return false
+}
+
+// isFilledBlock takes a content block and reports whether it is something else than an empty text.
+func (s *scanner) isFilledBlock() bool {
+	kind := ""
+	for name := range s.members {
+		switch string(name) {
+		case "type":
+			s.replace(&kind)
+		case "text":
+			if !bytes.HasPrefix(s.text[s.at:], []byte(`""`)) {
+				return true // the text may be long, so we do not scan it
 			}
 		}
-		if kind != "text" {
-			return true
+	}
+	return kind != "text"
+}
+
+// isEmptyDelta reports whether a content_block_delta adds no text. Without its data, which relays do not keep, it is false.
+func isEmptyDelta(data []byte) bool {
+	s := scanner{text: data}
+	for name := range s.document {
+		if string(name) != "delta" {
+			continue
+		}
+		for name := range s.members {
+			if string(name) == "text" {
+				text, ok := s.string()
+				return ok && text == ""
+			}
 		}
 	}
 	return false

@@ -177,7 +177,7 @@ func TestEmpty(t *testing.T) {
 		start := `{"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1}}}`
 		stream := "event: message_start\ndata: " + start + "\n\n"
 		if content != "" {
-			stream += "event: content_block_start\ndata: {\"content_block\":" + content + "}\n\n"
+			stream += "event: content_block_start\ndata: {\"content_block\":" + content + "}\n\nevent: content_block_stop\ndata: {}\n\n"
 		}
 		stream += "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"" + stop + "\"}" + usage + "}\n\nevent: message_stop\ndata: {}\n\n"
 		if m := observe(stream); m.Empty() != want {
@@ -188,11 +188,24 @@ func TestEmpty(t *testing.T) {
 		`,"usage":{"output_tokens":"0"}`, `,"usage":{"output_tokens":-1}`, `,"usage":{"output_tokens":null}`} {
 		for _, stop := range []string{"end_turn", "max_tokens", "pause_turn", "tool_use", ""} {
 			f("", stop, none, true)
+			f(`{"type":"text","text":""}`, stop, none, true)
 		}
 		f("", "refusal", none, false)
 		f("", "model_context_window_exceeded", none, false)
 		f(`{"type":"tool_use"}`, "tool_use", none, false)
 		f(`{"type":"text","text":"hi"}`, "end_turn", none, false)
+	}
+	delta := func(text string) string {
+		return "event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"" + text + "\"}}\n\n"
+	}
+	for content, want := range map[string]bool{"": true, delta(""): true, delta("") + delta("a"): false, delta("a") + delta(""): false} {
+		stream := "event: message_start\ndata: {\"message\":{}}\n\nevent: content_block_start\ndata: {\"content_block\":{\"text\":\"\",\"type\":\"text\"}}\n\n" + content +
+			"event: content_block_stop\ndata: {}\n\nevent: message_delta\ndata: {\"usage\":{\"output_tokens\":0}}\n\nevent: message_stop\ndata: {}\n\n"
+		var m Message
+		new(EventScanner).Feed([]byte(stream), m.Observe)
+		if m.Empty() != want {
+			t.Errorf("%s: empty %v", stream, m.Empty())
+		}
 	}
 	for _, some := range []string{`,"usage":{"output_tokens":3}`, `,"usage":{"output_tokens":3.0}`, `,"usage":{"output_tokens":"3"}`} {
 		f("", "end_turn", some, false)

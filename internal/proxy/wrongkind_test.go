@@ -130,6 +130,7 @@ func TestUnsoundStreams(t *testing.T) {
 	f("an end without content", "neither content nor output tokens", startEvent, strings.Replace(deltaEvent, "7", "0", 1), stopEvent)
 	f("an end without content or usage", "neither content nor output tokens", startEvent, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n", stopEvent)
 	f("an end without content or message_delta", "ended before its content", startEvent, stopEvent)
+	f("an empty text alone", "neither content nor output tokens", startEvent+blockEvent+"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"+strings.Replace(deltaEvent, "7", "0", 1)+stopEvent)
 	f("no content, and no message_stop", "ended before its content", startEvent, strings.Replace(deltaEvent, "7", "0", 1))
 	f("message_start is cut", "not JSON", startEvent[:60]+"\n\n", blockEvent, textEvent, stopEvent)
 	f("content_block_start is cut", "not JSON", startEvent, blockEvent[:50]+"\n\n", textEvent, stopEvent)
