@@ -43,6 +43,7 @@ func arrows() map[string][]string {
 			"internal/observe", "internal/proxy", "internal/quota", "internal/replay", "internal/routing", "internal/shared", "internal/store", "internal/telemetry", "internal/upstream"},
 		"bench":       {"internal/fakeclaude"},
 		"bench/soak":  {"internal/fakeclaude"},
+		"tools/prose": nil,
 		"tools/quick": nil,
 		"tools/test":  nil,
 	}
