@@ -1,0 +1,208 @@
+package docs
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/9bingyin/claude-code-lb"
+
+// mayImport lists the packages of the project that each package may import. A new package or import needs a
+// decision, and then a line here.
+func mayImport() map[string][]string {
+	return map[string][]string{
+		"":                    {"internal/app"},
+		"internal/claude":     nil,
+		"internal/config":     nil,
+		"internal/socket":     nil,
+		"internal/http1":      {"internal/socket"},
+		"internal/telemetry":  nil,
+		"internal/ledger":     {"internal/claude"},
+		"internal/store":      {"internal/claude", "internal/ledger", "internal/telemetry"},
+		"internal/upstream":   {"internal/claude", "internal/config", "internal/http1", "internal/socket", "internal/telemetry"},
+		"internal/routing":    {"internal/claude", "internal/config", "internal/upstream"},
+		"internal/quota":      {"internal/claude", "internal/config", "internal/ledger", "internal/telemetry"},
+		"internal/proxy":      {"internal/claude", "internal/ledger", "internal/quota", "internal/routing", "internal/upstream", "internal/telemetry"},
+		"internal/edge":       {"internal/claude", "internal/config", "internal/http1", "internal/ledger", "internal/proxy", "internal/quota", "internal/routing", "internal/upstream", "internal/socket", "internal/telemetry"},
+		"internal/fakeclaude": {"internal/claude"},
+		"internal/replay":     {"internal/claude", "internal/config", "internal/fakeclaude", "internal/ledger", "internal/routing", "internal/upstream"},
+		"internal/observe":    {"internal/claude", "internal/config", "internal/ledger", "internal/proxy", "internal/telemetry", "internal/upstream"},
+		"internal/admin":      {"internal/claude", "internal/config", "internal/ledger", "internal/routing", "internal/telemetry", "internal/upstream"},
+		"internal/app": {"internal/admin", "internal/claude", "internal/config", "internal/edge", "internal/fakeclaude", "internal/http1", "internal/ledger",
+			"internal/observe", "internal/proxy", "internal/quota", "internal/replay", "internal/routing", "internal/store", "internal/telemetry", "internal/upstream"},
+		"bench":       {"internal/fakeclaude"},
+		"bench/soak":  {"internal/fakeclaude"},
+		"tools/prose": nil,
+		"tools/quick": nil,
+		"tools/test":  nil,
+	}
+}
+
+// TestImports compares the imports of every package with mayImport. Names in the rules that do not exist fail too.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	rules := mayImport()
+	imports := projectImports(t)
+	for name, imported := range imports {
+		allowed, planned := rules[name]
+		if !planned {
+			t.Errorf("package %q has no rule: add it to mayImport with the packages that it may import", name)
+			continue
+		}
+		for _, other := range imported {
+			if !slices.Contains(allowed, other) {
+				t.Errorf("%q imports %q, but it may import only %q", name, other, allowed)
+			}
+		}
+		for _, other := range allowed {
+			if !slices.Contains(imported, other) {
+				t.Errorf("%q may import %q, but does not: remove it from mayImport", name, other)
+			}
+		}
+	}
+	for name := range rules {
+		if _, exists := imports[name]; !exists {
+			t.Errorf("mayImport names %q, which does not exist", name)
+		}
+	}
+}
+
+// projectImports lists which packages of the project each one imports. Packages of tests alone are left out.
+func projectImports(t *testing.T) map[string][]string {
+	list := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles", "./...", "./bench", "./bench/soak")
+	list.Dir = ".."
+	var stderr bytes.Buffer
+	list.Stderr = &stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	found := map[string][]string{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var pkg struct {
+			ImportPath       string
+			Imports, GoFiles []string
+		}
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(pkg.GoFiles) == 0 {
+			continue
+		}
+		var own []string
+		for _, imported := range pkg.Imports {
+			if ours(imported) {
+				own = append(own, inModule(imported))
+			}
+		}
+		found[inModule(pkg.ImportPath)] = own
+	}
+	if len(found) < 15 {
+		t.Fatalf("go list found only %d packages", len(found))
+	}
+	return found
+}
+
+// TestImportTable compares the table of imports in architecture.md with the rules; -update rewrites it.
+func TestImportTable(t *testing.T) {
+	t.Parallel()
+	const begin, end = "<!-- imports:begin -->\n", "<!-- imports:end -->"
+	page, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(page), begin)
+	old, after, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("architecture.md has no %q and %q", begin, end)
+	}
+	want := importTable()
+	if *update && old != want {
+		if err := os.WriteFile("architecture.md", []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if old != want {
+		t.Errorf("the table of imports in architecture.md is out of date: run go test ./docs -update\n%s", want)
+	}
+}
+
+// importTable is the rules as a Markdown table. Packages with the most dependencies come last.
+func importTable() string {
+	rules := mayImport()
+	names := slices.SortedFunc(maps.Keys(rules), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(rules[a]), len(rules[b])), cmp.Compare(a, b))
+	})
+	var table strings.Builder
+	table.WriteString("| package | may import |\n|---|---|\n")
+	short := func(name string) string {
+		return "`" + strings.TrimPrefix(cmp.Or(name, "main.go"), "internal/") + "`"
+	}
+	for _, name := range names {
+		imported := "nothing of this project"
+		if len(rules[name]) > 0 {
+			var list []string
+			for _, other := range rules[name] {
+				list = append(list, short(other))
+			}
+			imported = strings.Join(list, " ")
+		}
+		table.WriteString("| " + short(name) + " | " + imported + " |\n")
+	}
+	return table.String()
+}
+
+var update = flag.Bool("update", false, "write the table of imports into architecture.md")
+
+func ours(importPath string) bool {
+	return importPath == module || strings.HasPrefix(importPath, module+"/")
+}
+
+// inModule is a package's path inside the module.
+func inModule(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+// TestFileSize keeps files to one idea each.
+func TestFileSize(t *testing.T) {
+	t.Parallel()
+	const limit = 500
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != ".." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
+			return fs.SkipDir
+		case filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		files++
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if lines := bytes.Count(text, []byte("\n")); lines > limit {
+			t.Errorf("%s has %d lines, more than %d: find the second idea in it", path, lines, limit)
+		}
+		return nil
+	})
+	if err != nil || files < 50 {
+		t.Errorf("%d files looked at, %v", files, err)
+	}
+}
