@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ func TestProfile(t *testing.T) {
 	if err := writeCertificate(dir); err != nil {
 		t.Fatal(err)
 	}
+	os.Getenv("TEST_RUN") // its value differs between runs: the test cache does not see the sources of the program
 	program, err := build(t.Context(), "..", dir)
 	if err != nil {
 		t.Fatal(err)

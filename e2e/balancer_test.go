@@ -101,6 +101,7 @@ func startFile(t *testing.T, file string, env ...string) *balancer {
 // startCommand is startFile by a command of its own, which must run the program in its place.
 func startCommand(t *testing.T, cmd *exec.Cmd, file string, env ...string) *balancer {
 	t.Helper()
+	os.Getenv("TEST_RUN") // its value differs between runs: the test cache does not see the sources of the program
 	b := &balancer{t: t, cmd: cmd, file: file, log: &logbook{}, ended: make(chan struct{})}
 	b.client = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 256}}
 	b.cmd.Env = environment(env...)
