@@ -5,9 +5,10 @@ package main
 import (
 	"os"
 
-	"github.com/9bingyin/claude-code-lb/internal/app"
+	"github.com/9bingyin/claude-code-lb/internal/cli"
+	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
 func main() {
-	os.Exit(app.Main(os.Args[1:], app.Std{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.LookupEnv}))
+	os.Exit(cli.Main(os.Args[1:], service.Std{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.LookupEnv}))
 }

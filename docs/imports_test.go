@@ -23,7 +23,7 @@ const module = "github.com/9bingyin/claude-code-lb"
 // decision, and then a line here.
 func mayImport() map[string][]string {
 	return map[string][]string{
-		"":                    {"internal/app"},
+		"":                    {"internal/cli", "internal/service"},
 		"internal/claude":     nil,
 		"internal/config":     nil,
 		"internal/socket":     nil,
@@ -40,8 +40,11 @@ func mayImport() map[string][]string {
 		"internal/replay":     {"internal/claude", "internal/config", "internal/fakeclaude", "internal/ledger", "internal/routing", "internal/upstream"},
 		"internal/observe":    {"internal/claude", "internal/config", "internal/ledger", "internal/proxy", "internal/telemetry", "internal/upstream"},
 		"internal/admin":      {"internal/claude", "internal/config", "internal/ledger", "internal/routing", "internal/telemetry", "internal/upstream"},
-		"internal/app": {"internal/admin", "internal/claude", "internal/config", "internal/edge", "internal/fakeclaude", "internal/http1", "internal/ledger",
-			"internal/observe", "internal/proxy", "internal/quota", "internal/replay", "internal/routing", "internal/store", "internal/telemetry", "internal/upstream"},
+		"internal/cli": {"internal/claude", "internal/config", "internal/demo", "internal/fakeclaude", "internal/ledger", "internal/observe",
+			"internal/quota", "internal/replay", "internal/service", "internal/store", "internal/upstream"},
+		"internal/demo": {"internal/claude", "internal/config", "internal/fakeclaude", "internal/ledger", "internal/proxy", "internal/service", "internal/telemetry"},
+		"internal/service": {"internal/admin", "internal/config", "internal/edge", "internal/http1", "internal/ledger", "internal/observe", "internal/proxy",
+			"internal/quota", "internal/routing", "internal/store", "internal/telemetry", "internal/upstream"},
 		"bench":       {"internal/fakeclaude"},
 		"bench/soak":  {"internal/fakeclaude"},
 		"tools/prose": nil,

@@ -68,7 +68,7 @@ func packagesOf(files []string) []string {
 		case strings.HasSuffix(file, ".go") && holdsGo(dir):
 			packages = append(packages, "./"+strings.TrimSuffix(dir, "/"))
 		case strings.HasPrefix(file, "examples/"):
-			packages = append(packages, "./internal/app")
+			packages = append(packages, "./internal/cli")
 		}
 	}
 	slices.Sort(packages)

@@ -18,7 +18,7 @@ func TestPackagesOf(t *testing.T) {
 		}
 	}
 	files := []string{"main.go", "internal/routing/table.go", "internal/routing/home.go", "internal/gone/gone.go", "e2e/log_test.go", "README.md", "examples/team/config.json", "LICENSE"}
-	want := []string{"./.", "./docs", "./internal/app", "./internal/routing"}
+	want := []string{"./.", "./docs", "./internal/cli", "./internal/routing"}
 	if got := packagesOf(files); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package app
-
-// listenerOn finds nothing: only Linux shows which process listens.
-func listenerOn(string) (process, bool) { return process{}, false }

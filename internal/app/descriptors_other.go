@@ -1,6 +1,0 @@
-//go:build !unix
-
-package app
-
-// descriptorLimit reports false: there is no such limit here.
-func descriptorLimit() (limit uint64, ok bool) { return 0, false }

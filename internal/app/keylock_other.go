@@ -1,8 +1,0 @@
-//go:build !(linux || darwin || freebsd || netbsd || openbsd || dragonfly)
-
-package app
-
-// tryLockDirectory is not available here: a lock file is used.
-func tryLockDirectory(string) (unlock func(), locked bool, err error) {
-	return nil, false, errNoFileLock
-}

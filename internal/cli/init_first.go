@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/service"
+)
+
+const (
+	defaultURL    = "https://api.anthropic.com"
+	defaultListen = "127.0.0.1:3000"
+)
+
+// firstConfig is the configuration that init writes.
+type firstConfig struct {
+	listen  string
+	cert    string // for HTTPS, with its key; both are names of files
+	key     string
+	mode    config.Mode
+	servers []firstServer
+	keys    []config.Secret // of clients; none means that none is asked for
+	madeKey config.Secret   // the one of keys that init made itself
+}
+
+type firstServer struct {
+	url   string
+	token config.Secret
+}
+
+func (c *firstConfig) fillDefaults() {
+	if c.listen == "" {
+		c.listen = defaultListen
+	}
+	if c.mode == "" {
+		c.mode = config.ModeLoadBalance
+	}
+}
+
+// render writes the file, secrets included.
+func (c *firstConfig) render() []byte {
+	type server struct {
+		URL   string `json:"url"`
+		Token string `json:"token,omitempty"`
+	}
+	file := struct {
+		Listen   string      `json:"listen,omitempty"`
+		TLSCert  string      `json:"tls_cert,omitempty"`
+		TLSKey   string      `json:"tls_key,omitempty"`
+		Mode     config.Mode `json:"mode,omitempty"`
+		Servers  []server    `json:"servers"`
+		Auth     bool        `json:"auth"`
+		AuthKeys []string    `json:"auth_keys,omitempty"`
+	}{Listen: c.listen, TLSCert: c.cert, TLSKey: c.key, Mode: c.mode, Auth: len(c.keys) > 0}
+	for _, s := range c.servers {
+		file.Servers = append(file.Servers, server{s.url, s.token.Reveal()})
+	}
+	for _, k := range c.keys {
+		file.AuthKeys = append(file.AuthKeys, k.Reveal())
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(file); err != nil {
+		panic("app: encode a first configuration: " + err.Error()) // strings always encode
+	}
+	return b.Bytes()
+}
+
+// problems is what would be wrong with the file if it were at path.
+func (c *firstConfig) problems(path string, env func(string) (string, bool)) config.Problems {
+	_, problems := config.Decode(path, c.render(), env)
+	return problems
+}
+
+// nextSteps tells what to type after the file has been written.
+func nextSteps(std service.Std, path string, c firstConfig) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Wrote %s, readable by you alone.\n", path)
+	for _, p := range c.problems(path, std.Env) {
+		fmt.Fprintf(&b, "  note: %s: %s\n", p.Path, p.Msg)
+	}
+	start := "claude-code-lb"
+	if service.ConfigPath(std, "") != path {
+		start += " -c " + service.ShellQuote(path)
+	}
+	fmt.Fprintf(&b, `
+Start the balancer:
+  %s
+
+Then, where Claude Code runs:
+  export ANTHROPIC_BASE_URL=%s
+  export ANTHROPIC_AUTH_TOKEN=%s
+  claude
+`, start, c.baseURL(path, std.Env), c.clientToken())
+	return b.String()
+}
+
+// baseURL is where clients on this machine find the balancer that runs with the file at path.
+func (c *firstConfig) baseURL(path string, env func(string) (string, bool)) string {
+	address := service.LocalAddress(c.listen)
+	if c.cert == "" {
+		return "http://" + address
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "https://" + address
+	}
+	// A certificate is hardly ever for an address of this machine.
+	if cfg, _ := config.Decode(path, c.render(), assumeSet(env)); cfg.Certificate != nil && cfg.Certificate.Leaf.VerifyHostname(host) != nil {
+		for _, name := range cfg.Certificate.Leaf.DNSNames {
+			if !strings.HasPrefix(name, "*") {
+				return "https://" + net.JoinHostPort(name, port)
+			}
+		}
+	}
+	return "https://" + address
+}
+
+// clientToken is the value of ANTHROPIC_AUTH_TOKEN, with a comment where it is not what it seems.
+func (c *firstConfig) clientToken() string {
+	if !c.madeKey.Empty() {
+		return c.madeKey.Reveal() // made here, and shown once to the one who has to copy it
+	}
+	if len(c.keys) > 0 {
+		return "YOUR_KEY   # one of auth_keys"
+	}
+	for _, s := range c.servers {
+		if s.token.Empty() {
+			return "YOUR_TOKEN   # passed on to " + s.url
+		}
+	}
+	return "unused   # any word: the balancer sends its own token"
+}

@@ -1,0 +1,206 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/service"
+	"github.com/9bingyin/claude-code-lb/internal/store"
+)
+
+const reportIntro = `claude-code-lb report sums up the ledger: requests, errors, tokens, cache hit rate, cost, what
+the prompt cache saved, and what was wasted by asking a server that had to be asked elsewhere
+again, or one whose account had to cache anew what another account had cached.
+
+A time is a date (2026-05-01), a date and time (2026-05-01T12:00, or with a zone as of
+RFC 3339), today or yesterday, or how long ago (90m, 24h, 7d). Days begin where time_zone
+of the configuration says, as those of budgets do.
+
+Usage: claude-code-lb report [-c FILE] [flags]
+
+Flags:
+`
+
+// reporting is what the command line asks for.
+type reporting struct {
+	file, by, since, until, zone, format string
+	key, model, upstream                 string
+	reconcile                            bool
+}
+
+func runReport(ctx context.Context, std service.Std, args []string) int {
+	flags := newFlags("report", reportIntro)
+	var r reporting
+	flags.StringVar(&r.file, "c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
+	flags.StringVar(&r.by, "by", "day", "`DIMENSIONS` to break down by, separated by commas: day, hour, key, model, upstream, session; total for none")
+	flags.StringVar(&r.since, "since", "30d", "`TIME` of the first request")
+	flags.StringVar(&r.until, "until", "", "`TIME` before which the last request began (default: now)")
+	const zone = "time `ZONE` of days and hours, such as UTC, Local or Europe/Berlin (default: time_zone of the configuration, otherwise UTC)"
+	flags.StringVar(&r.zone, "zone", "", zone)
+	flags.StringVar(&r.zone, "tz", "", "the same as -zone")
+	flags.StringVar(&r.key, "key", "", "only requests of the client key with this `NAME`")
+	flags.StringVar(&r.model, "model", "", "only requests for this `MODEL`")
+	flags.StringVar(&r.upstream, "upstream", "", "only what the server with this `NAME` did")
+	flags.BoolVar(&r.reconcile, "reconcile", false, "compare what balance_check read with what the ledger says was spent, server by server; exit status 1 when they differ")
+	flags.StringVar(&r.format, "format", "table", "`FORMAT` of the output: table, json, csv or ndjson")
+	if status, done := parseFlags(flags, std, args); done {
+		return status
+	}
+	now := time.Now()
+	_, err := r.question(now, "")
+	if err == nil && !slices.Contains([]string{"table", "json", "csv", "ndjson"}, r.format) {
+		err = fmt.Errorf("-format %s: want table, json, csv or ndjson", r.format)
+	}
+	if err != nil {
+		fmt.Fprintln(std.Err, "report:", err)
+		return service.ExitUsage
+	}
+	waiting := service.WaitingRows(ctx, std, service.ConfigPath(std, r.file))
+	status, err := r.run(ctx, std, now, len(waiting) > 0)
+	for _, note := range waiting {
+		fmt.Fprintln(std.Err, "report:", note)
+	}
+	if err != nil {
+		return failed(std, "report", service.ConfigPath(std, r.file), err)
+	}
+	return status
+}
+
+// failed tells why a command that reads the ledger could not.
+func failed(std service.Std, command, path string, err error) int {
+	if e, ok := errors.AsType[service.Unreadable](err); ok {
+		service.ExplainUnreadable(std.Err, path, e.Err)
+		return service.ExitError
+	}
+	fmt.Fprintf(std.Err, "%s: %v\n", command, err)
+	return service.ExitError
+}
+
+func (r *reporting) run(ctx context.Context, std service.Std, now time.Time, waiting bool) (status int, err error) {
+	s, cfg, err := service.ReadLedger(ctx, std, service.ConfigPath(std, r.file))
+	if err != nil {
+		return service.ExitError, err
+	}
+	defer s.Close()
+	q, err := r.question(now, cfg.TimeZone)
+	if err != nil {
+		return service.ExitError, err
+	}
+	if r.reconcile {
+		list, err := s.Reconcile(ctx, q.Since, q.Until)
+		if err != nil {
+			return service.ExitError, err
+		}
+		return writeReconciliation(std.Out, r.format, list)
+	}
+	lines, err := s.Report(ctx, q)
+	if err != nil {
+		return service.ExitError, err
+	}
+	if len(lines) == 0 && r.format == "table" && waiting {
+		return service.ExitOK, nil // "no requests" would be wrong
+	}
+	return service.ExitOK, writeReport(std.Out, r.format, q, lines)
+}
+
+// question interprets the flags. Without -zone the time zone of the calendar applies.
+func (r *reporting) question(now time.Time, calendar string) (store.Question, error) {
+	var q store.Question
+	var err error
+	if q.Zone, err = config.Zone(cmp.Or(r.zone, calendar)); err != nil {
+		hint := "want a zone such as UTC, Local or Europe/Berlin"
+		if best := config.NearestZone(r.zone); best != "" {
+			hint = "did you mean " + best + "?"
+		}
+		return q, fmt.Errorf("-zone %s: %s", r.zone, hint)
+	}
+	if q.Since, err = parseMoment(r.since, now, q.Zone); err != nil {
+		return q, fmt.Errorf("-since %w", err)
+	}
+	q.Until = now.Add(time.Second)
+	if r.until != "" {
+		if q.Until, err = parseMoment(r.until, now, q.Zone); err != nil {
+			return q, fmt.Errorf("-until %w", err)
+		}
+	}
+	if !q.Since.Before(q.Until) {
+		return q, errors.New("-since is not before -until")
+	}
+	if q.By, err = parseDimensions(r.by); err != nil {
+		return q, err
+	}
+	q.Only = map[store.Dimension]string{}
+	for d, value := range map[store.Dimension]string{store.Key: r.key, store.Model: r.model, store.Upstream: r.upstream} {
+		if value != "" {
+			q.Only[d] = value
+		}
+	}
+	return q, nil
+}
+
+func parseDimensions(list string) ([]store.Dimension, error) {
+	if list == "total" || list == "" {
+		return nil, nil
+	}
+	var by []store.Dimension
+	for name := range strings.SplitSeq(list, ",") {
+		d := store.Dimension(strings.TrimSpace(name))
+		if !slices.Contains(store.Dimensions(), d) {
+			return nil, fmt.Errorf("-by %s: want some of day, hour, key, model, upstream and session, or total", name)
+		}
+		if !slices.Contains(by, d) {
+			by = append(by, d)
+		}
+	}
+	return by, nil
+}
+
+// parseMoment reads a point in time, or how long ago it was.
+func parseMoment(s string, now time.Time, zone *time.Location) (time.Time, error) {
+	for _, layout := range [...]string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateTime, "2006-01-02 15:04"} {
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
+			return t, nil
+		}
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	if days, isDays := strings.CutSuffix(s, "d"); isDays {
+		if n, err := strconv.ParseFloat(days, 64); err == nil && n >= 0 && n < 1e6 {
+			return now.Add(-time.Duration(n * 24 * float64(time.Hour))), nil
+		}
+	}
+	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	y, m, d := now.In(zone).Date()
+	switch strings.ToLower(s) {
+	case "now":
+		return now, nil
+	case "today":
+		return time.Date(y, m, d, 0, 0, 0, 0, zone), nil
+	case "yesterday":
+		return time.Date(y, m, d-1, 0, 0, 0, 0, zone), nil
+	}
+	return time.Time{}, fmt.Errorf("%s: want a time such as today, yesterday, 2026-05-01, 2026-05-01T12:00, 24h or 7d", s)
+}
+
+// printf collects the first error of writing.
+type printer struct {
+	to  io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.to, format, args...)
+	}
+}

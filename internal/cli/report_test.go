@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/service"
+	"github.com/9bingyin/claude-code-lb/internal/store"
+)
+
+func TestParseMoment(t *testing.T) {
+	now := time.Date(2026, 5, 10, 12, 0, 0, 0, time.UTC)
+	f := func(s string, want time.Time) {
+		t.Helper()
+		if got, err := parseMoment(s, now, time.UTC); err != nil || !got.Equal(want) {
+			t.Errorf("%s: %s, %v", s, got, err)
+		}
+	}
+	f("2026-05-01", time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC))
+	f("2026-05-01T08:30", time.Date(2026, 5, 1, 8, 30, 0, 0, time.UTC))
+	f("2026-05-01T08:30:00+02:00", time.Date(2026, 5, 1, 6, 30, 0, 0, time.UTC))
+	f("24h", now.Add(-24*time.Hour))
+	f("7d", now.Add(-7*24*time.Hour))
+	f("0.5d", now.Add(-12*time.Hour))
+	f("now", now)
+	f("today", time.Date(2026, 5, 10, 0, 0, 0, 0, time.UTC))
+	f("Yesterday", time.Date(2026, 5, 9, 0, 0, 0, 0, time.UTC))
+	for _, s := range []string{"", "tomorrow", "-1h", "-3d", "2026-13-01", "1e9d"} {
+		if got, err := parseMoment(s, now, time.UTC); err == nil {
+			t.Errorf("%q: %s", s, got)
+		}
+	}
+}
+
+func reportLines() []store.Line {
+	return []store.Line{
+		{At: []string{"2026-05-01", "a\x1b[31m"}, Sums: ledger.Sums{Requests: 2, Attempts: 3, Failures: 1, Errors: 1, Input: 10, Output: 5, CacheRead: 90, Cost: 1_500_000_001, Saved: 2e9, Wasted: 1, Warm: 2, Cold: 1, Guessed: 1}},
+		{At: []string{"2026-05-02", "=1+1"}, Sums: ledger.Sums{Requests: 1, Attempts: 1, Unpriced: 1, FirstBytes: 1, FirstByteTime: 1234567 * time.Microsecond}},
+	}
+}
+
+func TestReportFormats(t *testing.T) {
+	by := []store.Dimension{store.Day, store.Upstream}
+	f := func(format string, want ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		if err := writeReport(&out, format, store.Question{By: by, Zone: time.UTC}, reportLines()); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("%s lacks %q:\n%s", format, w, out.String())
+			}
+		}
+		if strings.Contains(out.String(), "\x1b") && format != "json" {
+			if format == "table" {
+				t.Errorf("%s passes control characters on", format)
+			}
+		}
+	}
+	f("table", `a\x1b[31m`, "1.5000", "90.0 %", "1.235s", "0.0000+?", "+? the price of a model", "1/2", "1.5000+?", "0/3", "days and hours of UTC\n")
+	f("json", `{"rows":[`, `"day":"2026-05-01"`, `"cost_usd":1.500000001`, `"total":{"requests":3,"errors":1,`, `"input_tokens":10,"output_tokens":5,"cache_read_tokens":90,"cache_creation_tokens":0`, `"time_zone":"UTC"`)
+	f("ndjson", "}\n{\"day\":\"2026-05-02\"")
+	f("csv", "2026-05-01,a [31m,", "day,upstream,requests,errors", "2026-05-02,'=1+1,1,0")
+}
+
+func TestReportOfNothing(t *testing.T) {
+	f := func(format, want string) {
+		t.Helper()
+		var out bytes.Buffer
+		if err := writeReport(&out, format, store.Question{Zone: time.UTC}, nil); err != nil || !strings.HasPrefix(out.String(), want) {
+			t.Errorf("%s: %q, %v", format, out.String(), err)
+		}
+	}
+	f("table", "no requests in that time\n")
+	f("json", "{\"rows\":[],\n\"total\":{\"requests\":0")
+	f("ndjson", "")
+	f("csv", "requests,errors")
+}
+
+func TestReconciliationNamesDrift(t *testing.T) {
+	at := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	list := []store.Reconciliation{
+		{Server: "fair", Readings: 3, From: at, To: at.Add(time.Hour), Lost: 2, Spent: 1.99e9},
+		{Server: "greedy", Readings: 3, From: at, To: at.Add(time.Hour), Lost: 3, Spent: 2e9},
+	}
+	f := func(format string, want ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		status, err := writeReconciliation(&out, format, list)
+		if err != nil || status != service.ExitError {
+			t.Errorf("status %d, %v", status, err)
+		}
+		for _, w := range want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("%s lacks %q:\n%s", format, w, out.String())
+			}
+		}
+	}
+	f("table", "+50.0 %", "DIFFERS", "ok")
+	f("json", `"server":"greedy"`, `"drift":0.5,"differs":true`, `"ledger_usd":2`)
+	f("csv", "greedy,3,", ",0.5,true,0")
+	f("ndjson", "}\n{")
+	if status, err := writeReconciliation(new(bytes.Buffer), "table", list[:1]); status != service.ExitOK || err != nil {
+		t.Errorf("status %d, %v", status, err)
+	}
+}
+
+func TestReportAsksTheRunningBalancerWhatWaits(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"status":"ok","ledger_waiting":28}`)
+	}))
+	defer s.Close()
+	file := filepath.Join(t.TempDir(), "config.json")
+	text := fmt.Sprintf(`{"listen": %q, "servers": [{"url": "${UNSET}", "token": "${UNSET}"}]}`, s.Listener.Addr())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	std := service.Std{Out: &out, Err: &errs, Env: func(string) (string, bool) { return "", false }}
+	runReport(t.Context(), std, []string{"-c", file})
+	if !strings.Contains(errs.String(), "28 requests wait in the memory of the running balancer") || strings.Contains(out.String(), "no requests") {
+		t.Errorf("%s\n%s", &out, &errs)
+	}
+}
+
+func TestLedgerImport(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(file, []byte(`{"servers": [{"url": "https://a.example", "token": "${UNSET}"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rows := "INFO stopped\n" +
+		`{"ledger":"batch","batch":"b","version":1,"lines":2}` + "\n" +
+		`{"ledger":"sums","batch":"b","slot":494000,"client":"ann","model":"m","server":"a","figures":{"requests":1}}` + "\n" +
+		`{"ledger":"row","batch":"b","row":1860000000000000000,"entry":{"request_id":"req_lb_1","time":1778400000000,"client":"ann"}}` + "\n"
+	f := func(status int, input, want string, args ...string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		std := service.Std{In: strings.NewReader(input), Out: &out, Err: &errs, Env: func(string) (string, bool) { return "", false }}
+		if got := runLedger(t.Context(), std, args); got != status || !strings.Contains(out.String()+errs.String(), want) {
+			t.Errorf("%v: %d\n%s%s", args, got, &out, &errs)
+		}
+	}
+	f(service.ExitOK, rows, "1 requests imported, 0 were in the ledger already", "-c", file, "import", "-")
+	f(service.ExitOK, rows, "0 requests imported, 1 were in the ledger already", "import", "-c", file, "-")
+	f(service.ExitError, rows[:len(rows)-40], "1 lines are damaged or missing", "import", "-c", file, "-")
+	f(service.ExitError, "", "no such file", "import", "-c", file, filepath.Join(dir, "none.jsonl"))
+	f(service.ExitUsage, "", "want import", "export", "-")
+	f(service.ExitUsage, "", "want import", "import")
+}
+
+// TestReportsShareTheCalendarOfBudgets checks the days of reports without -zone, also across a change of daylight saving time.
+func TestReportsShareTheCalendarOfBudgets(t *testing.T) {
+	now := time.Date(2026, 10, 25, 22, 30, 0, 0, time.UTC) // 23:30 in Berlin, on the day the clocks go back
+	f := func(r reporting, calendar, wantSince, wantZone string) {
+		t.Helper()
+		q, err := r.question(now, calendar)
+		if err != nil || q.Since.Format(time.RFC3339) != wantSince || q.Zone.String() != wantZone {
+			t.Errorf("%+v: %s in %s, %v", r, q.Since.Format(time.RFC3339), q.Zone, err)
+		}
+	}
+	f(reporting{since: "today"}, "", "2026-10-25T00:00:00Z", "UTC")
+	f(reporting{since: "today"}, "Europe/Berlin", "2026-10-25T00:00:00+02:00", "Europe/Berlin")
+	f(reporting{since: "yesterday"}, "Europe/Berlin", "2026-10-24T00:00:00+02:00", "Europe/Berlin")
+	f(reporting{since: "2026-10-20"}, "Europe/Berlin", "2026-10-20T00:00:00+02:00", "Europe/Berlin")
+	f(reporting{since: "today", zone: "Asia/Tokyo"}, "Europe/Berlin", "2026-10-26T00:00:00+09:00", "Asia/Tokyo")
+	if _, err := (&reporting{since: "today", zone: "Europe/Berln"}).question(now, ""); err == nil || !strings.Contains(err.Error(), "did you mean Europe/Berlin?") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/service"
+)
+
+const webhookTestIntro = `claude-code-lb webhook-test sends one test message to every webhook of the
+configuration, whatever events it wants, and prints what came of it. Of the
+addresses it shows the host alone.
+
+Usage: claude-code-lb webhook-test [-c FILE]
+
+Flags:
+`
+
+// runWebhookTest tries every webhook once. The exit status is 0 when all took the message.
+func runWebhookTest(ctx context.Context, std service.Std, args []string) int {
+	flags := newFlags("webhook-test", webhookTestIntro)
+	file := flags.String("c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
+	if status, done := parseFlags(flags, std, args); done {
+		return status
+	}
+	path := service.ConfigPath(std, *file)
+	cfg, problems, err := service.LoadConfigWithout(std, path, service.ForWebhooks()...)
+	if err != nil {
+		service.ExplainUnreadable(std.Err, path, err)
+		return service.ExitError
+	}
+	if problems.Failed() {
+		for _, p := range problems {
+			fmt.Fprintln(std.Err, p)
+		}
+		return service.ExitError
+	}
+	if len(cfg.Webhooks) == 0 {
+		fmt.Fprintf(std.Err, "webhook-test: %s has no webhooks\n", path)
+		return service.ExitError
+	}
+	status := service.ExitOK
+	for i, w := range cfg.Webhooks {
+		began := time.Now()
+		result := "delivered"
+		if err := observe.TryWebhook(ctx, w, service.Instance()); err != nil {
+			result, status = "FAILED: "+err.Error(), service.ExitError
+		}
+		fmt.Fprintf(std.Out, "webhooks[%d] %s (%s): %s after %s\n", i, w.Host(), w.Format, result, time.Since(began).Round(time.Millisecond))
+	}
+	return status
+}

@@ -1,0 +1,82 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
+)
+
+// demoTally sums up a whole demo. Its owner guards it.
+type demoTally struct {
+	attempts *ledger.Stats // of all requests
+	streams  *ledger.Stats // of the streaming ones, which alone have a first token
+	usage    map[string]claude.Usage
+
+	requests int
+	failures int // requests that failed for their client
+	rescued  int // requests with failed attempts that were answered all the same
+	hidden   int // those failed attempts
+}
+
+func newDemoTally(now time.Time) *demoTally {
+	return &demoTally{attempts: ledger.NewStats(now), streams: ledger.NewStats(now), usage: map[string]claude.Usage{}}
+}
+
+func (t *demoTally) add(e ledger.Entry) {
+	t.requests++
+	t.attempts.Record(e)
+	if e.Stream {
+		t.streams.Record(e)
+	}
+	if e.Outcome != ledger.Answered {
+		return
+	}
+	u := t.usage[e.Server()]
+	used := e.Usage()
+	u.InputTokens += used.TotalInputTokens()
+	u.OutputTokens += used.OutputTokens
+	u.CacheReadTokens += used.CacheReadTokens
+	t.usage[e.Server()] = u
+	if failed := len(e.Attempts) - 1; failed > 0 && e.Attempts[failed].Reason == "" {
+		t.rescued++
+		t.hidden += failed
+	}
+}
+
+// summarize writes a table of the upstreams and what it meant for clients.
+func (t *demoTally) summarize(w io.Writer, names []string, paint demoPaint, now time.Time) {
+	attempts, period := t.attempts.Take(now)
+	streams, _ := t.streams.Take(now)
+	header := fmt.Sprintf("%-8s  %8s  %6s  %16s  %15s  %9s  %10s  %10s",
+		"upstream", "requests", "failed", "first token mean", "first token p95", "tokens in", "tokens out", "cache read")
+	fmt.Fprintf(w, "\n%s\n", paint.in(demoBold, header))
+	for _, name := range names {
+		sum, stream, u := summaryOf(attempts, name), summaryOf(streams, name), t.usage[name]
+		fmt.Fprintf(w, "%-8s  %8d  %6d  %16s  %15s  %9d  %10d  %10s\n", name, sum.Requests, sum.Errors,
+			milliseconds(stream.MeanFirstByte), milliseconds(stream.P95FirstByte), u.InputTokens, u.OutputTokens, share(u.CacheReadTokens, u.InputTokens))
+	}
+	verdict := fmt.Sprintf("%d client requests in %s, %d of them failed.", t.requests, period.Round(100*time.Millisecond), t.failures)
+	if t.failures > 0 {
+		verdict = paint.in(demoRed, verdict)
+	}
+	fmt.Fprintf(w, "\n%s\n%d failures of upstreams stayed hidden: %d requests were answered by another upstream.\n", verdict, t.hidden, t.rescued)
+}
+
+func summaryOf(all []ledger.Summary, name string) ledger.Summary {
+	for _, s := range all {
+		if s.Server == name {
+			return s
+		}
+	}
+	return ledger.Summary{}
+}
+
+func share(part, whole int64) string {
+	if whole == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
+}
