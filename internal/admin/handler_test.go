@@ -18,6 +18,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/observe"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // room is a handler with all that stands behind it.
@@ -188,7 +189,7 @@ func TestDrainAndReset(t *testing.T) {
 	acquires(true)
 
 	lease, _ := e.Acquire(time.Now(), upstream.Subject{Model: "claude-opus-4-5"})
-	lease.Settle(t.Context(), upstream.Outcome{Scope: upstream.ScopeAccount, Reason: "no credit"}, time.Now())
+	lease.Settle(t.Context(), verdict.Outcome{Scope: verdict.ScopeAccount, Reason: "no credit"}, time.Now())
 	lease.Release()
 	acquires(false)
 	if server := r.expect(http.StatusOK, http.MethodPost, "/admin/api/servers/b%2Fc%20d/reset", ""); server["state"] != "fit" {

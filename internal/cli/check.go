@@ -44,7 +44,7 @@ func runCheck(ctx context.Context, std service.Std, args []string) int {
 	for _, p := range problems {
 		fmt.Fprintln(std.Err, p)
 	}
-	fmt.Fprintf(std.Err, "%s: %s\n", path, verdict(problems))
+	fmt.Fprintf(std.Err, "%s: %s\n", path, countProblems(problems))
 	if problems.Failed() {
 		return service.ExitError
 	}
@@ -58,8 +58,8 @@ func runCheck(ctx context.Context, std service.Std, args []string) int {
 	return service.ExitOK
 }
 
-// verdict counts problems in words.
-func verdict(problems config.Problems) string {
+// countProblems counts problems in words.
+func countProblems(problems config.Problems) string {
 	var errors, warnings int
 	for _, p := range problems {
 		if p.Warning {

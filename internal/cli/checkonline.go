@@ -21,7 +21,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
 
 const (
@@ -114,7 +114,7 @@ func askServer(ctx context.Context, s *config.Server, call string) reply {
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	upstream.PutCredential(req.Header, *s)
+	transport.PutCredential(req.Header, *s)
 	client := &http.Client{
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

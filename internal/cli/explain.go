@@ -15,7 +15,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/service"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const explainIntro = `claude-code-lb explain-error reads an answer of an upstream and tells how it is judged:
@@ -78,7 +78,7 @@ func (e *explaining) explain(std service.Std) error {
 		return err
 	}
 	v := verdictOn{ev: ev, begun: answer.event && answer.content, cfg: cfg, file: e.config}
-	v.Outcome, v.rule = upstream.NewRules(cfg.ErrorRules).Explain(ev)
+	v.Outcome, v.rule = verdict.NewRules(cfg.ErrorRules).Explain(ev)
 	_, err = io.WriteString(std.Out, v.String())
 	return err
 }
@@ -126,15 +126,15 @@ func (e *explaining) paste(std service.Std) ([]byte, error) {
 }
 
 // evidence is what the balancer would have known of such an answer.
-func (e *explaining) evidence(a pasted) (upstream.Evidence, error) {
-	ev := upstream.Evidence{
+func (e *explaining) evidence(a pasted) (verdict.Evidence, error) {
+	ev := verdict.Evidence{
 		Header: a.header, Body: a.body, Error: a.claimed, Server: e.server, Model: e.model, OwnCredential: e.own, Now: time.Now(),
 	}
 	if e.path != "" {
 		ev.Path = classOf(e.path)
 	}
 	if claude.WantsLongContext(nil, e.model) {
-		ev.Variant = upstream.LongContext
+		ev.Variant = verdict.LongContext
 	}
 	ev.Status = cmp.Or(a.status, e.status, a.said)
 	switch {
@@ -147,9 +147,9 @@ func (e *explaining) evidence(a pasted) (upstream.Evidence, error) {
 	case ev.Status < 100 || ev.Status > 599:
 		return ev, fmt.Errorf("status %d is none: write one from 100 to 599", ev.Status)
 	case ev.Status < http.StatusBadRequest && ev.Status != http.StatusOK:
-		ev.Err = fmt.Errorf("%w: neither a 200 nor an error", upstream.ErrUnusable)
+		ev.Err = fmt.Errorf("%w: neither a 200 nor an error", verdict.ErrUnusable)
 	case ev.Status == http.StatusOK && ev.Error == nil && !a.content:
-		ev.Err = fmt.Errorf("%w: %s", upstream.ErrUnusable, a.oddity())
+		ev.Err = fmt.Errorf("%w: %s", verdict.ErrUnusable, a.oddity())
 	}
 	return ev, nil
 }

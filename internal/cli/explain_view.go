@@ -8,13 +8,13 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // verdictOn is the verdict on a pasted answer, with what it takes to explain it.
 type verdictOn struct {
-	upstream.Outcome
-	ev    upstream.Evidence
+	verdict.Outcome
+	ev    verdict.Evidence
 	begun bool // content came before the error: the client has it
 	rule  int  // that decided; -1: built in
 	cfg   *config.Config
@@ -78,15 +78,15 @@ func (v verdictOn) concerned() string {
 	if v.Doubtful {
 		return "the request, or a peculiarity of this server"
 	}
-	return map[upstream.Scope]string{
-		upstream.ScopeNone:       "nothing is wrong",
-		upstream.ScopeRequest:    "the client's own request",
-		upstream.ScopeCredential: "the server's key",
-		upstream.ScopeAccount:    "the account behind the key",
-		upstream.ScopeModel:      "this model on this server",
-		upstream.ScopeRateLimit:  "the account's rate limit for this class of models",
-		upstream.ScopeCapacity:   "the service, which is overloaded",
-		upstream.ScopeEndpoint:   "the server itself",
+	return map[verdict.Scope]string{
+		verdict.ScopeNone:       "nothing is wrong",
+		verdict.ScopeRequest:    "the client's own request",
+		verdict.ScopeCredential: "the server's key",
+		verdict.ScopeAccount:    "the account behind the key",
+		verdict.ScopeModel:      "this model on this server",
+		verdict.ScopeRateLimit:  "the account's rate limit for this class of models",
+		verdict.ScopeCapacity:   "the service, which is overloaded",
+		verdict.ScopeEndpoint:   "the server itself",
 	}[v.Scope]
 }
 
@@ -104,9 +104,9 @@ func (v verdictOn) seenByClient() string {
 }
 
 func (v verdictOn) whoRests() string {
-	who := map[upstream.Scope]string{
-		upstream.ScopeCredential: "this server", upstream.ScopeAccount: "every server with this account", upstream.ScopeModel: "this model on this server",
-		upstream.ScopeRateLimit: "this class of models on every server with this account", upstream.ScopeCapacity: "this class of models on this server", upstream.ScopeEndpoint: "this server",
+	who := map[verdict.Scope]string{
+		verdict.ScopeCredential: "this server", verdict.ScopeAccount: "every server with this account", verdict.ScopeModel: "this model on this server",
+		verdict.ScopeRateLimit: "this class of models on every server with this account", verdict.ScopeCapacity: "this class of models on this server", verdict.ScopeEndpoint: "this server",
 	}[v.Scope]
 	if who == "" {
 		return "nobody"
@@ -114,13 +114,13 @@ func (v verdictOn) whoRests() string {
 	if v.ev.Path != claude.PathMessages {
 		who = v.ev.Path + " alone on this server (messages go on)"
 	}
-	if n := v.cfg.Breaker.Consecutive; v.Scope == upstream.ScopeEndpoint && n > 1 {
+	if n := v.cfg.Breaker.Consecutive; v.Scope == verdict.ScopeEndpoint && n > 1 {
 		who = fmt.Sprintf("%s after %d failures in a row or %d %% of its attempts", who, n, v.cfg.Breaker.Percent)
 	}
 	switch {
 	case v.RetryAfter > 0:
 		return who + ", " + v.howLong()
-	case v.Scope == upstream.ScopeCapacity:
+	case v.Scope == verdict.ScopeCapacity:
 		return who + ", for a second or two, growing to 30s"
 	default:
 		return fmt.Sprintf("%s, for %s, doubled with every further failure", who, v.cfg.Cooldown)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
 
 const (
@@ -108,11 +108,11 @@ func TestPages(t *testing.T) {
 // TestLoopEnds checks that a loop is refused before the key is checked.
 func TestLoopEnds(t *testing.T) {
 	front := newFront(t, 1)
-	front.Current().Loop = upstream.NewLoop()
+	front.Current().Loop = transport.NewLoop()
 	strange := strings.Repeat("0123456789abcdef", 2)
 	f := func(marks string, status int) {
 		t.Helper()
-		w := front.ask(t, http.MethodPost, "/v1/messages", "{}", upstream.LoopHeader, marks)
+		w := front.ask(t, http.MethodPost, "/v1/messages", "{}", transport.LoopHeader, marks)
 		if w.Code != status {
 			t.Errorf("%q: %d", marks, w.Code)
 		}
@@ -123,7 +123,7 @@ func TestLoopEnds(t *testing.T) {
 	f("", 200)
 	f("x", 200)
 	f(strange, 200)
-	if seen := front.seen.Header.Get(upstream.LoopHeader); !strings.HasPrefix(seen, strange+", ") {
+	if seen := front.seen.Header.Get(transport.LoopHeader); !strings.HasPrefix(seen, strange+", ") {
 		t.Errorf("the mark of another balancer was dropped: %q", seen)
 	}
 	f(strings.Repeat(strange+",", 15), 200)

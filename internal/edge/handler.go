@@ -25,7 +25,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
 
 // Snapshot is one generation of everything that a reload replaces. It is never changed.
@@ -36,8 +36,8 @@ type Snapshot struct {
 	Proxies   []netip.Prefix // proxies in front of the balancer that are trusted to name the client
 	Table     *routing.Table
 	Limits    Limits
-	Browsers  *Browsers      // nil: no page is allowed, and none is refused
-	Loop      *upstream.Loop // nil: no loop is looked for
+	Browsers  *Browsers       // nil: no page is allowed, and none is refused
+	Loop      *transport.Loop // nil: no loop is looked for
 	Forward   *proxy.Settings
 	Mode      string
 	Algorithm string

@@ -16,7 +16,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/http1"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const (
@@ -178,7 +178,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	s.cancel(upstream.ErrStopping)
+	s.cancel(verdict.ErrStopping)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if lastErr := s.shutdown(last); lastErr != nil {

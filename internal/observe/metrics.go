@@ -20,7 +20,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // Metrics counts finished requests, with a registry of its own. Safe for concurrent use.
@@ -173,7 +173,7 @@ func (m *Metrics) attempt(e *ledger.Entry, i int, client, model, alone string) {
 // blamed says whether a scope is that of a failure that somebody else than client and balancer has to answer for.
 func blamed(scope string) bool {
 	switch scope {
-	case upstream.ScopeNone.String(), upstream.ScopeClient.String(), upstream.ScopeBalancer.String():
+	case verdict.ScopeNone.String(), verdict.ScopeClient.String(), verdict.ScopeBalancer.String():
 		return false
 	}
 	return true

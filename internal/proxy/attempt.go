@@ -11,6 +11,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // What an attempt waits for, as its failure names it.
@@ -36,7 +37,7 @@ type answer struct {
 	stream  bool           // it is a stream of events, as its first bytes tell
 	decoded bool           // the body was compressed: its length and encoding headers no longer hold
 	claimed *claude.Error  // what an error answer says, if it is one of the API
-	outcome upstream.Outcome
+	outcome verdict.Outcome
 	judged  time.Time // when outcome was found
 	warming bool      // the request asks for no output
 	// misshapen is set if the upstream sent status 200 with a body of another kind than the request asks for.
@@ -57,9 +58,9 @@ type answer struct {
 	place       int   // in the entry's attempts, once it is settled
 	watch       watch // the time limits of the attempt
 	vital       signs
-	first       upstream.TimeoutError // the error if the first content, or the header, does not arrive in time
-	idle        upstream.TimeoutError // the same for every later read
-	ctx         context.Context       // of the attempt: its cause tells why reading failed
+	first       verdict.TimeoutError // the error if the first content, or the header, does not arrive in time
+	idle        verdict.TimeoutError // the same for every later read
+	ctx         context.Context      // of the attempt: its cause tells why reading failed
 	cancel      context.CancelCauseFunc
 	client      context.Context       // of the client's request
 	traced      func(*ledger.Attempt) // ends the span of the attempt; nil without tracing
@@ -72,7 +73,7 @@ func (x *exchange) open(lease *upstream.Lease) *answer {
 	ctx, cancel := context.WithCancelCause(x.ctx)
 	return &answer{
 		x: x, lease: lease, warm: x.warmth, warming: x.query.MaxTokens == 0, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, watch: watch{cancel: cancel},
-		idle: upstream.TimeoutError{Waiting: nextByte, After: s.Idle},
+		idle: verdict.TimeoutError{Waiting: nextByte, After: s.Idle},
 	}
 }
 
@@ -109,10 +110,10 @@ func (x *exchange) perform(a *answer) {
 }
 
 // firstWait is how long an attempt may take to its first content, or its head where the answer is not streamed.
-func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
+func (x *exchange) firstWait(a *answer) *verdict.TimeoutError {
 	s := x.req.Settings
 	if x.kind != kindStream {
-		a.first = upstream.TimeoutError{Waiting: "answer", After: s.NonStreaming}
+		a.first = verdict.TimeoutError{Waiting: "answer", After: s.NonStreaming}
 		if x.isQuick() {
 			a.first.After = x.quickLimit(a.lease, a.start)
 		}
@@ -129,13 +130,13 @@ func (x *exchange) firstWait(a *answer) *upstream.TimeoutError {
 	if limit > 0 {
 		a.vital.until = time.Now().Add(limit)
 	}
-	a.first = upstream.TimeoutError{Waiting: firstContent, After: limit}
+	a.first = verdict.TimeoutError{Waiting: firstContent, After: limit}
 	return &a.first
 }
 
 // judge settles the verdict on what is known by now.
 func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
-	ev := upstream.Evidence{
+	ev := verdict.Evidence{
 		Error: claimed, Err: err, Now: time.Now(), Server: a.lease.Name(), Model: x.entry.Model, Path: x.query.Subject.Path,
 		Variant: x.query.Subject.Variant, OwnCredential: x.req.Settings.PassCredentials && !a.lease.HasToken(),
 	}
@@ -155,18 +156,18 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 		ev.Body = a.held
 	}
 	a.outcome, a.judged = x.req.Settings.Rules.Judge(ev), ev.Now
-	if errors.Is(err, upstream.ErrUnusable) && claude.ReadRefusal(a.held).Page {
-		a.outcome.Cause = upstream.CausePage
+	if errors.Is(err, verdict.ErrUnusable) && claude.ReadRefusal(a.held).Page {
+		a.outcome.Cause = verdict.CausePage
 	}
 	x.judgeSearch(a)
 	if x.uploadProblem() != nil {
-		a.outcome = upstream.Outcome{Scope: upstream.ScopeClient, Reason: "the upload broke off"}
+		a.outcome = verdict.Outcome{Scope: verdict.ScopeClient, Reason: "the upload broke off"}
 	}
-	timeout, ok := errors.AsType[*upstream.TimeoutError](err)
+	timeout, ok := errors.AsType[*verdict.TimeoutError](err)
 	a.timedOut = ok
 	if ok && a.curtailed && timeout.Waiting != nextByte {
 		// It was given less than it is due: nothing is known of the endpoint.
-		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "the time for all attempts is over"}
+		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Doubtful: true, Reason: "the time for all attempts is over"}
 	}
 }
 
@@ -182,9 +183,9 @@ func states(body []byte, model string) bool {
 // symptom names a failure that a request may bring upon any endpoint, and is "" for every other.
 func (a *answer) symptom() string {
 	switch {
-	case a.outcome.Scope != upstream.ScopeEndpoint || a.timedOut:
+	case a.outcome.Scope != verdict.ScopeEndpoint || a.timedOut:
 		return ""
-	case a.misshapen, a.res != nil && a.res.StatusCode >= http.StatusBadRequest && (a.outcome.Cause == upstream.CausePage || a.outcome.Cause == upstream.CauseNoRoute): // a firewall's, perhaps
+	case a.misshapen, a.res != nil && a.res.StatusCode >= http.StatusBadRequest && (a.outcome.Cause == verdict.CausePage || a.outcome.Cause == verdict.CauseNoRoute): // a firewall's, perhaps
 		return a.outcome.Reason
 	case a.res != nil && (a.res.StatusCode >= http.StatusInternalServerError || a.res.StatusCode < http.StatusBadRequest && a.claimed != nil):
 		return a.outcome.Reason
@@ -198,10 +199,10 @@ func (a *answer) symptom() string {
 // explain replaces the bare cancellation that reading or sending reports by its cause.
 func (a *answer) explain(err error) error {
 	if a.client.Err() != nil {
-		if cause := context.Cause(a.client); errors.Is(cause, upstream.ErrStopping) {
+		if cause := context.Cause(a.client); errors.Is(cause, verdict.ErrStopping) {
 			return cause
 		}
-		return upstream.ErrClientGone
+		return verdict.ErrClientGone
 	}
 	if cause := context.Cause(a.ctx); cause != nil {
 		return cause

@@ -5,14 +5,15 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // commonCause is the cause that all failed attempts share, CauseOther when they do not.
-func (x *exchange) commonCause() upstream.Cause {
-	common := upstream.CauseOther
+func (x *exchange) commonCause() verdict.Cause {
+	common := verdict.CauseOther
 	for i, a := range x.failures {
 		if i > 0 && a.outcome.Cause != common {
-			return upstream.CauseOther
+			return verdict.CauseOther
 		}
 		common = a.outcome.Cause
 	}
@@ -21,15 +22,15 @@ func (x *exchange) commonCause() upstream.Cause {
 
 // restingCause is the common cause of the cooldowns of all upstreams in use, CauseOther when they
 // differ.
-func (x *exchange) restingCause() upstream.Cause {
-	now, common, found := time.Now(), upstream.CauseOther, false
+func (x *exchange) restingCause() verdict.Cause {
+	now, common, found := time.Now(), verdict.CauseOther, false
 	for _, e := range x.req.Table.Endpoints() {
 		v := e.View(now, x.query.Subject)
 		switch {
 		case v.Unfit == upstream.Draining:
 			continue
 		case v.Unfit != upstream.Cooling && v.Unfit != upstream.Probing, found && v.Cause != common:
-			return upstream.CauseOther
+			return verdict.CauseOther
 		}
 		common, found = v.Cause, true
 	}
@@ -38,19 +39,19 @@ func (x *exchange) restingCause() upstream.Cause {
 
 // sentenceOf describes what every upstream did and where to look. It names no address, because
 // clients see it.
-func sentenceOf(c upstream.Cause) string {
+func sentenceOf(c verdict.Cause) string {
 	switch c {
-	case upstream.CauseRefused:
+	case verdict.CauseRefused:
 		return "refused the connection: check that the servers run, and their url"
-	case upstream.CauseName:
+	case verdict.CauseName:
 		return "has a host name that cannot be found: check the servers' url, and DNS"
-	case upstream.CauseTLS:
+	case verdict.CauseTLS:
 		return "failed in the TLS handshake: check the certificates, and whether the servers' url must begin with http or https"
-	case upstream.CauseTimeout:
+	case verdict.CauseTimeout:
 		return "did not answer in time"
-	case upstream.CausePage:
+	case verdict.CausePage:
 		return "answered with a web page in place of the API, such as a challenge for browsers, a login or an error page: open the servers' url in a browser"
-	case upstream.CauseNoRoute:
+	case verdict.CauseNoRoute:
 		return "does not offer /v1/messages: check the path in the servers' url"
 	}
 	return "failed"
@@ -61,14 +62,14 @@ func sentenceOf(c upstream.Cause) string {
 func (x *exchange) refusedAs(unavailable *routing.Unavailable) string {
 	credentials, accounts := 0, 0
 	for _, a := range x.failures {
-		if a.outcome.Scope == upstream.ScopeCredential {
+		if a.outcome.Scope == verdict.ScopeCredential {
 			credentials++
 		} else {
 			accounts++
 		}
 	}
 	switch {
-	case x.commonCause() == upstream.CauseNoCredit:
+	case x.commonCause() == verdict.CauseNoCredit:
 		return "has no credit or quota left: top up the servers' accounts"
 	case credentials == 0 && accounts > 0, unavailable != nil && unavailable.Mildest == upstream.AccountOut:
 		return "refused its account (no credit, a limit, or disabled): check the servers' accounts"

@@ -8,7 +8,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // commit is the point of no return: from here on the client sees this answer.
@@ -71,7 +71,7 @@ func (a *answer) streams() bool { return a.res.StatusCode == http.StatusOK && a.
 // learn takes from a good answer that its account has the prompt in its cache now,
 // and from a stream the time to its first content.
 func (x *exchange) learn(a *answer) {
-	if a.outcome.Scope != upstream.ScopeNone || !a.message.Started {
+	if a.outcome.Scope != verdict.ScopeNone || !a.message.Started {
 		return
 	}
 	now, u := time.Now(), a.message.Usage
@@ -92,7 +92,7 @@ func (x *exchange) tell(e claude.Error) {
 }
 
 // charge books a failure after the commit.
-func (x *exchange) charge(a *answer, o upstream.Outcome) {
+func (x *exchange) charge(a *answer, o verdict.Outcome) {
 	x.entry.Outcome = ledger.Truncated
 	charged := &x.entry.Attempts[a.place]
 	charged.Reason, charged.Scope = o.Reason, o.Scope.String()
@@ -121,13 +121,13 @@ func (x *exchange) writeHead(a *answer) {
 // lets it look like a clean end.
 func (x *exchange) breakOff(a *answer, broken error) {
 	err := a.explain(broken)
-	if errors.Is(err, upstream.ErrClientGone) || errors.Is(broken, errClientWrite) {
+	if errors.Is(err, verdict.ErrClientGone) || errors.Is(broken, errClientWrite) {
 		x.entry.Outcome = ledger.ClientGone
-		x.cause = upstream.ErrClientGone
+		x.cause = verdict.ErrClientGone
 		panic(http.ErrAbortHandler)
 	}
 	x.cause = err
-	o := upstream.Judge(upstream.Evidence{Err: err, Status: a.res.StatusCode, Now: time.Now()})
+	o := verdict.Judge(verdict.Evidence{Err: err, Status: a.res.StatusCode, Now: time.Now()})
 	x.charge(a, o)
 	if x.kind == kindStream && a.stream && !a.torn {
 		e := claude.Error{Type: claude.ErrAPI, Message: "The upstream broke off its answer (" + o.Reason + "): ask again.", RequestID: x.req.ID}

@@ -17,7 +17,7 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const (
@@ -47,13 +47,13 @@ var (
 //
 // Whatever can be decoded of the bytes that have come is given out at once. An
 // error of body comes through as it is; one of the coding wraps
-// upstream.ErrUnusable, and io.ErrUnexpectedEOF where it broke off; one that grows
+// verdict.ErrUnusable, and io.ErrUnexpectedEOF where it broke off; one that grows
 // beyond measure is such an error too. Closing the
 // result frees the decoders and closes body; it must not overlap a Read.
 func decoded(body io.ReadCloser, contentEncoding []string) (r io.ReadCloser, changed bool, err error) {
 	codings, err := parseCodings(contentEncoding)
 	if err != nil {
-		return nil, false, fmt.Errorf("%w: %w", upstream.ErrUnusable, err)
+		return nil, false, fmt.Errorf("%w: %w", verdict.ErrUnusable, err)
 	}
 	if len(codings) == 0 {
 		return body, false, nil
@@ -240,7 +240,7 @@ func (d *decoder) explain(err error) error {
 	case errors.Is(err, io.EOF):
 		return io.EOF
 	default:
-		return fmt.Errorf("%w: decode %s: %w", upstream.ErrUnusable, d.coding.name, err)
+		return fmt.Errorf("%w: decode %s: %w", verdict.ErrUnusable, d.coding.name, err)
 	}
 }
 

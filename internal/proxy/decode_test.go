@@ -17,7 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/9bingyin/claude-code-lb/internal/quota"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // encoder is what the writers of all codings have in common.
@@ -157,7 +157,7 @@ func TestDecodedReadsTheHeader(t *testing.T) {
 		switch {
 		case known && (err != nil || got != changed || !changed && r != body):
 			t.Errorf("%q: changed %t, %v", lines, got, err)
-		case !known && !errors.Is(err, upstream.ErrUnusable):
+		case !known && !errors.Is(err, verdict.ErrUnusable):
 			t.Errorf("%q: %v", lines, err)
 		}
 	}
@@ -252,7 +252,7 @@ func TestEncodedBodiesInARow(t *testing.T) {
 	}
 	for _, coding := range []string{"deflate", "br"} {
 		twice := bytes.Repeat(encoded(t, []string{coding}, textEvent), 2)
-		if got, err := decodeAll(t, coding, bytes.NewReader(twice)); got != textEvent || !errors.Is(err, upstream.ErrUnusable) {
+		if got, err := decodeAll(t, coding, bytes.NewReader(twice)); got != textEvent || !errors.Is(err, verdict.ErrUnusable) {
 			t.Errorf("%s: got %q, %v", coding, got, err)
 		}
 	}
@@ -264,7 +264,7 @@ func TestTruncationIsNeverACleanEnd(t *testing.T) {
 		sent := encoded(t, codings, startEvent, textEvent, stopEvent)
 		for n := range len(sent) {
 			got, err := decodeAll(t, header(codings), bytes.NewReader(sent[:n]))
-			if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, upstream.ErrUnusable) {
+			if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, verdict.ErrUnusable) {
 				t.Fatalf("%v: %d of %d bytes end with %v", codings, n, len(sent), err)
 			}
 			if !strings.HasPrefix(startEvent+textEvent+stopEvent, got) {
@@ -285,7 +285,7 @@ func TestTruncationIsNeverACleanEnd(t *testing.T) {
 func TestCorruptDataIsUnusable(t *testing.T) {
 	f := func(name, encoding string, body []byte) {
 		t.Helper()
-		if _, err := decodeAll(t, encoding, bytes.NewReader(body)); !errors.Is(err, upstream.ErrUnusable) {
+		if _, err := decodeAll(t, encoding, bytes.NewReader(body)); !errors.Is(err, verdict.ErrUnusable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -322,7 +322,7 @@ func TestWindowsAreBounded(t *testing.T) {
 	}
 	f := func(name, encoding string, body []byte) {
 		t.Helper()
-		if got, err := decodeAll(t, encoding, bytes.NewReader(body)); got != "" || !errors.Is(err, upstream.ErrUnusable) {
+		if got, err := decodeAll(t, encoding, bytes.NewReader(body)); got != "" || !errors.Is(err, verdict.ErrUnusable) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
 	}
@@ -394,7 +394,7 @@ func FuzzDecodeAnything(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		if _, err := io.Copy(io.Discard, io.LimitReader(r, maxHeldPlain)); err != nil && !errors.Is(err, upstream.ErrUnusable) {
+		if _, err := io.Copy(io.Discard, io.LimitReader(r, maxHeldPlain)); err != nil && !errors.Is(err, verdict.ErrUnusable) {
 			t.Fatalf("%v: %v", codings, err)
 		}
 	})

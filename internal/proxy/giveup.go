@@ -14,6 +14,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const (
@@ -80,9 +81,9 @@ func (x *exchange) giveUp(why error) {
 // another one may serve, and a missing model only in the API's own words.
 func (a *answer) isAnswer() bool {
 	switch {
-	case a.outcome.Cause == upstream.CauseNoModel:
+	case a.outcome.Cause == verdict.CauseNoModel:
 		return a.res.StatusCode == http.StatusNotFound && a.claimed != nil && a.claimed.Type == claude.ErrNotFound
-	case a.outcome.Scope == upstream.ScopeRequest:
+	case a.outcome.Scope == verdict.ScopeRequest:
 		return true
 	}
 	return !a.usedUp()
@@ -114,7 +115,7 @@ func (x *exchange) earliestReturn() time.Duration {
 
 // toldPause reports whether an overloaded upstream sent a retry-after.
 func (x *exchange) toldPause() bool {
-	return slices.ContainsFunc(x.failures, func(a *answer) bool { return a.outcome.Scope == upstream.ScopeCapacity && a.outcome.RetryAfter > 0 })
+	return slices.ContainsFunc(x.failures, func(a *answer) bool { return a.outcome.Scope == verdict.ScopeCapacity && a.outcome.RetryAfter > 0 })
 }
 
 // bestRefusal returns the failed attempt to answer with: one that tells the
@@ -157,18 +158,18 @@ func (a *answer) rank() int {
 		return rankUsedUp
 	}
 	switch a.outcome.Scope {
-	case upstream.ScopeCapacity:
+	case verdict.ScopeCapacity:
 		return rankCapacity
-	case upstream.ScopeRateLimit:
+	case verdict.ScopeRateLimit:
 		return rankRateLimit
-	case upstream.ScopeEndpoint:
-		if a.outcome.Cause == upstream.CausePage || a.outcome.Cause == upstream.CauseNoRoute {
+	case verdict.ScopeEndpoint:
+		if a.outcome.Cause == verdict.CausePage || a.outcome.Cause == verdict.CauseNoRoute {
 			return rankNone // a page of a proxy in between
 		}
 		return rankEndpoint
-	case upstream.ScopeModel:
+	case verdict.ScopeModel:
 		return rankModel
-	case upstream.ScopeRequest:
+	case verdict.ScopeRequest:
 		return rankRequest
 	default:
 		return rankNone
@@ -253,11 +254,11 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 		e.Message = x.everyone() + " " + x.refusedAs(unavailable) + "; the log of claude-code-lb has the details under this request id."
 	case x.unsure() && n > 0:
 		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."
-	case n == 0 && x.restingCause() != upstream.CauseOther:
+	case n == 0 && x.restingCause() != verdict.CauseOther:
 		e.Message = x.everyone() + " is cooling down: it " + sentenceOf(x.restingCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
 	case n == 0:
 		e.Message = x.everyone() + " is resting after failures: try again in a moment."
-	case x.commonCause() != upstream.CauseOther:
+	case x.commonCause() != verdict.CauseOther:
 		e.Message = x.everyone() + " " + sentenceOf(x.commonCause()) + " (" + strconv.Itoa(n) + " tried). Try again in a moment; the log of claude-code-lb has the details under this request id."
 	default:
 		e.Message = x.everyone() + " failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
@@ -272,7 +273,7 @@ func (x *exchange) allBlameRequest() bool {
 		return true
 	}
 	for _, a := range x.failures {
-		unknown := a.outcome.Cause == upstream.CauseNoModel
+		unknown := a.outcome.Cause == verdict.CauseNoModel
 		if !unknown && !a.refused() {
 			return false
 		}
@@ -285,9 +286,9 @@ func (x *exchange) lacksModel() bool {
 	found := false
 	for _, a := range x.failures {
 		switch {
-		case a.outcome.Cause == upstream.CauseNoModel:
+		case a.outcome.Cause == verdict.CauseNoModel:
 			found = true
-		case a.outcome.Scope != upstream.ScopeCredential && a.outcome.Scope != upstream.ScopeAccount:
+		case a.outcome.Scope != verdict.ScopeCredential && a.outcome.Scope != verdict.ScopeAccount:
 			return false
 		}
 	}
@@ -301,7 +302,7 @@ func (x *exchange) modelOut() bool {
 
 func (x *exchange) allRefusedKey() bool {
 	for _, a := range x.failures {
-		if a.outcome.Scope != upstream.ScopeCredential && a.outcome.Scope != upstream.ScopeAccount {
+		if a.outcome.Scope != verdict.ScopeCredential && a.outcome.Scope != verdict.ScopeAccount {
 			return false
 		}
 	}
@@ -311,7 +312,7 @@ func (x *exchange) allRefusedKey() bool {
 // withoutDescriptors says whether no upstream could be asked for want of file descriptors.
 func (x *exchange) withoutDescriptors() bool {
 	for _, a := range x.failures {
-		if a.outcome.Scope != upstream.ScopeBalancer {
+		if a.outcome.Scope != verdict.ScopeBalancer {
 			return false
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // events is the body of an answer that brings one event at a time, so many times, and then message_stop.
@@ -58,7 +58,7 @@ func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
 	x := &exchange{p: p, w: d, req: Request{Settings: &Settings{}, HTTP: &http.Request{ProtoMajor: 1}}, ctx: t.Context(), kind: kindStream}
 	a := &answer{
 		remembered: true, body: &events{event: event, left: count}, held: []byte(startEvent + blockEvent), watch: watch{cancel: cancel},
-		idle: upstream.TimeoutError{Waiting: "next byte", After: time.Minute},
+		idle: verdict.TimeoutError{Waiting: "next byte", After: time.Minute},
 	}
 	a.events.Want = claude.WantedEvent
 	a.eventEnd = a.events.Feed(a.held, a.message.Observe)

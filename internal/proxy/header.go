@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"strings"
 
+	"github.com/9bingyin/claude-code-lb/internal/transport"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
@@ -41,16 +42,16 @@ func keepEndToEnd(h http.Header) {
 func (x *exchange) keepForwarded() {
 	h := x.req.HTTP.Header
 	x.traced, x.shared = h.Get(traceHeader) == "1", x.req.Settings.Hedge
-	x.marks = upstream.Marks(h)
+	x.marks = transport.Marks(h)
 	keepForUpstream(h)
 	delete(h, "Content-Length")
 	delete(h, "Expect") // the body is here already
-	x.credentials = upstream.TakeCredentials(h)
+	x.credentials = transport.TakeCredentials(h)
 	if u := x.req.HTTP.URL; u.RawQuery != "" {
 		u.RawQuery = x.credentials.CutFrom(u.RawQuery)
 	}
 	if !x.req.Settings.PassCredentials {
-		x.credentials = upstream.Credentials{}
+		x.credentials = transport.Credentials{}
 	}
 	x.conditional = isConditional(x.req.HTTP)
 	if x.isQuick() { // a full response can be checked, and reused for later requests
@@ -92,7 +93,7 @@ func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Re
 	h := in.Header
 	if x.shared { // with an attempt that may still be under way
 		h = maps.Clone(h)
-		upstream.TakeCredentials(h) // that the first attempt has put there
+		transport.TakeCredentials(h) // that the first attempt has put there
 	} else {
 		x.shared = true
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // ask sends the request to an endpoint and returns the attempt with its
@@ -64,7 +65,7 @@ func (x *exchange) faster(first, second *answer, verdicts <-chan *answer) *answe
 		x.failed(a)
 		return <-verdicts
 	}
-	other.cancel(upstream.ErrOutrun)
+	other.cancel(verdict.ErrOutrun)
 	<-verdicts
 	// It may have been ready in the same moment; what it said of its endpoint holds then.
 	x.settle(other)

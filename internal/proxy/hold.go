@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const (
@@ -45,7 +45,7 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 		a.whole = true // the client has the body already: this response has none
 		return nil, nil
 	case a.res.StatusCode != http.StatusOK: // a 204 or a redirect is no answer to a message
-		return nil, fmt.Errorf("%w: status %d", upstream.ErrUnusable, a.res.StatusCode)
+		return nil, fmt.Errorf("%w: status %d", verdict.ErrUnusable, a.res.StatusCode)
 	}
 	if err := a.sniff(); err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (a *answer) hold(k kind) (*claude.Error, error) {
 	case a.stream && (k == kindStream || k == kindEither):
 		return a.holdStream()
 	case a.stream:
-		return nil, fmt.Errorf("%w: a stream where a plain answer was asked for", upstream.ErrUnusable)
+		return nil, fmt.Errorf("%w: a stream where a plain answer was asked for", verdict.ErrUnusable)
 	default:
 		return a.holdPlain(k)
 	}
@@ -113,7 +113,7 @@ func looksLikeField(b []byte) bool {
 }
 
 func (a *answer) holdError() (*claude.Error, error) {
-	a.watch.expect(forFirst, &upstream.TimeoutError{Waiting: "error text", After: errorLimit})
+	a.watch.expect(forFirst, &verdict.TimeoutError{Waiting: "error text", After: errorLimit})
 	broken := a.fill(maxHeldError)
 	if broken != nil && a.client.Err() != nil {
 		return nil, broken
@@ -183,9 +183,9 @@ func (a *answer) shape(k kind) error {
 	}
 	switch {
 	case !fits:
-		return fmt.Errorf("%w: a JSON object that is not %s", upstream.ErrUnusable, want)
+		return fmt.Errorf("%w: a JSON object that is not %s", verdict.ErrUnusable, want)
 	case k == kindStream:
-		return fmt.Errorf("%w: a plain answer where a stream was asked for", upstream.ErrUnusable)
+		return fmt.Errorf("%w: a plain answer where a stream was asked for", verdict.ErrUnusable)
 	case (k == kindPlain || k == kindEither) && a.blank():
 		return errEmpty()
 	}
@@ -199,10 +199,10 @@ func (a *answer) blank() bool {
 }
 
 func errEmpty() error {
-	return fmt.Errorf("%w: neither content nor output tokens", upstream.ErrUnusable)
+	return fmt.Errorf("%w: neither content nor output tokens", verdict.ErrUnusable)
 }
 
-func errNotJSON() error { return fmt.Errorf("%w: not a JSON object", upstream.ErrUnusable) }
+func errNotJSON() error { return fmt.Errorf("%w: not a JSON object", verdict.ErrUnusable) }
 
 func beginsObject(b []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{"))

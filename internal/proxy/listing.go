@@ -14,7 +14,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 )
 
 // errUnreadableList reports a response whose list elements cannot be read.
-var errUnreadableList = fmt.Errorf("%w: a list in a form that is not known", upstream.ErrUnusable)
+var errUnreadableList = fmt.Errorf("%w: a list in a form that is not known", verdict.ErrUnusable)
 
 // restrictList removes from a list the elements that the client key may not use, and reads further
 // pages of the upstream until the client's page is full. If it returns false, it has sent an error.
@@ -172,7 +172,7 @@ func (x *exchange) nextPage(ctx context.Context, a *answer, l *listing, page *cl
 	}
 	defer func() { res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		return claude.Page{}, fmt.Errorf("%w: status %d", upstream.ErrUnusable, res.StatusCode)
+		return claude.Page{}, fmt.Errorf("%w: status %d", verdict.ErrUnusable, res.StatusCode)
 	}
 	body, _, err := decoded(res.Body, res.Header.Values("Content-Encoding"))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // maxTimeouts is how many waits may run out before a request is given up: a
@@ -36,7 +37,7 @@ func (x *exchange) run() {
 		}
 		a := x.ask(lease)
 		switch {
-		case a.outcome.Scope == upstream.ScopeClient:
+		case a.outcome.Scope == verdict.ScopeClient:
 			x.settle(a)
 			x.close(a)
 			x.interrupted()
@@ -206,7 +207,7 @@ func (x *exchange) interrupted() {
 		x.refuseUpload(err)
 		return
 	}
-	if !errors.Is(context.Cause(x.ctx), upstream.ErrStopping) {
+	if !errors.Is(context.Cause(x.ctx), verdict.ErrStopping) {
 		return
 	}
 	x.entry.Outcome = ledger.Failed

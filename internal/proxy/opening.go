@@ -7,7 +7,7 @@ import (
 	"io"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // relabeling is an event name that is added so that SDK clients read the event.
@@ -72,11 +72,11 @@ func (o *opening) observe(ev claude.Event, kind string, started bool) {
 func (o *opening) problem() error {
 	switch {
 	case o.malformed:
-		return fmt.Errorf("%w: an event that is not JSON", upstream.ErrUnusable)
+		return fmt.Errorf("%w: an event that is not JSON", verdict.ErrUnusable)
 	case o.early:
-		return fmt.Errorf("%w: content without message_start", upstream.ErrUnusable)
+		return fmt.Errorf("%w: content without message_start", verdict.ErrUnusable)
 	case o.foreign:
-		return fmt.Errorf("%w: a stream of another API", upstream.ErrUnusable)
+		return fmt.Errorf("%w: a stream of another API", verdict.ErrUnusable)
 	}
 	return nil
 }
@@ -128,14 +128,14 @@ func (a *answer) holdStream() (*claude.Error, error) {
 			a.misshapen = true
 			return nil, errEmpty()
 		case a.message.Stopped, ended, errors.Is(err, io.EOF):
-			return nil, fmt.Errorf("%w: the stream ended before its content", upstream.ErrUnusable)
+			return nil, fmt.Errorf("%w: the stream ended before its content", verdict.ErrUnusable)
 		case err != nil:
 			return nil, err
 		case settled-o.largest >= maxHeldStream || a.unfinished() >= maxHeldEvent:
 			if a.message.Started && o.said+a.unfinished() >= maxHeldStream/2 {
 				return nil, nil // a long stream of unknown events
 			}
-			return nil, fmt.Errorf("%w: no content within %d KB", upstream.ErrUnusable, maxHeldStream>>10)
+			return nil, fmt.Errorf("%w: no content within %d KB", verdict.ErrUnusable, maxHeldStream>>10)
 		}
 		a.live(boundary > 0)
 		_, err = a.readMore(maxHeldStream + maxHeldEvent)

@@ -11,6 +11,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // pin is what the ids that a request names say about where it belongs: what
@@ -97,7 +98,7 @@ func (x *exchange) elsewhere(a *answer) bool {
 // judgeSearch turns "not found" into a reason to ask the next account, while there is a choice.
 func (x *exchange) judgeSearch(a *answer) {
 	if a.astray = x.elsewhere(a); a.astray {
-		a.outcome = upstream.Outcome{Scope: upstream.ScopeRequest, Doubtful: true, Reason: "this account does not know " + claude.ShortIDs(x.pin.unknown[0])}
+		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Doubtful: true, Reason: "this account does not know " + claude.ShortIDs(x.pin.unknown[0])}
 	}
 }
 

@@ -23,7 +23,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // Recorder is told of every finished request. Record must not block.
@@ -47,7 +49,7 @@ type Settings struct {
 	RetryFloor   int           // retries granted in any case
 
 	Prices *ledger.Prices // nil: nothing is priced
-	Rules  upstream.Rules // of the operator, on how to judge answers
+	Rules  verdict.Rules  // of the operator, on how to judge answers
 	// PassCredentials lets a client's own credential go to servers that have none.
 	PassCredentials bool
 	// SharedResources lets every client key use what others created. SoleTenant is set if there is
@@ -140,14 +142,14 @@ type exchange struct {
 	spans       RequestTrace // nil: nobody follows the request
 	silence     silence
 	stall       stall
-	pass        *quota.Pass          // of the client key's limits
-	writeBy     time.Time            // the client has to take what is written
-	traced      bool                 // the client asks for the trail
-	conditional bool                 // the client asks for a response only if it has changed
-	shared      bool                 // the client's header is in use: the next attempt gets a copy
-	marks       []string             // loop marks of the balancers that the request has passed
-	credentials upstream.Credentials // the client's own, where they may go to upstreams
-	turn        time.Time            // from which the request may be served: what it waited for a slot is no upstream's fault
+	pass        *quota.Pass           // of the client key's limits
+	writeBy     time.Time             // the client has to take what is written
+	traced      bool                  // the client asks for the trail
+	conditional bool                  // the client asks for a response only if it has changed
+	shared      bool                  // the client's header is in use: the next attempt gets a copy
+	marks       []string              // loop marks of the balancers that the request has passed
+	credentials transport.Credentials // the client's own, where they may go to upstreams
+	turn        time.Time             // from which the request may be served: what it waited for a slot is no upstream's fault
 	entry       ledger.Entry
 	trail       trail
 	live        live
@@ -193,7 +195,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		x.query.Session = x.entry.Session
 		x.query.Compacted = r.Header.Get("X-Claude-Code-Context-Compacted") != ""
 	}
-	if x.isQuick() || x.query.Subject.Has(upstream.Fast) { // their clients have a faster alternative
+	if x.isQuick() || x.query.Subject.Has(verdict.Fast) { // their clients have a faster alternative
 		x.query.Patience, x.query.Queue = 0, 0
 	}
 	if p.Tracer != nil {
@@ -209,13 +211,13 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 }
 
 // variantOf returns the properties of a request that have separate limits.
-func variantOf(h http.Header, scan claude.Request) upstream.Variant {
-	var v upstream.Variant
+func variantOf(h http.Header, scan claude.Request) verdict.Variant {
+	var v verdict.Variant
 	if scan.Speed == "fast" {
-		v |= upstream.Fast
+		v |= verdict.Fast
 	}
 	if claude.WantsLongContext(h, scan.Model) {
-		v |= upstream.LongContext
+		v |= verdict.LongContext
 	}
 	return v
 }
@@ -268,7 +270,7 @@ func (x *exchange) settle(a *answer) {
 	x.remember(a)
 	x.addAttempt(a, now)
 	x.account(a)
-	if a.outcome.Scope == upstream.ScopeBalancer && x.p.short.Allow(now) {
+	if a.outcome.Scope == verdict.ScopeBalancer && x.p.short.Allow(now) {
 		x.p.log.WarnContext(x.ctx, telemetry.NoDescriptors, telemetry.Needed, "connect", telemetry.Server, a.lease.Name())
 	}
 	x.trail.attempted(a, claude.ShortIDs(x.pin.known), now)

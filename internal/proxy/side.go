@@ -10,6 +10,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const (
@@ -88,12 +89,12 @@ func (a *answer) settlesQuick() bool {
 	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden:
 		return true
 	}
-	return a.outcome.Cause == upstream.CauseNoCredit
+	return a.outcome.Cause == verdict.CauseNoCredit
 }
 
 // keepQuick saves a good response that may be reused.
 func (x *exchange) keepQuick(a *answer) {
-	if x.isQuick() && x.query.Subject.Path == claude.PathModels && a.outcome.Scope == upstream.ScopeNone {
+	if x.isQuick() && x.query.Subject.Path == claude.PathModels && a.outcome.Scope == verdict.ScopeNone {
 		x.saveList(a)
 	}
 }

@@ -3,7 +3,7 @@ package proxy
 import (
 	"time"
 
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // signsLast is how long a sign of life is valid. Pings come every 10 to 30 s while a model thinks.
@@ -64,7 +64,7 @@ func (a *answer) prolong(now time.Time) {
 		return
 	}
 	s.until = until
-	a.watch.expect(forFirst, &upstream.TimeoutError{Waiting: moreSigns, After: until.Sub(now)}) // another goroutine may be using the previous one
+	a.watch.expect(forFirst, &verdict.TimeoutError{Waiting: moreSigns, After: until.Sub(now)}) // another goroutine may be using the previous one
 }
 
 // otherLeft reports whether another endpoint could be tried if this attempt failed now. With hedged

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const comment = waitingComment
@@ -163,7 +163,7 @@ func scripted(t *testing.T, settings Settings, pieces ...piece) (*exchange, *ans
 	x := &exchange{p: p, w: w, ctx: ctx, kind: kindStream, turn: time.Now(), req: Request{Start: time.Now(), HTTP: &http.Request{ProtoMajor: 1}, Settings: &settings}}
 	a := &answer{
 		x: x, remembered: true, start: time.Now(), ctx: ctx, cancel: cancel, client: t.Context(), watch: watch{cancel: cancel}, body: &script{ctx, slices.Clone(pieces)}, res: &http.Response{ContentLength: -1},
-		idle: upstream.TimeoutError{Waiting: nextByte, After: settings.Idle},
+		idle: verdict.TimeoutError{Waiting: nextByte, After: settings.Idle},
 	}
 	return x, a, w
 }
@@ -246,7 +246,7 @@ func TestSignsOfLife(t *testing.T) {
 					a.vital.due, limit = time.Now().Add(first), min(first, settings.Total)
 				}
 				a.vital.until, a.curtailed = time.Now().Add(limit), limit < first || first == 0
-				a.first = upstream.TimeoutError{Waiting: firstContent, After: limit}
+				a.first = verdict.TimeoutError{Waiting: firstContent, After: limit}
 				a.watch.expect(forFirst, &a.first)
 				_, err := a.holdStream()
 				if got := time.Since(a.start); got < took || got > took+second/2 || (err == nil) != (wantErr == "") || err != nil && err.Error() != wantErr {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // traceHeader is the request header with which a client asks for the trail.
@@ -26,12 +27,12 @@ type trail struct {
 type step struct {
 	at     time.Time // begin
 	server string
-	view   *upstream.View    // of an endpoint that was passed over
-	asked  *upstream.Outcome // of an attempt
-	took   time.Duration     // of an attempt or a wait
-	warm   routing.Warmth    // of an attempt: what was cached there
-	status int               // of an attempt's answer
-	pinned string            // the id that left an attempt no choice
+	view   *upstream.View   // of an endpoint that was passed over
+	asked  *verdict.Outcome // of an attempt
+	took   time.Duration    // of an attempt or a wait
+	warm   routing.Warmth   // of an attempt: what was cached there
+	status int              // of an attempt's answer
+	pinned string           // the id that left an attempt no choice
 }
 
 func (t *trail) add(s step) {
@@ -98,7 +99,7 @@ func (s step) String() string {
 		return fmt.Sprintf("%s: %s", server, s.view.Unfit)
 	case s.isWait():
 		return fmt.Sprintf("waited up to %s", brief(s.took))
-	case s.asked.Scope == upstream.ScopeNone:
+	case s.asked.Scope == verdict.ScopeNone:
 		return fmt.Sprintf("%s: answered in %s", server, brief(s.took)) + s.cached()
 	case s.asked.Reason == "":
 		return fmt.Sprintf("%s: status %d (%s) in %s", server, s.status, s.asked.Scope, brief(s.took))

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // slow gives one byte at a time, so many of them.
@@ -32,7 +32,7 @@ func TestAnUploadMayTakeLong(t *testing.T) {
 	f := func(pause time.Duration, want error) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
-			limit := &upstream.TimeoutError{Waiting: "answer", After: time.Minute}
+			limit := &verdict.TimeoutError{Waiting: "answer", After: time.Minute}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			w := &watch{cancel: cancel}
 			defer w.stop()

@@ -8,23 +8,24 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // usedUp reports whether, according to the upstream, a plan, a spending limit or a rate limit is
 // used up for longer than a client would wait. Such a refusal helps the client more than an error
 // of the balancer: it names the limit and its end, and Claude Code stops at once and shows it.
 func (a *answer) usedUp() bool {
-	if a.outcome.Cause == upstream.CauseUsedUp {
+	if a.outcome.Cause == verdict.CauseUsedUp {
 		return true
 	}
-	limit := a.outcome.Scope == upstream.ScopeRateLimit || a.outcome.Scope == upstream.ScopeModel && a.status() == http.StatusTooManyRequests && a.outcome.Cause != upstream.CauseNoModel
+	limit := a.outcome.Scope == verdict.ScopeRateLimit || a.outcome.Scope == verdict.ScopeModel && a.status() == http.StatusTooManyRequests && a.outcome.Cause != verdict.CauseNoModel
 	return limit && a.outcome.RetryAfter > maxRetryAfter
 }
 
 // refusalOf returns the error response of a failed attempt in the form that is saved and passed on.
-func (x *exchange) refusalOf(a *answer) (upstream.Refusal, bool) {
+func (x *exchange) refusalOf(a *answer) (verdict.Refusal, bool) {
 	if a.res == nil {
-		return upstream.Refusal{}, false
+		return verdict.Refusal{}, false
 	}
 	var until time.Time
 	if a.outcome.RetryAfter > 0 {
@@ -35,31 +36,31 @@ func (x *exchange) refusalOf(a *answer) (upstream.Refusal, bool) {
 		if a.claimed != nil && a.claimed.RequestID != "" {
 			id = a.claimed.RequestID
 		}
-		return upstream.NewRefusal(a.res.StatusCode, a.res.Header, a.held, id, until)
+		return verdict.NewRefusal(a.res.StatusCode, a.res.Header, a.held, id, until)
 	}
 	if a.message.Err == nil {
-		return upstream.Refusal{}, false
+		return verdict.Refusal{}, false
 	}
 	e := *a.message.Err
 	e.RequestID = ""
 	h := a.res.Header.Clone()
 	h.Set("Content-Type", "application/json")
-	return upstream.NewRefusal(claude.StatusForType(e.Type), h, e.AppendJSON(nil), "", until)
+	return verdict.NewRefusal(claude.StatusForType(e.Type), h, e.AppendJSON(nil), "", until)
 }
 
 // remember saves a refusal for later requests.
 func (x *exchange) remember(a *answer) {
-	if x.isSide() || !a.usedUp() && !a.outcome.Final || a.outcome.Scope <= upstream.ScopeRequest {
+	if x.isSide() || !a.usedUp() && !a.outcome.Final || a.outcome.Scope <= verdict.ScopeRequest {
 		return
 	}
 	if r, ok := x.refusalOf(a); ok && beginsObject(r.Body) {
-		a.lease.Remember(r, a.outcome.Scope == upstream.ScopeAccount || a.outcome.Scope == upstream.ScopeCredential)
+		a.lease.Remember(r, a.outcome.Scope == verdict.ScopeAccount || a.outcome.Scope == verdict.ScopeCredential)
 	}
 }
 
 // exhaustion is the refusal to send when every upstream is used up.
 type exhaustion struct {
-	upstream.Refusal
+	verdict.Refusal
 	attempt *answer // its source; nil for a saved refusal
 }
 
@@ -114,7 +115,7 @@ func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.
 			return exhaustion{}, silent
 		}
 		switch a.outcome.Scope {
-		case upstream.ScopeCredential, upstream.ScopeAccount, upstream.ScopeModel:
+		case verdict.ScopeCredential, verdict.ScopeAccount, verdict.ScopeModel:
 			return exhaustion{}, silent
 		}
 		return exhaustion{}, backSoon

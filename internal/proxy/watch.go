@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // watch cancels an attempt when what is awaited does not come in time. Waits begin and end with every read, and hardly ever run
@@ -31,7 +31,7 @@ const (
 
 // awaited is what has to come by a moment; zero: nothing has to.
 type awaited struct {
-	what *upstream.TimeoutError
+	what *verdict.TimeoutError
 	by   time.Time
 	more int // how often that moment was moved
 }
@@ -57,7 +57,7 @@ func (a *awaited) prolong(now time.Time, late time.Duration) bool {
 }
 
 // expect starts the clock for something. A limit of 0 or less is none.
-func (w *watch) expect(which wait, what *upstream.TimeoutError) {
+func (w *watch) expect(which wait, what *verdict.TimeoutError) {
 	if what.After <= 0 {
 		return
 	}

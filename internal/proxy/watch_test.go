@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // TestWatchThatFiresLate gives a wait more time, and ends it at last.
@@ -18,7 +18,7 @@ func TestWatchThatFiresLate(t *testing.T) {
 			defer cancel(nil)
 			w := watch{cancel: cancel}
 			defer w.stop()
-			w.expect(forRead, &upstream.TimeoutError{Waiting: "next byte", After: after})
+			w.expect(forRead, &verdict.TimeoutError{Waiting: "next byte", After: after})
 			w.mu.Lock()
 			w.timer.Stop() // the process stands still from here on
 			w.mu.Unlock()
@@ -29,7 +29,7 @@ func TestWatchThatFiresLate(t *testing.T) {
 			if got := time.Since(resumed); got != want {
 				t.Errorf("%v late by %v: ended %v after that, not %v", after, late, got, want)
 			}
-			if _, ok := context.Cause(ctx).(*upstream.TimeoutError); !ok {
+			if _, ok := context.Cause(ctx).(*verdict.TimeoutError); !ok {
 				t.Error(context.Cause(ctx))
 			}
 		})
@@ -49,7 +49,7 @@ func TestWatchOfWhatCame(t *testing.T) {
 		defer cancel(nil)
 		w := watch{cancel: cancel}
 		defer w.stop()
-		limit := &upstream.TimeoutError{Waiting: "next byte", After: time.Second}
+		limit := &verdict.TimeoutError{Waiting: "next byte", After: time.Second}
 		for range 3 * maxLooks { // each read has looks of its own
 			w.expect(forRead, limit)
 			w.mu.Lock()
@@ -68,7 +68,7 @@ func TestWatchOfWhatCame(t *testing.T) {
 
 // TestProlongIsBounded covers timers that are all late.
 func TestProlongIsBounded(t *testing.T) {
-	a := awaited{what: &upstream.TimeoutError{After: time.Second}}
+	a := awaited{what: &verdict.TimeoutError{After: time.Second}}
 	n := 0
 	for ; a.prolong(time.Now(), time.Minute); n++ {
 	}

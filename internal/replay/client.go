@@ -12,6 +12,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // exchange is one request of a client, with the balancer's state of it.
@@ -118,7 +119,7 @@ func (x *exchange) ask(lease *upstream.Lease) bool {
 	which := x.byName[lease.Name()]
 	a := x.accounts[which]
 	if a.death.covers(x.now) {
-		x.fail(lease, upstream.Evidence{Err: unreachable{}, Now: x.clock()}, nil)
+		x.fail(lease, verdict.Evidence{Err: unreachable{}, Now: x.clock()}, nil)
 		return false
 	}
 	read := a.lookup(x.path, x.now)
@@ -129,7 +130,7 @@ func (x *exchange) ask(lease *upstream.Lease) bool {
 		head := http.Header{"Retry-After": {refusal.RetryAfter()}}
 		meter.WriteHeaders(head, x.clock())
 		said := &claude.Error{Type: claude.ErrRateLimit, Message: "This request would exceed your account's rate limit."}
-		x.fail(lease, upstream.Evidence{Status: http.StatusTooManyRequests, Header: head, Error: said, Now: x.clock()}, head)
+		x.fail(lease, verdict.Evidence{Status: http.StatusTooManyRequests, Header: head, Error: said, Now: x.clock()}, head)
 		return false
 	}
 	a.refresh(x.path, read, x.now)
@@ -144,14 +145,14 @@ func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmt
 	r := &x.trace.requests[x.i]
 	a, now := x.accounts[which], x.clock()
 	if a.death.covers(x.now) {
-		x.fail(lease, upstream.Evidence{Err: unreachable{}, Now: now}, nil)
+		x.fail(lease, verdict.Evidence{Err: unreachable{}, Now: now}, nil)
 		x.try()
 		return
 	}
 	head := http.Header{}
 	a.meter(r.model, now).WriteHeaders(head, now)
 	lease.Learn(http.StatusOK, head, now)
-	lease.Settle(context.Background(), upstream.Outcome{}, now)
+	lease.Settle(context.Background(), verdict.Outcome{}, now)
 	usage := claude.Usage{CacheReadTokens: read, CacheCreation5mTokens: r.prompt.tokens - read, InputTokens: r.input - r.prompt.tokens}
 	lease.Spend(r.input-read, now)
 	x.table.Begun(&x.query, lease.Endpoint, warmth, usage, x.epoch.Add(sent))
@@ -177,8 +178,8 @@ func (x *exchange) ends(lease *upstream.Lease, which int) {
 	x.at(max(x.began+gap, x.now), func() { x.arrive(next) })
 }
 
-func (x *exchange) fail(lease *upstream.Lease, ev upstream.Evidence, head http.Header) {
-	o := upstream.Judge(ev)
+func (x *exchange) fail(lease *upstream.Lease, ev verdict.Evidence, head http.Header) {
+	o := verdict.Judge(ev)
 	if head != nil {
 		lease.Learn(ev.Status, head, ev.Now)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // talk is a conversation that grows by two turns with every request.
@@ -50,7 +50,7 @@ func ask(t *testing.T, tb *Table, q *Query, now time.Time) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease.Settle(t.Context(), upstream.Outcome{}, now)
+	lease.Settle(t.Context(), verdict.Outcome{}, now)
 	u := claude.Usage{CacheReadTokens: warm.Held}
 	if q.Prompt != nil {
 		u.CacheCreation5mTokens = int64(q.Prompt.Last().Bytes)/4 - warm.Held

@@ -9,6 +9,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // learned records a response of one server under a name.
@@ -47,7 +48,7 @@ func TestARequestFollowsItsAccount(t *testing.T) {
 
 // TestAHomeThatIsOut checks that a request waits for its home only if that returns soon.
 func TestAHomeThatIsOut(t *testing.T) {
-	f := func(o upstream.Outcome, waits bool) {
+	f := func(o verdict.Outcome, waits bool) {
 		t.Helper()
 		tb := table(t, config.ModeFallback, named(t, "a", "b")...)
 		home := learned(t, tb, "b", "msg_1")
@@ -66,11 +67,11 @@ func TestAHomeThatIsOut(t *testing.T) {
 			t.Errorf("%v, without patience: %s", o, got)
 		}
 	}
-	f(upstream.Outcome{Scope: upstream.ScopeCapacity, RetryAfter: time.Second}, true)
-	f(upstream.Outcome{Scope: upstream.ScopeCapacity, RetryAfter: 10 * time.Second}, false)
-	f(upstream.Outcome{Scope: upstream.ScopeRateLimit, RetryAfter: 10 * time.Second}, true)
-	f(upstream.Outcome{Scope: upstream.ScopeEndpoint}, false)
-	f(upstream.Outcome{Scope: upstream.ScopeAccount, RetryAfter: time.Second}, false)
+	f(verdict.Outcome{Scope: verdict.ScopeCapacity, RetryAfter: time.Second}, true)
+	f(verdict.Outcome{Scope: verdict.ScopeCapacity, RetryAfter: 10 * time.Second}, false)
+	f(verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: 10 * time.Second}, true)
+	f(verdict.Outcome{Scope: verdict.ScopeEndpoint}, false)
+	f(verdict.Outcome{Scope: verdict.ScopeAccount, RetryAfter: time.Second}, false)
 }
 
 func TestContinuationsAreKeptAndBounded(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // FuzzNext plays requests that begin, end in every way or are cancelled at any
@@ -14,8 +15,8 @@ import (
 func FuzzNext(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 1, 0, 1, 0, 9, 200, 0, 2})
 	f.Add([]byte{0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 9, 60, 0, 8, 0, 0, 1, 2})
-	outcomes := []upstream.Outcome{
-		{}, failed, badKey, limited, {Scope: upstream.ScopeCapacity}, {Scope: upstream.ScopeAccount}, {Scope: upstream.ScopeModel}, {Scope: upstream.ScopeRequest},
+	outcomes := []verdict.Outcome{
+		{}, failed, badKey, limited, {Scope: verdict.ScopeCapacity}, {Scope: verdict.ScopeAccount}, {Scope: verdict.ScopeModel}, {Scope: verdict.ScopeRequest},
 	}
 	f.Fuzz(func(t *testing.T, events []byte) {
 		tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1}, config.Server{Name: "b", Weight: 2}, config.Server{Name: "c", Weight: 1})

@@ -10,6 +10,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // crowd is a table before so many live conversations, and requests of some of them.
@@ -76,7 +77,7 @@ func (c *crowd) next(t testing.TB, fresh bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease.Settle(t.Context(), upstream.Outcome{}, t0)
+	lease.Settle(t.Context(), verdict.Outcome{}, t0)
 	lease.Release()
 }
 

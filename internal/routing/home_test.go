@@ -10,7 +10,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
-	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // long is a prompt whose turns have so many tokens each; it begins like every shorter one of the conversation.
@@ -52,7 +52,7 @@ func claimed(t *testing.T, tb *Table, q *Query, tried *Tried, now time.Time) str
 
 // TestAHomeThatRefusedIsAskedOnceMore before a long conversation moves, and a short one moves at once.
 func TestAHomeThatRefusedIsAskedOnceMore(t *testing.T) {
-	overloaded := upstream.Outcome{Scope: upstream.ScopeCapacity, Free: true, RetryAfter: time.Second, Reason: "overloaded_error"}
+	overloaded := verdict.Outcome{Scope: verdict.ScopeCapacity, Free: true, RetryAfter: time.Second, Reason: "overloaded_error"}
 	f := func(tokens int, stays bool) {
 		t.Helper()
 		tb := table(t, config.ModeLoadBalance, named(t, "a", "b", "c")...)
@@ -106,7 +106,7 @@ func TestHeadroomSteers(t *testing.T) {
 			t.Fatal(err)
 		}
 		lease.Learn(http.StatusOK, left(450_000, 10_000), t0)
-		lease.Settle(t.Context(), upstream.Outcome{}, t0)
+		lease.Settle(t.Context(), verdict.Outcome{}, t0)
 		tb.Begun(q, lease.Endpoint, warm, claude.Usage{CacheCreation5mTokens: 102_500}, t0)
 		lease.Release()
 		for i := range 20 {
@@ -236,7 +236,7 @@ func TestABurstIsHeldBack(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	begun := t0.Add(1500 * time.Millisecond)
-	lease.Settle(t.Context(), upstream.Outcome{}, begun)
+	lease.Settle(t.Context(), verdict.Outcome{}, begun)
 	tb.Begun(first, lease.Endpoint, warm, claude.Usage{CacheCreation5mTokens: 20_000}, t0)
 	select {
 	case <-wait.Changed:
@@ -302,7 +302,7 @@ func TestAServerThatCachesNothingIsNoHome(t *testing.T) {
 		if warm.Held != 0 {
 			t.Errorf("expects %d tokens to be cached", warm.Held)
 		}
-		lease.Settle(t.Context(), upstream.Outcome{}, now)
+		lease.Settle(t.Context(), verdict.Outcome{}, now)
 		tb.Begun(q, lease.Endpoint, warm, claude.Usage{InputTokens: 52_500}, now)
 		lease.Release()
 		return lease.Name()

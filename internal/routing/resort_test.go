@@ -7,12 +7,13 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 var (
-	failed  = upstream.Outcome{Scope: upstream.ScopeEndpoint, Reason: "status 500"}
-	badKey  = upstream.Outcome{Scope: upstream.ScopeCredential, Reason: "status 401"}
-	limited = upstream.Outcome{Scope: upstream.ScopeRateLimit, Reason: "status 429", RetryAfter: 10 * time.Second}
+	failed  = verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "status 500"}
+	badKey  = verdict.Outcome{Scope: verdict.ScopeCredential, Reason: "status 401"}
+	limited = verdict.Outcome{Scope: verdict.ScopeRateLimit, Reason: "status 429", RetryAfter: 10 * time.Second}
 )
 
 func three(t *testing.T) *Table {
@@ -123,7 +124,7 @@ func TestProbesUnderWayAreWaitedFor(t *testing.T) {
 	if !ok || !wait.Until.Equal(due.Add(30*time.Second)) {
 		t.Fatalf("got %v", err)
 	}
-	probe.Settle(t.Context(), upstream.Outcome{}, due)
+	probe.Settle(t.Context(), verdict.Outcome{}, due)
 	select {
 	case <-wait.Changed:
 	default:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 var t0 = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -72,7 +73,7 @@ func order(t *testing.T, table *Table, now time.Time) string {
 }
 
 // settle has a server's next attempt end in an outcome.
-func settle(t *testing.T, table *Table, name string, o upstream.Outcome, now time.Time) {
+func settle(t *testing.T, table *Table, name string, o verdict.Outcome, now time.Time) {
 	t.Helper()
 	for _, e := range table.Endpoints() {
 		if e.Name() == name {
@@ -99,8 +100,8 @@ func TestFallbackOrder(t *testing.T) {
 
 func TestEveryServerIsTriedOnceAndRestingOnesLast(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1}, config.Server{Name: "b", Weight: 1}, config.Server{Name: "c", Weight: 1})
-	settle(t, tb, "a", upstream.Outcome{Scope: upstream.ScopeRateLimit, RetryAfter: 20 * time.Second}, t0)
-	settle(t, tb, "b", upstream.Outcome{Scope: upstream.ScopeRateLimit, RetryAfter: 10 * time.Second}, t0)
+	settle(t, tb, "a", verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: 20 * time.Second}, t0)
+	settle(t, tb, "b", verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: 10 * time.Second}, t0)
 	if got := order(t, tb, t0); got != "c b a" {
 		t.Errorf("order %q, want the fit one, then the one closest to recovery", got)
 	}
@@ -111,7 +112,7 @@ func TestEveryServerIsTriedOnceAndRestingOnesLast(t *testing.T) {
 
 func TestExactlyOneProbe(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1}, config.Server{Name: "b", Weight: 1})
-	settle(t, tb, "a", upstream.Outcome{Scope: upstream.ScopeEndpoint}, t0)
+	settle(t, tb, "a", verdict.Outcome{Scope: verdict.ScopeEndpoint}, t0)
 	due := t0.Add(time.Minute)
 	count := map[string]int{}
 	for range 10 {
@@ -132,7 +133,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Error("a drained server took new work")
 	}
 	tb = table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1})
-	settle(t, tb, "a", upstream.Outcome{Scope: upstream.ScopeRateLimit, RetryAfter: 42 * time.Second}, t0)
+	settle(t, tb, "a", verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: 42 * time.Second}, t0)
 	var tried Tried
 	tried.Add(tb.Endpoints()[0].ID())
 	_, err := tb.Next(&Query{}, &tried, t0)

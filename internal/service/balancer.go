@@ -16,6 +16,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // firstReading is how long traffic waits for the first balance readings.
@@ -150,7 +151,7 @@ func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 	s := &proxy.Settings{
 		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle, Total: cfg.Timeouts.Total,
 		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, BurstHold: cfg.BurstHold, Silence: cfg.Silence, Hedge: cfg.Hedge,
-		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: upstream.NewRules(cfg.ErrorRules), Prices: ledger.ListPrices().With(ownPrices(cfg)), PassCredentials: !cfg.Auth,
+		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: verdict.NewRules(cfg.ErrorRules), Prices: ledger.ListPrices().With(ownPrices(cfg)), PassCredentials: !cfg.Auth,
 		SharedResources: cfg.Resources == config.ResourcesShared, SoleTenant: tenants(cfg) == 1,
 	}
 	if cfg.Debug {

@@ -43,7 +43,7 @@ func thisMachine() machine {
 
 // selfProblems finds servers whose address is one that the balancer itself listens on: every
 // request there would come back, again and again. A loop through another process is only found when
-// a request comes back; see upstream.Loop.
+// a request comes back; see transport.Loop.
 func (m machine) selfProblems(file string, src []byte, cfg *config.Config) config.Problems {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
 	defer cancel()

@@ -1,12 +1,14 @@
 package upstream
 
-import "time"
+import (
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
+)
 
 const (
 	// maxCooldown bounds what the balancer imposes by itself.
 	maxCooldown = 10 * time.Minute
-	// maxRetryAfter bounds what an upstream may ask for: beyond it one probe an hour does no harm.
-	maxRetryAfter = time.Hour
 	// jitterShare of a cooldown is drawn at random, so that servers that failed together do not return together.
 	jitterShare = 0.1
 )
@@ -27,17 +29,17 @@ func atOnce(cooldown time.Duration) trip { return trip{cooldown: cooldown, conse
 // before openUntil, and half-open from then on until one probe has told. The
 // zero value is closed. Its owner guards it by a mutex.
 type breaker struct {
-	openings   int       // consecutive openings
-	openUntil  time.Time // zero: closed
-	probing    bool      // the half-open permit is taken
-	epoch      uint64    // counts openings and closings: verdicts of an earlier epoch are stale
-	reason     string    // of the last opening
-	cause      Cause     // the same for clients
-	streak     int       // consecutive failures while closed
-	tally      tally     // successes and failures while closed
-	closedAt   time.Time // when it closed again; zero if it never was open
-	vouched    bool      // a health check has ended a rest since the last success
-	connection bool      // opened because a connection failed, or broke before a response
+	openings   int           // consecutive openings
+	openUntil  time.Time     // zero: closed
+	probing    bool          // the half-open permit is taken
+	epoch      uint64        // counts openings and closings: verdicts of an earlier epoch are stale
+	reason     string        // of the last opening
+	cause      verdict.Cause // the same for clients
+	streak     int           // consecutive failures while closed
+	tally      tally         // successes and failures while closed
+	closedAt   time.Time     // when it closed again; zero if it never was open
+	vouched    bool          // a health check has ended a rest since the last success
+	connection bool          // opened because a connection failed, or broke before a response
 }
 
 // permit is what an attempt holds of a breaker.
@@ -100,14 +102,14 @@ func (b *breaker) succeed(p permit, t trip, now time.Time) bool {
 // fail counts a failure. It returns for how long the breaker opens, or 0 when
 // the failure opens nothing: many requests that were under way together fail
 // together, and that is one failure, not many. spread is a random number in [0, 1).
-func (b *breaker) fail(p permit, o Outcome, t trip, now time.Time, spread float64) time.Duration {
+func (b *breaker) fail(p permit, o verdict.Outcome, t trip, now time.Time, spread float64) time.Duration {
 	if p.epoch != b.epoch {
 		return 0
 	}
 	if p.extra {
 		return b.extend(o, now)
 	}
-	wait := cooldown(o.asked(maxRetryAfter), t.cooldown, b.openings+1, spread)
+	wait := cooldown(o.Bounded(verdict.MaxRetryAfter), t.cooldown, b.openings+1, spread)
 	if wait <= 0 || !p.probe && !b.trips(t, now) {
 		b.giveBack(p)
 		return 0
@@ -125,8 +127,8 @@ func (b *breaker) trips(t trip, now time.Time) bool {
 }
 
 // extend lets a failed attempt through an open breaker do no more than convey what the upstream asks for.
-func (b *breaker) extend(o Outcome, now time.Time) time.Duration {
-	until := now.Add(o.asked(maxRetryAfter))
+func (b *breaker) extend(o verdict.Outcome, now time.Time) time.Duration {
+	until := now.Add(o.Bounded(verdict.MaxRetryAfter))
 	if o.RetryAfter <= 0 || !until.After(b.openUntil) {
 		return 0
 	}

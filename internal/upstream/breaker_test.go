@@ -3,11 +3,13 @@ package upstream
 import (
 	"testing"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 var t0 = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-var broken = Outcome{Scope: ScopeEndpoint, Reason: "status 500"}
+var broken = verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "status 500"}
 
 func TestCooldownGrowsAndIsBounded(t *testing.T) {
 	f := func(retryAfter, base time.Duration, failures int, spread float64, want time.Duration) {
@@ -29,16 +31,16 @@ func TestCooldownGrowsAndIsBounded(t *testing.T) {
 }
 
 func TestWhatAnUpstreamAsksForIsBounded(t *testing.T) {
-	f := func(o Outcome, want time.Duration) {
+	f := func(o verdict.Outcome, want time.Duration) {
 		t.Helper()
-		if got := o.asked(time.Hour); got != want {
+		if got := o.Bounded(time.Hour); got != want {
 			t.Errorf("%+v: %v, want %v", o, got, want)
 		}
 	}
-	f(Outcome{}, 0)
-	f(Outcome{RetryAfter: time.Minute}, time.Minute)
-	f(Outcome{RetryAfter: 100 * time.Hour}, time.Hour)
-	f(Outcome{RetryAfter: 100 * time.Hour, Ruled: true}, 100*time.Hour)
+	f(verdict.Outcome{}, 0)
+	f(verdict.Outcome{RetryAfter: time.Minute}, time.Minute)
+	f(verdict.Outcome{RetryAfter: 100 * time.Hour}, time.Hour)
+	f(verdict.Outcome{RetryAfter: 100 * time.Hour, Ruled: true}, 100*time.Hour)
 }
 
 func TestBreakerHalfOpenAdmitsOne(t *testing.T) {
@@ -101,7 +103,7 @@ func TestBreakerExtraPermits(t *testing.T) {
 	if b.fail(extra, broken, once, t0.Add(time.Second), 0) != 0 || b.openings != 1 {
 		t.Error("a failed last resort made the cooldown longer")
 	}
-	asked := Outcome{Scope: ScopeAccount, RetryAfter: 5 * time.Minute}
+	asked := verdict.Outcome{Scope: verdict.ScopeAccount, RetryAfter: 5 * time.Minute}
 	if b.fail(extra, asked, once, t0, 0) != 5*time.Minute {
 		t.Error("a retry-after learned by a last resort was ignored")
 	}
@@ -167,7 +169,7 @@ func FuzzBreaker(f *testing.F) {
 				held = held[1:]
 				switch kind {
 				case 2:
-					b.fail(p, Outcome{Scope: ScopeEndpoint, RetryAfter: time.Duration(e) * time.Second}, trip, now, 0.5)
+					b.fail(p, verdict.Outcome{Scope: verdict.ScopeEndpoint, RetryAfter: time.Duration(e) * time.Second}, trip, now, 0.5)
 				case 3:
 					b.succeed(p, trip, now)
 				case 4:
@@ -187,14 +189,14 @@ func FuzzBreaker(f *testing.F) {
 			if probes > 1 {
 				t.Fatalf("%d live probes", probes)
 			}
-			if b.openUntil.After(now.Add(maxRetryAfter)) {
+			if b.openUntil.After(now.Add(verdict.MaxRetryAfter)) {
 				t.Fatalf("open until %v at %v", b.openUntil, now)
 			}
 		}
 		for _, p := range held {
 			b.giveBack(p)
 		}
-		if _, ok := b.acquire(now.Add(maxRetryAfter)); !ok {
+		if _, ok := b.acquire(now.Add(verdict.MaxRetryAfter)); !ok {
 			t.Fatalf("stuck: %+v", b)
 		}
 	})

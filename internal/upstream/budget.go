@@ -6,6 +6,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // Demand is what a request is expected to take from the limits of an account.
@@ -144,7 +145,7 @@ func (b *budget) spentUntil(now time.Time) time.Time {
 		return until
 	}
 	for _, w := range b.windows() {
-		if w.Known && (w.Utilization >= 1 || w.Status == rejected) && w.Reset.After(now) {
+		if w.Known && (w.Utilization >= 1 || w.Status == verdict.Rejected) && w.Reset.After(now) {
 			until = later(until, w.Reset)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // limitHead is an answer's head that tells what is left of the input tokens.
@@ -44,7 +45,7 @@ func TestWhatIsLeftDecides(t *testing.T) {
 	f(0, 1_000_000, Fit, 0) // nothing is known
 	first := taken(t, e, 100_000, t0)
 	first.Learn(http.StatusOK, limitHead(600_000, 60_000), t0)
-	first.Settle(t.Context(), Outcome{}, t0)
+	first.Settle(t.Context(), verdict.Outcome{}, t0)
 	first.Produced(1000, t0)
 	first.Release()
 
@@ -63,7 +64,7 @@ func TestWhatIsLeftDecides(t *testing.T) {
 
 	third := taken(t, e, 50_000, t0)
 	third.Learn(http.StatusTooManyRequests, limitHead(600_000, 20_000), t0) // others use the account too
-	third.Settle(t.Context(), Outcome{Scope: ScopeRequest}, t0)
+	third.Settle(t.Context(), verdict.Outcome{Scope: verdict.ScopeRequest}, t0)
 	third.Release()
 	f(0, 50_000, Short, 3*time.Second+100*time.Millisecond)
 	if h := e.View(t0, wanting(0)).Headroom; h < 0.03 || h > 0.04 {
@@ -80,7 +81,7 @@ func TestALateHeadKnowsNothingOfLaterRequests(t *testing.T) {
 	b.Learn(http.StatusOK, limitHead(600_000, 100_000), t0) // counts both
 	a.Learn(http.StatusOK, limitHead(600_000, 400_000), t0) // was written before b came
 	for _, l := range []*Lease{a, b} {
-		l.Settle(t.Context(), Outcome{}, t0)
+		l.Settle(t.Context(), verdict.Outcome{}, t0)
 		l.Produced(0, t0)
 		l.Release()
 	}
@@ -95,7 +96,7 @@ func TestConfiguredLimits(t *testing.T) {
 	e := endpoints(t, limited)[0]
 	first := taken(t, e, 50_000, t0)
 	first.Learn(http.StatusOK, nil, t0)
-	first.Settle(t.Context(), Outcome{}, t0)
+	first.Settle(t.Context(), verdict.Outcome{}, t0)
 	if v := e.View(t0, wanting(20_000)); v.Unfit != Short {
 		t.Errorf("%s", v.Unfit)
 	}
@@ -185,7 +186,7 @@ func TestWindowsOfSubscriptions(t *testing.T) {
 		e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 		l := taken(t, e, 1, t0) // for opus
 		l.Learn(http.StatusOK, windowHead(pairs...), t0)
-		l.Settle(t.Context(), Outcome{}, t0)
+		l.Settle(t.Context(), verdict.Outcome{}, t0)
 		l.Release()
 		if v := e.View(t0, Subject{Model: model}); v.Unfit != want {
 			t.Errorf("%s after %v: %s, want %s", model, pairs, v.Unfit, want)
@@ -211,7 +212,7 @@ func TestBareLimitsGrow(t *testing.T) {
 			t.Fatalf("after %s: not acquired", after)
 		}
 		defer l.Release()
-		l.Settle(t.Context(), Outcome{Scope: ScopeRateLimit, Reason: "x"}, now)
+		l.Settle(t.Context(), verdict.Outcome{Scope: verdict.ScopeRateLimit, Reason: "x"}, now)
 		return e.View(now, Subject{Model: opus}).ReadyAt.Sub(now)
 	}
 	f := func(got, most time.Duration) {

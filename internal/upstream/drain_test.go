@@ -3,6 +3,8 @@ package upstream
 import (
 	"testing"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 func TestADrainedServerTakesNothing(t *testing.T) {
@@ -35,7 +37,7 @@ func TestADrainedServerTakesNothing(t *testing.T) {
 // TestResetForgetsAllButReadings whatever spoke against the server.
 func TestResetForgetsAllButReadings(t *testing.T) {
 	subject := Subject{Model: opus}
-	f := func(name string, o Outcome) {
+	f := func(name string, o verdict.Outcome) {
 		t.Helper()
 		e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 		early, _ := e.Acquire(t0, subject)
@@ -48,21 +50,21 @@ func TestResetForgetsAllButReadings(t *testing.T) {
 		if v := e.View(now, subject); v.Unfit != Fit || v.Ejected {
 			t.Errorf("%s: %+v", name, v)
 		}
-		early.Settle(t.Context(), Outcome{Scope: o.Scope, Reason: "late"}, now) // of the time before
-		if v := e.View(now, subject); (o.Scope == ScopeEndpoint || o.Scope == ScopeCredential || o.Scope == ScopeModel || o.Scope == ScopeAccount) && v.Unfit != Fit {
+		early.Settle(t.Context(), verdict.Outcome{Scope: o.Scope, Reason: "late"}, now) // of the time before
+		if v := e.View(now, subject); (o.Scope == verdict.ScopeEndpoint || o.Scope == verdict.ScopeCredential || o.Scope == verdict.ScopeModel || o.Scope == verdict.ScopeAccount) && v.Unfit != Fit {
 			t.Errorf("%s: a verdict of before the reset counts: %+v", name, v)
 		}
 		early.Release()
 	}
-	f("endpoint", Outcome{Scope: ScopeEndpoint, Reason: "502"})
-	f("credential", Outcome{Scope: ScopeCredential, Reason: "401"})
-	f("model", Outcome{Scope: ScopeModel, Reason: "404"})
-	f("account", Outcome{Scope: ScopeAccount, Reason: "402"})
-	f("rate limit", Outcome{Scope: ScopeRateLimit, Reason: "429", RetryAfter: time.Minute})
-	f("capacity", Outcome{Scope: ScopeCapacity, Reason: "529"})
+	f("endpoint", verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "502"})
+	f("credential", verdict.Outcome{Scope: verdict.ScopeCredential, Reason: "401"})
+	f("model", verdict.Outcome{Scope: verdict.ScopeModel, Reason: "404"})
+	f("account", verdict.Outcome{Scope: verdict.ScopeAccount, Reason: "402"})
+	f("rate limit", verdict.Outcome{Scope: verdict.ScopeRateLimit, Reason: "429", RetryAfter: time.Minute})
+	f("capacity", verdict.Outcome{Scope: verdict.ScopeCapacity, Reason: "529"})
 
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	e.learned.setBalance(1, true, t0)
+	e.learned.SetBalance(1, true, t0)
 	e.Drain()
 	e.Reset(t0)
 	if r := e.Report(t0); !r.Drained || !r.BalanceKnown || r.Balance != 1 {

@@ -4,12 +4,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // Endpoint is a server of one generation of the configuration, together with
@@ -20,8 +24,8 @@ type Endpoint struct {
 	slowStart time.Duration
 	id        ID
 	learned   *learned
-	transport transport
-	shown     credential
+	transport transport.Transport
+	shown     transport.Credential
 	accounts  *accounts
 	origin    *origin
 	bell      *bell
@@ -45,10 +49,10 @@ type learned struct {
 	pauses     rests               // while the service is overloaded, by class of models
 	balance    balance
 	suspects   suspects
-	refusals   map[string]Refusal // why it takes no work, by Subject.limit, "" for any subject
-	succeeded  time.Time          // the latest success
-	paced      time.Time          // when the latest extra attempt was granted
-	drained    bool               // by the operator, until he takes it back
+	refusals   map[string]verdict.Refusal // why it takes no work, by Subject.limit, "" for any subject
+	succeeded  time.Time                  // the latest success
+	paced      time.Time                  // when the latest extra attempt was granted
+	drained    bool                       // by the operator, until he takes it back
 	history    history
 }
 
@@ -128,17 +132,17 @@ func (u Unfit) String() string { return unfitNames[u] }
 
 // View is what is known of an endpoint at one moment.
 type View struct {
-	Unfit    Unfit     // the gravest reason
-	ReadyAt  time.Time // when none of the reasons holds any more; of no meaning for Probing and from LowBalance on
-	Reason   string    // of the last failure while it is not forgiven
-	Cause    Cause     // the same for clients, where a breaker is the reason
-	InFlight int64     // leases not yet released
-	Refusals int       // in a row, of Paused: how often the service was overloaded when it was asked
-	Ejected  bool      // its own circuit breaker is not closed
-	Avoid    bool      // it accepts no messages now: other paths may use it, but any other endpoint is preferred
-	Share    float64   // of the work it would normally get: below 1 during slow start
-	Load     float64   // tokens that its account was given lately
-	Headroom float64   // the part that is left of the account's tightest limit, 0 to 1
+	Unfit    Unfit         // the gravest reason
+	ReadyAt  time.Time     // when none of the reasons holds any more; of no meaning for Probing and from LowBalance on
+	Reason   string        // of the last failure while it is not forgiven
+	Cause    verdict.Cause // the same for clients, where a breaker is the reason
+	InFlight int64         // leases not yet released
+	Refusals int           // in a row, of Paused: how often the service was overloaded when it was asked
+	Ejected  bool          // its own circuit breaker is not closed
+	Avoid    bool          // it accepts no messages now: other paths may use it, but any other endpoint is preferred
+	Share    float64       // of the work it would normally get: below 1 during slow start
+	Load     float64       // tokens that its account was given lately
+	Headroom float64       // the part that is left of the account's tightest limit, 0 to 1
 
 	Latency time.Duration // to the first token of recent answers, as if all was cached; 0 when none is known
 }
@@ -254,4 +258,16 @@ func (e *Endpoint) share(now time.Time) float64 {
 		return 1
 	}
 	return min(max(float64(now.Sub(back))/float64(e.slowStart), least), 1)
+}
+
+// Mark sets the header of a request to the server: the marks that it came with, and the server's own.
+func (e *Endpoint) Mark(h http.Header, came []string) {
+	switch {
+	case e.mark == "":
+		delete(h, transport.LoopHeader)
+	case len(came) == 0:
+		h[transport.LoopHeader] = e.marks
+	default:
+		h[transport.LoopHeader] = []string{strings.Join(append(came[:len(came):len(came)], e.mark), ", ")}
+	}
 }

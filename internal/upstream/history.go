@@ -1,6 +1,10 @@
 package upstream
 
-import "time"
+import (
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
+)
 
 const (
 	// RecentSpan is how far the error rate looks back.
@@ -12,7 +16,7 @@ const (
 // Incident is a failed attempt.
 type Incident struct {
 	At     time.Time
-	Scope  Scope
+	Scope  verdict.Scope
 	Reason string
 	Model  string // in the request
 }
@@ -33,8 +37,8 @@ type recent struct {
 func slotOf(now time.Time) int64 { return now.UnixNano() / int64(RecentSpan/recentSlots) }
 
 // note records the verdict on an attempt. again means that the attempt was settled as good before.
-func (h *history) note(o Outcome, model string, again bool, now time.Time) {
-	if o.Scope == ScopeClient || o.Scope == ScopeBalancer {
+func (h *history) note(o verdict.Outcome, model string, again bool, now time.Time) {
+	if o.Scope == verdict.ScopeClient || o.Scope == verdict.ScopeBalancer {
 		return
 	}
 	n := slotOf(now)
@@ -45,7 +49,7 @@ func (h *history) note(o Outcome, model string, again bool, now time.Time) {
 	if !again {
 		s.attempts++
 	}
-	if o.Scope < ScopeCredential { // success, or a fault of the request
+	if o.Scope < verdict.ScopeCredential { // success, or a fault of the request
 		return
 	}
 	s.errors++

@@ -3,6 +3,8 @@ package upstream
 import (
 	"testing"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 func TestHistory(t *testing.T) {
@@ -15,19 +17,19 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	f(0, 0)
-	h.note(Outcome{}, "m", false, now)
-	h.note(Outcome{Scope: ScopeRequest}, "m", false, now)
-	h.note(Outcome{Scope: ScopeClient}, "m", false, now)
-	h.note(Outcome{Scope: ScopeBalancer}, "m", false, now)
+	h.note(verdict.Outcome{}, "m", false, now)
+	h.note(verdict.Outcome{Scope: verdict.ScopeRequest}, "m", false, now)
+	h.note(verdict.Outcome{Scope: verdict.ScopeClient}, "m", false, now)
+	h.note(verdict.Outcome{Scope: verdict.ScopeBalancer}, "m", false, now)
 	f(2, 0)
 	if !h.last.At.IsZero() {
 		t.Error(h.last)
 	}
 	now = now.Add(4 * time.Minute)
-	h.note(Outcome{Scope: ScopeRateLimit, Reason: "status 429"}, "m", false, now)
-	h.note(Outcome{Scope: ScopeEndpoint, Reason: "broke off"}, "m", true, now) // of an attempt that began well
+	h.note(verdict.Outcome{Scope: verdict.ScopeRateLimit, Reason: "status 429"}, "m", false, now)
+	h.note(verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "broke off"}, "m", true, now) // of an attempt that began well
 	f(3, 2)
-	if want := (Incident{now, ScopeEndpoint, "broke off", "m"}); h.last != want {
+	if want := (Incident{now, verdict.ScopeEndpoint, "broke off", "m"}); h.last != want {
 		t.Errorf("%+v", h.last)
 	}
 	now = now.Add(2 * time.Minute)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const (
@@ -94,7 +96,7 @@ func (v View) pace() time.Duration {
 	return slowPace
 }
 
-// Release gives the slot back, and with it the permits on which no verdict was given.
+// Release gives the slot back, and with it the permits on which no effect was given.
 func (l *Lease) Release() {
 	l.learned.inFlight.Add(-1)
 	l.lock()
@@ -138,7 +140,7 @@ func (l *Lease) giveBack() {
 // to, unless the configuration names it, and what is left of its limits.
 func (l *Lease) Learn(status int, h http.Header, now time.Time) {
 	limits := claude.ParseRateLimits(h)
-	if l.subject.Has(Fast) {
+	if l.subject.Has(verdict.Fast) {
 		useFastLimits(&limits, h)
 	}
 	l.identify(h)
@@ -201,4 +203,14 @@ func (l *Lease) identify(h http.Header) {
 	b := shared.budget(l.subject, l.spec.RateLimit, l.started)
 	b.owe(l.debit.demand) // the old account is nobody's any more
 	l.debit.budget, l.debit.before = b, b.taken()
+}
+
+// RoundTrip sends r to the lease's endpoint. r.URL holds the path and query
+// that the client asked for; they are appended to the endpoint's base URL. An
+// endpoint with a credential replaces whatever credential r carries.
+func (l *Lease) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.URL = transport.Join(l.spec.URL, r.URL)
+	r.Host = ""
+	l.shown.Put(r.Header)
+	return l.transport.RoundTrip(r)
 }

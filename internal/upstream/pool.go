@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/healthcheck"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
 
 // Pool keeps what was learned of endpoints from one generation of the
@@ -25,7 +27,7 @@ type Pool struct {
 	OnBalance func(server string, value float64, at time.Time)
 
 	// Loop marks the requests to the pool's servers.
-	Loop *Loop
+	Loop *transport.Loop
 
 	cold     []coldServer // of the last Reconcile
 	accounts *accounts
@@ -36,18 +38,18 @@ type Pool struct {
 // resident is what the pool keeps of one identity.
 type resident struct {
 	learned   *learned
-	transport transport
+	transport transport.Transport
 	connect   time.Duration     // the transport was made with
 	engine    config.HTTPEngine // the transport was made with
-	checker   *balanceChecker
-	prober    *prober
+	checker   *healthcheck.BalanceChecker
+	prober    *healthcheck.Prober
 	trip      trip // the prober was made with
 }
 
 // NewPool makes an empty pool. Balance checks end with ctx.
 func NewPool(ctx context.Context, log *slog.Logger) *Pool {
 	return &Pool{
-		ctx: ctx, log: log, Loop: NewLoop(), known: map[ID]*resident{},
+		ctx: ctx, log: log, Loop: transport.NewLoop(), known: map[ID]*resident{},
 		accounts: &accounts{known: map[place]*account{}, cache: map[place]*cache{}}, origins: map[string]*origin{}, bell: &bell{},
 	}
 }
@@ -72,7 +74,7 @@ func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func
 		mark := p.markOf(id, spec)
 		endpoints = append(endpoints, &Endpoint{
 			spec: spec, mark: mark, marks: []string{mark}, trip: tripOf(cfg), slowStart: cfg.SlowStart, id: id, learned: r.learned, transport: r.transport,
-			shown: credentialOf(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
+			shown: transport.CredentialOf(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
 		})
 	}
 	old := p.known
@@ -88,7 +90,7 @@ func (p *Pool) markOf(id ID, spec config.Server) string {
 	if isAnthropic(spec.URL.Hostname()) {
 		return ""
 	}
-	return p.Loop.markOf(id)
+	return p.Loop.MarkOf(id[:])
 }
 
 func tripOf(cfg *config.Config) trip {
@@ -130,23 +132,23 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 	}
 	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect || r.engine != cfg.HTTPEngine
 	if fresh {
-		r.transport = newTransport(p.ctx, spec.URL, cfg.Timeouts.Connect, cfg.HTTPEngine)
+		r.transport = transport.New(p.ctx, spec.URL, cfg.Timeouts.Connect, cfg.HTTPEngine)
 		r.connect, r.engine = cfg.Timeouts.Connect, cfg.HTTPEngine
-		if s, ok := r.transport.(*secureTransport); ok && spec.Weight > 0 {
+		if s, ok := r.transport.(transport.Warmer); ok && spec.Weight > 0 {
 			p.cold = append(p.cold, coldServer{spec.Name, s})
 		}
 	}
-	plan := balancePlan{server: spec.Name, command: spec.BalanceCheck, env: spec.BalanceEnv, interval: spec.BalanceCheckInterval, threshold: spec.BalanceThreshold}
-	if r.checker == nil || r.checker.plan != plan {
-		r.checker = p.startChecker(r.learned, plan)
+	plan := healthcheck.BalancePlan{Server: spec.Name, Command: spec.BalanceCheck, Env: spec.BalanceEnv, Interval: spec.BalanceCheckInterval, Threshold: spec.BalanceThreshold}
+	if r.checker == nil || r.checker.Plan != plan {
+		r.checker = healthcheck.StartBalance(p.ctx, &p.wg, p.log, plan, r.learned, p.OnBalance)
 	}
 	trip := tripOf(cfg)
-	probe := planProbe(spec)
-	if probe != (probePlan{}) {
-		probe.mark = p.markOf(id, spec)
+	probe := healthcheck.PlanProbe(spec)
+	if probe != (healthcheck.Probe{}) {
+		probe.Mark = p.markOf(id, spec)
 	}
-	if fresh || r.prober.plan != probe || r.trip != trip {
-		r.prober, r.trip = startProber(p.ctx, &p.wg, p.log, probe, r.transport, vouching{r.learned, trip, p.bell}), trip
+	if fresh || r.prober.Plan != probe || r.trip != trip {
+		r.prober, r.trip = healthcheck.StartProber(p.ctx, &p.wg, p.log, probe, r.transport, vouching{r.learned, trip, p.bell}), trip
 	}
 	return r
 }
@@ -155,10 +157,10 @@ func retire(old, kept map[ID]*resident) {
 	for id, r := range old {
 		now := kept[id]
 		if now == nil || now.checker != r.checker {
-			r.checker.stop()
+			r.checker.Stop()
 		}
 		if now == nil || now.prober != r.prober {
-			r.prober.stop()
+			r.prober.Stop()
 		}
 		if now == nil || now.transport != r.transport {
 			r.transport.CloseIdleConnections()
@@ -170,7 +172,7 @@ func retire(old, kept map[ID]*resident) {
 func (p *Pool) AwaitFirstReadings(ctx context.Context) {
 	for _, r := range p.known {
 		select {
-		case <-r.checker.first:
+		case <-r.checker.First:
 		case <-ctx.Done():
 			return
 		}
@@ -179,6 +181,6 @@ func (p *Pool) AwaitFirstReadings(ctx context.Context) {
 
 func identify(spec config.Server) ID {
 	token := spec.Token.Reveal()
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", spec.URL, credentialKind(spec.AuthHeader, token), token))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", spec.URL, transport.CredentialKind(spec.AuthHeader, token), token))
 	return ID(sum[:16])
 }

@@ -3,11 +3,15 @@ package upstream
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 func server(t *testing.T, name, base, token string) config.Server {
@@ -36,7 +40,7 @@ func fail(t *testing.T, e *Endpoint, now time.Time) {
 	if !ok {
 		t.Fatal("not fit")
 	}
-	lease.Settle(t.Context(), Outcome{Scope: ScopeEndpoint, Reason: "status 500"}, now)
+	lease.Settle(t.Context(), verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "status 500"}, now)
 	lease.Release()
 }
 
@@ -77,7 +81,7 @@ func TestWeightZeroFinishesWhatIsThere(t *testing.T) {
 	if v := eps[0].View(t0, Subject{}); v.Unfit != Draining || v.InFlight != 1 {
 		t.Errorf("view %+v", v)
 	}
-	lease.Settle(t.Context(), Outcome{}, t0)
+	lease.Settle(t.Context(), verdict.Outcome{}, t0)
 	lease.Release()
 	if v := eps[0].View(t0, Subject{}); v.InFlight != 0 {
 		t.Errorf("%d in flight after the last release", v.InFlight)
@@ -90,11 +94,11 @@ func TestBreakChargesACommittedAnswer(t *testing.T) {
 	commit()
 	fail(t, eps[0], t0)
 	probe, _ := eps[0].Acquire(t0.Add(time.Minute), Subject{})
-	probe.Settle(t.Context(), Outcome{}, t0.Add(time.Minute))
+	probe.Settle(t.Context(), verdict.Outcome{}, t0.Add(time.Minute))
 	if v := eps[0].View(t0.Add(time.Minute), Subject{}); v.Unfit != Fit {
 		t.Fatalf("a good probe left %+v", v)
 	}
-	probe.Break(t.Context(), Outcome{Scope: ScopeEndpoint, Reason: "cut"}, t0.Add(time.Minute))
+	probe.Break(t.Context(), verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "cut"}, t0.Add(time.Minute))
 	probe.Release()
 	if v := eps[0].View(t0.Add(time.Minute), Subject{}); v.Unfit != Cooling || v.Reason != "cut" {
 		t.Errorf("a broken answer left %+v", v)
@@ -110,15 +114,61 @@ func TestChecksNeverOverruleRequests(t *testing.T) {
 			t.Errorf("%s: changed %v, want %v; %v, want %v", what, got, want, v.Unfit, unfit)
 		}
 	}
-	f("passed while well", c.probePassed(t0), false, t0, Fit)
-	attempt(t, e, Subject{}, Outcome{}, t0.Add(time.Second))
-	f("failed, but a request succeeded since", c.probeFailed(t0, t0.Add(2*time.Second), "x"), false, t0.Add(2*time.Second), Fit)
-	f("failed", c.probeFailed(t0.Add(3*time.Second), t0.Add(4*time.Second), "x"), true, t0.Add(4*time.Second), Cooling)
-	f("failed again", c.probeFailed(t0.Add(5*time.Second), t0.Add(6*time.Second), "x"), false, t0.Add(6*time.Second), Cooling)
-	f("passed", c.probePassed(t0.Add(7*time.Second)), true, t0.Add(7*time.Second), Fit)
+	f("passed while well", c.ProbePassed(t0), false, t0, Fit)
+	attempt(t, e, Subject{}, verdict.Outcome{}, t0.Add(time.Second))
+	f("failed, but a request succeeded since", c.ProbeFailed(t0, t0.Add(2*time.Second), "x"), false, t0.Add(2*time.Second), Fit)
+	f("failed", c.ProbeFailed(t0.Add(3*time.Second), t0.Add(4*time.Second), "x"), true, t0.Add(4*time.Second), Cooling)
+	f("failed again", c.ProbeFailed(t0.Add(5*time.Second), t0.Add(6*time.Second), "x"), false, t0.Add(6*time.Second), Cooling)
+	f("passed", c.ProbePassed(t0.Add(7*time.Second)), true, t0.Add(7*time.Second), Fit)
 	attempt(t, e, Subject{}, broken, t0.Add(8*time.Second))
-	f("passed, but the request that tried failed", c.probePassed(t0.Add(9*time.Second)), false, t0.Add(9*time.Second), Cooling)
-	attempt(t, e, Subject{}, Outcome{}, t0.Add(10*time.Minute))
-	f("failed after the return", c.probeFailed(t0.Add(11*time.Minute), t0.Add(11*time.Minute), "x"), true, t0.Add(11*time.Minute), Cooling)
-	f("passed after the return", c.probePassed(t0.Add(11*time.Minute+time.Second)), true, t0.Add(11*time.Minute+time.Second), Fit)
+	f("passed, but the request that tried failed", c.ProbePassed(t0.Add(9*time.Second)), false, t0.Add(9*time.Second), Cooling)
+	attempt(t, e, Subject{}, verdict.Outcome{}, t0.Add(10*time.Minute))
+	f("failed after the return", c.ProbeFailed(t0.Add(11*time.Minute), t0.Add(11*time.Minute), "x"), true, t0.Add(11*time.Minute), Cooling)
+	f("passed after the return", c.ProbePassed(t0.Add(11*time.Minute+time.Second)), true, t0.Add(11*time.Minute+time.Second), Fit)
+}
+
+// TestMarkedRequests checks that every server except Anthropic's own gets a different mark.
+func TestMarkedRequests(t *testing.T) {
+	cfg := &config.Config{}
+	for _, address := range []string{"http://127.0.0.1:1", "http://relay.example", "https://api.anthropic.com"} {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Servers = append(cfg.Servers, config.Server{Name: u.Host, URL: u, Weight: 1})
+	}
+	p := NewPool(t.Context(), slog.New(slog.DiscardHandler))
+	endpoints, _ := p.Reconcile(cfg)
+	var seen []string
+	for i, e := range endpoints {
+		h := http.Header{transport.LoopHeader: {"of a former attempt"}}
+		e.Mark(h, nil)
+		own := h.Get(transport.LoopHeader)
+		if anthropic := i == 2; (own == "") != anthropic || slices.Contains(seen, own) || !anthropic && !p.Loop.Closed(h) {
+			t.Errorf("%s: %q", e.Name(), own)
+		}
+		seen = append(seen, own)
+		e.Mark(h, []string{"x"})
+		if own != "" && h.Get(transport.LoopHeader) != "x, "+own {
+			t.Errorf("%s: %q", e.Name(), h.Get(transport.LoopHeader))
+		}
+	}
+}
+
+// TestAnotherEngine makes a server's transport anew in the next generation, and nothing else does.
+func TestAnotherEngine(t *testing.T) {
+	p := NewPool(t.Context(), slog.New(slog.DiscardHandler))
+	base := &url.URL{Scheme: "http", Host: "192.0.2.1"}
+	transportOf := func(engine config.HTTPEngine) transport.Transport {
+		endpoints, commit := p.Reconcile(&config.Config{Servers: []config.Server{{Name: "a", URL: base}}, HTTPEngine: engine})
+		commit()
+		return endpoints[0].transport
+	}
+	first, same, other := transportOf(config.HTTPEngineFast), transportOf(config.HTTPEngineFast), transportOf(config.HTTPEngineGo)
+	if first != same {
+		t.Error("a reload without a change makes another transport")
+	}
+	if other == first {
+		t.Error("a reload with another engine keeps the transport")
+	}
 }

@@ -9,8 +9,6 @@ const (
 	// A pause after "overloaded" is short: the service recovers in seconds, and a cached prompt is worth waiting for.
 	firstPause = time.Second
 	maxPause   = 30 * time.Second
-	// maxAskedPause bounds what an overloaded service may ask for.
-	maxAskedPause = time.Minute
 	// row is how soon after the end of a rest another refusal counts as the next in a row.
 	row = 2 * time.Minute
 	// maxRests bounds the subjects that one account or endpoint is remembered for.

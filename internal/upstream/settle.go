@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // maxModels bounds the models that one endpoint is remembered to refuse.
 const maxModels = 256
 
-// verdict is what an outcome changed.
-type verdict struct {
+// effect is what an outcome changed.
+type effect struct {
 	out      time.Duration // how long somebody rests from now on; 0: nobody
 	failures int           // in a row, that one's
 	back     bool          // somebody came back
@@ -20,20 +21,20 @@ type verdict struct {
 	sideOut  time.Duration // how long the endpoint is not asked for the lease's path class; 0: it may be
 }
 
-// Settle teaches the endpoint and its account the verdict on the attempt.
-func (l *Lease) Settle(ctx context.Context, o Outcome, now time.Time) {
+// Settle applies the outcome of the attempt to the endpoint and its account.
+func (l *Lease) Settle(ctx context.Context, o verdict.Outcome, now time.Time) {
 	if l.settled {
 		return
 	}
 	l.settled = true
-	v := verdict{told: l.endpoint.probe || l.credential.probe || l.model.probe || l.out.probe || l.sidePermit.probe}
+	v := effect{told: l.endpoint.probe || l.credential.probe || l.model.probe || l.out.probe || l.sidePermit.probe}
 	l.lock()
 	l.teach(o, now, rand.Float64(), &v)
 	l.unlock()
 	l.report(ctx, o, v)
 }
 
-func (l *Lease) report(ctx context.Context, o Outcome, v verdict) {
+func (l *Lease) report(ctx context.Context, o verdict.Outcome, v effect) {
 	if v.back || v.told {
 		l.bell.ring()
 	}
@@ -49,10 +50,10 @@ func (l *Lease) report(ctx context.Context, o Outcome, v verdict) {
 	}
 	attrs := []any{telemetry.Server, l.Name(), telemetry.Reason, o.Reason, telemetry.Scope, o.Scope.String(),
 		telemetry.Cooldown, v.out.Round(time.Millisecond), telemetry.Failures, v.failures}
-	if o.Scope == ScopeModel || o.Scope == ScopeRateLimit || o.Scope == ScopeCapacity {
+	if o.Scope == verdict.ScopeModel || o.Scope == verdict.ScopeRateLimit || o.Scope == verdict.ScopeCapacity {
 		attrs = append(attrs, telemetry.Model, l.subject.Model)
 	}
-	if o.Scope == ScopeModel { // as likely a client's misspelling as a fault of the server
+	if o.Scope == verdict.ScopeModel { // as likely a client's misspelling as a fault of the server
 		l.log.InfoContext(ctx, telemetry.ModelOut, attrs...)
 		return
 	}
@@ -60,7 +61,7 @@ func (l *Lease) report(ctx context.Context, o Outcome, v verdict) {
 }
 
 // teach applies an outcome to the state that its scope has. The caller holds the locks.
-func (l *Lease) teach(o Outcome, now time.Time, spread float64, v *verdict) {
+func (l *Lease) teach(o verdict.Outcome, now time.Time, spread float64, v *effect) {
 	if l.side != nil {
 		l.teachSide(o, now, spread, v)
 		return
@@ -68,34 +69,34 @@ func (l *Lease) teach(o Outcome, now time.Time, spread float64, v *verdict) {
 	d, cooldown := l.learned, atOnce(l.trip.cooldown)
 	d.history.note(o, l.subject.Model, l.broken, now)
 	switch o.Scope {
-	case ScopeNone:
+	case verdict.ScopeNone:
 		l.succeed(now, v)
 		return
-	case ScopeEndpoint:
+	case verdict.ScopeEndpoint:
 		l.chargeEndpoint(o, now, spread, v)
-	case ScopeCapacity:
+	case verdict.ScopeCapacity:
 		l.pause(o, now, spread, v)
-	case ScopeRateLimit:
+	case verdict.ScopeRateLimit:
 		v.out = l.account.limits.refused(l.subject.limit(), l.started, now, o.Reason, func(before int) time.Duration {
 			v.failures = before + 1
 			return l.restAfter(o, before, spread)
 		})
-	case ScopeCredential:
+	case verdict.ScopeCredential:
 		v.out, v.failures = d.credential.fail(l.credential, o, cooldown, now, spread), d.credential.openings
-	case ScopeAccount:
+	case verdict.ScopeAccount:
 		v.out, v.failures = l.account.out.fail(l.out, o, cooldown, now, spread), l.account.out.openings
-	case ScopeModel:
+	case verdict.ScopeModel:
 		b := l.modelBreaker(now)
 		v.out, v.failures = b.fail(l.model, o, cooldown, now, spread), b.openings
 	}
-	if o.Scope != ScopeEndpoint && o.Scope >= ScopeCredential && o.Scope != ScopeCapacity {
+	if o.Scope != verdict.ScopeEndpoint && o.Scope >= verdict.ScopeCredential && o.Scope != verdict.ScopeCapacity {
 		// Whoever refuses in so many words is there: only the refusal counts.
 		v.back = d.breaker.succeed(l.endpoint, l.trip, now) || v.back
 	}
 	l.giveBack()
 }
 
-func (l *Lease) succeed(now time.Time, v *verdict) {
+func (l *Lease) succeed(now time.Time, v *effect) {
 	d, none := l.learned, trip{}
 	d.succeeded = now
 	l.forgetRefusals()
@@ -115,7 +116,7 @@ func (l *Lease) succeed(now time.Time, v *verdict) {
 }
 
 // chargeEndpoint counts a failure of the endpoint itself.
-func (l *Lease) chargeEndpoint(o Outcome, now time.Time, spread float64, v *verdict) {
+func (l *Lease) chargeEndpoint(o verdict.Outcome, now time.Time, spread float64, v *effect) {
 	d := l.learned
 	d.suspects.note(l.subject.Body, now)
 	before := d.breaker
@@ -127,19 +128,19 @@ func (l *Lease) chargeEndpoint(o Outcome, now time.Time, spread float64, v *verd
 }
 
 // pause keeps off an overloaded service for a moment. Its breaker stays as it is.
-func (l *Lease) pause(o Outcome, now time.Time, spread float64, v *verdict) {
+func (l *Lease) pause(o verdict.Outcome, now time.Time, spread float64, v *effect) {
 	class := l.subject.class()
 	v.out = l.learned.pauses.refused(class, l.started, now, o.Reason, func(before int) time.Duration {
 		v.failures = before + 1
-		return pauseAfter(o.asked(maxAskedPause), before, spread)
+		return pauseAfter(o.Bounded(verdict.MaxAskedPause), before, spread)
 	})
 	l.origin.overloaded(l.account, class, o.Reason, v.out, l.started, now)
 }
 
 // restAfter returns the cooldown after a rate limit. Without a stated end it is some seconds, and grows
 // while refusals repeat.
-func (l *Lease) restAfter(o Outcome, before int, spread float64) time.Duration {
-	return cooldown(o.asked(maxRetryAfter), min(l.trip.cooldown, momentary), before+1, spread)
+func (l *Lease) restAfter(o verdict.Outcome, before int, spread float64) time.Duration {
+	return cooldown(o.Bounded(verdict.MaxRetryAfter), min(l.trip.cooldown, verdict.Momentary), before+1, spread)
 }
 
 // modelBreaker returns the breaker of the model that was asked for.
@@ -159,8 +160,8 @@ func (l *Lease) modelBreaker(now time.Time) *breaker {
 // Break charges a failure that came after the attempt had been settled as
 // good: an answer that broke off. It says nothing where the endpoint is resting
 // already.
-func (l *Lease) Break(ctx context.Context, o Outcome, now time.Time) {
-	var v verdict
+func (l *Lease) Break(ctx context.Context, o verdict.Outcome, now time.Time) {
+	var v effect
 	l.lock()
 	l.broken = true
 	if l.side == nil && !l.learned.breaker.closed() {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // anthropicURL is an address whose organization ids are trusted.
@@ -26,7 +27,7 @@ func endpoints(t *testing.T, servers ...config.Server) []*Endpoint {
 }
 
 // attempt has one attempt at a subject end in an outcome.
-func attempt(t *testing.T, e *Endpoint, s Subject, o Outcome, now time.Time) *Lease {
+func attempt(t *testing.T, e *Endpoint, s Subject, o verdict.Outcome, now time.Time) *Lease {
 	t.Helper()
 	lease, again := e.AcquireAnyway(now, s)
 	if lease == nil {
@@ -42,13 +43,13 @@ func TestWorkspacesShareLimitsButNoCache(t *testing.T) {
 	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"), server(t, "c", anthropicURL, "t3"))
 	first := eps[0].Domain()
 	for i, workspace := range []string{"w1", "w2", "w1"} {
-		l := attempt(t, eps[i], Subject{Model: opus}, Outcome{}, t0)
+		l := attempt(t, eps[i], Subject{Model: opus}, verdict.Outcome{}, t0)
 		l.Learn(http.StatusOK, http.Header{"Anthropic-Organization-Id": {"org"}, "Anthropic-Workspace-Id": {workspace}}, t0)
 	}
 	if eps[0].Domain() != first || eps[2].Domain() != first || eps[1].Domain() == first {
 		t.Errorf("caches %d, %d, %d, at first %d", eps[0].Domain(), eps[1].Domain(), eps[2].Domain(), first)
 	}
-	attempt(t, eps[0], Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: time.Minute, Reason: "limited"}, t0)
+	attempt(t, eps[0], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: time.Minute, Reason: "limited"}, t0)
 	if v := eps[1].View(t0, Subject{Model: opus}); v.Unfit != RateLimited {
 		t.Errorf("another workspace of the organization: %s", v.Unfit)
 	}
@@ -56,7 +57,7 @@ func TestWorkspacesShareLimitsButNoCache(t *testing.T) {
 
 func TestEveryScopeHasItsOwnState(t *testing.T) {
 	type reach struct{ same, otherModel, otherKey Unfit } // of the account
-	f := func(o Outcome, want reach) {
+	f := func(o verdict.Outcome, want reach) {
 		t.Helper()
 		a, b := server(t, "a", "http://a", "t1"), server(t, "b", "http://a", "t2")
 		a.Account, b.Account = "team", "team"
@@ -66,26 +67,26 @@ func TestEveryScopeHasItsOwnState(t *testing.T) {
 		if got != want {
 			t.Errorf("%v: %v, want %v", o.Scope, got, want)
 		}
-		if got.same != Fit && eps[0].Overall(t0).Unfit == Fit && o.Scope != ScopeModel {
+		if got.same != Fit && eps[0].Overall(t0).Unfit == Fit && o.Scope != verdict.ScopeModel {
 			t.Errorf("%v: fit on the whole", o.Scope)
 		}
 	}
-	f(Outcome{}, reach{})
-	f(Outcome{Scope: ScopeRequest}, reach{})
-	f(Outcome{Scope: ScopeClient}, reach{})
-	f(Outcome{Scope: ScopeCredential}, reach{CredentialOut, CredentialOut, Fit})
-	f(Outcome{Scope: ScopeAccount}, reach{AccountOut, AccountOut, AccountOut})
-	f(Outcome{Scope: ScopeModel}, reach{ModelOut, Fit, Fit})
-	f(Outcome{Scope: ScopeRateLimit}, reach{RateLimited, Fit, RateLimited})
-	f(Outcome{Scope: ScopeCapacity}, reach{Paused, Fit, Fit})
-	f(Outcome{Scope: ScopeEndpoint}, reach{Cooling, Cooling, Fit})
+	f(verdict.Outcome{}, reach{})
+	f(verdict.Outcome{Scope: verdict.ScopeRequest}, reach{})
+	f(verdict.Outcome{Scope: verdict.ScopeClient}, reach{})
+	f(verdict.Outcome{Scope: verdict.ScopeCredential}, reach{CredentialOut, CredentialOut, Fit})
+	f(verdict.Outcome{Scope: verdict.ScopeAccount}, reach{AccountOut, AccountOut, AccountOut})
+	f(verdict.Outcome{Scope: verdict.ScopeModel}, reach{ModelOut, Fit, Fit})
+	f(verdict.Outcome{Scope: verdict.ScopeRateLimit}, reach{RateLimited, Fit, RateLimited})
+	f(verdict.Outcome{Scope: verdict.ScopeCapacity}, reach{Paused, Fit, Fit})
+	f(verdict.Outcome{Scope: verdict.ScopeEndpoint}, reach{Cooling, Cooling, Fit})
 }
 
 func TestARefusalInWordsProvesTheEndpointAlive(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	attempt(t, e, Subject{}, broken, t0)
 	due := t0.Add(time.Minute)
-	attempt(t, e, Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: 5 * time.Second}, due)
+	attempt(t, e, Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: 5 * time.Second}, due)
 	if v := e.View(due, Subject{Model: haiku}); v.Unfit != Fit || v.Ejected {
 		t.Errorf("view %+v", v)
 	}
@@ -95,7 +96,7 @@ func TestOverloadPausesAreShortAndGrow(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	now, longest := t0, time.Duration(0)
 	for range 12 {
-		attempt(t, e, Subject{}, Outcome{Scope: ScopeCapacity}, now)
+		attempt(t, e, Subject{}, verdict.Outcome{Scope: verdict.ScopeCapacity}, now)
 		v := e.View(now, Subject{})
 		if v.Unfit != Paused || v.Ejected {
 			t.Fatalf("view %+v", v)
@@ -106,13 +107,13 @@ func TestOverloadPausesAreShortAndGrow(t *testing.T) {
 	if longest < 15*time.Second || longest > 45*time.Second {
 		t.Errorf("the longest pause was %v", longest)
 	}
-	attempt(t, e, Subject{}, Outcome{}, now)
-	attempt(t, e, Subject{}, Outcome{Scope: ScopeCapacity}, now.Add(time.Millisecond))
+	attempt(t, e, Subject{}, verdict.Outcome{}, now)
+	attempt(t, e, Subject{}, verdict.Outcome{Scope: verdict.ScopeCapacity}, now.Add(time.Millisecond))
 	if wait := e.View(now, Subject{}).ReadyAt.Sub(now); wait > 2*time.Second {
 		t.Errorf("after a success the pause is %v", wait)
 	}
 	asked := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	attempt(t, asked, Subject{}, Outcome{Scope: ScopeCapacity, RetryAfter: 7 * time.Second}, t0)
+	attempt(t, asked, Subject{}, verdict.Outcome{Scope: verdict.ScopeCapacity, RetryAfter: 7 * time.Second}, t0)
 	if at := asked.View(t0, Subject{}).ReadyAt; !at.Equal(t0.Add(7 * time.Second)) {
 		t.Errorf("ready at %v", at)
 	}
@@ -120,7 +121,7 @@ func TestOverloadPausesAreShortAndGrow(t *testing.T) {
 
 func TestSeveralOverloadedAccountsAreOneOverloadedService(t *testing.T) {
 	eps := endpoints(t, server(t, "a", "http://api", "t1"), server(t, "b", "http://api", "t2"), server(t, "c", "http://api", "t3"), server(t, "d", "http://other", "t4"))
-	overloaded := Outcome{Scope: ScopeCapacity, RetryAfter: 4 * time.Second}
+	overloaded := verdict.Outcome{Scope: verdict.ScopeCapacity, RetryAfter: 4 * time.Second}
 	fit := func(now time.Time) (n int) {
 		for _, e := range eps {
 			if e.View(now, Subject{}).Unfit == Fit {
@@ -152,17 +153,17 @@ func TestOrganizationsAreLearned(t *testing.T) {
 	for _, e := range eps {
 		lease, _ := e.Acquire(t0, Subject{Model: opus})
 		lease.Learn(200, head, t0)
-		lease.Settle(t.Context(), Outcome{}, t0)
+		lease.Settle(t.Context(), verdict.Outcome{}, t0)
 		lease.Release()
 	}
-	attempt(t, eps[0], Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: 9 * time.Second}, t0)
+	attempt(t, eps[0], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: 9 * time.Second}, t0)
 	if v := eps[1].View(t0, Subject{Model: opus}); v.Unfit != RateLimited {
 		t.Errorf("another key of the organization: %+v", v)
 	}
 	if v := eps[2].View(t0, Subject{Model: opus}); v.Unfit != Fit {
 		t.Errorf("the same organization at another origin: %+v", v)
 	}
-	attempt(t, eps[3], Subject{Model: opus}, Outcome{Scope: ScopeAccount}, t0)
+	attempt(t, eps[3], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeAccount}, t0)
 	if v := eps[4].View(t0, Subject{Model: opus}); v.Unfit != Fit {
 		t.Errorf("another key of a relay that passes on its organization: %+v", v)
 	}
@@ -170,8 +171,8 @@ func TestOrganizationsAreLearned(t *testing.T) {
 
 func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
 	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"))
-	attempt(t, eps[1], Subject{}, Outcome{Scope: ScopeAccount, RetryAfter: time.Minute}, t0)
-	attempt(t, eps[1], Subject{Model: opus}, Outcome{Scope: ScopeRateLimit, RetryAfter: time.Minute}, t0.Add(2*time.Second))
+	attempt(t, eps[1], Subject{}, verdict.Outcome{Scope: verdict.ScopeAccount, RetryAfter: time.Minute}, t0)
+	attempt(t, eps[1], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: time.Minute}, t0.Add(2*time.Second))
 	for _, e := range eps {
 		lease, _ := e.AcquireAnyway(t0.Add(10*time.Second), Subject{})
 		lease.Learn(200, http.Header{"Anthropic-Organization-Id": {"org-1"}}, t0)
@@ -184,13 +185,13 @@ func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
 
 func TestARisenBalanceEndsAnEmptyAccount(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
-	e.learned.setBalance(0.5, false, t0)
-	attempt(t, e, Subject{}, Outcome{Scope: ScopeAccount}, t0)
-	e.learned.setBalance(0.4, false, t0)
+	e.learned.SetBalance(0.5, false, t0)
+	attempt(t, e, Subject{}, verdict.Outcome{Scope: verdict.ScopeAccount}, t0)
+	e.learned.SetBalance(0.4, false, t0)
 	if v := e.View(t0, Subject{}); v.Unfit != AccountOut {
 		t.Errorf("with less money: %+v", v)
 	}
-	e.learned.setBalance(50, false, t0)
+	e.learned.SetBalance(50, false, t0)
 	if v := e.View(t0, Subject{}); v.Unfit != Fit {
 		t.Errorf("topped up: %+v", v)
 	}
@@ -221,7 +222,7 @@ func TestSlowStart(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
 	attempt(t, e, Subject{}, broken, t0)
 	back := t0.Add(time.Minute)
-	attempt(t, e, Subject{}, Outcome{}, back)
+	attempt(t, e, Subject{}, verdict.Outcome{}, back)
 	f := func(after time.Duration, want float64) {
 		t.Helper()
 		if got := e.View(back.Add(after), Subject{}).Share; got != want {
@@ -260,7 +261,7 @@ func TestFirstContentLimitLearns(t *testing.T) {
 // goroutines: no half-open permit twice, every slot given back, nothing stuck.
 func TestLeasesUnderConcurrency(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
-	outcomes := []Outcome{{}, broken, {Scope: ScopeCredential}, {Scope: ScopeAccount}, {Scope: ScopeModel}, {Scope: ScopeClient}, {Scope: ScopeRequest}}
+	outcomes := []verdict.Outcome{{}, broken, {Scope: verdict.ScopeCredential}, {Scope: verdict.ScopeAccount}, {Scope: verdict.ScopeModel}, {Scope: verdict.ScopeClient}, {Scope: verdict.ScopeRequest}}
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

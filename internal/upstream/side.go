@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // maxSides bounds the path classes that are remembered per endpoint.
@@ -81,14 +82,14 @@ func (l *Lease) admitSide(now time.Time) {
 func (l *Lease) LastResort() bool { return l.endpoint.extra || l.sidePermit.extra }
 
 // teachSide applies an outcome to the lease's path class. The caller holds the locks.
-func (l *Lease) teachSide(o Outcome, now time.Time, spread float64, v *verdict) {
+func (l *Lease) teachSide(o verdict.Outcome, now time.Time, spread float64, v *effect) {
 	s, atOnce := l.side, atOnce(l.trip.cooldown)
 	switch o.Scope {
-	case ScopeNone:
+	case verdict.ScopeNone:
 		back := s.breaker.succeed(l.sidePermit, l.trip, now)
 		back = s.refusals.served(l.subject.limit(), l.started, now) || back
 		v.told = s.refusals.served(l.subject.refusedModel(), l.started, now) || back || v.told
-	case ScopeEndpoint:
+	case verdict.ScopeEndpoint:
 		if o.Connection {
 			l.chargeEndpoint(o, now, spread, v)
 		}
@@ -98,20 +99,20 @@ func (l *Lease) teachSide(o Outcome, now time.Time, spread float64, v *verdict) 
 		if !l.sidePermit.extra && l.sidePermit.epoch == before.epoch {
 			l.sidePrior = &before
 		}
-	case ScopeCredential, ScopeAccount:
+	case verdict.ScopeCredential, verdict.ScopeAccount:
 		v.sideOut = s.breaker.fail(l.sidePermit, o, atOnce, now, spread)
-	case ScopeRateLimit:
+	case verdict.ScopeRateLimit:
 		v.sideOut = l.refuseSide(l.subject.limit(), o, now, func(before int) time.Duration { return l.restAfter(o, before, spread) })
-	case ScopeCapacity:
+	case verdict.ScopeCapacity:
 		v.sideOut = l.refuseSide(l.subject.limit(), o, now, func(before int) time.Duration {
-			return pauseAfter(o.asked(maxAskedPause), before, spread)
+			return pauseAfter(o.Bounded(verdict.MaxAskedPause), before, spread)
 		})
-	case ScopeModel:
+	case verdict.ScopeModel:
 		v.sideOut = l.refuseSide(l.subject.refusedModel(), o, now, func(before int) time.Duration { return l.restAfter(o, before, spread) })
 	}
 	s.breaker.giveBack(l.sidePermit)
 }
 
-func (l *Lease) refuseSide(key string, o Outcome, now time.Time, wait func(before int) time.Duration) time.Duration {
+func (l *Lease) refuseSide(key string, o verdict.Outcome, now time.Time, wait func(before int) time.Duration) time.Duration {
 	return l.side.refusals.refused(key, l.started, now, o.Reason, wait)
 }

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // TestSidesJudgeOnlyThemselves checks that responses on other paths do not affect messages and
 // availability.
 func TestSidesJudgeOnlyThemselves(t *testing.T) {
 	message, count := Subject{Model: opus}, Subject{Path: claude.PathCountTokens, Model: opus}
-	f := func(o Outcome, want Unfit, otherModel Unfit) {
+	f := func(o verdict.Outcome, want Unfit, otherModel Unfit) {
 		t.Helper()
 		e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 		attempt(t, e, count, o, t0)
@@ -37,25 +38,25 @@ func TestSidesJudgeOnlyThemselves(t *testing.T) {
 			t.Errorf("%v: another model: %s, want %s", o.Scope, v.Unfit, otherModel)
 		}
 		later := t0.Add(time.Hour)
-		attempt(t, e, count, Outcome{}, later)
+		attempt(t, e, count, verdict.Outcome{}, later)
 		if v := e.View(later, count); v.Unfit != Fit {
 			t.Errorf("%v: after a success: %s", o.Scope, v.Unfit)
 		}
 	}
-	f(Outcome{}, Fit, Fit)
-	f(Outcome{Scope: ScopeRequest}, Fit, Fit)
-	f(Outcome{Scope: ScopeEndpoint}, Cooling, Cooling)
-	f(Outcome{Scope: ScopeCredential}, Cooling, Cooling)
-	f(Outcome{Scope: ScopeAccount}, Cooling, Cooling)
-	f(Outcome{Scope: ScopeRateLimit}, RateLimited, Fit)
-	f(Outcome{Scope: ScopeCapacity}, RateLimited, Fit)
-	f(Outcome{Scope: ScopeModel}, ModelOut, Fit)
+	f(verdict.Outcome{}, Fit, Fit)
+	f(verdict.Outcome{Scope: verdict.ScopeRequest}, Fit, Fit)
+	f(verdict.Outcome{Scope: verdict.ScopeEndpoint}, Cooling, Cooling)
+	f(verdict.Outcome{Scope: verdict.ScopeCredential}, Cooling, Cooling)
+	f(verdict.Outcome{Scope: verdict.ScopeAccount}, Cooling, Cooling)
+	f(verdict.Outcome{Scope: verdict.ScopeRateLimit}, RateLimited, Fit)
+	f(verdict.Outcome{Scope: verdict.ScopeCapacity}, RateLimited, Fit)
+	f(verdict.Outcome{Scope: verdict.ScopeModel}, ModelOut, Fit)
 }
 
 func TestConnectionFailuresOfASideAreShared(t *testing.T) {
 	count := Subject{Path: claude.PathCountTokens}
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
-	attempt(t, e, count, Judge(Evidence{Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Path: count.Path}), t0)
+	attempt(t, e, count, verdict.Judge(verdict.Evidence{Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Path: count.Path}), t0)
 	for _, s := range []Subject{{Model: opus}, count, {Path: claude.PathModels}} {
 		if v := e.View(t0, s); v.Unfit != Cooling {
 			t.Errorf("%q: %+v", s.Path, v)
@@ -71,12 +72,12 @@ func TestConnectionFailuresOfASideAreShared(t *testing.T) {
 	if !ok {
 		t.Fatal("half-open: the one message is not let through")
 	}
-	side.Settle(t.Context(), Outcome{}, later)
+	side.Settle(t.Context(), verdict.Outcome{}, later)
 	side.Release()
 	if v := e.View(later, Subject{Model: opus}); v.Unfit != Probing {
 		t.Errorf("while the message is under way: %s", v.Unfit)
 	}
-	message.Settle(t.Context(), Outcome{}, later)
+	message.Settle(t.Context(), verdict.Outcome{}, later)
 	message.Release()
 	if v := e.View(later, Subject{Model: opus}); v.Unfit != Fit {
 		t.Errorf("after the message: %s", v.Unfit)
@@ -85,14 +86,14 @@ func TestConnectionFailuresOfASideAreShared(t *testing.T) {
 
 // TestOutForMessagesIsAvoided checks that such a server may serve other paths, as the last choice.
 func TestOutForMessagesIsAvoided(t *testing.T) {
-	for _, o := range []Outcome{{Scope: ScopeEndpoint}, {Scope: ScopeCredential}, {Scope: ScopeAccount}, {Scope: ScopeModel}} {
+	for _, o := range []verdict.Outcome{{Scope: verdict.ScopeEndpoint}, {Scope: verdict.ScopeCredential}, {Scope: verdict.ScopeAccount}, {Scope: verdict.ScopeModel}} {
 		e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 		attempt(t, e, Subject{Model: opus}, o, t0)
 		if v := e.View(t0, Subject{Path: claude.PathCountTokens, Model: opus}); v.Unfit != Fit || !v.Avoid {
 			t.Errorf("%v: %+v", o.Scope, v)
 		}
 	}
-	for _, o := range []Outcome{{Scope: ScopeRateLimit}, {Scope: ScopeCapacity}} {
+	for _, o := range []verdict.Outcome{{Scope: verdict.ScopeRateLimit}, {Scope: verdict.ScopeCapacity}} {
 		e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 		attempt(t, e, Subject{Model: opus}, o, t0)
 		if v := e.View(t0, Subject{Path: claude.PathCountTokens, Model: opus}); v.Unfit != Fit || v.Avoid {
@@ -109,7 +110,7 @@ func TestSidesTeachNoLimits(t *testing.T) {
 		"Anthropic-Ratelimit-Requests-Limit": {"100"}, "Anthropic-Ratelimit-Requests-Remaining": {"0"},
 		"Anthropic-Ratelimit-Requests-Reset": {t0.Add(time.Minute).Format(time.RFC3339)},
 	}, t0)
-	lease.Settle(t.Context(), Outcome{}, t0)
+	lease.Settle(t.Context(), verdict.Outcome{}, t0)
 	lease.Release()
 	if v := e.View(t0, Subject{Model: opus}); v.Unfit != Fit || v.Headroom != 1 {
 		t.Errorf("%+v", v)
@@ -119,12 +120,12 @@ func TestSidesTeachNoLimits(t *testing.T) {
 func TestForgiveASide(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 	count := Subject{Path: claude.PathCountTokens, Body: 1}
-	lease := attempt(t, e, count, Outcome{Scope: ScopeEndpoint}, t0)
+	lease := attempt(t, e, count, verdict.Outcome{Scope: verdict.ScopeEndpoint}, t0)
 	if !lease.Forgive(t0) || e.View(t0, count).Unfit != Fit {
 		t.Error("not forgiven")
 	}
-	attempt(t, e, count, Outcome{Scope: ScopeEndpoint}, t0)
-	other := attempt(t, e, Subject{Path: claude.PathCountTokens, Body: 2}, Outcome{Scope: ScopeEndpoint}, t0.Add(time.Second))
+	attempt(t, e, count, verdict.Outcome{Scope: verdict.ScopeEndpoint}, t0)
+	other := attempt(t, e, Subject{Path: claude.PathCountTokens, Body: 2}, verdict.Outcome{Scope: verdict.ScopeEndpoint}, t0.Add(time.Second))
 	if other.Forgive(t0.Add(time.Second)) || e.View(t0.Add(time.Second), count).Unfit != Cooling {
 		t.Error("forgiven although two bodies failed")
 	}
@@ -133,7 +134,7 @@ func TestForgiveASide(t *testing.T) {
 func TestSidesAreBounded(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 	for i := range 10 * maxSides {
-		attempt(t, e, Subject{Path: fmt.Sprint("p", i)}, Outcome{Scope: ScopeEndpoint}, t0)
+		attempt(t, e, Subject{Path: fmt.Sprint("p", i)}, verdict.Outcome{Scope: verdict.ScopeEndpoint}, t0)
 	}
 	if n := len(e.learned.sides); n > maxSides {
 		t.Errorf("%d path classes are remembered", n)
@@ -141,35 +142,35 @@ func TestSidesAreBounded(t *testing.T) {
 }
 
 func TestJudgeOfASide(t *testing.T) {
-	f := func(path string, status int, e *claude.Error, want Scope) {
+	f := func(path string, status int, e *claude.Error, want verdict.Scope) {
 		t.Helper()
-		if got := Judge(Evidence{Path: path, Status: status, Error: e, Model: opus, Now: t0}); got.Scope != want {
+		if got := verdict.Judge(verdict.Evidence{Path: path, Status: status, Error: e, Model: opus, Now: t0}); got.Scope != want {
 			t.Errorf("%q, status %d: %v, want %v", path, status, got.Scope, want)
 		}
 	}
 	missing := &claude.Error{Type: claude.ErrNotFound, Message: "model: " + opus}
 	for _, path := range []string{claude.PathCountTokens, claude.PathModels} {
 		for _, status := range []int{404, 405, 501} {
-			f(path, status, nil, ScopeEndpoint)
-			f(path, status, &claude.Error{Type: claude.ErrNotFound, Message: "Not found"}, ScopeEndpoint)
+			f(path, status, nil, verdict.ScopeEndpoint)
+			f(path, status, &claude.Error{Type: claude.ErrNotFound, Message: "Not found"}, verdict.ScopeEndpoint)
 		}
-		f(path, 404, missing, ScopeModel)
-		f(path, 400, &claude.Error{Type: claude.ErrInvalidRequest}, ScopeRequest)
+		f(path, 404, missing, verdict.ScopeModel)
+		f(path, 400, &claude.Error{Type: claude.ErrInvalidRequest}, verdict.ScopeRequest)
 	}
-	f("model", 404, missing, ScopeModel)
+	f("model", 404, missing, verdict.ScopeModel)
 	for _, status := range []int{404, 405} {
-		f("mcp_servers", status, &claude.Error{Type: claude.ErrNotFound, Message: "Not found"}, ScopeRequest)
-		if got := Judge(Evidence{Path: "mcp_servers", Status: status, Now: t0}); !got.Doubtful {
+		f("mcp_servers", status, &claude.Error{Type: claude.ErrNotFound, Message: "Not found"}, verdict.ScopeRequest)
+		if got := verdict.Judge(verdict.Evidence{Path: "mcp_servers", Status: status, Now: t0}); !got.Doubtful {
 			t.Errorf("an unknown path, status %d: %+v", status, got)
 		}
 	}
-	f("files", 404, &claude.Error{Type: claude.ErrNotFound, Message: "File not found"}, ScopeRequest)
+	f("files", 404, &claude.Error{Type: claude.ErrNotFound, Message: "File not found"}, verdict.ScopeRequest)
 }
 
 func TestWhatIsAFailureOfTheConnection(t *testing.T) {
 	f := func(err error, status int, want bool) {
 		t.Helper()
-		if o := Judge(Evidence{Err: err, Status: status}); o.Connection != want || o.Scope != ScopeEndpoint {
+		if o := verdict.Judge(verdict.Evidence{Err: err, Status: status}); o.Connection != want || o.Scope != verdict.ScopeEndpoint {
 			t.Errorf("%v after status %d: %+v", err, status, o)
 		}
 	}
@@ -178,8 +179,8 @@ func TestWhatIsAFailureOfTheConnection(t *testing.T) {
 	f(&net.OpError{Op: "read", Err: syscall.ECONNRESET}, 200, false)
 	f(fmt.Errorf("read: %w", io.EOF), 0, true)
 	f(textproto.ProtocolError("malformed header"), 0, false)
-	f(&TimeoutError{Waiting: "answer", After: time.Second}, 0, false)
-	f(fmt.Errorf("%w: status 302", ErrUnusable), 302, false)
+	f(&verdict.TimeoutError{Waiting: "answer", After: time.Second}, 0, false)
+	f(fmt.Errorf("%w: status 302", verdict.ErrUnusable), 302, false)
 }
 
 func TestAnthropicsOwnHosts(t *testing.T) {

@@ -1,23 +1,15 @@
 package upstream
 
-import "github.com/9bingyin/claude-code-lb/internal/claude"
-
-// Variant is a set of properties of a request that have limits of their own beside those of its
-// class of models.
-type Variant uint8
-
-const (
-	// Fast is a request with speed "fast". Its rate limits and its capacity are separate.
-	Fast Variant = 1 << iota
-	// LongContext is a request for the million-token context window. An account may not have it.
-	LongContext
+import (
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // Subject has the properties of a request that an endpoint's state depends on.
 type Subject struct {
 	Path    string // the class of the path by claude.PathClass, "" for a message
 	Model   string // asked for, "" if none
-	Variant Variant
+	Variant verdict.Variant
 	Tenant  string // names the client's own credential where it is sent upstream, else ""
 	Body    uint64 // names the request's body: the same for the same bytes
 	Tokens  int64  // estimated input tokens, which add to an account's load
@@ -33,14 +25,14 @@ func (s Subject) Keyed() Subject {
 }
 
 // Has reports whether the subject has a property.
-func (s Subject) Has(v Variant) bool { return s.Variant&v != 0 }
+func (s Subject) Has(v verdict.Variant) bool { return s.Variant&v != 0 }
 
 // model is the key of the breakers of models. A model may be refused with the long context alone.
 func (s Subject) model() string {
 	switch {
 	case s.modelKey != "":
 		return s.modelKey
-	case s.Has(LongContext):
+	case s.Has(verdict.LongContext):
 		return s.Model + "[1m]"
 	}
 	return s.Model
@@ -51,7 +43,7 @@ func (s Subject) class() string {
 	switch {
 	case s.classKey != "":
 		return s.classKey
-	case s.Has(Fast):
+	case s.Has(verdict.Fast):
 		return claude.ModelClass(s.Model) + "+fast|"
 	}
 	return claude.ModelClass(s.Model) + "|"

@@ -1,6 +1,10 @@
 package upstream
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
+)
 
 func TestSubjectKeys(t *testing.T) {
 	f := func(s Subject, model, class, limit string) {
@@ -13,16 +17,16 @@ func TestSubjectKeys(t *testing.T) {
 	}
 	f(Subject{}, "", "|", "|")
 	f(Subject{Model: opus, Tenant: "x"}, opus, "opus|", "opus|x")
-	f(Subject{Model: opus, Variant: Fast, Tenant: "x"}, opus, "opus+fast|", "opus+fast|x")
-	f(Subject{Model: opus, Variant: LongContext}, opus+"[1m]", "opus|", "opus|")
-	f(Subject{Model: opus, Variant: Fast | LongContext}, opus+"[1m]", "opus+fast|", "opus+fast|")
+	f(Subject{Model: opus, Variant: verdict.Fast, Tenant: "x"}, opus, "opus+fast|", "opus+fast|x")
+	f(Subject{Model: opus, Variant: verdict.LongContext}, opus+"[1m]", "opus|", "opus|")
+	f(Subject{Model: opus, Variant: verdict.Fast | verdict.LongContext}, opus+"[1m]", "opus+fast|", "opus+fast|")
 }
 
 // A fast request and one with the long context leave other requests for the same model alone.
 func TestVariantsRestAlone(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	plain, fast, long := Subject{Model: opus}, Subject{Model: opus, Variant: Fast}, Subject{Model: opus, Variant: LongContext}
-	settle := func(s Subject, o Outcome) {
+	plain, fast, long := Subject{Model: opus}, Subject{Model: opus, Variant: verdict.Fast}, Subject{Model: opus, Variant: verdict.LongContext}
+	settle := func(s Subject, o verdict.Outcome) {
 		t.Helper()
 		l, ok := e.Acquire(t0, s)
 		if !ok {
@@ -37,12 +41,12 @@ func TestVariantsRestAlone(t *testing.T) {
 			t.Errorf("%+v: %s, want %s", s, got, want)
 		}
 	}
-	settle(fast, Outcome{Scope: ScopeRateLimit, Reason: "x"})
-	settle(long, Outcome{Scope: ScopeModel, Reason: "x"})
+	settle(fast, verdict.Outcome{Scope: verdict.ScopeRateLimit, Reason: "x"})
+	settle(long, verdict.Outcome{Scope: verdict.ScopeModel, Reason: "x"})
 	f(plain, Fit)
 	f(fast, RateLimited)
 	f(long, ModelOut)
-	settle(plain, Outcome{Scope: ScopeRateLimit, Reason: "x"})
+	settle(plain, verdict.Outcome{Scope: verdict.ScopeRateLimit, Reason: "x"})
 	f(plain, RateLimited)
 	f(Subject{Model: haiku}, Fit)
 }

@@ -3,6 +3,8 @@ package upstream
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 // vouching is an endpoint's own circuit breaker as health checks see it.
@@ -12,10 +14,10 @@ type vouching struct {
 	bell    *bell
 }
 
-// probePassed makes an open breaker half-open, once per success of real
+// ProbePassed makes an open breaker half-open, once per success of real
 // traffic: an endpoint whose check passes while its requests fail would
 // otherwise never be left alone.
-func (c vouching) probePassed(now time.Time) bool {
+func (c vouching) ProbePassed(now time.Time) bool {
 	c.learned.mu.Lock()
 	defer c.learned.mu.Unlock()
 	b := &c.learned.breaker
@@ -27,14 +29,14 @@ func (c vouching) probePassed(now time.Time) bool {
 	return true
 }
 
-// probeFailed opens a closed breaker if nothing has succeeded since the check began.
-func (c vouching) probeFailed(since, now time.Time, reason string) bool {
+// ProbeFailed opens a closed breaker if nothing has succeeded since the check began.
+func (c vouching) ProbeFailed(since, now time.Time, reason string) bool {
 	c.learned.mu.Lock()
 	defer c.learned.mu.Unlock()
 	b := &c.learned.breaker
 	if !b.closed() || c.learned.succeeded.After(since) {
 		return false
 	}
-	o := Outcome{Scope: ScopeEndpoint, Reason: reason}
+	o := verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: reason}
 	return b.fail(permit{epoch: b.epoch}, o, atOnce(c.trip.cooldown), now, rand.Float64()) > 0
 }

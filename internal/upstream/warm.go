@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
 
 // warmAtOnce is how many servers are connected to at the same time ahead of requests.
@@ -10,7 +11,7 @@ const warmAtOnce = 4
 // coldServer is a server whose first request would have to wait for a TLS handshake.
 type coldServer struct {
 	name      string
-	transport *secureTransport
+	transport transport.Warmer
 }
 
 // Warm opens a connection to every https server that the last Reconcile
@@ -37,7 +38,7 @@ func (p *Pool) warm(s coldServer) {
 	if p.ctx.Err() != nil {
 		return
 	}
-	if err := s.transport.warm(); err != nil {
+	if err := s.transport.Warm(); err != nil {
 		p.log.Debug(telemetry.WarmFailed, telemetry.Server, s.name, telemetry.Err, err)
 		return
 	}

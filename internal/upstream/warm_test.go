@@ -2,88 +2,69 @@ package upstream
 
 import (
 	"bytes"
-	"context"
+	"errors"
 	"log/slog"
-	"net"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// TestWarm: every new https server that takes requests is connected to, a few at a time, and nothing is made of a failure.
-func TestWarm(t *testing.T) {
-	s := newSecureServer(t)
-	var log bytes.Buffer // slog writes one line at a time
-	p := NewPool(t.Context(), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	drained := server(t, "drained", s.URL, "unused")
-	drained.Weight = 0
-	cfg := configured(server(t, "plain", "http://127.0.0.1:9", "p"), drained)
-	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-		cfg.Servers = append(cfg.Servers, server(t, name, s.URL, name))
-	}
-	cfg.Servers = append(cfg.Servers, server(t, "dead", "https://127.0.0.1:9", "x"))
-	eps, commit := p.Reconcile(cfg)
-	commit()
-	var now, most atomic.Int64
-	for _, cold := range p.cold {
-		dial := cold.transport.net.DialContext
-		cold.transport.net.Proxy = nil
-		cold.transport.net.TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-		cold.transport.net.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			n := now.Add(1)
-			defer now.Add(-1)
-			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-			}
-			return dial(ctx, network, address)
-		}
-		defer cold.transport.CloseIdleConnections()
-	}
-	p.Warm()
-	p.Wait()
-	if n := s.conns.Load(); n != 8 {
-		t.Errorf("%d connections to 8 servers", n)
-	}
-	if n := most.Load(); n > warmAtOnce {
-		t.Errorf("%d at a time", n)
-	}
-	if n := strings.Count(log.String(), telemetry.Warmed); n != 8 {
-		t.Errorf("%d successes logged:\n%s", n, &log)
-	}
-	if n := strings.Count(log.String(), telemetry.WarmFailed); n != 1 || !strings.Contains(log.String(), "server=dead") {
-		t.Errorf("%d failures logged:\n%s", n, &log)
-	}
-	for i, e := range eps {
-		if v := e.View(t0, Subject{}); v.Unfit != Fit && cfg.Servers[i].Weight > 0 {
-			t.Errorf("%s: %v", cfg.Servers[i].Name, v.Unfit)
-		}
-	}
-
-	_, commit = p.Reconcile(cfg)
-	commit()
-	p.Warm()
-	p.Wait()
-	if n := s.conns.Load(); n != 8 {
-		t.Errorf("%d connections after a reload that changed nothing", n)
-	}
+// dialing is a transport to warm up: each dial takes a second.
+type dialing struct {
+	now, most *atomic.Int64
+	err       error
 }
 
-// TestWarmingEndsWithThePool: a server that does not answer holds nobody up.
-func TestWarmingEndsWithThePool(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	p := NewPool(ctx, slog.New(slog.DiscardHandler))
-	cfg := configured(server(t, "a", "https://127.0.0.1:9", "a"))
-	cfg.Timeouts.Connect = 0
-	_, commit := p.Reconcile(cfg)
-	commit()
-	p.cold[0].transport.net.Proxy = nil
-	p.cold[0].transport.net.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		cancel()
-		<-ctx.Done()
-		return nil, context.Cause(ctx)
+func (d dialing) Warm() error {
+	n := d.now.Add(1)
+	d.most.Store(max(d.most.Load(), n))
+	time.Sleep(time.Second)
+	d.now.Add(-1)
+	return d.err
+}
+
+// TestWarm checks that new servers are connected to in parallel, within a bound, and that failures are only logged.
+func TestWarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer // slog writes one line at a time
+		p := NewPool(t.Context(), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		var now, most atomic.Int64
+		for range 8 {
+			p.cold = append(p.cold, coldServer{"good", dialing{now: &now, most: &most}})
+		}
+		p.cold = append(p.cold, coldServer{"dead", dialing{&now, &most, errors.New("refused")}})
+		p.Warm()
+		p.Wait()
+		if n := most.Load(); n != warmAtOnce {
+			t.Errorf("%d at a time", n)
+		}
+		if n := strings.Count(log.String(), telemetry.Warmed); n != 8 {
+			t.Errorf("%d successes logged:\n%s", n, &log)
+		}
+		if n := strings.Count(log.String(), telemetry.WarmFailed); n != 1 || !strings.Contains(log.String(), "server=dead") {
+			t.Errorf("%d failures logged:\n%s", n, &log)
+		}
+		if p.cold != nil {
+			t.Errorf("%d servers to warm up again", len(p.cold))
+		}
+	})
+}
+
+// TestServersToWarm checks that Reconcile selects new https servers that take requests.
+func TestServersToWarm(t *testing.T) {
+	p := pool(t)
+	drained := server(t, "drained", "https://drained.example", "unused")
+	drained.Weight = 0
+	cfg := configured(server(t, "plain", "http://127.0.0.1:9", "p"), drained, server(t, "a", "https://a.example", "a"), server(t, "b", "https://b.example", "b"))
+	for _, want := range []int{2, 0} { // the second time nothing is new
+		_, commit := p.Reconcile(cfg)
+		commit()
+		if len(p.cold) != want {
+			t.Errorf("%d servers to warm up, want %d: %v", len(p.cold), want, p.cold)
+		}
 	}
-	p.Warm()
-	p.Wait()
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package upstream
+package healthcheck
 
 import (
 	"context"
@@ -10,9 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
 func TestParseBalance(t *testing.T) {
@@ -83,52 +80,5 @@ func TestReadBalanceKillsTheWholeGroup(t *testing.T) {
 		if err != nil || strings.Contains(string(stat), ") Z ") {
 			break
 		}
-	}
-}
-
-func TestLowBalanceIsAStateOfItsOwn(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "balance")
-	write := func(s string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(s), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("5")
-	p := pool(t)
-	s := server(t, "a", "http://a", "t")
-	s.BalanceCheck, s.BalanceThreshold = config.NewSecret("cat "+file), 5
-	eps, commit := p.Reconcile(configured(s))
-	p.AwaitFirstReadings(t.Context())
-	commit()
-
-	far := t0.Add(24 * time.Hour)
-	if v := eps[0].View(far, Subject{}); v.Unfit != LowBalance {
-		t.Fatalf("a balance at the threshold left %+v", v)
-	}
-	c := p.known[eps[0].ID()].checker
-	l := p.known[eps[0].ID()].learned
-	write("garbage")
-	c.check(t.Context(), l)
-	if v := eps[0].View(far, Subject{}); v.Unfit != LowBalance {
-		t.Errorf("a failed reading changed the state: %+v", v)
-	}
-	write("5.01")
-	c.check(t.Context(), l)
-	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
-		t.Errorf("a balance above the threshold left %+v", v)
-	}
-	write("garbage")
-	c.check(t.Context(), l)
-	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
-		t.Errorf("a failed reading took the server out: %+v", v)
-	}
-	write("0")
-	c.check(t.Context(), l)
-	s.BalanceCheck = config.Secret{}
-	eps, commit = p.Reconcile(configured(s))
-	commit()
-	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
-		t.Errorf("without a check the balance still counts: %+v", v)
 	}
 }

@@ -1,4 +1,4 @@
-package upstream
+package healthcheck
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
 const (
@@ -34,16 +36,16 @@ const (
 // decides. When it fails, it counts only if nothing has succeeded there since
 // the check began; a success that came meanwhile is the better witness.
 type probed interface {
-	// probePassed lets a resting endpoint be tried by the next request: open
+	// ProbePassed lets a resting endpoint be tried by the next request: open
 	// becomes half-open at once. It reports whether that changed anything.
-	probePassed(now time.Time) bool
-	// probeFailed rests an endpoint that was thought well, unless real traffic
+	ProbePassed(now time.Time) bool
+	// ProbeFailed rests an endpoint that was thought well, unless real traffic
 	// has succeeded there since the given moment. It reports whether that changed anything.
-	probeFailed(since, now time.Time, reason string) bool
+	ProbeFailed(since, now time.Time, reason string) bool
 }
 
 // probePlan is what the operator asked for. Plans are == when they ask for the same. The zero value asks for nothing.
-type probePlan struct {
+type Probe struct {
 	server   string
 	url      string
 	model    string // "" asks by GET
@@ -51,21 +53,21 @@ type probePlan struct {
 	token    config.Secret
 	interval time.Duration
 	jitter   int    // percent
-	mark     string // see Loop
+	Mark     string // see Loop
 }
 
 // planProbe makes the plan for a server's health_check.
-func planProbe(spec config.Server) probePlan {
+func PlanProbe(spec config.Server) Probe {
 	check := spec.HealthCheck
 	if !check.Enabled() {
-		return probePlan{}
+		return Probe{}
 	}
 	target := &url.URL{Path: messagesPath}
 	if check.Model == "" {
 		target = pathAndQuery(check.Path)
 	}
-	return probePlan{
-		server: spec.Name, url: join(spec.URL, target).String(), model: check.Model,
+	return Probe{
+		server: spec.Name, url: transport.Join(spec.URL, target).String(), model: check.Model,
 		auth: spec.AuthHeader, token: spec.Token, interval: check.Interval, jitter: check.Jitter,
 	}
 }
@@ -79,16 +81,16 @@ func pathAndQuery(path string) *url.URL {
 }
 
 // pause is how long to wait for the next check. random is a number in [0, 1).
-func (p probePlan) pause(random float64) time.Duration {
+func (p Probe) pause(random float64) time.Duration {
 	return p.interval - time.Duration(random*float64(p.jitter)/100*float64(p.interval))
 }
 
 // limit is how long one check may take.
-func (p probePlan) limit() time.Duration { return max(min(p.interval, maxProbeTime), minProbeTime) }
+func (p Probe) limit() time.Duration { return max(min(p.interval, maxProbeTime), minProbeTime) }
 
 // prober checks one endpoint's health, one check after the other.
-type prober struct {
-	plan      probePlan
+type Prober struct {
+	Plan      Probe
 	transport http.RoundTripper
 	target    probed
 	log       *slog.Logger
@@ -98,10 +100,10 @@ type prober struct {
 // startProber begins checking; a zero plan checks nothing. It ends with ctx or
 // by stop, and wg counts it until then. The first check comes after a pause: a
 // balancer that starts together with its network shall not take every server for dead.
-func startProber(ctx context.Context, wg *sync.WaitGroup, log *slog.Logger, plan probePlan, transport http.RoundTripper, target probed) *prober {
+func StartProber(ctx context.Context, wg *sync.WaitGroup, log *slog.Logger, plan Probe, transport http.RoundTripper, target probed) *Prober {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &prober{plan: plan, transport: transport, target: target, log: log, cancel: cancel}
-	if plan == (probePlan{}) {
+	p := &Prober{Plan: plan, transport: transport, target: target, log: log, cancel: cancel}
+	if plan == (Probe{}) {
 		cancel()
 		return p
 	}
@@ -110,10 +112,10 @@ func startProber(ctx context.Context, wg *sync.WaitGroup, log *slog.Logger, plan
 }
 
 // stop ends the checks. One that is under way is broken off and says nothing.
-func (p *prober) stop() { p.cancel() }
+func (p *Prober) Stop() { p.cancel() }
 
-func (p *prober) run(ctx context.Context) {
-	timer := time.NewTimer(p.plan.pause(rand.Float64()))
+func (p *Prober) run(ctx context.Context) {
+	timer := time.NewTimer(p.Plan.pause(rand.Float64()))
 	defer timer.Stop()
 	for {
 		select {
@@ -121,7 +123,7 @@ func (p *prober) run(ctx context.Context) {
 			return
 		case <-timer.C:
 			p.check(ctx)
-			timer.Reset(p.plan.pause(rand.Float64()))
+			timer.Reset(p.Plan.pause(rand.Float64()))
 		}
 	}
 }
@@ -129,48 +131,48 @@ func (p *prober) run(ctx context.Context) {
 // check asks once and tells the target. Any answer that concerns the request,
 // the credential or the account came from an endpoint that is well; an
 // overloaded service says nothing about it.
-func (p *prober) check(ctx context.Context) {
+func (p *Prober) check(ctx context.Context) {
 	began := time.Now()
 	o := p.ask(ctx)
-	if ctx.Err() != nil || time.Since(began) > p.plan.limit()+lateProbe {
+	if ctx.Err() != nil || time.Since(began) > p.Plan.limit()+lateProbe {
 		return // in the latter case the process was suspended, and the result says nothing about the server
 	}
 	changed := false
 	switch o.Scope {
-	case ScopeClient, ScopeBalancer, ScopeCapacity:
-	case ScopeEndpoint:
-		if changed = p.target.probeFailed(began, time.Now(), "health check: "+o.Reason); changed {
-			p.log.Warn(telemetry.ProbeFailed, telemetry.Server, p.plan.server, telemetry.Reason, o.Reason)
+	case verdict.ScopeClient, verdict.ScopeBalancer, verdict.ScopeCapacity:
+	case verdict.ScopeEndpoint:
+		if changed = p.target.ProbeFailed(began, time.Now(), "health check: "+o.Reason); changed {
+			p.log.Warn(telemetry.ProbeFailed, telemetry.Server, p.Plan.server, telemetry.Reason, o.Reason)
 		}
 	default:
-		if changed = p.target.probePassed(time.Now()); changed {
-			p.log.Info(telemetry.ProbePassed, telemetry.Server, p.plan.server)
+		if changed = p.target.ProbePassed(time.Now()); changed {
+			p.log.Info(telemetry.ProbePassed, telemetry.Server, p.Plan.server)
 		}
 	}
 	if !changed {
-		p.log.Debug(telemetry.ProbeMade, telemetry.Server, p.plan.server, telemetry.Scope, o.Scope.String(), telemetry.Reason, o.Reason)
+		p.log.Debug(telemetry.ProbeMade, telemetry.Server, p.Plan.server, telemetry.Scope, o.Scope.String(), telemetry.Reason, o.Reason)
 	}
 }
 
 // ask sends one request and judges the answer.
-func (p *prober) ask(ctx context.Context) Outcome {
-	limit := p.plan.limit()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, &TimeoutError{Waiting: "answer", After: limit})
+func (p *Prober) ask(ctx context.Context) verdict.Outcome {
+	limit := p.Plan.limit()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, &verdict.TimeoutError{Waiting: "answer", After: limit})
 	defer cancel()
-	ev := Evidence{Server: p.plan.server, Model: p.plan.model}
+	ev := verdict.Evidence{Server: p.Plan.server, Model: p.Plan.model}
 	ev.Err = p.exchange(ctx, &ev)
 	if cause := context.Cause(ctx); ev.Err != nil && cause != nil {
 		ev.Err = cause
 	}
 	ev.Now = time.Now()
-	if p.plan.model == "" && ev.Err == nil && (ev.Status < http.StatusInternalServerError || ev.Status == http.StatusNotImplemented) {
-		return Outcome{}
+	if p.Plan.model == "" && ev.Err == nil && (ev.Status < http.StatusInternalServerError || ev.Status == http.StatusNotImplemented) {
+		return verdict.Outcome{}
 	}
-	return Judge(ev)
+	return verdict.Judge(ev)
 }
 
 // exchange gathers the evidence. It calls the transport itself and so follows no redirects.
-func (p *prober) exchange(ctx context.Context, ev *Evidence) error {
+func (p *Prober) exchange(ctx context.Context, ev *verdict.Evidence) error {
 	r, err := p.request(ctx)
 	if err != nil {
 		return err
@@ -183,7 +185,7 @@ func (p *prober) exchange(ctx context.Context, ev *Evidence) error {
 	ev.Status, ev.Header = res.StatusCode, res.Header
 	// Read also where it is of no interest, so that the connection can be used again.
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxProbeBody))
-	if p.plan.model == "" {
+	if p.Plan.model == "" {
 		return nil
 	}
 	ev.Body = body
@@ -200,34 +202,34 @@ func (p *prober) exchange(ctx context.Context, ev *Evidence) error {
 }
 
 // isMessage tells a message from a login page, a redirect and other things that relays send with good conscience.
-func (p *prober) isMessage(res *http.Response, body []byte) error {
+func (p *Prober) isMessage(res *http.Response, body []byte) error {
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: status %d", ErrUnusable, res.StatusCode)
+		return fmt.Errorf("%w: status %d", verdict.ErrUnusable, res.StatusCode)
 	}
 	if res.Header.Get("Content-Encoding") != "" { // not asked for; whether requests survive it, they tell
 		return nil
 	}
 	if _, ok := claude.ParseMessage(body); !ok {
-		return fmt.Errorf("%w: not a message", ErrUnusable)
+		return fmt.Errorf("%w: not a message", verdict.ErrUnusable)
 	}
 	return nil
 }
 
-func (p *prober) request(ctx context.Context) (r *http.Request, err error) {
-	if p.plan.model == "" {
-		r, err = http.NewRequestWithContext(ctx, http.MethodGet, p.plan.url, nil)
+func (p *Prober) request(ctx context.Context) (r *http.Request, err error) {
+	if p.Plan.model == "" {
+		r, err = http.NewRequestWithContext(ctx, http.MethodGet, p.Plan.url, nil)
 	} else {
-		r, err = newPing(ctx, p.plan.url, p.plan.model)
+		r, err = newPing(ctx, p.Plan.url, p.Plan.model)
 	}
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("User-Agent", "claude-code-lb")
-	if p.plan.mark != "" {
-		r.Header.Set(LoopHeader, p.plan.mark)
+	if p.Plan.Mark != "" {
+		r.Header.Set(transport.LoopHeader, p.Plan.Mark)
 	}
-	if !p.plan.token.Empty() {
-		credentialOf(p.plan.auth, p.plan.token.Reveal()).put(r.Header)
+	if !p.Plan.token.Empty() {
+		transport.CredentialOf(p.Plan.auth, p.Plan.token.Reveal()).Put(r.Header)
 	}
 	return r, nil
 }

@@ -1,4 +1,4 @@
-package upstream
+package verdict
 
 import (
 	"net/http"

@@ -1,4 +1,4 @@
-package upstream
+package verdict
 
 import (
 	"context"
@@ -423,3 +423,5 @@ func TestJudgeDimensions(t *testing.T) {
 		t.Errorf("long context without the beta: %+v", o)
 	}
 }
+
+var t0 = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)

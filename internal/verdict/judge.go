@@ -1,4 +1,4 @@
-package upstream
+package verdict
 
 import (
 	"fmt"
@@ -138,4 +138,13 @@ func word(s string) string {
 		}
 		return -1
 	}, s[:min(len(s), 40)])
+}
+
+// loopRest is the cooldown of a server that leads back here. It is longer than requests wait,
+// because a configuration must be corrected first.
+const loopRest = 2 * time.Minute
+
+// isLoop reports whether a balancer refused a request that had passed it before.
+func isLoop(ev Evidence) bool {
+	return ev.Status == http.StatusLoopDetected && ev.Header.Get("X-Should-Retry") == "false"
 }

@@ -1,4 +1,4 @@
-package upstream
+package transport
 
 import (
 	"bytes"
@@ -160,7 +160,7 @@ func TestStaleSpare(t *testing.T) {
 	s := newSecureServer(t, onlyHTTP1)
 	d := &cuttable{}
 	c := s.client(t, d.dial)
-	if err := c.warm(); err != nil || c.spare.Load() == nil {
+	if err := c.Warm(); err != nil || c.spare.Load() == nil {
 		t.Fatal(err)
 	}
 	d.arm()

@@ -1,4 +1,4 @@
-package upstream
+package transport
 
 import (
 	"crypto/hmac"
@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // LoopHeader carries the marks of the balancers that a request has passed.
@@ -23,15 +22,7 @@ const (
 	// not recognize their own marks, because they are several processes behind one address or were
 	// restarted.
 	maxMarks = 16
-	// loopRest is the cooldown of a server that leads back here. It is longer than requests wait,
-	// because a configuration must be corrected first.
-	loopRest = 2 * time.Minute
 )
-
-// isLoop reports whether a balancer refused a request that had passed it before.
-func isLoop(ev Evidence) bool {
-	return ev.Status == http.StatusLoopDetected && ev.Header.Get("X-Should-Retry") == "false"
-}
 
 // Loop marks requests that this process sends, and recognizes them when they come back. Immutable.
 //
@@ -49,8 +40,8 @@ func NewLoop() *Loop {
 }
 
 // markOf is the mark for a server.
-func (l *Loop) markOf(id ID) string {
-	nonce := l.sum(id[:])[:nonceSize]
+func (l *Loop) MarkOf(id []byte) string {
+	nonce := l.sum(id)[:nonceSize]
 	return hex.EncodeToString(append(nonce, l.sum(nonce)[:nonceSize]...))
 }
 
@@ -96,16 +87,4 @@ func Marks(h http.Header) []string {
 
 func isMark(text string) bool {
 	return len(text) == 2*markSize && strings.Trim(text, "0123456789abcdef") == ""
-}
-
-// Mark sets the header of a request to the server: the marks that it came with, and the server's own.
-func (e *Endpoint) Mark(h http.Header, came []string) {
-	switch {
-	case e.mark == "":
-		delete(h, LoopHeader)
-	case len(came) == 0:
-		h[LoopHeader] = e.marks
-	default:
-		h[LoopHeader] = []string{strings.Join(append(came[:len(came):len(came)], e.mark), ", ")}
-	}
 }

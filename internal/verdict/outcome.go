@@ -1,4 +1,4 @@
-package upstream
+package verdict
 
 import (
 	"errors"
@@ -73,7 +73,7 @@ type Outcome struct {
 func (o Outcome) Failover() bool { return !o.Final && (o.Scope >= ScopeBalancer || o.Doubtful) }
 
 // asked is RetryAfter as far as it is followed: what an upstream asks for is bounded.
-func (o Outcome) asked(most time.Duration) time.Duration {
+func (o Outcome) Bounded(most time.Duration) time.Duration {
 	if o.Ruled {
 		return o.RetryAfter
 	}
@@ -83,9 +83,9 @@ func (o Outcome) asked(most time.Duration) time.Duration {
 // Rest is how long the one concerned rests because of RetryAfter until somebody asks it again; 0 when RetryAfter is.
 func (o Outcome) Rest() time.Duration {
 	if o.Scope == ScopeCapacity {
-		return o.asked(maxAskedPause)
+		return o.Bounded(MaxAskedPause)
 	}
-	return o.asked(maxRetryAfter)
+	return o.Bounded(MaxRetryAfter)
 }
 
 // ErrClientGone is the cause of a request's end when its client has left.
@@ -114,3 +114,10 @@ func (e *TimeoutError) Timeout() bool { return true }
 
 // Temporary reports true.
 func (e *TimeoutError) Temporary() bool { return true }
+
+const (
+	// maxRetryAfter bounds what an upstream may ask for: beyond it one probe an hour does no harm.
+	MaxRetryAfter = time.Hour
+	// maxAskedPause bounds what an overloaded service may ask for.
+	MaxAskedPause = time.Minute
+)

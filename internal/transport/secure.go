@@ -1,4 +1,4 @@
-package upstream
+package transport
 
 import (
 	"cmp"
@@ -118,8 +118,8 @@ func (s *secureTransport) overHTTP1(r *http.Request) (*http.Response, error) {
 	return s.net.repeating(r, true, func(r *http.Request) (*http.Response, error) { return lastOn(c, r) })
 }
 
-// warm opens a connection if there is none.
-func (s *secureTransport) warm() error {
+// Warm opens a connection: TCP, TLS and the preface of HTTP/2, but sends no request.
+func (s *secureTransport) Warm() error {
 	if s.http1.Load() {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package upstream
+package transport
 
 import (
 	"bufio"
@@ -71,7 +71,7 @@ func (s *secureServer) client(t *testing.T, dial func(context.Context, string, s
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	plain := newNetTransport(5 * time.Second)
+	plain := NewNetTransport(5 * time.Second)
 	plain.Proxy = nil
 	plain.TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	if dial != nil {
@@ -173,7 +173,7 @@ func TestStreamsDoNotQueueBehindThePeersLimit(t *testing.T) {
 		s := newSecureServer(t, streamsPerConnection(each))
 		c := s.client(t, nil)
 		if warm {
-			if err := c.warm(); err != nil {
+			if err := c.Warm(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -204,7 +204,7 @@ func TestWarmConnectionServesTheFirstRequest(t *testing.T) {
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		})
 		for range 2 { // the second one finds that all is done
-			if err := c.warm(); err != nil {
+			if err := c.Warm(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -234,7 +234,7 @@ func TestADialThatFailsIsAnError(t *testing.T) {
 	s := newSecureServer(t)
 	refused := errors.New("nobody is there")
 	c := s.client(t, func(context.Context, string, string) (net.Conn, error) { return nil, refused })
-	if err := c.warm(); !errors.Is(err, refused) {
+	if err := c.Warm(); !errors.Is(err, refused) {
 		t.Errorf("warm: %v", err)
 	}
 	var all sync.WaitGroup

@@ -1,7 +1,6 @@
-package upstream
+package transport
 
 import (
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,7 +23,7 @@ func TestJoin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := join(b, r).String(); got != want {
+		if got := Join(b, r).String(); got != want {
 			t.Errorf("join(%s, %s) = %s, want %s", base, request, got, want)
 		}
 	}
@@ -40,7 +39,7 @@ func TestSetCredential(t *testing.T) {
 	f := func(kind config.AuthHeader, token, header, want string) {
 		t.Helper()
 		h := http.Header{"Authorization": {"Bearer client"}, "X-Api-Key": {"client"}}
-		credentialOf(kind, token).put(h)
+		CredentialOf(kind, token).Put(h)
 		if len(h) != 1 || h.Get(header) != want {
 			t.Errorf("credentialOf(%s, %s) = %v", kind, token, h)
 		}
@@ -62,7 +61,7 @@ func TestEngineOfTransports(t *testing.T) {
 	f := func(scheme string, engine config.HTTPEngine, wantOwn, wantSocket bool) {
 		t.Helper()
 		var inner *http.Transport
-		switch made := newTransport(t.Context(), &url.URL{Scheme: scheme, Host: l.Addr().String()}, time.Minute, engine).(type) {
+		switch made := New(t.Context(), &url.URL{Scheme: scheme, Host: l.Addr().String()}, time.Minute, engine).(type) {
 		case *http1.Transport:
 			if !wantOwn {
 				t.Errorf("%s, engine %s: package http1 is used", scheme, engine)
@@ -89,22 +88,4 @@ func TestEngineOfTransports(t *testing.T) {
 	f("http", config.HTTPEngineGo, false, false)
 	f("https", config.HTTPEngineFast, false, true)
 	f("https", config.HTTPEngineGo, false, false)
-}
-
-// TestAnotherEngine makes a server's transport anew in the next generation, and nothing else does.
-func TestAnotherEngine(t *testing.T) {
-	p := NewPool(t.Context(), slog.New(slog.DiscardHandler))
-	base := &url.URL{Scheme: "http", Host: "192.0.2.1"}
-	transportOf := func(engine config.HTTPEngine) transport {
-		endpoints, commit := p.Reconcile(&config.Config{Servers: []config.Server{{Name: "a", URL: base}}, HTTPEngine: engine})
-		commit()
-		return endpoints[0].transport
-	}
-	first, same, other := transportOf(config.HTTPEngineFast), transportOf(config.HTTPEngineFast), transportOf(config.HTTPEngineGo)
-	if first != same {
-		t.Error("a reload without a change makes another transport")
-	}
-	if _, ok := other.(netTransport); !ok {
-		t.Errorf("after the change the transport is %T", other)
-	}
 }

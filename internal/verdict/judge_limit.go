@@ -1,4 +1,4 @@
-package upstream
+package verdict
 
 import (
 	"net/http"
@@ -43,9 +43,9 @@ func findLimit(ev Evidence) finding {
 }
 
 const (
-	rejected = "rejected" // status of a subscription, or of one of its windows, that is used up
+	Rejected = "rejected" // status of a subscription, or of one of its windows, that is used up
 	// momentary is the cooldown of a model after a 429 that names no limit: it was about one request.
-	momentary = 5 * time.Second
+	Momentary = 5 * time.Second
 )
 
 // restOf returns the cooldown that the response asks for or implies, 0 if it does neither.
@@ -59,7 +59,7 @@ func restOf(ev Evidence, scope Scope) time.Duration {
 	case told:
 		return asked
 	case scope == ScopeModel && status == http.StatusTooManyRequests:
-		return momentary
+		return Momentary
 	case scope == ScopeRateLimit:
 		limits, fast := claude.ParseFastLimits(ev.Header)
 		if !fast || ev.Variant&Fast == 0 {

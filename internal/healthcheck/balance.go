@@ -1,4 +1,4 @@
-package upstream
+package healthcheck
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
@@ -22,104 +23,86 @@ const (
 	balanceOutputLimit = 64 << 10
 )
 
-// balance is what the last successful reading said. It is a state of its own:
-// no cooldown ends it, only a reading above the threshold does.
-type balance struct {
-	low   bool
-	value float64 // of the last reading
-	known bool
-}
-
 // balancePlan is what the operator asked for. A zero command means no checks.
-type balancePlan struct {
-	server    string
-	command   config.Secret
-	env       config.Secret // further variables of the command: name=value, separated by NUL
-	interval  time.Duration
-	threshold float64
+type BalancePlan struct {
+	Server    string
+	Command   config.Secret
+	Env       config.Secret // further variables of the command: name=value, separated by NUL
+	Interval  time.Duration
+	Threshold float64
 }
 
 // balanceChecker runs one server's balance command, one run after the other.
-type balanceChecker struct {
-	plan   balancePlan
-	first  chan struct{} // closed after the first run
+type BalanceChecker struct {
+	Plan   BalancePlan
+	First  chan struct{} // closed after the first run
 	cancel context.CancelFunc
 	log    *slog.Logger
-	told   func(server string, value float64, at time.Time) // nil: nobody
+	report func(server string, value float64, at time.Time) // may be nil
 }
 
-// startChecker begins checking, or, without a command, forgets that the balance was low.
-func (p *Pool) startChecker(l *learned, plan balancePlan) *balanceChecker {
-	ctx, cancel := context.WithCancel(p.ctx)
-	c := &balanceChecker{plan: plan, first: make(chan struct{}), cancel: cancel, log: p.log, told: p.OnBalance}
-	if plan.command.Empty() {
+// balanceTarget is the state that readings of a balance change.
+type balanceTarget interface {
+	// SetBalance stores a reading and reports whether low has changed.
+	SetBalance(value float64, low bool, now time.Time) bool
+	// ForgetBalance ends the effect of earlier readings.
+	ForgetBalance()
+}
+
+// startChecker begins to check. Without a command it only makes the target forget earlier readings. It ends with ctx
+// or by stop, and wg counts it until then. report, which may be nil, gets every reading, and must not block.
+func StartBalance(ctx context.Context, wg *sync.WaitGroup, log *slog.Logger, plan BalancePlan, target balanceTarget, report func(server string, value float64, at time.Time)) *BalanceChecker {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &BalanceChecker{Plan: plan, First: make(chan struct{}), cancel: cancel, log: log, report: report}
+	if plan.Command.Empty() {
 		cancel()
-		close(c.first)
-		l.forgetBalance()
+		close(c.First)
+		target.ForgetBalance()
 		return c
 	}
-	p.wg.Go(func() { c.run(ctx, l) })
+	wg.Go(func() { c.run(ctx, target) })
 	return c
 }
 
-func (c *balanceChecker) stop() { c.cancel() }
+func (c *BalanceChecker) Stop() { c.cancel() }
 
-func (c *balanceChecker) run(ctx context.Context, l *learned) {
-	c.check(ctx, l)
-	close(c.first)
-	tick := time.NewTicker(c.plan.interval)
+func (c *BalanceChecker) run(ctx context.Context, target balanceTarget) {
+	c.Check(ctx, target)
+	close(c.First)
+	tick := time.NewTicker(c.Plan.Interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			c.check(ctx, l)
+			c.Check(ctx, target)
 		}
 	}
 }
 
-func (c *balanceChecker) check(ctx context.Context, l *learned) {
-	value, err := readBalance(ctx, c.plan.command.Reveal(), c.plan.env.Reveal())
+func (c *BalanceChecker) Check(ctx context.Context, target balanceTarget) {
+	value, err := readBalance(ctx, c.Plan.Command.Reveal(), c.Plan.Env.Reveal())
 	if ctx.Err() != nil {
 		return
 	}
 	if err != nil {
-		c.log.Warn(telemetry.BalanceUnknown, telemetry.Server, c.plan.server, telemetry.Err, err)
+		c.log.Warn(telemetry.BalanceUnknown, telemetry.Server, c.Plan.Server, telemetry.Err, err)
 		return
 	}
 	now := time.Now()
-	if c.told != nil {
-		c.told(c.plan.server, value, now)
+	if c.report != nil {
+		c.report(c.Plan.Server, value, now)
 	}
-	low := value <= c.plan.threshold
-	switch changed := l.setBalance(value, low, now); {
+	low := value <= c.Plan.Threshold
+	switch changed := target.SetBalance(value, low, now); {
 	case changed && low:
-		c.log.Warn(telemetry.BalanceLow, telemetry.Server, c.plan.server, telemetry.Balance, value, telemetry.Threshold, c.plan.threshold)
+		c.log.Warn(telemetry.BalanceLow, telemetry.Server, c.Plan.Server, telemetry.Balance, value, telemetry.Threshold, c.Plan.Threshold)
 	case changed:
-		c.log.Info(telemetry.BalanceRestored, telemetry.Server, c.plan.server, telemetry.Balance, value, telemetry.Threshold, c.plan.threshold)
+		c.log.Info(telemetry.BalanceRestored, telemetry.Server, c.Plan.Server, telemetry.Balance, value, telemetry.Threshold, c.Plan.Threshold)
 	default:
-		c.log.Debug(telemetry.BalanceRead, telemetry.Server, c.plan.server, telemetry.Balance, value)
+		c.log.Debug(telemetry.BalanceRead, telemetry.Server, c.Plan.Server, telemetry.Balance, value)
 	}
-}
-
-// setBalance stores a reading and reports whether it changed anything. An
-// account that was out for want of money is tried again when its balance has risen.
-func (l *learned) setBalance(value float64, low bool, now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	changed, risen := l.balance.low != low, l.balance.known && value > l.balance.value
-	l.balance = balance{low: low, value: value, known: true}
-	if risen {
-		l.account.Load().recover(now)
-	}
-	return changed
-}
-
-func (l *learned) forgetBalance() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.balance = balance{}
 }
 
 // readBalance runs a command and parses the number it prints. Its error never

@@ -1,4 +1,4 @@
-package upstream
+package healthcheck
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
+	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
 
 // patient records what checks told it. Every telling changes something unless it is stubborn.
@@ -26,12 +28,12 @@ type patient struct {
 	told     []string
 }
 
-func (p *patient) probePassed(time.Time) bool {
+func (p *patient) ProbePassed(time.Time) bool {
 	p.told = append(p.told, "passed")
 	return !p.stubborn
 }
 
-func (p *patient) probeFailed(since, now time.Time, reason string) bool {
+func (p *patient) ProbeFailed(since, now time.Time, reason string) bool {
 	p.told = append(p.told, fmt.Sprintf("%s after %s", reason, now.Sub(since)))
 	return !p.stubborn
 }
@@ -51,23 +53,23 @@ func answering(status int, body string, header ...string) wire {
 	}
 }
 
-func checked(t *testing.T, check config.HealthCheck) probePlan {
+func checked(t *testing.T, check config.HealthCheck) Probe {
 	t.Helper()
-	s := server(t, "a", "http://a.example/base", "token")
+	s := relay("http://a.example/base", "token")
 	s.HealthCheck = check
-	return planProbe(s)
+	return PlanProbe(s)
 }
 
 // probeFor runs a prober for some time and returns what it told, and its log.
-func probeFor(t *testing.T, d time.Duration, plan probePlan, w wire, target *patient) string {
+func probeFor(t *testing.T, d time.Duration, plan Probe, w wire, target *patient) string {
 	t.Helper()
 	var lines bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	synctest.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup
-		p := startProber(t.Context(), &wg, log, plan, w, target)
+		p := StartProber(t.Context(), &wg, log, plan, w, target)
 		time.Sleep(d)
-		p.stop()
+		p.Stop()
 		wg.Wait()
 	})
 	return lines.String()
@@ -195,13 +197,13 @@ func TestAStoppedCheckSaysNothing(t *testing.T) {
 	if lines := probeFor(t, 65*time.Second, checked(t, config.HealthCheck{Path: "/", Interval: time.Minute}), hang, target); len(target.told) > 0 || lines != "" {
 		t.Errorf("told %q, log %q", target.told, lines)
 	}
-	if probeFor(t, time.Hour, planProbe(server(t, "a", "http://a", "t")), hang, target); len(target.told) > 0 {
+	if probeFor(t, time.Hour, PlanProbe(relay("http://a", "t")), hang, target); len(target.told) > 0 {
 		t.Errorf("without a health_check: told %q", target.told)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		startProber(ctx, &wg, slog.New(slog.DiscardHandler), checked(t, config.HealthCheck{Path: "/", Interval: time.Minute}), wire(hang), target)
+		StartProber(ctx, &wg, slog.New(slog.DiscardHandler), checked(t, config.HealthCheck{Path: "/", Interval: time.Minute}), wire(hang), target)
 		cancel()
 		wg.Wait()
 	})
@@ -226,13 +228,13 @@ func TestChecksAreLoggedOnChange(t *testing.T) {
 func TestPlansAreComparable(t *testing.T) {
 	f := func(change func(*config.Server), same bool) {
 		t.Helper()
-		s := server(t, "a", "https://a.example/base", "sk-secret")
+		s := relay("https://a.example/base", "sk-secret")
 		s.HealthCheck = config.HealthCheck{Path: "/health", Interval: time.Minute}
-		before := planProbe(s)
-		s = server(t, "a", "https://a.example/base", "sk-secret")
+		before := PlanProbe(s)
+		s = relay("https://a.example/base", "sk-secret")
 		s.HealthCheck = config.HealthCheck{Path: "/health", Interval: time.Minute}
 		change(&s)
-		after := planProbe(s)
+		after := PlanProbe(s)
 		if (before == after) != same {
 			t.Errorf("%+v and %+v: same is %t", before, after, !same)
 		}
@@ -258,14 +260,14 @@ func TestWhatIsAsked(t *testing.T) {
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	}))
 	defer s.Close()
-	transport := newNetTransport(time.Second)
+	transport := transport.NewNetTransport(time.Second)
 	defer transport.CloseIdleConnections()
 	ask := func(check config.HealthCheck, token string) *http.Request {
 		t.Helper()
-		spec := server(t, "a", s.URL+"/base", token)
+		spec := relay(s.URL+"/base", token)
 		check.Interval = time.Minute
 		spec.HealthCheck = check
-		p := &prober{plan: planProbe(spec), transport: transport}
+		p := &Prober{Plan: PlanProbe(spec), transport: transport}
 		p.ask(t.Context())
 		return <-asked
 	}
@@ -296,4 +298,13 @@ func TestWhatIsAsked(t *testing.T) {
 		t.Errorf("a redirect was followed to %s", r.URL)
 	default:
 	}
+}
+
+// relay is a server of the configuration.
+func relay(base, token string) config.Server {
+	u, err := url.Parse(base)
+	if err != nil {
+		panic(err)
+	}
+	return config.Server{Name: "a", URL: u, Weight: 1, Token: config.NewSecret(token), AuthHeader: config.AuthHeaderAuto}
 }
