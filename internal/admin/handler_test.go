@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/observe"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
@@ -39,7 +40,7 @@ func newRoom(t *testing.T, key string) *room {
 	if problems.Failed() {
 		t.Fatal(problems)
 	}
-	pool := upstream.NewPool(t.Context(), slog.New(slog.DiscardHandler))
+	pool := upstream.NewPool(t.Context(), event.NewBus(slog.New(slog.DiscardHandler)))
 	endpoints, commit := pool.Reconcile(cfg)
 	commit()
 	pool.AwaitFirstReadings(t.Context())

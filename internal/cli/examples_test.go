@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
@@ -141,7 +142,7 @@ func startExample(t *testing.T, path string, env map[string]string) *example {
 		t.Fatal(problems)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b := service.NewBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), service.Sinks{})
+	b := service.NewBalancer(ctx, cfg, event.NewBus(slog.New(slog.DiscardHandler)), new(slog.LevelVar), service.Sinks{})
 	e.front = httptest.NewServer(b.Handler)
 	t.Cleanup(func() { e.front.Close(); cancel(); b.Pool.Wait() })
 	return e

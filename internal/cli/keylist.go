@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 	"github.com/9bingyin/claude-code-lb/internal/service"
@@ -108,7 +109,7 @@ func spendingOf(ctx context.Context, std service.Std, path string, cfg *config.C
 	defer s.Close()
 	// The same arithmetic as in the balancer.
 	history := &attentiveHistory{History: s}
-	book := quota.NewBook(slog.New(slog.DiscardHandler), history)
+	book := quota.NewBook(event.NewBus(slog.New(slog.DiscardHandler)), history)
 	book.Compile(ctx, cfg, now)
 	if history.err != nil {
 		return spending{}, history.err

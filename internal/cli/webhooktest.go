@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/9bingyin/claude-code-lb/internal/observe"
 	"github.com/9bingyin/claude-code-lb/internal/service"
+	"github.com/9bingyin/claude-code-lb/internal/webhook"
 )
 
 const webhookTestIntro = `claude-code-lb webhook-test sends one test message to every webhook of the
@@ -45,7 +45,7 @@ func runWebhookTest(ctx context.Context, std service.Std, args []string) int {
 	for i, w := range cfg.Webhooks {
 		began := time.Now()
 		result := "delivered"
-		if err := observe.TryWebhook(ctx, w, service.Instance()); err != nil {
+		if err := webhook.Test(ctx, w, service.Instance()); err != nil {
 			result, status = "FAILED: "+err.Error(), service.ExitError
 		}
 		fmt.Fprintf(std.Out, "webhooks[%d] %s (%s): %s after %s\n", i, w.Host(), w.Format, result, time.Since(began).Round(time.Millisecond))

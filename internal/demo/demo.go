@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
 	"github.com/9bingyin/claude-code-lb/internal/service"
@@ -98,7 +99,7 @@ func showDemo(ctx context.Context, std service.Std, f demoFlags, view *demoView)
 	if err != nil {
 		return err
 	}
-	b := service.NewBalancer(serving, cfg, demoLog(std, f.verbose), new(slog.LevelVar), service.Sinks{Recorders: []proxy.Recorder{view}})
+	b := service.NewBalancer(serving, cfg, event.NewBus(demoLog(std, f.verbose)), new(slog.LevelVar), service.Sinks{Recorders: []proxy.Recorder{view}})
 	servers.Go(b.Pool.Wait)
 	if err := b.Listen(); err != nil {
 		return err

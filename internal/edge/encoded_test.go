@@ -21,6 +21,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
@@ -80,11 +81,11 @@ func encodedFront(t *testing.T, stream *bool, got *sent) *Handler {
 		}}
 	ctx, cancel := context.WithCancel(t.Context())
 	log := slog.New(slog.DiscardHandler)
-	pool := upstream.NewPool(ctx, log)
+	pool := upstream.NewPool(ctx, event.NewBus(log))
 	t.Cleanup(func() { cancel(); pool.Wait() })
 	eps, commit := pool.Reconcile(cfg)
 	commit()
-	book := quota.NewBook(log, nil)
+	book := quota.NewBook(event.NewBus(log), nil)
 	return NewHandler(proxy.New(log, 1), log, &Snapshot{
 		Guard: NewGuard(true, book.Compile(ctx, cfg, time.Now())), Book: book, Table: routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random),
 		Limits: Limits{MaxBody: 1 << 20, InFlight: 16 << 20}, Forward: &proxy.Settings{MaxAttempts: 1, RetryFloor: 10},

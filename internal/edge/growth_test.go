@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
@@ -98,7 +99,7 @@ func BenchmarkAdmit(b *testing.B) {
 				cfg.AuthKeys = append(cfg.AuthKeys, config.ClientKey{Name: fmt.Sprint("key-", i+1), Key: config.NewSecret(secret)})
 				requests[i] = &http.Request{Header: http.Header{"Authorization": {"Bearer " + secret}}}
 			}
-			g := NewGuard(true, quota.NewBook(slog.New(slog.DiscardHandler), nil).Compile(b.Context(), cfg, time.Now()))
+			g := NewGuard(true, quota.NewBook(event.NewBus(slog.New(slog.DiscardHandler)), nil).Compile(b.Context(), cfg, time.Now()))
 			i := 0
 			b.ReportAllocs()
 			for b.Loop() {

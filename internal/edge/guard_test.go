@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestOneGoodCredentialSuffices(t *testing.T) {
 	sum := sha256.Sum256([]byte("old"))
 	keys := []config.ClientKey{{Name: "ann", Key: config.NewSecret("new"), Previous: []config.PreviousKey{{KeySHA256: fmt.Sprintf("%x", sum), Until: "2020-01-01T00:00:00Z"}}}}
-	ring := quota.NewBook(slog.New(slog.DiscardHandler), nil).Compile(t.Context(), &config.Config{AuthKeys: keys}, time.Now())
+	ring := quota.NewBook(event.NewBus(slog.New(slog.DiscardHandler)), nil).Compile(t.Context(), &config.Config{AuthKeys: keys}, time.Now())
 	guard := NewGuard(true, ring)
 	for _, c := range []struct {
 		apiKey, bearer string

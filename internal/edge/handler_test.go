@@ -15,6 +15,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
@@ -47,12 +48,12 @@ func newFront(t *testing.T, weight int, keys ...string) *front {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	log := slog.New(slog.DiscardHandler)
-	pool := upstream.NewPool(ctx, log)
+	pool := upstream.NewPool(ctx, event.NewBus(log))
 	t.Cleanup(func() { cancel(); pool.Wait() })
 	eps, commit := pool.Reconcile(cfg)
 	commit()
 	f.Handler = NewHandler(proxy.New(log, 1), log, &Snapshot{
-		Guard: NewGuard(len(keys) > 0, quota.NewBook(log, nil).Compile(ctx, cfg, time.Now())), Table: routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random), Limits: Limits{MaxBody: 1 << 20},
+		Guard: NewGuard(len(keys) > 0, quota.NewBook(event.NewBus(log), nil).Compile(ctx, cfg, time.Now())), Table: routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random), Limits: Limits{MaxBody: 1 << 20},
 		Forward: &proxy.Settings{PassCredentials: len(keys) == 0, MaxAttempts: 4, RetryFloor: 10}, Mode: "load_balance", Algorithm: "round_robin", LoadBalancer: "random", Cooldown: 1500 * time.Millisecond,
 	})
 	return f

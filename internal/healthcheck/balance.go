@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"os"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
@@ -37,7 +37,7 @@ type BalanceChecker struct {
 	Plan   BalancePlan
 	First  chan struct{} // closed after the first run
 	cancel context.CancelFunc
-	log    *slog.Logger
+	log    *event.Bus
 	report func(server string, value float64, at time.Time) // may be nil
 }
 
@@ -51,7 +51,7 @@ type balanceTarget interface {
 
 // startChecker begins to check. Without a command it only makes the target forget earlier readings. It ends with ctx
 // or by stop, and wg counts it until then. report, which may be nil, gets every reading, and must not block.
-func StartBalance(ctx context.Context, wg *sync.WaitGroup, log *slog.Logger, plan BalancePlan, target balanceTarget, report func(server string, value float64, at time.Time)) *BalanceChecker {
+func StartBalance(ctx context.Context, wg *sync.WaitGroup, log *event.Bus, plan BalancePlan, target balanceTarget, report func(server string, value float64, at time.Time)) *BalanceChecker {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &BalanceChecker{Plan: plan, First: make(chan struct{}), cancel: cancel, log: log, report: report}
 	if plan.Command.Empty() {
@@ -96,10 +96,8 @@ func (c *BalanceChecker) Check(ctx context.Context, target balanceTarget) {
 	}
 	low := value <= c.Plan.Threshold
 	switch changed := target.SetBalance(value, low, now); {
-	case changed && low:
-		c.log.Warn(telemetry.BalanceLow, telemetry.Server, c.Plan.Server, telemetry.Balance, value, telemetry.Threshold, c.Plan.Threshold)
 	case changed:
-		c.log.Info(telemetry.BalanceRestored, telemetry.Server, c.Plan.Server, telemetry.Balance, value, telemetry.Threshold, c.Plan.Threshold)
+		c.log.Publish(ctx, event.BalanceChanged{Server: c.Plan.Server, Balance: value, Threshold: c.Plan.Threshold, Low: low})
 	default:
 		c.log.Debug(telemetry.BalanceRead, telemetry.Server, c.Plan.Server, telemetry.Balance, value)
 	}

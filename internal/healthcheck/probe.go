@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 	"github.com/9bingyin/claude-code-lb/internal/transport"
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
@@ -93,14 +93,14 @@ type Prober struct {
 	Plan      Probe
 	transport http.RoundTripper
 	target    probed
-	log       *slog.Logger
+	log       *event.Bus
 	cancel    context.CancelFunc
 }
 
 // startProber begins checking; a zero plan checks nothing. It ends with ctx or
 // by stop, and wg counts it until then. The first check comes after a pause: a
 // balancer that starts together with its network shall not take every server for dead.
-func StartProber(ctx context.Context, wg *sync.WaitGroup, log *slog.Logger, plan Probe, transport http.RoundTripper, target probed) *Prober {
+func StartProber(ctx context.Context, wg *sync.WaitGroup, log *event.Bus, plan Probe, transport http.RoundTripper, target probed) *Prober {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &Prober{Plan: plan, transport: transport, target: target, log: log, cancel: cancel}
 	if plan == (Probe{}) {
@@ -142,7 +142,7 @@ func (p *Prober) check(ctx context.Context) {
 	case verdict.ScopeClient, verdict.ScopeBalancer, verdict.ScopeCapacity:
 	case verdict.ScopeEndpoint:
 		if changed = p.target.ProbeFailed(began, time.Now(), "health check: "+o.Reason); changed {
-			p.log.Warn(telemetry.ProbeFailed, telemetry.Server, p.Plan.server, telemetry.Reason, o.Reason)
+			p.log.Publish(ctx, event.HealthCheckFailed{Server: p.Plan.server, Reason: o.Reason})
 		}
 	default:
 		if changed = p.target.ProbePassed(time.Now()); changed {

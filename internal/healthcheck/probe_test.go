@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
@@ -67,7 +68,7 @@ func probeFor(t *testing.T, d time.Duration, plan Probe, w wire, target *patient
 	log := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	synctest.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup
-		p := StartProber(t.Context(), &wg, log, plan, w, target)
+		p := StartProber(t.Context(), &wg, event.NewBus(log), plan, w, target)
 		time.Sleep(d)
 		p.Stop()
 		wg.Wait()
@@ -203,7 +204,7 @@ func TestAStoppedCheckSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		StartProber(ctx, &wg, slog.New(slog.DiscardHandler), checked(t, config.HealthCheck{Path: "/", Interval: time.Minute}), wire(hang), target)
+		StartProber(ctx, &wg, event.NewBus(slog.New(slog.DiscardHandler)), checked(t, config.HealthCheck{Path: "/", Interval: time.Minute}), wire(hang), target)
 		cancel()
 		wg.Wait()
 	})

@@ -22,6 +22,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
@@ -67,7 +68,7 @@ func observed(t *testing.T) *Metrics {
 	if problems.Failed() {
 		t.Fatal(problems)
 	}
-	pool := upstream.NewPool(t.Context(), slog.New(slog.DiscardHandler))
+	pool := upstream.NewPool(t.Context(), event.NewBus(slog.New(slog.DiscardHandler)))
 	endpoints, commit := pool.Reconcile(cfg)
 	commit()
 	pool.AwaitFirstReadings(t.Context())

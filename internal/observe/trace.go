@@ -15,6 +15,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // Tracer makes a span of every request and one of every attempt below it. A client's trace context is the parent
@@ -41,7 +42,7 @@ type requestSpan struct {
 
 // Begin implements proxy.Tracer.
 func (t *Tracer) Begin(r *http.Request, e *ledger.Entry) proxy.RequestTrace {
-	s := &requestSpan{Tracer: t, method: e.Method, route: route(e.Path), model: clip(e.Model)}
+	s := &requestSpan{Tracer: t, method: e.Method, route: route(e.Path), model: telemetry.Clip(e.Model)}
 	ctx := t.context.Extract(context.Background(), propagation.HeaderCarrier(r.Header))
 	s.ctx, s.span = t.tracer.Start(ctx, s.method+" "+s.route, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(e.Start),
 		trace.WithAttributes(s.asked()...))
@@ -106,7 +107,7 @@ func describeAttempt(span trace.Span, a *ledger.Attempt) {
 		attrs = append(attrs, attrReason.String(a.Reason))
 	}
 	if a.RequestID != "" {
-		attrs = append(attrs, attrUpstreamID.String(clip(a.RequestID)))
+		attrs = append(attrs, attrUpstreamID.String(telemetry.Clip(a.RequestID)))
 	}
 	if a.Known() {
 		attrs = append(attrs, answered(&a.Answer)...)
@@ -135,13 +136,13 @@ func answered(m *claude.Message) []attribute.KeyValue {
 		attrCacheRead.Int64(u.CacheReadTokens), attrCacheCreation.Int64(u.CacheCreationTokens()),
 	}
 	if m.Model != "" {
-		attrs = append(attrs, attrResponseModel.String(clip(m.Model)))
+		attrs = append(attrs, attrResponseModel.String(telemetry.Clip(m.Model)))
 	}
 	if m.ID != "" {
-		attrs = append(attrs, attrResponseID.String(clip(m.ID)))
+		attrs = append(attrs, attrResponseID.String(telemetry.Clip(m.ID)))
 	}
 	if m.StopReason != "" {
-		attrs = append(attrs, attrFinishReasons.StringSlice([]string{clip(m.StopReason)}))
+		attrs = append(attrs, attrFinishReasons.StringSlice([]string{telemetry.Clip(m.StopReason)}))
 	}
 	return attrs
 }
@@ -169,7 +170,7 @@ func describeRequest(span trace.Span, e *ledger.Entry) {
 	}
 	for key, value := range map[attribute.Key]string{attrSession: e.Session, attrAgent: e.Agent, attrRouted: string(e.Routed), attrServer: e.Server(), attrReason: e.Reason} {
 		if value != "" {
-			attrs = append(attrs, key.String(clip(value)))
+			attrs = append(attrs, key.String(telemetry.Clip(value)))
 		}
 	}
 	if e.Status != 0 {
@@ -205,13 +206,4 @@ func route(path string) string {
 		}
 	}
 	return strings.Join(segments[:min(len(segments), most)], "/")
-}
-
-// clip bounds what somebody else wrote.
-func clip(s string) string {
-	const most = 200
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "")
 }

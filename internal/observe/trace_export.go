@@ -60,7 +60,7 @@ type Traces struct {
 // StartTraces begins to export spans by an OTLP protocol. It takes over the error handler of OpenTelemetry, of
 // which a process has one. Stop must be called at the end.
 func StartTraces(ctx context.Context, protocol, version string, log *slog.Logger) (*Traces, error) {
-	troubles := &telemetry.Occasional{Every: complaintPeriod}
+	troubles := &telemetry.Occasional{Every: telemetry.RepeatPeriod}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		if troubles.Allow(time.Now()) {
 			log.Warn(telemetry.TracesNotSent, telemetry.Err, hostsOnly(err))
@@ -97,5 +97,5 @@ func (t *Traces) Stop(ctx context.Context) {
 // credential. A collector may say a lot, so its length is bounded.
 func hostsOnly(err error) error {
 	address := regexp.MustCompile(`(https?://)(?:[^\s/"@]*@)?([^\s/"]*)[^\s":]*`)
-	return errors.New(clip(oneLine(address.ReplaceAllString(err.Error(), "$1$2"))))
+	return errors.New(telemetry.Clip(telemetry.OneLine(address.ReplaceAllString(err.Error(), "$1$2"))))
 }

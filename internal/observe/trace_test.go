@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 func TestTracesWanted(t *testing.T) {
@@ -57,10 +59,10 @@ func TestHostsOnly(t *testing.T) {
 }
 
 func TestClip(t *testing.T) {
-	if got := clip(strings.Repeat("ä", 300)); len(got) != 200 || got != strings.Repeat("ä", 100) {
+	if got := telemetry.Clip(strings.Repeat("ä", 300)); len(got) != 200 || got != strings.Repeat("ä", 100) {
 		t.Errorf("%d bytes", len(got))
 	}
-	if got := clip("x" + strings.Repeat("ä", 300)); len(got) != 199 {
+	if got := telemetry.Clip("x" + strings.Repeat("ä", 300)); len(got) != 199 {
 		t.Errorf("%d bytes", len(got))
 	}
 }

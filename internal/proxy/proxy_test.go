@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
@@ -71,7 +72,7 @@ func newRigWith(t *testing.T, change func(*config.Config), upstreams ...http.Han
 	ctx, cancel := context.WithCancel(t.Context())
 	change(cfg)
 	log := slog.New(slog.DiscardHandler)
-	pool := upstream.NewPool(ctx, log)
+	pool := upstream.NewPool(ctx, event.NewBus(log))
 	eps, commit := pool.Reconcile(cfg)
 	commit()
 	r.table = routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
@@ -31,7 +32,7 @@ type tenancy struct {
 func newTenancy(t *testing.T, keys ...config.ClientKey) *tenancy {
 	y := &tenancy{page: 1000}
 	y.rig = newRig(t, y.serve)
-	ring := quota.NewBook(slog.New(slog.DiscardHandler), nil).Compile(t.Context(), &config.Config{AuthKeys: keys}, time.Now())
+	ring := quota.NewBook(event.NewBus(slog.New(slog.DiscardHandler)), nil).Compile(t.Context(), &config.Config{AuthKeys: keys}, time.Now())
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := ring.Find(r.Header.Get("X-Api-Key"))
 		body, _ := io.ReadAll(r.Body)
@@ -436,7 +437,7 @@ func TestWhatABatchMadeIsItsKeys(t *testing.T) {
 // TestALargeBatchIsNotPassedOnUnread: it could name resources of others.
 func TestALargeBatchIsNotPassedOnUnread(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
-	ring := quota.NewBook(slog.New(slog.DiscardHandler), nil).Compile(t.Context(), &config.Config{AuthKeys: named("ann")}, time.Now())
+	ring := quota.NewBook(event.NewBus(slog.New(slog.DiscardHandler)), nil).Compile(t.Context(), &config.Config{AuthKeys: named("ann")}, time.Now())
 	r := httptest.NewRequest("POST", "/v1/messages/batches", nil)
 	y.upload("bob", "file_bob")
 	asked := y.asked.Load()

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
@@ -20,7 +20,7 @@ type History interface {
 
 // Book is what all keys have used. It outlives generations of the configuration. Safe for concurrent use.
 type Book struct {
-	log     *slog.Logger
+	log     *event.Bus
 	history History // nil: nothing is known of earlier times
 	all     queue   // of all keys together
 
@@ -30,7 +30,7 @@ type Book struct {
 }
 
 // NewBook makes a book in which nothing has been used. history may be nil.
-func NewBook(log *slog.Logger, history History) *Book {
+func NewBook(log *event.Bus, history History) *Book {
 	return &Book{log: log, history: history, accounts: map[string]*account{}}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
@@ -29,7 +30,7 @@ type shop struct {
 func open(t *testing.T, spec config.ClientKey, history History) *shop {
 	t.Helper()
 	s := &shop{t: t}
-	s.book = NewBook(slog.New(slog.NewTextHandler(&s.log, nil)), history)
+	s.book = NewBook(event.NewBus(slog.New(slog.NewTextHandler(&s.log, nil))), history)
 	s.reload(spec)
 	return s
 }
@@ -212,7 +213,7 @@ func TestSlotsAreSharedFairly(t *testing.T) {
 
 func TestPriorityAmongKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		book := NewBook(slog.New(slog.DiscardHandler), nil)
+		book := NewBook(event.NewBus(slog.New(slog.DiscardHandler)), nil)
 		ring := book.Compile(t.Context(), &config.Config{MaxConcurrency: 1, AuthKeys: []config.ClientKey{
 			{Name: "batch", Key: config.NewSecret("b")}, {Name: "human", Key: config.NewSecret("h"), Priority: 5},
 		}}, time.Now())

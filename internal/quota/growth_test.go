@@ -9,6 +9,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
@@ -22,7 +23,7 @@ func many(t testing.TB, keys int) (*Book, *Keyring) {
 			Budget: config.Budget{Day: 1e6, Week: 1e6, Month: 1e6, Total: 1e6},
 		})
 	}
-	b := NewBook(slog.New(slog.DiscardHandler), nil)
+	b := NewBook(event.NewBus(slog.New(slog.DiscardHandler)), nil)
 	return b, b.Compile(t.Context(), cfg, time.Now())
 }
 

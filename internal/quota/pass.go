@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
-	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // Ask is what a request asks for, as far as limits depend on it.
@@ -245,20 +245,14 @@ func (b *Book) announce(k *Key, w window, p *purse) {
 	if limit == 0 {
 		return
 	}
-	for _, step := range [...]struct {
-		percent int
-		message string
-	}{{100, telemetry.BudgetSpent}, {80, telemetry.BudgetNear}} {
-		if p.told >= step.percent || p.spent < limit/100*ledger.Money(step.percent) {
+	for _, percent := range [...]int{100, 80} {
+		if p.told >= percent || p.spent < limit/100*ledger.Money(percent) {
 			continue
 		}
-		p.told = step.percent
-		resets := "never"
-		if end := w.end(p.begin); !end.IsZero() {
-			resets = end.Format(time.RFC3339)
-		}
-		b.log.Warn(step.message, telemetry.Client, k.Name(), telemetry.Window, w.String(), telemetry.Spent, p.spent.String(), telemetry.Limit, limit.String(),
-			telemetry.Resets, resets)
+		p.told = percent
+		b.log.Publish(context.Background(), event.BudgetUsed{
+			Client: k.Name(), Window: w.String(), Spent: p.spent.String(), Limit: limit.String(), Resets: w.end(p.begin), Exhausted: percent == 100,
+		})
 		return
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
@@ -97,7 +98,7 @@ func Run(ctx context.Context, trace *Trace, o Options) (Result, error) {
 		if steps%1000 == 0 && ctx.Err() != nil {
 			return Result{}, ctx.Err()
 		}
-		next := heap.Pop(&e.events).(event)
+		next := heap.Pop(&e.events).(occurrence)
 		e.now = next.at
 		next.do()
 	}
@@ -135,7 +136,7 @@ func (e *engine) configure() error {
 
 // start makes a balancer, with what a snapshot holds if there is one.
 func (e *engine) start(ctx context.Context, snapshot []byte) {
-	e.pool = upstream.NewPool(ctx, slog.New(slog.DiscardHandler))
+	e.pool = upstream.NewPool(ctx, event.NewBus(slog.New(slog.DiscardHandler)))
 	e.index = routing.NewIndex(e.cfg.IndexMemoryMB<<20, e.Seed)
 	if snapshot != nil {
 		if err := e.index.Load(bytes.NewReader(snapshot), e.clock()); err != nil {
@@ -182,27 +183,27 @@ func (e *engine) clock() time.Time { return e.epoch.Add(e.now) }
 
 func (e *engine) at(when time.Duration, do func()) {
 	e.serial++
-	heap.Push(&e.events, event{at: max(when, e.now), serial: e.serial, do: do})
+	heap.Push(&e.events, occurrence{at: max(when, e.now), serial: e.serial, do: do})
 }
 
-// event is something that happens at a moment; of several the one that was planned first.
-type event struct {
+// occurrence is an action at a moment; of several at one moment, the one that was planned first comes first.
+type occurrence struct {
 	at     time.Duration
 	serial int
 	do     func()
 }
 
-type events []event
+type events []occurrence
 
 func (h events) Len() int { return len(h) }
 func (h events) Less(i, j int) bool {
 	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].serial < h[j].serial
 }
 func (h events) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *events) Push(x any)   { *h = append(*h, x.(event)) }
+func (h *events) Push(x any)   { *h = append(*h, x.(occurrence)) }
 func (h *events) Pop() any {
 	last := (*h)[len(*h)-1]
-	(*h)[len(*h)-1] = event{}
+	(*h)[len(*h)-1] = occurrence{}
 	*h = (*h)[:len(*h)-1]
 	return last
 }

@@ -28,7 +28,7 @@ func naive(lines []naiveRequest, accounts int) (read, input int64) {
 	serial, turn, now := 0, 0, time.Duration(0)
 	at := func(when time.Duration, do func()) {
 		serial++
-		heap.Push(&queue, event{when, serial, do})
+		heap.Push(&queue, occurrence{when, serial, do})
 	}
 	var send func(key [2]int)
 	send = func(key [2]int) {
@@ -76,7 +76,7 @@ func naive(lines []naiveRequest, accounts int) (read, input int64) {
 		}
 	}
 	for queue.Len() > 0 {
-		next := heap.Pop(&queue).(event)
+		next := heap.Pop(&queue).(occurrence)
 		now = next.at
 		next.do()
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
@@ -34,7 +35,7 @@ func tableBy(t testing.TB, mode config.Mode, a config.Algorithm, servers ...conf
 		cfg.Servers = append(cfg.Servers, s)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	p := upstream.NewPool(ctx, slog.New(slog.DiscardHandler))
+	p := upstream.NewPool(ctx, event.NewBus(slog.New(slog.DiscardHandler)))
 	t.Cleanup(func() { cancel(); p.Wait() })
 	eps, commit := p.Reconcile(cfg)
 	commit()

@@ -66,7 +66,7 @@ func newAdministration(b *Balancer, metrics *observe.Metrics, books *store.Write
 		},
 		Requests: b.liveRequests, Decisions: b.latestDecisions, Keys: func() any { return b.book.View(time.Now()) },
 	}
-	a.handler = admin.NewHandler(sources, b.cfg.AdminKey, b.log)
+	a.handler = admin.NewHandler(sources, b.cfg.AdminKey, b.log.Logger)
 	return a
 }
 
@@ -115,7 +115,7 @@ func (a *administration) move(address string, cfg *config.Config) error {
 	}
 	server := a.server
 	if server == nil {
-		server = edge.NewServer(a.handler, a.log)
+		server = edge.NewServer(a.handler, a.log.Logger)
 		server.SetEngine(cfg.HTTPEngine)
 	}
 	if err := listenOn(server, &a.bound.admin, address, "admin"); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/edge"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
@@ -26,7 +27,7 @@ const firstReading = 2 * time.Second
 // are applied one after the other by one goroutine.
 type Balancer struct {
 	ctx     context.Context
-	log     *slog.Logger
+	log     *event.Bus
 	level   *slog.LevelVar
 	Pool    *upstream.Pool
 	index   *routing.Index
@@ -54,18 +55,18 @@ type Sinks struct {
 }
 
 // NewBalancer wires a first generation, which does not listen yet. Balance checks end with ctx.
-func NewBalancer(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, kept Sinks) *Balancer {
+func NewBalancer(ctx context.Context, cfg *config.Config, log *event.Bus, level *slog.LevelVar, kept Sinks) *Balancer {
 	b := &Balancer{ctx: ctx, log: log, level: level, Pool: upstream.NewPool(ctx, log), index: routing.NewIndex(cfg.IndexMemoryMB<<20, rand.Uint64()), book: quota.NewBook(log, kept.history)}
 	b.Pool.OnBalance = kept.balance
 	kept.state.loadIndex(b.index) // with it the seed of all fingerprints
 	snapshot, commit := b.build(cfg)
-	forward := proxy.New(log, b.index.Seed(), kept.Recorders...)
+	forward := proxy.New(log.Logger, b.index.Seed(), kept.Recorders...)
 	b.forward, b.owners, b.claims, b.threads = forward, forward.Owners, forward.Resources, forward.Continuations
 	kept.state.loadOwners(b.owners)
 	kept.state.loadClaims(b.claims)
 	kept.state.loadContinuations(b.threads)
-	b.Handler = edge.NewHandler(forward, log, snapshot)
-	b.Server = edge.NewServer(b.Handler, log)
+	b.Handler = edge.NewHandler(forward, log.Logger, snapshot)
+	b.Server = edge.NewServer(b.Handler, log.Logger)
 	commit()
 	return b
 }
@@ -124,7 +125,7 @@ func (b *Balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	b.Pool.AwaitFirstReadings(ctx)
 	snapshot := &edge.Snapshot{
 		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book, Proxies: cfg.Proxies(), Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
-		Limits: limitsOf(cfg), Browsers: edge.NewBrowsers(cfg.CORSOrigins, cfg.Auth), Loop: b.Pool.Loop, Forward: forwarding(cfg, b.log), Mode: string(cfg.Mode),
+		Limits: limitsOf(cfg), Browsers: edge.NewBrowsers(cfg.CORSOrigins, cfg.Auth), Loop: b.Pool.Loop, Forward: forwarding(cfg, b.log.Logger), Mode: string(cfg.Mode),
 		LoadBalancer: string(cfg.Algorithm), Cooldown: cfg.Cooldown,
 	}
 	if cfg.Mode == config.ModeLoadBalance {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/store"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
@@ -34,7 +35,7 @@ func LedgerAt(path string, cfg *config.Config, kept State) string {
 
 // newLedger makes the writer of a configuration's ledger, nil if it keeps none. What cannot be opened now is tried
 // again for as long as the balancer runs: requests are served all the same.
-func newLedger(where string, cfg *config.Config, log *slog.Logger, spill store.Spill) *store.Writer {
+func newLedger(where string, cfg *config.Config, log *event.Bus, spill store.Spill) *store.Writer {
 	if where == "" {
 		return nil
 	}

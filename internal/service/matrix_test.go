@@ -18,6 +18,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
@@ -82,7 +83,7 @@ func newStage(t *testing.T, n int, http2 bool, settings map[string]any) *stage {
 		t.Fatal(problems)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.b = NewBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), Sinks{})
+	s.b = NewBalancer(ctx, cfg, event.NewBus(slog.New(slog.DiscardHandler)), new(slog.LevelVar), Sinks{})
 	s.front = httptest.NewUnstartedServer(s.b.Handler)
 	s.front.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.front.Start()

@@ -7,38 +7,38 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/observe"
+	"github.com/9bingyin/claude-code-lb/internal/webhook"
 )
 
-// lastTelling is how long the last events may take to be delivered at the end.
-const lastTelling = 3 * time.Second
+// lastDelivery is the time to deliver the last events when the process stops.
+const lastDelivery = 3 * time.Second
 
-// told is what the operator is told of by webhooks, and what watches for it.
-type told struct {
-	hooks  *observe.Webhooks
+// notify connects the consumers of events: webhooks, and the watchers that derive events from others.
+type notify struct {
+	hooks  *webhook.Webhooks
 	outage *observe.Outage
 	cache  *observe.CacheWatch
 }
 
-// newTold makes events of what is logged with the logger that it returns.
-func newTold(log *slog.Logger, cfg *config.Config) (*told, *slog.Logger) {
-	t := &told{hooks: observe.NewWebhooks(log, Instance())}
-	tapped := slog.New(observe.NewTap(log.Handler(), func(e observe.Event) {
-		t.outage.Consider(e)
-		t.hooks.Tell(e)
-	}))
-	t.outage, t.cache = observe.NewOutage(tapped), observe.NewCacheWatch(tapped)
-	t.hooks.Apply(cfg.Webhooks)
-	return t, tapped
+// newNotify returns the consumers and the bus to which they have subscribed.
+func newNotify(log *slog.Logger, cfg *config.Config) (*notify, *event.Bus) {
+	bus := event.NewBus(log)
+	n := &notify{hooks: webhook.New(log, Instance()), outage: observe.NewOutage(bus), cache: observe.NewCacheWatch(bus)}
+	bus.Subscribe(n.outage.Consider)
+	bus.Subscribe(n.hooks.Send)
+	n.hooks.Apply(cfg.Webhooks)
+	return n, bus
 }
 
-// run watches until ctx ends; stop delivers what is left at the end.
-func (t *told) run(ctx context.Context, b *Balancer) (stop func()) {
-	go t.outage.Run(ctx, func() int { return b.Handler.Current().Table.Census(time.Now()).Available })
+// run watches until ctx ends; stop delivers the queued events at the end.
+func (n *notify) run(ctx context.Context, b *Balancer) (stop func()) {
+	go n.outage.Run(ctx, func() int { return b.Handler.Current().Table.Census(time.Now()).Available })
 	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), lastTelling)
+		ctx, cancel := context.WithTimeout(context.Background(), lastDelivery)
 		defer cancel()
-		t.hooks.Close(ctx)
+		n.hooks.Close(ctx)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/observe"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
@@ -52,7 +53,7 @@ func Run(std Std, file string) int {
 		log.Error(telemetry.NotStarted, telemetry.Err, err)
 		return ExitError
 	}
-	told, log := newTold(log, cfg)
+	notify, bus := newNotify(log, cfg)
 	kept := NewState(std, path, cfg, log)
 	logProblems(log, append(append(problems, weakKeys(cfg)...), ModeProblems(path, cfg, kept.dir)...))
 	logStart(log, path, cfg)
@@ -63,13 +64,13 @@ func Run(std Std, file string) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	signal.Ignore(syscall.SIGPIPE) // whoever reads the log may go: that is no reason to go as well
+	signal.Ignore(syscall.SIGPIPE) // the reader of the log may close the pipe, and the process continues
 
 	ctx, cancel := context.WithCancel(context.Background())
 	stats := ledger.NewStats(time.Now())
 	metrics := observe.NewMetrics(release())
-	keep := Sinks{state: kept, Recorders: []proxy.Recorder{stats, metrics, told.outage, told.cache}}
-	books := newLedger(LedgerAt(path, cfg, kept), cfg, log, spillOf(std, path, kept))
+	keep := Sinks{state: kept, Recorders: []proxy.Recorder{stats, metrics, notify.outage, notify.cache}}
+	books := newLedger(LedgerAt(path, cfg, kept), cfg, bus, spillOf(std, path, kept))
 	if books != nil {
 		keep.Recorders, keep.balance, keep.history = append(keep.Recorders, books), books.Balance, books
 		opening, opened := context.WithTimeout(ctx, firstReading)
@@ -79,7 +80,7 @@ func Run(std Std, file string) int {
 		writing.Go(func() { books.Run(ctx) })
 		defer writing.Wait()
 	}
-	b := NewBalancer(ctx, cfg, log, level, keep)
+	b := NewBalancer(ctx, cfg, bus, level, keep)
 	b.bound = opened
 	if books != nil {
 		b.Handler.Unwritten = books.Unwritten
@@ -87,9 +88,9 @@ func Run(std Std, file string) int {
 	defer b.Pool.Wait()
 	defer cancel()
 	defer startTraces(std, b, log)()
-	defer told.run(ctx, b)()
+	defer notify.run(ctx, b)()
 	s := &service{
-		Balancer: b, stats: stats, books: books, metrics: metrics, told: told, std: std, file: watched, state: kept, signals: signals,
+		Balancer: b, stats: stats, books: books, metrics: metrics, notify: notify, std: std, file: watched, state: kept, signals: signals,
 		reloads: make(chan reloading), stopping: make(chan struct{}),
 	}
 	s.admin = newAdministration(b, metrics, books, s.askReload)
@@ -117,7 +118,7 @@ type service struct {
 	file    *watchedFile
 	state   State
 	signals <-chan os.Signal
-	told    *told
+	notify  *notify
 
 	reloads  chan reloading
 	stopping chan struct{} // closed when no reload will be made any more
@@ -181,9 +182,9 @@ func (s *service) reload() reloaded {
 
 func (s *service) reloadFile() reloaded {
 	cfg, problems, err := s.file.load(s.std)
-	logProblems(s.log, problems)
+	logProblems(s.log.Logger, problems)
 	if err == nil && !problems.Failed() {
-		logProblems(s.log, weakKeys(cfg))
+		logProblems(s.log.Logger, weakKeys(cfg))
 	}
 	if err == nil && problems.Failed() {
 		err = errors.New("the configuration has errors")
@@ -197,13 +198,13 @@ func (s *service) reloadFile() reloaded {
 	if err != nil {
 		s.metrics.ReloadFailed()
 		s.stale.begin(err, time.Now())
-		s.log.Error(telemetry.ReloadFailed, telemetry.Config, s.file.path, telemetry.Err, err)
+		s.log.Publish(s.ctx, event.ReloadFailed{File: s.file.path, Err: err})
 		return reloaded{s.gen, problems, err}
 	}
 	s.stale = staleness{}
 	s.metrics.Applied(s.gen, string(cfg.HTTPEngine), time.Now())
-	s.told.hooks.Apply(cfg.Webhooks)
-	s.log.Info(telemetry.Reloaded, telemetry.Config, s.file.path, telemetry.Generation, s.gen, telemetry.Servers, len(cfg.Servers))
+	s.notify.hooks.Apply(cfg.Webhooks)
+	s.log.Publish(s.ctx, event.Reloaded{File: s.file.path, Generation: s.gen, Servers: len(cfg.Servers)})
 	return reloaded{s.gen, problems, nil}
 }
 
@@ -223,7 +224,7 @@ func (s *service) put(cfg *config.Config) error {
 func (s *service) drain(sig os.Signal) int {
 	close(s.stopping)
 	limit := s.cfg.DrainTimeout
-	s.log.Info(telemetry.Draining, telemetry.Signal, sig.String(), telemetry.Open, s.Handler.Open(), telemetry.DrainTimeout, limit)
+	s.log.Publish(s.ctx, event.Draining{Signal: sig.String(), Open: s.Handler.Open(), Limit: limit})
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	go func() {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
@@ -55,7 +56,7 @@ func newSoak(t *testing.T) *soak {
 		t.Fatal(problems)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	b := NewBalancer(ctx, cfg, slog.New(slog.DiscardHandler), new(slog.LevelVar), Sinks{Recorders: []proxy.Recorder{ledger.NewStats(time.Now())}})
+	b := NewBalancer(ctx, cfg, event.NewBus(slog.New(slog.DiscardHandler)), new(slog.LevelVar), Sinks{Recorders: []proxy.Recorder{ledger.NewStats(time.Now())}})
 	s := &soak{Balancer: b, t: t, front: httptest.NewServer(b.Handler), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: soakSessions}}}
 	s.close = sync.OnceFunc(func() {
 		s.client.CloseIdleConnections()

@@ -38,9 +38,6 @@ type State struct {
 	complained map[string]time.Time // by file: a disk that is full is so for hours
 }
 
-// complaintPeriod is how often the same trouble is logged.
-const complaintPeriod = 10 * time.Minute
-
 func NewState(std Std, path string, cfg *config.Config, log *slog.Logger) State {
 	dir := StateDirectory(std, path, cfg)
 	if dir == "" {
@@ -160,7 +157,7 @@ func (s State) save(name string, write func(io.Writer) error) bool {
 		delete(s.complained, name)
 		return true
 	}
-	if now := time.Now(); now.Sub(s.complained[name]) > complaintPeriod {
+	if now := time.Now(); now.Sub(s.complained[name]) > telemetry.RepeatPeriod {
 		s.complained[name] = now
 		s.log.Warn(telemetry.StateNotSaved, telemetry.File, filepath.Join(s.dir, name), telemetry.Err, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
@@ -36,7 +37,7 @@ func BenchmarkWriter(b *testing.B) {
 	for _, size := range []int{200, most} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			file := filepath.Join(b.TempDir(), "ledger.db")
-			w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, file) }, slog.New(slog.DiscardHandler), Bounds{})
+			w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, file) }, event.NewBus(slog.New(slog.DiscardHandler)), Bounds{})
 			w.Open(b.Context())
 			defer func() { w.ready().Close() }()
 			entries := usual(size)

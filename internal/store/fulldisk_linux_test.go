@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
@@ -56,7 +57,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 	log, to := &lines{}, Spill{Prefixes: []string{filepath.Join(disk, "config"), filepath.Join(t.TempDir(), "config")}}
 	late := func(n, spent int) {
 		t.Helper()
-		w := NewWriter(opening(where), slog.New(slog.NewTextHandler(log, nil)), Bounds{})
+		w := NewWriter(opening(where), event.NewBus(slog.New(slog.NewTextHandler(log, nil))), Bounds{})
 		w.SpillTo(to)
 		w.ReadWith(func(ctx context.Context) (*Store, error) { return OpenReader(ctx, where) })
 		w.Open(t.Context())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
@@ -26,7 +27,7 @@ func down(context.Context) (*Store, error) { return nil, errDown }
 // noon.
 func stopped(t *testing.T, open func(context.Context) (*Store, error), to Spill, log *lines, n int) *Writer {
 	t.Helper()
-	w := NewWriter(open, slog.New(slog.NewTextHandler(log, nil)), Bounds{})
+	w := NewWriter(open, event.NewBus(slog.New(slog.NewTextHandler(log, nil))), Bounds{})
 	w.SpillTo(to)
 	w.Open(t.Context())
 	for i := range n {
@@ -132,7 +133,7 @@ func TestTheIDsOfRestoredBatchesAreKept(t *testing.T) {
 func TestSpentCountsWhatIsNotImportedYet(t *testing.T) {
 	where, to := filepath.Join(t.TempDir(), "ledger.db"), Spill{Prefixes: []string{filepath.Join(t.TempDir(), "config")}}
 	stopped(t, down, to, &lines{}, 3)
-	w := NewWriter(opening(where), slog.New(slog.DiscardHandler), Bounds{})
+	w := NewWriter(opening(where), event.NewBus(slog.New(slog.DiscardHandler)), Bounds{})
 	w.SpillTo(to)
 	spent := func(client string, since time.Time) ledger.Money {
 		t.Helper()

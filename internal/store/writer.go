@@ -3,10 +3,10 @@ package store
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
@@ -37,7 +37,7 @@ const (
 type Writer struct {
 	open func(context.Context) (*Store, error)
 	read func(context.Context) (*Store, error) // nil: only open is used
-	log  *slog.Logger
+	log  *event.Bus
 	wake chan struct{}
 	ids  *numbering
 	room int
@@ -72,7 +72,7 @@ type Writer struct {
 }
 
 // NewWriter makes a writer into the ledger that open opens. It does nothing before Run.
-func NewWriter(open func(context.Context) (*Store, error), log *slog.Logger, b Bounds) *Writer {
+func NewWriter(open func(context.Context) (*Store, error), log *event.Bus, b Bounds) *Writer {
 	return &Writer{
 		open: open, log: log, wake: make(chan struct{}, 1), ids: newNumbering(), room: usualRoom, sums: tally{}, bounds: b,
 		restoring: make(chan struct{}, 1),
@@ -346,7 +346,7 @@ func (w *Writer) written(b *load) {
 	w.mu.Unlock()
 	if over {
 		w.complained, w.repeat = time.Time{}, 0
-		w.log.Info(telemetry.LedgerCaughtUp, telemetry.Rows, late)
+		w.log.Publish(context.Background(), event.LedgerCaughtUp{Rows: late})
 	}
 }
 
@@ -371,7 +371,7 @@ func (w *Writer) complain(err error) {
 	if now := time.Now(); now.Sub(w.complained) >= w.repeat {
 		w.complained, w.repeat = now, min(max(2*w.repeat, firstRepeat), longestRepeat)
 		rows, _, _, folded := w.Backlog()
-		w.log.Error(telemetry.LedgerLate, telemetry.Rows, rows, telemetry.Folded, folded, telemetry.Err, err)
+		w.log.Publish(context.Background(), event.LedgerLate{Rows: rows, Folded: folded, Err: err})
 	}
 }
 

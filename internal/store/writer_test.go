@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
@@ -42,7 +43,7 @@ func (l *lines) String() string {
 
 func TestTheWriterWritesWhatIsLeftAtTheEnd(t *testing.T) {
 	backends(t, func(t *testing.T, where string) {
-		w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, where) }, slog.New(slog.DiscardHandler), Bounds{})
+		w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, where) }, event.NewBus(slog.New(slog.DiscardHandler)), Bounds{})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { w.Run(ctx) })
@@ -83,7 +84,7 @@ func TestAnAbsentDatabaseDelaysRowsAndLosesNothing(t *testing.T) {
 				return nil, errors.New("connection refused")
 			}
 			return s, nil
-		}, slog.New(slog.NewTextHandler(log, nil)), Bounds{})
+		}, event.NewBus(slog.New(slog.NewTextHandler(log, nil))), Bounds{})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go w.Run(ctx)
@@ -140,7 +141,7 @@ func TestWhatMemoryCannotHoldIsSummedUp(t *testing.T) {
 			return nil, errors.New("connection refused")
 		}
 		return Open(ctx, where)
-	}, slog.New(slog.DiscardHandler), Bounds{})
+	}, event.NewBus(slog.New(slog.DiscardHandler)), Bounds{})
 	e := sample(noon)
 	w.room = 1 << 20
 	fits := w.room/(&row{entry: string(appendEntry(nil, &e)), prompt: e.Prompt}).size() + 1
@@ -166,7 +167,7 @@ func TestWhatMemoryCannotHoldIsSummedUp(t *testing.T) {
 func TestARowThatNoDatabaseTakesHoldsUpNoOther(t *testing.T) {
 	backends(t, func(t *testing.T, where string) {
 		log := &lines{}
-		w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, where) }, slog.New(slog.NewTextHandler(log, nil)), Bounds{})
+		w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, where) }, event.NewBus(slog.New(slog.NewTextHandler(log, nil))), Bounds{})
 		w.Record(sample(noon))
 		w.Record(sample(noon.Add(time.Second)))
 		w.rows[1].id = w.rows[0].id // as if two balancers had drawn the same number
@@ -256,7 +257,7 @@ func writeUntilKilled(t *testing.T, where string) {
 func TestADeletedFileIsMadeAnew(t *testing.T) {
 	where := filepath.Join(t.TempDir(), "ledger.db")
 	var log lines
-	w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, where) }, slog.New(slog.NewTextHandler(&log, nil)), Bounds{})
+	w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, where) }, event.NewBus(slog.New(slog.NewTextHandler(&log, nil))), Bounds{})
 	w.Record(sample(noon))
 	w.flush(t.Context())
 	for _, end := range []string{"", "-wal", "-shm"} {

@@ -5,7 +5,10 @@ import (
 	"time"
 )
 
-// Occasional lets something happen now and then. Safe for concurrent use.
+// RepeatPeriod is the interval of log lines about the same trouble.
+const RepeatPeriod = 10 * time.Minute
+
+// Occasional limits an action to once per period. Safe for concurrent use.
 type Occasional struct {
 	Every time.Duration
 
@@ -13,7 +16,7 @@ type Occasional struct {
 	last time.Time
 }
 
-// Allow says whether it may happen now, and if so counts it as having happened.
+// Allow reports whether the action may happen now, and if so starts a new period.
 func (o *Occasional) Allow(now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

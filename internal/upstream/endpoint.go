@@ -3,7 +3,6 @@ package upstream
 import (
 	"encoding/hex"
 	"errors"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/transport"
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
@@ -29,7 +29,7 @@ type Endpoint struct {
 	accounts  *accounts
 	origin    *origin
 	bell      *bell
-	log       *slog.Logger
+	log       *event.Bus
 	mark      string   // to detect loops; "" for Anthropic's own hosts
 	marks     []string // mark, as a header has it; shared by all requests
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/healthcheck"
 	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
@@ -19,7 +19,7 @@ import (
 // is safe for concurrent use.
 type Pool struct {
 	ctx   context.Context
-	log   *slog.Logger
+	log   *event.Bus
 	known map[ID]*resident
 	wg    sync.WaitGroup
 
@@ -47,7 +47,7 @@ type resident struct {
 }
 
 // NewPool makes an empty pool. Balance checks end with ctx.
-func NewPool(ctx context.Context, log *slog.Logger) *Pool {
+func NewPool(ctx context.Context, log *event.Bus) *Pool {
 	return &Pool{
 		ctx: ctx, log: log, Loop: transport.NewLoop(), known: map[ID]*resident{},
 		accounts: &accounts{known: map[place]*account{}, cache: map[place]*cache{}}, origins: map[string]*origin{}, bell: &bell{},

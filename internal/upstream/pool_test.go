@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/transport"
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
@@ -25,7 +26,7 @@ func server(t *testing.T, name, base, token string) config.Server {
 
 func pool(t *testing.T) *Pool {
 	ctx, cancel := context.WithCancel(t.Context())
-	p := NewPool(ctx, slog.New(slog.DiscardHandler))
+	p := NewPool(ctx, event.NewBus(slog.New(slog.DiscardHandler)))
 	t.Cleanup(func() { cancel(); p.Wait() })
 	return p
 }
@@ -137,7 +138,7 @@ func TestMarkedRequests(t *testing.T) {
 		}
 		cfg.Servers = append(cfg.Servers, config.Server{Name: u.Host, URL: u, Weight: 1})
 	}
-	p := NewPool(t.Context(), slog.New(slog.DiscardHandler))
+	p := NewPool(t.Context(), event.NewBus(slog.New(slog.DiscardHandler)))
 	endpoints, _ := p.Reconcile(cfg)
 	var seen []string
 	for i, e := range endpoints {
@@ -157,7 +158,7 @@ func TestMarkedRequests(t *testing.T) {
 
 // TestAnotherEngine makes a server's transport anew in the next generation, and nothing else does.
 func TestAnotherEngine(t *testing.T) {
-	p := NewPool(t.Context(), slog.New(slog.DiscardHandler))
+	p := NewPool(t.Context(), event.NewBus(slog.New(slog.DiscardHandler)))
 	base := &url.URL{Scheme: "http", Host: "192.0.2.1"}
 	transportOf := func(engine config.HTTPEngine) transport.Transport {
 		endpoints, commit := p.Reconcile(&config.Config{Servers: []config.Server{{Name: "a", URL: base}}, HTTPEngine: engine})

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
@@ -39,7 +40,7 @@ func (l *Lease) report(ctx context.Context, o verdict.Outcome, v effect) {
 		l.bell.ring()
 	}
 	if v.back {
-		l.log.InfoContext(ctx, telemetry.ServerBack, telemetry.Server, l.Name())
+		l.log.Publish(ctx, event.ServerBack{Server: l.Name()})
 	}
 	if v.sideOut > 0 {
 		l.log.InfoContext(ctx, telemetry.PathOut, telemetry.Server, l.Name(), telemetry.Path, l.subject.Path, telemetry.Reason, o.Reason,
@@ -48,16 +49,16 @@ func (l *Lease) report(ctx context.Context, o verdict.Outcome, v effect) {
 	if v.out <= 0 {
 		return
 	}
-	attrs := []any{telemetry.Server, l.Name(), telemetry.Reason, o.Reason, telemetry.Scope, o.Scope.String(),
-		telemetry.Cooldown, v.out.Round(time.Millisecond), telemetry.Failures, v.failures}
-	if o.Scope == verdict.ScopeModel || o.Scope == verdict.ScopeRateLimit || o.Scope == verdict.ScopeCapacity {
-		attrs = append(attrs, telemetry.Model, l.subject.Model)
-	}
 	if o.Scope == verdict.ScopeModel { // as likely a client's misspelling as a fault of the server
-		l.log.InfoContext(ctx, telemetry.ModelOut, attrs...)
+		l.log.InfoContext(ctx, telemetry.ModelOut, telemetry.Server, l.Name(), telemetry.Reason, o.Reason, telemetry.Scope, o.Scope.String(),
+			telemetry.Cooldown, v.out.Round(time.Millisecond), telemetry.Failures, v.failures, telemetry.Model, l.subject.Model)
 		return
 	}
-	l.log.WarnContext(ctx, telemetry.ServerOut, attrs...)
+	out := event.ServerOut{Server: l.Name(), Reason: o.Reason, Scope: o.Scope.String(), Cooldown: v.out.Round(time.Millisecond), Failures: v.failures}
+	if o.Scope == verdict.ScopeRateLimit || o.Scope == verdict.ScopeCapacity {
+		out.Model = l.subject.Model
+	}
+	l.log.Publish(ctx, out)
 }
 
 // teach applies an outcome to the state that its scope has. The caller holds the locks.

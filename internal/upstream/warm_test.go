@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
@@ -31,7 +32,7 @@ func (d dialing) Warm() error {
 func TestWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer // slog writes one line at a time
-		p := NewPool(t.Context(), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		p := NewPool(t.Context(), event.NewBus(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 		var now, most atomic.Int64
 		for range 8 {
 			p.cold = append(p.cold, coldServer{"good", dialing{now: &now, most: &most}})

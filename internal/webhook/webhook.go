@@ -1,4 +1,4 @@
-package observe
+package webhook
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
@@ -19,14 +20,12 @@ const (
 	maxQueued  = 256 // events per webhook
 	maxTries   = 5
 	firstPause = time.Second // before the second try; doubled before each further one
-	// complaintPeriod is how often the same trouble is logged.
-	complaintPeriod = 10 * time.Minute
 )
 
-// Webhooks tells webhooks of events. Each has a queue and a goroutine of its own, so that a slow one holds up
-// nobody. Safe for concurrent use.
+// Webhooks delivers events to webhooks. Each webhook has its own queue and goroutine, so that a slow one does not
+// delay the others. Safe for concurrent use.
 type Webhooks struct {
-	log    *slog.Logger // must not lead back here
+	log    *slog.Logger // must not publish events
 	sender *sender
 	ctx    context.Context // ends all delivery
 	cancel context.CancelFunc
@@ -37,8 +36,8 @@ type Webhooks struct {
 	closed bool
 }
 
-// NewWebhooks makes a Webhooks that nobody listens to yet. The messages name the instance.
-func NewWebhooks(log *slog.Logger, instance string) *Webhooks {
+// New returns a Webhooks without any webhook; Apply adds them. The messages name the instance.
+func New(log *slog.Logger, instance string) *Webhooks {
 	return newWebhooks(log, newSender(instance, http.DefaultTransport))
 }
 
@@ -48,8 +47,8 @@ func newWebhooks(log *slog.Logger, s *sender) *Webhooks {
 	return w
 }
 
-// Apply puts a configuration in force. A webhook that stays keeps its queue and its limits; one that is gone is
-// told what it was to be told and nothing more.
+// Apply puts a configuration in force. A webhook that stays keeps its queue and its limits; one that is
+// gone gets what is queued for it, and nothing more.
 func (w *Webhooks) Apply(specs []config.Webhook) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,27 +77,34 @@ func label(i int, w config.Webhook) string { return fmt.Sprintf("webhooks[%d] %s
 
 func (w *Webhooks) start(i int, spec config.Webhook) *hook {
 	h := &hook{
-		log: w.log, sender: w.sender, ctx: w.ctx, queue: make(chan Event, maxQueued), quit: make(chan struct{}),
-		failures: telemetry.Occasional{Every: complaintPeriod}, overflows: telemetry.Occasional{Every: complaintPeriod},
+		log: w.log, sender: w.sender, ctx: w.ctx, queue: make(chan Message, maxQueued), quit: make(chan struct{}),
+		failures: telemetry.Occasional{Every: telemetry.RepeatPeriod}, overflows: telemetry.Occasional{Every: telemetry.RepeatPeriod},
 	}
 	h.spec.Store(&hookSpec{spec, label(i, spec)})
 	w.wg.Go(h.run)
 	return h
 }
 
-// Tell queues an event for all webhooks that want it. It does not block.
-func (w *Webhooks) Tell(e Event) {
+// Send queues an event for all webhooks that select it. It does not block.
+func (w *Webhooks) Send(r event.Record) {
+	if r.Kind == "" {
+		return
+	}
+	w.queue(newMessage(r))
+}
+
+func (w *Webhooks) queue(m Message) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return
 	}
 	for _, h := range w.hooks {
-		h.offer(e)
+		h.offer(m)
 	}
 }
 
-// Close delivers what is queued, as long as ctx lasts. Nothing is told any more.
+// Close delivers the queued messages until ctx ends. Later events are ignored.
 func (w *Webhooks) Close(ctx context.Context) {
 	w.mu.Lock()
 	if !w.closed {
@@ -113,13 +119,13 @@ func (w *Webhooks) Close(ctx context.Context) {
 	w.cancel()
 }
 
-// hook is one webhook with what it is still to be told.
+// hook is one webhook with its queue.
 type hook struct {
 	log    *slog.Logger
 	sender *sender
 	ctx    context.Context
 	spec   atomic.Pointer[hookSpec]
-	queue  chan Event
+	queue  chan Message
 	quit   chan struct{} // closed when nothing more will be queued
 
 	failures, overflows telemetry.Occasional
@@ -131,14 +137,14 @@ type hookSpec struct {
 	label string
 }
 
-// isFor says whether it is the webhook that a configuration means: the same address, told in the same way.
+// isFor reports whether a configuration means this webhook: the same address and format.
 func (h *hook) isFor(w config.Webhook) bool {
 	spec := h.spec.Load()
 	return spec.URL == w.URL && spec.Format == w.Format
 }
 
 // offer queues an event if the webhook wants it.
-func (h *hook) offer(e Event) {
+func (h *hook) offer(e Message) {
 	spec := h.spec.Load()
 	if len(spec.Events) > 0 && !slices.Contains(spec.Events, e.Name) {
 		return
@@ -168,11 +174,11 @@ func (h *hook) run() {
 			h.finish(&limits)
 			return
 		}
-		h.confessDropped()
+		h.logDropped()
 	}
 }
 
-// untilDue is how long nothing has to be summed up.
+// untilDue is the time until a summary of suppressed messages is due.
 func untilDue(limits *limiter) time.Duration {
 	at, ok := limits.next()
 	if !ok {
@@ -181,13 +187,13 @@ func untilDue(limits *limiter) time.Duration {
 	return max(time.Until(at), 0)
 }
 
-func (h *hook) consider(limits *limiter, e Event) {
+func (h *hook) consider(limits *limiter, e Message) {
 	if limits.admit(e, h.spec.Load().MinInterval, time.Now()) {
 		h.deliver(e)
 	}
 }
 
-// finish delivers what is queued and what was held back.
+// finish delivers the queued and the suppressed messages.
 func (h *hook) finish(limits *limiter) {
 	for {
 		select {
@@ -201,18 +207,18 @@ func (h *hook) finish(limits *limiter) {
 	for _, e := range limits.rest() {
 		h.deliver(e)
 	}
-	h.confessDropped()
+	h.logDropped()
 }
 
-// confessDropped says that the queue was full, now and then.
-func (h *hook) confessDropped() {
+// logDropped logs that the queue was full, at most once per period.
+func (h *hook) logDropped() {
 	if h.dropped.Load() > 0 && h.overflows.Allow(time.Now()) {
 		h.log.Warn(telemetry.WebhookOverflow, telemetry.Webhook, h.spec.Load().label, telemetry.Dropped, h.dropped.Swap(0))
 	}
 }
 
-// deliver sends a message until it is taken, or given up.
-func (h *hook) deliver(e Event) {
+// deliver sends a message until the webhook accepts it or the tries are used up.
+func (h *hook) deliver(e Message) {
 	id := newMessageID()
 	for try := 1; ; try++ {
 		spec := h.spec.Load()
@@ -227,8 +233,8 @@ func (h *hook) deliver(e Event) {
 	}
 }
 
-// giveUp says that a message was not delivered, now and then.
-func (h *hook) giveUp(spec *hookSpec, e Event, why *undelivered, tries int) {
+// giveUp logs that a message was not delivered, at most once per period.
+func (h *hook) giveUp(spec *hookSpec, e Message, why *undelivered, tries int) {
 	if h.failures.Allow(time.Now()) {
 		h.log.Warn(telemetry.WebhookFailed, telemetry.Webhook, spec.label, telemetry.Event, string(e.Name), telemetry.Attempts, tries, telemetry.Err, why)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
@@ -25,7 +26,7 @@ type day struct {
 
 func newDay() *day {
 	d := &day{now: time.Unix(1.8e9, 0)}
-	d.CacheWatch = NewCacheWatch(slog.New(slog.NewTextHandler(&d.log, nil)))
+	d.CacheWatch = NewCacheWatch(event.NewBus(slog.New(slog.NewTextHandler(&d.log, nil))))
 	return d
 }
 

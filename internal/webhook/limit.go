@@ -1,4 +1,4 @@
-package observe
+package webhook
 
 import (
 	"maps"
@@ -14,7 +14,7 @@ const maxSubjects = 1024
 // limiter holds back what follows too soon upon an event of the same name about the same subject, and sums it up
 // when the interval is over. The zero value is ready. Not safe for concurrent use.
 type limiter struct {
-	held map[limitKey]*heldBack
+	held map[limitKey]*suppressed
 }
 
 type limitKey struct {
@@ -22,27 +22,27 @@ type limitKey struct {
 	subject string
 }
 
-// heldBack is what happened since somebody was told.
-type heldBack struct {
+// suppressed is what happened since somebody was told.
+type suppressed struct {
 	until time.Time
 	count int
 	first time.Time
-	last  Event
+	last  Message
 }
 
 // admit says whether to tell of an event now. What is not admitted will be summed up.
-func (l *limiter) admit(e Event, every time.Duration, now time.Time) bool {
+func (l *limiter) admit(e Message, every time.Duration, now time.Time) bool {
 	if every <= 0 {
 		return true
 	}
 	if l.held == nil {
-		l.held = map[limitKey]*heldBack{}
+		l.held = map[limitKey]*suppressed{}
 	}
 	key := l.key(e, now)
 	h := l.held[key]
 	switch {
 	case h == nil || h.count == 0 && !now.Before(h.until):
-		l.held[key] = &heldBack{until: now.Add(every)}
+		l.held[key] = &suppressed{until: now.Add(every)}
 		return true
 	case h.count == 0:
 		h.first = e.Time
@@ -53,12 +53,12 @@ func (l *limiter) admit(e Event, every time.Duration, now time.Time) bool {
 }
 
 // key is under what an event is limited. When there are too many subjects, the rest are one.
-func (l *limiter) key(e Event, now time.Time) limitKey {
+func (l *limiter) key(e Message, now time.Time) limitKey {
 	key := limitKey{e.Name, e.Subject}
 	if l.held[key] != nil || len(l.held) < maxSubjects {
 		return key
 	}
-	maps.DeleteFunc(l.held, func(_ limitKey, h *heldBack) bool { return h.count == 0 && !now.Before(h.until) })
+	maps.DeleteFunc(l.held, func(_ limitKey, h *suppressed) bool { return h.count == 0 && !now.Before(h.until) })
 	if len(l.held) < maxSubjects {
 		return key
 	}
@@ -66,17 +66,17 @@ func (l *limiter) key(e Event, now time.Time) limitKey {
 }
 
 // due returns the sums whose time has come, the oldest first.
-func (l *limiter) due(every time.Duration, now time.Time) []Event {
-	return l.take(now.Add(every), func(h *heldBack) bool { return !now.Before(h.until) })
+func (l *limiter) due(every time.Duration, now time.Time) []Message {
+	return l.take(now.Add(every), func(h *suppressed) bool { return !now.Before(h.until) })
 }
 
 // rest returns all that is held back, the oldest first.
-func (l *limiter) rest() []Event {
-	return l.take(time.Time{}, func(*heldBack) bool { return true })
+func (l *limiter) rest() []Message {
+	return l.take(time.Time{}, func(*suppressed) bool { return true })
 }
 
-func (l *limiter) take(until time.Time, wanted func(*heldBack) bool) []Event {
-	var out []Event
+func (l *limiter) take(until time.Time, wanted func(*suppressed) bool) []Message {
+	var out []Message
 	for _, h := range l.held {
 		if h.count == 0 || !wanted(h) {
 			continue
@@ -84,9 +84,9 @@ func (l *limiter) take(until time.Time, wanted func(*heldBack) bool) []Event {
 		e := h.last
 		e.Repeated, e.Since = h.count-1, h.first
 		out = append(out, e)
-		*h = heldBack{until: until}
+		*h = suppressed{until: until}
 	}
-	slices.SortFunc(out, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	slices.SortFunc(out, func(a, b Message) int { return a.Time.Compare(b.Time) })
 	return out
 }
 

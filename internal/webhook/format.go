@@ -1,4 +1,4 @@
-package observe
+package webhook
 
 import (
 	"bytes"
@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 // maxChatText bounds a message: WeCom takes 2048 bytes.
 const maxChatText = 1900
 
 // request makes the POST that tells a webhook of an event. The id stays the same when a message is sent again.
-func request(ctx context.Context, w config.Webhook, instance, id string, e Event, now time.Time) (*http.Request, error) {
+func request(ctx context.Context, w config.Webhook, instance, id string, e Message, now time.Time) (*http.Request, error) {
 	body, err := payload(w, instance, e, now)
 	if err != nil {
 		return nil, err
@@ -63,7 +64,7 @@ func sign(key []byte, text string) string {
 }
 
 // payload is the body of a message in the shape that the webhook takes.
-func payload(w config.Webhook, instance string, e Event, now time.Time) ([]byte, error) {
+func payload(w config.Webhook, instance string, e Message, now time.Time) ([]byte, error) {
 	text := chatText(instance, e)
 	type content map[string]any
 	switch w.Format {
@@ -95,7 +96,7 @@ func payload(w config.Webhook, instance string, e Event, now time.Time) ([]byte,
 }
 
 // chatText is a message for people: the sentence, then the facts, one a line.
-func chatText(instance string, e Event) string {
+func chatText(instance string, e Message) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[claude-code-lb %s] %s", instance, e.Text)
 	if e.Repeated > 0 {
@@ -103,23 +104,13 @@ func chatText(instance string, e Event) string {
 	}
 	fmt.Fprintf(&b, "\ntime: %s", e.Time.UTC().Format(time.RFC3339))
 	for _, f := range e.Facts {
-		fmt.Fprintf(&b, "\n%s: %s", f.Name, oneLine(fmt.Sprint(f.Value)))
+		fmt.Fprintf(&b, "\n%s: %s", f.Name, telemetry.OneLine(fmt.Sprint(f.Value)))
 	}
 	text := b.String()
 	if len(text) > maxChatText {
 		text = strings.ToValidUTF8(text[:maxChatText], "") + "…"
 	}
 	return text
-}
-
-// oneLine replaces what would break a line.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == '\u2028' || r == '\u2029' || r == '\u0085' {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // secretsOf are the texts that nothing may show of a webhook: its key, its address, and the parts of that.

@@ -1,4 +1,4 @@
-package observe
+package webhook
 
 import (
 	"bytes"
@@ -80,8 +80,8 @@ func hookAt(url string) config.Webhook {
 	return config.Webhook{URL: config.NewSecret(url), Format: config.WebhookJSON, MinInterval: time.Minute}
 }
 
-func out(server string) Event {
-	return Event{Name: config.EventServerOut, Time: time.Now(), Text: "Server " + server + " is out.", Subject: server, Facts: []Fact{{telemetry.Server, server}}}
+func out(server string) Message {
+	return Message{Name: config.EventServerOut, Time: time.Now(), Text: "Server " + server + " is out.", Subject: server, Facts: []Fact{{telemetry.Server, server}}}
 }
 
 func closeSoon(w *Webhooks) {
@@ -96,7 +96,7 @@ func TestWebhookTriesAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := &receiver{answers: answers}
 			w, log := told(r, hookAt("https://hooks.example/T0/secret-token-1"))
-			w.Tell(out("a"))
+			w.queue(out("a"))
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
 			took := r.times[len(r.times)-1].Sub(r.times[0])
@@ -132,10 +132,10 @@ func TestWebhookSumsUp(t *testing.T) {
 		r := &receiver{}
 		w, _ := told(r, hookAt("https://hooks.example/"))
 		for range 5 {
-			w.Tell(out("a"))
+			w.queue(out("a"))
 			time.Sleep(time.Second)
 		}
-		w.Tell(out("b"))
+		w.queue(out("b"))
 		synctest.Wait()
 		if got := r.got(); len(got) != 2 {
 			t.Fatalf("within the interval: %q", got)
@@ -147,7 +147,7 @@ func TestWebhookSumsUp(t *testing.T) {
 			t.Errorf("after it: %q", got)
 		}
 		time.Sleep(time.Hour)
-		w.Tell(out("a"))
+		w.queue(out("a"))
 		synctest.Wait()
 		if got := r.got(); len(got) != 4 || strings.Contains(got[3], "repeated") {
 			t.Errorf("long after: %q", got)
@@ -162,13 +162,13 @@ func TestWebhookEvents(t *testing.T) {
 		only := hookAt("https://hooks.example/")
 		only.Events = []config.Event{config.EventBalanceLow}
 		w, _ := told(r, only)
-		w.Tell(out("a"))
-		w.Tell(Event{Name: config.EventBalanceLow})
+		w.queue(out("a"))
+		w.queue(Message{Name: config.EventBalanceLow})
 		closeSoon(w)
 		if got := r.got(); len(got) != 1 || !strings.Contains(got[0], "balance_low") {
 			t.Errorf("%q", got)
 		}
-		w.Tell(Event{Name: config.EventBalanceLow})
+		w.queue(Message{Name: config.EventBalanceLow})
 		w.Apply([]config.Webhook{only})
 		if len(r.got()) != 1 {
 			t.Error("told after the end")
@@ -182,10 +182,10 @@ func TestWebhookQueue(t *testing.T) {
 		r := &receiver{blocking: make(chan struct{})}
 		hook := hookAt("https://hooks.example/very-secret-path")
 		w, log := told(r, hook)
-		w.Tell(out("first"))
+		w.queue(out("first"))
 		synctest.Wait()
 		for i := range maxQueued + 44 {
-			w.Tell(out(fmt.Sprint(i)))
+			w.queue(out(fmt.Sprint(i)))
 		}
 		close(r.blocking)
 		synctest.Wait()
@@ -206,13 +206,13 @@ func TestWebhookReload(t *testing.T) {
 		stays, goes := hookAt("https://stays.example/"), hookAt("https://goes.example/")
 		w, _ := told(r, goes, stays)
 		for _, server := range []string{"a", "b", "c"} {
-			w.Tell(out(server))
+			w.queue(out(server))
 		}
 		synctest.Wait()
 		stays.Events, stays.MinInterval = []config.Event{config.EventServerOut}, 0
 		w.Apply([]config.Webhook{stays, hookAt("https://new.example/")})
-		w.Tell(out("a"))
-		w.Tell(Event{Name: config.EventServerBack, Subject: "a"})
+		w.queue(out("a"))
+		w.queue(Message{Name: config.EventServerBack, Subject: "a"})
 		close(r.blocking)
 		synctest.Wait()
 		if got := r.got(); len(got) != 3+4+2 {
@@ -227,7 +227,7 @@ func TestWebhookEnd(t *testing.T) {
 		r := &receiver{}
 		w, _ := told(r, hookAt("https://hooks.example/"))
 		for range 3 {
-			w.Tell(out("a"))
+			w.queue(out("a"))
 		}
 		closeSoon(w)
 		if got := r.got(); len(got) != 2 || !strings.Contains(got[1], `"repeated":1`) {
@@ -236,7 +236,7 @@ func TestWebhookEnd(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		w, log := told(&receiver{blocking: make(chan struct{})}, hookAt("https://hooks.example/"))
-		w.Tell(out("a"))
+		w.queue(out("a"))
 		began := time.Now()
 		closeSoon(w)
 		if took := time.Since(began); took != 3*time.Second || !strings.Contains(log.String(), telemetry.WebhookFailed) {
@@ -254,7 +254,7 @@ func TestWebhookComplaints(t *testing.T) {
 		}
 		w, log := told(r, hookAt("https://hooks.example/"))
 		for i := range 30 {
-			w.Tell(out(fmt.Sprint(i)))
+			w.queue(out(fmt.Sprint(i)))
 			time.Sleep(time.Minute)
 		}
 		closeSoon(w)

@@ -2,15 +2,14 @@ package observe
 
 import (
 	"context"
-	"log/slog"
 	"maps"
 	"math"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
-	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 const (
@@ -35,11 +34,11 @@ const (
 // everywhere stands for all servers together.
 const everywhere = "all servers"
 
-// CacheWatch logs when much less of the prompts is read from the prompt cache than usual, for a server and for all
-// together, and when that is over. Every answer to a conversation that is going on counts alike, so that one large
-// prompt decides nothing. It is a proxy.Recorder.
+// CacheWatch publishes CacheRateChanged when much less of the prompts is read from the prompt cache than usual, for a
+// server and for all together, and when that ends. Every response in a continuing conversation counts equally, so that
+// one large prompt does not decide. It is a proxy.Recorder.
 type CacheWatch struct {
-	log *slog.Logger
+	bus *event.Bus
 
 	mu     sync.Mutex
 	trends map[string]*cacheTrend     // by server
@@ -50,8 +49,8 @@ type CacheWatch struct {
 type conversation struct{ session, agent, model string }
 
 // NewCacheWatch makes a CacheWatch that has seen nothing.
-func NewCacheWatch(log *slog.Logger) *CacheWatch {
-	return &CacheWatch{log: log, trends: map[string]*cacheTrend{}, spoke: map[conversation]time.Time{}}
+func NewCacheWatch(bus *event.Bus) *CacheWatch {
+	return &CacheWatch{bus: bus, trends: map[string]*cacheTrend{}, spoke: map[conversation]time.Time{}}
 }
 
 // Record implements proxy.Recorder.
@@ -69,12 +68,8 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 		return
 	}
 	for _, server := range [...]string{a.Server, everywhere} {
-		if verdict, now, usual := w.add(server, rate, now); verdict != "" {
-			level := slog.LevelWarn
-			if verdict == telemetry.CacheRecovered {
-				level = slog.LevelInfo
-			}
-			w.log.Log(context.Background(), level, verdict, telemetry.Server, server, telemetry.HitRate, percent(now), telemetry.UsualHitRate, percent(usual))
+		if change, recent, usual := w.add(server, rate, now); change != unchanged {
+			w.bus.Publish(context.Background(), event.CacheRateChanged{Server: server, Recent: percent(recent), Usual: percent(usual), Recovered: change == recovered})
 		}
 	}
 }
@@ -94,8 +89,17 @@ func (w *CacheWatch) goesOn(c conversation, start, now time.Time) bool {
 	return known && start.Sub(last) <= conversationPause
 }
 
-// add counts an answer and returns the message to log, "" for none, with the rates in the window and before.
-func (w *CacheWatch) add(server string, rate float64, now time.Time) (verdict string, recent, usual float64) {
+// change is what a response has changed in a trend.
+type change int
+
+const (
+	unchanged change = iota
+	collapsed
+	recovered
+)
+
+// add counts a response and returns the change, with the rates in the window and before.
+func (w *CacheWatch) add(server string, rate float64, now time.Time) (c change, recent, usual float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := w.trends[server]
@@ -174,21 +178,20 @@ func (t *cacheTrend) recent() rates {
 	return sum
 }
 
-// judge returns the message that a change deserves, "" when nothing has changed. In between the two bounds, and
-// with few answers, it leaves things as they are.
-func (t *cacheTrend) judge() string {
+// judge returns the change of the state. Between the two bounds, and with few responses, nothing changes.
+func (t *cacheTrend) judge() change {
 	recent, usual := t.recent(), t.usual
 	if recent.answers < cacheMinimum || usual.answers < cacheUsual {
-		return ""
+		return unchanged
 	}
 	switch {
 	case !t.collapsed && usual.mean() >= cacheWorth && recent.mean() < cacheLost*usual.mean():
 		t.collapsed = true
-		return telemetry.CacheCollapsed
+		return collapsed
 	case t.collapsed && recent.mean() >= cacheRegained*usual.mean():
 		t.collapsed = false
-		return telemetry.CacheRecovered
+		return recovered
 	default:
-		return ""
+		return unchanged
 	}
 }

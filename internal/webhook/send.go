@@ -1,4 +1,4 @@
-package observe
+package webhook
 
 import (
 	"context"
@@ -55,7 +55,7 @@ func staysThere(r *http.Request, via []*http.Request) error {
 func newMessageID() string { return "msg_" + rand.Text() }
 
 // send posts a message once.
-func (s *sender) send(ctx context.Context, w config.Webhook, id string, e Event) *undelivered {
+func (s *sender) send(ctx context.Context, w config.Webhook, id string, e Message) *undelivered {
 	r, err := request(ctx, w, s.instance, id, e, time.Now())
 	if err != nil {
 		return &undelivered{reason: "the message cannot be made"} // the error quotes the address
@@ -90,7 +90,7 @@ func cause(err error) string {
 
 // hidden is a text in which nothing of the webhook's secrets is left.
 func hidden(w config.Webhook, text string) string {
-	return clip(oneLine(telemetry.NewRedactor(secretsOf(w)).Text(text)))
+	return telemetry.Clip(telemetry.OneLine(telemetry.NewRedactor(secretsOf(w)).Text(text)))
 }
 
 // refusal finds the failure that the chats of Feishu, DingTalk and WeCom tell inside an answer with status 200.
@@ -131,9 +131,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(wait, 0), maxRetryAfter)
 }
 
-// TryWebhook sends a message to a webhook once, for a test. The error shows nothing of the address beyond the host.
-func TryWebhook(ctx context.Context, w config.Webhook, instance string) error {
-	e := Event{Name: "test", Time: time.Now(), Text: "This is a test: events of claude-code-lb arrive here."}
+// Test sends a message to a webhook once, for a test. The error shows nothing of the address beyond the host.
+func Test(ctx context.Context, w config.Webhook, instance string) error {
+	e := Message{Name: "test", Time: time.Now(), Text: "This is a test: events of claude-code-lb arrive here."}
 	if failed := newSender(instance, http.DefaultTransport).send(ctx, w, newMessageID(), e); failed != nil {
 		return failed
 	}

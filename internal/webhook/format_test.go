@@ -1,8 +1,9 @@
-package observe
+package webhook
 
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -24,14 +25,16 @@ const (
 )
 
 // sample is an event with all that can be in one.
-func sample() Event {
+func sample() Message {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
-	return Event{
+	return Message{
 		Name: config.EventServerOut, Time: at, Text: "Server a & b is out for 1m0s: status 529 <overloaded>.", Subject: "a & b",
 		Facts:    []Fact{{"server", "a & b"}, {"reason", "status 529\n<overloaded>"}, {"cooldown", 60.0}, {"failures", int64(3)}},
 		Repeated: 2, Since: at.Add(-time.Minute),
 	}
 }
+
+var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
 
 func TestPayloads(t *testing.T) {
 	now := time.Date(2026, 3, 4, 5, 6, 8, 0, time.UTC)
@@ -55,7 +58,7 @@ func TestPayloads(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := strings.ReplaceAll(got.String(), "\r\n", "\n") + "\n"
-		golden(t, "webhook_"+string(format)+".txt", text)
+		golden(t, string(format)+".txt", text)
 	}
 }
 
@@ -167,7 +170,7 @@ func TestSendToNobody(t *testing.T) {
 	if failed == nil || !failed.again || strings.Contains(failed.reason, "token") || !strings.Contains(failed.reason, "refused") {
 		t.Errorf("%+v", failed)
 	}
-	if err := TryWebhook(t.Context(), w, "host-1"); err == nil || strings.Contains(err.Error(), "token") {
+	if err := Test(t.Context(), w, "host-1"); err == nil || strings.Contains(err.Error(), "token") {
 		t.Errorf("%v", err)
 	}
 }
