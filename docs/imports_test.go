@@ -3,14 +3,12 @@ package docs
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
-	"errors"
 	"flag"
-	"io"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -100,41 +98,37 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// projectImports lists which packages of the project each one imports. Packages of tests alone are left out.
+// projectImports lists which packages of the project each one imports, on any platform. Packages of tests alone are
+// left out.
 func projectImports(t *testing.T) map[string][]string {
-	os.Getenv("TEST_RUN") // its value differs between runs: the test cache does not see the sources of other packages
-	list := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles", "./...", "./bench", "./bench/soak")
-	list.Dir = ".."
-	var stderr bytes.Buffer
-	list.Stderr = &stderr
-	out, err := list.Output()
-	if err != nil {
-		t.Fatalf("go list: %v\n%s", err, stderr.String())
-	}
+	t.Helper()
 	found := map[string][]string{}
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-		var pkg struct {
-			ImportPath       string
-			Imports, GoFiles []string
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != ".." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules" || d.Name() == "testdata"):
+			return fs.SkipDir
+		case filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go"):
+			return nil
 		}
-		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
 		}
-		if len(pkg.GoFiles) == 0 {
-			continue
-		}
-		var own []string
-		for _, imported := range pkg.Imports {
-			if ours(imported) {
-				own = append(own, inModule(imported))
+		name := strings.TrimPrefix(strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), ".."), "/")
+		imports := found[name]
+		for _, spec := range file.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			if strings.HasPrefix(imported, module+"/") && !slices.Contains(imports, strings.TrimPrefix(imported, module+"/")) {
+				imports = append(imports, strings.TrimPrefix(imported, module+"/"))
 			}
 		}
-		found[inModule(pkg.ImportPath)] = own
-	}
-	if len(found) < 15 {
-		t.Fatalf("go list found only %d packages", len(found))
+		found[name] = imports
+		return nil
+	})
+	if err != nil || len(found) < 15 {
+		t.Fatalf("found %d packages, %v", len(found), err)
 	}
 	return found
 }
@@ -190,15 +184,6 @@ func importTable() string {
 }
 
 var update = flag.Bool("update", false, "write the table of imports into architecture.md")
-
-func ours(importPath string) bool {
-	return importPath == module || strings.HasPrefix(importPath, module+"/")
-}
-
-// inModule is a package's path inside the module.
-func inModule(importPath string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
-}
 
 // TestFileSize keeps files to one idea each.
 func TestFileSize(t *testing.T) {
