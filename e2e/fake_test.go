@@ -127,7 +127,7 @@ func (f *fake) served(a answer) bool {
 }
 
 // only is the one request that arrived.
-func (f *fake) only(t *testing.T) fakeclaude.Seen {
+func (f *fake) only(t *testing.T) fakeclaude.RecordedRequest {
 	t.Helper()
 	seen := f.Requests()
 	if len(seen) != 1 {
@@ -137,7 +137,7 @@ func (f *fake) only(t *testing.T) fakeclaude.Seen {
 }
 
 // carries says where in a request some text is: "" when it is nowhere.
-func carries(seen fakeclaude.Seen, text string) string {
+func carries(seen fakeclaude.RecordedRequest, text string) string {
 	for name, values := range seen.Header {
 		if strings.Contains(strings.Join(values, "\n"), text) {
 			return "header " + name

@@ -161,9 +161,9 @@ func (s *storm) finished() []call {
 }
 
 // arrivals are all requests that have reached a server, by the id in their text, in the order in which they came.
-func (s *storm) arrivals() map[int64][]fakeclaude.Seen {
+func (s *storm) arrivals() map[int64][]fakeclaude.RecordedRequest {
 	s.t.Helper()
-	found := map[int64][]fakeclaude.Seen{}
+	found := map[int64][]fakeclaude.RecordedRequest{}
 	for _, f := range s.sites {
 		if err := f.WaitIdle(s.t.Context()); err != nil {
 			s.t.Fatal(err)
@@ -181,7 +181,7 @@ func (s *storm) arrivals() map[int64][]fakeclaude.Seen {
 		}
 	}
 	for _, each := range found {
-		slices.SortFunc(each, func(a, b fakeclaude.Seen) int { return a.Time.Compare(b.Time) })
+		slices.SortFunc(each, func(a, b fakeclaude.RecordedRequest) int { return a.Time.Compare(b.Time) })
 	}
 	return found
 }
@@ -219,7 +219,7 @@ func (s *storm) mustHaveHidden() {
 	}
 }
 
-func history(seen []fakeclaude.Seen) string {
+func history(seen []fakeclaude.RecordedRequest) string {
 	var b bytes.Buffer
 	for _, e := range seen {
 		fmt.Fprintf(&b, "  %s %s status %d, fault %q, %s after %s and %d events\n", e.Time.Format("05.000"), e.Host, e.Status, e.Fault, e.Outcome, e.Took, e.Events)

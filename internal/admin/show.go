@@ -192,7 +192,7 @@ func serverOf(e *upstream.Endpoint, now time.Time) server {
 	if r.BalanceKnown {
 		s.Balance = &r.Balance
 	}
-	for _, each := range r.Left {
+	for _, each := range r.Remaining {
 		s.Left = append(s.Left, left{each.Class, each.Bucket, each.Part})
 	}
 	s.add("", &r)

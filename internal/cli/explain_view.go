@@ -30,8 +30,8 @@ func (v verdictOn) String() string {
 	line("scope", v.Scope.String()+": "+v.concerned())
 	line("client", v.seenByClient())
 	line("rests", v.whoRests())
-	if v.Failover() && !v.Doubtful && !v.begun {
-		line("again", map[bool]string{true: "costs nothing: the same server may be asked once more when its rest is over", false: "may be billed: the same server is not asked again by this request"}[v.Free])
+	if v.Failover() && !v.Ambiguous && !v.begun {
+		line("again", map[bool]string{true: "costs nothing: the same server may be asked once more when its rest is over", false: "may be billed: the same server is not asked again by this request"}[v.Unbilled])
 	}
 	return b.String()
 }
@@ -75,7 +75,7 @@ func (v verdictOn) decidedBy() string {
 }
 
 func (v verdictOn) concerned() string {
-	if v.Doubtful {
+	if v.Ambiguous {
 		return "the request, or a peculiarity of this server"
 	}
 	return map[verdict.Scope]string{
@@ -94,7 +94,7 @@ func (v verdictOn) seenByClient() string {
 	switch {
 	case v.begun:
 		return "has content already, and gets the error as it is"
-	case v.Doubtful:
+	case v.Ambiguous:
 		return "another server is asked; two refusals alike are passed on"
 	case v.Failover():
 		return "sees nothing of it while another server can answer"
@@ -133,7 +133,7 @@ func (v verdictOn) howLong() string {
 	if v.RetryAfter >= time.Hour {
 		length += ", until " + v.ev.Now.Add(v.RetryAfter).UTC().Format("2006-01-02 15:04 UTC")
 	}
-	if rest := v.Rest(); rest < v.RetryAfter {
+	if rest := v.Cooldown(); rest < v.RetryAfter {
 		return fmt.Sprintf("for %s at a time: the answer speaks of %s", rest, length)
 	}
 	return "for " + length

@@ -33,31 +33,31 @@ type bodies struct {
 	decoders chan struct{} // bounds how many bodies are decoded at a time; nil: no bound
 }
 
-// lent is a body in memory. It is given back once.
-type lent struct {
+// pooledBody is a body in memory. It is given back once.
+type pooledBody struct {
 	b []byte
 	hold
 }
 
-// giveBack ends the use of a body.
-func (p *bodies) giveBack(l *lent) {
+// release ends the use of a body.
+func (p *bodies) release(l *pooledBody) {
 	p.memory.put(l.b)
 	l.b = nil
 	p.room.leave(&l.hold)
 }
 
 // read reads the whole body of a request into memory that its owner is charged for.
-func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits, by owner) (*lent, *bodyProblem) {
+func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits, by owner) (*pooledBody, *bodyProblem) {
 	if r.ContentLength > limits.MaxBody {
 		return nil, tooLarge(limits.MaxBody)
 	}
-	l := &lent{hold: hold{owner: by}}
+	l := &pooledBody{hold: hold{owner: by}}
 	if !p.begin(r, limits, l) {
 		return nil, tooMany()
 	}
 	problem := p.fill(w, r, limits, l)
 	if problem != nil {
-		p.giveBack(l)
+		p.release(l)
 		return nil, problem
 	}
 	p.room.finish(&l.hold, int64(cap(l.b)))
@@ -66,7 +66,7 @@ func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits, by 
 
 // begin makes the first claim of a body. While memory is plentiful a body of moderate size gets all that it announces, so
 // that it need not be moved.
-func (p *bodies) begin(r *http.Request, limits Limits, l *lent) bool {
+func (p *bodies) begin(r *http.Request, limits Limits, l *pooledBody) bool {
 	n := p.room.firstClaim(r.ContentLength)
 	l.small = 0 <= r.ContentLength && r.ContentLength < n
 	if !l.small && 0 < r.ContentLength && r.ContentLength < moderate {
@@ -97,7 +97,7 @@ func (p *bodies) obtain(n int64, atOnce, wait func(int64) bool) []byte {
 }
 
 // fill reads a body.
-func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limits Limits, l *lent) *bodyProblem {
+func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limits Limits, l *pooledBody) *bodyProblem {
 	l.begin(http.NewResponseController(w))
 	defer l.stop()
 	body := http.MaxBytesReader(w, r.Body, limits.MaxBody)
@@ -129,7 +129,7 @@ func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limits Limits, l *
 
 // enlarge gets more memory for a body: its announced length. A body of unknown length claims the maximum, grows by doubling,
 // and finally keeps what it needed.
-func (p *bodies) enlarge(r *http.Request, limits Limits, l *lent) bool {
+func (p *bodies) enlarge(r *http.Request, limits Limits, l *pooledBody) bool {
 	grow := func(patience time.Duration) func(int64) bool {
 		return func(n int64) bool { return p.room.grow(r.Context(), patience, &l.hold, n) }
 	}
@@ -149,7 +149,7 @@ func (p *bodies) enlarge(r *http.Request, limits Limits, l *lent) bool {
 }
 
 // move copies a body into other memory.
-func (p *bodies) move(l *lent, to []byte) {
+func (p *bodies) move(l *pooledBody, to []byte) {
 	to = append(to, l.b...)
 	p.memory.put(l.b)
 	l.b = to

@@ -19,7 +19,7 @@ import (
 type sorted struct {
 	net.Listener
 	s     *Server
-	given *handover
+	given *chanListener
 }
 
 // Accept implements net.Listener.

@@ -55,7 +55,7 @@ func BenchmarkReadBody(b *testing.B) {
 				if problem != nil {
 					b.Fatal(problem)
 				}
-				p.giveBack(l)
+				p.release(l)
 			}
 		})
 	}

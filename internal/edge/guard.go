@@ -47,7 +47,7 @@ func (h *Handler) refuseKey(w http.ResponseWriter, r *http.Request, s *Snapshot,
 	w.Header().Set("X-Should-Retry", "false")
 	if showsKey(r) {
 		if wait, ok := h.guesses.Wrong(r.Context(), claude.ClientAddress(r.RemoteAddr, r.Header, s.Proxies)); !ok {
-			h.turned.add(http.StatusTooManyRequests)
+			h.rejected.add(http.StatusTooManyRequests)
 			proxy.WriteError(w, http.StatusTooManyRequests, wait, claude.Error{
 				Type: claude.ErrRateLimit, RequestID: id, Message: "Many wrong client keys came from this address: send one of the auth_keys of claude-code-lb.",
 			})

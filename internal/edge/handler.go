@@ -56,15 +56,15 @@ type Limits struct {
 
 // Handler serves clients. Safe for concurrent use.
 type Handler struct {
-	current atomic.Pointer[Snapshot]
-	open    atomic.Int64
-	bodies  bodies
-	turned  turnedAway
-	guesses telemetry.Guesses
-	pages   telemetry.Occasional // refusals of pages in the log
-	loops   telemetry.Occasional // loops in the log
-	proxy   *proxy.Proxy
-	log     *slog.Logger
+	current  atomic.Pointer[Snapshot]
+	open     atomic.Int64
+	bodies   bodies
+	rejected rejections
+	guesses  telemetry.Guesses
+	pages    telemetry.Occasional // refusals of pages in the log
+	loops    telemetry.Occasional // loops in the log
+	proxy    *proxy.Proxy
+	log      *slog.Logger
 
 	// Unwritten counts the requests that wait in memory because the ledger cannot be written to;
 	// nil: there is no ledger. It is set before the first request.
@@ -156,7 +156,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	if key != nil {
 		if refusal := key.Admit(r.RemoteAddr, time.Now()); refusal != nil {
-			h.turnAway(w, r, id, client, refusal)
+			h.reject(w, r, id, client, refusal)
 			return
 		}
 	}
@@ -183,8 +183,8 @@ func (h *Handler) refuseLoop(w http.ResponseWriter, id string) {
 		"This request has already passed claude-code-lb: the url of one of its servers, or of a balancer behind it, leads back here. Correct that url.")
 }
 
-// turnAway answers who shows a key that is known and lets nobody in from there, or no longer.
-func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, id, client string, refusal *quota.Refusal) {
+// reject answers who shows a key that is known and lets nobody in from there, or no longer.
+func (h *Handler) reject(w http.ResponseWriter, r *http.Request, id, client string, refusal *quota.Refusal) {
 	status := proxy.WriteError(w, refusal.Status, 0, claude.Error{Type: refusal.Type, Message: refusal.Message, RequestID: id})
 	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Client, client, telemetry.Status, status, telemetry.Reason, refusal.Reason)
 	h.proxy.Note(ledger.Entry{
@@ -216,17 +216,17 @@ func hasDotSegment(path string) bool {
 	return false
 }
 
-// crowdedWait is when to come again where there was no room.
-const crowdedWait = 5 * time.Second
+// overloadRetryAfter is when to come again where there was no room.
+const overloadRetryAfter = 5 * time.Second
 
 // refuse answers with an error of our own and logs it.
 func (h *Handler) refuse(w http.ResponseWriter, status int, kind claude.ErrorType, id, message string) {
 	wait := time.Duration(0)
 	if status == http.StatusTooManyRequests {
-		wait = crowdedWait
+		wait = overloadRetryAfter
 	}
 	proxy.WriteError(w, status, wait, claude.Error{Type: kind, Message: message, RequestID: id})
-	h.turned.add(status)
+	h.rejected.add(status)
 	level := slog.LevelInfo
 	if status == http.StatusUnauthorized { // guessed keys must not fill the log; see Guesses
 		level = slog.LevelDebug

@@ -43,7 +43,7 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request, id string)
 	}
 	s := h.current.Load()
 	now := time.Now()
-	c := s.Table.Census(now)
+	c := s.Table.Counts(now)
 	health := Health{
 		Status: "ok", Mode: s.Mode, Algorithm: s.Algorithm, Total: c.Total, Available: c.Available,
 		Cooling: c.Cooling, LowBalance: c.LowBalance, Draining: c.Draining, Time: now.UTC().Truncate(time.Second),

@@ -73,8 +73,8 @@ func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, proble
 
 // prepare makes a proxy.Body of the bytes that were read. A compressed body also gets a decoded
 // copy, whose memory counts towards the bound.
-func (p *bodies) prepare(l *lent, contentEncoding []string, most int64) (proxy.Body, *bodyProblem) {
-	done := func([]byte) { p.giveBack(l) }
+func (p *bodies) prepare(l *pooledBody, contentEncoding []string, most int64) (proxy.Body, *bodyProblem) {
+	done := func([]byte) { p.release(l) }
 	if len(l.b) == 0 || !proxy.IsEncoded(contentEncoding) {
 		return proxy.NewBody(l.b, done), nil
 	}
@@ -91,6 +91,6 @@ func (p *bodies) prepare(l *lent, contentEncoding []string, most int64) (proxy.B
 	if refusal, ok := errors.AsType[*quota.Refusal](err); ok {
 		return proxy.NewUnreadableBody(l.b, done, refusal), nil
 	}
-	p.giveBack(l)
+	p.release(l)
 	return proxy.Body{}, tooMany()
 }

@@ -94,7 +94,7 @@ func (s *Server) Listen(address string) error {
 	defer s.mu.Unlock()
 	l, err := Bind(address)
 	if err != nil && s.listener != nil && samePort(s.listener, address) {
-		l, err = s.moveOver(address)
+		l, err = s.adopt(address)
 	}
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -128,7 +128,7 @@ func (s *Server) serve(l net.Listener) {
 		s.listener.Close()
 	}
 	s.listener = l
-	given := newHandover(l.Addr())
+	given := newChanListener(l.Addr())
 	// Both end when their listener is closed: by the next Listen or by Drain.
 	s.serving.Go(func() { _ = s.other.Serve(given) })
 	s.serving.Go(func() {
@@ -137,9 +137,9 @@ func (s *Server) serve(l net.Listener) {
 	})
 }
 
-// moveOver changes the host on one port, which two listeners cannot share: the
+// adopt changes the host on one port, which two listeners cannot share: the
 // former one makes room, and comes back if that does not help.
-func (s *Server) moveOver(address string) (net.Listener, error) {
+func (s *Server) adopt(address string) (net.Listener, error) {
 	former := s.listener.Addr().String()
 	s.listener.Close()
 	l, err := net.Listen("tcp", address)

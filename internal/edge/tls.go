@@ -42,19 +42,19 @@ func (c *certified) set(cert *tls.Certificate) {
 	})
 }
 
-// handover is a listener to whom connections are given that another one has accepted.
-type handover struct {
+// chanListener is a listener to whom connections are given that another one has accepted.
+type chanListener struct {
 	address net.Addr
 	conns   chan net.Conn
 	closed  chan struct{}
 	closing sync.Once
 }
 
-func newHandover(address net.Addr) *handover {
-	return &handover{address: address, conns: make(chan net.Conn), closed: make(chan struct{})}
+func newChanListener(address net.Addr) *chanListener {
+	return &chanListener{address: address, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-func (h *handover) give(conn net.Conn) {
+func (h *chanListener) give(conn net.Conn) {
 	select {
 	case h.conns <- conn:
 	case <-h.closed:
@@ -63,7 +63,7 @@ func (h *handover) give(conn net.Conn) {
 }
 
 // Accept returns what is given.
-func (h *handover) Accept() (net.Conn, error) {
+func (h *chanListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-h.conns:
 		return conn, nil
@@ -73,10 +73,10 @@ func (h *handover) Accept() (net.Conn, error) {
 }
 
 // Close ends Accept.
-func (h *handover) Close() error {
+func (h *chanListener) Close() error {
 	h.closing.Do(func() { close(h.closed) })
 	return nil
 }
 
 // Addr is where the connections are accepted.
-func (h *handover) Addr() net.Addr { return h.address }
+func (h *chanListener) Addr() net.Addr { return h.address }

@@ -18,7 +18,7 @@ type Account struct {
 	mu                     sync.Mutex
 	limits                 Limits
 	cache                  promptCache
-	files, batches, skills shelf
+	files, batches, skills resourceStore
 	meters                 map[string]*Meter // by model family
 }
 
@@ -46,7 +46,7 @@ func (a *Account) Reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.cache = promptCache{}
-	a.files, a.batches, a.skills = shelf{}, shelf{}, shelf{}
+	a.files, a.batches, a.skills = resourceStore{}, resourceStore{}, resourceStore{}
 	clear(a.meters)
 }
 

@@ -25,7 +25,7 @@ type call struct {
 	complaint error           // about the body
 	model     string
 	stream    bool
-	seen      *Seen
+	seen      *RecordedRequest
 }
 
 // read takes in the body, once for the conditions of fault rules and the answer.
@@ -46,7 +46,7 @@ func (s *Server) respond(c *call, fault Fault) answer {
 	if ans, ok := fault.replacement(c); ok {
 		return ans.signed(c.id)
 	}
-	ans := s.deserved(c, fault)
+	ans := s.normalResponse(c, fault)
 	ans.media = mediaJSON
 	if ans.events != nil {
 		ans.media = mediaStream
@@ -56,9 +56,9 @@ func (s *Server) respond(c *call, fault Fault) answer {
 	return ans.signed(c.id)
 }
 
-// deserved is the honest answer. The fault only makes sure that the answer has what
+// normalResponse is the honest answer. The fault only makes sure that the answer has what
 // it is to strike at.
-func (s *Server) deserved(c *call, fault Fault) answer {
+func (s *Server) normalResponse(c *call, fault Fault) answer {
 	if len(c.body) > maxBody {
 		return failure(http.StatusRequestEntityTooLarge, claude.ErrTooLarge, "Request exceeds the maximum size")
 	}

@@ -116,7 +116,7 @@ func (s *Server) putSettings(r *http.Request) (any, error) {
 
 // seenView is a logged request as the operator reads it.
 type seenView struct {
-	Seen
+	RecordedRequest
 	Body       string `json:"body,omitempty"`
 	BodyBase64 []byte `json:"body_base64,omitempty"` // in place of a body that is not UTF-8
 }
@@ -133,7 +133,7 @@ func (s *Server) getRequests(r *http.Request) (any, error) {
 	views := make([]seenView, len(list))
 	for i, e := range list {
 		e.Header = maskCredentials(e.Header)
-		views[i] = seenView{Seen: e}
+		views[i] = seenView{RecordedRequest: e}
 		if utf8.Valid(e.Body) {
 			views[i].Body = string(e.Body)
 		} else {

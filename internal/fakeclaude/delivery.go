@@ -64,7 +64,7 @@ func (d *delivery) sleep(ctx context.Context, t time.Duration) error {
 func (d *delivery) sendStream(ctx context.Context) error {
 	strikeAt := d.fault.streamIndex(d.ans.events)
 	if strikeAt == beforeHead {
-		if err := d.strike(ctx); err != nil {
+		if err := d.inject(ctx); err != nil {
 			return err
 		}
 	}
@@ -78,7 +78,7 @@ func (d *delivery) sendStream(ctx context.Context) error {
 	interval := time.Duration(d.call.settings.TokenInterval)
 	for i, e := range d.ans.events {
 		if i == strikeAt {
-			if err := d.strike(ctx); err != nil {
+			if err := d.inject(ctx); err != nil {
 				return err
 			}
 		}
@@ -93,7 +93,7 @@ func (d *delivery) sendStream(ctx context.Context) error {
 		d.tokens += e.tokens
 	}
 	if strikeAt == len(d.ans.events) {
-		if err := d.strike(ctx); err != nil {
+		if err := d.inject(ctx); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (d *delivery) sendPlain(ctx context.Context) error {
 		strikeAt = d.fault.plainOffset(len(d.ans.body))
 	}
 	if strikeAt == beforeHead {
-		if err := d.strike(ctx); err != nil {
+		if err := d.inject(ctx); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func (d *delivery) sendPlain(ctx context.Context) error {
 		if err := d.wire.send(ctx, body[:strikeAt]); err != nil {
 			return err
 		}
-		if err := d.strike(ctx); err != nil {
+		if err := d.inject(ctx); err != nil {
 			return err
 		}
 		body = body[strikeAt:]
@@ -209,7 +209,7 @@ func (d *delivery) head(length int) {
 }
 
 // report writes into the log how it went.
-func (d *delivery) report(e *Seen, err error) {
+func (d *delivery) report(e *RecordedRequest, err error) {
 	e.Status, e.Events, e.Fault = d.status, d.events, d.fault.Kind
 	e.Model, e.Stream = d.call.model, d.call.stream
 	e.Took = Duration(d.now().Sub(d.call.start))

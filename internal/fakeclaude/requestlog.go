@@ -14,7 +14,7 @@ type requestLog struct {
 	keep int
 
 	mu    sync.Mutex
-	seen  []*Seen // oldest first
+	seen  []*RecordedRequest // oldest first
 	bytes int
 	stats Stats
 	idle  chan struct{} // closed when nothing is in flight any more
@@ -36,8 +36,8 @@ func (l *requestLog) reset() {
 	l.stats = Stats{InFlight: l.stats.InFlight, ByStatus: map[int]int64{}, ByFault: map[FaultKind]int64{}}
 }
 
-func (l *requestLog) add(c *call) *Seen {
-	e := &Seen{
+func (l *requestLog) add(c *call) *RecordedRequest {
+	e := &RecordedRequest{
 		ID:         c.id,
 		Time:       c.start,
 		Method:     c.request.Method,
@@ -67,7 +67,7 @@ func (l *requestLog) add(c *call) *Seen {
 }
 
 // finish lets fill complete the entry, and counts it.
-func (l *requestLog) finish(e *Seen, fill func(*Seen)) {
+func (l *requestLog) finish(e *RecordedRequest, fill func(*RecordedRequest)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fill(e)
@@ -98,10 +98,10 @@ func (l *requestLog) finish(e *Seen, fill func(*Seen)) {
 
 // Requests returns the newest requests, oldest first, those in flight included.
 // Headers and bodies are shared with the log: do not change them.
-func (s *Server) Requests() []Seen {
+func (s *Server) Requests() []RecordedRequest {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	list := make([]Seen, len(s.log.seen))
+	list := make([]RecordedRequest, len(s.log.seen))
 	for i, e := range s.log.seen {
 		list[i] = *e
 	}

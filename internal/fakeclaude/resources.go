@@ -18,9 +18,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// shelf is what an account keeps under ids of its own: files, batches and
+// resourceStore is what an account keeps under ids of its own: files, batches and
 // skills. No other account can see any of it. The account's lock guards it.
-type shelf struct {
+type resourceStore struct {
 	items []*item // in the order of their creation
 }
 
@@ -32,7 +32,7 @@ type item struct {
 	media string
 }
 
-func (s *shelf) find(id string) *item {
+func (s *resourceStore) find(id string) *item {
 	i := slices.IndexFunc(s.items, func(each *item) bool { return each.id == id })
 	if i < 0 {
 		return nil
@@ -40,7 +40,7 @@ func (s *shelf) find(id string) *item {
 	return s.items[i]
 }
 
-func (s *shelf) remove(id string) {
+func (s *resourceStore) remove(id string) {
 	s.items = slices.DeleteFunc(s.items, func(each *item) bool { return each.id == id })
 }
 
@@ -49,16 +49,16 @@ type kept struct {
 	root   string // of its paths
 	prefix string // of its ids
 	kind   string // type of its objects
-	shelf  func(*Account) *shelf
+	shelf  func(*Account) *resourceStore
 	make   func(*Server, *call) (*item, error)
 }
 
 // keeping finds the API that serves a path.
 func keeping(path string) (kept, bool) {
 	for _, k := range [...]kept{
-		{"/v1/messages/batches", "msgbatch_", "message_batch", func(a *Account) *shelf { return &a.batches }, (*Server).makeBatch},
-		{"/v1/files", "file_", "file", func(a *Account) *shelf { return &a.files }, (*Server).makeFile},
-		{"/v1/skills", "skill_", "skill", func(a *Account) *shelf { return &a.skills }, (*Server).makeSkill},
+		{"/v1/messages/batches", "msgbatch_", "message_batch", func(a *Account) *resourceStore { return &a.batches }, (*Server).makeBatch},
+		{"/v1/files", "file_", "file", func(a *Account) *resourceStore { return &a.files }, (*Server).makeFile},
+		{"/v1/skills", "skill_", "skill", func(a *Account) *resourceStore { return &a.skills }, (*Server).makeSkill},
 	} {
 		if path == k.root || strings.HasPrefix(path, k.root+"/") {
 			return k, true
@@ -94,7 +94,7 @@ func (s *Server) respondKept(c *call, k kept) answer {
 }
 
 // act does to an item what is asked.
-func (k kept) act(c *call, shelf *shelf, it *item, action string) answer {
+func (k kept) act(c *call, shelf *resourceStore, it *item, action string) answer {
 	switch method := c.request.Method; {
 	case action == "" && method == http.MethodGet:
 		return plain(it.about)
@@ -111,7 +111,7 @@ func (k kept) act(c *call, shelf *shelf, it *item, action string) answer {
 }
 
 // list answers with the newest first, from a cursor on.
-func (k kept) list(c *call, shelf *shelf) answer {
+func (k kept) list(c *call, shelf *resourceStore) answer {
 	all := slices.Clone(shelf.items)
 	slices.Reverse(all)
 	if after := c.request.URL.Query().Get("after_id"); after != "" {

@@ -17,8 +17,8 @@ const (
 	OutcomeCancelled Outcome = "cancelled" // the client left
 )
 
-// Seen is one request as it arrived and how it ended.
-type Seen struct {
+// RecordedRequest is one request as it arrived and how it ended.
+type RecordedRequest struct {
 	ID         string      `json:"id"` // request-id of the answer
 	Time       time.Time   `json:"time"`
 	Method     string      `json:"method"`

@@ -190,7 +190,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.id = "req_" + token(c.ids)
 	c.seen = s.log.add(c)
 	if err != nil {
-		s.log.finish(c.seen, func(e *Seen) { e.Outcome = OutcomeCancelled })
+		s.log.finish(c.seen, func(e *RecordedRequest) { e.Outcome = OutcomeCancelled })
 		return
 	}
 	c.read()
@@ -200,7 +200,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d := newDelivery(w, c, s.respond(c, fault), fault)
 	err = d.run(r.Context())
-	s.log.finish(c.seen, func(e *Seen) { d.report(e, err) })
+	s.log.finish(c.seen, func(e *RecordedRequest) { d.report(e, err) })
 	if errors.Is(err, errAbort) {
 		panic(http.ErrAbortHandler)
 	}

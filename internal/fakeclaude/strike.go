@@ -50,9 +50,9 @@ func (f Fault) replacement(c *call) (answer, bool) {
 	return ans, true
 }
 
-// strike lets the fault happen at the point the delivery has reached. It returns
+// inject lets the fault happen at the point the delivery has reached. It returns
 // nil when the answer goes on after it.
-func (d *delivery) strike(ctx context.Context) error {
+func (d *delivery) inject(ctx context.Context) error {
 	f := d.fault
 	delay := time.Duration(f.Delay)
 	switch f.Kind {

@@ -46,7 +46,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	if b.awaits {
 		b.awaits = false
-		if b.err = b.answer.goOn(); b.err != nil {
+		if b.err = b.answer.writeContinue(); b.err != nil {
 			return 0, b.err
 		}
 	}
@@ -123,8 +123,8 @@ func (b *requestBody) finish(drain bool) bool {
 		return false
 	}
 	b.c.limitRead(drainTime)
-	room := b.c.server.mem.borrow()
-	defer b.c.server.mem.giveBack(room)
+	room := b.c.server.mem.get()
+	defer b.c.server.mem.put(room)
 	for n := 0; n <= drained; {
 		m, err := b.read(room[:])
 		n += m

@@ -33,8 +33,8 @@ func newClient(t *Transport, c net.Conn, address string) *client {
 	return &client{t: t, net: s, address: address, in: input{from: s, mem: &t.mem}}
 }
 
-// quiet says whether an idle connection stands and nothing came over it that nobody asked for.
-func (c *client) quiet() bool { return c.in.buffered() == 0 && c.net.Quiet() }
+// isIdleAlive says whether an idle connection stands and nothing came over it that nobody asked for.
+func (c *client) isIdleAlive() bool { return c.in.buffered() == 0 && c.net.IdleAlive() }
 
 // roundTrip sends a request and reads the head of its answer.
 func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
@@ -46,7 +46,7 @@ func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil {
 		res, err = c.receive(r)
 	}
-	b := &answerBody{c: c, sending: sending, stop: stop, ctx: r.Context(), keep: true}
+	b := &responseBody{c: c, sending: sending, stop: stop, ctx: r.Context(), keep: true}
 	if err == nil {
 		err = b.frame(r, res)
 	}

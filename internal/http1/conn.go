@@ -41,16 +41,16 @@ func longAgo() time.Time { return time.Unix(1, 0) }
 
 // conn serves one connection, with one goroutine.
 type conn struct {
-	server  *Server
-	net     *socket.Conn
-	remote  string
-	ctx     context.Context // of all requests
-	opened  time.Time
-	state   atomic.Int32
-	hurried atomic.Int64 // when the first part of a head came, in nanoseconds since 1970
-	in      input
-	watch   watch
-	posted  bool // the last request was a POST
+	server         *Server
+	net            *socket.Conn
+	remote         string
+	ctx            context.Context // of all requests
+	opened         time.Time
+	state          atomic.Int32
+	headerTimerSet atomic.Int64 // when the first part of a head came, in nanoseconds since 1970
+	in             input
+	watch          closeWatch
+	posted         bool // the last request was a POST
 
 	mu       sync.Mutex // over what follows
 	serving  *response  // nil between two requests
@@ -77,20 +77,20 @@ func (c *conn) serve() {
 	defer c.net.Close()
 	defer c.in.release()
 	c.limitRead(c.server.ReadHeaderTimeout)
-	for c.one() {
+	for c.serveOne() {
 		c.limitRead(c.server.IdleTimeout)
-		if !c.rest() {
+		if !c.markIdle() {
 			return
 		}
 	}
 }
 
-// one serves one request, and reports whether another may follow.
-func (c *conn) one() bool {
-	head, err := c.in.head(c.server.maxHead(), c.hurry)
+// serveOne serves one request, and reports whether another may follow.
+func (c *conn) serveOne() bool {
+	head, err := c.in.head(c.server.maxHead(), c.startHeaderTimer)
 	if c.posted && string(head) == "\r\n" { // some clients end the body of a POST with an empty line (RFC 9112, section 2.2)
 		c.in.use(len(head))
-		head, err = c.in.head(c.server.maxHead(), c.hurry)
+		head, err = c.in.head(c.server.maxHead(), c.startHeaderTimer)
 	}
 	switch {
 	case errors.Is(err, errHeadTooLong):
@@ -218,8 +218,8 @@ func (c *conn) linger(quiet bool) {
 		return
 	}
 	c.limitRead(lingering)
-	b := c.server.mem.borrow()
-	defer c.server.mem.giveBack(b)
+	b := c.server.mem.get()
+	defer c.server.mem.put(b)
 	for n := 0; n < lingered; {
 		m, err := c.Read(b[:])
 		if n += m; err != nil {
@@ -268,31 +268,31 @@ func (c *conn) limitRead(d time.Duration) {
 	_ = c.setDeadline(deadline)
 }
 
-// hurry is told when a part of a head has come: the rest has to follow. Its time begins once, not with each byte, and for a
+// startHeaderTimer is told when a part of a head has come: the rest has to follow. Its time begins once, not with each byte, and for a
 // connection's first head it began with the connection.
-func (c *conn) hurry() {
-	c.hurried.Store(time.Now().UnixNano())
-	if !c.turn(fresh, begun) && c.turn(idle, begun) {
+func (c *conn) startHeaderTimer() {
+	c.headerTimerSet.Store(time.Now().UnixNano())
+	if !c.cas(fresh, begun) && c.cas(idle, begun) {
 		c.limitRead(c.server.ReadHeaderTimeout)
 	}
 }
 
 // activate says that a request has begun. It is false when the server has closed the connection just before.
 func (c *conn) activate() bool {
-	return c.turn(fresh, active) || c.turn(idle, active) || c.turn(begun, active) || connState(c.state.Load()) == active
+	return c.cas(fresh, active) || c.cas(idle, active) || c.cas(begun, active) || connState(c.state.Load()) == active
 }
 
-// rest says that no request is being served. It is false when the server closes.
-func (c *conn) rest() bool { return c.turn(active, idle) && !c.server.isClosing() }
+// markIdle says that no request is being served. It is false when the server closes.
+func (c *conn) markIdle() bool { return c.cas(active, idle) && !c.server.isClosing() }
 
 // closeIdle closes the connection if nobody is served on it. One that has brought nothing yet, or not all of a head, has a moment to do so.
 func (c *conn) closeIdle() bool {
-	waited := time.Since(c.opened) >= freshTime && c.turn(fresh, closed) || time.Since(time.Unix(0, c.hurried.Load())) >= freshTime && c.turn(begun, closed)
-	if !waited && !c.turn(idle, closed) {
+	waited := time.Since(c.opened) >= freshTime && c.cas(fresh, closed) || time.Since(time.Unix(0, c.headerTimerSet.Load())) >= freshTime && c.cas(begun, closed)
+	if !waited && !c.cas(idle, closed) {
 		return false
 	}
 	c.net.Close()
 	return true
 }
 
-func (c *conn) turn(from, to connState) bool { return c.state.CompareAndSwap(int32(from), int32(to)) }
+func (c *conn) cas(from, to connState) bool { return c.state.CompareAndSwap(int32(from), int32(to)) }

@@ -54,7 +54,7 @@ func (w *response) WriteHeader(status int) {
 	}
 	w.status = status
 	w.bare = w.head || status == http.StatusNoContent || status == http.StatusNotModified
-	w.block = w.c.server.mem.borrow()
+	w.block = w.c.server.mem.get()
 	w.out = appendStatus(w.block[:0], status)
 	w.out = w.appendFields(w.out)
 	if w.last = w.last || w.c.server.isClosing() || w.request.broken(); w.last {
@@ -228,7 +228,7 @@ func (w *response) add(p []byte) error {
 // fetch borrows memory, unless there is some.
 func (w *response) fetch() {
 	if w.out == nil {
-		w.block = w.c.server.mem.borrow()
+		w.block = w.c.server.mem.get()
 		w.out = w.block[:0]
 	}
 }
@@ -244,7 +244,7 @@ func (w *response) send(p []byte) error {
 
 // drop gives the memory back.
 func (w *response) drop() {
-	w.c.server.mem.giveBack(w.block)
+	w.c.server.mem.put(w.block)
 	w.block, w.out = nil, nil
 }
 
@@ -288,8 +288,8 @@ func (w *response) finish() error {
 	return err
 }
 
-// goOn tells the client to send its body, unless it has an answer already.
-func (w *response) goOn() error {
+// writeContinue tells the client to send its body, unless it has an answer already.
+func (w *response) writeContinue() error {
 	if w.status != 0 {
 		return nil
 	}

@@ -48,17 +48,17 @@ func (c *client) sending(r *http.Request) *sending {
 // begin begins to send a request, and closes its body when it has been sent. What went wrong, failure and complete tell: an answer may have come all the same.
 func (s *sending) begin(r *http.Request) {
 	c := s.c
-	room := c.t.mem.borrow()
+	room := c.t.mem.get()
 	head := s.appendHead(room[:0], r)
 	if s.length < 0 || s.length > oneWrite {
 		s.head, s.done = head, make(chan struct{})
 		go func() {
-			defer c.t.mem.giveBack(room)
+			defer c.t.mem.put(room)
 			s.run()
 		}()
 		return
 	}
-	defer c.t.mem.giveBack(room)
+	defer c.t.mem.put(room)
 	if s.body != nil {
 		defer s.closeBody()
 		whole, err := appendBody(head, s.body, s.length)

@@ -37,14 +37,14 @@ type Server struct {
 	// Encrypted is called with the address of a client that speaks TLS. nil: nobody is.
 	Encrypted func(remote string)
 
-	mem        memory
-	departures socket.Departures
-	mu         sync.Mutex
-	listeners  map[net.Listener]struct{}
-	conns      map[*conn]struct{}
-	closing    bool
-	stopped    chan struct{} // closed when closing is set
-	left       chan struct{} // told when a connection has ended
+	mem           memory
+	closeNotifier socket.CloseNotifier
+	mu            sync.Mutex
+	listeners     map[net.Listener]struct{}
+	conns         map[*conn]struct{}
+	closing       bool
+	stopped       chan struct{} // closed when closing is set
+	left          chan struct{} // told when a connection has ended
 }
 
 // Serve accepts connections until the listener is closed, and then returns http.ErrServerClosed if the server shuts down, else the listener's error.
@@ -100,7 +100,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	defer look.Stop()
 	for {
 		if s.closeIdle() == 0 {
-			s.departures.Close()
+			s.closeNotifier.Close()
 			return nil
 		}
 		select {
@@ -121,7 +121,7 @@ func (s *Server) Close() error {
 		c.net.Close()
 		c.watch.closed()
 	}
-	s.departures.Close()
+	s.closeNotifier.Close()
 	return nil
 }
 

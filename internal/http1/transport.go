@@ -171,7 +171,7 @@ func (t *Transport) takeFor(r *http.Request, address string) *client {
 func (t *Transport) take(address string) *client {
 	for {
 		c := t.pop(address)
-		if c == nil || c.quiet() {
+		if c == nil || c.isIdleAlive() {
 			return c
 		}
 		c.net.Close()

@@ -12,32 +12,32 @@ import (
 // not worth a goroutine.
 const watchAfter = 100 * time.Millisecond
 
-// watch notices a client that leaves while its request is served: the connection ends. Where the kernel cannot tell, it reads, at most
+// closeWatch notices a client that leaves while its request is served: the connection ends. Where the kernel cannot tell, it reads, at most
 // one byte of what a client sends ahead, and a client that has sent ahead is not watched.
-type watch struct {
+type closeWatch struct {
 	c     *conn
 	timer *time.Timer
 
-	mu      sync.Mutex
-	cancel  context.CancelFunc // of the request being served; nil: none is
-	told    int64              // names the watch that the kernel keeps; 0: there is none
-	reading chan struct{}      // closed when the read has ended; nil: nobody reads
-	armed   bool               // its body has been read
-	behind  bool               // bytes that follow it as well
-	ahead   []byte             // what it has read
-	gone    bool
-	one     [1]byte
+	mu       sync.Mutex
+	cancel   context.CancelFunc // of the request being served; nil: none is
+	notified int64              // names the watch that the kernel keeps; 0: there is none
+	reading  chan struct{}      // closed when the read has ended; nil: nobody reads
+	armed    bool               // its body has been read
+	behind   bool               // bytes that follow it as well
+	ahead    []byte             // what it has read
+	gone     bool
+	one      [1]byte
 }
 
 // begin is told of a request that begins.
-func (w *watch) begin(cancel context.CancelFunc) {
+func (w *closeWatch) begin(cancel context.CancelFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cancel = cancel
 }
 
 // arm is told when the request's body has been read: from now on nothing comes but what does not belong to it.
-func (w *watch) arm() {
+func (w *closeWatch) arm() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.armed = w.cancel != nil; !w.armed {
@@ -52,14 +52,14 @@ func (w *watch) arm() {
 }
 
 // look waits for the client to leave.
-func (w *watch) look() {
+func (w *closeWatch) look() {
 	w.mu.Lock()
-	if !w.armed || w.told != 0 || w.reading != nil || w.gone || len(w.ahead) > 0 {
+	if !w.armed || w.notified != 0 || w.reading != nil || w.gone || len(w.ahead) > 0 {
 		w.mu.Unlock()
 		return
 	}
-	if id, ok := w.c.server.departures.Watch(w.c.net, w.left); ok {
-		w.told = id
+	if id, ok := w.c.server.closeNotifier.Watch(w.c.net, w.left); ok {
+		w.notified = id
 		w.mu.Unlock()
 		return
 	}
@@ -86,23 +86,23 @@ func (w *watch) look() {
 }
 
 // left is told by the kernel that the client has left.
-func (w *watch) left(id int64) {
+func (w *closeWatch) left(id int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.told == id { // the request is still being served
+	if w.notified == id { // the request is still being served
 		w.leave()
 	}
 }
 
 // closed is told that the server has closed the connection.
-func (w *watch) closed() {
+func (w *closeWatch) closed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.leave()
 }
 
 // leave notes that the client has left. The caller holds the mutex.
-func (w *watch) leave() {
+func (w *closeWatch) leave() {
 	w.gone = true
 	if w.cancel != nil {
 		w.cancel()
@@ -110,16 +110,16 @@ func (w *watch) leave() {
 }
 
 // end is told when the handler has returned. It is false if the client has left. What it sent ahead is put back.
-func (w *watch) end() bool {
+func (w *closeWatch) end() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cancel, w.armed = nil, false
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	if w.told != 0 {
-		w.c.server.departures.Stop(w.told)
-		w.told = 0
+	if w.notified != 0 {
+		w.c.server.closeNotifier.Stop(w.notified)
+		w.notified = 0
 	}
 	if reading := w.reading; reading != nil {
 		_ = w.c.setDeadline(longAgo())

@@ -78,7 +78,7 @@ func observed(t *testing.T) *Metrics {
 	}
 	t.Cleanup(lease.Release)
 	m := NewMetrics("1.2.3")
-	m.Watch(Sources{Endpoints: func() []*upstream.Endpoint { return endpoints }, Open: func() int64 { return 4 }, Bodies: func() int64 { return 5 }, TurnedAway: func() map[int]int64 { return map[int]int64{401: 2} }, WrongKeys: func() map[string]int64 { return map[string]int64{"clients": 1} }, Backlog: behind{}})
+	m.Watch(Sources{Endpoints: func() []*upstream.Endpoint { return endpoints }, Open: func() int64 { return 4 }, Bodies: func() int64 { return 5 }, Rejections: func() map[int]int64 { return map[int]int64{401: 2} }, WrongKeys: func() map[string]int64 { return map[string]int64{"clients": 1} }, Backlog: behind{}})
 	m.Applied(2, "fast", time.Unix(1_700_000_000, 0))
 	m.Record(ended("key-1", "claude-opus-4-5"))
 	return m

@@ -19,8 +19,8 @@ type Backlog interface {
 type Sources struct {
 	Endpoints func() []*upstream.Endpoint // of the configuration in force
 	Open      func() int64                // requests being served
-	// TurnedAway counts requests that were refused before anything was known of them, by status; nil: it is not known.
-	TurnedAway func() map[int]int64
+	// Rejections counts requests that were refused before anything was known of them, by status; nil: it is not known.
+	Rejections func() map[int]int64
 	// WrongKeys counts wrong keys by listener; nil if unknown.
 	WrongKeys func() map[string]int64
 	Bodies    func() int64 // bytes taken by request bodies; nil if unknown
@@ -37,7 +37,7 @@ type states struct {
 	Sources
 	labels *labels
 
-	open, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance *prometheus.Desc
+	open, rejections, wrongKeys, bodies, state, inFlight, headroom, balance *prometheus.Desc
 	backlog, backlogAge, late, folded                                       *prometheus.Desc
 }
 
@@ -46,14 +46,14 @@ func newStates(s Sources, l *labels) *states {
 	desc := func(f family) *prometheus.Desc { return prometheus.NewDesc(f.name, f.help, f.labels, nil) }
 	return &states{
 		Sources: s, labels: l,
-		open: desc(f.openRequests), turnedAway: desc(f.turnedAway), wrongKeys: desc(f.wrongKeys), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
+		open: desc(f.openRequests), rejections: desc(f.turnedAway), wrongKeys: desc(f.wrongKeys), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
 		backlog: desc(f.backlog), backlogAge: desc(f.backlogAge), late: desc(f.late), folded: desc(f.folded),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (s *states) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.open, s.turnedAway, s.wrongKeys, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
+	for _, d := range []*prometheus.Desc{s.open, s.rejections, s.wrongKeys, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
 		out <- d
 	}
 }
@@ -70,9 +70,9 @@ func (s *states) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(s.wrongKeys, prometheus.CounterValue, float64(n), listener)
 		}
 	}
-	if s.TurnedAway != nil {
-		for status, n := range s.TurnedAway() {
-			out <- prometheus.MustNewConstMetric(s.turnedAway, prometheus.CounterValue, float64(n), strconv.Itoa(status))
+	if s.Rejections != nil {
+		for status, n := range s.Rejections() {
+			out <- prometheus.MustNewConstMetric(s.rejections, prometheus.CounterValue, float64(n), strconv.Itoa(status))
 		}
 	}
 	if s.Bodies != nil {
@@ -109,7 +109,7 @@ func (s *states) server(name string, r upstream.Report, gauge func(d *prometheus
 		gauge(s.balance, r.Balance, name)
 	}
 	least := map[[2]string]float64{} // classes beyond the bound share a label
-	for _, each := range r.Left {
+	for _, each := range r.Remaining {
 		key := [2]string{s.labels.class(each.Class), each.Bucket}
 		if part, known := least[key]; !known || each.Part < part {
 			least[key] = each.Part

@@ -9,7 +9,7 @@ import (
 )
 
 // account records the usage that an attempt's response has reported so far, completed by estimates, and its cost.
-func (x *exchange) account(a *answer) {
+func (x *exchange) account(a *attempt) {
 	note := &x.entry.Attempts[a.place]
 	note.Duration, note.Answer = time.Since(a.start), a.message
 	guess := note.Guess
@@ -33,7 +33,7 @@ func (x *exchange) account(a *answer) {
 
 // unreadable reports whether the client got a response to a message that we could not read, because it is
 // too large or in an unknown form. The upstream bills it all the same.
-func (x *exchange) unreadable(a *answer, note *ledger.Attempt) bool {
+func (x *exchange) unreadable(a *attempt, note *ledger.Attempt) bool {
 	return note.Served && !a.message.Started && a.message.Err == nil && a.claimed == nil && note.Status == http.StatusOK &&
 		x.req.HTTP.Method == http.MethodPost && x.req.HTTP.URL.Path == messagesPath
 }
@@ -51,7 +51,7 @@ func (x *exchange) asked(u claude.Usage) claude.Usage {
 
 // price sets the cost of the part of an attempt's response that has arrived. Output that did not reach the client counts
 // as wasted, and so do cache writes of a prefix that another account had in its cache.
-func (x *exchange) price(a *answer, note *ledger.Attempt, bill *claude.Bill) {
+func (x *exchange) price(a *attempt, note *ledger.Attempt, bill *claude.Bill) {
 	prices, multiplier := x.req.Settings.Prices, a.lease.Price()
 	model := a.message.Model
 	if model == "" {

@@ -23,28 +23,28 @@ const (
 
 var errEnded = errors.New("attempt ended")
 
-// answer is one attempt: the upstream's response as far as it has been read, and the verdict.
-type answer struct {
-	x       *exchange
-	lease   *upstream.Lease
-	warm    routing.Warmth // what its account holds of the prompt
-	start   time.Time
-	res     *http.Response // nil when no head arrived
-	body    io.Reader      // the rest of the body, decoded where it came encoded
-	held    []byte         // read from body, not yet relayed
-	whole   bool           // held is all there is
-	torn    bool           // the client has got part of an event
-	stream  bool           // it is a stream of events, as its first bytes tell
-	decoded bool           // the body was compressed: its length and encoding headers no longer hold
-	claimed *claude.Error  // what an error answer says, if it is one of the API
-	outcome verdict.Outcome
-	judged  time.Time // when outcome was found
-	warming bool      // the request asks for no output
-	// misshapen is set if the upstream sent status 200 with a body of another kind than the request asks for.
-	misshapen bool
-	astray    bool // the account does not know the resource that the request names
+// attempt is one attempt: the upstream's response as far as it has been read, and the verdict.
+type attempt struct {
+	x                *exchange
+	lease            *upstream.Lease
+	warm             routing.Warmth // what its account holds of the prompt
+	start            time.Time
+	res              *http.Response // nil when no head arrived
+	body             io.Reader      // the rest of the body, decoded where it came encoded
+	buffered         []byte         // read from body, not yet relayed
+	complete         bool           // held is all there is
+	partialEventSent bool           // the client has got part of an event
+	stream           bool           // it is a stream of events, as its first bytes tell
+	decoded          bool           // the body was compressed: its length and encoding headers no longer hold
+	claimed          *claude.Error  // what an error answer says, if it is one of the API
+	outcome          verdict.Outcome
+	judged           time.Time // when outcome was found
+	warming          bool      // the request asks for no output
+	// wrongShape is set if the upstream sent status 200 with a body of another kind than the request asks for.
+	wrongShape   bool
+	wrongAccount bool // the account does not know the resource that the request names
 	// timedOut says that a wait of the balancer's own ran out; curtailed, that the first one was shorter than the endpoint is due.
-	timedOut, curtailed bool
+	timedOut, deadlineShortened bool
 
 	events   claude.EventScanner // over held, and then over the rest
 	eventEnd int                 // offset in held just past the last complete event
@@ -52,12 +52,12 @@ type answer struct {
 	// relabelings are written with the next bytes that are sent, ordered by position.
 	relabelings []relabeling
 	message     claude.Message
-	noted       int   // of message.Kept, how many the owners know of
-	continues   int   // of message.Continues, how many are remembered
-	remembered  bool  // so is its id
-	place       int   // in the entry's attempts, once it is settled
-	watch       watch // the time limits of the attempt
-	vital       signs
+	noted       int      // of message.Kept, how many the owners know of
+	continues   int      // of message.Continues, how many are remembered
+	remembered  bool     // so is its id
+	place       int      // in the entry's attempts, once it is settled
+	timeouts    timeouts // the time limits of the attempt
+	activity    activity
 	first       verdict.TimeoutError // the error if the first content, or the header, does not arrive in time
 	idle        verdict.TimeoutError // the same for every later read
 	ctx         context.Context      // of the attempt: its cause tells why reading failed
@@ -67,25 +67,25 @@ type answer struct {
 }
 
 // open begins an attempt at an endpoint. It must be closed.
-func (x *exchange) open(lease *upstream.Lease) *answer {
+func (x *exchange) open(lease *upstream.Lease) *attempt {
 	s, server := x.req.Settings, lease.Name()
-	x.live.server.Store(&server)
+	x.inFlight.server.Store(&server)
 	ctx, cancel := context.WithCancelCause(x.ctx)
-	return &answer{
-		x: x, lease: lease, warm: x.warmth, warming: x.query.MaxTokens == 0, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, watch: watch{cancel: cancel},
+	return &attempt{
+		x: x, lease: lease, warm: x.warmth, warming: x.query.MaxTokens == 0, start: time.Now(), ctx: ctx, cancel: cancel, client: x.ctx, timeouts: timeouts{cancel: cancel},
 		idle: verdict.TimeoutError{Waiting: nextByte, After: s.Idle},
 	}
 }
 
-// perform sends the request and holds the answer until there is a verdict.
-func (x *exchange) perform(a *answer) {
+// roundTrip sends the request and holds the answer until there is a verdict.
+func (x *exchange) roundTrip(a *attempt) {
 	s := x.req.Settings
 	limit := x.firstWait(a)
-	a.watch.expect(forFirst, limit)
-	defer a.watch.over(forFirst)
+	a.timeouts.expect(forFirst, limit)
+	defer a.timeouts.over(forFirst)
 	// How long sending takes is the client's affair: an upload only has to go on.
 	if x.req.Upload != nil {
-		x.req.Upload.watched(func() { a.watch.expect(forFirst, limit) })
+		x.req.Upload.watched(func() { a.timeouts.expect(forFirst, limit) })
 	}
 	out := x.outgoing(a.ctx, a.lease)
 	x.traceOut(a, out)
@@ -99,10 +99,10 @@ func (x *exchange) perform(a *answer) {
 	a.res = res
 	a.lease.Learn(res.StatusCode, res.Header, time.Now())
 	s.Dump.Answer(a.ctx, x.req.ID, a.lease.Name(), res)
-	if x.kind == kindOther {
-		a.watch.over(forFirst)
+	if x.requestKind == kindOther {
+		a.timeouts.over(forFirst)
 	}
-	a.claimed, err = a.hold(x.kind)
+	a.claimed, err = a.buffer(x.requestKind)
 	if err != nil {
 		err = a.explain(err)
 	}
@@ -110,9 +110,9 @@ func (x *exchange) perform(a *answer) {
 }
 
 // firstWait is how long an attempt may take to its first content, or its head where the answer is not streamed.
-func (x *exchange) firstWait(a *answer) *verdict.TimeoutError {
+func (x *exchange) firstWait(a *attempt) *verdict.TimeoutError {
 	s := x.req.Settings
-	if x.kind != kindStream {
+	if x.requestKind != kindStream {
 		a.first = verdict.TimeoutError{Waiting: "answer", After: s.NonStreaming}
 		if x.isQuick() {
 			a.first.After = x.quickLimit(a.lease, a.start)
@@ -121,21 +121,21 @@ func (x *exchange) firstWait(a *answer) *verdict.TimeoutError {
 	}
 	limit := a.lease.FirstContentLimit(x.tokens(), s.FirstContent)
 	if limit > 0 {
-		a.vital.due = time.Now().Add(limit)
+		a.activity.due = time.Now().Add(limit)
 	}
-	if left := s.Total - time.Since(x.turn); s.Total > 0 && (limit <= 0 || left < limit) {
-		a.curtailed = true
+	if left := s.Total - time.Since(x.admittedAt); s.Total > 0 && (limit <= 0 || left < limit) {
+		a.deadlineShortened = true
 		limit = max(left, time.Millisecond)
 	}
 	if limit > 0 {
-		a.vital.until = time.Now().Add(limit)
+		a.activity.until = time.Now().Add(limit)
 	}
 	a.first = verdict.TimeoutError{Waiting: firstContent, After: limit}
 	return &a.first
 }
 
 // judge settles the verdict on what is known by now.
-func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
+func (x *exchange) judge(a *attempt, claimed *claude.Error, err error) {
 	ev := verdict.Evidence{
 		Error: claimed, Err: err, Now: time.Now(), Server: a.lease.Name(), Model: x.entry.Model, Path: x.query.Subject.Path,
 		Variant: x.query.Subject.Variant, OwnCredential: x.req.Settings.PassCredentials && !a.lease.HasToken(),
@@ -143,20 +143,20 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	if a.res != nil {
 		ev.Status, ev.Header = a.res.StatusCode, a.res.Header
 	}
-	if a.misshapen && err != nil && states(a.held, x.entry.Model) {
+	if a.wrongShape && err != nil && states(a.buffered, x.entry.Model) {
 		ev.Err, ev.Error, claimed = nil, &claude.Error{Type: claude.ErrAPI}, nil
-		ev.Body = a.held
+		ev.Body = a.buffered
 	}
 	switch {
 	case ev.Status >= http.StatusBadRequest:
-		ev.Body = a.held
+		ev.Body = a.buffered
 	case claimed != nil && a.message.Err != nil:
 		ev.Body = a.message.ErrData
 	case claimed != nil:
-		ev.Body = a.held
+		ev.Body = a.buffered
 	}
 	a.outcome, a.judged = x.req.Settings.Rules.Judge(ev), ev.Now
-	if errors.Is(err, verdict.ErrUnusable) && claude.ReadRefusal(a.held).Page {
+	if errors.Is(err, verdict.ErrUnusable) && claude.ReadRefusal(a.buffered).Page {
 		a.outcome.Cause = verdict.CausePage
 	}
 	x.judgeSearch(a)
@@ -165,9 +165,9 @@ func (x *exchange) judge(a *answer, claimed *claude.Error, err error) {
 	}
 	timeout, ok := errors.AsType[*verdict.TimeoutError](err)
 	a.timedOut = ok
-	if ok && a.curtailed && timeout.Waiting != nextByte {
+	if ok && a.deadlineShortened && timeout.Waiting != nextByte {
 		// It was given less than it is due: nothing is known of the endpoint.
-		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Doubtful: true, Reason: "the time for all attempts is over"}
+		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Ambiguous: true, Reason: "the time for all attempts is over"}
 	}
 }
 
@@ -181,15 +181,15 @@ func states(body []byte, model string) bool {
 }
 
 // symptom names a failure that a request may bring upon any endpoint, and is "" for every other.
-func (a *answer) symptom() string {
+func (a *attempt) symptom() string {
 	switch {
 	case a.outcome.Scope != verdict.ScopeEndpoint || a.timedOut:
 		return ""
-	case a.misshapen, a.res != nil && a.res.StatusCode >= http.StatusBadRequest && (a.outcome.Cause == verdict.CausePage || a.outcome.Cause == verdict.CauseNoRoute): // a firewall's, perhaps
+	case a.wrongShape, a.res != nil && a.res.StatusCode >= http.StatusBadRequest && (a.outcome.Cause == verdict.CausePage || a.outcome.Cause == verdict.CauseNoRoute): // a firewall's, perhaps
 		return a.outcome.Reason
 	case a.res != nil && (a.res.StatusCode >= http.StatusInternalServerError || a.res.StatusCode < http.StatusBadRequest && a.claimed != nil):
 		return a.outcome.Reason
-	case a.res == nil && !a.outcome.Free:
+	case a.res == nil && !a.outcome.Unbilled:
 		return "broken connection"
 	default:
 		return ""
@@ -197,7 +197,7 @@ func (a *answer) symptom() string {
 }
 
 // explain replaces the bare cancellation that reading or sending reports by its cause.
-func (a *answer) explain(err error) error {
+func (a *attempt) explain(err error) error {
 	if a.client.Err() != nil {
 		if cause := context.Cause(a.client); errors.Is(cause, verdict.ErrStopping) {
 			return cause
@@ -211,25 +211,25 @@ func (a *answer) explain(err error) error {
 }
 
 // close gives up the upstream's answer and the lease.
-func (a *answer) close() {
+func (a *attempt) close() {
 	if a.res != nil {
 		a.res.Body.Close()
 	}
-	a.watch.stop()
+	a.timeouts.stop()
 	a.cancel(errEnded)
 	a.lease.Release()
 }
 
 // read reads on, under the idle limit.
-func (a *answer) read(p []byte) (int, error) {
-	a.watch.expect(forRead, &a.idle)
+func (a *attempt) read(p []byte) (int, error) {
+	a.timeouts.expect(forRead, &a.idle)
 	n, err := a.body.Read(p)
-	a.watch.over(forRead)
+	a.timeouts.over(forRead)
 	return n, err
 }
 
 // decode undoes a compression that was not asked for.
-func (a *answer) decode(k kind) error {
+func (a *attempt) decode(k kind) error {
 	a.body = a.res.Body
 	if k == kindOther {
 		return nil

@@ -31,7 +31,7 @@ const mostBatch ledger.Money = 1e15
 
 // newBatchBill returns nil unless the response has the results of a batch that was not charged
 // before.
-func (x *exchange) newBatchBill(a *answer) *batchBill {
+func (x *exchange) newBatchBill(a *attempt) *batchBill {
 	prices, h := x.req.Settings.Prices, a.res.Header
 	if prices == nil || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode != http.StatusOK || h.Get("Content-Encoding") != "" {
 		return nil
@@ -91,7 +91,7 @@ func (b *batchBill) use(model string, u claude.Usage, sum ledger.Money) {
 }
 
 // endBatchBill records that the batch is charged, so that fetching it again is free.
-func (x *exchange) endBatchBill(a *answer) {
+func (x *exchange) endBatchBill(a *attempt) {
 	b := x.batch
 	if b == nil {
 		return
@@ -103,7 +103,7 @@ func (x *exchange) endBatchBill(a *answer) {
 	b.complete = true
 	b.estimated = b.estimated || b.results.Skipped > 0
 	b.cost.Known = b.cost.Unpriced == ""
-	x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), x.chargedName())
+	x.p.Owners.Learn(routing.OwnerAt(a.lease.Endpoint), time.Now(), x.chargedName())
 }
 
 // note adds the results to the attempt that fetched them.

@@ -15,11 +15,11 @@ import (
 // A compressed body also has its text, a decoded copy. The balancer reads the text and sends the original bytes.
 type Body struct {
 	length int
-	text   int     // length of the text
-	shared *shared // nil: empty
+	text   int         // length of the text
+	shared *sharedBody // nil: empty
 }
 
-type shared struct {
+type sharedBody struct {
 	done func([]byte) // nil: nobody wants the bytes back
 
 	mu      sync.Mutex
@@ -35,17 +35,17 @@ type shared struct {
 
 // NewBody takes b over; the caller must not change it before done is called with it.
 func NewBody(b []byte, done func([]byte)) Body {
-	return Body{len(b), len(b), &shared{done: done, b: b, holders: 1, owned: true}}
+	return Body{len(b), len(b), &sharedBody{done: done, b: b, holders: 1, owned: true}}
 }
 
 // NewEncodedBody is NewBody for a body that came compressed. done is called when the text is not needed any more, which is long before the bytes are.
 func NewEncodedBody(b []byte, done func([]byte), text []byte, textDone func()) Body {
-	return Body{len(b), len(text), &shared{done: done, b: b, holders: 1, owned: true, encoded: true, text: text, textDone: textDone}}
+	return Body{len(b), len(text), &sharedBody{done: done, b: b, holders: 1, owned: true, encoded: true, text: text, textDone: textDone}}
 }
 
 // NewUnreadableBody is NewBody for a body that cannot be decoded. Clients whose limits depend on the text get the refusal.
 func NewUnreadableBody(b []byte, done func([]byte), refusal *quota.Refusal) Body {
-	return Body{len(b), len(b), &shared{done: done, b: b, holders: 1, owned: true, encoded: true, refusal: refusal}}
+	return Body{len(b), len(b), &sharedBody{done: done, b: b, holders: 1, owned: true, encoded: true, refusal: refusal}}
 }
 
 // Reader returns a fresh reader over the whole body; attempts share none. It must be closed.
@@ -117,7 +117,7 @@ func (b Body) Release() {
 }
 
 // leave gives the bytes back when nobody holds them any more.
-func (s *shared) leave() {
+func (s *sharedBody) leave() {
 	s.mu.Lock()
 	s.holders--
 	b := s.b
@@ -134,7 +134,7 @@ func (s *shared) leave() {
 // bodyReader reads a body. The mutex makes Close wait for a Read that is under way in another goroutine.
 type bodyReader struct {
 	mu   sync.Mutex
-	from *shared // nil once it is closed
+	from *sharedBody // nil once it is closed
 	rest []byte
 }
 

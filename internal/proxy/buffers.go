@@ -5,16 +5,16 @@ import "sync"
 // buffers lends memory to answers that are relayed, in two sizes.
 type buffers struct{ small, large sync.Pool }
 
-// room is a borrowed buffer: one of the two.
-type room struct {
+// relayBuffer is a borrowed buffer: one of the two.
+type relayBuffer struct {
 	from  *buffers
 	small *[smallBuffer]byte
-	large *[relayBuffer]byte
+	large *[largeBuffer]byte
 }
 
-// borrow takes a buffer that holds more than n bytes, or the largest there is.
-func (b *buffers) borrow(n int) *room {
-	r := &room{from: b}
+// get takes a buffer that holds more than n bytes, or the largest there is.
+func (b *buffers) get(n int) *relayBuffer {
+	r := &relayBuffer{from: b}
 	if n < smallBuffer {
 		if r.small, _ = b.small.Get().(*[smallBuffer]byte); r.small == nil {
 			r.small = new([smallBuffer]byte)
@@ -25,13 +25,13 @@ func (b *buffers) borrow(n int) *room {
 	return r
 }
 
-func (r *room) enlarge() {
-	if r.large, _ = r.from.large.Get().(*[relayBuffer]byte); r.large == nil {
-		r.large = new([relayBuffer]byte)
+func (r *relayBuffer) enlarge() {
+	if r.large, _ = r.from.large.Get().(*[largeBuffer]byte); r.large == nil {
+		r.large = new([largeBuffer]byte)
 	}
 }
 
-func (r *room) bytes() []byte {
+func (r *relayBuffer) bytes() []byte {
 	if r.large != nil {
 		return r.large[:]
 	}
@@ -39,7 +39,7 @@ func (r *room) bytes() []byte {
 }
 
 // grow exchanges a small buffer for a large one, with the first n bytes of its content.
-func (r *room) grow(n int) []byte {
+func (r *relayBuffer) grow(n int) []byte {
 	if r.large == nil {
 		r.enlarge()
 		copy(r.large[:], r.small[:n])
@@ -49,7 +49,7 @@ func (r *room) grow(n int) []byte {
 	return r.large[:]
 }
 
-func (r *room) giveBack() {
+func (r *relayBuffer) release() {
 	if r.large != nil {
 		r.from.large.Put(r.large)
 	} else {

@@ -12,7 +12,7 @@ import (
 )
 
 // commit is the point of no return: from here on the client sees this answer.
-func (x *exchange) commit(a *answer) {
+func (x *exchange) commit(a *attempt) {
 	x.settleKind(a)
 	x.settle(a)
 	x.entry.Attempts[a.place].Served = true
@@ -20,17 +20,17 @@ func (x *exchange) commit(a *answer) {
 	x.req.Body.Release() // nothing is sent again, and a stream may go on for long
 	x.learn(a)
 	x.forgetPrompt()
-	x.owned(a)
-	x.kept(a)
+	x.rememberOwner(a)
+	x.rememberKept(a)
 	x.rememberContinuations(a)
 	x.keepQuick(a)
 	if !x.restrictList(a) {
 		return
 	}
-	x.localize(a)
+	x.rewriteResultsURL(a)
 	x.entry.Outcome, x.entry.Routed = ledger.Answered, x.routed(a)
 	x.entry.TimeToFirstByte = time.Since(x.req.Start)
-	if opened := x.silence.end(); !opened {
+	if opened := x.keepalive.end(); !opened {
 		x.writeHead(a)
 	} else if !a.streams() {
 		x.entry.Status = http.StatusOK
@@ -42,7 +42,7 @@ func (x *exchange) commit(a *answer) {
 	x.account(a)
 	a.lease.Produced(a.message.Usage.OutputTokens, time.Now())
 	if broken == nil {
-		x.req.Table.Ended(&x.query, a.message.Usage.OutputTokens)
+		x.req.Table.RecordOutput(&x.query, a.message.Usage.OutputTokens)
 	}
 	if broken != nil {
 		x.breakOff(a, broken)
@@ -54,7 +54,7 @@ func (x *exchange) commit(a *answer) {
 }
 
 // routed says in a word why this endpoint was asked.
-func (x *exchange) routed(a *answer) ledger.Routed {
+func (x *exchange) routed(a *attempt) ledger.Routed {
 	switch {
 	case x.pin.known != "":
 		return ledger.Pinned
@@ -66,19 +66,19 @@ func (x *exchange) routed(a *answer) ledger.Routed {
 }
 
 // streams says whether the answer is a stream of events that may follow a status 200.
-func (a *answer) streams() bool { return a.res.StatusCode == http.StatusOK && a.stream }
+func (a *attempt) streams() bool { return a.res.StatusCode == http.StatusOK && a.stream }
 
 // learn takes from a good answer that its account has the prompt in its cache now,
 // and from a stream the time to its first content.
-func (x *exchange) learn(a *answer) {
+func (x *exchange) learn(a *attempt) {
 	if a.outcome.Scope != verdict.ScopeNone || !a.message.Started {
 		return
 	}
 	now, u := time.Now(), a.message.Usage
 	uncached := u.InputTokens + u.CacheCreationTokens()
 	a.lease.Spend(uncached, now)
-	x.req.Table.Begun(&x.query, a.lease.Endpoint, a.warm, u, a.start)
-	if x.kind == kindStream {
+	x.req.Table.RecordCached(&x.query, a.lease.Endpoint, a.warm, u, a.start)
+	if x.requestKind == kindStream {
 		a.lease.Observe(now.Sub(a.start), uncached, now)
 	}
 }
@@ -92,7 +92,7 @@ func (x *exchange) tell(e claude.Error) {
 }
 
 // charge books a failure after the commit.
-func (x *exchange) charge(a *answer, o verdict.Outcome) {
+func (x *exchange) charge(a *attempt, o verdict.Outcome) {
 	x.entry.Outcome = ledger.Truncated
 	charged := &x.entry.Attempts[a.place]
 	charged.Reason, charged.Scope = o.Reason, o.Scope.String()
@@ -100,17 +100,17 @@ func (x *exchange) charge(a *answer, o verdict.Outcome) {
 }
 
 // writeHead sends the upstream's status and headers.
-func (x *exchange) writeHead(a *answer) {
-	h := x.answerWith(a.res.Header)
+func (x *exchange) writeHead(a *attempt) {
+	h := x.copyResponseHeader(a.res.Header)
 	if a.decoded {
 		h.Del("Content-Encoding")
 		h.Del("Content-Length")
 	}
-	if x.kind == kindStream && a.streams() {
+	if x.requestKind == kindStream && a.streams() {
 		h.Del("Content-Length") // if it breaks off, that is added
 	}
-	if a.whole && x.req.HTTP.Method != http.MethodHead && a.res.StatusCode != http.StatusNotModified {
-		h.Set("Content-Length", strconv.Itoa(len(a.held)))
+	if a.complete && x.req.HTTP.Method != http.MethodHead && a.res.StatusCode != http.StatusNotModified {
+		h.Set("Content-Length", strconv.Itoa(len(a.buffered)))
 	}
 	x.trace()
 	x.entry.Status = a.res.StatusCode
@@ -119,7 +119,7 @@ func (x *exchange) writeHead(a *answer) {
 
 // breakOff tells the client that a committed answer is not whole, and never
 // lets it look like a clean end.
-func (x *exchange) breakOff(a *answer, broken error) {
+func (x *exchange) breakOff(a *attempt, broken error) {
 	err := a.explain(broken)
 	if errors.Is(err, verdict.ErrClientGone) || errors.Is(broken, errClientWrite) {
 		x.entry.Outcome = ledger.ClientGone
@@ -129,7 +129,7 @@ func (x *exchange) breakOff(a *answer, broken error) {
 	x.cause = err
 	o := verdict.Judge(verdict.Evidence{Err: err, Status: a.res.StatusCode, Now: time.Now()})
 	x.charge(a, o)
-	if x.kind == kindStream && a.stream && !a.torn {
+	if x.requestKind == kindStream && a.stream && !a.partialEventSent {
 		e := claude.Error{Type: claude.ErrAPI, Message: "The upstream broke off its answer (" + o.Reason + "): ask again.", RequestID: x.req.ID}
 		x.write(e.AppendEvent(nil))
 		x.flush()
@@ -177,12 +177,12 @@ func (x *exchange) write(p []byte) error {
 		return nil
 	}
 	if x.overHTTP2() {
-		x.stall.begin(x.w)
-		defer x.stall.end()
+		x.writeDeadline.begin(x.w)
+		defer x.writeDeadline.end()
 	}
 	n, err := x.w.Write(p)
 	x.entry.Bytes += int64(n)
-	x.live.bytes.Add(int64(n))
+	x.inFlight.bytes.Add(int64(n))
 	if err != nil {
 		return errors.Join(errClientWrite, err)
 	}

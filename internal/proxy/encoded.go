@@ -11,8 +11,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
-// ErrNoRoom reports that there was no memory for a decoded request body.
-var ErrNoRoom = errors.New("no memory left for the decoded body")
+// ErrTooLarge reports that there was no memory for a decoded request body.
+var ErrTooLarge = errors.New("no memory left for the decoded body")
 
 // firstText is the initial size of the buffer for a decoded request, in bytes.
 const firstText = 16 << 10
@@ -47,7 +47,7 @@ func DecodeRequest(raw []byte, contentEncoding []string, most int64, grow func(n
 	switch {
 	case err == nil:
 		return text, nil
-	case errors.Is(err, ErrNoRoom):
+	case errors.Is(err, ErrTooLarge):
 		return nil, err
 	case errors.Is(err, errGrowth):
 		return nil, unreadable(http.StatusBadRequest, fmt.Sprintf("The encoded request body grows beyond %d MB or %d times its size when it is decoded: send a smaller one.", most>>20, maxGrowth))
@@ -63,7 +63,7 @@ func readText(r io.Reader, grow func(int64) bool) ([]byte, error) {
 		if len(text) == cap(text) {
 			size := max(2*cap(text), firstText)
 			if !grow(int64(size - cap(text))) {
-				return nil, ErrNoRoom
+				return nil, ErrTooLarge
 			}
 			text = append(make([]byte, 0, size), text...)
 		}

@@ -20,9 +20,9 @@ func (x *exchange) finish() {
 	if x.cause != nil {
 		e.Reason = x.cause.Error()
 	}
-	x.p.journal.end(&x.live, finished{*e, x.trail})
-	if x.pass != nil {
-		x.req.Book.Settle(x.pass, e)
+	x.p.journal.end(&x.inFlight, finished{*e, x.trail})
+	if x.reservation != nil {
+		x.req.Book.Settle(x.reservation, e)
 	}
 	x.p.Note(*e)
 	if x.spans != nil {

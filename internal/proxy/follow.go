@@ -43,7 +43,7 @@ func sessionName(session, agent string) string { return session + "\x00" + agent
 
 // rememberContinuations records the names by which later requests may continue a response. It runs
 // before those names are sent to the client, because the next request may come at once.
-func (x *exchange) rememberContinuations(a *answer) {
+func (x *exchange) rememberContinuations(a *attempt) {
 	if !a.message.Started || x.isSide() || a.remembered && len(a.message.Continues) == a.continues {
 		return
 	}

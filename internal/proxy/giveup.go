@@ -37,11 +37,11 @@ func (x *exchange) giveUp(why error) {
 	if x.allBlameRequest() {
 		x.entry.Outcome = ledger.Answered
 	}
-	if x.answerWithout() {
+	if x.refuseQuick() {
 		return
 	}
 	wait, now := x.earliestReturn(), time.Now()
-	opened := x.silence.end()
+	opened := x.keepalive.end()
 	a := x.bestRefusal()
 	if x.refusedTwice() == nil && (a == nil || a.rank() <= rankUsedUp) {
 		if r, ok := x.exhaustedPool(now); ok {
@@ -50,7 +50,7 @@ func (x *exchange) giveUp(why error) {
 			return
 		}
 	}
-	if a != nil && a.isAnswer() {
+	if a != nil && a.isFromAPI() {
 		x.entry.Attempts[a.place].Served = true
 		if opened {
 			x.tell(a.asError())
@@ -71,15 +71,15 @@ func (x *exchange) giveUp(why error) {
 	}
 	x.trace()
 	if status == http.StatusTooManyRequests { // Claude Code stops at once on a long wait, as intended
-		x.w.Header().Set("Retry-After", wholeSeconds(x.outlook().RetryAfter))
+		x.w.Header().Set("Retry-After", wholeSeconds(x.availability().RetryAfter))
 		wait = 0
 	}
 	x.entry.Status = WriteError(x.w, status, wait, e)
 }
 
-// isAnswer reports whether a refusal can be shown to the client as it is. A used-up account cannot while
+// isFromAPI reports whether a refusal can be shown to the client as it is. A used-up account cannot while
 // another one may serve, and a missing model only in the API's own words.
-func (a *answer) isAnswer() bool {
+func (a *attempt) isFromAPI() bool {
 	switch {
 	case a.outcome.Cause == verdict.CauseNoModel:
 		return a.res.StatusCode == http.StatusNotFound && a.claimed != nil && a.claimed.Type == claude.ErrNotFound
@@ -89,14 +89,14 @@ func (a *answer) isAnswer() bool {
 	return !a.usedUp()
 }
 
-// outlook reports why no upstream would take the request now.
-func (x *exchange) outlook() *routing.Unavailable {
-	return x.req.Table.Outlook(&x.query, &x.tried, time.Now())
+// availability reports why no upstream would take the request now.
+func (x *exchange) availability() *routing.Unavailable {
+	return x.req.Table.Availability(&x.query, &x.tried, time.Now())
 }
 
 // earliestReturn is how long a client had better wait before it asks again.
 func (x *exchange) earliestReturn() time.Duration {
-	outlook := x.outlook()
+	outlook := x.availability()
 	switch {
 	case outlook.Mildest == upstream.Fit:
 		return time.Second
@@ -104,7 +104,7 @@ func (x *exchange) earliestReturn() time.Duration {
 		return maxRetryAfter
 	case outlook.RetryAfter <= 0:
 		return shortRetryAfter
-	case outlook.Mildest == upstream.Paused && !x.toldPause():
+	case outlook.Mildest == upstream.Paused && !x.reportedPause():
 		// The cooldown is our own estimate. A client that retries earlier tests the upstream, and a client
 		// with a fallback model switches to it sooner (measured: see docs/failover.md).
 		return min(max(outlook.RetryAfter/2, time.Second), maxRetryAfter)
@@ -113,22 +113,22 @@ func (x *exchange) earliestReturn() time.Duration {
 	}
 }
 
-// toldPause reports whether an overloaded upstream sent a retry-after.
-func (x *exchange) toldPause() bool {
-	return slices.ContainsFunc(x.failures, func(a *answer) bool { return a.outcome.Scope == verdict.ScopeCapacity && a.outcome.RetryAfter > 0 })
+// reportedPause reports whether an overloaded upstream sent a retry-after.
+func (x *exchange) reportedPause() bool {
+	return slices.ContainsFunc(x.failures, func(a *attempt) bool { return a.outcome.Scope == verdict.ScopeCapacity && a.outcome.RetryAfter > 0 })
 }
 
 // bestRefusal returns the failed attempt to answer with: one that tells the
 // client most about when to come again, and of those the latest. What an
 // upstream says about its own key or account is no answer to the client.
-func (x *exchange) bestRefusal() *answer {
+func (x *exchange) bestRefusal() *attempt {
 	if first := x.refusedTwice(); first != nil {
 		return first
 	}
-	var best *answer
+	var best *attempt
 	unsure := x.unsure()
 	for _, a := range x.failures {
-		if a.astray && unsure {
+		if a.wrongAccount && unsure {
 			continue
 		}
 		if rank := a.rank(); rank > rankNone && (best == nil || rank >= best.rank()) {
@@ -150,7 +150,7 @@ const (
 )
 
 // rank orders refusals by their worth to the client; rankNone has none.
-func (a *answer) rank() int {
+func (a *attempt) rank() int {
 	if a.res == nil || a.res.StatusCode < http.StatusBadRequest && a.message.Err == nil {
 		return rankNone
 	}
@@ -178,9 +178,9 @@ func (a *answer) rank() int {
 
 // writeRefusal passes on a refusal that was held whole. An error event inside a
 // 200 becomes the plain error that it would have been a moment earlier.
-func (x *exchange) writeRefusal(a *answer, wait time.Duration) {
+func (x *exchange) writeRefusal(a *attempt, wait time.Duration) {
 	if a.res.StatusCode < http.StatusBadRequest {
-		h := x.answerWith(a.res.Header)
+		h := x.copyResponseHeader(a.res.Header)
 		for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Retry-After-Ms"} {
 			h.Del(name)
 		}
@@ -188,7 +188,7 @@ func (x *exchange) writeRefusal(a *answer, wait time.Duration) {
 		x.entry.Status = WriteError(x.w, claude.StatusForType(a.message.Err.Type), wait, *a.message.Err)
 		return
 	}
-	a.whole = true
+	a.complete = true
 	status := a.res.StatusCode
 	switch {
 	case a.usedUp() && a.outcome.RetryAfter > 0: // of the client's own account
@@ -199,11 +199,11 @@ func (x *exchange) writeRefusal(a *answer, wait time.Duration) {
 		a.res.Header.Set("Retry-After", seconds(wait))
 	}
 	x.writeHead(a)
-	x.write(a.held)
+	x.write(a.buffered)
 }
 
 // asError is what an answer says, where only an error event can still say it.
-func (a *answer) asError() claude.Error {
+func (a *attempt) asError() claude.Error {
 	switch {
 	case a.message.Err != nil:
 		return *a.message.Err
@@ -225,14 +225,14 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Draining:
 		e.Message = "No upstream takes new work: give a server a weight above 0 in the configuration of claude-code-lb."
 		if x.pin.known != "" {
-			e.Message = x.everyone() + " takes no new work: give its server a weight above 0 in the configuration of claude-code-lb."
+			e.Message = x.serversTried() + " takes no new work: give its server a weight above 0 in the configuration of claude-code-lb."
 		}
 		return http.StatusServiceUnavailable, e
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.RateLimited:
-		e.Type, e.Message = claude.ErrRateLimit, x.everyone()+" has reached its rate limit: try again when it is over."
+		e.Type, e.Message = claude.ErrRateLimit, x.serversTried()+" has reached its rate limit: try again when it is over."
 		return http.StatusTooManyRequests, e
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Paused:
-		e.Type, e.Message = claude.ErrOverloaded, x.everyone()+" is overloaded: try again in a moment."
+		e.Type, e.Message = claude.ErrOverloaded, x.serversTried()+" is overloaded: try again in a moment."
 		return claude.StatusOverloaded, e
 	case x.batchInDoubt():
 		// The SDKs would send it again by themselves.
@@ -244,24 +244,24 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case x.withoutDescriptors():
 		x.w.Header().Set("Connection", "close") // one more of them
 		e.Message = "claude-code-lb has no file descriptors left to connect to an upstream: try again in a moment, and raise their limit."
-	case n > 0 && x.timeouts == n:
+	case n > 0 && x.timeoutCount == n:
 		e.Type, e.Message = claude.ErrTimeout, "No upstream answered in time ("+strconv.Itoa(n)+" tried): try again in a moment."
 		return http.StatusGatewayTimeout, e
 	case x.isQuick() && x.allRefusedKey():
-		e.Message = x.everyone() + " refused this path, or its credential for it: the log of claude-code-lb has the details under this request id."
+		e.Message = x.serversTried() + " refused this path, or its credential for it: the log of claude-code-lb has the details under this request id."
 	case x.allRefusedKey() || n == 0 && unavailable != nil && (unavailable.Mildest == upstream.CredentialOut || unavailable.Mildest == upstream.AccountOut):
 		x.w.Header().Set("X-Should-Retry", "false") // only the operator can fix it
-		e.Message = x.everyone() + " " + x.refusedAs(unavailable) + "; the log of claude-code-lb has the details under this request id."
+		e.Message = x.serversTried() + " " + x.refusedAs(unavailable) + "; the log of claude-code-lb has the details under this request id."
 	case x.unsure() && n > 0:
 		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."
 	case n == 0 && x.restingCause() != verdict.CauseOther:
-		e.Message = x.everyone() + " is cooling down: it " + sentenceOf(x.restingCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
+		e.Message = x.serversTried() + " is cooling down: it " + sentenceOf(x.restingCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
 	case n == 0:
-		e.Message = x.everyone() + " is resting after failures: try again in a moment."
+		e.Message = x.serversTried() + " is resting after failures: try again in a moment."
 	case x.commonCause() != verdict.CauseOther:
-		e.Message = x.everyone() + " " + sentenceOf(x.commonCause()) + " (" + strconv.Itoa(n) + " tried). Try again in a moment; the log of claude-code-lb has the details under this request id."
+		e.Message = x.serversTried() + " " + sentenceOf(x.commonCause()) + " (" + strconv.Itoa(n) + " tried). Try again in a moment; the log of claude-code-lb has the details under this request id."
 	default:
-		e.Message = x.everyone() + " failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
+		e.Message = x.serversTried() + " failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
 	}
 	return http.StatusServiceUnavailable, e
 }

@@ -55,13 +55,13 @@ func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
 	t.Helper()
 	d := &drain{header: http.Header{}}
 	_, cancel := context.WithCancelCause(t.Context())
-	x := &exchange{p: p, w: d, req: Request{Settings: &Settings{}, HTTP: &http.Request{ProtoMajor: 1}}, ctx: t.Context(), kind: kindStream}
-	a := &answer{
-		remembered: true, body: &events{event: event, left: count}, held: []byte(startEvent + blockEvent), watch: watch{cancel: cancel},
+	x := &exchange{p: p, w: d, req: Request{Settings: &Settings{}, HTTP: &http.Request{ProtoMajor: 1}}, ctx: t.Context(), requestKind: kindStream}
+	a := &attempt{
+		remembered: true, body: &events{event: event, left: count}, buffered: []byte(startEvent + blockEvent), timeouts: timeouts{cancel: cancel},
 		idle: verdict.TimeoutError{Waiting: "next byte", After: time.Minute},
 	}
 	a.events.Want = claude.WantedEvent
-	a.eventEnd = a.events.Feed(a.held, a.message.Observe)
+	a.eventEnd = a.events.Feed(a.buffered, a.message.Observe)
 	if err := x.relayEvents(a); err != nil {
 		t.Fatal(err)
 	}

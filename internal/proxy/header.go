@@ -58,7 +58,7 @@ func (x *exchange) keepForwarded() {
 		delete(h, "If-None-Match")
 		delete(h, "If-Modified-Since")
 	}
-	if x.kind != kindOther || x.isBatchResults() {
+	if x.requestKind != kindOther || x.isBatchResults() {
 		// Usage, errors and ids are read from these answers.
 		h["Accept-Encoding"] = x.p.identity
 	}
@@ -83,7 +83,7 @@ func (x *exchange) isBatchResults() bool {
 }
 
 // forgetSent lets go of what was sent upstream: it is not sent again, and a stream may go on for long.
-func (x *exchange) forgetSent(a *answer) {
+func (x *exchange) forgetSent(a *attempt) {
 	x.req.HTTP.Header, a.res.Request = nil, nil
 }
 
@@ -117,8 +117,8 @@ func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Re
 	return r
 }
 
-// answerWith gives the client's answer the upstream's header, and returns what WriteHeader will send.
-func (x *exchange) answerWith(upstream http.Header) http.Header {
+// copyResponseHeader gives the client's answer the upstream's header, and returns what WriteHeader will send.
+func (x *exchange) copyResponseHeader(upstream http.Header) http.Header {
 	keepForClient(upstream)
 	if w, ok := x.w.(interface{ UseHeader(http.Header) }); ok {
 		w.UseHeader(upstream)

@@ -7,21 +7,21 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// ask sends the request to an endpoint and returns the attempt with its
+// attempt sends the request to an endpoint and returns the attempt with its
 // verdict. A slow streaming request may be sent to a second endpoint too: then
 // the first good answer is returned and the other attempt is settled.
-func (x *exchange) ask(lease *upstream.Lease) *answer {
+func (x *exchange) attempt(lease *upstream.Lease) *attempt {
 	first := x.open(lease)
 	after, known := time.Duration(0), false
-	if x.req.Settings.Hedge && x.kind == kindStream && x.query.Home.None() { // another account would only say "not found"
+	if x.req.Settings.Hedge && x.requestKind == kindStream && x.query.Home.None() { // another account would only say "not found"
 		after, known = lease.HedgeAfter(x.tokens())
 	}
 	if !known {
-		x.perform(first)
+		x.roundTrip(first)
 		return first
 	}
-	verdicts := make(chan *answer, 2)
-	go func() { x.perform(first); verdicts <- first }()
+	verdicts := make(chan *attempt, 2)
+	go func() { x.roundTrip(first); verdicts <- first }()
 	timer := time.NewTimer(after)
 	defer timer.Stop()
 	select {
@@ -29,16 +29,16 @@ func (x *exchange) ask(lease *upstream.Lease) *answer {
 		return a
 	case <-timer.C:
 	}
-	second := x.rival()
+	second := x.openHedge()
 	if second == nil {
 		return <-verdicts
 	}
-	go func() { x.perform(second); verdicts <- second }()
-	return x.faster(first, second, verdicts)
+	go func() { x.roundTrip(second); verdicts <- second }()
+	return x.firstSuccess(first, second, verdicts)
 }
 
-// rival opens an attempt at a second endpoint if one is fit and the budget allows it.
-func (x *exchange) rival() *answer {
+// openHedge opens an attempt at a second endpoint if one is fit and the budget allows it.
+func (x *exchange) openHedge() *attempt {
 	now, s := time.Now(), x.req.Settings
 	if len(x.entry.Attempts)+1 >= s.MaxAttempts || !x.p.budget.left(now, s.RetryPercent, s.RetryFloor) {
 		return nil
@@ -54,15 +54,15 @@ func (x *exchange) rival() *answer {
 	return x.open(lease)
 }
 
-// faster awaits the first good answer of two, and otherwise the last bad one.
-func (x *exchange) faster(first, second *answer, verdicts <-chan *answer) *answer {
+// firstSuccess awaits the first good answer of two, and otherwise the last bad one.
+func (x *exchange) firstSuccess(first, second *attempt, verdicts <-chan *attempt) *attempt {
 	a := <-verdicts
 	other := second
 	if a == second {
 		other = first
 	}
 	if a.outcome.Failover() {
-		x.failed(a)
+		x.recordFailure(a)
 		return <-verdicts
 	}
 	other.cancel(verdict.ErrOutrun)

@@ -46,13 +46,13 @@ func kindOf(method, path string, stream, unclear bool) kind {
 }
 
 // settleKind determines the kind of a response from its header if the request did not show it.
-func (x *exchange) settleKind(a *answer) {
-	if x.kind != kindEither {
+func (x *exchange) settleKind(a *attempt) {
+	if x.requestKind != kindEither {
 		return
 	}
-	x.kind = kindPlain
+	x.requestKind = kindPlain
 	if a.stream {
-		x.kind = kindStream
+		x.requestKind = kindStream
 	}
 	x.entry.Stream = a.stream
 }

@@ -34,17 +34,17 @@ var errUnreadableList = fmt.Errorf("%w: a list in a form that is not known", ver
 
 // restrictList removes from a list the elements that the client key may not use, and reads further
 // pages of the upstream until the client's page is full. If it returns false, it has sent an error.
-func (x *exchange) restrictList(a *answer) bool {
+func (x *exchange) restrictList(a *attempt) bool {
 	r := x.pin.kept
 	if !x.isolated() || !x.pin.isKept || !r.List || r.Name != "" || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode/100 != 2 {
 		return true
 	}
 	page, err := x.ownPage(a)
 	if err == nil {
-		a.held, a.whole = page, true
+		a.buffered, a.complete = page, true
 		return true
 	}
-	x.silence.end()
+	x.keepalive.end()
 	x.entry.Outcome, x.entry.Reason = ledger.Failed, err.Error()
 	x.entry.Status = WriteError(x.w, http.StatusBadGateway, 0, claude.Error{
 		Type: claude.ErrAPI, RequestID: x.req.ID,
@@ -66,11 +66,11 @@ type listing struct {
 }
 
 // ownPage reads pages of the upstream until the client's page is full.
-func (x *exchange) ownPage(a *answer) ([]byte, error) {
-	if err := a.fill(maxHeldPlain); err != nil || !a.whole {
+func (x *exchange) ownPage(a *attempt) ([]byte, error) {
+	if err := a.fillBuffer(maxHeldPlain); err != nil || !a.complete {
 		return nil, errors.Join(errUnreadableList, err)
 	}
-	page, err := claude.ParsePage(a.held)
+	page, err := claude.ParsePage(a.buffered)
 	if err != nil {
 		return nil, errUnreadableList
 	}
@@ -148,7 +148,7 @@ func (l *listing) full() bool {
 }
 
 // nextPage requests the page after one from the same upstream.
-func (x *exchange) nextPage(ctx context.Context, a *answer, l *listing, page *claude.Page) (claude.Page, error) {
+func (x *exchange) nextPage(ctx context.Context, a *attempt, l *listing, page *claude.Page) (claude.Page, error) {
 	u := *x.req.HTTP.URL
 	query := u.Query()
 	switch {

@@ -107,10 +107,10 @@ func (x *exchange) savedList() *savedList {
 }
 
 // saveList saves the list of models in a response.
-func (x *exchange) saveList(a *answer) {
+func (x *exchange) saveList(a *attempt) {
 	scope, ok := x.listScope()
-	if ok && a.whole && a.status() == http.StatusOK && len(a.held) <= maxSavedList && claude.IsModelList(a.held) {
-		x.p.lists.save(scope, &savedList{time.Now(), append([]byte(nil), a.held...)})
+	if ok && a.complete && a.status() == http.StatusOK && len(a.buffered) <= maxSavedList && claude.IsModelList(a.buffered) {
+		x.p.lists.save(scope, &savedList{time.Now(), append([]byte(nil), a.buffered...)})
 	}
 }
 

@@ -17,7 +17,7 @@ type relabeling struct {
 }
 
 // observe processes an event that ended in the bytes that begin at a.offset.
-func (a *answer) observe(ev claude.Event) {
+func (a *attempt) observe(ev claude.Event) {
 	if a.message.Stopped && ev.Name != "error" && ev.Kind() == "error" {
 		return // the SDKs skip it, and the message is complete
 	}
@@ -32,8 +32,8 @@ const missingEnd = "\n\n"
 
 // lastUnended reports whether the stream, which has ended, lacks nothing but the blank line after its last event: the
 // end of the message or an error. Clients built on an official SDK would not see that event.
-func (a *answer) lastUnended() bool {
-	if a.complete() || !a.events.MidEvent() {
+func (a *attempt) lastUnended() bool {
+	if a.hasEnded() || !a.events.MidEvent() {
 		return false
 	}
 	ev := a.events.Unended()
@@ -43,7 +43,7 @@ func (a *answer) lastUnended() bool {
 
 // opening collects facts about the events of a stream before its first content.
 type opening struct {
-	said      int  // bytes of data, pings left out
+	payload   int  // bytes of data, pings left out
 	largest   int  // bytes of data of the largest event
 	malformed bool // there was an event that the official SDKs fail to read
 	early     bool // there was a part of a message before message_start
@@ -52,11 +52,11 @@ type opening struct {
 
 func (o *opening) observe(ev claude.Event, kind string, started bool) {
 	if kind != "ping" {
-		o.said += ev.Size
+		o.payload += ev.Size
 	}
 	o.largest = max(o.largest, ev.Size)
 	if ev.Truncated && kind != "ping" {
-		o.said = max(o.said, maxHeldStream)
+		o.payload = max(o.payload, maxHeldStream)
 	}
 	o.malformed = o.malformed || ev.Malformed()
 	switch kind {
@@ -81,70 +81,70 @@ func (o *opening) problem() error {
 	return nil
 }
 
-// proven reports whether the upstream works: it has sent content, or an end that explains why there is none.
-func (a *answer) proven() bool {
-	return a.message.Started && (a.message.Content || a.message.Delta && !a.blank())
+// hasProof reports whether the upstream works: it has sent content, or an end that explains why there is none.
+func (a *attempt) hasProof() bool {
+	return a.message.Started && (a.message.Content || a.message.Delta && !a.isEmpty())
 }
 
-// holdStream reads until the upstream has proven that it works. message_start, pings and comments prove nothing,
+// bufferStream reads until the upstream has proven that it works. message_start, pings and comments prove nothing,
 // because errors may follow them. The first event of the API must be message_start, and until the proof the official
 // SDKs must be able to read every event. A stream of other events is accepted when they exceed the bound.
-func (a *answer) holdStream() (*claude.Error, error) {
+func (a *attempt) bufferStream() (*claude.Error, error) {
 	var o opening
 	observe := func(ev claude.Event) {
-		if !a.proven() {
+		if !a.hasProof() {
 			kind := ev.Kind()
 			o.observe(ev, kind, a.message.Started)
-			a.vital.observe(kind)
+			a.activity.observe(kind)
 		}
 		a.observe(ev)
 	}
 	defer func() { a.events.Want = claude.WantedEvent }()
-	ended := a.whole
-	a.whole = false // the error event of a broken stream is added later
+	ended := a.complete
+	a.complete = false // the error event of a broken stream is added later
 	var err error
 	for fed := 0; ; {
 		a.offset = fed
-		boundary := a.events.Feed(a.held[fed:], observe)
+		boundary := a.events.Feed(a.buffered[fed:], observe)
 		if (ended || err != nil) && a.lastUnended() {
-			a.offset = len(a.held)
-			a.held = append(a.held, missingEnd...)
-			boundary = a.offset - fed + a.events.Feed(a.held[a.offset:], observe)
+			a.offset = len(a.buffered)
+			a.buffered = append(a.buffered, missingEnd...)
+			boundary = a.offset - fed + a.events.Feed(a.buffered[a.offset:], observe)
 		}
 		if boundary > 0 {
 			a.eventEnd = fed + boundary
 		}
-		fed = len(a.held)
-		settled := len(a.held) - a.unfinished() // complete events and comments
+		fed = len(a.buffered)
+		settled := len(a.buffered) - a.unfinished() // complete events and comments
 		switch {
 		case a.message.Err != nil:
 			return a.message.Err, nil
 		case o.problem() != nil:
-			a.misshapen = o.foreign
+			a.wrongShape = o.foreign
 			return nil, o.problem()
-		case a.proven():
+		case a.hasProof():
 			return nil, nil
 		case a.message.Stopped && a.message.Delta:
-			a.misshapen = true
+			a.wrongShape = true
 			return nil, errEmpty()
 		case a.message.Stopped, ended, errors.Is(err, io.EOF):
 			return nil, fmt.Errorf("%w: the stream ended before its content", verdict.ErrUnusable)
 		case err != nil:
 			return nil, err
 		case settled-o.largest >= maxHeldStream || a.unfinished() >= maxHeldEvent:
-			if a.message.Started && o.said+a.unfinished() >= maxHeldStream/2 {
+			if a.message.Started && o.payload+a.unfinished() >= maxHeldStream/2 {
 				return nil, nil // a long stream of unknown events
 			}
 			return nil, fmt.Errorf("%w: no content within %d KB", verdict.ErrUnusable, maxHeldStream>>10)
 		}
-		a.live(boundary > 0)
+		a.noteActivity(boundary > 0)
 		_, err = a.readMore(maxHeldStream + maxHeldEvent)
 	}
 }
 
 // unfinished is the length of an incomplete event, 0 for a comment.
-func (a *answer) unfinished() int {
-	rest := a.held[a.eventEnd:]
+func (a *attempt) unfinished() int {
+	rest := a.buffered[a.eventEnd:]
 	if bytes.HasPrefix(rest, []byte(":")) {
 		return 0
 	}

@@ -30,8 +30,8 @@ type pin struct {
 	unclaimed []string       // ids in the request that have no owner yet
 }
 
-// pinned finds the account that keeps what the request names.
-func (x *exchange) pinned(named []string, readable bool) {
+// resolvePin finds the account that keeps what the request names.
+func (x *exchange) resolvePin(named []string, readable bool) {
 	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
 	if x.pin.kept, x.pin.isKept = x.pin.resource, x.pin.isResource; !x.pin.isKept && x.isolated() {
 		x.pin.kept, x.pin.isKept = claude.CollectionOf(x.req.HTTP.Method, x.req.HTTP.URL.Path)
@@ -73,8 +73,8 @@ func (x *exchange) refuseConflict() {
 	})
 }
 
-// elsewhere says whether an answer only means that this account is not the one that keeps what is named.
-func (x *exchange) elsewhere(a *answer) bool {
+// isElsewhere says whether an answer only means that this account is not the one that keeps what is named.
+func (x *exchange) isElsewhere(a *attempt) bool {
 	if !x.pin.searching || a.res == nil || a.claimed == nil {
 		return false
 	}
@@ -88,7 +88,7 @@ func (x *exchange) elsewhere(a *answer) bool {
 		return false
 	}
 	for _, id := range x.pin.unknown {
-		if bytes.Contains(a.held, []byte(id)) {
+		if bytes.Contains(a.buffered, []byte(id)) {
 			return true
 		}
 	}
@@ -96,9 +96,9 @@ func (x *exchange) elsewhere(a *answer) bool {
 }
 
 // judgeSearch turns "not found" into a reason to ask the next account, while there is a choice.
-func (x *exchange) judgeSearch(a *answer) {
-	if a.astray = x.elsewhere(a); a.astray {
-		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Doubtful: true, Reason: "this account does not know " + claude.ShortIDs(x.pin.unknown[0])}
+func (x *exchange) judgeSearch(a *attempt) {
+	if a.wrongAccount = x.isElsewhere(a); a.wrongAccount {
+		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Ambiguous: true, Reason: "this account does not know " + claude.ShortIDs(x.pin.unknown[0])}
 	}
 }
 
@@ -110,17 +110,17 @@ func (x *exchange) unsure() bool {
 	}
 	var asked []uint64
 	for _, a := range x.failures {
-		if a.astray {
-			asked = append(asked, a.lease.Domain())
+		if a.wrongAccount {
+			asked = append(asked, a.lease.CacheScope())
 		}
 	}
 	return slices.ContainsFunc(x.req.Table.Endpoints(), func(e *upstream.Endpoint) bool {
-		return e.Weight() > 0 && !slices.Contains(asked, e.Domain())
+		return e.Weight() > 0 && !slices.Contains(asked, e.CacheScope())
 	})
 }
 
-// everyone is who was or would have been asked, as the client is told.
-func (x *exchange) everyone() string {
+// serversTried is who was or would have been asked, as the client is told.
+func (x *exchange) serversTried() string {
 	if x.pin.known != "" {
 		return "The account that keeps " + x.pin.known
 	}
@@ -134,16 +134,16 @@ func (x *exchange) batchInDoubt() bool {
 		return false
 	}
 	o := x.failures[len(x.failures)-1].outcome
-	return !o.Free && !o.Doubtful
+	return !o.Unbilled && !o.Ambiguous
 }
 
-// owned notes which account keeps what, as a good answer shows it.
-func (x *exchange) owned(a *answer) {
+// rememberOwner notes which account keeps what, as a good answer shows it.
+func (x *exchange) rememberOwner(a *attempt) {
 	if a.res == nil || a.res.StatusCode >= http.StatusMultipleChoices {
 		return
 	}
 	x.claim(a)
-	now, keeper := time.Now(), routing.KeeperAt(a.lease.Endpoint)
+	now, keeper := time.Now(), routing.OwnerAt(a.lease.Endpoint)
 	if x.req.HTTP.Method == http.MethodDelete && x.pin.resource.ID != "" {
 		x.p.Owners.Forget(x.pin.resource.ID)
 		return
@@ -151,38 +151,38 @@ func (x *exchange) owned(a *answer) {
 	if !x.pin.isResource || x.pin.resource.ID != "" {
 		x.p.Owners.Learn(keeper, now, x.pin.unknown...)
 	}
-	if x.kind == kindResource {
-		x.p.Owners.Learn(keeper, now, claude.ResourceIDs(a.held)...)
+	if x.requestKind == kindResource {
+		x.p.Owners.Learn(keeper, now, claude.ResourceIDs(a.buffered)...)
 	}
 }
 
-// kept notes what a message says that the account keeps from now on. It is called
+// rememberKept notes what a message says that the account keeps from now on. It is called
 // before the client is sent that, for the next request may name it at once.
-func (x *exchange) kept(a *answer) {
+func (x *exchange) rememberKept(a *attempt) {
 	if n := len(a.message.Kept); n > a.noted {
-		x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), a.message.Kept[a.noted:]...)
+		x.p.Owners.Learn(routing.OwnerAt(a.lease.Endpoint), time.Now(), a.message.Kept[a.noted:]...)
 		x.claimKept(a.message.Kept[a.noted:])
 		a.noted = n
 	}
 }
 
-// localize points the address of a batch's results back at the balancer, by the
+// rewriteResultsURL points the address of a batch's results back at the balancer, by the
 // name under which the client knows it.
-func (x *exchange) localize(a *answer) {
-	if x.kind != kindResource || !a.whole || a.res.StatusCode != http.StatusOK {
+func (x *exchange) rewriteResultsURL(a *attempt) {
+	if x.requestKind != kindResource || !a.complete || a.res.StatusCode != http.StatusOK {
 		return
 	}
 	in, scheme := x.req.HTTP, "http"
 	if in.TLS != nil || in.Header.Get("X-Forwarded-Proto") == "https" {
 		scheme = "https"
 	}
-	a.held = claude.PointResultsTo(a.held, scheme+"://"+in.Host)
+	a.buffered = claude.PointResultsTo(a.buffered, scheme+"://"+in.Host)
 }
 
-// holdResource reads what an answer says of a batch, file or skill, as far as it is of moderate
+// bufferResource reads what an answer says of a batch, file or skill, as far as it is of moderate
 // size. One that breaks off is only asked for again where that changes nothing.
-func (a *answer) holdResource(method string) error {
-	err := a.fill(maxHeldError)
+func (a *attempt) bufferResource(method string) error {
+	err := a.fillBuffer(maxHeldError)
 	if method == http.MethodGet {
 		return err
 	}

@@ -62,7 +62,7 @@ func TestAnUnknownIDIsLookedFor(t *testing.T) {
 		if got := count(); got != want {
 			t.Errorf("%s %s: asked %v, want %v", method, path, got, want)
 		}
-		if c := r.table.Census(r.last().Start); c.Available != 3 {
+		if c := r.table.Counts(r.last().Start); c.Available != 3 {
 			t.Errorf("%s %s: somebody rests: %+v", method, path, c)
 		}
 	}

@@ -40,13 +40,13 @@ type Settings struct {
 	Idle         time.Duration // longest silence between two reads of an answer; 0: no limit
 	Total        time.Duration // from the request to its first content, all attempts together; 0: no limit
 
-	MaxAttempts  int           // at all endpoints together, at least 1
-	MaxWait      time.Duration // for resting endpoints, in all
-	BurstHold    time.Duration // for another request that is writing into a cache what this one begins with
-	Silence      time.Duration // before a streaming client is told that somebody is there; 0: never
-	Hedge        bool          // whether slow streaming requests are sent to a second endpoint too
-	RetryPercent int           // retries granted in proportion to requests
-	RetryFloor   int           // retries granted in any case
+	MaxAttempts     int           // at all endpoints together, at least 1
+	MaxWait         time.Duration // for resting endpoints, in all
+	BurstHold       time.Duration // for another request that is writing into a cache what this one begins with
+	StreamKeepalive time.Duration // before a streaming client is told that somebody is there; 0: never
+	Hedge           bool          // whether slow streaming requests are sent to a second endpoint too
+	RetryPercent    int           // retries granted in proportion to requests
+	RetryFloor      int           // retries granted in any case
 
 	Prices *ledger.Prices // nil: nothing is priced
 	Rules  verdict.Rules  // of the operator, on how to judge answers
@@ -111,7 +111,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 	scanner := p.scanners.Get().(*claude.PromptScanner)
 	x := newExchange(p, w, req, scanner)
 	defer x.forgetPrompt()
-	p.journal.begin(&x.live, &x.entry)
+	p.journal.begin(&x.inFlight, &x.entry)
 	defer x.finish()
 	if x.pin.refusal != nil {
 		x.refuse(x.pin.refusal)
@@ -121,45 +121,45 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 		x.refuseConflict()
 		return
 	}
-	x.keepAlive(req.Settings.Silence)
-	defer x.silence.end()
-	if x.admitted() {
+	x.keepAlive(req.Settings.StreamKeepalive)
+	defer x.keepalive.end()
+	if x.admit() {
 		x.run()
 	}
 }
 
 // exchange is one request on its way.
 type exchange struct {
-	p           *Proxy
-	w           http.ResponseWriter
-	req         Request
-	ctx         context.Context // ends when the client leaves or the balancer stops
-	kind        kind
-	query       routing.Query
-	room        upstream.Lease // of the first attempt
-	tried       routing.Tried
-	pin         pin
-	spans       RequestTrace // nil: nobody follows the request
-	silence     silence
-	stall       stall
-	pass        *quota.Pass           // of the client key's limits
-	writeBy     time.Time             // the client has to take what is written
-	traced      bool                  // the client asks for the trail
-	conditional bool                  // the client asks for a response only if it has changed
-	shared      bool                  // the client's header is in use: the next attempt gets a copy
-	marks       []string              // loop marks of the balancers that the request has passed
-	credentials transport.Credentials // the client's own, where they may go to upstreams
-	turn        time.Time             // from which the request may be served: what it waited for a slot is no upstream's fault
-	entry       ledger.Entry
-	trail       trail
-	live        live
-	scanner     *claude.PromptScanner // holds the prompt; nil once that is forgotten
-	warmth      routing.Warmth        // what the account of the endpoint asked last holds of the prompt
-	failures    []*answer             // the failed attempts, in order
-	timeouts    int                   // of them, waits that ran out
-	cause       error                 // why the committed answer broke off
-	batch       *batchBill            // set while batch results are relayed
-	speed, geo  string                // in the request; the price depends on them
+	p             *Proxy
+	w             http.ResponseWriter
+	req           Request
+	ctx           context.Context // ends when the client leaves or the balancer stops
+	requestKind   kind
+	query         routing.Query
+	leaseBuf      upstream.Lease // of the first attempt
+	tried         routing.Tried
+	pin           pin
+	spans         RequestTrace // nil: nobody follows the request
+	keepalive     keepalive
+	writeDeadline writeDeadline
+	reservation   *quota.Reservation    // of the client key's limits
+	writeBy       time.Time             // the client has to take what is written
+	traced        bool                  // the client asks for the trail
+	conditional   bool                  // the client asks for a response only if it has changed
+	shared        bool                  // the client's header is in use: the next attempt gets a copy
+	marks         []string              // loop marks of the balancers that the request has passed
+	credentials   transport.Credentials // the client's own, where they may go to upstreams
+	admittedAt    time.Time             // from which the request may be served: what it waited for a slot is no upstream's fault
+	entry         ledger.Entry
+	trail         trail
+	inFlight      inFlight
+	scanner       *claude.PromptScanner // holds the prompt; nil once that is forgotten
+	warmth        routing.Warmth        // what the account of the endpoint asked last holds of the prompt
+	failures      []*attempt            // the failed attempts, in order
+	timeoutCount  int                   // of them, waits that ran out
+	cause         error                 // why the committed answer broke off
+	batch         *batchBill            // set while batch results are relayed
+	speed, geo    string                // in the request; the price depends on them
 }
 
 // forgetPrompt gives back what was known of the prompt.
@@ -177,7 +177,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	// What cannot be scanned is forwarded all the same: the upstream says best what is wrong with it.
 	scan, prompt, problem := scanner.Scan(req.Body.bytes())
 	x := &exchange{
-		p: p, w: w, req: req, scanner: scanner, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream, problem != nil || scan.StreamUnclear),
+		p: p, w: w, req: req, scanner: scanner, ctx: r.Context(), requestKind: kindOf(r.Method, r.URL.Path, scan.Stream, problem != nil || scan.StreamUnclear),
 		speed: scan.Speed, geo: scan.InferenceGeo,
 		entry: ledger.Entry{
 			ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID), Agent: claude.AgentID(r.Header), Sent: int64(req.Body.Len()),
@@ -186,7 +186,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	}
 	x.query = routing.Query{
 		Subject:  upstream.Subject{Path: claude.PathClass(r.Method, r.URL.Path), Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)},
-		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Room: &x.room, Passed: x.trail.passed, Warm: &x.warmth,
+		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Room: &x.leaseBuf, Passed: x.trail.passed, Warm: &x.warmth,
 	}
 	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
 		x.query.Prompt, x.query.MaxTokens = prompt, scan.MaxTokens
@@ -201,10 +201,10 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 	if p.Tracer != nil {
 		x.spans = p.Tracer.Begin(r, &x.entry)
 	}
-	x.pinned(namedBy(prompt), problem == nil)
+	x.resolvePin(namedBy(prompt), problem == nil)
 	x.follow(prompt)
-	if x.pin.isResource && !x.pin.resource.Data || x.holdsForTenancy() {
-		x.kind = kindResource
+	if x.pin.isResource && !x.pin.resource.Data || x.buffersForTenancy() {
+		x.requestKind = kindResource
 	}
 	x.keepForwarded()
 	return x
@@ -264,7 +264,7 @@ func (p *Proxy) tenant(req Request) string {
 }
 
 // settle teaches the endpoint the verdict and notes the attempt.
-func (x *exchange) settle(a *answer) {
+func (x *exchange) settle(a *attempt) {
 	now := time.Now()
 	a.lease.Settle(x.ctx, a.outcome, now)
 	x.remember(a)
@@ -284,7 +284,7 @@ func (x *exchange) settle(a *answer) {
 // in the frame of settle would enlarge the stack of every open stream.
 //
 //go:noinline
-func (x *exchange) addAttempt(a *answer, now time.Time) {
+func (x *exchange) addAttempt(a *attempt, now time.Time) {
 	status, upstreamID := 0, ""
 	if a.res != nil {
 		status, upstreamID = a.res.StatusCode, a.res.Header.Get("Request-Id")
@@ -292,6 +292,6 @@ func (x *exchange) addAttempt(a *answer, now time.Time) {
 	a.place = len(x.entry.Attempts)
 	x.entry.Attempts = append(x.entry.Attempts, ledger.Attempt{
 		Server: a.lease.Name(), Status: status, Scope: a.outcome.Scope.String(), Reason: a.outcome.Reason, RequestID: upstreamID,
-		Start: a.start, Verdict: now.Sub(a.start), Warm: a.warm.Held, Warmest: a.warm.Most, Guess: a.warm.Total,
+		Start: a.start, Verdict: now.Sub(a.start), Warm: a.warm.Cached, Warmest: a.warm.Most, Guess: a.warm.Total,
 	})
 }

@@ -253,7 +253,7 @@ func TestFaultsOfTheClientPassUnchanged(t *testing.T) {
 		if e := r.last(); len(e.Attempts) != 1 || e.Outcome != ledger.Answered {
 			t.Errorf("%d: entry %+v", status, e)
 		}
-		if c := r.table.Census(time.Now()); c.Available != 2 {
+		if c := r.table.Counts(time.Now()); c.Available != 2 {
 			t.Errorf("%d took a server out: %+v", status, c)
 		}
 	}
@@ -297,7 +297,7 @@ func TestTruncationIsPassedOnAsTruncation(t *testing.T) {
 			if e.Outcome != ledger.Truncated || len(e.Attempts) != 1 || e.Usage().CacheReadTokens != 90 {
 				t.Errorf("entry %+v", e)
 			}
-			if c := r.table.Census(time.Now()); c.Available != 1 {
+			if c := r.table.Counts(time.Now()); c.Available != 1 {
 				t.Errorf("the server was not charged: %+v", c)
 			}
 		})
@@ -405,7 +405,7 @@ func TestAClientThatLeavesIsNobodysFailure(t *testing.T) {
 			if e := r.last(); e.Outcome != ledger.ClientGone || len(e.Attempts) != 1 {
 				t.Errorf("entry %+v", e)
 			}
-			if c := r.table.Census(time.Now()); c.Available != 2 {
+			if c := r.table.Counts(time.Now()); c.Available != 2 {
 				t.Errorf("a server was charged: %+v", c)
 			}
 		})

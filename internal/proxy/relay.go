@@ -9,39 +9,39 @@ import (
 )
 
 const (
-	// relayBuffer is the memory of an answer on its way, smallBuffer that of a stream whose events are short, as nearly all are: it is
-	// held for as long as the stream is open.
-	relayBuffer = 32 << 10
+	// largeBuffer is the size of a relay's buffer in bytes. Streams begin with smallBuffer, which is enough for nearly
+	// all events and is kept for as long as the stream is open.
+	largeBuffer = 32 << 10
 	smallBuffer = 2 << 10
 )
 
 var errTruncated = errors.New("the stream ended without message_stop")
 
 // relay sends what is held and then the rest as it comes. A nil result means a whole answer.
-func (x *exchange) relay(a *answer) error {
+func (x *exchange) relay(a *attempt) error {
 	if x.req.HTTP.Method == http.MethodHead {
 		return nil
 	}
-	x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, a.held)
-	if x.kind == kindStream && a.streams() {
+	x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, a.buffered)
+	if x.requestKind == kindStream && a.streams() {
 		return x.relayEvents(a)
 	}
-	if a.whole { // what is still to be noted of the request, nobody has to wait for
-		return x.send(a.held)
+	if a.complete { // what is still to be noted of the request, nobody has to wait for
+		return x.send(a.buffered)
 	}
-	if err := x.write(a.held); err != nil {
+	if err := x.write(a.buffered); err != nil {
 		return err
 	}
 	return x.relayBytes(a)
 }
 
 // relayBytes passes bytes on as they come.
-func (x *exchange) relayBytes(a *answer) error {
+func (x *exchange) relayBytes(a *attempt) error {
 	x.batch = x.newBatchBill(a)
-	x.batch.feed(a.held)
-	room := x.p.buffers.borrow(relayBuffer)
-	defer room.giveBack()
-	buf := room.bytes()
+	x.batch.feed(a.buffered)
+	lent := x.p.buffers.get(largeBuffer)
+	defer lent.release()
+	buf := lent.bytes()
 	for {
 		n, err := a.read(buf)
 		x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, buf[:n])
@@ -65,53 +65,53 @@ func (x *exchange) relayBytes(a *answer) error {
 // relayEvents passes whole events on, each as soon as it is complete: if the
 // upstream breaks off inside one, the client's parser still stands between two
 // events and can be told. Only an event larger than the buffer goes out in parts.
-func (x *exchange) relayEvents(a *answer) error {
+func (x *exchange) relayEvents(a *attempt) error {
 	// What was held has been fed to the scanner already; an event begun there is completed here.
-	head := a.held[:a.eventEnd]
-	pending := len(a.held) - a.eventEnd
-	if pending >= relayBuffer {
-		head, pending, a.torn = a.held, 0, true
+	head := a.buffered[:a.eventEnd]
+	pending := len(a.buffered) - a.eventEnd
+	if pending >= largeBuffer {
+		head, pending, a.partialEventSent = a.buffered, 0, true
 	}
-	room := x.p.buffers.borrow(pending)
-	defer func() { room.giveBack() }()
-	buf := room.bytes()
-	copy(buf, a.held[len(head):])
-	a.held = nil
-	x.silence.resume(x.w.Header())
-	defer x.silence.end()
-	if err := x.sendPart(a, head, a.torn); err != nil {
+	lent := x.p.buffers.get(pending)
+	defer func() { lent.release() }()
+	buf := lent.bytes()
+	copy(buf, a.buffered[len(head):])
+	a.buffered = nil
+	x.keepalive.resume(x.w.Header())
+	defer x.keepalive.end()
+	if err := x.sendPart(a, head, a.partialEventSent); err != nil {
 		return err
 	}
 	observe := a.observe // one allocation for all events
 	for {
 		if pending == len(buf) {
-			buf = room.grow(pending)
+			buf = lent.grow(pending)
 		}
 		n, err := a.read(buf[pending:])
 		x.req.Settings.Dump.Chunk(x.ctx, x.req.ID, buf[pending:pending+n])
 		ready := 0
 		a.offset = pending
 		if boundary := a.events.Feed(buf[pending:pending+n], observe); boundary > 0 {
-			ready, a.torn = pending+boundary, false
+			ready, a.partialEventSent = pending+boundary, false
 		}
-		x.kept(a)
+		x.rememberKept(a)
 		x.rememberContinuations(a)
 		pending += n
 		if err != nil && a.lastUnended() {
 			return x.endEvent(a, buf[:pending])
 		}
-		if ready == 0 && pending == relayBuffer {
-			a.torn = true
+		if ready == 0 && pending == largeBuffer {
+			a.partialEventSent = true
 		}
-		if a.torn || err != nil && a.complete() {
+		if a.partialEventSent || err != nil && a.hasEnded() {
 			ready = pending
 		}
 		if ready > 0 {
-			if werr := x.sendPart(a, buf[:ready], a.torn); werr != nil {
+			if werr := x.sendPart(a, buf[:ready], a.partialEventSent); werr != nil {
 				return werr
 			}
-			if a.complete() {
-				x.silence.end() // nothing follows the last event
+			if a.hasEnded() {
+				x.keepalive.end() // nothing follows the last event
 			}
 			pending = copy(buf, buf[ready:pending])
 		}
@@ -122,22 +122,22 @@ func (x *exchange) relayEvents(a *answer) error {
 }
 
 // endEvent sends the last event of a stream, of which only the blank line is missing, with that line.
-func (x *exchange) endEvent(a *answer, begun []byte) error {
+func (x *exchange) endEvent(a *attempt, begun []byte) error {
 	a.offset = len(begun)
 	a.events.Feed([]byte(missingEnd), a.observe)
 	if err := x.sendPart(a, append(begun[:len(begun):len(begun)], missingEnd...), false); err != nil {
 		return err
 	}
-	x.silence.end()
+	x.keepalive.end()
 	return nil
 }
 
-// complete says whether the stream has said all it had to say.
-func (a *answer) complete() bool { return a.message.Stopped || a.message.Err != nil }
+// hasEnded says whether the stream has said all it had to say.
+func (a *attempt) hasEnded() bool { return a.message.Stopped || a.message.Err != nil }
 
 // ended tells a whole stream from one that broke off. Whatever happens to the
 // connection after message_stop harms nobody.
-func (a *answer) ended(err error) error {
+func (a *attempt) ended(err error) error {
 	switch {
 	case a.message.Stopped:
 		return nil
@@ -152,7 +152,7 @@ func (a *answer) ended(err error) error {
 
 // sendEvents sends complete events: the upstream's bytes, plus an event: line for events that SDK clients
 // would not read otherwise. The last event: line of an event counts, so it may come after the data.
-func (x *exchange) sendEvents(a *answer, p []byte) error {
+func (x *exchange) sendEvents(a *attempt, p []byte) error {
 	done := 0
 	for _, r := range a.relabelings {
 		if err := x.write(p[done:r.at]); err != nil {
@@ -178,8 +178,8 @@ func (x *exchange) send(p []byte) error {
 func (x *exchange) flush() error {
 	c := http.NewResponseController(x.w)
 	if x.overHTTP2() {
-		x.stall.begin(x.w)
-		defer x.stall.end()
+		x.writeDeadline.begin(x.w)
+		defer x.writeDeadline.end()
 	} else if now := time.Now(); x.writeBy.Sub(now) < writeLimit-writeLimit/10 && !limitsWrites(x.w) { // renewing it costs more than looking
 		x.writeBy = now.Add(writeLimit)
 		// Servers that cannot set deadlines, as in tests, still flush.

@@ -49,7 +49,7 @@ func FuzzRelayedBytesEqualUpstreamBytes(f *testing.F) {
 // relabeled is a stream whose events all have the names that they need. It also reports whether there is an error event.
 func relabeled(stream string) (text string, refused bool) {
 	var out strings.Builder
-	var a answer
+	var a attempt
 	done := 0
 	a.events.Want = claude.WantedEvent
 	a.events.Feed([]byte(stream), a.observe)

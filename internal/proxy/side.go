@@ -45,21 +45,21 @@ func (x *exchange) quickLimit(lease *upstream.Lease, now time.Time) time.Duratio
 		limit = min(limit, most)
 	}
 	if x.savedList() != nil {
-		limit = max(min(limit, savedListAfter-now.Sub(x.turn)), 100*time.Millisecond)
+		limit = max(min(limit, savedListAfter-now.Sub(x.admittedAt)), 100*time.Millisecond)
 	}
 	return limit
 }
 
 // overdue reports whether it is time to serve the saved list of models.
 func (x *exchange) overdue(now time.Time) bool {
-	return x.isQuick() && now.Sub(x.turn) >= savedListAfter && x.savedList() != nil
+	return x.isQuick() && now.Sub(x.admittedAt) >= savedListAfter && x.savedList() != nil
 }
 
-// answerWithout responds to a quick request when no upstream has, so that its client can go on: with the saved list of
+// refuseQuick responds to a quick request when no upstream has, so that its client can go on: with the saved list of
 // models, or for count_tokens with 404, on which Claude Code estimates. It returns false for a refusal of the request
 // itself, such as that of a client's own key, which is passed on instead.
-func (x *exchange) answerWithout() bool {
-	if !x.isQuick() || slices.ContainsFunc(x.failures, (*answer).settlesQuick) {
+func (x *exchange) refuseQuick() bool {
+	if !x.isQuick() || slices.ContainsFunc(x.failures, (*attempt).settlesQuick) {
 		return false
 	}
 	if list := x.savedList(); list != nil {
@@ -81,7 +81,7 @@ func (x *exchange) answerWithout() bool {
 
 // settlesQuick reports whether a failed attempt is an answer to a quick request: it concerns the client's own key
 // or account. What may be a peculiarity of the upstream, such as a failure behind a relay, is not.
-func (a *answer) settlesQuick() bool {
+func (a *attempt) settlesQuick() bool {
 	if !a.refused() || a.claimed == nil {
 		return false
 	}
@@ -93,7 +93,7 @@ func (a *answer) settlesQuick() bool {
 }
 
 // keepQuick saves a good response that may be reused.
-func (x *exchange) keepQuick(a *answer) {
+func (x *exchange) keepQuick(a *attempt) {
 	if x.isQuick() && x.query.Subject.Path == claude.PathModels && a.outcome.Scope == verdict.ScopeNone {
 		x.saveList(a)
 	}

@@ -131,7 +131,7 @@ func notFound(id string) *quota.Refusal {
 }
 
 // claim records the resources that the client key created, according to a good response.
-func (x *exchange) claim(a *answer) {
+func (x *exchange) claim(a *attempt) {
 	method, r := x.req.HTTP.Method, x.pin.kept
 	if method == http.MethodDelete && r.Name != "" && r.Action == "" {
 		x.p.Resources.Forget(r.Name)
@@ -141,20 +141,20 @@ func (x *exchange) claim(a *answer) {
 		return
 	}
 	tenant, now := x.req.Key.Tenant(), time.Now()
-	if x.pin.isKept && x.kind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
-		x.p.Resources.Claim(tenant, now, claude.CreatedID(a.held)...)
+	if x.pin.isKept && x.requestKind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
+		x.p.Resources.Claim(tenant, now, claude.CreatedID(a.buffered)...)
 	}
 	if x.isolated() && x.req.Settings.SoleTenant {
 		x.p.Resources.ClaimUnowned(tenant, now, x.pin.unclaimed...)
-		if x.kind == kindResource {
-			x.p.Resources.ClaimUnowned(tenant, now, claude.ResourceIDs(a.held)...)
+		if x.requestKind == kindResource {
+			x.p.Resources.ClaimUnowned(tenant, now, claude.ResourceIDs(a.buffered)...)
 		}
 	}
 }
 
-// holdsForTenancy reports whether a response must be buffered that is not read otherwise: a list,
+// buffersForTenancy reports whether a response must be buffered that is not read otherwise: a list,
 // which may have elements of other keys, or a created resource, whose id is recorded.
-func (x *exchange) holdsForTenancy() bool {
+func (x *exchange) buffersForTenancy() bool {
 	r, method := x.pin.kept, x.req.HTTP.Method
 	return x.isolated() && x.pin.isKept && (r.List || method == http.MethodPost && r.Name == "")
 }
@@ -167,9 +167,9 @@ func (x *exchange) claimKept(ids []string) {
 }
 
 // claimResult does the same for a message among the results of a batch.
-func (x *exchange) claimResult(a *answer, ids []string) {
+func (x *exchange) claimResult(a *attempt, ids []string) {
 	if len(ids) > 0 {
-		x.p.Owners.Learn(routing.KeeperAt(a.lease.Endpoint), time.Now(), ids...)
+		x.p.Owners.Learn(routing.OwnerAt(a.lease.Endpoint), time.Now(), ids...)
 		x.claimKept(ids)
 	}
 }

@@ -66,13 +66,13 @@ func (t *trail) allPassed(u upstream.Unfit) bool {
 	return n > 0
 }
 
-func (t *trail) attempted(a *answer, pinned string, now time.Time) {
+func (t *trail) attempted(a *attempt, pinned string, now time.Time) {
 	verdict := a.outcome // the answer itself is not kept for the trail's sake
 	t.add(step{at: a.start, server: a.lease.Name(), asked: &verdict, took: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
 }
 
 // status is that of the answer, 0 without one.
-func (a *answer) status() int {
+func (a *attempt) status() int {
 	if a.res == nil {
 		return 0
 	}
@@ -124,10 +124,10 @@ func (s step) cached() string {
 	if s.warm.Followed {
 		return ", the account of the message or session it goes on from"
 	}
-	if s.warm.Held == 0 {
+	if s.warm.Cached == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", warm on %s (%s of %s tokens cached, expires in %s)", label(s.server), thousands(s.warm.Held), thousands(s.warm.Total), brief(s.warm.Expires.Sub(s.at)))
+	return fmt.Sprintf(", warm on %s (%s of %s tokens cached, expires in %s)", label(s.server), thousands(s.warm.Cached), thousands(s.warm.Total), brief(s.warm.Expires.Sub(s.at)))
 }
 
 // thousands shows a number of tokens as people say it.

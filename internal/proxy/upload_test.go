@@ -34,7 +34,7 @@ func TestAnUploadMayTakeLong(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			limit := &verdict.TimeoutError{Waiting: "answer", After: time.Minute}
 			ctx, cancel := context.WithCancelCause(t.Context())
-			w := &watch{cancel: cancel}
+			w := &timeouts{cancel: cancel}
 			defer w.stop()
 			w.expect(forFirst, limit)
 			u := NewUpload(&slow{pause, 20}, -1)

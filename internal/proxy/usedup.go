@@ -14,7 +14,7 @@ import (
 // usedUp reports whether, according to the upstream, a plan, a spending limit or a rate limit is
 // used up for longer than a client would wait. Such a refusal helps the client more than an error
 // of the balancer: it names the limit and its end, and Claude Code stops at once and shows it.
-func (a *answer) usedUp() bool {
+func (a *attempt) usedUp() bool {
 	if a.outcome.Cause == verdict.CauseUsedUp {
 		return true
 	}
@@ -23,7 +23,7 @@ func (a *answer) usedUp() bool {
 }
 
 // refusalOf returns the error response of a failed attempt in the form that is saved and passed on.
-func (x *exchange) refusalOf(a *answer) (verdict.Refusal, bool) {
+func (x *exchange) refusalOf(a *attempt) (verdict.Refusal, bool) {
 	if a.res == nil {
 		return verdict.Refusal{}, false
 	}
@@ -36,7 +36,7 @@ func (x *exchange) refusalOf(a *answer) (verdict.Refusal, bool) {
 		if a.claimed != nil && a.claimed.RequestID != "" {
 			id = a.claimed.RequestID
 		}
-		return verdict.NewRefusal(a.res.StatusCode, a.res.Header, a.held, id, until)
+		return verdict.NewRefusal(a.res.StatusCode, a.res.Header, a.buffered, id, until)
 	}
 	if a.message.Err == nil {
 		return verdict.Refusal{}, false
@@ -49,7 +49,7 @@ func (x *exchange) refusalOf(a *answer) (verdict.Refusal, bool) {
 }
 
 // remember saves a refusal for later requests.
-func (x *exchange) remember(a *answer) {
+func (x *exchange) remember(a *attempt) {
 	if x.isSide() || !a.usedUp() && !a.outcome.Final || a.outcome.Scope <= verdict.ScopeRequest {
 		return
 	}
@@ -61,7 +61,7 @@ func (x *exchange) remember(a *answer) {
 // exhaustion is the refusal to send when every upstream is used up.
 type exhaustion struct {
 	verdict.Refusal
-	attempt *answer // its source; nil for a saved refusal
+	attempt *attempt // its source; nil for a saved refusal
 }
 
 // exhaustedPool returns the refusal of the upstream that recovers first, if every upstream is used
@@ -72,7 +72,7 @@ func (x *exchange) exhaustedPool(now time.Time) (exhaustion, bool) {
 	var earliest time.Time // when the first silent one recovers
 	found := false
 	for _, e := range x.req.Table.Endpoints() {
-		if x.query.Account != nil && e.Domain() != *x.query.Account {
+		if x.query.Account != nil && e.CacheScope() != *x.query.Account {
 			continue
 		}
 		v := e.View(now, x.query.Subject)
@@ -136,7 +136,7 @@ func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.
 }
 
 // lastFailure is the latest failed attempt at an endpoint, nil if there was none.
-func (x *exchange) lastFailure(e *upstream.Endpoint) *answer {
+func (x *exchange) lastFailure(e *upstream.Endpoint) *attempt {
 	for i := len(x.failures) - 1; i >= 0; i-- {
 		if x.failures[i].lease.ID() == e.ID() {
 			return x.failures[i]
@@ -165,11 +165,11 @@ func (x *exchange) writeExhaustion(r exhaustion, opened bool, now time.Time) {
 	}
 	h := x.w.Header()
 	if r.attempt != nil && r.attempt.res.StatusCode == r.Status {
-		h = x.answerWith(r.attempt.res.Header)
+		h = x.copyResponseHeader(r.attempt.res.Header)
 		if r.attempt.decoded {
 			h.Del("Content-Encoding")
 		}
-		r.Body = r.attempt.held
+		r.Body = r.attempt.buffered
 	} else {
 		maps.Copy(h, r.Header)
 		h.Set("Request-Id", x.req.ID)

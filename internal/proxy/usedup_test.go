@@ -128,7 +128,7 @@ func TestFinalErrorsAreShownAtOnce(t *testing.T) {
 func TestAnExhaustedPoolInAnOpenStream(t *testing.T) {
 	l := late{make(chan struct{})}
 	r := newRig(t, l.answer(planUsedUp(3600, "five_hour")))
-	r.settings.Silence = 20 * time.Millisecond
+	r.settings.StreamKeepalive = 20 * time.Millisecond
 	_, body := r.postAndListen(l)
 	_, data, _ := strings.Cut(body, "event: error\ndata: ")
 	data, _, _ = strings.Cut(data, "\n")

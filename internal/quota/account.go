@@ -24,7 +24,7 @@ type account struct {
 	mu       sync.Mutex
 	zone     *time.Location
 	rpm, tpm bucket
-	purses   [windows]purse
+	periods  [windows]budgetPeriod
 	reserved ledger.Money // by requests under way
 	output   usual        // of an answer in tokens
 }
@@ -40,7 +40,7 @@ func (a *account) configure(spec config.ClientKey, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.zone == nil || a.zone.String() != zone.String() {
-		a.zone, a.purses = zone, [windows]purse{} // other days have other sums
+		a.zone, a.periods = zone, [windows]budgetPeriod{} // other days have other sums
 		a.since = now
 	}
 	if a.rpm.size != float64(spec.RPM) {
@@ -50,7 +50,7 @@ func (a *account) configure(spec config.ClientKey, now time.Time) {
 		a.tpm.resize(spec.TPM, now)
 	}
 	for w := range window(windows) {
-		a.purses[w].roll(w, now, zone)
+		a.periods[w].roll(w, now, zone)
 	}
 }
 
@@ -61,24 +61,24 @@ func (a *account) budgeted(b config.Budget) bool {
 
 // shortage is a budget that an estimate does not fit into.
 type shortage struct {
-	window window
-	limit  ledger.Money
-	left   ledger.Money // what has not been spent
-	ends   time.Time    // zero: never
-	soon   bool         // it would fit if requests under way cost nothing
+	window    window
+	limit     ledger.Money
+	left      ledger.Money // what has not been spent
+	ends      time.Time    // zero: never
+	retrySoon bool         // it would fit if requests under way cost nothing
 }
 
 // short finds the budget that an estimate does not fit into: of several, the one that lasts longest. The caller
 // holds the mutex.
 func (a *account) short(b config.Budget, estimate ledger.Money, now time.Time) (s shortage, found bool) {
 	for w := range window(windows) { // from the shortest to the longest
-		p := &a.purses[w]
+		p := &a.periods[w]
 		p.roll(w, now, a.zone)
 		limit := w.limit(b)
 		if limit == 0 || plus(plus(p.spent, a.reserved), estimate) <= limit {
 			continue
 		}
-		s, found = shortage{window: w, limit: limit, left: max(limit-p.spent, 0), ends: w.end(p.begin), soon: plus(p.spent, estimate) <= limit && (!found || s.soon)}, true
+		s, found = shortage{window: w, limit: limit, left: max(limit-p.spent, 0), ends: w.end(p.begin), retrySoon: plus(p.spent, estimate) <= limit && (!found || s.retrySoon)}, true
 	}
 	return s, found
 }

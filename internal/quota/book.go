@@ -97,7 +97,7 @@ func (b *Book) Restore(ctx context.Context, now time.Time) {
 
 func (b *Book) restore(ctx context.Context, a *account, w window, now time.Time) error {
 	a.mu.Lock()
-	p := &a.purses[w]
+	p := &a.periods[w]
 	p.roll(w, now, a.zone)
 	begin, done, until := p.begin, p.restored, a.since
 	a.mu.Unlock()
@@ -195,7 +195,7 @@ func (k *Key) view(now time.Time) KeyView {
 		if limit == 0 {
 			continue
 		}
-		p := &a.purses[w]
+		p := &a.periods[w]
 		p.roll(w, now, a.zone)
 		budget := BudgetView{Window: w.String(), Limit: limit.Dollars(), Spent: p.spent.Dollars(), Reserved: a.reserved.Dollars()}
 		if end := w.end(p.begin); !end.IsZero() {

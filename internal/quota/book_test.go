@@ -44,8 +44,8 @@ func (s *shop) reload(spec config.ClientKey) {
 }
 
 // dollars asks for something that costs so much at most.
-func dollars(d float64) Ask {
-	return Ask{Message: true, Input: 1000, Output: 100, Price: func(claude.Usage) ledger.Cost { return ledger.Cost{Sum: ledger.USD(d), Known: true} }}
+func dollars(d float64) Demand {
+	return Demand{Message: true, Input: 1000, Output: 100, Price: func(claude.Usage) ledger.Cost { return ledger.Cost{Sum: ledger.USD(d), Known: true} }}
 }
 
 // spending is what came of a request.
@@ -56,7 +56,7 @@ func spending(d float64, output int64) *ledger.Entry {
 	}}}
 }
 
-func (s *shop) enter(ask Ask) *Pass {
+func (s *shop) enter(ask Demand) *Reservation {
 	s.t.Helper()
 	p, err := s.book.Enter(s.t.Context(), s.key, ask)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *shop) enter(ask Ask) *Pass {
 	return p
 }
 
-func (s *shop) refused(ask Ask, reason string) *Refusal {
+func (s *shop) refused(ask Demand, reason string) *Refusal {
 	s.t.Helper()
 	_, err := s.book.Enter(s.t.Context(), s.key, ask)
 	r, ok := errors.AsType[*Refusal](err)
@@ -148,7 +148,7 @@ func TestBudgets(t *testing.T) {
 func TestRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, config.ClientKey{RPM: 2, TPM: 3000}, nil)
-		small := Ask{Message: true, Input: 100, Output: 100}
+		small := Demand{Message: true, Input: 100, Output: 100}
 		for range 2 {
 			s.book.Settle(s.enter(small), spending(0, 0))
 		}
@@ -157,7 +157,7 @@ func TestRates(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		// 1000 of the 3000 tokens were used twice, and refilled meanwhile.
-		s.book.Settle(s.enter(Ask{Message: true, Input: 2000, Cached: 1500, Output: 100}), spending(0, 1900)) // 2900 in truth
+		s.book.Settle(s.enter(Demand{Message: true, Input: 2000, Cached: 1500, Output: 100}), spending(0, 1900)) // 2900 in truth
 		if r := s.refused(small, "tokens per minute"); r.RetryAfter != 2*time.Second {
 			t.Errorf("%+v", r)
 		}
@@ -165,19 +165,19 @@ func TestRates(t *testing.T) {
 		s.book.Settle(s.enter(small), spending(0, 0))
 		time.Sleep(time.Hour)
 		// A prompt larger than the limit takes all of it, rather than never being let through.
-		s.book.Settle(s.enter(Ask{Message: true, Input: 50_000}), spending(0, 0))
+		s.book.Settle(s.enter(Demand{Message: true, Input: 50_000}), spending(0, 0))
 	})
 }
 
 func TestSlotsAreSharedFairly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, config.ClientKey{Concurrency: 1}, nil)
-		first := s.enter(Ask{Session: "greedy"})
+		first := s.enter(Demand{Session: "greedy"})
 		var order []string
 		var mu sync.Mutex
 		wait := func(session string) {
 			go func() {
-				p, err := s.book.Enter(t.Context(), s.key, Ask{Session: session})
+				p, err := s.book.Enter(t.Context(), s.key, Demand{Session: session})
 				if err != nil {
 					t.Error(err)
 					return
@@ -217,14 +217,14 @@ func TestPriorityAmongKeys(t *testing.T) {
 		ring := book.Compile(t.Context(), &config.Config{MaxConcurrency: 1, AuthKeys: []config.ClientKey{
 			{Name: "batch", Key: config.NewSecret("b")}, {Name: "human", Key: config.NewSecret("h"), Priority: 5},
 		}}, time.Now())
-		busy, err := book.Enter(t.Context(), nil, Ask{})
+		busy, err := book.Enter(t.Context(), nil, Demand{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var order []string
 		for _, shown := range []string{"b", "b", "h"} {
 			go func() {
-				p, err := book.Enter(t.Context(), ring.Find(shown), Ask{})
+				p, err := book.Enter(t.Context(), ring.Find(shown), Demand{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -245,30 +245,30 @@ func TestPriorityAmongKeys(t *testing.T) {
 func TestWhoLeavesTheQueueTakesNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, config.ClientKey{Concurrency: 1}, nil)
-		first := s.enter(Ask{})
+		first := s.enter(Demand{})
 		ctx, leave := context.WithTimeout(t.Context(), time.Second)
 		defer leave()
-		if _, err := s.book.Enter(ctx, s.key, Ask{}); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := s.book.Enter(ctx, s.key, Demand{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		for range s.key.account.slots.patience() {
 			go func() {
-				if p, err := s.book.Enter(t.Context(), s.key, Ask{}); err == nil {
+				if p, err := s.book.Enter(t.Context(), s.key, Demand{}); err == nil {
 					s.book.Settle(p, &ledger.Entry{})
 				}
 			}()
 		}
 		synctest.Wait()
-		s.refused(Ask{}, "queue full")
+		s.refused(Demand{}, "queue full")
 		s.book.Settle(first, &ledger.Entry{})
 		synctest.Wait()
-		s.book.Settle(s.enter(Ask{}), &ledger.Entry{})
+		s.book.Settle(s.enter(Demand{}), &ledger.Entry{})
 	})
 }
 
 func TestModelsAndBatches(t *testing.T) {
 	s := open(t, config.ClientKey{Models: []string{"claude-haiku-*", "claude-sonnet-?-5"}}, nil)
-	f := func(ask Ask, reason string) {
+	f := func(ask Demand, reason string) {
 		t.Helper()
 		if reason != "" {
 			if r := s.refused(ask, reason); r.Status != 403 || r.Type != claude.ErrPermission {
@@ -278,17 +278,17 @@ func TestModelsAndBatches(t *testing.T) {
 		}
 		s.book.Settle(s.enter(ask), &ledger.Entry{})
 	}
-	f(Ask{Model: "claude-haiku-5"}, "")
-	f(Ask{Model: "CLAUDE-sonnet-4-5"}, "")
-	f(Ask{Model: "claude-opus-4-5"}, "model")
-	f(Ask{Model: "claude-haiku-5,claude-opus-4-5"}, "model")
-	f(Ask{Model: "claude-haiku-5 claude-opus-4-5"}, "model")
-	f(Ask{Batch: true, Models: []string{"claude-haiku-5", "claude-opus-4-5"}}, "model")
-	f(Ask{Batch: true, Unclear: true}, "model")
-	f(Ask{Batch: true, Models: []string{"claude-haiku-5"}}, "")
-	f(Ask{Message: true, Model: "claude-haiku-5", Open: true}, "model")
+	f(Demand{Model: "claude-haiku-5"}, "")
+	f(Demand{Model: "CLAUDE-sonnet-4-5"}, "")
+	f(Demand{Model: "claude-opus-4-5"}, "model")
+	f(Demand{Model: "claude-haiku-5,claude-opus-4-5"}, "model")
+	f(Demand{Model: "claude-haiku-5 claude-opus-4-5"}, "model")
+	f(Demand{Batch: true, Models: []string{"claude-haiku-5", "claude-opus-4-5"}}, "model")
+	f(Demand{Batch: true, Unclear: true}, "model")
+	f(Demand{Batch: true, Models: []string{"claude-haiku-5"}}, "")
+	f(Demand{Message: true, Model: "claude-haiku-5", Open: true}, "model")
 	s.reload(config.ClientKey{Budget: config.Budget{Total: 1}})
-	f(Ask{Batch: true}, "batch")
+	f(Demand{Batch: true}, "batch")
 }
 
 func TestAdmit(t *testing.T) {
@@ -362,12 +362,12 @@ func TestBudgetsSurviveARestart(t *testing.T) {
 // TestOutputIsLearned expects no more of an answer than answers have had.
 func TestOutputIsLearned(t *testing.T) {
 	s := open(t, config.ClientKey{TPM: 100_000}, nil)
-	ask := Ask{Message: true, Output: 32_000}
+	ask := Demand{Message: true, Output: 32_000}
 	if p := s.enter(ask); p.tokens != 32_000 {
 		t.Errorf("%g tokens", p.tokens)
 	}
 	for range 10 {
-		s.book.Settle(s.enter(Ask{Message: true, Output: 1}), spending(0, 500))
+		s.book.Settle(s.enter(Demand{Message: true, Output: 1}), spending(0, 500))
 	}
 	if p := s.enter(ask); p.tokens < 500 || p.tokens > 1100 {
 		t.Errorf("%g tokens", p.tokens)
@@ -426,11 +426,11 @@ func TestAFormerSecretWorksUntilItsEnd(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 		s.key = present
-		s.enter(Ask{Counted: true})
-		s.enter(Ask{Counted: true})
+		s.enter(Demand{Counted: true})
+		s.enter(Demand{Counted: true})
 		s.key = former
-		s.enter(Ask{Counted: true})
-		s.refused(Ask{Counted: true}, "requests per minute")
+		s.enter(Demand{Counted: true})
+		s.refused(Demand{Counted: true}, "requests per minute")
 		time.Sleep(24 * time.Hour)
 		if r := former.Admit("192.0.2.7:5", time.Now()); r == nil || r.Status != 401 || !strings.Contains(r.Message, "replaced") {
 			t.Errorf("after its end: %+v", r)

@@ -58,18 +58,18 @@ func (w window) end(begin time.Time) time.Time {
 	}
 }
 
-// purse is what a key has spent in one window.
-type purse struct {
-	begin    time.Time
-	spent    ledger.Money
-	restored bool // what was spent before the key was known here is part of spent
-	told     int  // percent of the limit up to which it was logged
+// budgetPeriod is what a key has spent in one window.
+type budgetPeriod struct {
+	begin     time.Time
+	spent     ledger.Money
+	restored  bool // what was spent before the key was known here is part of spent
+	announced int  // percent of the limit up to which it was logged
 }
 
 // roll turns to a new window when the old one is over.
-func (p *purse) roll(w window, now time.Time, zone *time.Location) {
+func (p *budgetPeriod) roll(w window, now time.Time, zone *time.Location) {
 	if begin := w.begin(now, zone); !begin.Equal(p.begin) {
 		// What began before this process is not in a window that begins now.
-		*p = purse{begin: begin, restored: !p.begin.IsZero()}
+		*p = budgetPeriod{begin: begin, restored: !p.begin.IsZero()}
 	}
 }

@@ -34,7 +34,7 @@ func serve(t testing.TB, b *Book, k *Key, e *ledger.Entry) {
 	if r := k.Admit("127.0.0.1:1234", time.Now()); r != nil {
 		t.Fatal(r)
 	}
-	pass, err := b.Enter(t.Context(), k, Ask{
+	pass, err := b.Enter(t.Context(), k, Demand{
 		Model: "claude-opus-4-5", Session: "s", Counted: true, Message: true, Input: 1000, Output: 100, Price: cheap,
 	})
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// Ask is what a request asks for, as far as limits depend on it.
-type Ask struct {
+// Demand is what a request asks for, as far as limits depend on it.
+type Demand struct {
 	Model   string   // "" where none is named
 	Models  []string // further models that it names: in a batch, an advisor, fallbacks
 	Session string
@@ -35,8 +35,8 @@ type Ask struct {
 	Price func(claude.Usage) ledger.Cost
 }
 
-// Pass lets one request through. It is settled exactly once, by one goroutine.
-type Pass struct {
+// Reservation lets one request through. It is settled exactly once, by one goroutine.
+type Reservation struct {
 	key      *Key
 	party    [2]string // in the queue of the key and in that of all
 	tokens   float64
@@ -57,9 +57,9 @@ var ErrNoSlot = errors.New("no slot became free in time")
 
 // Enter lets a request through, waiting for a slot as long as ctx and the request's patience last. The error is ctx's own, ErrNoSlot or a *Refusal. A nil key
 // belongs to nobody: it has no limits but those of all.
-func (b *Book) Enter(ctx context.Context, k *Key, ask Ask) (*Pass, error) {
+func (b *Book) Enter(ctx context.Context, k *Key, ask Demand) (*Reservation, error) {
 	if k == nil {
-		return b.enterAll(ctx, ask.Until, &Pass{}, "", 0)
+		return b.enterAll(ctx, ask.Until, &Reservation{}, "", 0)
 	}
 	if r := k.refuses(ask); r != nil {
 		return nil, r
@@ -70,12 +70,12 @@ func (b *Book) Enter(ctx context.Context, k *Key, ask Ask) (*Pass, error) {
 		in, full := k.account.slots.enter(ctx, ask.Until, session, 0)
 		switch {
 		case full:
-			return nil, crowded(fmt.Sprintf("Too many requests of the client key %s wait for one of its %d slots: try again in a moment.", k.Name(), k.spec.Concurrency))
+			return nil, queueFull(fmt.Sprintf("Too many requests of the client key %s wait for one of its %d slots: try again in a moment.", k.Name(), k.spec.Concurrency))
 		case !in:
-			return nil, waitedEnough(ctx)
+			return nil, hasWaitedEnough(ctx)
 		}
 	}
-	p := &Pass{key: k, party: [2]string{session, k.Name()}}
+	p := &Reservation{key: k, party: [2]string{session, k.Name()}}
 	if _, err := b.enterAll(ctx, ask.Until, p, k.Name(), k.spec.Priority); err != nil {
 		k.account.slots.leave(session)
 		return nil, err
@@ -88,25 +88,25 @@ func (b *Book) Enter(ctx context.Context, k *Key, ask Ask) (*Pass, error) {
 	return p, nil
 }
 
-func (b *Book) enterAll(ctx context.Context, until time.Time, p *Pass, party string, priority int) (*Pass, error) {
+func (b *Book) enterAll(ctx context.Context, until time.Time, p *Reservation, party string, priority int) (*Reservation, error) {
 	in, full := b.all.enter(ctx, until, party, priority)
 	switch {
 	case full:
-		return nil, crowded("Too many requests wait for one of the slots of claude-code-lb: try again in a moment.")
+		return nil, queueFull("Too many requests wait for one of the slots of claude-code-lb: try again in a moment.")
 	case !in:
-		return nil, waitedEnough(ctx)
+		return nil, hasWaitedEnough(ctx)
 	}
 	return p, nil
 }
 
-func waitedEnough(ctx context.Context) error {
+func hasWaitedEnough(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return ErrNoSlot
 }
 
-func crowded(message string) *Refusal {
+func queueFull(message string) *Refusal {
 	return &Refusal{Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: "queue full", Message: message, RetryAfter: shortly}
 }
 
@@ -114,7 +114,7 @@ func crowded(message string) *Refusal {
 const anyModel = "claude-"
 
 // refuses finds what no waiting changes.
-func (k *Key) refuses(ask Ask) *Refusal {
+func (k *Key) refuses(ask Demand) *Refusal {
 	if ask.Unreadable != nil && (k.PicksModels() || k.limited()) {
 		return ask.Unreadable
 	}
@@ -142,7 +142,7 @@ func (k *Key) refuses(ask Ask) *Refusal {
 }
 
 // debit takes what a request may use from all limits, or nothing.
-func (k *Key) debit(p *Pass, ask Ask, now time.Time) *Refusal {
+func (k *Key) debit(p *Reservation, ask Demand, now time.Time) *Refusal {
 	if !ask.Counted && !ask.Message {
 		return nil
 	}
@@ -185,7 +185,7 @@ func (k *Key) overBudget(s shortage, estimate ledger.Money) *Refusal {
 		what = fmt.Sprintf("The client key %s has $%.4f left of %s, and this request may cost up to $%.4f", k.Name(), s.left.Dollars(), of, estimate.Dollars())
 	}
 	switch {
-	case s.soon:
+	case s.retrySoon:
 		r.Final, r.RetryAfter = false, shortly
 		r.Message = what + " while others are under way: try again in a moment."
 	case s.ends.IsZero():
@@ -197,7 +197,7 @@ func (k *Key) overBudget(s shortage, estimate ledger.Money) *Refusal {
 }
 
 // leave gives the slots back.
-func (p *Pass) leave(b *Book) {
+func (p *Reservation) leave(b *Book) {
 	if p.key != nil {
 		p.key.account.slots.leave(p.party[0])
 	}
@@ -205,7 +205,7 @@ func (p *Pass) leave(b *Book) {
 }
 
 // Settle replaces what was reserved by what was used, and gives the slots back. A nil Pass has nothing to settle.
-func (b *Book) Settle(p *Pass, e *ledger.Entry) {
+func (b *Book) Settle(p *Reservation, e *ledger.Entry) {
 	if p == nil {
 		return
 	}
@@ -213,7 +213,7 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 	if p.key == nil {
 		return
 	}
-	tokens, cost := p.unaccounted(e)
+	tokens, cost := p.unbilled(e)
 	cost = plus(cost, e.Cost().Sum)
 	var output int64
 	for i := range e.Attempts {
@@ -232,7 +232,7 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 		a.output.learn(float64(output))
 	}
 	for w := range window(windows) {
-		purse := &a.purses[w]
+		purse := &a.periods[w]
 		purse.roll(w, now, a.zone)
 		purse.spent = plus(purse.spent, cost)
 		b.announce(p.key, w, purse)
@@ -240,16 +240,16 @@ func (b *Book) Settle(p *Pass, e *ledger.Entry) {
 }
 
 // announce logs a budget that is nearly spent, and one that is, once each. The caller holds the account's mutex.
-func (b *Book) announce(k *Key, w window, p *purse) {
+func (b *Book) announce(k *Key, w window, p *budgetPeriod) {
 	limit := w.limit(k.spec.Budget)
 	if limit == 0 {
 		return
 	}
 	for _, percent := range [...]int{100, 80} {
-		if p.told >= percent || p.spent < limit/100*ledger.Money(percent) {
+		if p.announced >= percent || p.spent < limit/100*ledger.Money(percent) {
 			continue
 		}
-		p.told = percent
+		p.announced = percent
 		b.log.Publish(context.Background(), event.BudgetUsed{
 			Client: k.Name(), Window: w.String(), Spent: p.spent.String(), Limit: limit.String(), Resets: w.end(p.begin), Exhausted: percent == 100,
 		})

@@ -14,7 +14,7 @@ type queue struct {
 	slots   int // 0: no limit
 	taken   int
 	parties map[string]int // how many each has in
-	waiting lines
+	waiting fairQueue
 }
 
 type waiter struct {

@@ -30,9 +30,9 @@ func (b *Book) BeginBody(ctx context.Context, k *Key, session string, until time
 	in, full := k.account.reading.enter(ctx, until, session, 0)
 	switch {
 	case full:
-		return nil, crowded(fmt.Sprintf("Too many requests of the client key %s wait to be read: try again in a moment.", k.Name()))
+		return nil, queueFull(fmt.Sprintf("Too many requests of the client key %s wait to be read: try again in a moment.", k.Name()))
 	case !in:
-		return nil, waitedEnough(ctx)
+		return nil, hasWaitedEnough(ctx)
 	}
 	return s, nil
 }

@@ -32,9 +32,9 @@ func TestConcurrencyCountsFromTheBody(t *testing.T) {
 			t.Fatalf("a fifth body is read: %v", err)
 		}
 		third.BodyRead()
-		entered := make(chan *Pass, 1)
+		entered := make(chan *Reservation, 1)
 		go func() {
-			p, err := b.Enter(t.Context(), k, Ask{Session: "s", Seat: third})
+			p, err := b.Enter(t.Context(), k, Demand{Session: "s", Seat: third})
 			if err != nil {
 				t.Error(err)
 			}
@@ -43,7 +43,7 @@ func TestConcurrencyCountsFromTheBody(t *testing.T) {
 		synctest.Wait()
 		second.Leave() // its body broke off
 		queued := <-entered
-		p, err := b.Enter(t.Context(), k, Ask{Session: "another", Seat: first})
+		p, err := b.Enter(t.Context(), k, Demand{Session: "another", Seat: first})
 		if err != nil {
 			t.Fatal(err)
 		}

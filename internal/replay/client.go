@@ -155,7 +155,7 @@ func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmt
 	lease.Settle(context.Background(), verdict.Outcome{}, now)
 	usage := claude.Usage{CacheReadTokens: read, CacheCreation5mTokens: r.prompt.tokens - read, InputTokens: r.input - r.prompt.tokens}
 	lease.Spend(r.input-read, now)
-	x.table.Begun(&x.query, lease.Endpoint, warmth, usage, x.epoch.Add(sent))
+	x.table.RecordCached(&x.query, lease.Endpoint, warmth, usage, x.epoch.Add(sent))
 	x.wake()
 	lease.Observe(x.now-sent, r.input-read, now)
 	a.write(x.path, sent, x.now)
@@ -168,7 +168,7 @@ func (x *exchange) ends(lease *upstream.Lease, which int) {
 	r := &x.trace.requests[x.i]
 	x.accounts[which].meter(r.model, x.clock()).SpendOutput(r.output, x.clock())
 	lease.Produced(r.output, x.clock())
-	x.table.Ended(&x.query, r.output)
+	x.table.RecordOutput(&x.query, r.output)
 	lease.Release()
 	if r.next == 0 {
 		return
@@ -185,7 +185,7 @@ func (x *exchange) fail(lease *upstream.Lease, ev verdict.Evidence, head http.He
 	}
 	lease.Settle(context.Background(), o, ev.Now)
 	lease.Release()
-	if o.Free {
+	if o.Unbilled {
 		x.tried.Refused(lease.ID(), ev.Now)
 	}
 }

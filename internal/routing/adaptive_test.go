@@ -100,12 +100,12 @@ func TestCostAware(t *testing.T) {
 	f("the least loaded, about", team(50, 50.1, 60), 0, 1)
 
 	holding := team(50, 40, 45)
-	holding[0].Held = 0.3
+	holding[0].Cached = 0.3
 	f("where some of it is cached", holding, 0)
 	holding[0].Load *= 1.5
 	f("unless it is loaded above the others", holding, 1)
 	holding[0].Load /= 1.5
-	holding[2].Held = 0.31
+	holding[2].Cached = 0.31
 	f("the less loaded of those that hold about the same", holding, 2)
 
 	cheap := team(50, 40, 45)

@@ -11,13 +11,13 @@ import (
 
 // Warmth is what the account of the chosen endpoint holds of the prompt.
 type Warmth struct {
-	Home        bool  // it is why the endpoint was chosen
-	Followed    bool  // so is what the request goes on from
-	Held, Total int64 // tokens, estimated where no answer has told them
-	Most        int64 // the most that any account holds
-	Expires     time.Time
-	boundary    uint64 // the fingerprint of what is held
-	cut         int    // its bytes
+	Home          bool  // it is why the endpoint was chosen
+	Followed      bool  // so is what the request goes on from
+	Cached, Total int64 // tokens, estimated where no answer has told them
+	Most          int64 // the most that any account holds
+	Expires       time.Time
+	boundary      uint64 // the fingerprint of what is held
+	cut           int    // its bytes
 }
 
 // atHome claims an endpoint of the account that has cached the conversation,
@@ -25,7 +25,7 @@ type Warmth struct {
 // moment the result is a *Wait. It is nil, nil for a conversation without a home, or
 // one whose home cannot take it: it is placed like a new one.
 func (t *Table) atHome(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
-	if f.homes+f.comings == 0 {
+	if f.homes+f.pending == 0 {
 		return nil, nil
 	}
 	lease, ready, err := t.tryHome(q, f, tried, now)
@@ -50,8 +50,8 @@ func (t *Table) tryHome(q *Query, f *placement, tried *Tried, now time.Time) (le
 	for _, same := range [...]bool{true, false} { // the very server first, then others of its account
 		for _, tier := range t.tiers {
 			for _, e := range tier {
-				warmth, home := f.held(e.Domain())
-				if !home || (f.serverAt(e.Domain()) == serverOf(e)) != same {
+				warmth, home := f.cachedTokens(e.CacheScope())
+				if !home || (f.serverAt(e.CacheScope()) == serverOf(e)) != same {
 					continue
 				}
 				lease, at, err := t.tryServer(q, f, e, warmth, tried, now)
@@ -77,7 +77,7 @@ func (t *Table) tryServer(q *Query, f *placement, e *upstream.Endpoint, w Warmth
 	s := f.subject(q, e)
 	v := e.View(now, s)
 	if v.Unfit != upstream.Fit || again.After(now) {
-		if at := later(v.ReadyAt, again); w.Held > 0 && at.Sub(now) <= homeWait(v.Unfit) {
+		if at := later(v.ReadyAt, again); w.Cached > 0 && at.Sub(now) <= homeWait(v.Unfit) {
 			ready = at
 		}
 		return nil, ready, nil
@@ -88,7 +88,7 @@ func (t *Table) tryServer(q *Query, f *placement, e *upstream.Endpoint, w Warmth
 	if wait := f.hold(q, e, now); wait != nil {
 		return nil, time.Time{}, wait
 	}
-	if lease, ok := e.AcquireIn(q.Room, now, s); ok {
+	if lease, ok := e.AcquireInto(q.Room, now, s); ok {
 		q.tell(w)
 		return lease, time.Time{}, nil
 	}
@@ -109,7 +109,7 @@ func homeWait(u upstream.Unfit) time.Duration {
 	switch u {
 	case upstream.Fit, upstream.Paused:
 		return maxPauseWait
-	case upstream.Short, upstream.RateLimited:
+	case upstream.QuotaLow, upstream.RateLimited:
 		return maxHomeWait
 	}
 	return 0
@@ -124,8 +124,8 @@ func again(tried *Tried, e *upstream.Endpoint, w Warmth) (from time.Time, open b
 	if !tried.Has(e.ID()) {
 		return time.Time{}, true
 	}
-	from, open = tried.oncemore(e.ID())
-	return from, open && w.Held >= costlyMove
+	from, open = tried.retriableOnce(e.ID())
+	return from, open && w.Cached >= costlyMove
 }
 
 // cheaper claims a server that charges less than home where it pays to leave: what the rewrite
@@ -133,7 +133,7 @@ func again(tried *Tried, e *upstream.Endpoint, w Warmth) (from time.Time, open b
 func (t *Table) cheaper(q *Query, f *placement, home *upstream.Endpoint, w Warmth, tried *Tried, now time.Time) *upstream.Lease {
 	const most = 50
 	total, turns := float64(f.total), float64(min(len(q.Prompt.Turns)/2+1, most))
-	least := home.Price() * (read*float64(w.Held) + written*(total-float64(w.Held)) + turns*read*total)
+	least := home.Price() * (read*float64(w.Cached) + written*(total-float64(w.Cached)) + turns*read*total)
 	var best *upstream.Endpoint
 	for _, tier := range t.tiers {
 		for _, e := range tier {
@@ -149,12 +149,12 @@ func (t *Table) cheaper(q *Query, f *placement, home *upstream.Endpoint, w Warmt
 	if best == nil {
 		return nil
 	}
-	lease, _ := best.AcquireIn(q.Room, now, f.subject(q, best))
+	lease, _ := best.AcquireInto(q.Room, now, f.subject(q, best))
 	return lease
 }
 
-// leastHold is how many tokens must be on their way into a cache for others to be held back until they can read them.
-const leastHold = 2048
+// minCachedShare is how many tokens must be on their way into a cache for others to be held back until they can read them.
+const minCachedShare = 2048
 
 // hold says how long the request waits before it is sent to an endpoint,
 // because another one is just writing into the cache there what both begin with. It is nil when it need not.
@@ -162,24 +162,24 @@ func (f *placement) hold(q *Query, e *upstream.Endpoint, now time.Time) *Wait {
 	if q.Hold <= 0 {
 		return nil
 	}
-	w, _ := f.held(e.Domain())
-	tokens, since := f.soon(e.Domain())
+	w, _ := f.cachedTokens(e.CacheScope())
+	tokens, since := f.inclPending(e.CacheScope())
 	until := since.Add(q.Hold)
-	if since.IsZero() || tokens-w.Held < leastHold || !until.After(now) {
+	if since.IsZero() || tokens-w.Cached < minCachedShare || !until.After(now) {
 		return nil
 	}
 	return &Wait{Until: until, Changed: e.Held()}
 }
 
-// announce notes that an account is about to write a prompt into its cache:
+// markPending notes that an account is about to write a prompt into its cache:
 // what begins with the same is best sent there too.
-func (t *Table) announce(q *Query, e *upstream.Endpoint, now time.Time) {
+func (t *Table) markPending(q *Query, e *upstream.Endpoint, now time.Time) {
 	if t.index == nil || !cacheable(q.Prompt) {
 		return
 	}
-	h := holder{domain: e.Domain(), server: serverOf(e), expires: now.Add(pendingTTL).UnixNano(), pending: true}
+	h := holder{domain: e.CacheScope(), server: serverOf(e), expires: now.Add(pendingTTL).UnixNano(), pending: true}
 	ratio := t.index.ratios.of(q.Subject.Model, usualRatio)
-	for _, b := range leaves(q.Prompt) {
+	for _, b := range cacheBreakpoints(q.Prompt) {
 		if b.Bytes >= leastCached {
 			h.tokens = uint32(float64(b.Bytes) * ratio)
 			t.index.put(b.Fingerprint, h, now)
@@ -187,24 +187,24 @@ func (t *Table) announce(q *Query, e *upstream.Endpoint, now time.Time) {
 	}
 }
 
-// leaves are the prefixes that a request leaves in the cache, as far as another one may begin with them.
-func leaves(p *claude.Prompt) [3]claude.Boundary {
+// cacheBreakpoints are the prefixes that a request leaves in the cache, as far as another one may begin with them.
+func cacheBreakpoints(p *claude.Prompt) [3]claude.Boundary {
 	return [...]claude.Boundary{p.Tools, p.System, p.Last()}
 }
 
 // leastTelling is how many bytes a prompt must have to tell how many tokens a byte makes.
 const leastTelling = 4 << 10
 
-// Ended tells how long an answer was.
-func (t *Table) Ended(q *Query, output int64) {
+// RecordOutput tells how long an answer was.
+func (t *Table) RecordOutput(q *Query, output int64) {
 	if t.index != nil && output > 0 {
 		t.index.output.learn(q.Subject.Model, float64(output))
 	}
 }
 
-// Begun tells that an endpoint's answer, to a request sent at start, has begun, and what it
+// RecordCached tells that an endpoint's answer, to a request sent at start, has begun, and what it
 // reports of the prompt: from now on its account has the prompt in its cache.
-func (t *Table) Begun(q *Query, e *upstream.Endpoint, w Warmth, u claude.Usage, start time.Time) {
+func (t *Table) RecordCached(q *Query, e *upstream.Endpoint, w Warmth, u claude.Usage, start time.Time) {
 	if t.index == nil || q.Prompt == nil {
 		return
 	}
@@ -216,7 +216,7 @@ func (t *Table) Begun(q *Query, e *upstream.Endpoint, w Warmth, u claude.Usage, 
 		x.ratios.learn(q.Subject.Model, float64(total)/float64(bytes))
 	}
 	ttl := ttlOf(p)
-	h := holder{domain: e.Domain(), server: serverOf(e), expires: start.Add(ttl).UnixNano()}
+	h := holder{domain: e.CacheScope(), server: serverOf(e), expires: start.Add(ttl).UnixNano()}
 	if q.Conversation != 0 {
 		x.replace(q.conversation(), holder{domain: h.domain, expires: start.Add(signerTTL).UnixNano()}, start)
 	}
@@ -229,16 +229,16 @@ func (t *Table) Begun(q *Query, e *upstream.Endpoint, w Warmth, u claude.Usage, 
 	}
 	if w.boundary != 0 {
 		held := h
-		held.tokens = uint32(w.Held)
+		held.tokens = uint32(w.Cached)
 		x.put(w.boundary, held, start)
 	}
-	for _, b := range leaves(p) {
+	for _, b := range cacheBreakpoints(p) {
 		if b.Bytes >= leastCached {
 			h.tokens = uint32(float64(b.Bytes) * ratio)
 			x.put(b.Fingerprint, h, start)
 		}
 	}
-	for b := range meetings(p) {
+	for b := range branchPoints(p) {
 		h.tokens = uint32(float64(b.Bytes) * ratio)
 		if b.Bytes > w.cut { // nobody had it yet
 			x.put(b.Fingerprint, h, start)

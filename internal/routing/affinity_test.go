@@ -51,11 +51,11 @@ func ask(t *testing.T, tb *Table, q *Query, now time.Time) string {
 		t.Fatal(err)
 	}
 	lease.Settle(t.Context(), verdict.Outcome{}, now)
-	u := claude.Usage{CacheReadTokens: warm.Held}
+	u := claude.Usage{CacheReadTokens: warm.Cached}
 	if q.Prompt != nil {
-		u.CacheCreation5mTokens = int64(q.Prompt.Last().Bytes)/4 - warm.Held
+		u.CacheCreation5mTokens = int64(q.Prompt.Last().Bytes)/4 - warm.Cached
 	}
-	tb.Begun(q, lease.Endpoint, warm, u, now)
+	tb.RecordCached(q, lease.Endpoint, warm, u, now)
 	lease.Release()
 	return lease.Name()
 }
@@ -155,7 +155,7 @@ func TestOnlyWhatIsCachedHasAHome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if (lease.Name() == first) != want || want && (warm.Held != warm.Total || !warm.Expires.Equal(t0.Add(shortTTL))) {
+		if (lease.Name() == first) != want || want && (warm.Cached != warm.Total || !warm.Expires.Equal(t0.Add(shortTTL))) {
 			t.Errorf("%.60s…: first %s, then %s, %+v", body, first, lease.Name(), warm)
 		}
 	}

@@ -63,7 +63,7 @@ func boundOf(c []Candidate) float64 {
 }
 
 // cost is that of a prompt token at the candidate, in terms of one at list price.
-func (c *Candidate) cost() float64 { return c.Price * (written - (written-read)*c.Held) }
+func (c *Candidate) cost() float64 { return c.Price * (written - (written-read)*c.Cached) }
 
 // weight is what the candidate is up to now.
 func (c *Candidate) weight() float64 { return float64(c.Weight) * c.Share }

@@ -41,7 +41,7 @@ func (c *Continuations) Learn(e *upstream.Endpoint, name string, now time.Time) 
 	if c == nil {
 		return
 	}
-	c.index.replace(c.hash(name), holder{domain: e.Domain(), server: serverOf(e), expires: now.Add(continuationTTL).UnixNano()}, now)
+	c.index.replace(c.hash(name), holder{domain: e.CacheScope(), server: serverOf(e), expires: now.Add(continuationTTL).UnixNano()}, now)
 }
 
 // Of returns the account that gave the response with a name, the zero Home if that is not known.
@@ -77,7 +77,7 @@ func (t *Table) following(q *Query, f *placement, tried *Tried, now time.Time) (
 	for _, same := range [...]bool{true, false} { // the same server first, then others of its account
 		for _, tier := range t.tiers {
 			for _, e := range tier {
-				if (serverOf(e) == q.Home.server) != same || !same && e.Domain() != q.Home.domain {
+				if (serverOf(e) == q.Home.server) != same || !same && e.CacheScope() != q.Home.domain {
 					continue
 				}
 				lease, at := t.tryFollowed(q, f, e, tried, now)
@@ -98,7 +98,7 @@ func (t *Table) following(q *Query, f *placement, tried *Tried, now time.Time) (
 func (t *Table) tryFollowed(q *Query, f *placement, e *upstream.Endpoint, tried *Tried, now time.Time) (lease *upstream.Lease, ready time.Time) {
 	var from time.Time
 	if tried.Has(e.ID()) {
-		again, open := tried.oncemore(e.ID())
+		again, open := tried.retriableOnce(e.ID())
 		if !open {
 			return nil, time.Time{}
 		}
@@ -112,11 +112,11 @@ func (t *Table) tryFollowed(q *Query, f *placement, e *upstream.Endpoint, tried 
 		}
 		return nil, time.Time{}
 	}
-	lease, ok := e.AcquireIn(q.Room, now, s)
+	lease, ok := e.AcquireInto(q.Room, now, s)
 	if !ok {
 		return nil, time.Time{}
 	}
-	w, _ := f.held(e.Domain())
+	w, _ := f.cachedTokens(e.CacheScope())
 	w.Home, w.Followed = true, true
 	q.tell(w)
 	return lease, time.Time{}

@@ -38,14 +38,14 @@ func newCrowd(t testing.TB, algorithm config.Algorithm, upstreams, conversations
 	for _, e := range endpoints {
 		e.Observe(time.Second, 0, t0)
 		for _, b := range [...]claude.Boundary{tools, system} {
-			c.index.put(b.Fingerprint, holder{domain: e.Domain(), expires: expires, tokens: uint32(b.Bytes / 4)}, t0)
+			c.index.put(b.Fingerprint, holder{domain: e.CacheScope(), expires: expires, tokens: uint32(b.Bytes / 4)}, t0)
 		}
 	}
 	c.random = rand.New(rand.NewPCG(1, uint64(conversations)))
 	c.fresh = &claude.Prompt{Marked: true, Turns: []claude.Boundary{{Bytes: 70_000}}, Tools: tools, System: system}
 	for i := range conversations {
 		home := endpoints[i%upstreams]
-		h := holder{domain: home.Domain(), server: serverOf(home), expires: expires, tokens: 100_000}
+		h := holder{domain: home.CacheScope(), server: serverOf(home), expires: expires, tokens: 100_000}
 		at := c.random.Uint64()
 		c.index.put(at, h, t0)
 		c.index.put((&Query{Conversation: conversation(i)}).conversation(), h, t0)

@@ -52,7 +52,7 @@ func claimed(t *testing.T, tb *Table, q *Query, tried *Tried, now time.Time) str
 
 // TestAHomeThatRefusedIsAskedOnceMore before a long conversation moves, and a short one moves at once.
 func TestAHomeThatRefusedIsAskedOnceMore(t *testing.T) {
-	overloaded := verdict.Outcome{Scope: verdict.ScopeCapacity, Free: true, RetryAfter: time.Second, Reason: "overloaded_error"}
+	overloaded := verdict.Outcome{Scope: verdict.ScopeCapacity, Unbilled: true, RetryAfter: time.Second, Reason: "overloaded_error"}
 	f := func(tokens int, stays bool) {
 		t.Helper()
 		tb := table(t, config.ModeLoadBalance, named(t, "a", "b", "c")...)
@@ -107,7 +107,7 @@ func TestHeadroomSteers(t *testing.T) {
 		}
 		lease.Learn(http.StatusOK, left(450_000, 10_000), t0)
 		lease.Settle(t.Context(), verdict.Outcome{}, t0)
-		tb.Begun(q, lease.Endpoint, warm, claude.Usage{CacheCreation5mTokens: 102_500}, t0)
+		tb.RecordCached(q, lease.Endpoint, warm, claude.Usage{CacheCreation5mTokens: 102_500}, t0)
 		lease.Release()
 		for i := range 20 {
 			if got := serve(t, tb, long(uint64(i)+2, 10, 5_000), t0); got == lease.Name() {
@@ -237,7 +237,7 @@ func TestABurstIsHeldBack(t *testing.T) {
 	}
 	begun := t0.Add(1500 * time.Millisecond)
 	lease.Settle(t.Context(), verdict.Outcome{}, begun)
-	tb.Begun(first, lease.Endpoint, warm, claude.Usage{CacheCreation5mTokens: 20_000}, t0)
+	tb.RecordCached(first, lease.Endpoint, warm, claude.Usage{CacheCreation5mTokens: 20_000}, t0)
 	select {
 	case <-wait.Changed:
 	default:
@@ -245,7 +245,7 @@ func TestABurstIsHeldBack(t *testing.T) {
 	}
 	q := sibling(2)
 	q.Warm = &warm
-	if got := claimed(t, tb, q, &Tried{}, begun); got != lease.Name() || warm.Held == 0 {
+	if got := claimed(t, tb, q, &Tried{}, begun); got != lease.Name() || warm.Cached == 0 {
 		t.Errorf("%s, %+v", got, warm)
 	}
 	never := sibling(3)
@@ -299,11 +299,11 @@ func TestAServerThatCachesNothingIsNoHome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if warm.Held != 0 {
-			t.Errorf("expects %d tokens to be cached", warm.Held)
+		if warm.Cached != 0 {
+			t.Errorf("expects %d tokens to be cached", warm.Cached)
 		}
 		lease.Settle(t.Context(), verdict.Outcome{}, now)
-		tb.Begun(q, lease.Endpoint, warm, claude.Usage{InputTokens: 52_500}, now)
+		tb.RecordCached(q, lease.Endpoint, warm, claude.Usage{InputTokens: 52_500}, now)
 		lease.Release()
 		return lease.Name()
 	}

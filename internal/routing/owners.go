@@ -27,49 +27,49 @@ const (
 // bounded in memory.
 type Owners struct {
 	mu      sync.Mutex
-	byID    map[string]owner
+	byID    map[string]ownership
 	changed bool // since the last Save
 }
 
-// Keeper is the account that keeps something, and the server through which it
+// Owner is the account that keeps something, and the server through which it
 // came there. How an account is named may depend on which of its servers answered first after a start.
-type Keeper struct {
+type Owner struct {
 	Domain uint64      `json:"account"`
 	Server upstream.ID `json:"server"`
 }
 
-// KeeperAt is the account of an endpoint.
-func KeeperAt(e *upstream.Endpoint) Keeper { return Keeper{e.Domain(), e.ID()} }
+// OwnerAt is the account of an endpoint.
+func OwnerAt(e *upstream.Endpoint) Owner { return Owner{e.CacheScope(), e.ID()} }
 
-// owner is a keeper, and when it was last asked for what it owns, in Unix seconds.
-type owner struct {
-	Keeper
+// ownership is the owner of an id, and when the id was last used, in Unix seconds.
+type ownership struct {
+	Owner
 	Seen int64 `json:"seen"`
 }
 
 // NewOwners returns one that knows nothing.
-func NewOwners() *Owners { return &Owners{byID: map[string]owner{}} }
+func NewOwners() *Owners { return &Owners{byID: map[string]ownership{}} }
 
 // lapsed says whether what an id stands for is gone for certain. Times are Unix seconds.
-func (each owner) lapsed(id string, now int64) bool {
+func (each ownership) lapsed(id string, now int64) bool {
 	mortal := strings.HasPrefix(id, "msgbatch_") || strings.HasPrefix(id, "container_")
 	return mortal && each.Seen < now-int64(ownedFor/time.Second)
 }
 
 // Of returns the account that owns an id. Whoever asks wants to go there: it counts as use.
-func (o *Owners) Of(id string, now time.Time) (k Keeper, known bool) {
+func (o *Owners) Of(id string, now time.Time) (k Owner, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	found, known := o.byID[id]
 	if known && now.Unix()-found.Seen > int64(seenAnew/time.Second) {
-		o.byID[id] = owner{found.Keeper, now.Unix()}
+		o.byID[id] = ownership{found.Owner, now.Unix()}
 		o.changed = true
 	}
-	return found.Keeper, known
+	return found.Owner, known
 }
 
 // Learn notes the account that owns ids.
-func (o *Owners) Learn(k Keeper, now time.Time, ids ...string) {
+func (o *Owners) Learn(k Owner, now time.Time, ids ...string) {
 	if len(ids) == 0 {
 		return
 	}
@@ -80,8 +80,8 @@ func (o *Owners) Learn(k Keeper, now time.Time, ids ...string) {
 	}
 	for _, id := range ids {
 		known := o.byID[id]
-		o.changed = o.changed || known.Keeper != k || now.Unix()-known.Seen > int64(seenAnew/time.Second)
-		o.byID[id] = owner{k, now.Unix()}
+		o.changed = o.changed || known.Owner != k || now.Unix()-known.Seen > int64(seenAnew/time.Second)
+		o.byID[id] = ownership{k, now.Unix()}
 	}
 }
 
@@ -98,7 +98,7 @@ func (o *Owners) Forget(id string) {
 // makeRoom drops what is gone, and then what was not asked for longest, until
 // so many more ids than wanted fit that it is not needed again at once.
 func (o *Owners) makeRoom(wanted int, now time.Time) {
-	maps.DeleteFunc(o.byID, func(id string, each owner) bool { return each.lapsed(id, now.Unix()) })
+	maps.DeleteFunc(o.byID, func(id string, each ownership) bool { return each.lapsed(id, now.Unix()) })
 	excess := len(o.byID) - max(maxOwned*9/10-wanted, 0)
 	if excess <= 0 {
 		return
@@ -109,7 +109,7 @@ func (o *Owners) makeRoom(wanted int, now time.Time) {
 	}
 	slices.Sort(ages)
 	last := ages[excess-1]
-	maps.DeleteFunc(o.byID, func(_ string, each owner) bool {
+	maps.DeleteFunc(o.byID, func(_ string, each ownership) bool {
 		drop := excess > 0 && each.Seen <= last
 		if drop {
 			excess--
@@ -127,8 +127,8 @@ func (o *Owners) Changed() bool {
 
 // savedOwners is the form of the file.
 type savedOwners struct {
-	Version int              `json:"version"`
-	Owners  map[string]owner `json:"owners"`
+	Version int                  `json:"version"`
+	Owners  map[string]ownership `json:"owners"`
 }
 
 const ownersVersion = 1

@@ -21,9 +21,9 @@ func TestOwners(t *testing.T) {
 		}
 	}
 	f(o, "file_1", 0, false)
-	server := Keeper{Domain: 7, Server: upstream.ID{1, 2, 15: 255}}
+	server := Owner{Domain: 7, Server: upstream.ID{1, 2, 15: 255}}
 	o.Learn(server, t0, "file_1", "msgbatch_1")
-	o.Learn(Keeper{Domain: 8}, t0.Add(-ownedFor-time.Hour), "container_2", "file_2")
+	o.Learn(Owner{Domain: 8}, t0.Add(-ownedFor-time.Hour), "container_2", "file_2")
 	f(o, "file_1", 7, true)
 	if !o.Changed() {
 		t.Error("nothing to save")
@@ -51,7 +51,7 @@ func TestOwners(t *testing.T) {
 		}
 	}
 	for i := range maxOwned + 1 {
-		o.Learn(Keeper{Domain: 1}, t0, fmt.Sprint("file_", i))
+		o.Learn(Owner{Domain: 1}, t0, fmt.Sprint("file_", i))
 	}
 	if n := len(o.byID); n > maxOwned {
 		t.Errorf("%d ids", n)
@@ -60,7 +60,7 @@ func TestOwners(t *testing.T) {
 
 func TestWhatIsUsedIsKept(t *testing.T) {
 	o := NewOwners()
-	o.Learn(Keeper{Domain: 7}, t0, "container_1", "container_2")
+	o.Learn(Owner{Domain: 7}, t0, "container_1", "container_2")
 	save := func() []byte {
 		t.Helper()
 		var saved bytes.Buffer
@@ -94,9 +94,9 @@ func TestWhatIsUsedIsKept(t *testing.T) {
 func TestTheOldestMakeRoom(t *testing.T) {
 	o := NewOwners()
 	for i := range maxOwned {
-		o.Learn(Keeper{Domain: 1}, t0.Add(time.Duration(i)*time.Second), fmt.Sprint("file_", i))
+		o.Learn(Owner{Domain: 1}, t0.Add(time.Duration(i)*time.Second), fmt.Sprint("file_", i))
 	}
-	o.Learn(Keeper{Domain: 2}, t0, "file_new", "file_newer")
+	o.Learn(Owner{Domain: 2}, t0, "file_new", "file_newer")
 	f := func(id string, want bool) {
 		t.Helper()
 		if _, known := o.Of(id, t0); known != want {
@@ -115,7 +115,7 @@ func TestTheOldestMakeRoom(t *testing.T) {
 // TestOnlyTheOwnerWillDo whatever the algorithm, the tier and its standing.
 func TestOnlyTheOwnerWillDo(t *testing.T) {
 	tb := table(t, config.ModeFallback, named(t, "a", "b", "c")...)
-	b := tb.Endpoints()[1].Domain()
+	b := tb.Endpoints()[1].CacheScope()
 	pinned := func(patience time.Duration) *Query { return &Query{Account: &b, Patience: patience} }
 	if got := claimed(t, tb, pinned(0), &Tried{}, t0); got != "b" {
 		t.Errorf("%s", got)
@@ -164,15 +164,15 @@ func TestListsComeFromOneServer(t *testing.T) {
 // TestAnAccountIsFoundUnderAnotherName that it got from another one of its servers.
 func TestAnAccountIsFoundUnderAnotherName(t *testing.T) {
 	tb := table(t, config.ModeFallback, named(t, "a", "b")...)
-	a, b := KeeperAt(tb.Endpoints()[0]), KeeperAt(tb.Endpoints()[1])
-	f := func(k Keeper, want uint64, wantOK bool) {
+	a, b := OwnerAt(tb.Endpoints()[0]), OwnerAt(tb.Endpoints()[1])
+	f := func(k Owner, want uint64, wantOK bool) {
 		t.Helper()
 		if got, ok := tb.AccountOf(k); got != want || ok != wantOK {
 			t.Errorf("%v: %d, %t", k, got, ok)
 		}
 	}
 	f(a, a.Domain, true)
-	f(Keeper{Domain: 1, Server: b.Server}, b.Domain, true)
-	f(Keeper{Domain: b.Domain}, b.Domain, true) // its server has another key now
-	f(Keeper{Domain: 1}, 1, false)
+	f(Owner{Domain: 1, Server: b.Server}, b.Domain, true)
+	f(Owner{Domain: b.Domain}, b.Domain, true) // its server has another key now
+	f(Owner{Domain: 1}, 1, false)
 }

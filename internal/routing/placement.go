@@ -28,9 +28,9 @@ type placement struct {
 	total      int64           // tokens of the prompt
 	output     int64           // tokens that the answer will have, as answers usually do
 	boundary   claude.Boundary // the longest prefix of the conversation that can be read from any cache
-	stakes     stakes          // what each account has
+	caches     accountCaches   // what each account has
 	homes      int             // how many of them the conversation is at home in
-	comings    int             // how many are being sent a longer part of it right now
+	pending    int             // how many are being sent a longer part of it right now
 	found      []holder        // of one prefix
 	last       uint64          // the account that served the conversation last, 0 if none did lately
 	signer     uint64          // the account that served it last, however long ago
@@ -40,8 +40,8 @@ type placement struct {
 }
 
 func (f *placement) reset() {
-	f.stakes.reset()
-	f.homes, f.comings, f.any = 0, 0, false
+	f.caches.reset()
+	f.homes, f.pending, f.any = 0, 0, false
 	f.last, f.signer, f.total, f.output, f.boundary = 0, 0, 0, 0, claude.Boundary{}
 }
 
@@ -49,8 +49,8 @@ func cacheable(p *claude.Prompt) bool {
 	return p != nil && p.Marked && p.Last().Bytes >= leastCached
 }
 
-// look finds out who holds what of the prompt.
-func (x *Index) look(q *Query, now time.Time, f *placement) {
+// lookup finds out who holds what of the prompt.
+func (x *Index) lookup(q *Query, now time.Time, f *placement) {
 	if q.Prompt == nil {
 		return
 	}
@@ -74,40 +74,40 @@ func (x *Index) look(q *Query, now time.Time, f *placement) {
 		return
 	}
 	if !q.Compacted {
-		x.lookHome(q.Prompt, at, f)
+		x.lookupHome(q.Prompt, at, f)
 	}
 	if f.homes > 0 {
-		for i := range f.stakes.list { // what was counted beats what was estimated
-			if h := f.stakes.list[i].home; h.tokens > 0 {
+		for i := range f.caches.list { // what was counted beats what was estimated
+			if h := f.caches.list[i].conversation; h.tokens > 0 {
 				f.total = int64(h.tokens) + int64(float64(q.Prompt.Last().Bytes-f.boundary.Bytes)*ratio)
 			}
 		}
 		return
 	}
-	x.lookShared(q.Prompt, at, f)
+	x.lookupShared(q.Prompt, at, f)
 }
 
-// lookShared finds for each account the longest prefix of the prompt that it holds.
-func (x *Index) lookShared(p *claude.Prompt, at int64, f *placement) {
-	for b := range meetings(p) {
-		x.findMore(b, at, f)
+// lookupShared finds for each account the longest prefix of the prompt that it holds.
+func (x *Index) lookupShared(p *claude.Prompt, at int64, f *placement) {
+	for b := range branchPoints(p) {
+		x.lookupFurther(b, at, f)
 	}
-	x.findMore(p.System, at, f)
-	x.findMore(p.Tools, at, f)
+	x.lookupFurther(p.System, at, f)
+	x.lookupFurther(p.Tools, at, f)
 }
 
-// findMore notes the holders of a prefix, but of each account only the first that
+// lookupFurther notes the holders of a prefix, but of each account only the first that
 // can be read and the first that is on its way.
-func (x *Index) findMore(b claude.Boundary, at int64, f *placement) {
+func (x *Index) lookupFurther(b claude.Boundary, at int64, f *placement) {
 	if b.Bytes < leastCached {
 		return
 	}
 	f.found = x.find(b.Fingerprint, at, f.found[:0])
 	for _, h := range f.found {
-		s := f.stakes.open(h.domain)
-		part := &s.shared
+		s := f.caches.open(h.domain)
+		part := &s.prefix
 		if h.pending {
-			part = &s.writing
+			part = &s.prefixPending
 		}
 		if part.none() {
 			*part = h
@@ -115,9 +115,9 @@ func (x *Index) findMore(b claude.Boundary, at int64, f *placement) {
 	}
 }
 
-// lookHome finds the longest part of the conversation that is cached. What
+// lookupHome finds the longest part of the conversation that is cached. What
 // conversations share, tools and system, makes no home: all would live in one.
-func (x *Index) lookHome(p *claude.Prompt, at int64, f *placement) {
+func (x *Index) lookupHome(p *claude.Prompt, at int64, f *placement) {
 	shared := p.System.Bytes
 	least := shared + int(warmEnough*float64(p.Last().Bytes-shared))
 	for i := len(p.Turns) - 1; i >= max(len(p.Turns)-lookBack, 0); i-- {
@@ -125,15 +125,15 @@ func (x *Index) lookHome(p *claude.Prompt, at int64, f *placement) {
 		if b.Bytes < least {
 			return
 		}
-		first := f.comings == 0
+		first := f.pending == 0
 		f.found = x.find(b.Fingerprint, at, f.found[:0])
 		for _, h := range f.found {
 			if !h.pending {
-				f.stakes.open(h.domain).home = h
+				f.caches.open(h.domain).conversation = h
 				f.homes++
 			} else if first {
-				f.stakes.open(h.domain).coming = h
-				f.comings++
+				f.caches.open(h.domain).conversationPending = h
+				f.pending++
 			}
 		}
 		if f.homes > 0 {
@@ -143,8 +143,8 @@ func (x *Index) lookHome(p *claude.Prompt, at int64, f *placement) {
 	}
 }
 
-// meetings are the places inside a conversation where another request may part from it.
-func meetings(p *claude.Prompt) iter.Seq[claude.Boundary] {
+// branchPoints are the places inside a conversation where another request may part from it.
+func branchPoints(p *claude.Prompt) iter.Seq[claude.Boundary] {
 	return func(yield func(claude.Boundary) bool) {
 		n := len(p.Turns)
 		for i := n - 1; i >= 0; i-- {
@@ -157,31 +157,31 @@ func meetings(p *claude.Prompt) iter.Seq[claude.Boundary] {
 	}
 }
 
-// unsettle makes the conversation one that is at home nowhere.
-func (f *placement) unsettle() {
-	for i := range f.stakes.list {
-		f.stakes.list[i].home, f.stakes.list[i].coming = holder{}, holder{}
+// ignoreAffinity makes the conversation one that is at home nowhere.
+func (f *placement) ignoreAffinity() {
+	for i := range f.caches.list {
+		f.caches.list[i].conversation, f.caches.list[i].conversationPending = holder{}, holder{}
 	}
-	f.homes, f.comings = 0, 0
+	f.homes, f.pending = 0, 0
 }
 
-// held is what an account has of the prompt, and whether the conversation is at home there.
-func (f *placement) held(domain uint64) (w Warmth, home bool) {
+// cachedTokens is what an account has of the prompt, and whether the conversation is at home there.
+func (f *placement) cachedTokens(domain uint64) (w Warmth, home bool) {
 	w.Total = f.total
-	s := f.stakes.of(domain)
+	s := f.caches.of(domain)
 	if s == nil {
 		return w, false
 	}
-	if h := s.home; !h.none() {
+	if h := s.conversation; !h.none() {
 		return Warmth{
-			Held: min(int64(h.tokens), f.total), Total: f.total, Expires: time.Unix(0, h.expires),
+			Cached: min(int64(h.tokens), f.total), Total: f.total, Expires: time.Unix(0, h.expires),
 			Home: true, boundary: f.boundary.Fingerprint, cut: f.boundary.Bytes,
 		}, true
 	}
-	if h := s.shared; !h.none() {
-		w.Held, w.Expires = min(int64(h.tokens), f.total), time.Unix(0, h.expires)
+	if h := s.prefix; !h.none() {
+		w.Cached, w.Expires = min(int64(h.tokens), f.total), time.Unix(0, h.expires)
 	}
-	return w, f.homes == 0 && !s.coming.none()
+	return w, f.homes == 0 && !s.conversationPending.none()
 }
 
 // compare completes what is said of the chosen account with what the others hold.
@@ -190,31 +190,31 @@ func (f *placement) compare(w *Warmth) {
 		return
 	}
 	w.Total = f.total
-	for i := range f.stakes.list {
-		s := &f.stakes.list[i]
-		w.Most = max(w.Most, min(int64(max(s.home.tokens, s.shared.tokens)), f.total))
+	for i := range f.caches.list {
+		s := &f.caches.list[i]
+		w.Most = max(w.Most, min(int64(max(s.conversation.tokens, s.prefix.tokens)), f.total))
 	}
 }
 
 // serverAt is the server through which an account was given what it holds of the conversation.
 func (f *placement) serverAt(domain uint64) uint32 {
-	s := f.stakes.of(domain)
+	s := f.caches.of(domain)
 	switch {
 	case s == nil:
 		return 0
-	case !s.home.none():
-		return s.home.server
+	case !s.conversation.none():
+		return s.conversation.server
 	}
-	return s.coming.server
+	return s.conversationPending.server
 }
 
-// soon is what an account has of the prompt or is just being sent, in tokens, and since when it is.
-func (f *placement) soon(domain uint64) (tokens int64, since time.Time) {
-	s := f.stakes.of(domain)
+// inclPending is what an account has of the prompt or is just being sent, in tokens, and since when it is.
+func (f *placement) inclPending(domain uint64) (tokens int64, since time.Time) {
+	s := f.caches.of(domain)
 	if s == nil {
 		return 0, time.Time{}
 	}
-	for _, h := range [...]*holder{&s.coming, &s.shared, &s.writing} {
+	for _, h := range [...]*holder{&s.conversationPending, &s.prefix, &s.prefixPending} {
 		if int64(h.tokens) > tokens {
 			tokens, since = int64(h.tokens), time.Time{}
 			if h.pending {
@@ -231,24 +231,24 @@ func (f *placement) subject(q *Query, e *upstream.Endpoint) upstream.Subject {
 	if f.total == 0 {
 		return s
 	}
-	warmth, _ := f.held(e.Domain())
+	warmth, _ := f.cachedTokens(e.CacheScope())
 	s.Tokens, s.Demand.Output = f.total, f.output
-	s.Demand.Input = max(f.total-warmth.Held, 0)
+	s.Demand.Input = max(f.total-warmth.Cached, 0)
 	return s
 }
 
-// served finds the candidate whose account has served the conversation lately, unless
+// lastServer finds the candidate whose account has served the conversation lately, unless
 // the policy can do better than habit: where some candidate holds a part of the prompt. It is -1 when there is none.
-func (f *placement) served(better bool) int {
-	if f.last == 0 || better && slices.ContainsFunc(f.candidates, func(c Candidate) bool { return c.Held > 0 }) {
+func (f *placement) lastServer(better bool) int {
+	if f.last == 0 || better && slices.ContainsFunc(f.candidates, func(c Candidate) bool { return c.Cached > 0 }) {
 		return -1
 	}
 	return slices.IndexFunc(f.candidates, func(c Candidate) bool { return c.domain == f.last })
 }
 
-// signed finds the candidate whose account has signed the thinking in the conversation, unless
+// signerServer finds the candidate whose account has signed the thinking in the conversation, unless
 // it is loaded above the others. It is -1 when there is none.
-func (f *placement) signed(q *Query) int {
+func (f *placement) signerServer(q *Query) int {
 	if f.signer == 0 || !q.Prompt.Thinking {
 		return -1
 	}

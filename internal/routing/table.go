@@ -25,7 +25,7 @@ type Candidate struct {
 	Share    float64       // of Weight that it is up to, above 0: less than 1 after a rest
 	InFlight int64         // requests not yet ended
 	Load     float64       // tokens that its account was given lately
-	Held     float64       // part of the prompt that its account has cached
+	Cached   float64       // part of the prompt that its account has cached
 	Price    float64       // of a token, 1 being the list's
 	Latency  time.Duration // usual time to first token; 0 when none is known
 	domain   uint64        // of its account
@@ -71,8 +71,8 @@ type Query struct {
 	Warm *Warmth
 }
 
-// secondPass is the shortest pause before an endpoint is asked again by the same request.
-const secondPass = 500 * time.Millisecond
+// retrySameAfter is the shortest pause before an endpoint is asked again by the same request.
+const retrySameAfter = 500 * time.Millisecond
 
 // Tried is what one request has tried so far. The zero value is empty.
 type Tried struct {
@@ -103,7 +103,7 @@ func (t *Tried) Add(id upstream.ID) {
 // when nothing else is left it may be asked once more, after a pause.
 func (t *Tried) Refused(id upstream.ID, now time.Time) {
 	if i := t.index(id); i >= 0 {
-		t.tries[i].again = now.Add(secondPass)
+		t.tries[i].again = now.Add(retrySameAfter)
 	}
 }
 
@@ -116,8 +116,8 @@ func (t *Tried) again(id upstream.ID) (time.Time, bool) {
 	return t.tries[i].again, !t.tries[i].again.IsZero()
 }
 
-// oncemore says from when an endpoint that refused once, before it did any work, may be asked again.
-func (t *Tried) oncemore(id upstream.ID) (time.Time, bool) {
+// retriableOnce says from when an endpoint that refused once, before it did any work, may be asked again.
+func (t *Tried) retriableOnce(id upstream.ID) (time.Time, bool) {
 	i := t.index(id)
 	return t.tries[i].again, t.tries[i].times == 1 && !t.tries[i].again.IsZero()
 }
@@ -142,8 +142,8 @@ func NewTable(cfg *config.Config, endpoints []*upstream.Endpoint, index *Index, 
 	return t
 }
 
-// Dearest is what the server with the highest price charges, 1 being the list price.
-func (t *Table) Dearest() float64 {
+// MaxPrice is what the server with the highest price charges, 1 being the list price.
+func (t *Table) MaxPrice() float64 {
 	dearest := 0.0
 	for _, tier := range t.tiers {
 		for _, e := range tier {
@@ -162,9 +162,9 @@ func (t *Table) Forecast(q *Query, now time.Time) (total, cached int64) {
 	f := t.searches.Get().(*placement)
 	defer t.searches.Put(f)
 	f.reset()
-	t.index.look(q, now, f)
-	for i := range f.stakes.list {
-		cached = max(cached, min(int64(f.stakes.list[i].home.tokens), f.total))
+	t.index.lookup(q, now, f)
+	for i := range f.caches.list {
+		cached = max(cached, min(int64(f.caches.list[i].conversation.tokens), f.total))
 	}
 	return f.total, cached
 }
@@ -172,15 +172,15 @@ func (t *Table) Forecast(q *Query, now time.Time) (total, cached int64) {
 // Random draws from the process's generator, which is safe for concurrent use.
 func Random(n int) int { return rand.IntN(n) }
 
-// reach is the tiers as far as they will do for a request.
-func (t *Table) reach(q *Query) [][]*upstream.Endpoint {
+// eligibleTiers is the tiers as far as they will do for a request.
+func (t *Table) eligibleTiers(q *Query) [][]*upstream.Endpoint {
 	if q.Account == nil {
 		return t.tiers
 	}
 	tiers := make([][]*upstream.Endpoint, len(t.tiers))
 	for i, tier := range t.tiers {
 		for _, e := range tier {
-			if e.Domain() == *q.Account {
+			if e.CacheScope() == *q.Account {
 				tiers[i] = append(tiers[i], e)
 			}
 		}
@@ -192,20 +192,20 @@ func (t *Table) reach(q *Query) [][]*upstream.Endpoint {
 func (t *Table) Accounts() []uint64 {
 	var all []uint64
 	for _, e := range t.Endpoints() {
-		all = append(all, e.Domain())
+		all = append(all, e.CacheScope())
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
 // AccountOf finds a keeper's account as it is named now. It reports false when no server of it is left.
-func (t *Table) AccountOf(k Keeper) (domain uint64, ok bool) {
+func (t *Table) AccountOf(k Owner) (domain uint64, ok bool) {
 	for _, tier := range t.tiers {
 		for _, e := range tier {
 			if e.ID() == k.Server {
-				return e.Domain(), true
+				return e.CacheScope(), true
 			}
-			ok = ok || e.Domain() == k.Domain
+			ok = ok || e.CacheScope() == k.Domain
 		}
 	}
 	return k.Domain, ok
@@ -225,20 +225,20 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, er
 	f.reset()
 	if t.index != nil {
 		t.index.flush(q, now)
-		t.index.look(q, now, f)
+		t.index.lookup(q, now, f)
 	}
 	lease, err := t.next(q, f, tried, now)
 	if lease != nil {
 		q.Room = nil // it may be in use now
 		f.compare(q.Warm)
-		t.announce(q, lease.Endpoint, now)
+		t.markPending(q, lease.Endpoint, now)
 	}
 	return lease, err
 }
 
 func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	if q.Account != nil {
-		f.unsettle() // there is no choice
+		f.ignoreAffinity() // there is no choice
 	}
 	if lease, err := t.following(q, f, tried, now); lease != nil || err != nil {
 		return lease, err
@@ -248,7 +248,7 @@ func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upst
 	}
 	untried := func(e *upstream.Endpoint) bool { return !tried.Has(e.ID()) }
 	for _, f.any = range [...]bool{false, true} {
-		for _, tier := range t.reach(q) {
+		for _, tier := range t.eligibleTiers(q) {
 			if lease, err := t.claim(tier, q, f, now, q.Passed, untried); lease != nil || err != nil {
 				return lease, err
 			}
@@ -258,9 +258,9 @@ func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upst
 		}
 	}
 	if !q.FitOnly {
-		return t.resort(q, f, tried, now)
+		return t.fallback(q, f, tried, now)
 	}
-	changed, all := t.changed(), t.survey(q, f, tried, now)
+	changed, all := t.changed(), t.assess(q, f, tried, now)
 	if until, ok := worthQueueing(all, q.Queue, now); ok {
 		return nil, &Wait{Until: until, Changed: changed}
 	}
@@ -290,8 +290,8 @@ func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now tim
 		if wait := f.hold(q, e, now); wait != nil {
 			return nil, wait
 		}
-		if lease, ok := e.AcquireIn(q.Room, now, f.subject(q, e)); ok {
-			warmth, _ := f.held(e.Domain())
+		if lease, ok := e.AcquireInto(q.Room, now, f.subject(q, e)); ok {
+			warmth, _ := f.cachedTokens(e.CacheScope())
 			q.tell(warmth)
 			return lease, nil
 		}
@@ -306,10 +306,10 @@ func (t *Table) pick(q *Query, f *placement) int {
 	if q.InOrder {
 		return first{}.Pick(f.candidates, 0)
 	}
-	if i := f.signed(q); i >= 0 {
+	if i := f.signerServer(q); i >= 0 {
 		return i
 	}
-	if i := f.served(t.full && cacheable(q.Prompt)); i >= 0 {
+	if i := f.lastServer(t.full && cacheable(q.Prompt)); i >= 0 {
 		return i
 	}
 	return t.policy.Pick(f.candidates, q.key())
@@ -327,25 +327,25 @@ func (q *Query) key() uint64 {
 }
 
 func (f *placement) candidate(e *upstream.Endpoint, v upstream.View) Candidate {
-	c := Candidate{ID: e.ID(), Weight: e.Weight(), Share: v.Share, InFlight: v.InFlight, Price: e.Price(), Load: v.Load, Latency: v.Latency, domain: e.Domain()}
-	if tokens, _ := f.soon(c.domain); f.total > 0 {
-		c.Held = float64(tokens) / float64(f.total)
+	c := Candidate{ID: e.ID(), Weight: e.Weight(), Share: v.Share, InFlight: v.InFlight, Price: e.Price(), Load: v.Load, Latency: v.Latency, domain: e.CacheScope()}
+	if tokens, _ := f.inclPending(c.domain); f.total > 0 {
+		c.Cached = float64(tokens) / float64(f.total)
 	}
 	return c
 }
 
-// Census counts endpoints by fitness.
-type Census struct {
+// Counts counts endpoints by fitness.
+type Counts struct {
 	Total, Available, Cooling, LowBalance, Draining int
 }
 
-// Census counts what a new request would find at a moment.
-func (t *Table) Census(now time.Time) Census {
-	var c Census
+// Counts counts what a new request would find at a moment.
+func (t *Table) Counts(now time.Time) Counts {
+	var c Counts
 	for _, tier := range t.tiers {
 		for _, e := range tier {
 			c.Total++
-			switch e.Overall(now).Unfit {
+			switch e.ViewAny(now).Unfit {
 			case upstream.Fit:
 				c.Available++
 			case upstream.LowBalance:

@@ -78,7 +78,7 @@ func settle(t *testing.T, table *Table, name string, o verdict.Outcome, now time
 	t.Helper()
 	for _, e := range table.Endpoints() {
 		if e.Name() == name {
-			lease, _ := e.AcquireAnyway(now, upstream.Subject{})
+			lease, _ := e.AcquireForced(now, upstream.Subject{})
 			lease.Settle(t.Context(), o, now)
 			lease.Release()
 		}
@@ -106,7 +106,7 @@ func TestEveryServerIsTriedOnceAndRestingOnesLast(t *testing.T) {
 	if got := order(t, tb, t0); got != "c b a" {
 		t.Errorf("order %q, want the fit one, then the one closest to recovery", got)
 	}
-	if c := tb.Census(t0); c != (Census{Total: 3, Available: 1, Cooling: 2}) {
+	if c := tb.Counts(t0); c != (Counts{Total: 3, Available: 1, Cooling: 2}) {
 		t.Errorf("census %+v", c)
 	}
 }

@@ -23,8 +23,8 @@ import (
 // adminGrace is how long requests to an admin listener that ends may take.
 const adminGrace = 2 * time.Second
 
-// administration is the admin listener and what stands behind it. Its methods are called by one goroutine.
-type administration struct {
+// adminServer is the admin listener and what stands behind it. Its methods are called by one goroutine.
+type adminServer struct {
 	*Balancer
 	handler *admin.Handler
 	server  *edge.Server // nil while nothing is listened on
@@ -33,26 +33,26 @@ type administration struct {
 	ending  sync.WaitGroup
 }
 
-// reloading is the wish that the configuration file be read.
-type reloading struct {
-	done chan reloaded // has room for the result
+// reloadRequest is the wish that the configuration file be read.
+type reloadRequest struct {
+	done chan reloadResult // has room for the result
 }
 
-// reloaded is what came of a reload.
-type reloaded struct {
+// reloadResult is what came of a reload.
+type reloadResult struct {
 	generation uint64
 	problems   config.Problems
 	err        error
 }
 
-// newAdministration makes an admin listener that listens nowhere yet. reload is safe for concurrent use.
-func newAdministration(b *Balancer, metrics *observe.Metrics, books *store.Writer, reload func() (uint64, config.Problems, error)) *administration {
+// newAdminServer makes an admin listener that listens nowhere yet. reload is safe for concurrent use.
+func newAdminServer(b *Balancer, metrics *observe.Metrics, books *store.Writer, reload func() (uint64, config.Problems, error)) *adminServer {
 	started := time.Now()
-	watched := observe.Sources{Endpoints: b.endpoints, Open: b.Handler.Open, Bodies: b.Handler.InFlight, TurnedAway: b.Handler.TurnedAway}
+	watched := observe.Sources{Endpoints: b.endpoints, Open: b.Handler.Open, Bodies: b.Handler.InFlight, Rejections: b.Handler.Rejections}
 	if books != nil {
 		watched.Backlog = books
 	}
-	a := &administration{Balancer: b}
+	a := &adminServer{Balancer: b}
 	watched.WrongKeys = func() map[string]int64 {
 		return map[string]int64{"clients": b.Handler.WrongKeys(), "admin": a.handler.WrongKeys()}
 	}
@@ -71,7 +71,7 @@ func newAdministration(b *Balancer, metrics *observe.Metrics, books *store.Write
 }
 
 // noteReload records the result of a reload.
-func (a *administration) noteReload(r reloaded, now time.Time) {
+func (a *adminServer) noteReload(r reloadResult, now time.Time) {
 	note := &admin.Reload{Time: now.UTC(), OK: r.err == nil}
 	if r.err != nil {
 		note.Error = r.err.Error()
@@ -84,7 +84,7 @@ func (a *administration) noteReload(r reloaded, now time.Time) {
 
 // serve listens where a configuration says, under its key. The new address is bound before the former one is given up; on an error everything
 // stays as it was. Nobody relies on an address that nobody chose: if that is taken, there is a warning and no listener.
-func (a *administration) serve(cfg *config.Config) error {
+func (a *adminServer) serve(cfg *config.Config) error {
 	address, chosen := cfg.AdminAddress()
 	err := a.move(address, cfg)
 	if err != nil && chosen {
@@ -102,7 +102,7 @@ func (a *administration) serve(cfg *config.Config) error {
 	return nil
 }
 
-func (a *administration) move(address string, cfg *config.Config) error {
+func (a *adminServer) move(address string, cfg *config.Config) error {
 	if address == a.address {
 		return nil
 	}
@@ -134,7 +134,7 @@ func samePort(a, b string) bool {
 }
 
 // close ends the listener. What is being asked there may be what closes it, so that nobody waits for it here.
-func (a *administration) close() {
+func (a *adminServer) close() {
 	server := a.server
 	a.server, a.address = nil, ""
 	if server == nil {
@@ -148,7 +148,7 @@ func (a *administration) close() {
 }
 
 // end closes the listener for good.
-func (a *administration) end() {
+func (a *adminServer) end() {
 	a.close()
 	a.ending.Wait()
 }
@@ -195,7 +195,7 @@ func release() string { return strings.TrimSuffix(Version(), " "+runtime.Version
 
 // askReload has the configuration read by the goroutine that applies generations, and waits for what comes of it.
 func (s *service) askReload() (uint64, config.Problems, error) {
-	wish := reloading{make(chan reloaded, 1)}
+	wish := reloadRequest{make(chan reloadResult, 1)}
 	select {
 	case s.reloads <- wish:
 	case <-s.stopping:

@@ -34,7 +34,7 @@ func newNotify(log *slog.Logger, cfg *config.Config) (*notify, *event.Bus) {
 
 // run watches until ctx ends; stop delivers the queued events at the end.
 func (n *notify) run(ctx context.Context, b *Balancer) (stop func()) {
-	go n.outage.Run(ctx, func() int { return b.Handler.Current().Table.Census(time.Now()).Available })
+	go n.outage.Run(ctx, func() int { return b.Handler.Current().Table.Counts(time.Now()).Available })
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lastDelivery)
 		defer cancel()

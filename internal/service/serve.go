@@ -91,9 +91,9 @@ func Run(std Std, file string) int {
 	defer notify.run(ctx, b)()
 	s := &service{
 		Balancer: b, stats: stats, books: books, metrics: metrics, notify: notify, std: std, file: watched, state: kept, signals: signals,
-		reloads: make(chan reloading), stopping: make(chan struct{}),
+		reloads: make(chan reloadRequest), stopping: make(chan struct{}),
 	}
-	s.admin = newAdministration(b, metrics, books, s.askReload)
+	s.admin = newAdminServer(b, metrics, books, s.askReload)
 	defer s.admin.end()
 	err = b.Listen() // first: clients' port beats the usual one of the admin listener
 	if err == nil {
@@ -113,14 +113,14 @@ type service struct {
 	stats   *ledger.Stats
 	books   *store.Writer // nil: no ledger
 	metrics *observe.Metrics
-	admin   *administration
+	admin   *adminServer
 	std     Std
 	file    *watchedFile
 	state   State
 	signals <-chan os.Signal
 	notify  *notify
 
-	reloads  chan reloading
+	reloads  chan reloadRequest
 	stopping chan struct{} // closed when no reload will be made any more
 	stale    staleness
 }
@@ -174,13 +174,13 @@ func (s *service) restoreBudgets() {
 
 // reload puts the file's present content in force, or keeps the old
 // configuration and says why.
-func (s *service) reload() reloaded {
+func (s *service) reload() reloadResult {
 	r := s.reloadFile()
 	s.admin.noteReload(r, time.Now())
 	return r
 }
 
-func (s *service) reloadFile() reloaded {
+func (s *service) reloadFile() reloadResult {
 	cfg, problems, err := s.file.load(s.std)
 	logProblems(s.log.Logger, problems)
 	if err == nil && !problems.Failed() {
@@ -199,13 +199,13 @@ func (s *service) reloadFile() reloaded {
 		s.metrics.ReloadFailed()
 		s.stale.begin(err, time.Now())
 		s.log.Publish(s.ctx, event.ReloadFailed{File: s.file.path, Err: err})
-		return reloaded{s.gen, problems, err}
+		return reloadResult{s.gen, problems, err}
 	}
 	s.stale = staleness{}
 	s.metrics.Applied(s.gen, string(cfg.HTTPEngine), time.Now())
 	s.notify.hooks.Apply(cfg.Webhooks)
 	s.log.Publish(s.ctx, event.Reloaded{File: s.file.path, Generation: s.gen, Servers: len(cfg.Servers)})
-	return reloaded{s.gen, problems, nil}
+	return reloadResult{s.gen, problems, nil}
 }
 
 // put puts a configuration in force: the admin listener first, for it can be put back.

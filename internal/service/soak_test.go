@@ -168,7 +168,7 @@ func TestSoak(t *testing.T) {
 	}
 	s.eventually("no request is open", func() bool { return s.Handler.Open() == 0 })
 	for _, e := range s.Handler.Current().Table.Endpoints() {
-		if n := e.Overall(time.Now()).InFlight; n != 0 {
+		if n := e.ViewAny(time.Now()).InFlight; n != 0 {
 			t.Errorf("%d requests are in flight at %s", n, e.Name())
 		}
 	}

@@ -63,8 +63,8 @@ type reading struct {
 
 // Read implements net.Conn. When the deadline passes while it waits, it looks once more for bytes that have come in the meantime; see limits.
 func (c *Conn) Read(p []byte) (int, error) {
-	if !quick || c.raw == nil || len(p) == 0 {
-		return c.readSlowly(p)
+	if !rawSyscalls || c.raw == nil || len(p) == 0 {
+		return c.readFallback(p)
 	}
 	r := &c.reading
 	r.mu.Lock()
@@ -130,8 +130,8 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	defer w.mu.Unlock()
 	w.left = [pieces][]byte{p, q, r}
 	defer w.forget()
-	if !quick || c.raw == nil || len(p)+len(q)+len(r) > longest {
-		return c.slowly(w)
+	if !rawSyscalls || c.raw == nil || len(p)+len(q)+len(r) > longest {
+		return c.writeFallback(w)
 	}
 	w.n, w.err, w.waited = 0, 0, false
 	err := c.raw.Write(w.attempt)
@@ -147,8 +147,8 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	return w.n, nil
 }
 
-// slowly has package net write. Empty pieces are left out: on a net.Pipe each of them would wait for a Read of its own.
-func (c *Conn) slowly(w *writing) (int, error) {
+// writeFallback has package net write. Empty pieces are left out: on a net.Pipe each of them would wait for a Read of its own.
+func (c *Conn) writeFallback(w *writing) (int, error) {
 	w.buffers = w.left[:0]
 	for _, p := range w.left {
 		if len(p) > 0 {
@@ -157,7 +157,7 @@ func (c *Conn) slowly(w *writing) (int, error) {
 	}
 	for total, began := 0, time.Now(); ; {
 		n, err := c.writeBuffers(w)
-		if total += n; err == nil || !c.stoodStill(err, began) {
+		if total += n; err == nil || !c.wasSuspended(err, began) {
 			return total, err
 		}
 	}
@@ -227,9 +227,9 @@ type looking struct {
 	one     [1]byte
 }
 
-// Quiet says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking bytes from it,
+// IdleAlive says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking bytes from it,
 // whatever its deadlines are and whoever reads. Where it cannot be told, it is true. An error that it finds no Read will find again.
-func (c *Conn) Quiet() bool {
+func (c *Conn) IdleAlive() bool {
 	if c.raw == nil {
 		return true
 	}
@@ -240,7 +240,7 @@ func (c *Conn) Quiet() bool {
 	return c.raw.Control(l.attempt) == nil && l.quiet // Read would wait for a reader to finish
 }
 
-func (l *looking) try(fd uintptr) { l.quiet = nothing(fd, l.one[:]) }
+func (l *looking) try(fd uintptr) { l.quiet = wouldBlock(fd, l.one[:]) }
 
 // failed is an error as package net has them.
 func (c *Conn) failed(op string, err syscall.Errno) error {

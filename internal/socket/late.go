@@ -93,9 +93,9 @@ func extended(deadline, now time.Time) (time.Time, bool) {
 	return now.Add(min(max(2*now.Sub(deadline), leastGrace), mostGrace)), true
 }
 
-// stoodStill reports whether a long Write failed because of a deadline that was noticed far too
+// wasSuspended reports whether a long Write failed because of a deadline that was noticed far too
 // late, and moves the deadline. began is when the Write began.
-func (c *Conn) stoodStill(err error, began time.Time) bool {
+func (c *Conn) wasSuspended(err error, began time.Time) bool {
 	if c.raw == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
@@ -117,8 +117,8 @@ func (r *reading) last(fd uintptr) { r.done = r.try(fd) }
 
 func (w *writing) last(fd uintptr) { w.done = w.try(fd) }
 
-// readSlowly reads through package net.
-func (c *Conn) readSlowly(p []byte) (int, error) {
+// readFallback reads through package net.
+func (c *Conn) readFallback(p []byte) (int, error) {
 	if c.raw == nil || len(p) == 0 {
 		return c.Conn.Read(p)
 	}

@@ -23,7 +23,7 @@ func TestLastAttempt(t *testing.T) {
 	if _, err := far.Write([]byte("abc")); err != nil {
 		t.Fatal(err)
 	}
-	for c.Quiet() { // the bytes are on their way
+	for c.IdleAlive() { // the bytes are on their way
 	}
 	if c.lastRead(errors.New("reset")) {
 		t.Error("read after another error")
@@ -34,7 +34,7 @@ func TestLastAttempt(t *testing.T) {
 	if left := time.Until(c.limits.read); left < time.Second/2 || left > mostGrace {
 		t.Errorf("the deadline for reading moved to %v", left)
 	}
-	if !quick {
+	if !rawSyscalls {
 		return
 	}
 	w.left = [pieces][]byte{[]byte("abc")}
@@ -74,7 +74,7 @@ func TestStoodStill(t *testing.T) {
 	f := func(deadline time.Time, err error, want bool) {
 		t.Helper()
 		c.limits.write = deadline
-		if got := c.stoodStill(err, began); got != want {
+		if got := c.wasSuspended(err, began); got != want {
 			t.Errorf("%v, %v: %v", deadline, err, got)
 		}
 	}

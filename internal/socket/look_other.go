@@ -4,8 +4,8 @@ package socket
 
 import "syscall"
 
-// nothing cannot be told here: a connection that has ended shows when it is used.
-func nothing(uintptr, []byte) bool { return true }
+// wouldBlock cannot be told here: a connection that has ended shows when it is used.
+func wouldBlock(uintptr, []byte) bool { return true }
 
 // readNow is not available on this platform: only package net reads.
 func readNow(uintptr, []byte) (int, syscall.Errno) { return 0, syscall.EAGAIN }

@@ -17,7 +17,7 @@ func TestQuiet(t *testing.T) {
 			c := New(near)
 			quiet := func(when string) {
 				t.Helper()
-				if !c.Quiet() {
+				if !c.IdleAlive() {
 					t.Errorf("not quiet %s", when)
 				}
 			}
@@ -43,11 +43,11 @@ func TestQuiet(t *testing.T) {
 			if _, err := far.Write([]byte("def")); err != nil {
 				t.Error(err)
 			}
-			until(func() bool { return !c.Quiet() })
+			until(func() bool { return !c.IdleAlive() })
 			if n, err := io.ReadFull(c, room[:2]); string(room[:n]) != "de" || err != nil {
 				t.Errorf("%q after a look, %v", room[:n], err)
 			}
-			if c.Quiet() {
+			if c.IdleAlive() {
 				t.Error("quiet with a byte left")
 			}
 			if n, err := c.Read(room); string(room[:n]) != "f" || err != nil {
@@ -61,8 +61,8 @@ func TestQuiet(t *testing.T) {
 				t.Errorf("%q, %v", room[:n], err)
 			}
 			end(t, c, far)
-			until(func() bool { return !c.Quiet() })
-			if c.Quiet() {
+			until(func() bool { return !c.IdleAlive() })
+			if c.IdleAlive() {
 				t.Error("quiet again")
 			}
 		})
@@ -80,7 +80,7 @@ func TestQuietOverPipe(t *testing.T) {
 	c := New(near)
 	writer := start(t, far, func() { _, _ = far.Write([]byte("x")) })
 	writer.waits(t)
-	if !c.Quiet() {
+	if !c.IdleAlive() {
 		t.Error("not quiet")
 	}
 }

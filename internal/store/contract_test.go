@@ -119,7 +119,7 @@ func write(t *testing.T, s *Store, entries ...ledger.Entry) {
 func batchOf(ids *numbering, entries ...ledger.Entry) *batch {
 	sums, rows := tally{}, []row(nil)
 	for i := range entries {
-		sums.add(&entries[i], &strangers{})
+		sums.add(&entries[i], &unknownModels{})
 		rows = append(rows, row{ids.next(entries[i].Start), string(appendEntry(nil, &entries[i])), entries[i].Prompt})
 	}
 	return newBatch(rows, sums)

@@ -118,7 +118,7 @@ func (w *Writer) restoreLater(ctx context.Context) {
 	if err == nil {
 		w.recover()
 	} else if ctx.Err() == nil {
-		w.complain(err)
+		w.logOccasionally(err)
 	}
 }
 

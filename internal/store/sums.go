@@ -26,9 +26,9 @@ const (
 // tally is what some entries add to the sums, hour by hour.
 type tally map[slot]*ledger.Sums
 
-// strangers bounds the names of models in the sums that nobody has answered to: clients may ask for anything, and
+// unknownModels bounds the names of models in the sums that nobody has answered to: clients may ask for anything, and
 // sums are kept for years. One goroutine owns it.
-type strangers struct {
+type unknownModels struct {
 	hour int64
 	seen map[string]bool
 }
@@ -41,7 +41,7 @@ const (
 )
 
 // modelOf is the model to count an entry under.
-func (s *strangers) modelOf(e *ledger.Entry, hour int64) string {
+func (s *unknownModels) modelOf(e *ledger.Entry, hour int64) string {
 	model := text(e.Model)
 	if a := e.Final(); a != nil && a.Known() || model == "" {
 		return model
@@ -56,7 +56,7 @@ func (s *strangers) modelOf(e *ledger.Entry, hour int64) string {
 	return model
 }
 
-func (t tally) add(e *ledger.Entry, s *strangers) {
+func (t tally) add(e *ledger.Entry, s *unknownModels) {
 	n := e.Start.Unix() / int64(hour/time.Second)
 	at := slot{n: n, client: text(e.Client), model: s.modelOf(e, n)}
 	asked := at.model

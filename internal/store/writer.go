@@ -42,30 +42,30 @@ type Writer struct {
 	ids  *numbering
 	room int
 
-	mu       sync.Mutex
-	rows     []row
-	scratch  []byte // to encode into
-	bytes    int    // that they take, about
-	readings []Reading
-	sums     tally     // of all that waits
-	late     int64     // entries that had to wait because writing failed
-	counted  int       // how many of the oldest waiting entries are counted in late
-	outage   int64     // part of late that belongs to the current outage
-	reason   string    // why writing fails, "" if it does not
-	since    time.Time // when it began to
-	folded   int64     // entries without a row
-	strange  strangers
-	bounds   Bounds
-	store    *Store // nil until it could be opened
-	current  *load  // being written
-	oldest   time.Time
+	mu         sync.Mutex
+	rows       []row
+	scratch    []byte // to encode into
+	bytes      int    // that they take, about
+	readings   []Reading
+	sums       tally     // of all that waits
+	late       int64     // entries that had to wait because writing failed
+	counted    int       // how many of the oldest waiting entries are counted in late
+	outage     int64     // part of late that belongs to the current outage
+	reason     string    // why writing fails, "" if it does not
+	since      time.Time // when it began to
+	aggregated int64     // entries without a row
+	unknown    unknownModels
+	bounds     Bounds
+	store      *Store // nil until it could be opened
+	current    *load  // being written
+	oldest     time.Time
 
 	spill     Spill
 	restoring chan struct{} // semaphore: one goroutine imports or counts spills
 	parked    []parked      // spills of earlier processes
 
 	// Of the goroutine that writes.
-	complained time.Time
+	lastLogged time.Time
 	repeat     time.Duration // until the next log line
 	pruned     time.Time
 	searched   time.Time // for spills
@@ -93,7 +93,7 @@ func (w *Writer) Open(ctx context.Context) {
 	w.search(time.Now())
 	if err := w.restore(ctx); err != nil {
 		w.countLate(err)
-		w.complain(err)
+		w.logOccasionally(err)
 	}
 }
 
@@ -108,9 +108,9 @@ func (w *Writer) Bound(b Bounds) {
 func (w *Writer) Record(e ledger.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sums.add(&e, &w.strange)
+	w.sums.add(&e, &w.unknown)
 	if w.bytes >= w.room {
-		w.folded++
+		w.aggregated++
 		return
 	}
 	if len(w.rows) == 0 {
@@ -157,7 +157,7 @@ func (w *Writer) Backlog() (rows int, oldest time.Duration, late, folded int64) 
 	if w.reason != "" {
 		late += int64(max(w.waitingLocked()-w.counted, 0))
 	}
-	return rows, oldest, late, w.folded
+	return rows, oldest, late, w.aggregated
 }
 
 var errNotOpen = errors.New("the ledger is not open yet")
@@ -231,7 +231,7 @@ func (w *Writer) flush(ctx context.Context) {
 				return
 			}
 			w.countLate(err)
-			w.complain(err)
+			w.logOccasionally(err)
 			if !sleep(ctx, pause) {
 				return
 			}
@@ -345,7 +345,7 @@ func (w *Writer) written(b *load) {
 	}
 	w.mu.Unlock()
 	if over {
-		w.complained, w.repeat = time.Time{}, 0
+		w.lastLogged, w.repeat = time.Time{}, 0
 		w.log.Publish(context.Background(), event.LedgerCaughtUp{Rows: late})
 	}
 }
@@ -367,9 +367,9 @@ func (w *Writer) Unwritten() int {
 	return w.waitingLocked()
 }
 
-func (w *Writer) complain(err error) {
-	if now := time.Now(); now.Sub(w.complained) >= w.repeat {
-		w.complained, w.repeat = now, min(max(2*w.repeat, firstRepeat), longestRepeat)
+func (w *Writer) logOccasionally(err error) {
+	if now := time.Now(); now.Sub(w.lastLogged) >= w.repeat {
+		w.lastLogged, w.repeat = now, min(max(2*w.repeat, firstRepeat), longestRepeat)
 		rows, _, _, folded := w.Backlog()
 		w.log.Publish(context.Background(), event.LedgerLate{Rows: rows, Folded: folded, Err: err})
 	}

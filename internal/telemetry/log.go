@@ -40,9 +40,9 @@ func NewBackgroundLogger(w io.Writer, format Format, level slog.Leveler, env fun
 	if isTerminal(w) {
 		return NewLogger(w, format, level, env), func() {}
 	}
-	l := newLines(w)
+	l := newAsyncWriter(w)
 	log = slog.New(prompt{NewLogger(l, format, level, env).Handler(), l})
-	l.tell = func(leftOut int) { log.Warn(LinesLeftOut, Rows, leftOut) }
+	l.tell = func(leftOut int) { log.Warn(LinesDropped, Rows, leftOut) }
 	go l.run()
 	return log, l.close
 }

@@ -13,11 +13,11 @@ import (
 // credit and its rate limits. Safe for concurrent use. Where the mutex of an
 // endpoint is held too, that one is taken first.
 type account struct {
-	domain uint64 // names it; never changes
+	cacheScope uint64 // names it; never changes
 
 	mu      sync.Mutex
 	out     breaker            // no credit, a spending limit, disabled
-	limits  rests              // rate limits by Subject.limit
+	limits  cooldowns          // rate limits by Subject.limit
 	budgets map[string]*budget // what is left of them, by the same
 	load    load
 }
@@ -37,11 +37,11 @@ type place struct{ origin, name string }
 
 // named returns the account that the configuration names.
 func (a *accounts) named(name string) *account {
-	return a.find(place{name: name}, &account{domain: domainOf([]byte(name))})
+	return a.find(place{name: name}, &account{cacheScope: cacheScopeOf([]byte(name))})
 }
 
-// domainOf derives an account's name from what first told of it, the same in every process.
-func domainOf(origin []byte) uint64 {
+// cacheScopeOf derives an account's name from what first told of it, the same in every process.
+func cacheScopeOf(origin []byte) uint64 {
 	sum := sha256.Sum256(origin)
 	return binary.LittleEndian.Uint64(sum[:])
 }
@@ -71,7 +71,7 @@ func (a *accounts) cacheOf(origin, workspace string, own ID) *cache {
 	key := place{origin, workspace}
 	found := a.cache[key]
 	if found == nil {
-		found = &cache{domainOf(own[:])}
+		found = &cache{cacheScopeOf(own[:])}
 		a.cache[key] = found
 	}
 	return found

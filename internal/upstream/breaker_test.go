@@ -14,7 +14,7 @@ var broken = verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "status 500"}
 func TestCooldownGrowsAndIsBounded(t *testing.T) {
 	f := func(retryAfter, base time.Duration, failures int, spread float64, want time.Duration) {
 		t.Helper()
-		if got := cooldown(retryAfter, base, failures, spread); got != want {
+		if got := cooldownFor(retryAfter, base, failures, spread); got != want {
 			t.Errorf("cooldown(%v, %v, %d, %v) = %v, want %v", retryAfter, base, failures, spread, got, want)
 		}
 	}
@@ -40,12 +40,12 @@ func TestWhatAnUpstreamAsksForIsBounded(t *testing.T) {
 	f(verdict.Outcome{}, 0)
 	f(verdict.Outcome{RetryAfter: time.Minute}, time.Minute)
 	f(verdict.Outcome{RetryAfter: 100 * time.Hour}, time.Hour)
-	f(verdict.Outcome{RetryAfter: 100 * time.Hour, Ruled: true}, 100*time.Hour)
+	f(verdict.Outcome{RetryAfter: 100 * time.Hour, FromRule: true}, 100*time.Hour)
 }
 
 func TestBreakerHalfOpenAdmitsOne(t *testing.T) {
 	var b breaker
-	once := atOnce(time.Minute)
+	once := openOnFirst(time.Minute)
 	p, ok := b.acquire(t0)
 	if !ok || b.fail(p, broken, once, t0, 0) != time.Minute {
 		t.Fatal("a closed breaker did not open")
@@ -61,7 +61,7 @@ func TestBreakerHalfOpenAdmitsOne(t *testing.T) {
 	if _, ok := b.acquire(due); ok {
 		t.Error("a second probe beside the first")
 	}
-	b.giveBack(probe)
+	b.release(probe)
 	probe, ok = b.acquire(due)
 	if !ok {
 		t.Fatal("a probe without verdict did not give its permit back")
@@ -71,7 +71,7 @@ func TestBreakerHalfOpenAdmitsOne(t *testing.T) {
 	}
 	back := due.Add(2 * time.Minute)
 	probe, _ = b.acquire(back)
-	if !b.succeed(probe, once, back) || !b.closed() || b.openings != 0 || !b.closedAt.Equal(back) {
+	if !b.succeed(probe, once, back) || !b.isClosed() || b.openings != 0 || !b.closedAt.Equal(back) {
 		t.Errorf("a good probe left %+v", b)
 	}
 }
@@ -84,19 +84,19 @@ func TestBreakerCountsSimultaneousFailuresOnce(t *testing.T) {
 		permits = append(permits, p)
 	}
 	for _, p := range permits {
-		b.fail(p, broken, atOnce(time.Minute), t0, 0)
+		b.fail(p, broken, openOnFirst(time.Minute), t0, 0)
 	}
 	if b.openings != 1 {
 		t.Errorf("100 requests that failed together count as %d failures", b.openings)
 	}
-	if b.succeed(permits[0], atOnce(time.Minute), t0) {
+	if b.succeed(permits[0], openOnFirst(time.Minute), t0) {
 		t.Error("a success from before the opening closed the breaker")
 	}
 }
 
 func TestBreakerExtraPermits(t *testing.T) {
 	var b breaker
-	once := atOnce(time.Minute)
+	once := openOnFirst(time.Minute)
 	b.fail(b.admit(t0), broken, once, t0, 0)
 
 	extra := b.admit(t0.Add(time.Second))
@@ -114,7 +114,7 @@ func TestBreakerExtraPermits(t *testing.T) {
 }
 
 func TestBreakerTripsOnRunsAndShares(t *testing.T) {
-	f := func(trip trip, events string, apart time.Duration, want bool) {
+	f := func(trip breakerPolicy, events string, apart time.Duration, want bool) {
 		t.Helper()
 		var b breaker
 		now := t0
@@ -127,20 +127,20 @@ func TestBreakerTripsOnRunsAndShares(t *testing.T) {
 			}
 			now = now.Add(apart)
 		}
-		if b.closed() == want {
-			t.Errorf("%s, %v apart: open is %v, want %v", events, apart, !b.closed(), want)
+		if b.isClosed() == want {
+			t.Errorf("%s, %v apart: open is %v, want %v", events, apart, !b.isClosed(), want)
 		}
 	}
-	runs := trip{cooldown: time.Minute, consecutive: 3, window: 30 * time.Second}
+	runs := breakerPolicy{cooldown: time.Minute, consecutive: 3, window: 30 * time.Second}
 	f(runs, "--", time.Second, false)
 	f(runs, "---", time.Second, true)
 	f(runs, "--+--+--", time.Second, false)
-	shares := trip{cooldown: time.Minute, consecutive: 100, percent: 50, minimum: 6, window: 30 * time.Second}
+	shares := breakerPolicy{cooldown: time.Minute, consecutive: 100, percent: 50, minimum: 6, window: 30 * time.Second}
 	f(shares, "-+-+-", time.Second, false)
 	f(shares, "-+-+-+-", time.Second, true)
 	f(shares, "+++-+++-+++-", time.Second, false)
 	f(shares, "-+-+-+-", time.Minute, false)
-	f(trip{consecutive: 1}, "-", time.Second, false)
+	f(breakerPolicy{consecutive: 1}, "-", time.Second, false)
 }
 
 // FuzzBreaker drives a breaker through any order of events and holds it to its
@@ -151,7 +151,7 @@ func FuzzBreaker(f *testing.F) {
 	f.Fuzz(func(t *testing.T, events []byte, consecutive byte) {
 		var b breaker
 		now := t0
-		trip := trip{cooldown: time.Minute, consecutive: int(consecutive), percent: 50, minimum: 4, window: 30 * time.Second}
+		trip := breakerPolicy{cooldown: time.Minute, consecutive: int(consecutive), percent: 50, minimum: 4, window: 30 * time.Second}
 		var held []permit
 		for _, e := range events {
 			switch kind := e % 7; kind {
@@ -173,7 +173,7 @@ func FuzzBreaker(f *testing.F) {
 				case 3:
 					b.succeed(p, trip, now)
 				case 4:
-					b.giveBack(p)
+					b.release(p)
 				}
 			case 5:
 				now = now.Add(time.Duration(e) * time.Second)
@@ -194,7 +194,7 @@ func FuzzBreaker(f *testing.F) {
 			}
 		}
 		for _, p := range held {
-			b.giveBack(p)
+			b.release(p)
 		}
 		if _, ok := b.acquire(now.Add(verdict.MaxRetryAfter)); !ok {
 			t.Fatalf("stuck: %+v", b)

@@ -33,17 +33,17 @@ type budget struct {
 // bucket is a token bucket as the upstream keeps it: it refills continuously
 // and holds one minute's worth (rate-limits docs).
 type bucket struct {
-	limit float64 // per minute, and capacity; 0: there is none, as far as is known
-	level float64
-	at    time.Time // when level was true
-	owed  float64   // what attempts under way will take that the level does not know of
-	taken float64   // all that was ever debited
-	told  bool      // by the upstream, not by the configuration
+	limit    float64 // per minute, and capacity; 0: there is none, as far as is known
+	level    float64
+	at       time.Time // when level was true
+	reserved float64   // what attempts under way will take that the level does not know of
+	taken    float64   // all that was ever debited
+	reported bool      // by the upstream, not by the configuration
 }
 
 // assume sets a limit that the configuration states, until the upstream tells its own.
 func (b *bucket) assume(limit int, now time.Time) {
-	if !b.told && b.limit != float64(limit) {
+	if !b.reported && b.limit != float64(limit) {
 		b.limit, b.level, b.at = float64(limit), float64(limit), now
 	}
 }
@@ -57,7 +57,7 @@ func (b *bucket) refill(now time.Time) {
 
 // left is what is free at a moment.
 func (b *bucket) left(now time.Time) float64 {
-	return min(b.limit, b.level+max(now.Sub(b.at), 0).Minutes()*b.limit) - b.owed
+	return min(b.limit, b.level+max(now.Sub(b.at), 0).Minutes()*b.limit) - b.reserved
 }
 
 // ready says when a need fits in, zero when it does at once. A need above the
@@ -73,10 +73,10 @@ func (b *bucket) ready(need float64, now time.Time) time.Time {
 	return now.Add(time.Duration(math.Ceil(missing / b.limit * float64(time.Minute))))
 }
 
-// land turns a debt into a debit: the upstream has counted the attempt.
-func (b *bucket) land(debt float64, now time.Time) {
+// confirm turns a debt into a debit: the upstream has counted the attempt.
+func (b *bucket) confirm(debt float64, now time.Time) {
 	b.refill(now)
-	b.owed = max(b.owed-debt, 0)
+	b.reserved = max(b.reserved-debt, 0)
 	b.debit(debt)
 }
 
@@ -87,19 +87,19 @@ func (b *bucket) debit(n float64) {
 	b.taken += n
 }
 
-// tell corrects the level by what an answer says remains. Whether that counts
+// report corrects the level by what an answer says remains. Whether that counts
 // the other attempts under way, and those that were debited since its own request
 // was sent, is not known: the truth lies in between.
-func (b *bucket) tell(told claude.Bucket, since float64, now time.Time) {
+func (b *bucket) report(told claude.Bucket, since float64, now time.Time) {
 	if !told.Known || told.Limit <= 0 {
 		return
 	}
 	remaining := float64(told.Remaining)
-	if !b.told || b.limit != float64(told.Limit) {
-		b.limit, b.told, b.level = float64(told.Limit), true, remaining+b.owed
+	if !b.reported || b.limit != float64(told.Limit) {
+		b.limit, b.reported, b.level = float64(told.Limit), true, remaining+b.reserved
 	}
 	b.refill(now)
-	b.level = min(max(b.level, remaining-since), remaining+b.owed)
+	b.level = min(max(b.level, remaining-since), remaining+b.reserved)
 }
 
 // assume sets the limits that the configuration states.
@@ -113,17 +113,17 @@ func (b *budget) taken() [3]float64 {
 	return [3]float64{b.requests.taken, b.input.taken, b.output.taken}
 }
 
-// owe notes an attempt that begins.
-func (b *budget) owe(d Demand) {
-	b.requests.owed++
-	b.input.owed += float64(d.Input)
-	b.output.owed += float64(d.Output)
+// reserve notes an attempt that begins.
+func (b *budget) reserve(d Demand) {
+	b.requests.reserved++
+	b.input.reserved += float64(d.Input)
+	b.output.reserved += float64(d.Output)
 }
 
 // ready says when a demand fits in, zero when it does at once.
 func (b *budget) ready(d Demand, now time.Time) time.Time {
 	input := float64(d.Input)
-	if b.input.told {
+	if b.input.reported {
 		input += rounding
 	}
 	at := later(b.requests.ready(1, now), b.input.ready(input, now))
@@ -184,23 +184,23 @@ func (a *account) budget(s Subject, stated config.RateLimit, now time.Time) *bud
 
 // debit is what a lease has put on a budget.
 type debit struct {
-	budget *budget // nil when nothing is owed any more
-	demand Demand
-	landed bool       // the upstream has counted the request and its input
-	before [3]float64 // what had been debited of requests, input and output when the lease began
+	budget    *budget // nil when nothing is owed any more
+	demand    Demand
+	confirmed bool       // the upstream has counted the request and its input
+	before    [3]float64 // what had been debited of requests, input and output when the lease began
 }
 
 // charge puts a lease's demand on its account's budget. The caller holds the locks.
 func (l *Lease) charge(now time.Time) {
 	b := l.account.budget(l.subject, l.spec.RateLimit, now)
-	b.owe(l.subject.Demand)
+	b.reserve(l.subject.Demand)
 	l.debit = debit{budget: b, demand: l.subject.Demand, before: b.taken()}
 	l.account.load.add(float64(l.subject.Tokens), now)
 }
 
-// told takes from the head of an answer what is left. An upstream that
+// updateLimitsLocked takes from the head of an answer what is left. An upstream that
 // refused has counted nothing. The caller holds the locks.
-func (l *Lease) told(limits *claude.RateLimits, refused bool, now time.Time) {
+func (l *Lease) updateLimitsLocked(limits *claude.RateLimits, refused bool, now time.Time) {
 	b := l.debit.budget
 	if b == nil {
 		return
@@ -209,45 +209,45 @@ func (l *Lease) told(limits *claude.RateLimits, refused bool, now time.Time) {
 	for i := range others {
 		others[i] -= l.debit.before[i]
 	}
-	if !refused && !l.debit.landed {
-		l.debit.landed = true
-		b.requests.land(1, now)
-		b.input.land(float64(l.debit.demand.Input), now)
+	if !refused && !l.debit.confirmed {
+		l.debit.confirmed = true
+		b.requests.confirm(1, now)
+		b.input.confirm(float64(l.debit.demand.Input), now)
 	}
 	if refused {
-		l.discharge(0, now)
+		l.releaseLocked(0, now)
 	}
-	b.requests.tell(limits.Requests, others[0], now)
-	b.input.tell(limits.InputTokens, others[1], now)
-	b.output.tell(limits.OutputTokens, others[2], now)
+	b.requests.report(limits.Requests, others[0], now)
+	b.input.report(limits.InputTokens, others[1], now)
+	b.output.report(limits.OutputTokens, others[2], now)
 	if limits.Unified.Known {
 		b.unified, b.family = limits.Unified, limits.Unified.Families.Of(claude.ModelClass(l.subject.Model))
 	}
 }
 
-// spent corrects by what the upstream says it counted, where it does not tell what is left.
-func (l *Lease) spent(uncached int64, now time.Time) {
-	if b := l.debit.budget; b != nil && l.debit.landed && b.input.limit > 0 && !b.input.told {
+// correctLocked corrects by what the upstream says it counted, where it does not tell what is left.
+func (l *Lease) correctLocked(uncached int64, now time.Time) {
+	if b := l.debit.budget; b != nil && l.debit.confirmed && b.input.limit > 0 && !b.input.reported {
 		b.input.refill(now)
 		b.input.level += float64(l.debit.demand.Input - uncached)
 	}
 }
 
-// discharge ends what the lease owes. The caller holds the locks.
-func (l *Lease) discharge(output int64, now time.Time) {
+// releaseLocked ends what the lease owes. The caller holds the locks.
+func (l *Lease) releaseLocked(output int64, now time.Time) {
 	b := l.debit.budget
 	if b == nil {
 		return
 	}
 	l.debit.budget = nil
-	b.output.owed = max(b.output.owed-float64(l.debit.demand.Output), 0)
+	b.output.reserved = max(b.output.reserved-float64(l.debit.demand.Output), 0)
 	if b.output.limit > 0 {
 		b.output.refill(now)
 		b.output.debit(float64(output))
 	}
-	if !l.debit.landed {
-		b.requests.owed = max(b.requests.owed-1, 0)
-		b.input.owed = max(b.input.owed-float64(l.debit.demand.Input), 0)
+	if !l.debit.confirmed {
+		b.requests.reserved = max(b.requests.reserved-1, 0)
+		b.input.reserved = max(b.input.reserved-float64(l.debit.demand.Input), 0)
 	}
 }
 

@@ -50,15 +50,15 @@ func TestWhatIsLeftDecides(t *testing.T) {
 	first.Release()
 
 	f(0, 50_000, Fit, 0)
-	f(0, 70_000, Short, 1*time.Second+100*time.Millisecond) // 10,500 more at 10,000 a second, rounding included
+	f(0, 70_000, QuotaLow, 1*time.Second+100*time.Millisecond) // 10,500 more at 10,000 a second, rounding included
 	f(time.Second, 69_000, Fit, 0)
-	f(0, 900_000, Short, 54*time.Second) // more than all: a full bucket
+	f(0, 900_000, QuotaLow, 54*time.Second) // more than all: a full bucket
 	if v := e.View(t0, Subject{Model: haiku, Demand: Demand{Input: 70_000}}); v.Unfit != Fit {
 		t.Errorf("another class of models: %s", v.Unfit)
 	}
 
 	second := taken(t, e, 50_000, t0) // under way: it counts from now on
-	f(0, 50_000, Short, 4*time.Second+100*time.Millisecond)
+	f(0, 50_000, QuotaLow, 4*time.Second+100*time.Millisecond)
 	second.Release() // without an answer
 	f(0, 50_000, Fit, 0)
 
@@ -66,7 +66,7 @@ func TestWhatIsLeftDecides(t *testing.T) {
 	third.Learn(http.StatusTooManyRequests, limitHead(600_000, 20_000), t0) // others use the account too
 	third.Settle(t.Context(), verdict.Outcome{Scope: verdict.ScopeRequest}, t0)
 	third.Release()
-	f(0, 50_000, Short, 3*time.Second+100*time.Millisecond)
+	f(0, 50_000, QuotaLow, 3*time.Second+100*time.Millisecond)
 	if h := e.View(t0, wanting(0)).Headroom; h < 0.03 || h > 0.04 {
 		t.Errorf("headroom %v", h)
 	}
@@ -97,19 +97,19 @@ func TestConfiguredLimits(t *testing.T) {
 	first := taken(t, e, 50_000, t0)
 	first.Learn(http.StatusOK, nil, t0)
 	first.Settle(t.Context(), verdict.Outcome{}, t0)
-	if v := e.View(t0, wanting(20_000)); v.Unfit != Short {
+	if v := e.View(t0, wanting(20_000)); v.Unfit != QuotaLow {
 		t.Errorf("%s", v.Unfit)
 	}
 	first.Spend(30_000, t0) // the answer tells better
 	first.Produced(6500, t0)
 	first.Release()
-	if v := e.View(t0, wanting(20_000)); v.Unfit != Short || v.ReadyAt.Sub(t0) != 5*time.Second { // of output, 100 a second
+	if v := e.View(t0, wanting(20_000)); v.Unfit != QuotaLow || v.ReadyAt.Sub(t0) != 5*time.Second { // of output, 100 a second
 		t.Errorf("%s until %s", v.Unfit, v.ReadyAt.Sub(t0))
 	}
 	soon := t0.Add(5 * time.Second)
 	taken(t, e, 20_000, soon).Release()
 	taken(t, e, 0, soon)
-	if v := e.View(soon, wanting(0)); v.Unfit != Short {
+	if v := e.View(soon, wanting(0)); v.Unfit != QuotaLow {
 		t.Errorf("a third request within the minute: %s", v.Unfit)
 	}
 }
@@ -145,7 +145,7 @@ func TestSubscriptionWindow(t *testing.T) {
 		"Anthropic-Ratelimit-Unified-7d-Reset":       {strconv.FormatInt(reset.Add(48*time.Hour).Unix(), 10)},
 	}, t0)
 	l.Release()
-	if v := eps[0].View(t0, wanting(1)); v.Unfit != Short || !v.ReadyAt.Equal(reset) {
+	if v := eps[0].View(t0, wanting(1)); v.Unfit != QuotaLow || !v.ReadyAt.Equal(reset) {
 		t.Errorf("%s until %s", v.Unfit, v.ReadyAt)
 	}
 	if v := eps[0].View(reset, wanting(1)); v.Unfit != Fit || v.Headroom != 0.6 {
@@ -192,12 +192,12 @@ func TestWindowsOfSubscriptions(t *testing.T) {
 			t.Errorf("%s after %v: %s, want %s", model, pairs, v.Unfit, want)
 		}
 	}
-	f(Short, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end)
+	f(QuotaLow, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end)
 	f(Fit, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end, "Overage-Status", "allowed")
 	f(Fit, opus, "Status", "allowed_warning", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed_warning", "Overage-In-Use", "true")
 	f(Fit, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed") // of a good answer
-	f(Short, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "rejected", "Overage-In-Use", "true")
-	f(Short, opus, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
+	f(QuotaLow, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "rejected", "Overage-In-Use", "true")
+	f(QuotaLow, opus, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
 	f(Fit, haiku, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
 	f(Fit, opus, "7d_sonnet-Utilization", "1", "7d_sonnet-Reset", end)
 }

@@ -10,13 +10,13 @@ func (e *Endpoint) Drain() bool { return e.setDrained(true) }
 func (e *Endpoint) Undrain() bool {
 	changed := e.setDrained(false)
 	if changed {
-		e.bell.ring()
+		e.notifier.notify()
 	}
 	return changed
 }
 
 func (e *Endpoint) setDrained(drained bool) (changed bool) {
-	l := e.learned
+	l := e.state
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	changed = l.drained != drained
@@ -28,7 +28,7 @@ func (e *Endpoint) setDrained(drained bool) (changed bool) {
 // the rests of both and of the service end, and what was thought to be left of limits is learned anew. A low balance
 // stays, for it was read, and so does Drain. Verdicts on attempts that are under way no longer count.
 func (e *Endpoint) Reset(now time.Time) {
-	l := e.learned
+	l := e.state
 	l.mu.Lock()
 	a := l.account.Load()
 	a.mu.Lock()
@@ -43,13 +43,13 @@ func (e *Endpoint) Reset(now time.Time) {
 	e.origin.forget()
 	a.mu.Unlock()
 	l.mu.Unlock()
-	e.bell.ring()
+	e.notifier.notify()
 }
 
 // reset closes the breaker. One that was closed only forgets its failures, for it needs no slow start.
 func (b *breaker) reset(now time.Time) {
 	closedAt := b.closedAt
-	if !b.closed() {
+	if !b.isClosed() {
 		closedAt = now
 	}
 	*b = breaker{epoch: b.epoch + 1, closedAt: closedAt}

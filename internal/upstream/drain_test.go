@@ -16,16 +16,16 @@ func TestADrainedServerTakesNothing(t *testing.T) {
 	if !eps[0].Drain() || eps[0].Drain() {
 		t.Error("the second time changes nothing")
 	}
-	if lease, _ := eps[0].AcquireAnyway(t0, Subject{}); lease != nil || eps[0].Overall(t0).Unfit != Draining || eps[1].Overall(t0).Unfit != Fit {
-		t.Errorf("a: %+v, b: %+v", eps[0].Overall(t0), eps[1].Overall(t0))
+	if lease, _ := eps[0].AcquireForced(t0, Subject{}); lease != nil || eps[0].ViewAny(t0).Unfit != Draining || eps[1].ViewAny(t0).Unfit != Fit {
+		t.Errorf("a: %+v, b: %+v", eps[0].ViewAny(t0), eps[1].ViewAny(t0))
 	}
 	again, commit := p.Reconcile(cfg)
 	commit()
 	if r := again[0].Report(t0); r.Unfit != Draining || !r.Drained || r.Reason != "drained by the operator" {
 		t.Errorf("after a reload: %+v", r)
 	}
-	if !again[0].Undrain() || again[0].Undrain() || again[0].Overall(t0).Unfit != Fit {
-		t.Errorf("%+v", again[0].Overall(t0))
+	if !again[0].Undrain() || again[0].Undrain() || again[0].ViewAny(t0).Unfit != Fit {
+		t.Errorf("%+v", again[0].ViewAny(t0))
 	}
 	select {
 	case <-changed:
@@ -64,28 +64,28 @@ func TestResetForgetsAllButReadings(t *testing.T) {
 	f("capacity", verdict.Outcome{Scope: verdict.ScopeCapacity, Reason: "529"})
 
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	e.learned.SetBalance(1, true, t0)
+	e.state.SetBalance(1, true, t0)
 	e.Drain()
 	e.Reset(t0)
 	if r := e.Report(t0); !r.Drained || !r.BalanceKnown || r.Balance != 1 {
 		t.Errorf("%+v", r)
 	}
 	e.Undrain()
-	if v := e.Overall(t0); v.Unfit != LowBalance {
+	if v := e.ViewAny(t0); v.Unfit != LowBalance {
 		t.Errorf("%+v", v)
 	}
 }
 
 func TestReportTellsWhatIsLeft(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	if r := e.Report(t0); len(r.Left) != 0 || r.Headroom != 1 {
+	if r := e.Report(t0); len(r.Remaining) != 0 || r.Headroom != 1 {
 		t.Errorf("nothing is known: %+v", r)
 	}
 	l := taken(t, e, 1000, t0)
 	l.Learn(200, limitHead(600_000, 60_000), t0)
 	l.Release()
 	r := e.Report(t0)
-	if len(r.Left) != 1 || r.Left[0].Class != "opus" || r.Left[0].Bucket != "input_tokens" || r.Left[0].Part < 0.09 || r.Left[0].Part > 0.11 || r.Headroom != r.Left[0].Part {
+	if len(r.Remaining) != 1 || r.Remaining[0].Class != "opus" || r.Remaining[0].Bucket != "input_tokens" || r.Remaining[0].Part < 0.09 || r.Remaining[0].Part > 0.11 || r.Headroom != r.Remaining[0].Part {
 		t.Errorf("%+v", r)
 	}
 }

@@ -20,40 +20,40 @@ import (
 // what has been learned about its identity. Safe for concurrent use.
 type Endpoint struct {
 	spec      config.Server
-	trip      trip
+	policy    breakerPolicy
 	slowStart time.Duration
 	id        ID
-	learned   *learned
+	state     *endpointState
 	transport transport.Transport
-	shown     transport.Credential
+	auth      transport.Credential
 	accounts  *accounts
 	origin    *origin
-	bell      *bell
+	notifier  *notifier
 	log       *event.Bus
 	mark      string   // to detect loops; "" for Anthropic's own hosts
 	marks     []string // mark, as a header has it; shared by all requests
 }
 
-// learned outlives generations. The order of locks is: learned, account, origin.
-type learned struct {
+// endpointState outlives generations. The order of locks is: learned, account, origin.
+type endpointState struct {
 	inFlight atomic.Int64
 	account  atomic.Pointer[account]
 	cache    atomic.Pointer[cache] // nil while no answer has named the workspace
 	latency  latency
 
-	mu         sync.Mutex
-	breaker    breaker             // of the endpoint itself
-	credential breaker             // of its key
-	models     map[string]*breaker // of models that it refuses; closed ones are left out
-	sides      map[string]*side    // by Subject.Path
-	pauses     rests               // while the service is overloaded, by class of models
-	balance    balance
-	suspects   suspects
-	refusals   map[string]verdict.Refusal // why it takes no work, by Subject.limit, "" for any subject
-	succeeded  time.Time                  // the latest success
-	paced      time.Time                  // when the latest extra attempt was granted
-	drained    bool                       // by the operator, until he takes it back
-	history    history
+	mu             sync.Mutex
+	breaker        breaker             // of the endpoint itself
+	credential     breaker             // of its key
+	models         map[string]*breaker // of models that it refuses; closed ones are left out
+	sides          map[string]*side    // by Subject.Path
+	pauses         cooldowns           // while the service is overloaded, by class of models
+	balance        balance
+	recentFailures recentFailures
+	refusals       map[string]verdict.Refusal // why it takes no work, by Subject.limit, "" for any subject
+	succeeded      time.Time                  // the latest success
+	paced          time.Time                  // when the latest extra attempt was granted
+	drained        bool                       // by the operator, until he takes it back
+	history        history
 }
 
 // ID names an endpoint's identity: base URL, kind of credential, credential. It reveals none of them.
@@ -87,25 +87,25 @@ func (e *Endpoint) Price() float64 { return e.spec.Price() }
 // HasToken says whether the server has a credential of its own.
 func (e *Endpoint) HasToken() bool { return !e.spec.Token.Empty() }
 
-// Domain names what the endpoint shares with others of its account, as far as is known: the
+// CacheScope names what the endpoint shares with others of its account, as far as is known: the
 // prompt cache, and what is kept under ids. It is the workspace where answers name
 // one, else the account (prompt-caching docs). It changes when either is learned.
-func (e *Endpoint) Domain() uint64 {
-	if c := e.learned.cache.Load(); c != nil && e.spec.Account == "" {
+func (e *Endpoint) CacheScope() uint64 {
+	if c := e.state.cache.Load(); c != nil && e.spec.Account == "" {
 		return c.domain
 	}
-	return e.learned.account.Load().domain
+	return e.state.account.Load().cacheScope
 }
 
 // Changed returns a channel that is closed when an endpoint of the same pool has returned or a
 // probe has told. A caller that is going to wait takes it before it looks at the endpoints.
-func (e *Endpoint) Changed() <-chan struct{} { return e.bell.next() }
+func (e *Endpoint) Changed() <-chan struct{} { return e.notifier.next() }
 
 // Held is Changed for a request that is held back for another one's sake: the channel is closed by Wake too.
-func (e *Endpoint) Held() <-chan struct{} { return e.bell.nextOrWake() }
+func (e *Endpoint) Held() <-chan struct{} { return e.notifier.nextOrWake() }
 
 // Wake wakes those who are held back: something else than the endpoints' standing has changed.
-func (e *Endpoint) Wake() { e.bell.wake() }
+func (e *Endpoint) Wake() { e.notifier.wake() }
 
 // Unfit says why an endpoint takes no new work, mildest first.
 type Unfit uint8
@@ -113,7 +113,7 @@ type Unfit uint8
 // The reasons of Unfit.
 const (
 	Fit           Unfit = iota
-	Short               // what is left of a rate limit is predicted to be too little for this request
+	QuotaLow            // what is left of a rate limit is predicted to be too little for this request
 	Paused              // the service is overloaded: a short pause
 	RateLimited         // until the limit is over
 	Cooling             // resting after failures of its own
@@ -162,7 +162,7 @@ func (v *View) broken(b *breaker, resting Unfit, now time.Time) {
 		return
 	}
 	u := resting
-	if !b.resting(now) {
+	if !b.isOpen(now) {
 		u = max(Probing, resting)
 	}
 	if u > v.Unfit {
@@ -171,7 +171,7 @@ func (v *View) broken(b *breaker, resting Unfit, now time.Time) {
 	v.because(u, b.openUntil, b.reason)
 }
 
-func (v *View) waiting(r rest, u Unfit, now time.Time) {
+func (v *View) waiting(r cooldown, u Unfit, now time.Time) {
 	if now.Before(r.until) {
 		v.because(u, r.until, r.reason)
 		if u == Paused {
@@ -182,9 +182,9 @@ func (v *View) waiting(r rest, u Unfit, now time.Time) {
 
 // View reports the endpoint's fitness for a subject at a moment.
 func (e *Endpoint) View(now time.Time, s Subject) View {
-	e.learned.mu.Lock()
-	defer e.learned.mu.Unlock()
-	a := e.learned.account.Load()
+	e.state.mu.Lock()
+	defer e.state.mu.Unlock()
+	a := e.state.account.Load()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return e.fitness(a, now, s)
@@ -196,24 +196,24 @@ func (e *Endpoint) fitness(a *account, now time.Time, s Subject) View {
 		return e.sideFitness(a, now, s)
 	}
 	v := e.standing(now)
-	v.broken(e.learned.models[s.model()], ModelOut, now)
+	v.broken(e.state.models[s.model()], ModelOut, now)
 	v.broken(&a.out, AccountOut, now)
 	class := s.class()
-	v.waiting(e.learned.pauses[class], Paused, now)
+	v.waiting(e.state.pauses[class], Paused, now)
 	v.waiting(e.origin.pause(class), Paused, now)
 	v.waiting(a.limits[s.limit()], RateLimited, now)
 	b := a.budget(s, e.spec.RateLimit, now)
 	if ready := b.ready(s.Demand, now); ready.After(now) {
-		v.because(Short, ready, "rate limit nearly used up")
+		v.because(QuotaLow, ready, "rate limit nearly used up")
 	}
-	v.Latency = e.learned.latency.usual()
+	v.Latency = e.state.latency.usual()
 	v.Load, v.Headroom = a.load.now(now), b.headroom(now)
 	return v
 }
 
-// Overall reports the endpoint's fitness whatever the subject: a pause or limit of any class counts.
-func (e *Endpoint) Overall(now time.Time) View {
-	l := e.learned
+// ViewAny reports the endpoint's fitness whatever the subject: a pause or limit of any class counts.
+func (e *Endpoint) ViewAny(now time.Time) View {
+	l := e.state
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := e.standing(now)
@@ -229,8 +229,8 @@ func (e *Endpoint) Overall(now time.Time) View {
 
 // standing is what holds for every subject. The caller holds the mutex.
 func (e *Endpoint) standing(now time.Time) View {
-	l := e.learned
-	v := View{InFlight: l.inFlight.Load(), Ejected: !l.breaker.closed(), Share: e.share(now)}
+	l := e.state
+	v := View{InFlight: l.inFlight.Load(), Ejected: !l.breaker.isClosed(), Share: e.share(now)}
 	v.broken(&l.breaker, Cooling, now)
 	v.broken(&l.credential, CredentialOut, now)
 	if l.balance.low {
@@ -245,7 +245,7 @@ func (e *Endpoint) draining(v *View) {
 	if e.spec.Weight == 0 {
 		v.because(Draining, time.Time{}, "weight 0")
 	}
-	if e.learned.drained {
+	if e.state.drained {
 		v.because(Draining, time.Time{}, "drained by the operator")
 	}
 }
@@ -253,7 +253,7 @@ func (e *Endpoint) draining(v *View) {
 // share ramps an endpoint up after its breaker has closed: it may still be weak, and its connections are cold.
 func (e *Endpoint) share(now time.Time) float64 {
 	const least = 0.1
-	back := e.learned.breaker.closedAt
+	back := e.state.breaker.closedAt
 	if back.IsZero() || e.slowStart <= 0 {
 		return 1
 	}

@@ -91,7 +91,7 @@ func (l *latency) quantile95(uncached int64) (time.Duration, bool) {
 // uncached input tokens may wait here for its first content: several times what
 // 95 of 100 recent answers took, a minute at least, and never more than most; 0 means no limit.
 func (e *Endpoint) FirstContentLimit(uncached int64, most time.Duration) time.Duration {
-	usual, known := e.learned.latency.quantile95(uncached)
+	usual, known := e.state.latency.quantile95(uncached)
 	if !known {
 		return most
 	}
@@ -105,11 +105,11 @@ func (e *Endpoint) FirstContentLimit(uncached int64, most time.Duration) time.Du
 // HedgeAfter is the time within which 95 of 100 such requests have their first
 // content here. It reports false when too little is known.
 func (e *Endpoint) HedgeAfter(uncached int64) (time.Duration, bool) {
-	return e.learned.latency.quantile95(uncached)
+	return e.state.latency.quantile95(uncached)
 }
 
 // Observe teaches the endpoint the time to first token of an answer that has begun now, and the
 // uncached input tokens that it reported.
 func (e *Endpoint) Observe(took time.Duration, uncached int64, now time.Time) {
-	e.learned.latency.observe(took, uncached, now)
+	e.state.latency.observe(took, uncached, now)
 }

@@ -39,23 +39,23 @@ type Lease struct {
 // Acquire takes an in-flight slot and, where they are due, the half-open
 // permits, in one step. It fails when the endpoint is not fit for the subject.
 func (e *Endpoint) Acquire(now time.Time, s Subject) (*Lease, bool) {
-	return e.AcquireIn(nil, now, s)
+	return e.AcquireInto(nil, now, s)
 }
 
-// AcquireIn is Acquire that makes the lease in memory of the caller's, unless that is nil. It must not hold another lease.
-func (e *Endpoint) AcquireIn(room *Lease, now time.Time, s Subject) (*Lease, bool) {
+// AcquireInto is Acquire that makes the lease in memory of the caller's, unless that is nil. It must not hold another lease.
+func (e *Endpoint) AcquireInto(room *Lease, now time.Time, s Subject) (*Lease, bool) {
 	lease, _ := e.acquire(room, now, s, false)
 	return lease, lease != nil
 }
 
-// AcquireAnyway takes a slot on an endpoint that rests, when no other is left.
+// AcquireForced takes a slot on an endpoint that rests, when no other is left.
 // It is granted at a measured pace: where it is not, again says when to ask anew.
-func (e *Endpoint) AcquireAnyway(now time.Time, s Subject) (lease *Lease, again time.Time) {
+func (e *Endpoint) AcquireForced(now time.Time, s Subject) (lease *Lease, again time.Time) {
 	return e.acquire(nil, now, s, true)
 }
 
 func (e *Endpoint) acquire(room *Lease, now time.Time, s Subject, anyway bool) (*Lease, time.Time) {
-	l := e.learned
+	l := e.state
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account.Load()
@@ -67,10 +67,10 @@ func (e *Endpoint) acquire(room *Lease, now time.Time, s Subject, anyway bool) (
 			paced = &l.side(s.Path).paced
 		}
 		next := paced.Add(v.pace())
-		if !anyway || v.Unfit == Draining || v.Unfit != Short && now.Before(next) {
+		if !anyway || v.Unfit == Draining || v.Unfit != QuotaLow && now.Before(next) {
 			return nil, next
 		}
-		if v.Unfit != Short { // a prediction may be wrong, and the upstream says so at no cost
+		if v.Unfit != QuotaLow { // a prediction may be wrong, and the upstream says so at no cost
 			*paced = now
 		}
 	}
@@ -98,9 +98,9 @@ func (v View) pace() time.Duration {
 
 // Release gives the slot back, and with it the permits on which no effect was given.
 func (l *Lease) Release() {
-	l.learned.inFlight.Add(-1)
+	l.state.inFlight.Add(-1)
 	l.lock()
-	l.discharge(0, time.Time{})
+	l.releaseLocked(0, time.Time{})
 	settled := l.settled
 	if !settled {
 		l.settled = true
@@ -108,31 +108,31 @@ func (l *Lease) Release() {
 	}
 	l.unlock()
 	if !settled {
-		l.bell.ring()
+		l.notifier.notify()
 	}
 }
 
 func (l *Lease) lock() {
-	l.learned.mu.Lock()
+	l.state.mu.Lock()
 	l.account.mu.Lock()
 }
 
 func (l *Lease) unlock() {
 	l.account.mu.Unlock()
-	l.learned.mu.Unlock()
+	l.state.mu.Unlock()
 }
 
 // giveBack returns all permits without a verdict. The caller holds the locks.
 func (l *Lease) giveBack() {
 	if l.side != nil {
-		l.side.breaker.giveBack(l.sidePermit)
+		l.side.breaker.release(l.sidePermit)
 		return
 	}
-	l.learned.breaker.giveBack(l.endpoint)
-	l.learned.credential.giveBack(l.credential)
-	l.account.out.giveBack(l.out)
-	if b := l.learned.models[l.subject.model()]; b != nil {
-		b.giveBack(l.model)
+	l.state.breaker.release(l.endpoint)
+	l.state.credential.release(l.credential)
+	l.account.out.release(l.out)
+	if b := l.state.models[l.subject.model()]; b != nil {
+		b.release(l.model)
 	}
 }
 
@@ -146,7 +146,7 @@ func (l *Lease) Learn(status int, h http.Header, now time.Time) {
 	l.identify(h)
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
-	l.told(&limits, status >= http.StatusBadRequest, now)
+	l.updateLimitsLocked(&limits, status >= http.StatusBadRequest, now)
 }
 
 // useFastLimits replaces the token buckets by those of fast mode, if the response reports them. It is not inlined: its
@@ -164,7 +164,7 @@ func useFastLimits(limits *claude.RateLimits, h http.Header) {
 func (l *Lease) Spend(uncached int64, now time.Time) {
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
-	l.spent(uncached, now)
+	l.correctLocked(uncached, now)
 }
 
 // Produced ends the request's claim on the limits with the output tokens that it took.
@@ -172,7 +172,7 @@ func (l *Lease) Produced(output int64, now time.Time) {
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
 	l.account.load.add(float64(output), now)
-	l.discharge(output, now)
+	l.releaseLocked(output, now)
 }
 
 // identify returns the account that a response names. It trusts Anthropic's own hosts only: a relay may
@@ -182,15 +182,15 @@ func (l *Lease) identify(h http.Header) {
 		return
 	}
 	if workspace := workspaceOf(h); workspace != "" && l.HasToken() {
-		l.learned.cache.Store(l.accounts.cacheOf(l.origin.key, workspace, l.id))
+		l.state.cache.Store(l.accounts.cacheOf(l.origin.key, workspace, l.id))
 	}
 	organization := organizationOf(h)
 	if l.spec.Account != "" || organization == "" || !l.HasToken() {
 		return
 	}
-	own := l.learned.account.Load()
+	own := l.state.account.Load()
 	shared := l.accounts.of(l.origin.key, organization, own)
-	if shared == own || !l.learned.account.CompareAndSwap(own, shared) {
+	if shared == own || !l.state.account.CompareAndSwap(own, shared) {
 		return
 	}
 	shared.adopt(own)
@@ -201,7 +201,7 @@ func (l *Lease) identify(h http.Header) {
 		return
 	}
 	b := shared.budget(l.subject, l.spec.RateLimit, l.started)
-	b.owe(l.debit.demand) // the old account is nobody's any more
+	b.reserve(l.debit.demand) // the old account is nobody's any more
 	l.debit.budget, l.debit.before = b, b.taken()
 }
 
@@ -211,6 +211,6 @@ func (l *Lease) identify(h http.Header) {
 func (l *Lease) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.URL = transport.Join(l.spec.URL, r.URL)
 	r.Host = ""
-	l.shown.Put(r.Header)
+	l.auth.Put(r.Header)
 	return l.transport.RoundTrip(r)
 }

@@ -18,7 +18,7 @@ type origin struct {
 
 	mu      sync.Mutex
 	refused map[*account]time.Time // the latest "overloaded" of each account
-	pauses  rests                  // of the whole service, by class of models
+	pauses  cooldowns              // of the whole service, by class of models
 }
 
 // isAnthropic reports whether a host is one of Anthropic's own.
@@ -48,7 +48,7 @@ func (s *origin) served(a *account, class string, started, now time.Time) {
 }
 
 // pause returns the rest of a class of models, and of any class for "".
-func (s *origin) pause(class string) rest {
+func (s *origin) pause(class string) cooldown {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if class == "" {

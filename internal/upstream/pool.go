@@ -20,7 +20,7 @@ import (
 type Pool struct {
 	ctx   context.Context
 	log   *event.Bus
-	known map[ID]*resident
+	known map[ID]*poolEntry
 	wg    sync.WaitGroup
 
 	// OnBalance is told of every reading of a balance. It is set before the first Reconcile, and must not block.
@@ -32,25 +32,25 @@ type Pool struct {
 	cold     []coldServer // of the last Reconcile
 	accounts *accounts
 	origins  map[string]*origin // by scheme and host
-	bell     *bell
+	notifier *notifier
 }
 
-// resident is what the pool keeps of one identity.
-type resident struct {
-	learned   *learned
+// poolEntry is what the pool keeps of one identity.
+type poolEntry struct {
+	state     *endpointState
 	transport transport.Transport
 	connect   time.Duration     // the transport was made with
 	engine    config.HTTPEngine // the transport was made with
 	checker   *healthcheck.BalanceChecker
 	prober    *healthcheck.Prober
-	trip      trip // the prober was made with
+	policy    breakerPolicy // the prober was made with
 }
 
 // NewPool makes an empty pool. Balance checks end with ctx.
 func NewPool(ctx context.Context, log *event.Bus) *Pool {
 	return &Pool{
-		ctx: ctx, log: log, Loop: transport.NewLoop(), known: map[ID]*resident{},
-		accounts: &accounts{known: map[place]*account{}, cache: map[place]*cache{}}, origins: map[string]*origin{}, bell: &bell{},
+		ctx: ctx, log: log, Loop: transport.NewLoop(), known: map[ID]*poolEntry{},
+		accounts: &accounts{known: map[place]*account{}, cache: map[place]*cache{}}, origins: map[string]*origin{}, notifier: &notifier{},
 	}
 }
 
@@ -62,7 +62,7 @@ func (p *Pool) Wait() { p.wg.Wait() }
 // puts the endpoints to work and then calls commit, which retires what the new
 // generation no longer has; requests in flight there finish undisturbed.
 func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func()) {
-	kept := map[ID]*resident{}
+	kept := map[ID]*poolEntry{}
 	p.cold = nil
 	for _, spec := range cfg.Servers {
 		id := identify(spec)
@@ -73,8 +73,8 @@ func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func
 		}
 		mark := p.markOf(id, spec)
 		endpoints = append(endpoints, &Endpoint{
-			spec: spec, mark: mark, marks: []string{mark}, trip: tripOf(cfg), slowStart: cfg.SlowStart, id: id, learned: r.learned, transport: r.transport,
-			shown: transport.CredentialOf(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), bell: p.bell, log: p.log,
+			spec: spec, mark: mark, marks: []string{mark}, policy: breakerPolicyOf(cfg), slowStart: cfg.SlowStart, id: id, state: r.state, transport: r.transport,
+			auth: transport.CredentialOf(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), notifier: p.notifier, log: p.log,
 		})
 	}
 	old := p.known
@@ -93,8 +93,8 @@ func (p *Pool) markOf(id ID, spec config.Server) string {
 	return p.Loop.MarkOf(id[:])
 }
 
-func tripOf(cfg *config.Config) trip {
-	return trip{
+func breakerPolicyOf(cfg *config.Config) breakerPolicy {
+	return breakerPolicy{
 		cooldown: cfg.Cooldown, consecutive: cfg.Breaker.Consecutive,
 		percent: cfg.Breaker.Percent, minimum: cfg.Breaker.Minimum, window: cfg.Breaker.Window,
 	}
@@ -112,23 +112,23 @@ func (p *Pool) originOf(spec config.Server) *origin {
 func (p *Pool) forget(endpoints []*Endpoint) {
 	accounts, caches, origins := map[*account]bool{}, map[*cache]bool{}, map[*origin]bool{}
 	for _, e := range endpoints {
-		accounts[e.learned.account.Load()], caches[e.learned.cache.Load()], origins[e.origin] = true, true, true
+		accounts[e.state.account.Load()], caches[e.state.cache.Load()], origins[e.origin] = true, true, true
 	}
 	p.accounts.prune(accounts, caches)
 	maps.DeleteFunc(p.origins, func(_ string, o *origin) bool { return !origins[o] })
 }
 
 // renew carries a resident over into a new generation, or makes a new one.
-func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Config) *resident {
-	r := &resident{}
+func (p *Pool) renew(id ID, old *poolEntry, spec config.Server, cfg *config.Config) *poolEntry {
+	r := &poolEntry{}
 	if old != nil {
 		*r = *old
 	} else {
-		r.learned = &learned{}
-		r.learned.account.Store(&account{domain: domainOf(id[:])})
+		r.state = &endpointState{}
+		r.state.account.Store(&account{cacheScope: cacheScopeOf(id[:])})
 	}
 	if spec.Account != "" {
-		r.learned.account.Store(p.accounts.named(spec.Account))
+		r.state.account.Store(p.accounts.named(spec.Account))
 	}
 	fresh := r.transport == nil || r.connect != cfg.Timeouts.Connect || r.engine != cfg.HTTPEngine
 	if fresh {
@@ -140,20 +140,20 @@ func (p *Pool) renew(id ID, old *resident, spec config.Server, cfg *config.Confi
 	}
 	plan := healthcheck.BalancePlan{Server: spec.Name, Command: spec.BalanceCheck, Env: spec.BalanceEnv, Interval: spec.BalanceCheckInterval, Threshold: spec.BalanceThreshold}
 	if r.checker == nil || r.checker.Plan != plan {
-		r.checker = healthcheck.StartBalance(p.ctx, &p.wg, p.log, plan, r.learned, p.OnBalance)
+		r.checker = healthcheck.StartBalance(p.ctx, &p.wg, p.log, plan, r.state, p.OnBalance)
 	}
-	trip := tripOf(cfg)
+	trip := breakerPolicyOf(cfg)
 	probe := healthcheck.PlanProbe(spec)
 	if probe != (healthcheck.Probe{}) {
 		probe.Mark = p.markOf(id, spec)
 	}
-	if fresh || r.prober.Plan != probe || r.trip != trip {
-		r.prober, r.trip = healthcheck.StartProber(p.ctx, &p.wg, p.log, probe, r.transport, vouching{r.learned, trip, p.bell}), trip
+	if fresh || r.prober.Plan != probe || r.policy != trip {
+		r.prober, r.policy = healthcheck.StartProber(p.ctx, &p.wg, p.log, probe, r.transport, checkedBreaker{r.state, trip, p.notifier}), trip
 	}
 	return r
 }
 
-func retire(old, kept map[ID]*resident) {
+func retire(old, kept map[ID]*poolEntry) {
 	for id, r := range old {
 		now := kept[id]
 		if now == nil || now.checker != r.checker {

@@ -108,7 +108,7 @@ func TestBreakChargesACommittedAnswer(t *testing.T) {
 
 func TestChecksNeverOverruleRequests(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	c := vouching{e.learned, e.trip, e.bell}
+	c := checkedBreaker{e.state, e.policy, e.notifier}
 	f := func(what string, got, want bool, now time.Time, unfit Unfit) {
 		t.Helper()
 		if v := e.View(now, Subject{}); got != want || v.Unfit != unfit {

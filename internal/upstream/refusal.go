@@ -15,7 +15,7 @@ const (
 // Remember keeps a refusal of the lease's request until the endpoint serves its subject again.
 // common says that it concerns every subject.
 func (l *Lease) Remember(r verdict.Refusal, common bool) {
-	d := l.learned
+	d := l.state
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.refusals == nil || len(d.refusals) >= maxRemembered {
@@ -32,18 +32,18 @@ func (l *Lease) refusalKey(common bool) string {
 	return l.subject.limit()
 }
 
-// forgetRefusals is called when the endpoint has served the lease's request. The caller holds the
+// forgetRefusalsLocked is called when the endpoint has served the lease's request. The caller holds the
 // mutex.
-func (l *Lease) forgetRefusals() {
-	if len(l.learned.refusals) > 0 {
-		delete(l.learned.refusals, l.refusalKey(true))
-		delete(l.learned.refusals, l.refusalKey(false))
+func (l *Lease) forgetRefusalsLocked() {
+	if len(l.state.refusals) > 0 {
+		delete(l.state.refusals, l.refusalKey(true))
+		delete(l.state.refusals, l.refusalKey(false))
 	}
 }
 
 // Refusal returns the kept refusal because of which the endpoint takes no request of a subject now.
 func (e *Endpoint) Refusal(now time.Time, s Subject) (verdict.Refusal, bool) {
-	d := e.learned
+	d := e.state
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, key := range [...]string{"", s.limit()} {

@@ -14,7 +14,7 @@ type Report struct {
 	Account      uint64 // names what it shares with others, as Domain does
 	Balance      float64
 	BalanceKnown bool
-	Left         []Left
+	Remaining    []Remaining
 
 	LastError        Incident      // the latest failed attempt; zero: none
 	LastGood         time.Time     // when an attempt succeeded last; zero: never
@@ -22,8 +22,8 @@ type Report struct {
 	LongTerm         time.Duration // the usual latency of the last hours; View has that of the last minutes
 }
 
-// Left is what is left of one limit of an endpoint's account.
-type Left struct {
+// Remaining is what is left of one limit of an endpoint's account.
+type Remaining struct {
 	Class  string  // of models, "" for requests without one
 	Bucket string  // requests, input_tokens and output_tokens of a minute; five_hour and seven_day of a subscription
 	Part   float64 // 0 to 1; the least where clients bring credentials with limits of their own
@@ -31,9 +31,9 @@ type Left struct {
 
 // Report tells what is known of the endpoint.
 func (e *Endpoint) Report(now time.Time) Report {
-	r := Report{View: e.Overall(now), Account: e.Domain()}
-	r.Latency, r.LongTerm = e.learned.latency.usual(), e.learned.latency.longTerm()
-	l := e.learned
+	r := Report{View: e.ViewAny(now), Account: e.CacheScope()}
+	r.Latency, r.LongTerm = e.state.latency.usual(), e.state.latency.longTerm()
+	l := e.state
 	l.mu.Lock()
 	r.Drained, r.Balance, r.BalanceKnown = l.drained, l.balance.value, l.balance.known
 	r.LastError, r.LastGood = l.history.last, l.succeeded
@@ -43,19 +43,19 @@ func (e *Endpoint) Report(now time.Time) Report {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.Load = a.load.now(now)
-	r.Left = a.left(now)
+	r.Remaining = a.remaining(now)
 	r.Headroom = 1
-	for _, each := range r.Left {
+	for _, each := range r.Remaining {
 		r.Headroom = min(r.Headroom, each.Part)
 	}
 	return r
 }
 
-// left lists what is left of all limits that are known. The caller holds the mutex.
-func (a *account) left(now time.Time) []Left {
-	least := map[Left]float64{}
+// remaining lists what is left of all limits that are known. The caller holds the mutex.
+func (a *account) remaining(now time.Time) []Remaining {
+	least := map[Remaining]float64{}
 	note := func(class, bucket string, part float64) {
-		key := Left{Class: class, Bucket: bucket}
+		key := Remaining{Class: class, Bucket: bucket}
 		part = min(max(part, 0), 1)
 		if before, known := least[key]; !known || part < before {
 			least[key] = part
@@ -80,7 +80,7 @@ func (a *account) left(now time.Time) []Left {
 			}
 		}
 	}
-	all := make([]Left, 0, len(least))
+	all := make([]Remaining, 0, len(least))
 	for key, part := range least {
 		key.Part = part
 		all = append(all, key)

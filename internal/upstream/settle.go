@@ -15,11 +15,11 @@ const maxModels = 256
 
 // effect is what an outcome changed.
 type effect struct {
-	out      time.Duration // how long somebody rests from now on; 0: nobody
-	failures int           // in a row, that one's
-	back     bool          // somebody came back
-	told     bool          // a probe ended: those who wait for it look again
-	sideOut  time.Duration // how long the endpoint is not asked for the lease's path class; 0: it may be
+	out        time.Duration // how long somebody rests from now on; 0: nobody
+	failures   int           // in a row, that one's
+	back       bool          // somebody came back
+	probeEnded bool          // a probe ended: those who wait for it look again
+	sideOut    time.Duration // how long the endpoint is not asked for the lease's path class; 0: it may be
 }
 
 // Settle applies the outcome of the attempt to the endpoint and its account.
@@ -28,16 +28,16 @@ func (l *Lease) Settle(ctx context.Context, o verdict.Outcome, now time.Time) {
 		return
 	}
 	l.settled = true
-	v := effect{told: l.endpoint.probe || l.credential.probe || l.model.probe || l.out.probe || l.sidePermit.probe}
+	v := effect{probeEnded: l.endpoint.probe || l.credential.probe || l.model.probe || l.out.probe || l.sidePermit.probe}
 	l.lock()
-	l.teach(o, now, rand.Float64(), &v)
+	l.applyLocked(o, now, rand.Float64(), &v)
 	l.unlock()
 	l.report(ctx, o, v)
 }
 
 func (l *Lease) report(ctx context.Context, o verdict.Outcome, v effect) {
-	if v.back || v.told {
-		l.bell.ring()
+	if v.back || v.probeEnded {
+		l.notifier.notify()
 	}
 	if v.back {
 		l.log.Publish(ctx, event.ServerBack{Server: l.Name()})
@@ -50,7 +50,7 @@ func (l *Lease) report(ctx context.Context, o verdict.Outcome, v effect) {
 		return
 	}
 	if o.Scope == verdict.ScopeModel { // as likely a client's misspelling as a fault of the server
-		l.log.InfoContext(ctx, telemetry.ModelOut, telemetry.Server, l.Name(), telemetry.Reason, o.Reason, telemetry.Scope, o.Scope.String(),
+		l.log.InfoContext(ctx, telemetry.ModelRefused, telemetry.Server, l.Name(), telemetry.Reason, o.Reason, telemetry.Scope, o.Scope.String(),
 			telemetry.Cooldown, v.out.Round(time.Millisecond), telemetry.Failures, v.failures, telemetry.Model, l.subject.Model)
 		return
 	}
@@ -61,13 +61,13 @@ func (l *Lease) report(ctx context.Context, o verdict.Outcome, v effect) {
 	l.log.Publish(ctx, out)
 }
 
-// teach applies an outcome to the state that its scope has. The caller holds the locks.
-func (l *Lease) teach(o verdict.Outcome, now time.Time, spread float64, v *effect) {
+// applyLocked applies an outcome to the state that its scope has. The caller holds the locks.
+func (l *Lease) applyLocked(o verdict.Outcome, now time.Time, spread float64, v *effect) {
 	if l.side != nil {
-		l.teachSide(o, now, spread, v)
+		l.applySideLocked(o, now, spread, v)
 		return
 	}
-	d, cooldown := l.learned, atOnce(l.trip.cooldown)
+	d, cooldown := l.state, openOnFirst(l.policy.cooldown)
 	d.history.note(o, l.subject.Model, l.broken, now)
 	switch o.Scope {
 	case verdict.ScopeNone:
@@ -92,21 +92,21 @@ func (l *Lease) teach(o verdict.Outcome, now time.Time, spread float64, v *effec
 	}
 	if o.Scope != verdict.ScopeEndpoint && o.Scope >= verdict.ScopeCredential && o.Scope != verdict.ScopeCapacity {
 		// Whoever refuses in so many words is there: only the refusal counts.
-		v.back = d.breaker.succeed(l.endpoint, l.trip, now) || v.back
+		v.back = d.breaker.succeed(l.endpoint, l.policy, now) || v.back
 	}
 	l.giveBack()
 }
 
 func (l *Lease) succeed(now time.Time, v *effect) {
-	d, none := l.learned, trip{}
+	d, none := l.state, breakerPolicy{}
 	d.succeeded = now
-	l.forgetRefusals()
-	back := d.breaker.succeed(l.endpoint, l.trip, now)
+	l.forgetRefusalsLocked()
+	back := d.breaker.succeed(l.endpoint, l.policy, now)
 	back = d.credential.succeed(l.credential, none, now) || back
 	back = l.account.out.succeed(l.out, none, now) || back
 	if b := d.models[l.subject.model()]; b != nil {
 		back = b.succeed(l.model, none, now) || back
-		if b.closed() {
+		if b.isClosed() {
 			delete(d.models, l.subject.model())
 		}
 	}
@@ -118,10 +118,10 @@ func (l *Lease) succeed(now time.Time, v *effect) {
 
 // chargeEndpoint counts a failure of the endpoint itself.
 func (l *Lease) chargeEndpoint(o verdict.Outcome, now time.Time, spread float64, v *effect) {
-	d := l.learned
-	d.suspects.note(l.subject.Body, now)
+	d := l.state
+	d.recentFailures.note(l.subject.Body, now)
 	before := d.breaker
-	v.out = d.breaker.fail(l.endpoint, o, l.trip, now, spread)
+	v.out = d.breaker.fail(l.endpoint, o, l.policy, now, spread)
 	v.failures = d.breaker.openings
 	if !l.endpoint.extra && l.endpoint.epoch == before.epoch {
 		l.prior = &before
@@ -131,7 +131,7 @@ func (l *Lease) chargeEndpoint(o verdict.Outcome, now time.Time, spread float64,
 // pause keeps off an overloaded service for a moment. Its breaker stays as it is.
 func (l *Lease) pause(o verdict.Outcome, now time.Time, spread float64, v *effect) {
 	class := l.subject.class()
-	v.out = l.learned.pauses.refused(class, l.started, now, o.Reason, func(before int) time.Duration {
+	v.out = l.state.pauses.refused(class, l.started, now, o.Reason, func(before int) time.Duration {
 		v.failures = before + 1
 		return pauseAfter(o.Bounded(verdict.MaxAskedPause), before, spread)
 	})
@@ -141,12 +141,12 @@ func (l *Lease) pause(o verdict.Outcome, now time.Time, spread float64, v *effec
 // restAfter returns the cooldown after a rate limit. Without a stated end it is some seconds, and grows
 // while refusals repeat.
 func (l *Lease) restAfter(o verdict.Outcome, before int, spread float64) time.Duration {
-	return cooldown(o.Bounded(verdict.MaxRetryAfter), min(l.trip.cooldown, verdict.Momentary), before+1, spread)
+	return cooldownFor(o.Bounded(verdict.MaxRetryAfter), min(l.policy.cooldown, verdict.MinModelCooldown), before+1, spread)
 }
 
 // modelBreaker returns the breaker of the model that was asked for.
 func (l *Lease) modelBreaker(now time.Time) *breaker {
-	d := l.learned
+	d := l.state
 	if b := d.models[l.subject.model()]; b != nil {
 		return b
 	}
@@ -165,17 +165,17 @@ func (l *Lease) Break(ctx context.Context, o verdict.Outcome, now time.Time) {
 	var v effect
 	l.lock()
 	l.broken = true
-	if l.side == nil && !l.learned.breaker.closed() {
-		l.learned.history.note(o, l.subject.Model, true, now)
+	if l.side == nil && !l.state.breaker.isClosed() {
+		l.state.history.note(o, l.subject.Model, true, now)
 	}
 	if l.side != nil {
-		l.endpoint, l.sidePermit, l.started = permit{epoch: l.learned.breaker.epoch}, permit{epoch: l.side.breaker.epoch}, now
-		l.teachSide(o, now, rand.Float64(), &v)
-	} else if l.learned.breaker.closed() {
-		l.endpoint = permit{epoch: l.learned.breaker.epoch}
-		l.credential, l.out, l.model = permit{epoch: l.learned.credential.epoch}, permit{epoch: l.account.out.epoch}, permit{}
+		l.endpoint, l.sidePermit, l.started = permit{epoch: l.state.breaker.epoch}, permit{epoch: l.side.breaker.epoch}, now
+		l.applySideLocked(o, now, rand.Float64(), &v)
+	} else if l.state.breaker.isClosed() {
+		l.endpoint = permit{epoch: l.state.breaker.epoch}
+		l.credential, l.out, l.model = permit{epoch: l.state.credential.epoch}, permit{epoch: l.account.out.epoch}, permit{}
 		l.started = now
-		l.teach(o, now, rand.Float64(), &v)
+		l.applyLocked(o, now, rand.Float64(), &v)
 	}
 	l.unlock()
 	l.report(ctx, o, v)
@@ -185,17 +185,17 @@ func (l *Lease) Break(ctx context.Context, o verdict.Outcome, now time.Time) {
 // was the request that failed and not the endpoint. It reports false, and takes
 // nothing back, when requests with other bodies have failed there lately.
 func (l *Lease) Forgive(now time.Time) bool {
-	d := l.learned
+	d := l.state
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	forgiven := true
 	if l.side != nil {
-		if forgiven = !l.side.suspects.others(l.subject.Body, now); forgiven {
+		if forgiven = !l.side.recentFailures.others(l.subject.Body, now); forgiven {
 			l.takeBack(&l.side.breaker, l.sidePrior)
 			l.sidePrior = nil
 		}
 	}
-	if d.suspects.others(l.subject.Body, now) {
+	if d.recentFailures.others(l.subject.Body, now) {
 		return false
 	}
 	l.takeBack(&d.breaker, l.prior)
@@ -211,16 +211,16 @@ func (l *Lease) takeBack(b, prior *breaker) {
 	switch epoch := b.epoch; epoch {
 	case prior.epoch: // it was counted, and opened nothing
 		b.streak = max(b.streak-1, 0)
-		b.tally.undo()
+		b.window.undo()
 	case prior.epoch + 1: // it opened the breaker
 		*b = *prior
 		b.epoch, b.probing = epoch+1, false
-		l.bell.ring()
+		l.notifier.notify()
 	}
 }
 
-// suspects are the bodies that failed at an endpoint last, the latest first.
-type suspects [2]struct {
+// recentFailures are the bodies that failed at an endpoint last, the latest first.
+type recentFailures [2]struct {
 	body uint64
 	at   time.Time
 }
@@ -228,7 +228,7 @@ type suspects [2]struct {
 // suspicion is how long a failure counts against the endpoint when another body fails there too.
 const suspicion = time.Minute
 
-func (s *suspects) note(body uint64, now time.Time) {
+func (s *recentFailures) note(body uint64, now time.Time) {
 	if s[0].body != body {
 		s[1] = s[0]
 	}
@@ -236,7 +236,7 @@ func (s *suspects) note(body uint64, now time.Time) {
 }
 
 // others says whether another body has failed lately.
-func (s *suspects) others(body uint64, now time.Time) bool {
+func (s *recentFailures) others(body uint64, now time.Time) bool {
 	for _, suspect := range s {
 		if suspect.body != body && !suspect.at.IsZero() && now.Sub(suspect.at) < suspicion {
 			return true

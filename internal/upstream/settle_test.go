@@ -29,7 +29,7 @@ func endpoints(t *testing.T, servers ...config.Server) []*Endpoint {
 // attempt has one attempt at a subject end in an outcome.
 func attempt(t *testing.T, e *Endpoint, s Subject, o verdict.Outcome, now time.Time) *Lease {
 	t.Helper()
-	lease, again := e.AcquireAnyway(now, s)
+	lease, again := e.AcquireForced(now, s)
 	if lease == nil {
 		t.Fatalf("no attempt before %v", again)
 	}
@@ -41,13 +41,13 @@ func attempt(t *testing.T, e *Endpoint, s Subject, o verdict.Outcome, now time.T
 // TestWorkspacesShareLimitsButNoCache where answers name them.
 func TestWorkspacesShareLimitsButNoCache(t *testing.T) {
 	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"), server(t, "c", anthropicURL, "t3"))
-	first := eps[0].Domain()
+	first := eps[0].CacheScope()
 	for i, workspace := range []string{"w1", "w2", "w1"} {
 		l := attempt(t, eps[i], Subject{Model: opus}, verdict.Outcome{}, t0)
 		l.Learn(http.StatusOK, http.Header{"Anthropic-Organization-Id": {"org"}, "Anthropic-Workspace-Id": {workspace}}, t0)
 	}
-	if eps[0].Domain() != first || eps[2].Domain() != first || eps[1].Domain() == first {
-		t.Errorf("caches %d, %d, %d, at first %d", eps[0].Domain(), eps[1].Domain(), eps[2].Domain(), first)
+	if eps[0].CacheScope() != first || eps[2].CacheScope() != first || eps[1].CacheScope() == first {
+		t.Errorf("caches %d, %d, %d, at first %d", eps[0].CacheScope(), eps[1].CacheScope(), eps[2].CacheScope(), first)
 	}
 	attempt(t, eps[0], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: time.Minute, Reason: "limited"}, t0)
 	if v := eps[1].View(t0, Subject{Model: opus}); v.Unfit != RateLimited {
@@ -67,7 +67,7 @@ func TestEveryScopeHasItsOwnState(t *testing.T) {
 		if got != want {
 			t.Errorf("%v: %v, want %v", o.Scope, got, want)
 		}
-		if got.same != Fit && eps[0].Overall(t0).Unfit == Fit && o.Scope != verdict.ScopeModel {
+		if got.same != Fit && eps[0].ViewAny(t0).Unfit == Fit && o.Scope != verdict.ScopeModel {
 			t.Errorf("%v: fit on the whole", o.Scope)
 		}
 	}
@@ -174,7 +174,7 @@ func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
 	attempt(t, eps[1], Subject{}, verdict.Outcome{Scope: verdict.ScopeAccount, RetryAfter: time.Minute}, t0)
 	attempt(t, eps[1], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: time.Minute}, t0.Add(2*time.Second))
 	for _, e := range eps {
-		lease, _ := e.AcquireAnyway(t0.Add(10*time.Second), Subject{})
+		lease, _ := e.AcquireForced(t0.Add(10*time.Second), Subject{})
 		lease.Learn(200, http.Header{"Anthropic-Organization-Id": {"org-1"}}, t0)
 		lease.Release()
 	}
@@ -185,13 +185,13 @@ func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
 
 func TestARisenBalanceEndsAnEmptyAccount(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
-	e.learned.SetBalance(0.5, false, t0)
+	e.state.SetBalance(0.5, false, t0)
 	attempt(t, e, Subject{}, verdict.Outcome{Scope: verdict.ScopeAccount}, t0)
-	e.learned.SetBalance(0.4, false, t0)
+	e.state.SetBalance(0.4, false, t0)
 	if v := e.View(t0, Subject{}); v.Unfit != AccountOut {
 		t.Errorf("with less money: %+v", v)
 	}
-	e.learned.SetBalance(50, false, t0)
+	e.state.SetBalance(50, false, t0)
 	if v := e.View(t0, Subject{}); v.Unfit != Fit {
 		t.Errorf("topped up: %+v", v)
 	}

@@ -16,14 +16,14 @@ const maxSides = 32
 // still create messages well. Only failures of the connection also count against the endpoint
 // itself. The mutex of the endpoint's learned state guards it.
 type side struct {
-	breaker  breaker
-	refusals rests // of models, for rate limits and for lack of capacity
-	suspects suspects
-	paced    time.Time // when the latest extra attempt was granted
+	breaker        breaker
+	refusals       cooldowns // of models, for rate limits and for lack of capacity
+	recentFailures recentFailures
+	paced          time.Time // when the latest extra attempt was granted
 }
 
 // side returns the state of a path class, making it if needed. The caller holds the mutex.
-func (l *learned) side(class string) *side {
+func (l *endpointState) side(class string) *side {
 	if known := l.sides[class]; known != nil {
 		return known
 	}
@@ -42,9 +42,9 @@ func (s Subject) refusedModel() string { return "model " + s.model() }
 // sideFitness is fitness for another path class than that of messages. The caller holds the mutexes
 // of the endpoint and its account.
 func (e *Endpoint) sideFitness(a *account, now time.Time, s Subject) View {
-	l := e.learned
+	l := e.state
 	v := View{InFlight: l.inFlight.Load(), Share: 1, Headroom: 1, Load: a.load.now(now), Latency: l.latency.usual()}
-	if l.breaker.connection && l.breaker.resting(now) {
+	if l.breaker.connection && l.breaker.isOpen(now) {
 		v.because(Cooling, l.breaker.openUntil, l.breaker.reason)
 	}
 	if l.balance.low && s.Path == claude.PathBatches { // the other paths cost nothing, or next to nothing
@@ -64,7 +64,7 @@ func (e *Endpoint) sideFitness(a *account, now time.Time, s Subject) View {
 // outForMessages reports whether the endpoint accepts no messages now. Then it is a worse choice
 // for other paths too.
 func (e *Endpoint) outForMessages(a *account, now time.Time, s Subject) bool {
-	l := e.learned
+	l := e.state
 	model := l.models[s.model()]
 	return !l.breaker.admits(now) || !l.credential.admits(now) || !a.out.admits(now) || l.balance.low || model != nil && !model.admits(now)
 }
@@ -72,30 +72,30 @@ func (e *Endpoint) outForMessages(a *account, now time.Time, s Subject) bool {
 // admitSide takes the permits of a lease for another path class. It takes no
 // half-open permit of the endpoint, which only a message can use. The caller holds the locks.
 func (l *Lease) admitSide(now time.Time) {
-	b := &l.learned.breaker
-	l.endpoint = permit{epoch: b.epoch, extra: !b.closed()}
-	l.side = l.learned.side(l.subject.Path)
+	b := &l.state.breaker
+	l.endpoint = permit{epoch: b.epoch, extra: !b.isClosed()}
+	l.side = l.state.side(l.subject.Path)
 	l.sidePermit = l.side.breaker.admit(now)
 }
 
 // LastResort reports whether the endpoint is used during its cooldown.
 func (l *Lease) LastResort() bool { return l.endpoint.extra || l.sidePermit.extra }
 
-// teachSide applies an outcome to the lease's path class. The caller holds the locks.
-func (l *Lease) teachSide(o verdict.Outcome, now time.Time, spread float64, v *effect) {
-	s, atOnce := l.side, atOnce(l.trip.cooldown)
+// applySideLocked applies an outcome to the lease's path class. The caller holds the locks.
+func (l *Lease) applySideLocked(o verdict.Outcome, now time.Time, spread float64, v *effect) {
+	s, atOnce := l.side, openOnFirst(l.policy.cooldown)
 	switch o.Scope {
 	case verdict.ScopeNone:
-		back := s.breaker.succeed(l.sidePermit, l.trip, now)
+		back := s.breaker.succeed(l.sidePermit, l.policy, now)
 		back = s.refusals.served(l.subject.limit(), l.started, now) || back
-		v.told = s.refusals.served(l.subject.refusedModel(), l.started, now) || back || v.told
+		v.probeEnded = s.refusals.served(l.subject.refusedModel(), l.started, now) || back || v.probeEnded
 	case verdict.ScopeEndpoint:
 		if o.Connection {
 			l.chargeEndpoint(o, now, spread, v)
 		}
-		s.suspects.note(l.subject.Body, now)
+		s.recentFailures.note(l.subject.Body, now)
 		before := s.breaker
-		v.sideOut = s.breaker.fail(l.sidePermit, o, l.trip, now, spread)
+		v.sideOut = s.breaker.fail(l.sidePermit, o, l.policy, now, spread)
 		if !l.sidePermit.extra && l.sidePermit.epoch == before.epoch {
 			l.sidePrior = &before
 		}
@@ -110,7 +110,7 @@ func (l *Lease) teachSide(o verdict.Outcome, now time.Time, spread float64, v *e
 	case verdict.ScopeModel:
 		v.sideOut = l.refuseSide(l.subject.refusedModel(), o, now, func(before int) time.Duration { return l.restAfter(o, before, spread) })
 	}
-	s.breaker.giveBack(l.sidePermit)
+	s.breaker.release(l.sidePermit)
 }
 
 func (l *Lease) refuseSide(key string, o verdict.Outcome, now time.Time, wait func(before int) time.Duration) time.Duration {

@@ -25,7 +25,7 @@ func TestSidesJudgeOnlyThemselves(t *testing.T) {
 		if v := e.View(t0, message); v.Unfit != Fit {
 			t.Errorf("%v: messages: %s", o.Scope, v.Unfit)
 		}
-		if v := e.Overall(t0); v.Unfit != Fit || v.Ejected {
+		if v := e.ViewAny(t0); v.Unfit != Fit || v.Ejected {
 			t.Errorf("%v: overall: %+v", o.Scope, v)
 		}
 		if v := e.View(t0, Subject{Path: claude.PathModels}); v.Unfit != Fit || v.Avoid {
@@ -136,7 +136,7 @@ func TestSidesAreBounded(t *testing.T) {
 	for i := range 10 * maxSides {
 		attempt(t, e, Subject{Path: fmt.Sprint("p", i)}, verdict.Outcome{Scope: verdict.ScopeEndpoint}, t0)
 	}
-	if n := len(e.learned.sides); n > maxSides {
+	if n := len(e.state.sides); n > maxSides {
 		t.Errorf("%d path classes are remembered", n)
 	}
 }
@@ -160,7 +160,7 @@ func TestJudgeOfASide(t *testing.T) {
 	f("model", 404, missing, verdict.ScopeModel)
 	for _, status := range []int{404, 405} {
 		f("mcp_servers", status, &claude.Error{Type: claude.ErrNotFound, Message: "Not found"}, verdict.ScopeRequest)
-		if got := verdict.Judge(verdict.Evidence{Path: "mcp_servers", Status: status, Now: t0}); !got.Doubtful {
+		if got := verdict.Judge(verdict.Evidence{Path: "mcp_servers", Status: status, Now: t0}); !got.Ambiguous {
 			t.Errorf("an unknown path, status %d: %+v", status, got)
 		}
 	}

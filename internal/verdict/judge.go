@@ -49,10 +49,10 @@ func Judge(ev Evidence) Outcome {
 	if f.scope != ScopeModel && !f.final && !f.settled && lacksPath(status) {
 		f = ev.withoutPath(f)
 	}
-	o := Outcome{Scope: f.scope, Cause: f.cause, Final: f.final, Doubtful: f.doubtful, Reason: f.reason(ev, status)}
-	o.RetryAfter = restOf(ev, o.Scope)
+	o := Outcome{Scope: f.scope, Cause: f.cause, Final: f.final, Ambiguous: f.ambiguous, Reason: f.reason(ev, status)}
+	o.RetryAfter = cooldownOf(ev, o.Scope)
 	if o.Scope == ScopeEndpoint && isLoop(ev) {
-		o.Reason, o.RetryAfter, o.Ruled = "loop: its url leads back to a balancer on the way", loopRest, true
+		o.Reason, o.RetryAfter, o.FromRule = "loop: its url leads back to a balancer on the way", loopCooldown, true
 	}
 	return ev.conclude(o)
 }
@@ -72,7 +72,7 @@ func (ev Evidence) withoutPath(f finding) finding {
 	case claude.PathMessages, claude.PathBatches, claude.PathFiles, claude.PathSkills:
 		return f
 	}
-	f.doubtful = f.doubtful || f.scope == ScopeRequest && ev.status() != http.StatusNotImplemented // a 501 is a definite answer
+	f.ambiguous = f.ambiguous || f.scope == ScopeRequest && ev.status() != http.StatusNotImplemented // a 501 is a definite answer
 	return f
 }
 
@@ -80,17 +80,17 @@ func (ev Evidence) withoutPath(f finding) finding {
 func (ev Evidence) conclude(o Outcome) Outcome {
 	if ev.OwnCredential && (o.Scope == ScopeCredential || o.Scope == ScopeAccount) {
 		// A client's key that is not valid says nothing about the server.
-		o.Scope, o.Doubtful = ScopeRequest, true
+		o.Scope, o.Ambiguous = ScopeRequest, true
 	}
 	switch {
 	case o.Scope != ScopeRequest:
-		o.Free = free(ev)
+		o.Unbilled = free(ev)
 		return o
-	case o.Doubtful:
-		if o.Ruled { // no cooldown begins, so the rule's duration has no effect
+	case o.Ambiguous:
+		if o.FromRule { // no cooldown begins, so the rule's duration has no effect
 			o.RetryAfter = 0
 		}
-		return Outcome{Scope: ScopeRequest, Doubtful: true, Cause: o.Cause, Reason: o.Reason, RetryAfter: o.RetryAfter}
+		return Outcome{Scope: ScopeRequest, Ambiguous: true, Cause: o.Cause, Reason: o.Reason, RetryAfter: o.RetryAfter}
 	default:
 		return Outcome{Scope: ScopeRequest}
 	}
@@ -140,9 +140,9 @@ func word(s string) string {
 	}, s[:min(len(s), 40)])
 }
 
-// loopRest is the cooldown of a server that leads back here. It is longer than requests wait,
+// loopCooldown is the cooldown of a server that leads back here. It is longer than requests wait,
 // because a configuration must be corrected first.
-const loopRest = 2 * time.Minute
+const loopCooldown = 2 * time.Minute
 
 // isLoop reports whether a balancer refused a request that had passed it before.
 func isLoop(ev Evidence) bool {

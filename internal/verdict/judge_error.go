@@ -24,15 +24,15 @@ func judgeErr(err error) Outcome {
 	case errors.Is(err, ErrClientGone), errors.Is(err, context.Canceled):
 		return Outcome{Scope: ScopeClient, Reason: ErrClientGone.Error()}
 	case http1.Exhausted(err):
-		return Outcome{Scope: ScopeBalancer, Reason: "no file descriptors left", Free: true}
+		return Outcome{Scope: ScopeBalancer, Reason: "no file descriptors left", Unbilled: true}
 	}
 	o := Outcome{Scope: ScopeEndpoint}
 	if timeout, ok := errors.AsType[*TimeoutError](err); ok {
 		o.Reason, o.Cause = timeout.Error(), CauseTimeout
 	} else if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "dial" || op.Op == "proxyconnect") {
-		o.Reason, o.Free, o.Connection, o.Cause = "connect: "+cause(op.Err), true, true, causeOfDial(op.Err)
+		o.Reason, o.Unbilled, o.Connection, o.Cause = "connect: "+cause(op.Err), true, true, causeOfDial(op.Err)
 	} else if failed := handshake(err); failed != nil {
-		o.Reason, o.Free, o.Connection, o.Cause = "TLS: "+plain(failed.Error()), true, true, CauseTLS
+		o.Reason, o.Unbilled, o.Connection, o.Cause = "TLS: "+plain(failed.Error()), true, true, CauseTLS
 	} else if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		o.Reason = "malformed header" // its text is the header
 	} else {

@@ -9,12 +9,12 @@ import (
 
 // finding is the classification of an error response: its scope and cause.
 type finding struct {
-	scope    Scope
-	cause    Cause
-	note     string // for the reason, in words of our own
-	doubtful bool   // see Outcome
-	final    bool   // see Outcome
-	settled  bool   // nothing else about the response can change it
+	scope     Scope
+	cause     Cause
+	note      string // for the reason, in words of our own
+	ambiguous bool   // see Outcome
+	final     bool   // see Outcome
+	settled   bool   // nothing else about the response can change it
 }
 
 // find classifies an error response (errors and rate-limits docs, and observed texts of vendors and
@@ -95,7 +95,7 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Reading, status i
 			return finding{scope: ScopeModel, note: read.Meaning.String()}, true
 		}
 		// The length of the prompt required it, not a header: a fault of the request.
-		return finding{scope: ScopeRequest, doubtful: true, note: read.Meaning.String()}, true
+		return finding{scope: ScopeRequest, ambiguous: true, note: read.Meaning.String()}, true
 	}
 	if ev.Variant&Fast == 0 || status == http.StatusBadRequest {
 		return finding{}, false
@@ -133,7 +133,7 @@ func findMeaning(ev Evidence, said claude.Refusal, read claude.Reading, status i
 		case read.Meaning == claude.RelayFailed && (status == http.StatusUnauthorized || status == http.StatusForbidden): // of the relay's key, not of ours
 			return finding{scope: ScopeEndpoint}, true
 		case status < http.StatusInternalServerError && status != http.StatusUnauthorized && status != http.StatusPaymentRequired && status != http.StatusForbidden && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
-			return finding{scope: ScopeRequest, doubtful: true}, true
+			return finding{scope: ScopeRequest, ambiguous: true}, true
 		}
 	case claude.TooFast:
 		if status == http.StatusBadRequest || status == http.StatusForbidden {
@@ -166,7 +166,7 @@ func findByStatus(ev Evidence, said claude.Refusal, read claude.Reading, status 
 	case status >= http.StatusInternalServerError, status == http.StatusRequestTimeout:
 		return finding{scope: ScopeEndpoint}
 	}
-	return finding{scope: ScopeRequest, doubtful: read.Meaning != claude.RequestFault && ev.odd(said, status)}
+	return finding{scope: ScopeRequest, ambiguous: read.Meaning != claude.RequestFault && ev.isNotFromAPI(said, status)}
 }
 
 // unserved reports whether a 404 or 405 did not come from the API. The path and the method of a
@@ -188,13 +188,13 @@ func findNotImplemented(ev Evidence, said claude.Refusal) finding {
 	if ev.Path != claude.PathMessages && said.Enveloped {
 		return finding{scope: ScopeRequest}
 	}
-	return finding{scope: ScopeRequest, doubtful: true}
+	return finding{scope: ScopeRequest, ambiguous: true}
 }
 
-// odd reports whether a refusal of the request did not come from the API: it has another shape, or a status
+// isNotFromAPI reports whether a refusal of the request did not come from the API: it has another shape, or a status
 // that the API does not use. Then it may be a peculiarity of this upstream: a front proxy's page, its limit on
 // the size of a body, a gateway's own business code.
-func (ev Evidence) odd(said claude.Refusal, status int) bool {
+func (ev Evidence) isNotFromAPI(said claude.Refusal, status int) bool {
 	switch ev.Path {
 	case claude.PathMessages, claude.PathCountTokens, claude.PathModels:
 		return !said.Enveloped

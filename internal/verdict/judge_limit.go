@@ -45,11 +45,11 @@ func findLimit(ev Evidence) finding {
 const (
 	Rejected = "rejected" // status of a subscription, or of one of its windows, that is used up
 	// momentary is the cooldown of a model after a 429 that names no limit: it was about one request.
-	Momentary = 5 * time.Second
+	MinModelCooldown = 5 * time.Second
 )
 
-// restOf returns the cooldown that the response asks for or implies, 0 if it does neither.
-func restOf(ev Evidence, scope Scope) time.Duration {
+// cooldownOf returns the cooldown that the response asks for or implies, 0 if it does neither.
+func cooldownOf(ev Evidence, scope Scope) time.Duration {
 	asked, told := claude.RetryAfter(ev.Header, ev.Now)
 	status := ev.status()
 	if end, ok := endOfLimit(ev, status); ok {
@@ -59,7 +59,7 @@ func restOf(ev Evidence, scope Scope) time.Duration {
 	case told:
 		return asked
 	case scope == ScopeModel && status == http.StatusTooManyRequests:
-		return Momentary
+		return MinModelCooldown
 	case scope == ScopeRateLimit:
 		limits, fast := claude.ParseFastLimits(ev.Header)
 		if !fast || ev.Variant&Fast == 0 {

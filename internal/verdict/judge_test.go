@@ -31,7 +31,7 @@ func TestJudgeAnswers(t *testing.T) {
 		for i := 0; i < len(header); i += 2 {
 			ev.Header.Set(header[i], header[i+1])
 		}
-		if got := Judge(ev); got.Scope != want || got.RetryAfter != rest || got.Doubtful {
+		if got := Judge(ev); got.Scope != want || got.RetryAfter != rest || got.Ambiguous {
 			t.Errorf("%d %+v %v: %+v, want %v for %v", status, e, header, got, want, rest)
 		}
 	}
@@ -110,7 +110,7 @@ func TestJudgeAnswers(t *testing.T) {
 		f(status, nil, ScopeEndpoint, 0)
 	}
 	f(503, nil, ScopeEndpoint, 30*time.Second, "Retry-After", "30")
-	f(508, failure(claude.ErrAPI, "x"), ScopeEndpoint, loopRest, "X-Should-Retry", "false", "Retry-After", "1")
+	f(508, failure(claude.ErrAPI, "x"), ScopeEndpoint, loopCooldown, "X-Should-Retry", "false", "Retry-After", "1")
 	f(508, nil, ScopeEndpoint, 0)
 	f(500, invalid("Your credit balance is too low"), ScopeEndpoint, 0)
 	f(200, failure(claude.ErrAPI, "x"), ScopeEndpoint, 0)
@@ -143,16 +143,16 @@ func TestJudgeErrors(t *testing.T) {
 	f(ErrStopping, Outcome{Scope: ScopeClient, Reason: "claude-code-lb is stopping"})
 	f(ErrOutrun, Outcome{Scope: ScopeClient, Reason: "another upstream was faster"})
 	f(&TimeoutError{Waiting: "next byte", After: time.Second}, Outcome{Scope: ScopeEndpoint, Reason: "no next byte within 1s", Cause: CauseTimeout})
-	f(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true, Connection: true, Cause: CauseRefused})
-	f(tls.AlertError(40), Outcome{Scope: ScopeEndpoint, Reason: "TLS: tls: handshake failure", Free: true, Connection: true, Cause: CauseTLS})
-	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example", IsNotFound: true}}, Outcome{Scope: ScopeEndpoint, Reason: "connect: name lookup: no such host", Free: true, Connection: true, Cause: CauseName})
-	own := Outcome{Scope: ScopeBalancer, Reason: "no file descriptors left", Free: true}
+	f(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Unbilled: true, Connection: true, Cause: CauseRefused})
+	f(tls.AlertError(40), Outcome{Scope: ScopeEndpoint, Reason: "TLS: tls: handshake failure", Unbilled: true, Connection: true, Cause: CauseTLS})
+	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example", IsNotFound: true}}, Outcome{Scope: ScopeEndpoint, Reason: "connect: name lookup: no such host", Unbilled: true, Connection: true, Cause: CauseName})
+	own := Outcome{Scope: ScopeBalancer, Reason: "no file descriptors left", Unbilled: true}
 	f(&net.OpError{Op: "dial", Err: syscall.EMFILE}, own)
 	f(fmt.Errorf("a connection: %w", &net.OpError{Op: "dial", Err: syscall.ENFILE}), own)
 	f(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "dial udp 127.0.0.1:53: socket: too many open files", Name: "a.example"}}, own)
-	f(&net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Free: true, Connection: true, Cause: CauseRefused})
-	f(http.ErrSchemeMismatch, Outcome{Scope: ScopeEndpoint, Reason: "TLS: http: server gave HTTP response to HTTPS client", Free: true, Connection: true, Cause: CauseTLS})
-	f(errors.New("net/http: TLS handshake timeout"), Outcome{Scope: ScopeEndpoint, Reason: "TLS: net/http: TLS handshake timeout", Free: true, Connection: true, Cause: CauseTLS})
+	f(&net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, Outcome{Scope: ScopeEndpoint, Reason: "connect: connection refused", Unbilled: true, Connection: true, Cause: CauseRefused})
+	f(http.ErrSchemeMismatch, Outcome{Scope: ScopeEndpoint, Reason: "TLS: http: server gave HTTP response to HTTPS client", Unbilled: true, Connection: true, Cause: CauseTLS})
+	f(errors.New("net/http: TLS handshake timeout"), Outcome{Scope: ScopeEndpoint, Reason: "TLS: net/http: TLS handshake timeout", Unbilled: true, Connection: true, Cause: CauseTLS})
 	f(&net.OpError{Op: "read", Err: syscall.ECONNRESET}, Outcome{Scope: ScopeEndpoint, Reason: "connection reset by peer", Connection: true})
 	f(io.ErrUnexpectedEOF, Outcome{Scope: ScopeEndpoint, Reason: "unexpected EOF", Connection: true})
 	f(fmt.Errorf("%w: empty", ErrUnusable), Outcome{Scope: ScopeEndpoint, Reason: "unusable answer: empty"})
@@ -166,8 +166,8 @@ func TestJudgeErrors(t *testing.T) {
 func TestWhatIsFree(t *testing.T) {
 	f := func(status int, e *claude.Error, want bool) {
 		t.Helper()
-		if got := Judge(Evidence{Status: status, Error: e, Now: t0}); got.Free != want {
-			t.Errorf("%d %+v: free is %v", status, e, got.Free)
+		if got := Judge(Evidence{Status: status, Error: e, Now: t0}); got.Unbilled != want {
+			t.Errorf("%d %+v: free is %v", status, e, got.Unbilled)
 		}
 	}
 	f(429, nil, true)
@@ -191,11 +191,11 @@ func TestDoubtfulRefusals(t *testing.T) {
 		}
 	}
 	page := http.Header{"Content-Type": {"text/html; charset=utf-8"}}
-	f(Evidence{Status: 400, Header: page}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 400"})
-	f(Evidence{Status: 418}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 418"})
-	f(Evidence{Status: 401, OwnCredential: true, Error: failure(claude.ErrAuthentication, "")}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 401 authentication_error"})
+	f(Evidence{Status: 400, Header: page}, Outcome{Scope: ScopeRequest, Ambiguous: true, Reason: "status 400"})
+	f(Evidence{Status: 418}, Outcome{Scope: ScopeRequest, Ambiguous: true, Reason: "status 418"})
+	f(Evidence{Status: 401, OwnCredential: true, Error: failure(claude.ErrAuthentication, "")}, Outcome{Scope: ScopeRequest, Ambiguous: true, Reason: "status 401 authentication_error"})
 	f(Evidence{Status: 400, OwnCredential: true, Error: failure(claude.ErrInvalidRequest, "Your credit balance is too low")},
-		Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 400 invalid_request_error, no credit", Cause: CauseNoCredit})
+		Outcome{Scope: ScopeRequest, Ambiguous: true, Reason: "status 400 invalid_request_error, no credit", Cause: CauseNoCredit})
 }
 
 func TestReasonsQuoteNoUpstream(t *testing.T) {
@@ -248,10 +248,10 @@ func TestWhatARuleConcludes(t *testing.T) {
 			t.Errorf("%+v: %+v, want %+v", ev, got, want)
 		}
 	}
-	f(Evidence{Status: 400}, Outcome{Scope: ScopeCredential, Reason: "status 400, by a rule", RetryAfter: time.Minute, Ruled: true, Free: true})
-	f(Evidence{Status: 400, OwnCredential: true}, Outcome{Scope: ScopeRequest, Doubtful: true, Reason: "status 400, by a rule"})
+	f(Evidence{Status: 400}, Outcome{Scope: ScopeCredential, Reason: "status 400, by a rule", RetryAfter: time.Minute, FromRule: true, Unbilled: true})
+	f(Evidence{Status: 400, OwnCredential: true}, Outcome{Scope: ScopeRequest, Ambiguous: true, Reason: "status 400, by a rule"})
 	f(Evidence{Status: 503}, Outcome{Scope: ScopeRequest})
-	f(Evidence{Status: 200, Error: failure(claude.ErrInvalidRequest, "")}, Outcome{Scope: ScopeCredential, Reason: "error event invalid_request_error, by a rule", RetryAfter: time.Minute, Ruled: true})
+	f(Evidence{Status: 200, Error: failure(claude.ErrInvalidRequest, "")}, Outcome{Scope: ScopeCredential, Reason: "error event invalid_request_error, by a rule", RetryAfter: time.Minute, FromRule: true})
 }
 
 // FuzzJudge holds every verdict to what its users rely on.
@@ -277,9 +277,9 @@ func FuzzJudge(f *testing.F) {
 				t.Errorf("a rest of %v", o.RetryAfter)
 			case (o.Scope == ScopeNone) != (status < 400 && ev.Error == nil):
 				t.Errorf("scope %v", o.Scope)
-			case o.Doubtful && o.Scope != ScopeRequest:
+			case o.Ambiguous && o.Scope != ScopeRequest:
 				t.Errorf("doubtful, yet scope %v", o.Scope)
-			case o.Free && (status < 400 || o.Scope <= ScopeClient):
+			case o.Unbilled && (status < 400 || o.Scope <= ScopeClient):
 				t.Errorf("free: %+v", o)
 			case own && (o.Scope == ScopeCredential || o.Scope == ScopeAccount):
 				t.Errorf("a client's own key charged: %v", o.Scope)
@@ -312,7 +312,7 @@ func judged(status int, body string, change ...func(*Evidence)) Outcome {
 func TestJudgeVendors(t *testing.T) {
 	f := func(want Scope, doubtful bool, status int, body string) {
 		t.Helper()
-		if got := judged(status, body); got.Scope != want || got.Doubtful != doubtful {
+		if got := judged(status, body); got.Scope != want || got.Ambiguous != doubtful {
 			t.Errorf("%d %s: %+v, want %v, doubtful %v", status, body, got, want, doubtful)
 		}
 	}
@@ -419,7 +419,7 @@ func TestJudgeDimensions(t *testing.T) {
 	long := func(ev *Evidence) { ev.Variant = LongContext }
 	f(judged(429, longContext, long), ScopeModel, false)
 	f(judged(400, longContext, long), ScopeModel, false)
-	if o := judged(429, longContext); o.Scope != ScopeRequest || !o.Doubtful {
+	if o := judged(429, longContext); o.Scope != ScopeRequest || !o.Ambiguous {
 		t.Errorf("long context without the beta: %+v", o)
 	}
 }

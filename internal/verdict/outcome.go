@@ -52,11 +52,11 @@ type Outcome struct {
 	// RetryAfter is how long the upstream asked to wait, or how long a rule
 	// wants the one concerned to rest; 0 when neither is known.
 	RetryAfter time.Duration
-	// Ruled says that RetryAfter is what a rule of the operator wants: it is not bounded.
-	Ruled bool
-	// Free says that the upstream refused before it did any work, so that asking once more costs nothing.
+	// FromRule says that RetryAfter is what a rule of the operator wants: it is not bounded.
+	FromRule bool
+	// Unbilled says that the upstream refused before it did any work, so that asking once more costs nothing.
 	// It is false with ScopeRequest: the answer would be the same.
-	Free bool
+	Unbilled bool
 	// Connection goes with ScopeEndpoint: the connection failed, or broke before any response. Then the
 	// verdict applies to every path, otherwise only to the path of the request.
 	Connection bool
@@ -64,24 +64,24 @@ type Outcome struct {
 	Cause Cause
 	// Final means that the client handles this refusal itself, so it gets the refusal at once.
 	Final bool
-	// Doubtful goes with ScopeRequest: the refusal may be this upstream's own
+	// Ambiguous goes with ScopeRequest: the refusal may be this upstream's own
 	// peculiarity. Another one is asked, nobody is charged, and two of a kind settle it.
-	Doubtful bool
+	Ambiguous bool
 }
 
 // Failover says whether another endpoint may do better with the same request.
-func (o Outcome) Failover() bool { return !o.Final && (o.Scope >= ScopeBalancer || o.Doubtful) }
+func (o Outcome) Failover() bool { return !o.Final && (o.Scope >= ScopeBalancer || o.Ambiguous) }
 
 // asked is RetryAfter as far as it is followed: what an upstream asks for is bounded.
 func (o Outcome) Bounded(most time.Duration) time.Duration {
-	if o.Ruled {
+	if o.FromRule {
 		return o.RetryAfter
 	}
 	return min(o.RetryAfter, most)
 }
 
-// Rest is how long the one concerned rests because of RetryAfter until somebody asks it again; 0 when RetryAfter is.
-func (o Outcome) Rest() time.Duration {
+// Cooldown is how long the one concerned rests because of RetryAfter until somebody asks it again; 0 when RetryAfter is.
+func (o Outcome) Cooldown() time.Duration {
 	if o.Scope == ScopeCapacity {
 		return o.Bounded(MaxAskedPause)
 	}

@@ -87,12 +87,12 @@ func (r *rule) fits(ev Evidence) bool {
 
 // judge is the verdict of a rule that fits.
 func (r *rule) judge(ev Evidence) Outcome {
-	o := Outcome{Scope: r.scope, Reason: reason(ev, ev.status()) + ", by a rule", RetryAfter: restOf(ev, r.scope)}
+	o := Outcome{Scope: r.scope, Reason: reason(ev, ev.status()) + ", by a rule", RetryAfter: cooldownOf(ev, r.scope)}
 	if ev.status() == http.StatusTooManyRequests && (r.scope == ScopeAccount || r.scope == ScopeCredential) {
 		o.Cause = CauseUsedUp
 	}
 	if r.Duration > 0 {
-		o.RetryAfter, o.Ruled = r.Duration, true
+		o.RetryAfter, o.FromRule = r.Duration, true
 	}
 	return ev.conclude(o)
 }

@@ -1,0 +1,92 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
+)
+
+// activityLasts is how long a sign of life is valid. Pings come every 10 to 30 s while a model thinks.
+const activityLasts = time.Minute
+
+// activity are the signs of life of an upstream before its first content.
+type activity struct {
+	due    time.Time // the endpoint's own limit for the first content; zero: it has none
+	until  time.Time // the limit in force; zero: there is none
+	last   time.Time // of the last sign after message_start; zero: there was none
+	events int       // in the latest read
+	pings  int       // pings among them
+}
+
+// observe counts an event.
+func (s *activity) observe(kind string) {
+	s.events++
+	if kind == "ping" {
+		s.pings++
+	}
+}
+
+// noteActivity checks the latest read for a ping or a comment. Such a sign of life is passed on to the
+// client, and an upstream that has begun its message gets more time.
+func (a *attempt) noteActivity(whole bool) {
+	s := &a.activity
+	ping, comment := s.pings > 0, s.events == 0 && whole
+	s.events, s.pings = 0, 0
+	if !ping && !comment {
+		return
+	}
+	a.x.keepalive.pass(ping)
+	if a.message.Started {
+		a.extendWait(time.Now())
+	}
+}
+
+// extendWait moves the limit for the first content. An upstream that has sent message_start and keeps
+// sending pings works, so the total time limit of the request does not end it. The endpoint's own
+// limit stays in force while another endpoint could be tried.
+func (a *attempt) extendWait(now time.Time) {
+	s := &a.activity
+	if s.last = now; s.until.IsZero() {
+		return
+	}
+	grace := activityLasts
+	if total := a.x.req.Settings.Total; total > 0 {
+		grace = min(grace, total)
+	}
+	until := now.Add(grace)
+	if !s.due.IsZero() && until.After(s.due) {
+		if a.x.otherLeft(now) {
+			until = s.due
+		}
+		a.deadlineShortened = false // it got its full time
+	}
+	if !until.After(s.until) {
+		return
+	}
+	s.until = until
+	a.timeouts.expect(forFirst, &verdict.TimeoutError{Waiting: moreSigns, After: until.Sub(now)}) // another goroutine may be using the previous one
+}
+
+// otherLeft reports whether another endpoint could be tried if this attempt failed now. With hedged
+// attempts it returns true, because others are being tried at the same time.
+func (x *exchange) otherLeft(now time.Time) bool {
+	switch {
+	case x.req.Settings.Hedge:
+		return true
+	case len(x.entry.Attempts)+1 >= x.mostAttempts(), x.timeoutCount+1 >= maxTimeouts:
+		return false
+	}
+	return x.req.Table.OtherFit(&x.query, &x.tried, now)
+}
+
+// outlived extends the total time of a request whose upstream showed signs of life beyond it, and
+// then failed before its first content. The time begins again at the last sign of life, because the
+// client was kept informed until then.
+func (x *exchange) outlived(a *attempt, now time.Time) {
+	if x.req.Settings.Hedge {
+		return // another attempt may be reading it
+	}
+	if total := x.req.Settings.Total; total > 0 && !a.activity.last.IsZero() && now.Sub(x.admittedAt) >= total {
+		x.admittedAt = a.activity.last
+	}
+}

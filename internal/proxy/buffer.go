@@ -1,0 +1,247 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
+)
+
+const (
+	maxHeldError  = 1 << 20   // of an error's body
+	maxHeldPlain  = 16 << 20  // of a plain answer
+	maxHeldStream = 256 << 10 // of the events of a stream before its first content
+	maxHeldEvent  = 4 << 20   // of one event that has only begun then: blocks such as search results come whole
+	readStep      = 16 << 10
+	sniffed       = 6        // bytes that tell what an answer is, blanks before them left out
+	maxBlank      = 64 << 10 // before them
+
+	// errorLimit is how long the body of an error is waited for: the status has said most of it.
+	errorLimit = 3 * time.Second
+)
+
+// buffer reads as much of the answer as the verdict needs: an error's body, the
+// whole of a plain answer, a stream up to its first content. It returns the
+// error that the answer itself states, and its own error when the answer broke
+// off or is none.
+func (a *attempt) buffer(k kind) (*claude.Error, error) {
+	if err := a.decode(k); err != nil {
+		return nil, err
+	}
+	switch {
+	case a.res.StatusCode >= http.StatusBadRequest:
+		return a.bufferError()
+	case k == kindOther:
+		return nil, nil
+	case k == kindResource:
+		return nil, a.bufferResource(a.res.Request.Method)
+	case a.res.StatusCode == http.StatusNotModified && a.x.conditional:
+		a.complete = true // the client has the body already: this response has none
+		return nil, nil
+	case a.res.StatusCode != http.StatusOK: // a 204 or a redirect is no answer to a message
+		return nil, fmt.Errorf("%w: status %d", verdict.ErrUnusable, a.res.StatusCode)
+	}
+	if err := a.sniff(); err != nil {
+		return nil, err
+	}
+	a.dropByteOrderMark()
+	// Some relays label their streams as plain text: what an answer is, its first bytes tell.
+	a.stream = looksLikeEvents(a.buffered) || a.labeledEvents() && looksLikeField(a.buffered)
+	switch {
+	case a.stream && (k == kindStream || k == kindEither):
+		return a.bufferStream()
+	case a.stream:
+		return nil, fmt.Errorf("%w: a stream where a plain answer was asked for", verdict.ErrUnusable)
+	default:
+		return a.bufferPlain(k)
+	}
+}
+
+// sniff reads as much as tells what the answer is.
+func (a *attempt) sniff() error {
+	for !a.complete && len(bytes.TrimLeft(a.buffered, " \t\r\n")) < sniffed && len(a.buffered) < maxBlank {
+		if _, err := a.readMore(maxBlank); err != nil {
+			if a.complete = errors.Is(err, io.EOF); !a.complete {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isConditional reports whether a request asks for a response only if it has changed.
+func isConditional(r *http.Request) bool {
+	return r.Method == http.MethodGet && (r.Header.Get("If-None-Match") != "" || r.Header.Get("If-Modified-Since") != "")
+}
+
+// dropByteOrderMark removes a byte order mark from the beginning of a response. JSON and event streams may begin with
+// one, but not every client can read them then, and after keep-alive comments it would not be at the beginning.
+func (a *attempt) dropByteOrderMark() {
+	if rest, found := bytes.CutPrefix(a.buffered, []byte("\ufeff")); found {
+		a.buffered = rest
+		a.res.Header.Del("Content-Length")
+	}
+}
+
+// looksLikeEvents tells a stream of events by its beginning: the name of a field, a comment, or an empty line.
+func looksLikeEvents(b []byte) bool {
+	b = bytes.TrimLeft(b, "\r\n")
+	for _, field := range [...]string{"event:", "data:", ":", "id:", "retry:"} {
+		if n := min(len(b), len(field)); n > 0 && string(b[:n]) == field[:n] {
+			return true
+		}
+	}
+	return false
+}
+
+// labeledEvents reports whether the response says that it is a stream of events.
+func (a *attempt) labeledEvents() bool {
+	kind, _, _ := mime.ParseMediaType(a.res.Header.Get("Content-Type"))
+	return kind == "text/event-stream"
+}
+
+// looksLikeField reports whether a stream of events may begin like this: with a field that nobody has to know.
+func looksLikeField(b []byte) bool {
+	b = bytes.TrimLeft(b, " \t\r\n")
+	return len(b) > 0 && b[0] != '{' && b[0] != '[' && b[0] != '<'
+}
+
+func (a *attempt) bufferError() (*claude.Error, error) {
+	a.timeouts.expect(forFirst, &verdict.TimeoutError{Waiting: "error text", After: errorLimit})
+	broken := a.fillBuffer(maxHeldError)
+	if broken != nil && a.client.Err() != nil {
+		return nil, broken
+	}
+	claimed, ok := claude.ParseError(a.buffered)
+	if broken != nil {
+		// The status of a failure that is not the request's says it all. A refusal of the request
+		// without its text would leave the client with nothing.
+		if !ok && ownFault(a.res.StatusCode) {
+			return nil, broken
+		}
+		a.complete = true
+	}
+	if ok {
+		return &claimed, nil
+	}
+	return nil, nil
+}
+
+// ownFault says whether a status may be about the request itself.
+func ownFault(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusTooManyRequests:
+		return false
+	}
+	return status < http.StatusInternalServerError
+}
+
+// bufferPlain reads a complete JSON document. A document larger than the bound is accepted unchecked.
+func (a *attempt) bufferPlain(k kind) (*claude.Error, error) {
+	if !a.complete && !beginsObject(a.buffered) {
+		return nil, errNotJSON() // however much more of it there is
+	}
+	if err := a.fillBuffer(maxHeldPlain); err != nil {
+		return nil, err
+	}
+	if !a.complete {
+		return nil, nil
+	}
+	err := a.shape(k)
+	switch {
+	case err == nil:
+		return nil, nil
+	case !claude.IsObject(a.buffered):
+		return nil, errNotJSON()
+	}
+	a.wrongShape = true
+	if claimed, ok := claude.ParseError(a.buffered); ok {
+		return &claimed, nil
+	}
+	return nil, err
+}
+
+// shape returns an error if a JSON object is not the kind of response that the request asks for.
+func (a *attempt) shape(k kind) error {
+	fits, want := false, ""
+	switch k {
+	case kindCount:
+		fits, want = claude.IsTokenCount(a.buffered), "a token count"
+	case kindModels:
+		fits, want = claude.IsModelList(a.buffered), "a list of models"
+	case kindModel:
+		fits, want = claude.IsModel(a.buffered), "a model"
+	default:
+		a.message, fits = claude.ParseMessage(a.buffered)
+		fits, want = fits && !a.message.NoList, "a message"
+	}
+	switch {
+	case !fits:
+		return fmt.Errorf("%w: a JSON object that is not %s", verdict.ErrUnusable, want)
+	case k == kindStream:
+		return fmt.Errorf("%w: a plain answer where a stream was asked for", verdict.ErrUnusable)
+	case (k == kindPlain || k == kindEither) && a.isEmpty():
+		return errEmpty()
+	}
+	return nil
+}
+
+// isEmpty reports whether a complete message has neither content nor output tokens. With max_tokens 0 such a
+// message is valid, because the request only warms the cache.
+func (a *attempt) isEmpty() bool {
+	return a.message.Empty() && !(a.warming && a.message.StopReason == "max_tokens")
+}
+
+func errEmpty() error {
+	return fmt.Errorf("%w: neither content nor output tokens", verdict.ErrUnusable)
+}
+
+func errNotJSON() error { return fmt.Errorf("%w: not a JSON object", verdict.ErrUnusable) }
+
+func beginsObject(b []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{"))
+}
+
+// fillBuffer reads until the end of the body or the bound.
+func (a *attempt) fillBuffer(bound int) error {
+	for len(a.buffered) < bound && !a.complete {
+		n, err := a.readMore(bound)
+		if n == 0 && err == nil {
+			continue
+		}
+		if err != nil {
+			a.complete = errors.Is(err, io.EOF)
+			if a.complete {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// readMore appends one read to what is held.
+func (a *attempt) readMore(bound int) (int, error) {
+	if len(a.buffered) == cap(a.buffered) {
+		a.buffered = append(make([]byte, 0, a.nextSize()), a.buffered...)
+	}
+	room := a.buffered[len(a.buffered):min(len(a.buffered)+readStep, cap(a.buffered))]
+	n, err := a.read(room[:min(len(room), bound-len(a.buffered))])
+	a.buffered = a.buffered[:len(a.buffered)+n]
+	return n, err
+}
+
+// nextSize is how much to hold next: as much as the answer says that it has, if that is little, else twice as much as now.
+func (a *attempt) nextSize() int {
+	const least = 2 << 10
+	if told := a.res.ContentLength; cap(a.buffered) == 0 && 0 < told && told < readStep && !a.decoded {
+		return int(told) + 1 // one more, to see the end in the same read
+	}
+	return max(2*cap(a.buffered), least)
+}

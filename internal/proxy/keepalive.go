@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"mime"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// commentEvery is the longest pause between two comments: below the idle limits of front proxies.
+	commentEvery = 15 * time.Second
+	// commentAtMost is the shortest pause between two comments.
+	commentAtMost = time.Second
+	// signEvery is the shortest pause between two signs of life that are passed on before the answer begins.
+	signEvery = time.Second / 2
+)
+
+const (
+	waitingComment = ": waiting for an upstream\n\n" // no response has begun
+	quietComment   = ": keep-alive\n\n"              // the upstream has paused within its response
+	pingFrame      = "event: ping\ndata: {\"type\": \"ping\"}\n\n"
+)
+
+// keepalive keeps a streaming client's connection alive while nothing else is written to it. Before the answer it opens
+// the response with status 200 after a while, and from then on writes a comment now and again, which every parser of
+// event streams skips. During the answer it writes comments between two events when the upstream has paused for as
+// long. Everything that is written meanwhile goes through its lock. One timer serves it all: it is not set again for
+// every write, but looks at the time of the last one when it fires.
+type keepalive struct {
+	x     *exchange
+	after time.Duration
+
+	mu       sync.Mutex
+	timer    *time.Timer // nil: no comments are wanted
+	ended    bool
+	opened   bool
+	relaying bool          // the response is being relayed
+	inside   bool          // the client has received part of an event
+	last     time.Time     // of the last write, or of the request
+	passed   time.Time     // when the last sign of life was passed on
+	pause    time.Duration // how long after it the next comment is due
+}
+
+// keepAlive begins to watch over the silence; after 0 nobody does.
+func (x *exchange) keepAlive(after time.Duration) {
+	s := &x.keepalive
+	s.x = x
+	if after <= 0 || x.requestKind != kindStream {
+		s.ended = true
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.after, s.pause, s.last = after, after, x.req.Start
+	s.timer = time.AfterFunc(after-time.Since(x.req.Start), s.tick)
+}
+
+// every is the pause between two comments.
+func (s *keepalive) every() time.Duration { return min(max(s.after, commentAtMost), commentEvery) }
+
+// tick writes a comment if it is time for one, and sets the timer for the next.
+func (s *keepalive) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	if quiet := time.Since(s.last); quiet < s.pause {
+		s.timer.Reset(s.pause - quiet)
+		return
+	}
+	switch {
+	case s.inside: // a comment would become a part of the event
+	case s.relaying:
+		if s.x.write([]byte(quietComment)) == nil {
+			_ = s.x.flush()
+		}
+	default:
+		s.open()
+		s.writeLocked(waitingComment)
+	}
+	s.last, s.pause = time.Now(), s.every()
+	s.timer.Reset(s.pause)
+}
+
+// open sends the header of the response, once.
+func (s *keepalive) open() {
+	if s.opened {
+		return
+	}
+	s.opened = true
+	h := s.x.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache")
+	s.x.w.WriteHeader(http.StatusOK)
+}
+
+// writeLocked writes before a response begins. It ignores errors: the request's context ends when the client leaves.
+func (s *keepalive) writeLocked(text string) {
+	if _, err := s.x.w.Write([]byte(text)); err == nil {
+		_ = s.x.flush()
+	}
+}
+
+// pass forwards a sign of life, a ping or a comment, that an upstream sent before its first content, once the
+// response is open. It writes new frames at a limited rate; the upstream's bytes are sent after the commit.
+func (s *keepalive) pass(ping bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || !s.opened || time.Since(s.passed) < signEvery {
+		return
+	}
+	if ping {
+		s.writeLocked(pingFrame)
+	} else {
+		s.writeLocked(quietComment)
+	}
+	s.last, s.pause = time.Now(), s.every()
+	s.passed = s.last
+}
+
+// end stops the comments and reports whether the response has been opened.
+// From then on the caller alone writes.
+func (s *keepalive) end() (opened bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.ended = true
+	return s.opened
+}
+
+// resume writes comments in the pauses of a streamed response, until end.
+func (s *keepalive) resume(h http.Header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if media, _, err := mime.ParseMediaType(h.Get("Content-Type")); s.timer == nil || err != nil || media != "text/event-stream" {
+		return // other media types have no comments
+	}
+	s.ended, s.relaying = false, true
+	s.last, s.pause = time.Now(), s.after
+	s.timer.Reset(s.after)
+}
+
+// sendPart sends a part of a streamed response that ends between two events, or inside one.
+func (x *exchange) sendPart(a *attempt, p []byte, inside bool) error {
+	s := &x.keepalive
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := x.sendEvents(a, p)
+	s.inside = inside
+	if !s.ended {
+		s.last, s.pause = time.Now(), s.after
+	}
+	return err
+}

@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/verdict"
+)
+
+// TestWatchThatFiresLate gives a wait more time, and ends it at last.
+func TestWatchThatFiresLate(t *testing.T) {
+	f := func(after, late, want time.Duration) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			w := timeouts{cancel: cancel}
+			defer w.stop()
+			w.expect(forRead, &verdict.TimeoutError{Waiting: "next byte", After: after})
+			w.mu.Lock()
+			w.timer.Stop() // the process stands still from here on
+			w.mu.Unlock()
+			time.Sleep(after + late)
+			resumed := time.Now()
+			go w.look()
+			<-ctx.Done()
+			if got := time.Since(resumed); got != want {
+				t.Errorf("%v late by %v: ended %v after that, not %v", after, late, got, want)
+			}
+			if _, ok := context.Cause(ctx).(*verdict.TimeoutError); !ok {
+				t.Error(context.Cause(ctx))
+			}
+		})
+	}
+	f(2*time.Second, 0, secondLook)
+	f(2*time.Second, 10*time.Millisecond, secondLook)
+	f(2*time.Second, 300*time.Millisecond, 600*time.Millisecond)
+	f(2*time.Second, time.Hour, 2*time.Second)
+	f(10*time.Millisecond, time.Hour, secondLook)
+}
+
+// TestWatchOfWhatCame checks that bytes that arrive in the extension after a late timer keep the
+// attempt alive.
+func TestWatchOfWhatCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		w := timeouts{cancel: cancel}
+		defer w.stop()
+		limit := &verdict.TimeoutError{Waiting: "next byte", After: time.Second}
+		for range 3 * maxLooks { // each read has looks of its own
+			w.expect(forRead, limit)
+			w.mu.Lock()
+			w.timer.Stop()
+			w.mu.Unlock()
+			time.Sleep(time.Minute)
+			go w.look()
+			synctest.Wait()
+			w.over(forRead)
+		}
+		if ctx.Err() != nil {
+			t.Error(context.Cause(ctx))
+		}
+	})
+}
+
+// TestProlongIsBounded covers timers that are all late.
+func TestProlongIsBounded(t *testing.T) {
+	a := pendingWait{what: &verdict.TimeoutError{After: time.Second}}
+	n := 0
+	for ; a.prolong(time.Now(), time.Minute); n++ {
+	}
+	if n != maxLooks {
+		t.Error(n)
+	}
+}

@@ -1,0 +1,243 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
+)
+
+// Wait says that an endpoint is about to return within the request's patience.
+type Wait struct {
+	Until time.Time
+	// Changed is closed when an endpoint has returned or a probe has told: it is worth asking again before Until.
+	Changed <-chan struct{}
+}
+
+func (w *Wait) Error() string { return "an upstream returns at " + w.Until.Format(time.TimeOnly) }
+
+// Unavailable says that no endpoint is left for a request.
+type Unavailable struct {
+	RetryAfter time.Duration  // until the first one that rests may be asked; 0 when none is known to return
+	Mildest    upstream.Unfit // the mildest reason of any of them
+}
+
+func (u *Unavailable) Error() string {
+	return fmt.Sprintf("no upstream available (%s), the first returns in %s", u.Mildest, u.RetryAfter.Round(time.Second))
+}
+
+// assessed is one endpoint as a request finds it that has nowhere fit to go.
+type assessed struct {
+	*upstream.Endpoint
+	view  upstream.View
+	tried bool
+	ready time.Time // when it may be asked; zero when that cannot be told or it may never be
+	open  bool      // it may be asked again at all
+}
+
+// patientRounds is how often an overloaded service may refuse in a row before requests stop waiting for
+// it. Then the clients decide, because many of them have a fallback model.
+// docs/failover.md has the measurements.
+const patientRounds = 2
+
+// fallback finds what is left when no untried endpoint is fit. In this order:
+//
+//   - an endpoint that refused this request for free and is fit again;
+//   - an untried endpoint that rests for failures of its own, where more of them
+//     rest than may: while one server might work no request is refused;
+//   - waiting for the first one to return, or for room in a rate limit, if that is within the request's patience;
+//   - any untried endpoint at all, the mildest reason first: it may be back before
+//     its time, and otherwise gives a fresh answer to pass on.
+func (t *Table) fallback(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
+	changed := t.changed() // before looking: a return in between must not be missed
+	again := func(e *upstream.Endpoint) bool {
+		at, ok := time.Time{}, true
+		if tried.Has(e.ID()) {
+			at, ok = tried.again(e.ID())
+		}
+		return ok && !now.Before(at)
+	}
+	for _, tier := range t.eligibleTiers(q) {
+		if lease, err := t.claim(tier, q, f, now, nil, again); lease != nil || err != nil {
+			return lease, err
+		}
+	}
+	all := t.assess(q, f, tried, now)
+	earliest := earliestOf(all)
+	for _, s := range t.overEjectionLimit(all) {
+		lease, paced := s.AcquireForced(now, f.subject(q, s.Endpoint))
+		if lease != nil {
+			return lease, nil
+		}
+		earliest = sooner(earliest, paced)
+	}
+	if until, ok := worthWaiting(all, earliest, q.Patience, now); ok {
+		return nil, &Wait{Until: until, Changed: changed}
+	}
+	if until, ok := worthQueueing(all, q.Queue, now); ok {
+		return nil, &Wait{Until: until, Changed: changed}
+	}
+	for _, s := range lastResorts(all) {
+		if lease, _ := s.AcquireForced(now, f.subject(q, s.Endpoint)); lease != nil {
+			return lease, nil
+		}
+	}
+	return nil, t.unavailable(all, now)
+}
+
+func (t *Table) changed() <-chan struct{} {
+	for _, tier := range t.tiers {
+		for _, e := range tier {
+			return e.Changed() // all endpoints of a table share one pool
+		}
+	}
+	return nil
+}
+
+func (t *Table) assess(q *Query, f *placement, tried *Tried, now time.Time) []assessed {
+	var all []assessed
+	for _, tier := range t.eligibleTiers(q) {
+		for _, e := range tier {
+			s := assessed{Endpoint: e, view: e.View(now, f.subject(q, e)), tried: tried.Has(e.ID()), open: true}
+			var again time.Time
+			if s.tried {
+				again, s.open = tried.again(e.ID())
+			}
+			s.ready = later(s.view.ReadyAt, again)
+			if s.view.Unfit >= upstream.LowBalance || s.view.Unfit == upstream.Paused && s.view.Refusals >= patientRounds || !s.ready.After(now) {
+				s.ready = time.Time{}
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// overEjectionLimit lists the untried endpoints that rest for failures of their own beyond
+// the share that may, those closest to recovery first.
+func (t *Table) overEjectionLimit(all []assessed) []assessed {
+	ejected, excess := t.ejected(all)
+	return slices.DeleteFunc(ejected[:excess], func(s assessed) bool {
+		return s.tried || s.view.Unfit != upstream.Cooling && s.view.Unfit != upstream.Probing
+	})
+}
+
+// ejected lists the endpoints that rest for failures of their own, those
+// closest to recovery first, and says how many they are beyond the share that may.
+func (t *Table) ejected(all []assessed) (ejected []assessed, excess int) {
+	working := 0
+	for _, s := range all {
+		if s.view.Unfit == upstream.Draining {
+			continue
+		}
+		working++
+		if s.view.Ejected {
+			ejected = append(ejected, s)
+		}
+	}
+	slices.SortStableFunc(ejected, func(a, b assessed) int { return a.view.ReadyAt.Compare(b.view.ReadyAt) })
+	allowed := max(min(working*t.maxEjected/100, working-1), 0)
+	return ejected, max(len(ejected)-allowed, 0)
+}
+
+func earliestOf(all []assessed) time.Time {
+	var earliest time.Time
+	for _, s := range all {
+		if s.open {
+			earliest = sooner(earliest, s.ready)
+		}
+	}
+	return earliest
+}
+
+// worthWaiting says until when a request of some patience waits. For an
+// endpoint whose probe is under way no time can be told: it may return at any.
+func worthWaiting(all []assessed, earliest time.Time, patience time.Duration, now time.Time) (time.Time, bool) {
+	if patience <= 0 {
+		return time.Time{}, false
+	}
+	limit := now.Add(patience)
+	if !earliest.IsZero() && !earliest.After(limit) {
+		return earliest, true
+	}
+	probed := slices.ContainsFunc(all, func(s assessed) bool {
+		return s.open && s.view.Unfit != upstream.Fit && s.view.Unfit < upstream.LowBalance && !s.view.ReadyAt.After(now)
+	})
+	return limit, probed
+}
+
+// worthQueueing says until when a request waits for room in a rate limit.
+func worthQueueing(all []assessed, queue time.Duration, now time.Time) (time.Time, bool) {
+	var earliest time.Time
+	for _, s := range all {
+		if s.open && s.view.Unfit == upstream.QuotaLow {
+			earliest = sooner(earliest, s.ready)
+		}
+	}
+	return earliest, !earliest.IsZero() && earliest.Sub(now) <= queue
+}
+
+func lastResorts(all []assessed) []assessed {
+	rest := slices.DeleteFunc(slices.Clone(all), func(s assessed) bool { return s.tried || s.view.Unfit == upstream.Draining })
+	slices.SortStableFunc(rest, func(a, b assessed) int {
+		return cmp.Or(cmp.Compare(a.view.Unfit, b.view.Unfit), a.view.ReadyAt.Compare(b.view.ReadyAt))
+	})
+	return rest
+}
+
+// soon is when a client may come again that found servers resting beyond the
+// share that may: they are asked at any time.
+const soon = 10 * time.Second
+
+// OtherFit reports whether an endpoint that was not tried would take the request now.
+func (t *Table) OtherFit(q *Query, tried *Tried, now time.Time) bool {
+	for _, tier := range t.eligibleTiers(q) {
+		for _, e := range tier {
+			if !tried.Has(e.ID()) && e.View(now, q.Subject).Unfit == upstream.Fit {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Availability tells what a request with a query would find now that claims nothing.
+// Mildest is Fit when there is an endpoint for it.
+func (t *Table) Availability(q *Query, tried *Tried, now time.Time) *Unavailable {
+	return t.unavailable(t.assess(q, &placement{}, tried, now), now)
+}
+
+func (t *Table) unavailable(all []assessed, now time.Time) *Unavailable {
+	u := &Unavailable{Mildest: upstream.Draining}
+	var earliest time.Time
+	if _, excess := t.ejected(all); excess > 0 {
+		earliest = now.Add(soon)
+	}
+	for _, s := range all {
+		u.Mildest = min(u.Mildest, s.view.Unfit)
+		if s.view.Unfit < upstream.LowBalance && s.view.ReadyAt.After(now) {
+			earliest = sooner(earliest, s.view.ReadyAt)
+		}
+	}
+	if !earliest.IsZero() {
+		u.RetryAfter = earliest.Sub(now)
+	}
+	return u
+}
+
+// sooner returns the earlier of two times, zero being none.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
