@@ -63,20 +63,24 @@ func (x *exchange) nextLease() (*upstream.Lease, error) {
 		if x.isQuick() { // a late response is worse than none
 			x.query.FitOnly = len(x.entry.Attempts) > 0 || x.savedList() != nil
 		}
-		lease, err := x.req.Table.Next(&x.query, &x.tried, now)
+		choice, err := x.req.Table.Next(&x.query, &x.tried, now)
+		x.trail.skipped(choice.Considered, now)
 		if wait, ok := errors.AsType[*routing.Wait](err); ok {
 			if err := x.wait(wait, now); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if err == nil {
-			x.tried.Add(lease.ID())
-			if retry {
-				x.p.budget.retry(now)
-			}
+		if err != nil {
+			return nil, err
 		}
-		return lease, err
+		x.query.LeaseBuf = nil // in use now
+		x.warmth = choice.Warmth
+		x.tried.Add(choice.Lease.ID())
+		if retry {
+			x.p.budget.retry(now)
+		}
+		return choice.Lease, nil
 	}
 }
 

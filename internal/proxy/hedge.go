@@ -44,14 +44,16 @@ func (x *exchange) openHedge() *attempt {
 		return nil
 	}
 	query := x.query
-	query.FitOnly, query.Room = true, nil
-	lease, err := x.req.Table.Next(&query, &x.tried, now)
+	query.FitOnly, query.LeaseBuf = true, nil
+	choice, err := x.req.Table.Next(&query, &x.tried, now)
 	if err != nil {
 		return nil
 	}
-	x.tried.Add(lease.ID())
+	x.trail.skipped(choice.Considered, now)
+	x.warmth = choice.Warmth
+	x.tried.Add(choice.Lease.ID())
 	x.p.budget.retry(now)
-	return x.open(lease)
+	return x.open(choice.Lease)
 }
 
 // firstSuccess awaits the first good answer of two, and otherwise the last bad one.

@@ -185,8 +185,8 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request, scanner *claude.P
 		},
 	}
 	x.query = routing.Query{
-		Subject:  upstream.Subject{Path: claude.PathClass(r.Method, r.URL.Path), Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)},
-		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, Room: &x.leaseBuf, Passed: x.trail.passed, Warm: &x.warmth,
+		Subject:  upstream.Subject{Path: claude.PathClass(r.Method, r.URL.Path), Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)}.Keyed(),
+		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, LeaseBuf: &x.leaseBuf,
 	}
 	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
 		x.query.Prompt, x.query.MaxTokens = prompt, scan.MaxTokens

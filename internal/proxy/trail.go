@@ -41,14 +41,22 @@ func (t *trail) add(s step) {
 	}
 }
 
-// passed notes an endpoint that was not fit, once.
-func (t *trail) passed(e *upstream.Endpoint, v upstream.View) {
-	for _, s := range t.steps {
-		if s.server == e.Name() && s.view != nil && s.view.Unfit == v.Unfit {
-			return
+// skipped adds the endpoints that were not available, each once per state.
+func (t *trail) skipped(considered []routing.Considered, now time.Time) {
+	for _, c := range considered {
+		if c.Reason == routing.Unfit && !t.has(c) {
+			t.add(step{at: now, server: c.Endpoint.Name(), view: &c.View})
 		}
 	}
-	t.add(step{at: time.Now(), server: e.Name(), view: &v})
+}
+
+func (t *trail) has(c routing.Considered) bool {
+	for _, s := range t.steps {
+		if s.server == c.Endpoint.Name() && s.view != nil && s.view.Unfit == c.View.Unfit {
+			return true
+		}
+	}
+	return false
 }
 
 // allPassed says whether the endpoints that take work were passed over, all for one and the same reason.

@@ -42,8 +42,8 @@ func (x *exchange) send() {
 	prompt := *x.prompts.of(x.i)
 	prompt.Turns = slices.Clone(prompt.Turns)
 	x.query = routing.Query{
-		Prompt: &prompt, Patience: x.cfg.MaxWait, Queue: x.cfg.Timeouts.Total, Warm: &x.warmth, Hold: x.Hold,
-		Subject: upstream.Subject{Model: r.model, Body: uint64(x.i) + 1},
+		Prompt: &prompt, Patience: x.cfg.MaxWait, Queue: x.cfg.Timeouts.Total, Hold: x.Hold,
+		Subject: upstream.Subject{Model: r.model, Body: uint64(x.i) + 1}.Keyed(),
 	}
 	if !x.NoSession && r.session >= 0 {
 		head := http.Header{}
@@ -63,7 +63,7 @@ func (x *exchange) try() {
 			return
 		}
 		now := x.clock()
-		lease, err := x.table.Next(&x.query, &x.tried, now)
+		choice, err := x.table.Next(&x.query, &x.tried, now)
 		if wait, ok := errors.AsType[*routing.Wait](err); ok {
 			x.wait(wait, now)
 			return
@@ -72,9 +72,10 @@ func (x *exchange) try() {
 			x.giveUp(none.RetryAfter)
 			return
 		}
-		x.tried.Add(lease.ID())
+		x.warmth = choice.Warmth
+		x.tried.Add(choice.Lease.ID())
 		x.attempts++
-		if x.ask(lease) {
+		if x.ask(choice.Lease) {
 			return
 		}
 	}

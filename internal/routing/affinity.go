@@ -88,8 +88,8 @@ func (t *Table) tryServer(q *Query, f *placement, e *upstream.Endpoint, w Warmth
 	if wait := f.hold(q, e, now); wait != nil {
 		return nil, time.Time{}, wait
 	}
-	if lease, ok := e.AcquireInto(q.Room, now, s); ok {
-		q.tell(w)
+	if lease, ok := e.AcquireInto(q.LeaseBuf, now, s); ok {
+		f.warmth = w
 		return lease, time.Time{}, nil
 	}
 	return nil, time.Time{}, nil
@@ -149,7 +149,7 @@ func (t *Table) cheaper(q *Query, f *placement, home *upstream.Endpoint, w Warmt
 	if best == nil {
 		return nil
 	}
-	lease, _ := best.AcquireInto(q.Room, now, f.subject(q, best))
+	lease, _ := best.AcquireInto(q.LeaseBuf, now, f.subject(q, best))
 	return lease
 }
 
@@ -252,11 +252,4 @@ func (t *Table) RecordCached(q *Query, e *upstream.Endpoint, w Warmth, u claude.
 func (q *Query) conversation() uint64 {
 	const salt = 0x9e3779b97f4a7c15 // keeps it apart from the fingerprints of prompts
 	return mix(q.Conversation ^ salt)
-}
-
-// tell reports why an endpoint was chosen.
-func (q *Query) tell(w Warmth) {
-	if q.Warm != nil {
-		*q.Warm = w
-	}
 }

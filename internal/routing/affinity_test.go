@@ -9,6 +9,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/upstream"
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
@@ -44,9 +45,8 @@ func serve(t *testing.T, tb *Table, p *claude.Prompt, now time.Time) string {
 // ask is serve for a whole query. The answer reports a quarter of a token per byte, and as cached what the router expects.
 func ask(t *testing.T, tb *Table, q *Query, now time.Time) string {
 	t.Helper()
-	var warm Warmth
-	q.Warm = &warm
-	lease, err := tb.Next(q, &Tried{}, now)
+	choice, err := tb.Next(q, &Tried{}, now)
+	lease, warm := choice.Lease, choice.Warmth
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,12 +99,12 @@ func TestAHomeThatReturnsSoonIsWaitedFor(t *testing.T) {
 	home := serve(t, tb, c.ask(t), t0)
 	settle(t, tb, home, limited, t0) // for 10 seconds
 	next := c.ask(t)
-	_, err := tb.Next(&Query{Prompt: next, Patience: 30 * time.Second}, &Tried{}, t0)
+	_, err := acquire(tb, &Query{Prompt: next, Patience: 30 * time.Second}, &Tried{}, t0)
 	if wait, ok := errors.AsType[*Wait](err); !ok || wait.Until.Sub(t0) != 10*time.Second {
 		t.Errorf("got %v", err)
 	}
 	for _, q := range []Query{{Prompt: next}, {Prompt: next, Patience: 9 * time.Second}, {Prompt: next, Patience: time.Minute, FitOnly: true}} {
-		lease, err := tb.Next(&q, &Tried{}, t0)
+		lease, err := acquire(tb, &q, &Tried{}, t0)
 		if err != nil || lease.Name() == home {
 			t.Errorf("patience %v: %v, %v", q.Patience, lease, err)
 			continue
@@ -150,8 +150,8 @@ func TestOnlyWhatIsCachedHasAHome(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := serve(t, tb, p, t0)
-		var warm Warmth
-		lease, err := tb.Next(&Query{Prompt: p, Warm: &warm}, &Tried{}, t0)
+		choice, err := tb.Next(&Query{Prompt: p}, &Tried{}, t0)
+		lease, warm := choice.Lease, choice.Warmth
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,4 +172,10 @@ func TestAffinityOff(t *testing.T) {
 	if tb := NewTable(cfg, nil, NewIndex(1<<20, 1), Random); tb.index != nil {
 		t.Error("the index is used")
 	}
+}
+
+// acquire is Next for tests that need only the lease.
+func acquire(t *Table, q *Query, tried *Tried, now time.Time) (*upstream.Lease, error) {
+	choice, err := t.Next(q, tried, now)
+	return choice.Lease, err
 }

@@ -52,6 +52,9 @@ func (costAware) Pick(c []Candidate, key uint64) int {
 	return best
 }
 
+// Score implements scorer: the cheaper a prompt token, and the lower the load, the higher.
+func (costAware) Score(c *Candidate, _ uint64) float64 { return -c.cost() - c.load()/1e12 }
+
 // boundOf is the load up to which candidates are given new conversations: someone is always below it.
 func boundOf(c []Candidate) float64 {
 	tokens, weight := 0.0, 0.0

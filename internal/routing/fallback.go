@@ -60,7 +60,7 @@ func (t *Table) fallback(q *Query, f *placement, tried *Tried, now time.Time) (*
 		return ok && !now.Before(at)
 	}
 	for _, tier := range t.eligibleTiers(q) {
-		if lease, err := t.claim(tier, q, f, now, nil, again); lease != nil || err != nil {
+		if lease, err := t.claim(tier, q, f, now, false, again); lease != nil || err != nil {
 			return lease, err
 		}
 	}

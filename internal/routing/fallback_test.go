@@ -20,10 +20,10 @@ func three(t *testing.T) *Table {
 	return table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1}, config.Server{Name: "b", Weight: 1}, config.Server{Name: "c", Weight: 1})
 }
 
-// next says what a query gets: a server's name, "wait" with how long, or "none" with how long.
-func next(t *testing.T, tb *Table, q Query, tried *Tried, now time.Time) string {
+// nextName returns what a query gets: a server's name, "wait" with the time, or "none" with the time.
+func nextName(t *testing.T, tb *Table, q Query, tried *Tried, now time.Time) string {
 	t.Helper()
-	lease, err := tb.Next(&q, tried, now)
+	lease, err := acquire(tb, &q, tried, now)
 	if wait, ok := errors.AsType[*Wait](err); ok {
 		return "wait " + wait.Until.Sub(now).String()
 	}
@@ -43,7 +43,7 @@ func TestServersRestingBeyondTheShareAreTried(t *testing.T) {
 	now := t0.Add(21 * time.Second)
 	var tried Tried
 	for _, want := range []string{"a", "b"} {
-		lease, err := tb.Next(&Query{}, &tried, now)
+		lease, err := acquire(tb, &Query{}, &tried, now)
 		if err != nil || lease.Name() != want {
 			t.Fatalf("got %v, %v, want %s", lease, err, want)
 		}
@@ -51,10 +51,10 @@ func TestServersRestingBeyondTheShareAreTried(t *testing.T) {
 		lease.Release()
 	}
 	// Asked again at once, they are spared until the pace allows.
-	if got := next(t, tb, Query{Patience: time.Minute}, &Tried{}, now); got != "wait 250ms" {
+	if got := nextName(t, tb, Query{Patience: time.Minute}, &Tried{}, now); got != "wait 250ms" {
 		t.Errorf("within the pace: %s", got)
 	}
-	if got := next(t, tb, Query{Patience: time.Minute}, &Tried{}, now.Add(time.Second)); got != "a" {
+	if got := nextName(t, tb, Query{Patience: time.Minute}, &Tried{}, now.Add(time.Second)); got != "a" {
 		t.Errorf("after the pace: %s", got)
 	}
 }
@@ -64,7 +64,7 @@ func TestTheOnlyServerIsNeverRefused(t *testing.T) {
 	settle(t, tb, "a", failed, t0)
 	for i := range 5 {
 		now := t0.Add(time.Duration(i+1) * time.Second)
-		if got := next(t, tb, Query{}, &Tried{}, now); got != "a" {
+		if got := nextName(t, tb, Query{}, &Tried{}, now); got != "a" {
 			t.Errorf("request %d: %s", i, got)
 		}
 	}
@@ -76,7 +76,7 @@ func TestWaitsForTheFirstToReturn(t *testing.T) {
 		tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1}, config.Server{Name: "b", Weight: 1})
 		settle(t, tb, "a", badKey, t0)
 		settle(t, tb, "b", limited, t0)
-		if got := next(t, tb, Query{Patience: patience}, &Tried{}, t0.Add(time.Second)); got != want {
+		if got := nextName(t, tb, Query{Patience: patience}, &Tried{}, t0.Add(time.Second)); got != want {
 			t.Errorf("patience of %v: %s, want %s", patience, got, want)
 		}
 	}
@@ -92,21 +92,21 @@ func TestOnlyFreeRefusalsGetASecondPass(t *testing.T) {
 	for _, e := range tb.Endpoints() {
 		tried.Add(e.ID())
 	}
-	if got := next(t, tb, Query{Patience: time.Minute}, &tried, t0); got != "none 0s fit" {
+	if got := nextName(t, tb, Query{Patience: time.Minute}, &tried, t0); got != "none 0s fit" {
 		t.Errorf("all tried: %s", got)
 	}
 	tried.Refused(tb.Endpoints()[1].ID(), t0)
-	if got := next(t, tb, Query{Patience: time.Minute}, &tried, t0); got != "wait 500ms" {
+	if got := nextName(t, tb, Query{Patience: time.Minute}, &tried, t0); got != "wait 500ms" {
 		t.Errorf("at once: %s", got)
 	}
-	if got := next(t, tb, Query{Patience: time.Minute}, &tried, t0.Add(retrySameAfter)); got != "b" {
+	if got := nextName(t, tb, Query{Patience: time.Minute}, &tried, t0.Add(retrySameAfter)); got != "b" {
 		t.Errorf("after a pause: %s", got)
 	}
-	if got := next(t, tb, Query{Patience: time.Minute, FitOnly: true}, &tried, t0.Add(retrySameAfter)); got != "none 0s fit" {
+	if got := nextName(t, tb, Query{Patience: time.Minute, FitOnly: true}, &tried, t0.Add(retrySameAfter)); got != "none 0s fit" {
 		t.Errorf("without a budget: %s", got)
 	}
 	tried.Add(tb.Endpoints()[1].ID())
-	if got := next(t, tb, Query{Patience: time.Minute}, &tried, t0.Add(time.Second)); got != "none 0s fit" {
+	if got := nextName(t, tb, Query{Patience: time.Minute}, &tried, t0.Add(time.Second)); got != "none 0s fit" {
 		t.Errorf("a third time: %s", got)
 	}
 }
@@ -115,11 +115,11 @@ func TestProbesUnderWayAreWaitedFor(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1})
 	settle(t, tb, "a", badKey, t0)
 	due := t0.Add(time.Minute)
-	probe, err := tb.Next(&Query{}, &Tried{}, due)
+	probe, err := acquire(tb, &Query{}, &Tried{}, due)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = tb.Next(&Query{Patience: 30 * time.Second}, &Tried{}, due)
+	_, err = acquire(tb, &Query{Patience: 30 * time.Second}, &Tried{}, due)
 	wait, ok := errors.AsType[*Wait](err)
 	if !ok || !wait.Until.Equal(due.Add(30*time.Second)) {
 		t.Fatalf("got %v", err)
@@ -130,7 +130,7 @@ func TestProbesUnderWayAreWaitedFor(t *testing.T) {
 	default:
 		t.Error("nobody was told of the good probe")
 	}
-	if got := next(t, tb, Query{}, &Tried{}, due); got != "a" {
+	if got := nextName(t, tb, Query{}, &Tried{}, due); got != "a" {
 		t.Errorf("after the probe: %s", got)
 	}
 }
@@ -145,7 +145,7 @@ func TestLimitsOfOneClassOfModelsLeaveOthersAlone(t *testing.T) {
 	count := func(model string) int {
 		n := 0
 		for range 10 {
-			if next(t, tb, Query{Subject: upstream.Subject{Model: model}}, &Tried{}, t0) == "a" {
+			if nextName(t, tb, Query{Subject: upstream.Subject{Model: model}}, &Tried{}, t0) == "a" {
 				n++
 			}
 		}

@@ -112,12 +112,12 @@ func (t *Table) tryFollowed(q *Query, f *placement, e *upstream.Endpoint, tried 
 		}
 		return nil, time.Time{}
 	}
-	lease, ok := e.AcquireInto(q.Room, now, s)
+	lease, ok := e.AcquireInto(q.LeaseBuf, now, s)
 	if !ok {
 		return nil, time.Time{}
 	}
 	w, _ := f.cachedTokens(e.CacheScope())
 	w.Home, w.Followed = true, true
-	q.tell(w)
+	f.warmth = w
 	return lease, time.Time{}
 }

@@ -59,7 +59,7 @@ func TestAHomeThatIsOut(t *testing.T) {
 		}
 		lease.Settle(t.Context(), o, t0)
 		lease.Release()
-		got, err := tb.Next(&Query{Home: home, Patience: 20 * time.Second}, &Tried{}, t0)
+		got, err := acquire(tb, &Query{Home: home, Patience: 20 * time.Second}, &Tried{}, t0)
 		if _, waited := errors.AsType[*Wait](err); waited != waits || !waits && got.Name() != "a" {
 			t.Errorf("%v: %v", o, err)
 		}

@@ -58,7 +58,7 @@ func FuzzNext(f *testing.F) {
 // begin claims an endpoint for a new request without patience. Only the pace may
 // refuse it: a second later somebody serves it, whatever has failed before.
 func begin(t *testing.T, tb *Table, now time.Time) (*upstream.Lease, time.Time) {
-	lease, err := tb.Next(&Query{}, &Tried{}, now)
+	lease, err := acquire(tb, &Query{}, &Tried{}, now)
 	if err == nil {
 		return lease, now
 	}
@@ -66,7 +66,7 @@ func begin(t *testing.T, tb *Table, now time.Time) (*upstream.Lease, time.Time) 
 		t.Fatalf("refused with %v", err)
 	}
 	now = now.Add(time.Second)
-	lease, err = tb.Next(&Query{}, &Tried{}, now)
+	lease, err = acquire(tb, &Query{}, &Tried{}, now)
 	if err != nil {
 		t.Fatalf("refused a second later: %v", err)
 	}

@@ -68,12 +68,12 @@ func conversation(i int) uint64 { return uint64(i) + 1 }
 func (c *crowd) next(t testing.TB, fresh bool) {
 	i := c.asked % len(c.prompts)
 	c.asked++
-	q := Query{Prompt: c.prompts[i], Conversation: conversation(i), Room: &c.room}
+	q := Query{Prompt: c.prompts[i], Conversation: conversation(i), LeaseBuf: &c.room}
 	if fresh {
 		c.fresh.Turns[0].Fingerprint = c.random.Uint64()
 		q.Prompt, q.Conversation = c.fresh, 0
 	}
-	lease, err := c.Next(&q, &c.tried, t0)
+	lease, err := acquire(c.Table, &q, &c.tried, t0)
 	if err != nil {
 		t.Fatal(err)
 	}

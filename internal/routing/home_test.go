@@ -41,7 +41,7 @@ func named(t *testing.T, servers ...string) []config.Server {
 // claimed claims, without an answer, and says who it was.
 func claimed(t *testing.T, tb *Table, q *Query, tried *Tried, now time.Time) string {
 	t.Helper()
-	lease, err := tb.Next(q, tried, now)
+	lease, err := acquire(tb, q, tried, now)
 	if err != nil {
 		return err.Error()
 	}
@@ -60,7 +60,7 @@ func TestAHomeThatRefusedIsAskedOnceMore(t *testing.T) {
 		q := &Query{Prompt: long(1, 12, tokens/10), Patience: 30 * time.Second}
 		var tried Tried
 		refuse := func(now time.Time) string {
-			lease, err := tb.Next(q, &tried, now)
+			lease, err := acquire(tb, q, &tried, now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +73,7 @@ func TestAHomeThatRefusedIsAskedOnceMore(t *testing.T) {
 		if got := refuse(t0); got != home {
 			t.Fatalf("went to %s first", got)
 		}
-		_, err := tb.Next(q, &tried, t0)
+		_, err := acquire(tb, q, &tried, t0)
 		wait, waits := errors.AsType[*Wait](err)
 		if waits != stays {
 			t.Fatalf("%d tokens: %v", tokens, err)
@@ -99,9 +99,9 @@ func TestAHomeThatRefusedIsAskedOnceMore(t *testing.T) {
 func TestHeadroomSteers(t *testing.T) {
 	for _, a := range []config.Algorithm{config.RoundRobin, config.Random, config.LeastInFlight, config.PowerOfTwo, config.CostAware, config.WeightedRoundRobin} {
 		tb := tableBy(t, config.ModeLoadBalance, a, named(t, "a", "b")...)
-		var warm Warmth
-		q := &Query{Prompt: long(1, 10, 10_000), Warm: &warm}
-		lease, err := tb.Next(q, &Tried{}, t0)
+		q := &Query{Prompt: long(1, 10, 10_000)}
+		choice, err := tb.Next(q, &Tried{}, t0)
+		lease, warm := choice.Lease, choice.Warmth
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestHeadroomSteers(t *testing.T) {
 		if got := claimed(t, tb, &Query{Prompt: shorter(long(1, 11, 10_000), 2000)}, &Tried{}, t0); got != lease.Name() {
 			t.Errorf("%s: 8,000 new tokens fit, but %s", a, got)
 		}
-		_, err = tb.Next(&Query{Prompt: long(1, 15, 10_000), Patience: time.Minute}, &Tried{}, t0)
+		_, err = acquire(tb, &Query{Prompt: long(1, 15, 10_000), Patience: time.Minute}, &Tried{}, t0)
 		if wait, ok := errors.AsType[*Wait](err); !ok || wait.Until.Sub(t0) > 10*time.Second {
 			t.Errorf("%s: 50,000 new tokens: %v", a, err)
 		}
@@ -141,14 +141,14 @@ func left(limit, remaining int) http.Header {
 // TestNobodyHasRoom queues a request rather than have it refused, and asks the upstream in the end.
 func TestNobodyHasRoom(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, named(t, "a")...)
-	lease, err := tb.Next(&Query{}, &Tried{}, t0)
+	lease, err := acquire(tb, &Query{}, &Tried{}, t0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lease.Learn(http.StatusOK, left(450_000, 0), t0)
 	lease.Release()
 	q := &Query{Prompt: long(1, 10, 30_000), Queue: time.Minute}
-	_, err = tb.Next(q, &Tried{}, t0)
+	_, err = acquire(tb, q, &Tried{}, t0)
 	if wait, ok := errors.AsType[*Wait](err); !ok || wait.Until.Sub(t0).Round(time.Second) != 40*time.Second {
 		t.Errorf("%v", err)
 	}
@@ -224,13 +224,12 @@ func TestABurstIsHeldBack(t *testing.T) {
 		return &Query{Prompt: long(i, 1, 10_000), Hold: 2 * time.Second, Patience: time.Minute}
 	}
 	first := sibling(1)
-	var warm Warmth
-	first.Warm = &warm
-	lease, err := tb.Next(first, &Tried{}, t0)
+	choice, err := tb.Next(first, &Tried{}, t0)
+	lease, warm := choice.Lease, choice.Warmth
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = tb.Next(sibling(2), &Tried{}, t0.Add(time.Second))
+	_, err = acquire(tb, sibling(2), &Tried{}, t0.Add(time.Second))
 	wait, ok := errors.AsType[*Wait](err)
 	if !ok || wait.Until.Sub(t0) != 2*time.Second {
 		t.Fatalf("%v", err)
@@ -244,10 +243,11 @@ func TestABurstIsHeldBack(t *testing.T) {
 		t.Error("nobody was told that the first answer has begun")
 	}
 	q := sibling(2)
-	q.Warm = &warm
-	if got := claimed(t, tb, q, &Tried{}, begun); got != lease.Name() || warm.Cached == 0 {
-		t.Errorf("%s, %+v", got, warm)
+	choice, err = tb.Next(q, &Tried{}, begun)
+	if err != nil || choice.Lease.Name() != lease.Name() || choice.Warmth.Cached == 0 {
+		t.Errorf("%+v, %v", choice, err)
 	}
+	choice.Lease.Release()
 	never := sibling(3)
 	never.Prompt.System.Fingerprint, never.Prompt.Tools.Fingerprint = 3, 4
 	if got := claimed(t, tb, never, &Tried{}, begun); strings.Contains(got, "returns") {
@@ -293,9 +293,8 @@ func TestAServerThatCachesNothingIsNoHome(t *testing.T) {
 	tb := tableOf(t, 3)
 	uncached := func(q *Query, now time.Time) string {
 		t.Helper()
-		var warm Warmth
-		q.Warm = &warm
-		lease, err := tb.Next(q, &Tried{}, now)
+		choice, err := tb.Next(q, &Tried{}, now)
+		lease, warm := choice.Lease, choice.Warmth
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -121,7 +121,7 @@ func TestOnlyTheOwnerWillDo(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	settle(t, tb, "b", limited, t0) // for 10 seconds
-	_, err := tb.Next(pinned(time.Minute), &Tried{}, t0)
+	_, err := acquire(tb, pinned(time.Minute), &Tried{}, t0)
 	if wait, ok := errors.AsType[*Wait](err); !ok || wait.Until.Sub(t0) != 10*time.Second {
 		t.Errorf("%v", err)
 	}
@@ -129,11 +129,11 @@ func TestOnlyTheOwnerWillDo(t *testing.T) {
 	if got := claimed(t, tb, pinned(0), &tried, t0); got != "b" { // as a last resort
 		t.Errorf("%s", got)
 	}
-	if _, err := tb.Next(pinned(0), &tried, t0); err == nil {
+	if _, err := acquire(tb, pinned(0), &tried, t0); err == nil {
 		t.Error("another account was asked")
 	}
 	nobody := uint64(1)
-	_, err = tb.Next(&Query{Account: &nobody}, &Tried{}, t0)
+	_, err = acquire(tb, &Query{Account: &nobody}, &Tried{}, t0)
 	if _, ok := errors.AsType[*Unavailable](err); !ok {
 		t.Errorf("%v", err)
 	}

@@ -37,11 +37,15 @@ type placement struct {
 	any        bool            // also use endpoints that should be avoided
 	fit        []*upstream.Endpoint
 	candidates []Candidate
+	warmth     Warmth       // of the chosen endpoint
+	considered []Considered // the endpoints that were not available
 }
 
 func (f *placement) reset() {
 	f.caches.reset()
-	f.homes, f.pending, f.any = 0, 0, false
+	f.homes, f.pending, f.any, f.warmth = 0, 0, false, Warmth{}
+	clear(f.considered) // they point to endpoints
+	f.considered = f.considered[:0]
 	f.last, f.signer, f.total, f.output, f.boundary = 0, 0, 0, 0, claude.Boundary{}
 }
 
@@ -186,9 +190,6 @@ func (f *placement) cachedTokens(domain uint64) (w Warmth, home bool) {
 
 // compare completes what is said of the chosen account with what the others hold.
 func (f *placement) compare(w *Warmth) {
-	if w == nil {
-		return
-	}
 	w.Total = f.total
 	for i := range f.caches.list {
 		s := &f.caches.list[i]

@@ -47,28 +47,27 @@ type Table struct {
 	maxEjected int       // percent
 }
 
-// Query describes the request to be placed.
+// Query describes the request to be placed. Next only reads it.
 type Query struct {
-	// Account, unless nil, is the only one that will do: it keeps what the request names.
+	// Account, unless nil, is the only account that can serve the request: it keeps a resource that the request names.
 	Account *uint64
 	// Home, if set, is the account whose response the request continues. It gets the request if it can take it.
 	Home         Home
-	InOrder      bool           // the first fit endpoint will do, whatever the policy: so that one question is always put to the same
-	Session      string         // the client's session id, "" when it does not tell
-	Conversation uint64         // names the session and agent that ask; 0 when the client does not tell
-	Compacted    bool           // the conversation was summed up just now: nothing of it is worth keeping
-	MaxTokens    int64          // of output, 0 when the client does not tell
-	Prompt       *claude.Prompt // nil without one that a cache could hold
+	InOrder      bool           // take the first available endpoint whatever the policy, so that a list always comes from the same one
+	Session      string         // the client's session id, "" if the client does not send one
+	Conversation uint64         // hash of the session and agent, 0 if the client does not send them
+	Compacted    bool           // the client has just summarized the conversation, so that nothing cached of it helps
+	MaxTokens    int64          // of output, 0 if the client does not limit it
+	Prompt       *claude.Prompt // nil without a prompt that can be cached
 	Subject      upstream.Subject
-	Patience     time.Duration   // how long the request may still wait for an endpoint to return
-	Queue        time.Duration   // how long it may still wait for room in a rate limit: a refusal would only make its client wait
-	Hold         time.Duration   // how long it may be held back for another one to write into the cache what both begin with
-	Room         *upstream.Lease // memory for the lease; nil: Next finds it itself
-	FitOnly      bool            // nothing but a fit endpoint that was not tried will do
-	// Passed, unless nil, is told of every endpoint that was not fit. It must not keep the view.
-	Passed func(e *upstream.Endpoint, v upstream.View)
-	// Warm, unless nil, receives what the claimed endpoint's account holds of the prompt.
-	Warm *Warmth
+	Patience     time.Duration // how long the request may still wait for an endpoint to return
+	Queue        time.Duration // how long it may still wait for headroom in a rate limit
+	Hold         time.Duration // how long it may wait for another request to write their common prefix to the cache
+	FitOnly      bool          // only an available endpoint that was not tried is acceptable
+	Explain      bool          // Choice.Considered lists every endpoint
+	// LeaseBuf, unless nil, is memory for the lease, so that the first attempt of a request needs no allocation (1 of 12
+	// on the hot path). The caller must not pass the memory of a lease that may be in use.
+	LeaseBuf *upstream.Lease
 }
 
 // retrySameAfter is the shortest pause before an endpoint is asked again by the same request.
@@ -214,12 +213,10 @@ func (t *Table) AccountOf(k Owner) (domain uint64, ok bool) {
 // Endpoints lists all endpoints in the order of the tiers.
 func (t *Table) Endpoints() []*upstream.Endpoint { return slices.Concat(t.tiers...) }
 
-// Next claims the endpoint to ask next: one of the account that has cached the
-// conversation, else the policy's pick in the first tier with a fit endpoint that
-// was not tried. When none is fit, see resort. The error is always *Wait or *Unavailable.
-func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, error) {
-	q.tell(Warmth{})
-	q.Subject = q.Subject.Keyed()
+// Next chooses and claims an endpoint: one of the account that has cached the conversation, else the policy's pick in
+// the first tier with an available endpoint that was not tried, else what fallback finds. The error is always *Wait or
+// *Unavailable; the Choice then has no lease.
+func (t *Table) Next(q *Query, tried *Tried, now time.Time) (Choice, error) {
 	f := t.searches.Get().(*placement)
 	defer t.searches.Put(f)
 	f.reset()
@@ -228,12 +225,16 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (*upstream.Lease, er
 		t.index.lookup(q, now, f)
 	}
 	lease, err := t.next(q, f, tried, now)
+	c := Choice{Lease: lease, Considered: slices.Clone(f.considered)}
 	if lease != nil {
-		q.Room = nil // it may be in use now
-		f.compare(q.Warm)
+		c.Warmth = f.warmth
+		f.compare(&c.Warmth)
 		t.markPending(q, lease.Endpoint, now)
 	}
-	return lease, err
+	if q.Explain {
+		c.Considered = t.explain(q, f, tried, c, now)
+	}
+	return c, err
 }
 
 func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
@@ -249,7 +250,7 @@ func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upst
 	untried := func(e *upstream.Endpoint) bool { return !tried.Has(e.ID()) }
 	for _, f.any = range [...]bool{false, true} {
 		for _, tier := range t.eligibleTiers(q) {
-			if lease, err := t.claim(tier, q, f, now, q.Passed, untried); lease != nil || err != nil {
+			if lease, err := t.claim(tier, q, f, now, true, untried); lease != nil || err != nil {
 				return lease, err
 			}
 		}
@@ -270,7 +271,7 @@ func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upst
 // claim picks in one tier, among those that qualify, until a pick can be
 // acquired: another request may take a half-open permit in between. The error is a *Wait: the
 // pick is right, but not yet.
-func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now time.Time, passed func(*upstream.Endpoint, upstream.View), qualifies func(*upstream.Endpoint) bool) (*upstream.Lease, error) {
+func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now time.Time, record bool, qualifies func(*upstream.Endpoint) bool) (*upstream.Lease, error) {
 	f.fit, f.candidates = f.fit[:0], f.candidates[:0]
 	for _, e := range tier {
 		if !qualifies(e) {
@@ -280,8 +281,8 @@ func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now tim
 		if v.Unfit == upstream.Fit && (!v.Avoid || f.any) {
 			f.fit = append(f.fit, e)
 			f.candidates = append(f.candidates, f.candidate(e, v))
-		} else if passed != nil && v.Unfit != upstream.Fit {
-			passed(e, v)
+		} else if record && v.Unfit != upstream.Fit {
+			f.considered = append(f.considered, Considered{Endpoint: e, Reason: Unfit, View: v})
 		}
 	}
 	for len(f.fit) > 0 {
@@ -290,9 +291,8 @@ func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now tim
 		if wait := f.hold(q, e, now); wait != nil {
 			return nil, wait
 		}
-		if lease, ok := e.AcquireInto(q.Room, now, f.subject(q, e)); ok {
-			warmth, _ := f.cachedTokens(e.CacheScope())
-			q.tell(warmth)
+		if lease, ok := e.AcquireInto(q.LeaseBuf, now, f.subject(q, e)); ok {
+			f.warmth, _ = f.cachedTokens(e.CacheScope())
 			return lease, nil
 		}
 		f.fit, f.candidates = slices.Delete(f.fit, i, i+1), slices.Delete(f.candidates, i, i+1)

@@ -60,7 +60,7 @@ func order(t *testing.T, table *Table, now time.Time) string {
 	var names []string
 	var tried Tried
 	for {
-		lease, err := table.Next(&Query{}, &tried, now)
+		lease, err := acquire(table, &Query{}, &tried, now)
 		if err != nil {
 			if _, ok := errors.AsType[*Unavailable](err); !ok {
 				t.Fatalf("error %v", err)
@@ -117,7 +117,7 @@ func TestExactlyOneProbe(t *testing.T) {
 	due := t0.Add(time.Minute)
 	count := map[string]int{}
 	for range 10 {
-		lease, err := tb.Next(&Query{}, &Tried{}, due)
+		lease, err := acquire(tb, &Query{}, &Tried{}, due)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,14 +130,14 @@ func TestExactlyOneProbe(t *testing.T) {
 
 func TestNothingIsLeft(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 0})
-	if _, err := tb.Next(&Query{}, &Tried{}, t0); err == nil {
+	if _, err := acquire(tb, &Query{}, &Tried{}, t0); err == nil {
 		t.Error("a drained server took new work")
 	}
 	tb = table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1})
 	settle(t, tb, "a", verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: 42 * time.Second}, t0)
 	var tried Tried
 	tried.Add(tb.Endpoints()[0].ID())
-	_, err := tb.Next(&Query{}, &tried, t0)
+	_, err := acquire(tb, &Query{}, &tried, t0)
 	if u, ok := errors.AsType[*Unavailable](err); !ok || u.RetryAfter != 42*time.Second {
 		t.Errorf("error %v", err)
 	}
