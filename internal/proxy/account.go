@@ -17,7 +17,7 @@ func (x *exchange) account(a *attempt) {
 		guess = x.entry.Sent / 4
 	}
 	if x.unreadable(a, note) {
-		note.Answer.Started, note.Answer.Content, note.Answer.Streamed = true, true, x.entry.Bytes/4
+		note.Answer.Started, note.Answer.Content, note.Answer.Streamed = true, true, x.client.written.Load()/4
 	}
 	u, estimated := note.Answer.Settled(guess)
 	bill := note.Answer.Bill(u)

@@ -73,10 +73,10 @@ func (x *exchange) otherLeft(now time.Time) bool {
 	switch {
 	case x.req.Settings.Hedge:
 		return true
-	case len(x.entry.Attempts)+1 >= x.mostAttempts(), x.timeoutCount+1 >= maxTimeouts:
+	case len(x.entry.Attempts)+1 >= x.mostAttempts(), x.attempts.timeouts+1 >= maxTimeouts:
 		return false
 	}
-	return x.req.Table.OtherFit(&x.query, &x.tried, now)
+	return x.req.Table.OtherFit(&x.query, &x.attempts.tried, now)
 }
 
 // outlived extends the total time of a request whose upstream showed signs of life beyond it, and

@@ -26,43 +26,6 @@ const (
 	errorLimit = 3 * time.Second
 )
 
-// buffer reads as much of the answer as the verdict needs: an error's body, the
-// whole of a plain answer, a stream up to its first content. It returns the
-// error that the answer itself states, and its own error when the answer broke
-// off or is none.
-func (a *attempt) buffer(k kind) (*claude.Error, error) {
-	if err := a.decode(k); err != nil {
-		return nil, err
-	}
-	switch {
-	case a.res.StatusCode >= http.StatusBadRequest:
-		return a.bufferError()
-	case k == kindOther:
-		return nil, nil
-	case k == kindResource:
-		return nil, a.bufferResource(a.res.Request.Method)
-	case a.res.StatusCode == http.StatusNotModified && a.x.conditional:
-		a.complete = true // the client has the body already: this response has none
-		return nil, nil
-	case a.res.StatusCode != http.StatusOK: // a 204 or a redirect is no answer to a message
-		return nil, fmt.Errorf("%w: status %d", verdict.ErrUnusable, a.res.StatusCode)
-	}
-	if err := a.sniff(); err != nil {
-		return nil, err
-	}
-	a.dropByteOrderMark()
-	// Some relays label their streams as plain text: what an answer is, its first bytes tell.
-	a.stream = looksLikeEvents(a.buffered) || a.labeledEvents() && looksLikeField(a.buffered)
-	switch {
-	case a.stream && (k == kindStream || k == kindEither):
-		return a.bufferStream()
-	case a.stream:
-		return nil, fmt.Errorf("%w: a stream where a plain answer was asked for", verdict.ErrUnusable)
-	default:
-		return a.bufferPlain(k)
-	}
-}
-
 // sniff reads as much as tells what the answer is.
 func (a *attempt) sniff() error {
 	for !a.complete && len(bytes.TrimLeft(a.buffered, " \t\r\n")) < sniffed && len(a.buffered) < maxBlank {
@@ -206,6 +169,20 @@ func errNotJSON() error { return fmt.Errorf("%w: not a JSON object", verdict.Err
 
 func beginsObject(b []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{"))
+}
+
+// decode undoes a compression that was not asked for.
+func (a *attempt) decode(k kind) error {
+	a.body = a.res.Body
+	if k == kindOther {
+		return nil
+	}
+	body, changed, err := decoded(a.res.Body, a.res.Header.Values("Content-Encoding"))
+	if err != nil {
+		return err
+	}
+	a.res.Body, a.body, a.decoded = body, body, changed
+	return nil
 }
 
 // fillBuffer reads until the end of the body or the bound.

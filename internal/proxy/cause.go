@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/routing"
@@ -8,21 +9,23 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// commonCause is the cause that all failed attempts share, CauseOther when they do not.
-func (x *exchange) commonCause() verdict.Cause {
-	common := verdict.CauseOther
-	for i, a := range x.failures {
-		if i > 0 && a.outcome.Cause != common {
-			return verdict.CauseOther
-		}
-		common = a.outcome.Cause
+// commonCause returns the cause that all failed attempts share, CauseOther if they do not.
+func (f failures) commonCause() verdict.Cause {
+	if len(f) > 0 && f.all(func(a *attempt) bool { return a.outcome.Cause == f[0].outcome.Cause }) {
+		return f[0].outcome.Cause
 	}
-	return common
+	return verdict.CauseOther
 }
 
-// restingCause is the common cause of the cooldowns of all upstreams in use, CauseOther when they
+// lackModel reports whether the model is missing at every upstream that accepts our credential and account.
+func (f failures) lackModel() bool {
+	lacks := func(a *attempt) bool { return a.outcome.Cause == verdict.CauseNoModel }
+	return slices.ContainsFunc(f, lacks) && f.all(func(a *attempt) bool { return lacks(a) || a.refusedUs() })
+}
+
+// cooldownCause returns the common cause of the cooldowns of all upstreams in use, CauseOther when they
 // differ.
-func (x *exchange) restingCause() verdict.Cause {
+func (x *exchange) cooldownCause() verdict.Cause {
 	now, common, found := time.Now(), verdict.CauseOther, false
 	for _, e := range x.req.Table.Endpoints() {
 		v := e.View(now, x.query.Subject)
@@ -37,9 +40,9 @@ func (x *exchange) restingCause() verdict.Cause {
 	return common
 }
 
-// sentenceOf describes what every upstream did and where to look. It names no address, because
+// describe says what every upstream did and where to look. It names no address, because
 // clients see it.
-func sentenceOf(c verdict.Cause) string {
+func describe(c verdict.Cause) string {
 	switch c {
 	case verdict.CauseRefused:
 		return "refused the connection: check that the servers run, and their url"
@@ -57,11 +60,11 @@ func sentenceOf(c verdict.Cause) string {
 	return "failed"
 }
 
-// refusedAs describes why every upstream refused our credentials or accounts, if no upstream's own
+// describeRefusals says why every upstream refused our credentials or accounts, if no upstream's own
 // message can be shown.
-func (x *exchange) refusedAs(unavailable *routing.Unavailable) string {
+func (f failures) describeRefusals(unavailable *routing.Unavailable) string {
 	credentials, accounts := 0, 0
-	for _, a := range x.failures {
+	for _, a := range f {
 		if a.outcome.Scope == verdict.ScopeCredential {
 			credentials++
 		} else {
@@ -69,7 +72,7 @@ func (x *exchange) refusedAs(unavailable *routing.Unavailable) string {
 		}
 	}
 	switch {
-	case x.commonCause() == verdict.CauseNoCredit:
+	case f.commonCause() == verdict.CauseNoCredit:
 		return "has no credit or quota left: top up the servers' accounts"
 	case credentials == 0 && accounts > 0, unavailable != nil && unavailable.Mildest == upstream.AccountOut:
 		return "refused its account (no credit, a limit, or disabled): check the servers' accounts"

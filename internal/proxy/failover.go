@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
@@ -13,78 +14,29 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// maxTimeouts is how many waits may run out before a request is given up: a
-// slow answer may still be billed, so it is bought at most twice.
+// maxTimeouts is how many attempts may time out before a request is given up. The upstream may still
+// bill a response that came too late, so a request is paid at most twice.
 const maxTimeouts = 2
 
-// errAborted says that the client left, or the balancer stops, while the request waited.
+// errAborted reports that the client left or the balancer stopped while the request waited.
 var errAborted = errors.New("interrupted")
 
-// run tries endpoint after endpoint until one answer is committed, the client leaves, or none is left.
-func (x *exchange) run() {
-	if !x.isSide() {
-		x.p.budget.request(x.req.Start)
-	}
-	for {
-		lease, err := x.nextLease()
-		switch {
-		case errors.Is(err, errAborted):
-			x.abort()
-			return
-		case err != nil:
-			x.giveUp(err)
-			return
-		}
-		a := x.attempt(lease)
-		switch {
-		case a.outcome.Scope == verdict.ScopeClient:
-			x.settle(a)
-			x.close(a)
-			x.abort()
-			return
-		case a.outcome.Failover():
-			x.recordFailure(a)
-		default:
-			x.commit(a)
-			return
-		}
-	}
+// attempts is the state of the attempt loop.
+type attempts struct {
+	tried    routing.Tried
+	warmth   routing.Warmth // what the account of the latest lease has cached of the prompt
+	failed   failures
+	timeouts int            // failed attempts that timed out
+	leaseBuf upstream.Lease // memory of the first lease
 }
 
-// nextLease claims the endpoint to ask next, waiting for one to return where that is soon.
-func (x *exchange) nextLease() (*upstream.Lease, error) {
-	for {
-		now := time.Now()
-		if err := x.exhausted(now); err != nil {
-			return nil, err
-		}
-		retry := len(x.entry.Attempts) > 0 && !x.isSide()
-		x.query.FitOnly = retry && !x.p.budget.left(now, x.req.Settings.RetryPercent, x.req.Settings.RetryFloor)
-		if x.isQuick() { // a late response is worse than none
-			x.query.FitOnly = len(x.entry.Attempts) > 0 || x.savedList() != nil
-		}
-		choice, err := x.req.Table.Next(&x.query, &x.tried, now)
-		x.trail.skipped(choice.Considered, now)
-		if wait, ok := errors.AsType[*routing.Wait](err); ok {
-			if err := x.wait(wait, now); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		x.query.LeaseBuf = nil // in use now
-		x.warmth = choice.Warmth
-		x.tried.Add(choice.Lease.ID())
-		if retry {
-			x.p.budget.retry(now)
-		}
-		return choice.Lease, nil
-	}
+// chose records that an endpoint has been leased.
+func (s *attempts) chose(choice routing.Choice) {
+	s.warmth = choice.Warmth
+	s.tried.Add(choice.Lease.ID())
 }
 
-// exhausted says why no further attempt is made, whatever endpoints are left.
+// exhausted returns why no further attempt is made, whatever endpoints are left; nil if one may be made.
 func (x *exchange) exhausted(now time.Time) error {
 	switch total := x.req.Settings.Total; {
 	case len(x.entry.Attempts) == 0:
@@ -95,7 +47,7 @@ func (x *exchange) exhausted(now time.Time) error {
 		return errors.New("the batch may exist already")
 	case len(x.entry.Attempts) >= x.mostAttempts():
 		return errors.New("all attempts are used up")
-	case x.timeoutCount >= maxTimeouts && !x.isSide(): // nothing else is billed
+	case x.attempts.timeouts >= maxTimeouts && !x.isSide(): // other paths are not billed
 		return errors.New("two upstreams did not answer in time")
 	case total > 0 && now.Sub(x.admittedAt) >= total:
 		return errors.New("the time for all attempts is over")
@@ -107,7 +59,7 @@ func (x *exchange) exhausted(now time.Time) error {
 	return nil
 }
 
-// mostAttempts is how many there may be: a search goes through all accounts.
+// mostAttempts returns the limit of attempts. A search may ask every account.
 func (x *exchange) mostAttempts() int {
 	if x.pin.searching {
 		return max(x.req.Settings.MaxAttempts, len(x.req.Table.Accounts()))
@@ -115,7 +67,7 @@ func (x *exchange) mostAttempts() int {
 	return x.req.Settings.MaxAttempts
 }
 
-// wait lets time pass until an endpoint returns, at the cost of the request's patience.
+// wait waits until an endpoint may be available again, and deducts the time from the request's patience.
 func (x *exchange) wait(w *routing.Wait, now time.Time) error {
 	x.trail.waits(w.Until.Sub(now), now)
 	timer := time.NewTimer(w.Until.Sub(now))
@@ -136,73 +88,46 @@ func (x *exchange) wait(w *routing.Wait, now time.Time) error {
 	return nil
 }
 
-// recordFailure notes a failed attempt and what follows from it.
+// recordFailure settles a failed attempt and keeps it for giveUp.
 func (x *exchange) recordFailure(a *attempt) {
 	x.settle(a)
 	x.close(a)
-	x.failures = append(x.failures, a)
-	if a.rank() == 0 {
-		a.buffered = nil // nobody will see it
+	x.attempts.failed = append(x.attempts.failed, a)
+	if a.rank() == rankNone {
+		a.buffered = nil // it is never shown
 	}
 	if a.outcome.Unbilled {
-		x.tried.Refused(a.lease.ID(), time.Now())
+		x.attempts.tried.Refused(a.lease.ID(), time.Now())
 	}
 	if a.timedOut {
-		x.timeoutCount++
+		x.attempts.timeouts++
 	}
 	x.outlived(a, time.Now())
 }
 
-// refusedTwice returns the first of two refusals alike that different
-// endpoints gave and that may be the request's own fault.
+// refusedTwice returns the first of two equal refusals by different endpoints that may be the
+// request's own fault, nil if there are none. In a search, such refusals are expected.
 func (x *exchange) refusedTwice() *attempt {
 	if x.pin.searching {
 		return nil
 	}
-	for i, a := range x.failures {
-		for _, b := range x.failures[:i] {
-			if a.refused() && b.refused() && a.res.StatusCode == b.res.StatusCode && a.lease.ID() != b.lease.ID() {
-				return b
-			}
-		}
-	}
-	return nil
+	return x.attempts.failed.twoAlike()
 }
 
-// refused says whether the answer may be the request's own fault.
-func (a *attempt) refused() bool {
-	return a.outcome.Ambiguous && a.res != nil && a.res.StatusCode >= http.StatusBadRequest
-}
-
-// poisonous says whether it seems to be the request that fails and not the
-// endpoints: several of them, and nothing else, failed on it in the same way.
-func (x *exchange) poisonous() bool {
-	if len(x.failures) < 2 {
-		return false
-	}
-	first, several := x.failures[0], false
-	for _, a := range x.failures {
-		if a.symptom() == "" || a.symptom() != first.symptom() {
-			return false
-		}
-		several = several || a.lease.ID() != first.lease.ID()
-	}
-	return several
-}
-
-// forgive takes back what a request that kills whoever serves it has done to the endpoints' standing.
+// forgive takes back what failures that the request itself seems to have caused did to the state of
+// the endpoints.
 func (x *exchange) forgive() {
-	if !x.poisonous() {
+	if !x.attempts.failed.causedByRequest() {
 		return
 	}
 	now := time.Now()
-	for _, a := range x.failures {
+	for _, a := range x.attempts.failed {
 		a.lease.Forgive(now)
 	}
 }
 
-// abort ends a request that was cancelled before its commit. Only when it was the balancer that
-// stopped is somebody there to be told.
+// abort ends a request that was cancelled before its commit. If the balancer stops, the client is
+// still there and receives an error.
 func (x *exchange) abort() {
 	x.forgive()
 	x.entry.Outcome = ledger.ClientGone
@@ -215,10 +140,64 @@ func (x *exchange) abort() {
 		return
 	}
 	x.entry.Outcome = ledger.Failed
-	e := claude.Error{Type: claude.ErrAPI, Message: "claude-code-lb is stopping: try again in a moment.", RequestID: x.req.ID}
-	if opened {
-		x.tell(e)
-		return
-	}
-	x.entry.Status = WriteError(x.w, http.StatusServiceUnavailable, time.Second, e)
+	x.sendError(opened, http.StatusServiceUnavailable, time.Second, claude.Error{Type: claude.ErrAPI, Message: "claude-code-lb is stopping: try again in a moment."})
 }
+
+// failures are the failed attempts of a request, in order.
+type failures []*attempt
+
+// all reports whether there are failures and is holds for each of them.
+func (f failures) all(is func(*attempt) bool) bool {
+	return len(f) > 0 && !slices.ContainsFunc(f, func(a *attempt) bool { return !is(a) })
+}
+
+// twoAlike returns the first of two refusals with the same status by different endpoints.
+func (f failures) twoAlike() *attempt {
+	for i, a := range f {
+		for _, b := range f[:i] {
+			if a.refused() && b.refused() && a.res.StatusCode == b.res.StatusCode && a.lease.ID() != b.lease.ID() {
+				return b
+			}
+		}
+	}
+	return nil
+}
+
+// causedByRequest reports whether the request seems to be at fault and not the endpoints: several
+// endpoints failed, and all in the same way.
+func (f failures) causedByRequest() bool {
+	if len(f) < 2 {
+		return false
+	}
+	first, several := f[0], false
+	for _, a := range f {
+		if a.symptom() == "" || a.symptom() != first.symptom() {
+			return false
+		}
+		several = several || a.lease.ID() != first.lease.ID()
+	}
+	return several
+}
+
+// latestAt returns the latest failed attempt at an endpoint, nil if there is none.
+func (f failures) latestAt(e *upstream.Endpoint) *attempt {
+	for _, a := range slices.Backward(f) {
+		if a.lease.ID() == e.ID() {
+			return a
+		}
+	}
+	return nil
+}
+
+// refused reports whether the response is a refusal that may be the request's own fault.
+func (a *attempt) refused() bool {
+	return a.outcome.Ambiguous && a.res != nil && a.res.StatusCode >= http.StatusBadRequest
+}
+
+// refusedUs reports whether the response is about our own credential or account.
+func (a *attempt) refusedUs() bool {
+	return a.outcome.Scope == verdict.ScopeCredential || a.outcome.Scope == verdict.ScopeAccount
+}
+
+// lackedDescriptors reports whether the balancer had no file descriptors left for the attempt.
+func (a *attempt) lackedDescriptors() bool { return a.outcome.Scope == verdict.ScopeBalancer }

@@ -53,7 +53,7 @@ func (x *exchange) giveUp(why error) {
 	if a != nil && a.isFromAPI() {
 		x.entry.Attempts[a.place].Served = true
 		if opened {
-			x.tell(a.asError())
+			x.sendErrorEvent(a.asError())
 			return
 		}
 		x.writeRefusal(a, wait)
@@ -65,16 +65,14 @@ func (x *exchange) giveUp(why error) {
 	}
 	x.p.log.Log(x.ctx, level, telemetry.NoUpstream, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Err, why)
 	status, e := x.ownError(why)
-	if opened {
-		x.tell(e)
-		return
+	if !opened {
+		x.trace()
+		if status == http.StatusTooManyRequests { // Claude Code stops at once on a long wait, as intended
+			x.client.w.Header().Set("Retry-After", wholeSeconds(x.availability().RetryAfter))
+			wait = 0
+		}
 	}
-	x.trace()
-	if status == http.StatusTooManyRequests { // Claude Code stops at once on a long wait, as intended
-		x.w.Header().Set("Retry-After", wholeSeconds(x.availability().RetryAfter))
-		wait = 0
-	}
-	x.entry.Status = WriteError(x.w, status, wait, e)
+	x.sendError(opened, status, wait, e)
 }
 
 // isFromAPI reports whether a refusal can be shown to the client as it is. A used-up account cannot while
@@ -91,7 +89,7 @@ func (a *attempt) isFromAPI() bool {
 
 // availability reports why no upstream would take the request now.
 func (x *exchange) availability() *routing.Unavailable {
-	return x.req.Table.Availability(&x.query, &x.tried, time.Now())
+	return x.req.Table.Availability(&x.query, &x.attempts.tried, time.Now())
 }
 
 // earliestReturn is how long a client had better wait before it asks again.
@@ -104,7 +102,7 @@ func (x *exchange) earliestReturn() time.Duration {
 		return maxRetryAfter
 	case outlook.RetryAfter <= 0:
 		return shortRetryAfter
-	case outlook.Mildest == upstream.Paused && !x.reportedPause():
+	case outlook.Mildest == upstream.Paused && !x.attempts.failed.reportedPause():
 		// The cooldown is our own estimate. A client that retries earlier tests the upstream, and a client
 		// with a fallback model switches to it sooner (measured: see docs/failover.md).
 		return min(max(outlook.RetryAfter/2, time.Second), maxRetryAfter)
@@ -114,8 +112,8 @@ func (x *exchange) earliestReturn() time.Duration {
 }
 
 // reportedPause reports whether an overloaded upstream sent a retry-after.
-func (x *exchange) reportedPause() bool {
-	return slices.ContainsFunc(x.failures, func(a *attempt) bool { return a.outcome.Scope == verdict.ScopeCapacity && a.outcome.RetryAfter > 0 })
+func (f failures) reportedPause() bool {
+	return slices.ContainsFunc(f, func(a *attempt) bool { return a.outcome.Scope == verdict.ScopeCapacity && a.outcome.RetryAfter > 0 })
 }
 
 // bestRefusal returns the failed attempt to answer with: one that tells the
@@ -127,7 +125,7 @@ func (x *exchange) bestRefusal() *attempt {
 	}
 	var best *attempt
 	unsure := x.unsure()
-	for _, a := range x.failures {
+	for _, a := range x.attempts.failed {
 		if a.wrongAccount && unsure {
 			continue
 		}
@@ -185,7 +183,7 @@ func (x *exchange) writeRefusal(a *attempt, wait time.Duration) {
 			h.Del(name)
 		}
 		x.trace()
-		x.entry.Status = WriteError(x.w, claude.StatusForType(a.message.Err.Type), wait, *a.message.Err)
+		x.entry.Status = WriteError(x.client.w, claude.StatusForType(a.message.Err.Type), wait, *a.message.Err)
 		return
 	}
 	a.complete = true
@@ -198,8 +196,8 @@ func (x *exchange) writeRefusal(a *attempt, wait time.Duration) {
 		a.res.Header.Del("Retry-After-Ms")
 		a.res.Header.Set("Retry-After", seconds(wait))
 	}
-	x.writeHead(a)
-	x.write(a.buffered)
+	x.writeHeader(a)
+	x.client.write(a.buffered)
 }
 
 // asError is what an answer says, where only an error event can still say it.
@@ -218,108 +216,61 @@ func (a *attempt) asError() claude.Error {
 
 // ownError words the failure of all upstreams.
 func (x *exchange) ownError(why error) (int, claude.Error) {
-	e := claude.Error{Type: claude.ErrAPI, RequestID: x.req.ID}
+	e := claude.Error{Type: claude.ErrAPI}
 	n := len(x.entry.Attempts)
 	unavailable, _ := errors.AsType[*routing.Unavailable](why)
 	switch {
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Draining:
 		e.Message = "No upstream takes new work: give a server a weight above 0 in the configuration of claude-code-lb."
 		if x.pin.known != "" {
-			e.Message = x.serversTried() + " takes no new work: give its server a weight above 0 in the configuration of claude-code-lb."
+			e.Message = x.pin.servers() + " takes no new work: give its server a weight above 0 in the configuration of claude-code-lb."
 		}
 		return http.StatusServiceUnavailable, e
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.RateLimited:
-		e.Type, e.Message = claude.ErrRateLimit, x.serversTried()+" has reached its rate limit: try again when it is over."
+		e.Type, e.Message = claude.ErrRateLimit, x.pin.servers()+" has reached its rate limit: try again when it is over."
 		return http.StatusTooManyRequests, e
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Paused:
-		e.Type, e.Message = claude.ErrOverloaded, x.serversTried()+" is overloaded: try again in a moment."
+		e.Type, e.Message = claude.ErrOverloaded, x.pin.servers()+" is overloaded: try again in a moment."
 		return claude.StatusOverloaded, e
 	case x.batchInDoubt():
 		// The SDKs would send it again by themselves.
-		x.w.Header().Set("X-Should-Retry", "false")
+		x.preventRetry()
 		e.Message = "The upstream did not say whether it has created the batch: look at the list of batches before you send it again, or it may run twice."
-	case x.modelOut() || x.lacksModel():
+	case x.modelOut() || x.attempts.failed.lackModel():
 		e.Type, e.Message = claude.ErrNotFound, "model: "+x.entry.Model+" (refused by every upstream a moment ago: check its name)"
 		return http.StatusNotFound, e
-	case x.withoutDescriptors():
-		x.w.Header().Set("Connection", "close") // one more of them
+	case x.attempts.failed.all((*attempt).lackedDescriptors):
+		x.client.w.Header().Set("Connection", "close") // one more of them
 		e.Message = "claude-code-lb has no file descriptors left to connect to an upstream: try again in a moment, and raise their limit."
-	case n > 0 && x.timeoutCount == n:
+	case n > 0 && x.attempts.timeouts == n:
 		e.Type, e.Message = claude.ErrTimeout, "No upstream answered in time ("+strconv.Itoa(n)+" tried): try again in a moment."
 		return http.StatusGatewayTimeout, e
-	case x.isQuick() && x.allRefusedKey():
-		e.Message = x.serversTried() + " refused this path, or its credential for it: the log of claude-code-lb has the details under this request id."
-	case x.allRefusedKey() || n == 0 && unavailable != nil && (unavailable.Mildest == upstream.CredentialOut || unavailable.Mildest == upstream.AccountOut):
-		x.w.Header().Set("X-Should-Retry", "false") // only the operator can fix it
-		e.Message = x.serversTried() + " " + x.refusedAs(unavailable) + "; the log of claude-code-lb has the details under this request id."
+	case x.isQuick() && x.attempts.failed.all((*attempt).refusedUs):
+		e.Message = x.pin.servers() + " refused this path, or its credential for it: the log of claude-code-lb has the details under this request id."
+	case x.attempts.failed.all((*attempt).refusedUs) || n == 0 && unavailable != nil && (unavailable.Mildest == upstream.CredentialOut || unavailable.Mildest == upstream.AccountOut):
+		x.preventRetry() // only the operator can fix it
+		e.Message = x.pin.servers() + " " + x.attempts.failed.describeRefusals(unavailable) + "; the log of claude-code-lb has the details under this request id."
 	case x.unsure() && n > 0:
 		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."
-	case n == 0 && x.restingCause() != verdict.CauseOther:
-		e.Message = x.serversTried() + " is cooling down: it " + sentenceOf(x.restingCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
+	case n == 0 && x.cooldownCause() != verdict.CauseOther:
+		e.Message = x.pin.servers() + " is cooling down: it " + describe(x.cooldownCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
 	case n == 0:
-		e.Message = x.serversTried() + " is resting after failures: try again in a moment."
-	case x.commonCause() != verdict.CauseOther:
-		e.Message = x.serversTried() + " " + sentenceOf(x.commonCause()) + " (" + strconv.Itoa(n) + " tried). Try again in a moment; the log of claude-code-lb has the details under this request id."
+		e.Message = x.pin.servers() + " is resting after failures: try again in a moment."
+	case x.attempts.failed.commonCause() != verdict.CauseOther:
+		e.Message = x.pin.servers() + " " + describe(x.attempts.failed.commonCause()) + " (" + strconv.Itoa(n) + " tried). Try again in a moment; the log of claude-code-lb has the details under this request id."
 	default:
-		e.Message = x.serversTried() + " failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
+		e.Message = x.pin.servers() + " failed (" + strconv.Itoa(n) + " tried): try again in a moment; the log of claude-code-lb has the reasons under this request id."
 	}
 	return http.StatusServiceUnavailable, e
 }
 
-// allBlameRequest says whether every upstream that was asked refused the request itself or does not know its
-// model: the client's mistake, most likely.
+// allBlameRequest reports whether every upstream refused the request itself or does not know its model. Then the
+// client most likely made a mistake.
 func (x *exchange) allBlameRequest() bool {
-	if x.modelOut() {
-		return true
-	}
-	for _, a := range x.failures {
-		unknown := a.outcome.Cause == verdict.CauseNoModel
-		if !unknown && !a.refused() {
-			return false
-		}
-	}
-	return len(x.failures) > 0
+	return x.modelOut() || x.attempts.failed.all(func(a *attempt) bool { return a.outcome.Cause == verdict.CauseNoModel || a.refused() })
 }
 
-// lacksModel reports whether the model is missing wherever our credential and account are accepted.
-func (x *exchange) lacksModel() bool {
-	found := false
-	for _, a := range x.failures {
-		switch {
-		case a.outcome.Cause == verdict.CauseNoModel:
-			found = true
-		case a.outcome.Scope != verdict.ScopeCredential && a.outcome.Scope != verdict.ScopeAccount:
-			return false
-		}
-	}
-	return found
-}
-
-// modelOut says whether nobody was asked because every upstream has refused the model lately.
+// modelOut reports whether no upstream was asked because every one has refused the model lately.
 func (x *exchange) modelOut() bool {
 	return len(x.entry.Attempts) == 0 && x.trail.allPassed(upstream.ModelOut)
-}
-
-func (x *exchange) allRefusedKey() bool {
-	for _, a := range x.failures {
-		if a.outcome.Scope != verdict.ScopeCredential && a.outcome.Scope != verdict.ScopeAccount {
-			return false
-		}
-	}
-	return len(x.failures) > 0
-}
-
-// withoutDescriptors says whether no upstream could be asked for want of file descriptors.
-func (x *exchange) withoutDescriptors() bool {
-	for _, a := range x.failures {
-		if a.outcome.Scope != verdict.ScopeBalancer {
-			return false
-		}
-	}
-	return len(x.failures) > 0
-}
-
-// seconds writes a wait for a Retry-After header: whole seconds, rounded up, 60 at most.
-func seconds(wait time.Duration) string {
-	return strconv.Itoa(int((min(wait, maxRetryAfter) + time.Second - 1) / time.Second))
 }

@@ -55,9 +55,10 @@ func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
 	t.Helper()
 	d := &drain{header: http.Header{}}
 	_, cancel := context.WithCancelCause(t.Context())
-	x := &exchange{p: p, w: d, req: Request{Settings: &Settings{}, HTTP: &http.Request{ProtoMajor: 1}}, ctx: t.Context(), requestKind: kindStream}
+	x := &exchange{p: p, client: clientWriter{w: d}, req: Request{Settings: &Settings{}, HTTP: &http.Request{ProtoMajor: 1}}, ctx: t.Context(), kind: kindStream}
+	x.keepalive.client = &x.client
 	a := &attempt{
-		remembered: true, body: &events{event: event, left: count}, buffered: []byte(startEvent + blockEvent), timeouts: timeouts{cancel: cancel},
+		relayState: relayState{remembered: true}, body: &events{event: event, left: count}, buffered: []byte(startEvent + blockEvent), timeouts: timeouts{cancel: cancel},
 		idle: verdict.TimeoutError{Waiting: "next byte", After: time.Minute},
 	}
 	a.events.Want = claude.WantedEvent

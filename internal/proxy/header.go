@@ -22,6 +22,14 @@ func isHopByHop(name string) bool {
 	return false
 }
 
+// outgoing is the state of the client's header on its way upstream.
+type outgoing struct {
+	marks       []string              // loop marks of the balancers that the request has passed
+	credentials transport.Credentials // the client's own; zero unless they may go upstream
+	conditional bool                  // the client asks for a response only if it has changed
+	shared      bool                  // an attempt uses the client's header: the next attempt gets a copy
+}
+
 // keepEndToEnd takes out of a header what is not meant for the other side.
 func keepEndToEnd(h http.Header) {
 	for _, line := range h["Connection"] {
@@ -38,27 +46,27 @@ func keepEndToEnd(h http.Header) {
 	}
 }
 
-// keepForwarded leaves in the client's header what goes to every upstream. It is called when everything else has been read there.
-func (x *exchange) keepForwarded() {
+// prepareOutgoing leaves in the client's header what goes to every upstream. It is called when everything else has been read there.
+func (x *exchange) prepareOutgoing() {
 	h := x.req.HTTP.Header
-	x.traced, x.shared = h.Get(traceHeader) == "1", x.req.Settings.Hedge
-	x.marks = transport.Marks(h)
+	x.trail.wanted, x.outgoing.shared = h.Get(traceHeader) == "1", x.req.Settings.Hedge
+	x.outgoing.marks = transport.Marks(h)
 	keepForUpstream(h)
 	delete(h, "Content-Length")
 	delete(h, "Expect") // the body is here already
-	x.credentials = transport.TakeCredentials(h)
+	x.outgoing.credentials = transport.TakeCredentials(h)
 	if u := x.req.HTTP.URL; u.RawQuery != "" {
-		u.RawQuery = x.credentials.CutFrom(u.RawQuery)
+		u.RawQuery = x.outgoing.credentials.CutFrom(u.RawQuery)
 	}
 	if !x.req.Settings.PassCredentials {
-		x.credentials = transport.Credentials{}
+		x.outgoing.credentials = transport.Credentials{}
 	}
-	x.conditional = isConditional(x.req.HTTP)
+	x.outgoing.conditional = isConditional(x.req.HTTP)
 	if x.isQuick() { // a full response can be checked, and reused for later requests
 		delete(h, "If-None-Match")
 		delete(h, "If-Modified-Since")
 	}
-	if x.requestKind != kindOther || x.isBatchResults() {
+	if x.kind != kindOther || x.isBatchResults() {
 		// Usage, errors and ids are read from these answers.
 		h["Accept-Encoding"] = x.p.identity
 	}
@@ -82,25 +90,20 @@ func (x *exchange) isBatchResults() bool {
 	return r.Data && strings.HasPrefix(r.ID, "msgbatch_") && x.req.HTTP.Method == http.MethodGet
 }
 
-// forgetSent lets go of what was sent upstream: it is not sent again, and a stream may go on for long.
-func (x *exchange) forgetSent(a *attempt) {
-	x.req.HTTP.Header, a.res.Request = nil, nil
-}
-
-// outgoing builds an attempt's request from the client's.
-func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Request {
+// newRequest builds an attempt's request from the client's.
+func (x *exchange) newRequest(ctx context.Context, lease *upstream.Lease) *http.Request {
 	in := x.req.HTTP
 	h := in.Header
-	if x.shared { // with an attempt that may still be under way
+	if x.outgoing.shared { // with an attempt that may still be under way
 		h = maps.Clone(h)
 		transport.TakeCredentials(h) // that the first attempt has put there
 	} else {
-		x.shared = true
+		x.outgoing.shared = true
 	}
 	if !lease.HasToken() {
-		x.credentials.Put(h)
+		x.outgoing.credentials.Put(h)
 	}
-	lease.Mark(h, x.marks)
+	lease.Mark(h, x.outgoing.marks)
 	r := (&http.Request{
 		Method: in.Method, URL: in.URL, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(x.req.Body.Len()), Body: http.NoBody,
@@ -120,11 +123,5 @@ func (x *exchange) outgoing(ctx context.Context, lease *upstream.Lease) *http.Re
 // copyResponseHeader gives the client's answer the upstream's header, and returns what WriteHeader will send.
 func (x *exchange) copyResponseHeader(upstream http.Header) http.Header {
 	keepForClient(upstream)
-	if w, ok := x.w.(interface{ UseHeader(http.Header) }); ok {
-		w.UseHeader(upstream)
-		return upstream
-	}
-	h := x.w.Header()
-	maps.Copy(h, upstream)
-	return h
+	return useHeader(x.client.w, upstream)
 }

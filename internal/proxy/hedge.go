@@ -7,37 +7,34 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// attempt sends the request to an endpoint and returns the attempt with its
-// verdict. A slow streaming request may be sent to a second endpoint too: then
-// the first good answer is returned and the other attempt is settled.
-func (x *exchange) attempt(lease *upstream.Lease) *attempt {
-	first := x.open(lease)
-	after, known := time.Duration(0), false
-	if x.req.Settings.Hedge && x.requestKind == kindStream && x.query.Home.None() { // another account would only say "not found"
-		after, known = lease.HedgeAfter(x.tokens())
+// hedgeAfter returns how long to wait for an attempt before a hedge is sent. It returns false if none is to be sent.
+func (x *exchange) hedgeAfter(lease *upstream.Lease) (time.Duration, bool) {
+	if !x.req.Settings.Hedge || x.kind != kindStream || !x.query.Home.None() { // another account would only respond "not found"
+		return 0, false
 	}
-	if !known {
-		x.roundTrip(first)
-		return first
-	}
-	verdicts := make(chan *attempt, 2)
-	go func() { x.roundTrip(first); verdicts <- first }()
+	return lease.HedgeAfter(x.tokens())
+}
+
+// race performs the first attempt and, if it has no outcome after a while, a hedge beside it.
+func (x *exchange) race(first *attempt, after time.Duration) *attempt {
+	judged := make(chan *attempt, 2)
+	go func() { x.roundTrip(first); judged <- first }()
 	timer := time.NewTimer(after)
 	defer timer.Stop()
 	select {
-	case a := <-verdicts:
+	case a := <-judged:
 		return a
 	case <-timer.C:
 	}
-	second := x.openHedge()
-	if second == nil {
-		return <-verdicts
+	hedge := x.openHedge()
+	if hedge == nil {
+		return <-judged
 	}
-	go func() { x.roundTrip(second); verdicts <- second }()
-	return x.firstSuccess(first, second, verdicts)
+	go func() { x.roundTrip(hedge); judged <- hedge }()
+	return x.firstSuccess(first, hedge, judged)
 }
 
-// openHedge opens an attempt at a second endpoint if one is fit and the budget allows it.
+// openHedge opens an attempt at a second endpoint, nil if none is fit or the retry budget is used up.
 func (x *exchange) openHedge() *attempt {
 	now, s := time.Now(), x.req.Settings
 	if len(x.entry.Attempts)+1 >= s.MaxAttempts || !x.p.budget.left(now, s.RetryPercent, s.RetryFloor) {
@@ -45,35 +42,32 @@ func (x *exchange) openHedge() *attempt {
 	}
 	query := x.query
 	query.FitOnly, query.LeaseBuf = true, nil
-	choice, err := x.req.Table.Next(&query, &x.tried, now)
+	choice, err := x.req.Table.Next(&query, &x.attempts.tried, now)
 	if err != nil {
 		return nil
 	}
 	x.trail.skipped(choice.Considered, now)
-	x.warmth = choice.Warmth
-	x.tried.Add(choice.Lease.ID())
+	x.attempts.chose(choice)
 	x.p.budget.retry(now)
 	return x.open(choice.Lease)
 }
 
-// firstSuccess awaits the first good answer of two, and otherwise the last bad one.
-func (x *exchange) firstSuccess(first, second *attempt, verdicts <-chan *attempt) *attempt {
-	a := <-verdicts
-	other := second
-	if a == second {
+// firstSuccess returns the attempt that succeeds first, or the second one to fail if both fail. The other
+// attempt is settled and closed.
+func (x *exchange) firstSuccess(first, hedge *attempt, judged <-chan *attempt) *attempt {
+	a := <-judged
+	other := hedge
+	if a == hedge {
 		other = first
 	}
 	if a.outcome.Failover() {
 		x.recordFailure(a)
-		return <-verdicts
+		return <-judged
 	}
 	other.cancel(verdict.ErrOutrun)
-	<-verdicts
-	// It may have been ready in the same moment; what it said of its endpoint holds then.
+	<-judged
+	// If it was judged just before it was cancelled, its outcome is valid.
 	x.settle(other)
 	x.close(other)
 	return a
 }
-
-// tokens estimates the input tokens of the request, as if none were cached: about four bytes each.
-func (x *exchange) tokens() int64 { return int64(x.req.Body.textLen()) / 4 }

@@ -40,9 +40,9 @@ type finished struct {
 
 // inFlight is a Live that goes on.
 type inFlight struct {
-	Live   // Server and Bytes are those below
-	server atomic.Pointer[string]
-	bytes  atomic.Int64
+	Live    // Server and Bytes are those below
+	server  atomic.Pointer[string]
+	written *atomic.Int64 // nil: nothing has been written
 }
 
 func (l *inFlight) view() Live {
@@ -50,7 +50,9 @@ func (l *inFlight) view() Live {
 	if server := l.server.Load(); server != nil {
 		out.Server = *server
 	}
-	out.Bytes = l.bytes.Load()
+	if l.written != nil {
+		out.Bytes = l.written.Load()
+	}
 	return out
 }
 

@@ -28,8 +28,8 @@ const (
 // long. Everything that is written meanwhile goes through its lock. One timer serves it all: it is not set again for
 // every write, but looks at the time of the last one when it fires.
 type keepalive struct {
-	x     *exchange
-	after time.Duration
+	client *clientWriter
+	after  time.Duration
 
 	mu       sync.Mutex
 	timer    *time.Timer // nil: no comments are wanted
@@ -42,11 +42,11 @@ type keepalive struct {
 	pause    time.Duration // how long after it the next comment is due
 }
 
-// keepAlive begins to watch over the silence; after 0 nobody does.
-func (x *exchange) keepAlive(after time.Duration) {
+// startKeepalive begins to keep the client's connection alive. After 0 or less it does not.
+func (x *exchange) startKeepalive(after time.Duration) {
 	s := &x.keepalive
-	s.x = x
-	if after <= 0 || x.requestKind != kindStream {
+	s.client = &x.client
+	if after <= 0 || x.kind != kindStream {
 		s.ended = true
 		return
 	}
@@ -73,9 +73,7 @@ func (s *keepalive) tick() {
 	switch {
 	case s.inside: // a comment would become a part of the event
 	case s.relaying:
-		if s.x.write([]byte(quietComment)) == nil {
-			_ = s.x.flush()
-		}
+		_ = s.client.send([]byte(quietComment))
 	default:
 		s.open()
 		s.writeLocked(waitingComment)
@@ -90,16 +88,16 @@ func (s *keepalive) open() {
 		return
 	}
 	s.opened = true
-	h := s.x.w.Header()
+	h := s.client.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache")
-	s.x.w.WriteHeader(http.StatusOK)
+	s.client.w.WriteHeader(http.StatusOK)
 }
 
 // writeLocked writes before a response begins. It ignores errors: the request's context ends when the client leaves.
 func (s *keepalive) writeLocked(text string) {
-	if _, err := s.x.w.Write([]byte(text)); err == nil {
-		_ = s.x.flush()
+	if _, err := s.client.w.Write([]byte(text)); err == nil {
+		_ = s.client.flush()
 	}
 }
 
@@ -144,12 +142,11 @@ func (s *keepalive) resume(h http.Header) {
 	s.timer.Reset(s.after)
 }
 
-// sendPart sends a part of a streamed response that ends between two events, or inside one.
-func (x *exchange) sendPart(a *attempt, p []byte, inside bool) error {
-	s := &x.keepalive
+// send sends a part of a streamed response that ends between two events, or inside one.
+func (s *keepalive) send(a *attempt, p []byte, inside bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := x.sendEvents(a, p)
+	err := s.client.sendEvents(a, p)
 	s.inside = inside
 	if !s.ended {
 		s.last, s.pause = time.Now(), s.after

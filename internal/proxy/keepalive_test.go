@@ -22,8 +22,8 @@ const comment = waitingComment
 func TestSilenceIsFilledWithComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := httptest.NewRecorder()
-		x := &exchange{w: w, requestKind: kindStream, req: Request{Start: time.Now(), HTTP: &http.Request{ProtoMajor: 1}}}
-		x.keepAlive(45 * time.Second)
+		x := &exchange{client: clientWriter{w: w}, kind: kindStream, req: Request{Start: time.Now()}}
+		x.startKeepalive(45 * time.Second)
 		s := &x.keepalive
 		f := func(after time.Duration, comments int) {
 			t.Helper()
@@ -111,10 +111,10 @@ func TestAnAnswerAfterTheSilence(t *testing.T) {
 
 func TestSilenceIsForStreamsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, x := range []*exchange{{requestKind: kindPlain}, {requestKind: kindOther}} {
+		for _, x := range []*exchange{{kind: kindPlain}, {kind: kindOther}} {
 			w := httptest.NewRecorder()
-			x.w, x.req.Start = w, time.Now()
-			x.keepAlive(time.Second)
+			x.client.w, x.req.Start = w, time.Now()
+			x.startKeepalive(time.Second)
 			s := &x.keepalive
 			time.Sleep(time.Minute)
 			if s.end() || w.Body.Len() > 0 {
@@ -160,11 +160,12 @@ func scripted(t *testing.T, settings Settings, pieces ...piece) (*exchange, *att
 	w := httptest.NewRecorder()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	p := New(slog.New(slog.DiscardHandler), 1)
-	x := &exchange{p: p, w: w, ctx: ctx, requestKind: kindStream, admittedAt: time.Now(), req: Request{Start: time.Now(), HTTP: &http.Request{ProtoMajor: 1}, Settings: &settings}}
+	x := &exchange{p: p, client: clientWriter{w: w}, ctx: ctx, kind: kindStream, admittedAt: time.Now(), req: Request{Start: time.Now(), HTTP: &http.Request{ProtoMajor: 1}, Settings: &settings}}
 	a := &attempt{
-		x: x, remembered: true, start: time.Now(), ctx: ctx, cancel: cancel, client: t.Context(), timeouts: timeouts{cancel: cancel}, body: &script{ctx, slices.Clone(pieces)}, res: &http.Response{ContentLength: -1},
+		x: x, relayState: relayState{remembered: true}, start: time.Now(), ctx: ctx, cancel: cancel, client: t.Context(), timeouts: timeouts{cancel: cancel}, body: &script{ctx, slices.Clone(pieces)}, res: &http.Response{ContentLength: -1},
 		idle: verdict.TimeoutError{Waiting: nextByte, After: settings.Idle},
 	}
+	x.keepalive.client = &x.client
 	return x, a, w
 }
 
@@ -175,7 +176,7 @@ func TestSilenceWithinAnAnswer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x, a, w := scripted(t, Settings{Idle: 2 * time.Minute}, pieces...)
 				w.Header().Set("Content-Type", media)
-				x.keepAlive(45 * second)
+				x.startKeepalive(45 * second)
 				x.keepalive.end()
 				a.buffered = []byte(startEvent + blockEvent)
 				a.events.Want = claude.WantedEvent
@@ -207,7 +208,7 @@ func TestSilenceWithinAnAnswer(t *testing.T) {
 func TestSilenceIsShorterThanItsPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, _, w := scripted(t, Settings{})
-		x.keepAlive(4 * time.Second)
+		x.startKeepalive(4 * time.Second)
 		time.Sleep(13 * time.Second)
 		if x.keepalive.end(); strings.Count(w.Body.String(), comment) != 3 {
 			t.Errorf("client got %q", w.Body)
@@ -236,10 +237,10 @@ func TestSignsOfLife(t *testing.T) {
 				x.req.Table = r.table
 				for _, e := range r.table.Endpoints() {
 					if only || e.Name() == "a" {
-						x.tried.Add(e.ID())
+						x.attempts.tried.Add(e.ID())
 					}
 				}
-				x.keepAlive(settings.StreamKeepalive)
+				x.startKeepalive(settings.StreamKeepalive)
 				defer x.keepalive.end()
 				limit := settings.Total
 				if first > 0 {

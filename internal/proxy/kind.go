@@ -45,14 +45,14 @@ func kindOf(method, path string, stream, unclear bool) kind {
 	}
 }
 
-// settleKind determines the kind of a response from its header if the request did not show it.
-func (x *exchange) settleKind(a *attempt) {
-	if x.requestKind != kindEither {
+// decideKind determines the kind of a response from its header if the request did not show it.
+func (x *exchange) decideKind(a *attempt) {
+	if x.kind != kindEither {
 		return
 	}
-	x.requestKind = kindPlain
+	x.kind = kindPlain
 	if a.stream {
-		x.requestKind = kindStream
+		x.kind = kindStream
 	}
 	x.entry.Stream = a.stream
 }

@@ -46,8 +46,8 @@ func (x *exchange) restrictList(a *attempt) bool {
 	}
 	x.keepalive.end()
 	x.entry.Outcome, x.entry.Reason = ledger.Failed, err.Error()
-	x.entry.Status = WriteError(x.w, http.StatusBadGateway, 0, claude.Error{
-		Type: claude.ErrAPI, RequestID: x.req.ID,
+	x.sendError(false, http.StatusBadGateway, 0, claude.Error{
+		Type:    claude.ErrAPI,
 		Message: "The upstream's list could not be read, so what belongs to other client keys could not be left out: try again.",
 	})
 	return false
@@ -164,7 +164,7 @@ func (x *exchange) nextPage(ctx context.Context, a *attempt, l *listing, page *c
 		query.Set("limit", strconv.Itoa(largestPage))
 	}
 	u.RawQuery = query.Encode()
-	out := x.outgoing(ctx, a.lease)
+	out := x.newRequest(ctx, a.lease)
 	out.URL, out.Body, out.ContentLength, out.GetBody = &u, http.NoBody, 0, nil
 	res, err := a.lease.RoundTrip(out)
 	if err != nil {

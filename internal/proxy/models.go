@@ -119,7 +119,7 @@ func (x *exchange) serveList(list *savedList) {
 	age := time.Since(list.at)
 	x.p.log.InfoContext(x.ctx, telemetry.SavedList, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Age, age.Round(time.Second))
 	x.entry.Outcome = ledger.Answered
-	h := x.w.Header()
+	h := x.client.w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(list.body)))
 	h.Set("Age", strconv.Itoa(int(age/time.Second)))
@@ -127,6 +127,6 @@ func (x *exchange) serveList(list *savedList) {
 	h.Set("Request-Id", x.req.ID)
 	x.trace()
 	x.entry.Status = http.StatusOK
-	x.w.WriteHeader(http.StatusOK)
-	x.write(list.body)
+	x.client.w.WriteHeader(http.StatusOK)
+	x.client.write(list.body)
 }

@@ -64,30 +64,38 @@ func (x *exchange) resolvePin(named []string, readable bool) {
 	x.pin.searching = x.query.Account == nil && len(accounts) > 1
 }
 
-// refuseConflict answers a request that no single account can serve.
-func (x *exchange) refuseConflict() {
-	x.entry.Outcome = ledger.Failed
-	x.entry.Status = WriteError(x.w, http.StatusBadRequest, 0, claude.Error{
-		Type: claude.ErrInvalidRequest, RequestID: x.req.ID,
-		Message: x.pin.conflict[0] + " and " + x.pin.conflict[1] + " belong to different accounts behind claude-code-lb: one request can only use what one account keeps. Upload or create both again.",
-	})
+// refusePin responds to a request whose ids rule out every account. It reports whether it did.
+func (x *exchange) refusePin() bool {
+	switch {
+	case x.pin.refusal != nil:
+		x.refuse(x.pin.refusal)
+	case x.pin.conflict[0] != "":
+		x.entry.Outcome = ledger.Failed
+		x.sendError(false, http.StatusBadRequest, 0, claude.Error{
+			Type:    claude.ErrInvalidRequest,
+			Message: x.pin.conflict[0] + " and " + x.pin.conflict[1] + " belong to different accounts behind claude-code-lb: one request can only use what one account keeps. Upload or create both again.",
+		})
+	default:
+		return false
+	}
+	return true
 }
 
 // isElsewhere says whether an answer only means that this account is not the one that keeps what is named.
-func (x *exchange) isElsewhere(a *attempt) bool {
-	if !x.pin.searching || a.res == nil || a.claimed == nil {
+func (p *pin) isElsewhere(a *attempt) bool {
+	if !p.searching || a.res == nil || a.claimed == nil {
 		return false
 	}
 	switch a.res.StatusCode {
 	case http.StatusNotFound:
-		if x.pin.isResource {
+		if p.isResource {
 			return true
 		}
 	case http.StatusBadRequest:
 	default:
 		return false
 	}
-	for _, id := range x.pin.unknown {
+	for _, id := range p.unknown {
 		if bytes.Contains(a.buffered, []byte(id)) {
 			return true
 		}
@@ -97,7 +105,7 @@ func (x *exchange) isElsewhere(a *attempt) bool {
 
 // judgeSearch turns "not found" into a reason to ask the next account, while there is a choice.
 func (x *exchange) judgeSearch(a *attempt) {
-	if a.wrongAccount = x.isElsewhere(a); a.wrongAccount {
+	if a.wrongAccount = x.pin.isElsewhere(a); a.wrongAccount {
 		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Ambiguous: true, Reason: "this account does not know " + claude.ShortIDs(x.pin.unknown[0])}
 	}
 }
@@ -109,7 +117,7 @@ func (x *exchange) unsure() bool {
 		return false
 	}
 	var asked []uint64
-	for _, a := range x.failures {
+	for _, a := range x.attempts.failed {
 		if a.wrongAccount {
 			asked = append(asked, a.lease.CacheScope())
 		}
@@ -119,10 +127,10 @@ func (x *exchange) unsure() bool {
 	})
 }
 
-// serversTried is who was or would have been asked, as the client is told.
-func (x *exchange) serversTried() string {
-	if x.pin.known != "" {
-		return "The account that keeps " + x.pin.known
+// servers names the upstreams that could serve the request, for messages to the client.
+func (p *pin) servers() string {
+	if p.known != "" {
+		return "The account that keeps " + p.known
 	}
 	return "Every upstream"
 }
@@ -130,10 +138,10 @@ func (x *exchange) serversTried() string {
 // batchInDoubt says whether an upstream may have created the batch that is asked
 // for, although it did not say so. A second one would run, and be billed, as well.
 func (x *exchange) batchInDoubt() bool {
-	if !x.pin.resource.Batch || len(x.failures) == 0 {
+	if !x.pin.resource.Batch || len(x.attempts.failed) == 0 {
 		return false
 	}
-	o := x.failures[len(x.failures)-1].outcome
+	o := x.attempts.failed[len(x.attempts.failed)-1].outcome
 	return !o.Unbilled && !o.Ambiguous
 }
 
@@ -151,7 +159,7 @@ func (x *exchange) rememberOwner(a *attempt) {
 	if !x.pin.isResource || x.pin.resource.ID != "" {
 		x.p.Owners.Learn(keeper, now, x.pin.unknown...)
 	}
-	if x.requestKind == kindResource {
+	if x.kind == kindResource {
 		x.p.Owners.Learn(keeper, now, claude.ResourceIDs(a.buffered)...)
 	}
 }
@@ -159,17 +167,17 @@ func (x *exchange) rememberOwner(a *attempt) {
 // rememberKept notes what a message says that the account keeps from now on. It is called
 // before the client is sent that, for the next request may name it at once.
 func (x *exchange) rememberKept(a *attempt) {
-	if n := len(a.message.Kept); n > a.noted {
-		x.p.Owners.Learn(routing.OwnerAt(a.lease.Endpoint), time.Now(), a.message.Kept[a.noted:]...)
-		x.claimKept(a.message.Kept[a.noted:])
-		a.noted = n
+	if n := len(a.message.Kept); n > a.ownersNoted {
+		x.p.Owners.Learn(routing.OwnerAt(a.lease.Endpoint), time.Now(), a.message.Kept[a.ownersNoted:]...)
+		x.claimKept(a.message.Kept[a.ownersNoted:])
+		a.ownersNoted = n
 	}
 }
 
 // rewriteResultsURL points the address of a batch's results back at the balancer, by the
 // name under which the client knows it.
 func (x *exchange) rewriteResultsURL(a *attempt) {
-	if x.requestKind != kindResource || !a.complete || a.res.StatusCode != http.StatusOK {
+	if x.kind != kindResource || !a.complete || a.res.StatusCode != http.StatusOK {
 		return
 	}
 	in, scheme := x.req.HTTP, "http"

@@ -37,7 +37,7 @@ func (x *exchange) isQuick() bool {
 // quickLimit is how long an attempt of a quick request may take.
 func (x *exchange) quickLimit(lease *upstream.Lease, now time.Time) time.Duration {
 	limit := lastQuickAnswer
-	if lease.LastResort() || len(x.entry.Attempts)+1 < x.mostAttempts() && x.req.Table.OtherFit(&x.query, &x.tried, now) {
+	if lease.LastResort() || len(x.entry.Attempts)+1 < x.mostAttempts() && x.req.Table.OtherFit(&x.query, &x.attempts.tried, now) {
 		limit = quickAnswer
 	}
 	limit += time.Duration(x.req.Body.Len()>>20) * perMegabyte
@@ -59,7 +59,7 @@ func (x *exchange) overdue(now time.Time) bool {
 // models, or for count_tokens with 404, on which Claude Code estimates. It returns false for a refusal of the request
 // itself, such as that of a client's own key, which is passed on instead.
 func (x *exchange) refuseQuick() bool {
-	if !x.isQuick() || slices.ContainsFunc(x.failures, (*attempt).settlesQuick) {
+	if !x.isQuick() || slices.ContainsFunc(x.attempts.failed, (*attempt).settlesQuick) {
 		return false
 	}
 	if list := x.savedList(); list != nil {
@@ -72,8 +72,8 @@ func (x *exchange) refuseQuick() bool {
 	x.p.log.InfoContext(x.ctx, telemetry.NoUpstream, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Path, x.entry.Path)
 	x.entry.Outcome = ledger.Answered
 	x.trace()
-	x.entry.Status = WriteError(x.w, http.StatusNotFound, 0, claude.Error{
-		Type: claude.ErrNotFound, RequestID: x.req.ID,
+	x.sendError(false, http.StatusNotFound, 0, claude.Error{
+		Type:    claude.ErrNotFound,
 		Message: "No upstream counted the tokens of this request (" + strconv.Itoa(len(x.entry.Attempts)) + " tried): estimate them, or try again later.",
 	})
 	return true

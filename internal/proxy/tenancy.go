@@ -141,12 +141,12 @@ func (x *exchange) claim(a *attempt) {
 		return
 	}
 	tenant, now := x.req.Key.Tenant(), time.Now()
-	if x.pin.isKept && x.requestKind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
+	if x.pin.isKept && x.kind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
 		x.p.Resources.Claim(tenant, now, claude.CreatedID(a.buffered)...)
 	}
 	if x.isolated() && x.req.Settings.SoleTenant {
 		x.p.Resources.ClaimUnowned(tenant, now, x.pin.unclaimed...)
-		if x.requestKind == kindResource {
+		if x.kind == kindResource {
 			x.p.Resources.ClaimUnowned(tenant, now, claude.ResourceIDs(a.buffered)...)
 		}
 	}

@@ -26,14 +26,6 @@ type RequestTrace interface {
 // traceOut lets the trace go on upstream. Without one the client's own headers pass as they came.
 func (x *exchange) traceOut(a *attempt, out *http.Request) {
 	if x.spans != nil {
-		a.traced = x.spans.Attempt(out, a.lease.Name(), a.start)
-	}
-}
-
-// close gives up the upstream's answer and the lease of an attempt that has been settled.
-func (x *exchange) close(a *attempt) {
-	a.close()
-	if a.traced != nil {
-		a.traced(&x.entry.Attempts[a.place])
+		a.endSpan = x.spans.Attempt(out, a.lease.Name(), a.start)
 	}
 }

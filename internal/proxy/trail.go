@@ -21,7 +21,8 @@ const maxSteps = 64
 // trail is how a request came to its answer: who was passed over and why, who
 // was asked and what came of it, and the waits in between.
 type trail struct {
-	steps []step
+	steps  []step
+	wanted bool // the client asks for the trail
 }
 
 type step struct {
@@ -77,14 +78,6 @@ func (t *trail) allPassed(u upstream.Unfit) bool {
 func (t *trail) attempted(a *attempt, pinned string, now time.Time) {
 	verdict := a.outcome // the answer itself is not kept for the trail's sake
 	t.add(step{at: a.start, server: a.lease.Name(), asked: &verdict, took: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
-}
-
-// status is that of the answer, 0 without one.
-func (a *attempt) status() int {
-	if a.res == nil {
-		return 0
-	}
-	return a.res.StatusCode
 }
 
 // waits notes a wait; several in a row are one.
@@ -170,10 +163,10 @@ func (t *trail) LogValue() slog.Value { return slog.AnyValue(t.lines()) }
 
 // trace adds the trail to the answer's headers if the client asked for it.
 func (x *exchange) trace() {
-	if !x.traced {
+	if !x.trail.wanted {
 		return
 	}
-	h := x.w.Header()
+	h := x.client.w.Header()
 	h.Set("X-Lb-Upstream", headerText(x.entry.Server()))
 	h.Set("X-Lb-Attempts", fmt.Sprint(len(x.entry.Attempts)))
 	h.Set("X-Lb-Reason", headerText(x.trail.String()))

@@ -51,8 +51,8 @@ func (u *Upload) begin() error {
 	return u.err
 }
 
-// watched has every read told from now on; nil ends that. A nil Upload is none.
-func (u *Upload) watched(progress func()) {
+// onProgress has every read told from now on; nil ends that. A nil Upload is none.
+func (u *Upload) onProgress(progress func()) {
 	if u == nil {
 		return
 	}
@@ -91,11 +91,11 @@ func (x *exchange) uploadProblem() error {
 
 // refuseUpload tells a client that is still there what was wrong with its upload.
 func (x *exchange) refuseUpload(err error) {
-	status, e := http.StatusBadRequest, claude.Error{Type: claude.ErrInvalidRequest, Message: "The upload broke off: send it again.", RequestID: x.req.ID}
+	status, e := http.StatusBadRequest, claude.Error{Type: claude.ErrInvalidRequest, Message: "The upload broke off: send it again."}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		status, e.Type, e.Message = http.StatusRequestEntityTooLarge, claude.ErrTooLarge, "The upload is larger than max_upload_mb of claude-code-lb allows."
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		status, e.Type, e.Message = http.StatusRequestTimeout, claude.ErrTimeout, "The upload stalled: send it again."
 	}
-	x.entry.Status = WriteError(x.w, status, 0, e)
+	x.sendError(false, status, 0, e)
 }

@@ -38,11 +38,11 @@ func TestAnUploadMayTakeLong(t *testing.T) {
 			defer w.stop()
 			w.expect(forFirst, limit)
 			u := NewUpload(&slow{pause, 20}, -1)
-			u.watched(func() { w.expect(forFirst, limit) })
+			u.onProgress(func() { w.expect(forFirst, limit) })
 			if _, err := io.Copy(io.Discard, u); err != nil {
 				t.Error(err)
 			}
-			u.watched(nil)
+			u.onProgress(nil)
 			if got := context.Cause(ctx); (got == nil) != (want == nil) {
 				t.Errorf("a byte every %s: %v, want %v", pause, got, want)
 			}

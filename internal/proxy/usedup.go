@@ -48,8 +48,8 @@ func (x *exchange) refusalOf(a *attempt) (verdict.Refusal, bool) {
 	return verdict.NewRefusal(claude.StatusForType(e.Type), h, e.AppendJSON(nil), "", until)
 }
 
-// remember saves a refusal for later requests.
-func (x *exchange) remember(a *attempt) {
+// saveRefusal saves a refusal for later requests.
+func (x *exchange) saveRefusal(a *attempt) {
 	if x.isSide() || !a.usedUp() && !a.outcome.Final || a.outcome.Scope <= verdict.ScopeRequest {
 		return
 	}
@@ -106,7 +106,7 @@ const (
 
 // exhaustionAt returns the state of one endpoint, and its refusal if it has reported one.
 func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.Time) (exhaustion, poolState) {
-	if a := x.lastFailure(e); a != nil {
+	if a := x.attempts.failed.latestAt(e); a != nil {
 		if a.usedUp() {
 			r, ok := x.refusalOf(a)
 			if ok {
@@ -135,16 +135,6 @@ func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.
 	return exhaustion{}, backSoon
 }
 
-// lastFailure is the latest failed attempt at an endpoint, nil if there was none.
-func (x *exchange) lastFailure(e *upstream.Endpoint) *attempt {
-	for i := len(x.failures) - 1; i >= 0; i-- {
-		if x.failures[i].lease.ID() == e.ID() {
-			return x.failures[i]
-		}
-	}
-	return nil
-}
-
 // sooner reports whether a is before b; an unknown moment, zero, is after all others.
 func sooner(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
 
@@ -160,10 +150,10 @@ func (x *exchange) writeExhaustion(r exhaustion, opened bool, now time.Time) {
 			e = claude.Error{Type: claude.TypeForStatus(r.Status), Message: "The upstream's limit is used up."}
 		}
 		e.RequestID = x.req.ID
-		x.tell(e)
+		x.sendErrorEvent(e)
 		return
 	}
-	h := x.w.Header()
+	h := x.client.w.Header()
 	if r.attempt != nil && r.attempt.res.StatusCode == r.Status {
 		h = x.copyResponseHeader(r.attempt.res.Header)
 		if r.attempt.decoded {
@@ -182,11 +172,6 @@ func (x *exchange) writeExhaustion(r exhaustion, opened bool, now time.Time) {
 	h.Set("Content-Length", strconv.Itoa(len(r.Body)))
 	x.trace()
 	x.entry.Status = r.Status
-	x.w.WriteHeader(r.Status)
-	x.write(r.Body)
-}
-
-// wholeSeconds writes a wait for a Retry-After header, at least a second.
-func wholeSeconds(wait time.Duration) string {
-	return strconv.FormatInt(max(int64((wait+time.Second-1)/time.Second), 1), 10)
+	x.client.w.WriteHeader(r.Status)
+	x.client.write(r.Body)
 }

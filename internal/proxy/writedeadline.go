@@ -56,12 +56,3 @@ func (s *writeDeadline) end() {
 	s.by = time.Time{}
 	s.timer.Stop()
 }
-
-// overHTTP2 says whether the client shares a connection with other requests.
-func (x *exchange) overHTTP2() bool { return x.req.HTTP.ProtoMajor == 2 }
-
-// limitsWrites says whether the server itself gives up a client that does not take what is written.
-func limitsWrites(w http.ResponseWriter) bool {
-	limiting, ok := w.(interface{ LimitsWrites() bool })
-	return ok && limiting.LimitsWrites()
-}

@@ -67,9 +67,9 @@ func overHTTP2(t *testing.T, h http.HandlerFunc) *http.Response {
 func TestSilentStreamOverHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		res := overHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
-			x := &exchange{w: w, req: Request{HTTP: r}}
+			c := &clientWriter{w: w, http2: r.ProtoMajor == 2}
 			for range 3 {
-				if err := x.send([]byte("data: x\n")); err != nil {
+				if err := c.send([]byte("data: x\n")); err != nil {
 					t.Errorf("send: %v", err)
 				}
 				time.Sleep(3 * writeLimit)
@@ -86,9 +86,9 @@ func TestClientThatReadsNothingOverHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan error, 1)
 		res := overHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
-			x := &exchange{w: w, req: Request{HTTP: r}}
+			c := &clientWriter{w: w, http2: r.ProtoMajor == 2}
 			for {
-				if err := x.send(make([]byte, 256<<10)); err != nil {
+				if err := c.send(make([]byte, 256<<10)); err != nil {
 					ended <- err
 					return
 				}

@@ -10,30 +10,6 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// finish records the request, however it ended.
-func (x *exchange) finish() {
-	e := &x.entry
-	e.Duration = time.Since(e.Start)
-	if e.Outcome == "" { // a panic on the way
-		e.Outcome = ledger.Failed
-	}
-	if x.cause != nil {
-		e.Reason = x.cause.Error()
-	}
-	x.p.journal.end(&x.inFlight, finished{*e, x.trail})
-	if x.reservation != nil {
-		x.req.Book.Settle(x.reservation, e)
-	}
-	x.p.Note(*e)
-	if x.spans != nil {
-		x.spans.End(e)
-	}
-	x.report(e)
-	if x.p.log.Enabled(x.ctx, slog.LevelDebug) {
-		x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
-	}
-}
-
 // report logs a request that has ended. It makes the record itself: a logger would find out for each which line of code it
 // stems from, which nobody is shown.
 func (x *exchange) report(e *ledger.Entry) {
