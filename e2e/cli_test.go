@@ -178,7 +178,7 @@ func TestSchema(t *testing.T) {
 	if !strings.Contains(schema.Schema, "2020-12") {
 		t.Errorf("$schema is %q", schema.Schema)
 	}
-	for _, name := range []string{"port", "listen", "mode", "algorithm", "servers", "cooldown", "fallback", "auth", "auth_keys", "debug", "error_rules", "breaker", "silence"} {
+	for _, name := range []string{"port", "listen", "mode", "algorithm", "servers", "cooldown", "fallback", "auth", "auth_keys", "debug", "error_rules", "breaker", "stream_keepalive"} {
 		if schema.Properties[name] == nil {
 			t.Errorf("no property %q", name)
 		}

@@ -45,7 +45,7 @@ func TestPausesOfAnAnswerAreBridged(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "slow")
 	f.fails(fakeclaude.Fault{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText, Delay: fakeclaude.Duration(2500 * time.Millisecond)})
-	b := start(t, fallback(f.entry()).with("silence", "1s"))
+	b := start(t, fallback(f.entry()).with("stream_keepalive", "1s"))
 	a := b.ask(true)
 	if problem := a.flaw(true); problem != "" {
 		t.Error(problem)

@@ -134,7 +134,7 @@ func TestBudgetSurvivesARestart(t *testing.T) {
 func TestSlotsQueue(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
-	b := start(t, keyed(f, object{"name": "ann", "key": "k", "concurrency": 1}).with("silence", "1s"))
+	b := start(t, keyed(f, object{"name": "ann", "key": "k", "concurrency": 1}).with("stream_keepalive", "1s"))
 	f.fails(heldMidText)
 	first := make(chan answer, 1)
 	go func() { first <- b.askAs("k", model, true) }()

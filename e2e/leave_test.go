@@ -45,7 +45,7 @@ func TestClientLeaves(t *testing.T) {
 			first.Script(test.held)
 			cfg := fallback(first.entry(), second.entry())
 			if strings.Contains(test.name, "comments") {
-				cfg = cfg.with("silence", "50ms")
+				cfg = cfg.with("stream_keepalive", "50ms")
 			}
 			b := start(t, cfg)
 			healthy := b.health()

@@ -40,7 +40,7 @@ func TestDefaults(t *testing.T) {
 		Port: "3000", Mode: ModeLoadBalance, Algorithm: RoundRobin, Affinity: AffinityAuto, IndexMemoryMB: 64, Cooldown: time.Minute, MaxBodyMB: 32, MaxUploadMB: 500, Resources: ResourcesOwn, TimeZone: "UTC", DrainTimeout: 10 * time.Minute, LogFormat: LogAuto, HTTPEngine: HTTPEngineFast,
 		IdentityPath: "config.agekey", Literal: Place{"servers[0].token", 1, 60},
 		Timeouts: Timeouts{Connect: 10 * time.Second, ResponseHeader: 120 * time.Second, Total: 280 * time.Second, NonStreaming: 10 * time.Minute, Idle: 120 * time.Second},
-		MaxWait:  30 * time.Second, Silence: 45 * time.Second, RetryBudget: 20, RetryFloor: 10, MaxEjectedPercent: 50,
+		MaxWait:  30 * time.Second, StreamKeepalive: 45 * time.Second, RetryBudget: 20, RetryFloor: 10, MaxEjectedPercent: 50,
 		Breaker: Breaker{Consecutive: 1, Percent: 50, Minimum: 10, Window: 30 * time.Second}, SlowStart: 30 * time.Second, RetentionDays: 90, MaxSizeMB: 2048,
 	}
 	cfg.Weak, want.Weak = nil, nil
@@ -74,7 +74,7 @@ func TestEveryField(t *testing.T) {
 		"cooldown": 0.5, "auth": true, "auth_keys": ["sk-a", "sk-b",], "debug": true,
 		"max_body_mb": 1, "drain_timeout": "0s", "log_format": "json", "http_engine": "go", "age_identity": "keys/lb.agekey", /* nearly done */
 		"timeouts": {"connect": "1500ms", "response_header": 30, "non_streaming": "1h", "idle": 0, "total": "2m"},
-		"max_attempts": 3, "max_wait": 0, "silence": "10s", "hedge": false, "retry_budget_percent": 0, "retry_budget_floor": 1, "max_ejected_percent": 100,
+		"max_attempts": 3, "max_wait": 0, "stream_keepalive": "10s", "hedge": false, "retry_budget_percent": 0, "retry_budget_floor": 1, "max_ejected_percent": 100,
 		"breaker": {"consecutive": 3, "percent": 20, "minimum": 5, "window": "1m"}, "slow_start": 0,
 		"ledger": "books.db", "retention_days": 7, "max_size_mb": 100,
 		"error_rules": [{"server": "main", "status": 400, "type": "t", "message": "m+", "header": "x-a: b", "scope": "model", "duration": "1h"}],
@@ -89,7 +89,7 @@ func TestEveryField(t *testing.T) {
 		Auth: true, AuthKeys: []ClientKey{{Key: NewSecret("sk-a"), Name: "key-3781968dad", Place: "auth_keys[0]"}, {Key: NewSecret("sk-b"), Name: "key-f46e5724f6", Place: "auth_keys[1]"}}, Debug: true, MaxBodyMB: 1, MaxUploadMB: 500, Resources: ResourcesOwn, TimeZone: "UTC", LogFormat: LogJSON, HTTPEngine: HTTPEngineGo,
 		AgeIdentity: "keys/lb.agekey", IdentityPath: filepath.Join("keys", "lb.agekey"), Literal: Place{"servers[0].token", 8, 97},
 		Timeouts:    Timeouts{Connect: 1500 * time.Millisecond, ResponseHeader: 30 * time.Second, Total: 2 * time.Minute, NonStreaming: time.Hour},
-		MaxAttempts: 3, Silence: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,
+		MaxAttempts: 3, StreamKeepalive: 10 * time.Second, RetryFloor: 1, MaxEjectedPercent: 100,
 		Breaker:    Breaker{Consecutive: 3, Percent: 20, Minimum: 5, Window: time.Minute},
 		ErrorRules: []ErrorRule{{Server: "main", Status: 400, Type: "t", Message: "m+", Header: "x-a: b", Scope: ErrorScopeModel, Duration: time.Hour, Line: 18}},
 		Ledger:     NewSecret("books.db"), RetentionDays: 7, MaxSizeMB: 100,
@@ -163,6 +163,22 @@ func TestDeprecatedFallback(t *testing.T) {
 	f(`"fallback": false`, ModeLoadBalance)
 	f(`"fallback": true, "mode": "load_balance"`, ModeLoadBalance)
 	f(`"fallback": false, "mode": "fallback"`, ModeFallback)
+}
+
+func TestDeprecatedSilence(t *testing.T) {
+	f := func(fields string, want time.Duration, problem string) {
+		t.Helper()
+		cfg, problems := Decode("config.json", []byte(`{`+fields+`, "servers": [{"url": "https://a.example"}]}`), env(nil))
+		if cfg.StreamKeepalive != want || cfg.Silence != 0 {
+			t.Errorf("%s: stream_keepalive %v, silence %v, want %v", fields, cfg.StreamKeepalive, cfg.Silence, want)
+		}
+		if len(problems) != 2 || !problems[0].Warning || !strings.Contains(problems[0].Msg, problem) {
+			t.Errorf("%s: problems %v", fields, problems)
+		}
+	}
+	f(`"silence": "10s"`, 10*time.Second, `write "stream_keepalive" instead`)
+	f(`"silence": 0`, 0, `write "stream_keepalive" instead`)
+	f(`"silence": "10s", "stream_keepalive": "20s"`, 20*time.Second, "deprecated and ignored")
 }
 
 func TestDerivedNames(t *testing.T) {

@@ -29,7 +29,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(with(`"auth": false, "auth_keys": ["` + literal + `\n"]`))
 	f.Add(with(`"error_rules": [{"server": "${SECRET}", "status": 400, "type": "${SECRET}", "message": "(${SECRET}", "header": "${SECRET}: [", "scope": "model", "duration": "1h"}]`))
 	f.Add(with(`"error_rules": [{"message": "(?i)quota|[", "scope": "account"}, {"header": "x-a: b+", "scope": "endpoint"}, {"header": "x-a: b+", "scope": "request", "duration": 1}, {}, 7]`))
-	f.Add(with(`"max_attempts": 1, "max_wait": 0, "silence": "10m", "hedge": true, "retry_budget_percent": 101, "retry_budget_floor": 0, "max_ejected_percent": 0, "slow_start": 0, "timeouts": {"total": 1}, "breaker": {"consecutive": 0, "percent": 1, "minimum": 1, "window": "1s"}`))
+	f.Add(with(`"max_attempts": 1, "max_wait": 0, "stream_keepalive": "10m", "hedge": true, "retry_budget_percent": 101, "retry_budget_floor": 0, "max_ejected_percent": 0, "slow_start": 0, "timeouts": {"total": 1}, "breaker": {"consecutive": 0, "percent": 1, "minimum": 1, "window": "1s"}`))
 	f.Add(servers(`{"url": "https://a.example", "token": "t", "account": "${SECRET}\n", "health_check": {"path": "${SECRET}", "model": "${SECRET}", "interval": 0, "jitter_percent": 100}}, {"url": "https://b.example", "health_check": {"interval": 5}}`))
 	f.Add(with(`"age_identity": "none/${SECRET}", "auth": true, "auth_keys": ["age:${SECRET}", "age:` + literal + `"]`))
 	f.Add("\ufeff// c\r\n{\"a\": [1, {\"b\": \"\\ud800\"}], \"a\": 1e999, \"timeouts\": {\"idle\": \"1h\"},} /* x */ y")

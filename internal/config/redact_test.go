@@ -70,7 +70,7 @@ func TestRedacted(t *testing.T) {
   },
   "max_attempts": 3,
   "max_wait": "30s",
-  "silence": "45s",
+  "stream_keepalive": "45s",
   "hedge": false,
   "retry_budget_percent": 20,
   "retry_budget_floor": 10,

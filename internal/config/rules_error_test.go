@@ -57,7 +57,7 @@ func TestFailoverWarnings(t *testing.T) {
 	problems(t, with(`"max_attempts": 1`))
 	problems(t, with(`"hedge": true`), `1:11: hedge: warning: is ignored with a single server`)
 	problems(t, `{"hedge": true`+two)
-	problems(t, with(`"silence": 40, "timeouts": {"total": 30, "response_header": 9}`), `1:13: silence: warning: never begins before an answer: timeouts.total ends the request sooner`)
+	problems(t, with(`"stream_keepalive": 40, "timeouts": {"total": 30, "response_header": 9}`), `1:22: stream_keepalive: warning: never begins before an answer: timeouts.total ends the request sooner`)
 	problems(t, with(`"max_wait": 40, "timeouts": {"total": 30, "response_header": 9}`), `1:14: max_wait: warning: is cut short by timeouts.total`)
 	problems(t, with(`"timeouts": {"response_header": "5m"}`), `1:34: timeouts.response_header: warning: is not below timeouts.total (4m40s): a server that hangs leaves no time for another one`)
 	problems(t, with(`"timeouts": {"response_header": 0}`), `1:34: timeouts.response_header: warning: is not below timeouts.total (4m40s): a server that hangs leaves no time for another one`)

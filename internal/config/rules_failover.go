@@ -9,13 +9,29 @@ func (d *decoder) checkFailover(cfg *Config) {
 	if n, ok := d.wrote("hedge"); ok && cfg.Hedge && !several {
 		d.warnf(n.offset, "hedge", "is ignored with a single server")
 	}
-	if n, ok := d.wrote("silence"); ok && cfg.Silence > 0 && cfg.Timeouts.Total > 0 && cfg.Silence >= cfg.Timeouts.Total {
-		d.warnf(n.offset, "silence", "never begins before an answer: timeouts.total ends the request sooner")
+	d.checkSilence(cfg)
+	if n, ok := d.wrote("stream_keepalive"); ok && cfg.StreamKeepalive > 0 && cfg.Timeouts.Total > 0 && cfg.StreamKeepalive >= cfg.Timeouts.Total {
+		d.warnf(n.offset, "stream_keepalive", "never begins before an answer: timeouts.total ends the request sooner")
 	}
 	if n, ok := d.wrote("max_wait"); ok && cfg.Timeouts.Total > 0 && cfg.MaxWait > cfg.Timeouts.Total {
 		d.warnf(n.offset, "max_wait", "is cut short by timeouts.total")
 	}
 	d.checkFirstContent(cfg.Timeouts)
+}
+
+// checkSilence uses the deprecated name of stream_keepalive if only that is written.
+func (d *decoder) checkSilence(cfg *Config) {
+	n, ok := d.wrote("silence")
+	if !ok {
+		return
+	}
+	if _, both := d.nodes["stream_keepalive"]; both {
+		d.warnf(n.offset, "silence", `is deprecated and ignored, because "stream_keepalive" is written: remove it`)
+	} else {
+		cfg.StreamKeepalive = cfg.Silence
+		d.warnf(n.offset, "silence", `is deprecated: write "stream_keepalive" instead`)
+	}
+	cfg.Silence = 0
 }
 
 // checkFirstContent warns where one server that hangs takes all the time there is. It is not even

@@ -39,7 +39,7 @@ func TestSchemaTakesWhatDecodeTakes(t *testing.T) {
 		string(readExample(t, "config.example.json")),
 		string(readExample(t, "config.fallback.example.json")),
 		with(`"$schema": "x", "mode": "${MODE:-fallback}", "port": "${PORT:-1}", "cooldown": "${C:-5s}", "drain_timeout": "1h30m", "timeouts": {"idle": 0.5}`),
-		with(`"max_attempts": 3, "max_wait": 0, "silence": "1m", "hedge": false, "retry_budget_percent": 0, "retry_budget_floor": 1, "max_ejected_percent": 100, "breaker": {"consecutive": 3}, "slow_start": "1m"`),
+		with(`"max_attempts": 3, "max_wait": 0, "stream_keepalive": "1m", "hedge": false, "retry_budget_percent": 0, "retry_budget_floor": 1, "max_ejected_percent": 100, "breaker": {"consecutive": 3}, "slow_start": "1m"`),
 		with(`"error_rules": [{"status": 400, "type": "t", "message": "m+", "header": "x-a: b", "scope": "${S:-model}", "duration": "1h"}]`),
 		servers(`{"url": "https://a.example", "account": "team", "health_check": {"path": "/health", "interval": 5, "jitter_percent": 0}}`),
 		servers(`{"url": "${URL:-https://a.example}", "weight": 0, "auth_header": "x-api-key", "balance_check_interval": 0}`),

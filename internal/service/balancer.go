@@ -151,7 +151,7 @@ func limitsOf(cfg *config.Config) edge.Limits {
 func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 	s := &proxy.Settings{
 		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle, Total: cfg.Timeouts.Total,
-		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, BurstHold: cfg.BurstHold, StreamKeepalive: cfg.Silence, Hedge: cfg.Hedge,
+		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, BurstHold: cfg.BurstHold, StreamKeepalive: cfg.StreamKeepalive, Hedge: cfg.Hedge,
 		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: verdict.NewRules(cfg.ErrorRules), Prices: ledger.ListPrices().With(ownPrices(cfg)), PassCredentials: !cfg.Auth,
 		SharedResources: cfg.Resources == config.ResourcesShared, SoleTenant: tenants(cfg) == 1,
 	}

@@ -219,7 +219,7 @@ func checkCase(t *testing.T, f fakeclaude.Fault, stream bool, n int, healthy, ht
 	var body string
 	for _, limit := range limits {
 		s := newStage(t, n, http2, map[string]any{
-			"max_wait": 0, "silence": 0, "timeouts": map[string]any{"response_header": limit, "non_streaming": limit, "idle": limit},
+			"max_wait": 0, "stream_keepalive": 0, "timeouts": map[string]any{"response_header": limit, "non_streaming": limit, "idle": limit},
 		})
 		for i, fake := range s.fakes {
 			if i < n-1 || !healthy {

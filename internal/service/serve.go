@@ -288,7 +288,7 @@ func logStart(log *slog.Logger, path string, cfg *config.Config) {
 		telemetry.ConnectTimeout, cfg.Timeouts.Connect, telemetry.HeaderTimeout, cfg.Timeouts.ResponseHeader,
 		telemetry.PlainTimeout, cfg.Timeouts.NonStreaming, telemetry.IdleTimeout, cfg.Timeouts.Idle, telemetry.DrainTimeout, cfg.DrainTimeout,
 		telemetry.TotalTimeout, cfg.Timeouts.Total, telemetry.MaxAttempts, maxAttempts(cfg), telemetry.MaxWait, cfg.MaxWait,
-		telemetry.Silence, cfg.Silence, telemetry.Hedge, cfg.Hedge, telemetry.HTTPEngine, cfg.HTTPEngine)...)
+		telemetry.Silence, cfg.StreamKeepalive, telemetry.Hedge, cfg.Hedge, telemetry.HTTPEngine, cfg.HTTPEngine)...)
 	for _, server := range cfg.Servers {
 		log.Info(telemetry.ServerListed, telemetry.Server, server.Name, telemetry.URL, server.URL.String(), telemetry.Weight, server.Weight,
 			telemetry.Priority, server.Priority, telemetry.Token, !server.Token.Empty(), telemetry.BalanceCheck, !server.BalanceCheck.Empty())

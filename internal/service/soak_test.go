@@ -46,7 +46,7 @@ func newSoak(t *testing.T) *soak {
 	}
 	src, err := json.Marshal(map[string]any{
 		"servers": servers, "cooldown": "10ms", "max_wait": "100ms", "slow_start": 0, "breaker": map[string]any{"consecutive": 5},
-		"timeouts": map[string]any{"response_header": "60ms", "idle": "60ms"}, "silence": "20ms", "hedge": true,
+		"timeouts": map[string]any{"response_header": "60ms", "idle": "60ms"}, "stream_keepalive": "20ms", "hedge": true,
 	})
 	if err != nil {
 		t.Fatal(err)
