@@ -8,15 +8,15 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// account records the usage that an attempt's response has reported so far, completed by estimates, and its cost.
-func (x *exchange) account(a *attempt) {
+// recordUsage records the usage that an attempt's response has reported so far, completed by estimates, and its cost.
+func (x *exchange) recordUsage(a *attempt) {
 	note := &x.entry.Attempts[a.place]
 	note.Duration, note.Answer = time.Since(a.start), a.message
 	guess := note.Guess
 	if guess == 0 {
 		guess = x.entry.Sent / 4
 	}
-	if x.unreadable(a, note) {
+	if x.isUnreadable(a, note) {
 		note.Answer.Started, note.Answer.Content, note.Answer.Streamed = true, true, x.client.written.Load()/4
 	}
 	u, estimated := note.Answer.Settled(guess)
@@ -31,15 +31,15 @@ func (x *exchange) account(a *attempt) {
 	x.batch.note(note)
 }
 
-// unreadable reports whether the client got a response to a message that we could not read, because it is
+// isUnreadable reports whether the client got a response to a message that we could not read, because it is
 // too large or in an unknown form. The upstream bills it all the same.
-func (x *exchange) unreadable(a *attempt, note *ledger.Attempt) bool {
+func (x *exchange) isUnreadable(a *attempt, note *ledger.Attempt) bool {
 	return note.Served && !a.message.Started && a.message.Err == nil && a.claimed == nil && note.Status == http.StatusOK &&
 		x.req.HTTP.Method == http.MethodPost && x.req.HTTP.URL.Path == messagesPath
 }
 
-// asked fills fields of a usage that the response does not report from the request.
-func (x *exchange) asked(u claude.Usage) claude.Usage {
+// withRequested fills fields of a usage that the response does not report from the request.
+func (x *exchange) withRequested(u claude.Usage) claude.Usage {
 	if u.Speed == "" {
 		u.Speed = x.speed
 	}
@@ -57,7 +57,7 @@ func (x *exchange) price(a *attempt, note *ledger.Attempt, bill *claude.Bill) {
 	if model == "" {
 		model = x.entry.Model
 	}
-	bill.Usage = x.asked(bill.Usage)
+	bill.Usage = x.withRequested(bill.Usage)
 	note.Answer.Usage = bill.Usage
 	note.Cost, note.Extra = prices.Bill(model, bill, multiplier)
 	switch elsewhere := note.Warmest - bill.Usage.CacheReadTokens; {

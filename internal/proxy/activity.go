@@ -35,7 +35,7 @@ func (a *attempt) noteActivity(whole bool) {
 	if !ping && !comment {
 		return
 	}
-	a.x.keepalive.pass(ping)
+	a.x.keepalive.forward(ping)
 	if a.message.Started {
 		a.extendWait(time.Now())
 	}
@@ -55,7 +55,7 @@ func (a *attempt) extendWait(now time.Time) {
 	}
 	until := now.Add(grace)
 	if !s.due.IsZero() && until.After(s.due) {
-		if a.x.otherLeft(now) {
+		if a.x.hasAlternative(now) {
 			until = s.due
 		}
 		a.deadlineShortened = false // it got its full time
@@ -67,9 +67,9 @@ func (a *attempt) extendWait(now time.Time) {
 	a.timeouts.expect(forFirst, &verdict.TimeoutError{Waiting: moreSigns, After: until.Sub(now)}) // another goroutine may be using the previous one
 }
 
-// otherLeft reports whether another endpoint could be tried if this attempt failed now. With hedged
+// hasAlternative reports whether another endpoint could be tried if this attempt failed now. With hedged
 // attempts it returns true, because others are being tried at the same time.
-func (x *exchange) otherLeft(now time.Time) bool {
+func (x *exchange) hasAlternative(now time.Time) bool {
 	switch {
 	case x.req.Settings.Hedge:
 		return true
@@ -79,10 +79,10 @@ func (x *exchange) otherLeft(now time.Time) bool {
 	return x.req.Table.OtherFit(&x.query, &x.attempts.tried, now)
 }
 
-// outlived extends the total time of a request whose upstream showed signs of life beyond it, and
+// extendTotal extends the total time of a request whose upstream showed signs of life beyond it, and
 // then failed before its first content. The time begins again at the last sign of life, because the
 // client was kept informed until then.
-func (x *exchange) outlived(a *attempt, now time.Time) {
+func (x *exchange) extendTotal(a *attempt, now time.Time) {
 	if x.req.Settings.Hedge {
 		return // another attempt may be reading it
 	}

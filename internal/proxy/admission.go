@@ -68,7 +68,7 @@ func namesFurtherModels(body []byte) bool {
 // atMost is the highest cost of a usage over all models of the request and all servers.
 func (x *exchange) atMost(prices *ledger.Prices, further []string, u claude.Usage) ledger.Cost {
 	multiplier := x.req.Table.MaxPrice()
-	u = x.asked(u)
+	u = x.withRequested(u)
 	most := prices.AtMost(x.entry.Model, u, multiplier)
 	for _, model := range further {
 		if other := prices.AtMost(model, u, multiplier); other.Sum > most.Sum {

@@ -116,7 +116,7 @@ func (x *exchange) firstWait(a *attempt) *verdict.TimeoutError {
 func (a *attempt) read(p []byte) (int, error) {
 	a.timeouts.expect(forRead, &a.idle)
 	n, err := a.body.Read(p)
-	a.timeouts.over(forRead)
+	a.timeouts.arrived(forRead)
 	return n, err
 }
 

@@ -26,8 +26,8 @@ type batchBill struct {
 // maxBatchModels bounds how many models of one batch are priced separately.
 const maxBatchModels = 32
 
-// mostBatch bounds the cost of one batch: a million dollars.
-const mostBatch ledger.Money = 1e15
+// maxBatchCost bounds the cost of one batch: a million dollars.
+const maxBatchCost ledger.Money = 1e15
 
 // newBatchBill returns nil unless the response has the results of a batch that was not charged
 // before.
@@ -67,7 +67,7 @@ func (b *batchBill) add(m *claude.Message) {
 	b.estimated = b.estimated || estimated
 	bill := m.Bill(u)
 	cost, extra := b.prices.Bill(m.Model, &bill, b.multiplier)
-	if b.cost.Sum > mostBatch {
+	if b.cost.Sum > maxBatchCost {
 		return // no batch costs so much: the figures are wrong, and must not make sums overflow
 	}
 	b.cost.Sum += cost.Sum

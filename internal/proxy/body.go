@@ -22,10 +22,10 @@ type Body struct {
 type sharedBody struct {
 	done func([]byte) // nil: nobody wants the bytes back
 
-	mu      sync.Mutex
-	b       []byte // nil once they are given back
-	holders int    // the owner, and readers that are not closed
-	owned   bool
+	mu    sync.Mutex
+	b     []byte // nil once they are given back
+	refs  int    // the owner, and readers that are not closed
+	owned bool
 
 	encoded  bool
 	text     []byte         // decoded; nil once it is released, or if it could not be decoded
@@ -35,17 +35,17 @@ type sharedBody struct {
 
 // NewBody takes b over; the caller must not change it before done is called with it.
 func NewBody(b []byte, done func([]byte)) Body {
-	return Body{len(b), len(b), &sharedBody{done: done, b: b, holders: 1, owned: true}}
+	return Body{len(b), len(b), &sharedBody{done: done, b: b, refs: 1, owned: true}}
 }
 
 // NewEncodedBody is NewBody for a body that came compressed. done is called when the text is not needed any more, which is long before the bytes are.
 func NewEncodedBody(b []byte, done func([]byte), text []byte, textDone func()) Body {
-	return Body{len(b), len(text), &sharedBody{done: done, b: b, holders: 1, owned: true, encoded: true, text: text, textDone: textDone}}
+	return Body{len(b), len(text), &sharedBody{done: done, b: b, refs: 1, owned: true, encoded: true, text: text, textDone: textDone}}
 }
 
 // NewUnreadableBody is NewBody for a body that cannot be decoded. Clients whose limits depend on the text get the refusal.
 func NewUnreadableBody(b []byte, done func([]byte), refusal *quota.Refusal) Body {
-	return Body{len(b), len(b), &sharedBody{done: done, b: b, holders: 1, owned: true, encoded: true, refusal: refusal}}
+	return Body{len(b), len(b), &sharedBody{done: done, b: b, refs: 1, owned: true, encoded: true, refusal: refusal}}
 }
 
 // Reader returns a fresh reader over the whole body; attempts share none. It must be closed.
@@ -59,7 +59,7 @@ func (b Body) Reader() io.ReadCloser {
 	if !s.owned {
 		return io.NopCloser(released{})
 	}
-	s.holders++
+	s.refs++
 	return &bodyReader{from: s, rest: s.b}
 }
 
@@ -112,16 +112,16 @@ func (b Body) Release() {
 	s.owned = false
 	s.mu.Unlock()
 	if owned {
-		s.leave()
+		s.unref()
 	}
 }
 
-// leave gives the bytes back when nobody holds them any more.
-func (s *sharedBody) leave() {
+// unref gives the bytes back when nobody holds them any more.
+func (s *sharedBody) unref() {
 	s.mu.Lock()
-	s.holders--
+	s.refs--
 	b := s.b
-	last := s.holders == 0
+	last := s.refs == 0
 	if last {
 		s.b = nil
 	}
@@ -170,7 +170,7 @@ func (r *bodyReader) Close() error {
 	r.from, r.rest = nil, nil
 	r.mu.Unlock()
 	if from != nil {
-		from.leave()
+		from.unref()
 	}
 	return nil
 }

@@ -19,11 +19,11 @@ type retryBudget struct {
 	}
 }
 
-// request counts a request.
-func (b *retryBudget) request(now time.Time) { b.count(now, 1, 0) }
+// countRequest counts a countRequest.
+func (b *retryBudget) countRequest(now time.Time) { b.count(now, 1, 0) }
 
-// retry counts a try beyond a request's first.
-func (b *retryBudget) retry(now time.Time) { b.count(now, 0, 1) }
+// countRetry counts a try beyond a request's first.
+func (b *retryBudget) countRetry(now time.Time) { b.count(now, 0, 1) }
 
 func (b *retryBudget) count(now time.Time, requests, retries int) {
 	b.mu.Lock()
@@ -37,8 +37,8 @@ func (b *retryBudget) count(now time.Time, requests, retries int) {
 	s.retries += retries
 }
 
-// left says whether another try is within the budget.
-func (b *retryBudget) left(now time.Time, percent, floor int) bool {
+// allows says whether another try is within the budget.
+func (b *retryBudget) allows(now time.Time, percent, floor int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	requests, retries := 0, 0

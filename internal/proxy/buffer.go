@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	maxHeldError  = 1 << 20   // of an error's body
-	maxHeldPlain  = 16 << 20  // of a plain answer
-	maxHeldStream = 256 << 10 // of the events of a stream before its first content
-	maxHeldEvent  = 4 << 20   // of one event that has only begun then: blocks such as search results come whole
-	readStep      = 16 << 10
-	sniffed       = 6        // bytes that tell what an answer is, blanks before them left out
-	maxBlank      = 64 << 10 // before them
+	maxErrorBody   = 1 << 20   // of an error's body
+	maxPlainBody   = 16 << 20  // of a plain answer
+	maxStreamStart = 256 << 10 // of the events of a stream before its first content
+	maxOpenEvent   = 4 << 20   // of one event that has only begun then: blocks such as search results come whole
+	readStep       = 16 << 10
+	sniffLength    = 6        // bytes that tell what an answer is, blanks before them left out
+	maxBlank       = 64 << 10 // before them
 
 	// errorLimit is how long the body of an error is waited for: the status has said most of it.
 	errorLimit = 3 * time.Second
@@ -28,7 +28,7 @@ const (
 
 // sniff reads as much as tells what the answer is.
 func (a *attempt) sniff() error {
-	for !a.complete && len(bytes.TrimLeft(a.buffered, " \t\r\n")) < sniffed && len(a.buffered) < maxBlank {
+	for !a.complete && len(bytes.TrimLeft(a.buffered, " \t\r\n")) < sniffLength && len(a.buffered) < maxBlank {
 		if _, err := a.readMore(maxBlank); err != nil {
 			if a.complete = errors.Is(err, io.EOF); !a.complete {
 				return err
@@ -77,7 +77,7 @@ func looksLikeField(b []byte) bool {
 
 func (a *attempt) bufferError() (*claude.Error, error) {
 	a.timeouts.expect(forFirst, &verdict.TimeoutError{Waiting: "error text", After: errorLimit})
-	broken := a.fillBuffer(maxHeldError)
+	broken := a.fillBuffer(maxErrorBody)
 	if broken != nil && a.client.Err() != nil {
 		return nil, broken
 	}
@@ -85,7 +85,7 @@ func (a *attempt) bufferError() (*claude.Error, error) {
 	if broken != nil {
 		// The status of a failure that is not the request's says it all. A refusal of the request
 		// without its text would leave the client with nothing.
-		if !ok && ownFault(a.res.StatusCode) {
+		if !ok && mayBlameRequest(a.res.StatusCode) {
 			return nil, broken
 		}
 		a.complete = true
@@ -96,8 +96,8 @@ func (a *attempt) bufferError() (*claude.Error, error) {
 	return nil, nil
 }
 
-// ownFault says whether a status may be about the request itself.
-func ownFault(status int) bool {
+// mayBlameRequest says whether a status may be about the request itself.
+func mayBlameRequest(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusTooManyRequests:
 		return false
@@ -110,13 +110,13 @@ func (a *attempt) bufferPlain(k kind) (*claude.Error, error) {
 	if !a.complete && !beginsObject(a.buffered) {
 		return nil, errNotJSON() // however much more of it there is
 	}
-	if err := a.fillBuffer(maxHeldPlain); err != nil {
+	if err := a.fillBuffer(maxPlainBody); err != nil {
 		return nil, err
 	}
 	if !a.complete {
 		return nil, nil
 	}
-	err := a.shape(k)
+	err := a.checkShape(k)
 	switch {
 	case err == nil:
 		return nil, nil
@@ -130,8 +130,8 @@ func (a *attempt) bufferPlain(k kind) (*claude.Error, error) {
 	return nil, err
 }
 
-// shape returns an error if a JSON object is not the kind of response that the request asks for.
-func (a *attempt) shape(k kind) error {
+// checkShape returns an error if a JSON object is not the kind of response that the request asks for.
+func (a *attempt) checkShape(k kind) error {
 	fits, want := false, ""
 	switch k {
 	case kindCount:

@@ -116,7 +116,7 @@ func (x *exchange) sendHeader(a *attempt) bool {
 // routed returns why this endpoint was chosen.
 func (x *exchange) routed(a *attempt) ledger.Routed {
 	switch {
-	case x.pin.known != "":
+	case x.pin.id != "":
 		return ledger.Pinned
 	case a.warm.Home:
 		return ledger.Warm
@@ -280,7 +280,7 @@ func (a *attempt) endError(err error) error {
 // accountRelayed records the usage of a relayed response. If the upstream ended it with an error event, which
 // the client has received, it charges that failure too.
 func (x *exchange) accountRelayed(a *attempt, broken error) {
-	x.account(a)
+	x.recordUsage(a)
 	a.lease.Produced(a.message.Usage.OutputTokens, time.Now())
 	if broken != nil {
 		return

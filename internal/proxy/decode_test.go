@@ -394,7 +394,7 @@ func FuzzDecodeAnything(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		if _, err := io.Copy(io.Discard, io.LimitReader(r, maxHeldPlain)); err != nil && !errors.Is(err, verdict.ErrUnusable) {
+		if _, err := io.Copy(io.Discard, io.LimitReader(r, maxPlainBody)); err != nil && !errors.Is(err, verdict.ErrUnusable) {
 			t.Fatalf("%v: %v", codings, err)
 		}
 	})

@@ -41,7 +41,7 @@ func (x *exchange) exhausted(now time.Time) error {
 	switch total := x.req.Settings.Total; {
 	case len(x.entry.Attempts) == 0:
 		return nil
-	case x.uploading():
+	case x.uploadBegun():
 		return errors.New("an upload is sent once")
 	case x.batchInDoubt():
 		return errors.New("the batch may exist already")
@@ -51,7 +51,7 @@ func (x *exchange) exhausted(now time.Time) error {
 		return errors.New("two upstreams did not answer in time")
 	case total > 0 && now.Sub(x.admittedAt) >= total:
 		return errors.New("the time for all attempts is over")
-	case x.overdue(now):
+	case x.savedListDue(now):
 		return errors.New("the last list of models serves")
 	case x.refusedTwice() != nil:
 		return errors.New("two upstreams refused alike")
@@ -69,7 +69,7 @@ func (x *exchange) mostAttempts() int {
 
 // wait waits until an endpoint may be available again, and deducts the time from the request's patience.
 func (x *exchange) wait(w *routing.Wait, now time.Time) error {
-	x.trail.waits(w.Until.Sub(now), now)
+	x.trail.addWait(w.Until.Sub(now), now)
 	timer := time.NewTimer(w.Until.Sub(now))
 	defer timer.Stop()
 	select {
@@ -102,7 +102,7 @@ func (x *exchange) recordFailure(a *attempt) {
 	if a.timedOut {
 		x.attempts.timeouts++
 	}
-	x.outlived(a, time.Now())
+	x.extendTotal(a, time.Now())
 }
 
 // refusedTwice returns the first of two equal refusals by different endpoints that may be the

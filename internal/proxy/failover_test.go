@@ -141,20 +141,20 @@ func TestRetryBudget(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	f := func(want bool) {
 		t.Helper()
-		if got := b.left(now, 20, 2); got != want {
+		if got := b.allows(now, 20, 2); got != want {
 			t.Errorf("left is %v, want %v", got, want)
 		}
 	}
 	f(true)
-	b.retry(now)
+	b.countRetry(now)
 	f(true)
-	b.retry(now)
+	b.countRetry(now)
 	f(false)
 	for range 15 {
-		b.request(now)
+		b.countRequest(now)
 	}
 	f(true)
-	b.retry(now)
+	b.countRetry(now)
 	f(false)
 	now = now.Add(9 * time.Second)
 	f(false)

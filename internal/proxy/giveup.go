@@ -40,11 +40,11 @@ func (x *exchange) giveUp(why error) {
 	if x.refuseQuick() {
 		return
 	}
-	wait, now := x.earliestReturn(), time.Now()
+	wait, now := x.retryAfter(), time.Now()
 	opened := x.keepalive.end()
 	a := x.bestRefusal()
 	if x.refusedTwice() == nil && (a == nil || a.rank() <= rankUsedUp) {
-		if r, ok := x.exhaustedPool(now); ok {
+		if r, ok := x.poolExhaustion(now); ok {
 			x.p.log.InfoContext(x.ctx, telemetry.NoUpstream, telemetry.ID, x.req.ID, telemetry.Attempts, len(x.entry.Attempts), telemetry.Err, "every upstream is used up")
 			x.writeExhaustion(r, opened, now)
 			return
@@ -92,8 +92,8 @@ func (x *exchange) availability() *routing.Unavailable {
 	return x.req.Table.Availability(&x.query, &x.attempts.tried, time.Now())
 }
 
-// earliestReturn is how long a client had better wait before it asks again.
-func (x *exchange) earliestReturn() time.Duration {
+// retryAfter is how long a client had better wait before it asks again.
+func (x *exchange) retryAfter() time.Duration {
 	outlook := x.availability()
 	switch {
 	case outlook.Mildest == upstream.Fit:
@@ -124,7 +124,7 @@ func (x *exchange) bestRefusal() *attempt {
 		return first
 	}
 	var best *attempt
-	unsure := x.unsure()
+	unsure := x.searchIncomplete()
 	for _, a := range x.attempts.failed {
 		if a.wrongAccount && unsure {
 			continue
@@ -222,7 +222,7 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	switch {
 	case n == 0 && unavailable != nil && unavailable.Mildest == upstream.Draining:
 		e.Message = "No upstream takes new work: give a server a weight above 0 in the configuration of claude-code-lb."
-		if x.pin.known != "" {
+		if x.pin.id != "" {
 			e.Message = x.pin.servers() + " takes no new work: give its server a weight above 0 in the configuration of claude-code-lb."
 		}
 		return http.StatusServiceUnavailable, e
@@ -250,7 +250,7 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case x.attempts.failed.all((*attempt).refusedUs) || n == 0 && unavailable != nil && (unavailable.Mildest == upstream.CredentialOut || unavailable.Mildest == upstream.AccountOut):
 		x.preventRetry() // only the operator can fix it
 		e.Message = x.pin.servers() + " " + x.attempts.failed.describeRefusals(unavailable) + "; the log of claude-code-lb has the details under this request id."
-	case x.unsure() && n > 0:
+	case x.searchIncomplete() && n > 0:
 		e.Message = "Not every account could be asked for " + x.pin.unknown[0] + ": try again in a moment."
 	case n == 0 && x.cooldownCause() != verdict.CauseOther:
 		e.Message = x.pin.servers() + " is cooling down: it " + describe(x.cooldownCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
@@ -272,5 +272,5 @@ func (x *exchange) allBlameRequest() bool {
 
 // modelOut reports whether no upstream was asked because every one has refused the model lately.
 func (x *exchange) modelOut() bool {
-	return len(x.entry.Attempts) == 0 && x.trail.allPassed(upstream.ModelOut)
+	return len(x.entry.Attempts) == 0 && x.trail.allSkippedFor(upstream.ModelOut)
 }

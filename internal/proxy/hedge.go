@@ -37,7 +37,7 @@ func (x *exchange) race(first *attempt, after time.Duration) *attempt {
 // openHedge opens an attempt at a second endpoint, nil if none is fit or the retry budget is used up.
 func (x *exchange) openHedge() *attempt {
 	now, s := time.Now(), x.req.Settings
-	if len(x.entry.Attempts)+1 >= s.MaxAttempts || !x.p.budget.left(now, s.RetryPercent, s.RetryFloor) {
+	if len(x.entry.Attempts)+1 >= s.MaxAttempts || !x.p.budget.allows(now, s.RetryPercent, s.RetryFloor) {
 		return nil
 	}
 	query := x.query
@@ -46,9 +46,9 @@ func (x *exchange) openHedge() *attempt {
 	if err != nil {
 		return nil
 	}
-	x.trail.skipped(choice.Considered, now)
+	x.trail.addSkipped(choice.Considered, now)
 	x.attempts.chose(choice)
-	x.p.budget.retry(now)
+	x.p.budget.countRetry(now)
 	return x.open(choice.Lease)
 }
 

@@ -110,7 +110,7 @@ func (p *Proxy) Decisions() []Decision {
 	all := make([]Decision, 0, n)
 	for i := range n {
 		d := &j.ring[(j.ending-1-i)%decisions]
-		all = append(all, Decision{d.entry, d.trail.lines()})
+		all = append(all, Decision{d.entry, d.trail.texts()})
 	}
 	return all
 }

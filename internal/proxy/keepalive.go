@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	// commentEvery is the longest pause between two comments: below the idle limits of front proxies.
-	commentEvery = 15 * time.Second
-	// commentAtMost is the shortest pause between two comments.
-	commentAtMost = time.Second
-	// signEvery is the shortest pause between two signs of life that are passed on before the answer begins.
-	signEvery = time.Second / 2
+	// maxCommentPause is the longest pause between two comments: below the idle limits of front proxies.
+	maxCommentPause = 15 * time.Second
+	// minCommentPause is the shortest pause between two comments.
+	minCommentPause = time.Second
+	// minForwardPause is the shortest pause between two signs of life that are passed on before the answer begins.
+	minForwardPause = time.Second / 2
 )
 
 const (
@@ -31,15 +31,15 @@ type keepalive struct {
 	client *clientWriter
 	after  time.Duration
 
-	mu       sync.Mutex
-	timer    *time.Timer // nil: no comments are wanted
-	ended    bool
-	opened   bool
-	relaying bool          // the response is being relayed
-	inside   bool          // the client has received part of an event
-	last     time.Time     // of the last write, or of the request
-	passed   time.Time     // when the last sign of life was passed on
-	pause    time.Duration // how long after it the next comment is due
+	mu          sync.Mutex
+	timer       *time.Timer // nil: no comments are wanted
+	ended       bool
+	opened      bool
+	relaying    bool          // the response is being relayed
+	insideEvent bool          // the client has received part of an event
+	last        time.Time     // of the last write, or of the request
+	forwarded   time.Time     // when the last sign of life was passed on
+	pause       time.Duration // how long after it the next comment is due
 }
 
 // startKeepalive begins to keep the client's connection alive. After 0 or less it does not.
@@ -56,8 +56,10 @@ func (x *exchange) startKeepalive(after time.Duration) {
 	s.timer = time.AfterFunc(after-time.Since(x.req.Start), s.tick)
 }
 
-// every is the pause between two comments.
-func (s *keepalive) every() time.Duration { return min(max(s.after, commentAtMost), commentEvery) }
+// interval is the pause between two comments.
+func (s *keepalive) interval() time.Duration {
+	return min(max(s.after, minCommentPause), maxCommentPause)
+}
 
 // tick writes a comment if it is time for one, and sets the timer for the next.
 func (s *keepalive) tick() {
@@ -71,19 +73,19 @@ func (s *keepalive) tick() {
 		return
 	}
 	switch {
-	case s.inside: // a comment would become a part of the event
+	case s.insideEvent: // a comment would become a part of the event
 	case s.relaying:
 		_ = s.client.send([]byte(quietComment))
 	default:
-		s.open()
+		s.openLocked()
 		s.writeLocked(waitingComment)
 	}
-	s.last, s.pause = time.Now(), s.every()
+	s.last, s.pause = time.Now(), s.interval()
 	s.timer.Reset(s.pause)
 }
 
-// open sends the header of the response, once.
-func (s *keepalive) open() {
+// openLocked sends the header of the response, once.
+func (s *keepalive) openLocked() {
 	if s.opened {
 		return
 	}
@@ -101,12 +103,12 @@ func (s *keepalive) writeLocked(text string) {
 	}
 }
 
-// pass forwards a sign of life, a ping or a comment, that an upstream sent before its first content, once the
+// forward forwards a sign of life, a ping or a comment, that an upstream sent before its first content, once the
 // response is open. It writes new frames at a limited rate; the upstream's bytes are sent after the commit.
-func (s *keepalive) pass(ping bool) {
+func (s *keepalive) forward(ping bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || !s.opened || time.Since(s.passed) < signEvery {
+	if s.ended || !s.opened || time.Since(s.forwarded) < minForwardPause {
 		return
 	}
 	if ping {
@@ -114,8 +116,8 @@ func (s *keepalive) pass(ping bool) {
 	} else {
 		s.writeLocked(quietComment)
 	}
-	s.last, s.pause = time.Now(), s.every()
-	s.passed = s.last
+	s.last, s.pause = time.Now(), s.interval()
+	s.forwarded = s.last
 }
 
 // end stops the comments and reports whether the response has been opened.
@@ -147,7 +149,7 @@ func (s *keepalive) send(a *attempt, p []byte, inside bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.client.sendEvents(a, p)
-	s.inside = inside
+	s.insideEvent = inside
 	if !s.ended {
 		s.last, s.pause = time.Now(), s.after
 	}

@@ -256,7 +256,7 @@ func TestSignsOfLife(t *testing.T) {
 				if signs := strings.Count(w.Body.String(), pingFrame); settings.StreamKeepalive > 0 && signs != strings.Count(fmt.Sprint(pieces), "ping")-2 {
 					t.Errorf("client got %q", w.Body)
 				}
-				x.outlived(a, time.Now())
+				x.extendTotal(a, time.Now())
 				if shifted := x.admittedAt.After(a.start); shifted != (!a.activity.last.IsZero() && took >= settings.Total) {
 					t.Errorf("the time for all attempts begins %v later", x.admittedAt.Sub(a.start))
 				}

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// mostPages bounds the further pages of an upstream's list that one request reads, and
+	// maxPages bounds the further pages of an upstream's list that one request reads, and
 	// listingTime how long that takes.
-	mostPages   = 20
+	maxPages    = 20
 	listingTime = 10 * time.Second
 	// usualPage is the size of a page if the request names none (API reference).
 	usualPage = 20
@@ -35,8 +35,8 @@ var errUnreadableList = fmt.Errorf("%w: a list in a form that is not known", ver
 // restrictList removes from a list the elements that the client key may not use, and reads further
 // pages of the upstream until the client's page is full. If it returns false, it has sent an error.
 func (x *exchange) restrictList(a *attempt) bool {
-	r := x.pin.kept
-	if !x.isolated() || !x.pin.isKept || !r.List || r.Name != "" || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode/100 != 2 {
+	r := x.pin.owned
+	if !x.isolated() || !x.pin.isOwned || !r.List || r.Name != "" || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode/100 != 2 {
 		return true
 	}
 	page, err := x.ownPage(a)
@@ -67,7 +67,7 @@ type listing struct {
 
 // ownPage reads pages of the upstream until the client's page is full.
 func (x *exchange) ownPage(a *attempt) ([]byte, error) {
-	if err := a.fillBuffer(maxHeldPlain); err != nil || !a.complete {
+	if err := a.fillBuffer(maxPlainBody); err != nil || !a.complete {
 		return nil, errors.Join(errUnreadableList, err)
 	}
 	page, err := claude.ParsePage(a.buffered)
@@ -79,12 +79,12 @@ func (x *exchange) ownPage(a *attempt) ([]byte, error) {
 	if n, err := strconv.Atoi(query.Get("limit")); err == nil && n > 0 {
 		l.wanted = min(n, largestPage)
 	}
-	x.take(l, &page)
+	x.addPage(l, &page)
 	owned := x.allOwned(query)
 	ctx, cancel := context.WithTimeout(a.ctx, listingTime)
 	defer cancel()
 	for n := 0; page.More && !l.full() && l.own < owned; n++ {
-		if n == mostPages {
+		if n == maxPages {
 			break
 		}
 		next, err := x.nextPage(ctx, a, l, &page)
@@ -95,7 +95,7 @@ func (x *exchange) ownPage(a *attempt) ([]byte, error) {
 			break
 		}
 		page = next
-		x.take(l, &page)
+		x.addPage(l, &page)
 	}
 	l.more = l.more || page.More && l.own < owned
 	return l.render(page.NextToken), nil
@@ -104,15 +104,15 @@ func (x *exchange) ownPage(a *attempt) ([]byte, error) {
 // allOwned is the number of elements that the list can have for the client key. When all are found,
 // no further page is read. It is unknown for a page that begins at a cursor.
 func (x *exchange) allOwned(query url.Values) int {
-	prefix := x.pin.kept.Prefix
+	prefix := x.pin.owned.Prefix
 	if x.req.Settings.SoleTenant || prefix == "" || query.Get("after_id") != "" || query.Get("before_id") != "" || query.Get("page") != "" {
 		return 1 << 30
 	}
 	return x.p.Resources.Count(prefix, x.req.Key.Tenants()...)
 }
 
-// take adds the elements of a page that the client may see.
-func (x *exchange) take(l *listing, page *claude.Page) {
+// addPage adds the elements of a page that the client may see.
+func (x *exchange) addPage(l *listing, page *claude.Page) {
 	var data []json.RawMessage
 	var ids []string
 	for i, id := range page.IDs {
@@ -179,7 +179,7 @@ func (x *exchange) nextPage(ctx context.Context, a *attempt, l *listing, page *c
 		return claude.Page{}, err
 	}
 	res.Body = body
-	text, err := io.ReadAll(io.LimitReader(body, maxHeldPlain))
+	text, err := io.ReadAll(io.LimitReader(body, maxPlainBody))
 	if err != nil {
 		return claude.Page{}, err
 	}

@@ -56,7 +56,7 @@ func (o *opening) observe(ev claude.Event, kind string, started bool) {
 	}
 	o.largest = max(o.largest, ev.Size)
 	if ev.Truncated && kind != "ping" {
-		o.payload = max(o.payload, maxHeldStream)
+		o.payload = max(o.payload, maxStreamStart)
 	}
 	o.malformed = o.malformed || ev.Malformed()
 	switch kind {
@@ -131,14 +131,14 @@ func (a *attempt) bufferStream() (*claude.Error, error) {
 			return nil, fmt.Errorf("%w: the stream ended before its content", verdict.ErrUnusable)
 		case err != nil:
 			return nil, err
-		case settled-o.largest >= maxHeldStream || a.unfinished() >= maxHeldEvent:
-			if a.message.Started && o.payload+a.unfinished() >= maxHeldStream/2 {
+		case settled-o.largest >= maxStreamStart || a.unfinished() >= maxOpenEvent:
+			if a.message.Started && o.payload+a.unfinished() >= maxStreamStart/2 {
 				return nil, nil // a long stream of unknown events
 			}
-			return nil, fmt.Errorf("%w: no content within %d KB", verdict.ErrUnusable, maxHeldStream>>10)
+			return nil, fmt.Errorf("%w: no content within %d KB", verdict.ErrUnusable, maxStreamStart>>10)
 		}
 		a.noteActivity(boundary > 0)
-		_, err = a.readMore(maxHeldStream + maxHeldEvent)
+		_, err = a.readMore(maxStreamStart + maxOpenEvent)
 	}
 }
 

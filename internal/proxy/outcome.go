@@ -95,11 +95,11 @@ func (x *exchange) settle(a *attempt) {
 	a.lease.Settle(x.ctx, a.outcome, now)
 	x.saveRefusal(a)
 	x.addAttempt(a, now)
-	x.account(a)
+	x.recordUsage(a)
 	if a.outcome.Scope == verdict.ScopeBalancer && x.p.short.Allow(now) {
 		x.p.log.WarnContext(x.ctx, telemetry.NoDescriptors, telemetry.Needed, "connect", telemetry.Server, a.lease.Name())
 	}
-	x.trail.attempted(a, claude.ShortIDs(x.pin.known), now)
+	x.trail.addAttempt(a, claude.ShortIDs(x.pin.id), now)
 	if a.outcome.Failover() {
 		x.p.log.InfoContext(x.ctx, telemetry.AttemptFailed, telemetry.ID, x.req.ID, telemetry.Server, a.lease.Name(),
 			telemetry.Reason, a.outcome.Reason, telemetry.Scope, a.outcome.Scope.String(), telemetry.Duration, now.Sub(a.start).Round(time.Millisecond))

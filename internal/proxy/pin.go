@@ -19,13 +19,13 @@ import (
 type pin struct {
 	resource   claude.Resource
 	isResource bool
-	known      string    // the id whose account is asked; "" if there is none
+	id         string    // the id whose account is asked; "" if there is none
 	unknown    []string  // ids of which no account is known
 	searching  bool      // the accounts are asked one after the other who knows them
 	conflict   [2]string // two ids of two accounts; "" where there is none
 
-	kept      claude.Resource // the resource with an owner that the path names: resource, or one of another API
-	isKept    bool
+	owned     claude.Resource // the resource with an owner that the path names: resource, or one of another API
+	isOwned   bool
 	refusal   *quota.Refusal // set if the request names a resource that its client key may not use
 	unclaimed []string       // ids in the request that have no owner yet
 }
@@ -33,8 +33,8 @@ type pin struct {
 // resolvePin finds the account that keeps what the request names.
 func (x *exchange) resolvePin(named []string, readable bool) {
 	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
-	if x.pin.kept, x.pin.isKept = x.pin.resource, x.pin.isResource; !x.pin.isKept && x.isolated() {
-		x.pin.kept, x.pin.isKept = claude.CollectionOf(x.req.HTTP.Method, x.req.HTTP.URL.Path)
+	if x.pin.owned, x.pin.isOwned = x.pin.resource, x.pin.isResource; !x.pin.isOwned && x.isolated() {
+		x.pin.owned, x.pin.isOwned = claude.CollectionOf(x.req.HTTP.Method, x.req.HTTP.URL.Path)
 	}
 	// Pages and calls of one list go together, and what is uploaded stands in that list: one message can use all of it.
 	x.query.InOrder = x.pin.resource.List || x.pin.resource.Upload
@@ -44,7 +44,7 @@ func (x *exchange) resolvePin(named []string, readable bool) {
 	if id := x.pin.resource.ID; id != "" {
 		named = append(named[:len(named):len(named)], id)
 	}
-	if x.pin.refusal = x.refusesResources(named, readable); x.pin.refusal != nil || len(named) == 0 {
+	if x.pin.refusal = x.checkResources(named, readable); x.pin.refusal != nil || len(named) == 0 {
 		return
 	}
 	accounts := x.req.Table.Accounts()
@@ -56,9 +56,9 @@ func (x *exchange) resolvePin(named []string, readable bool) {
 		case !known:
 			x.pin.unknown = append(x.pin.unknown, id)
 		case x.query.Account == nil:
-			x.query.Account, x.pin.known = &domain, id
+			x.query.Account, x.pin.id = &domain, id
 		case *x.query.Account != domain:
-			x.pin.conflict = [2]string{x.pin.known, id}
+			x.pin.conflict = [2]string{x.pin.id, id}
 		}
 	}
 	x.pin.searching = x.query.Account == nil && len(accounts) > 1
@@ -110,9 +110,9 @@ func (x *exchange) judgeSearch(a *attempt) {
 	}
 }
 
-// unsure says whether what is looked for may be with an account that could not
+// searchIncomplete says whether what is looked for may be with an account that could not
 // be asked, so that "not found" would be more than is known.
-func (x *exchange) unsure() bool {
+func (x *exchange) searchIncomplete() bool {
 	if !x.pin.searching {
 		return false
 	}
@@ -129,8 +129,8 @@ func (x *exchange) unsure() bool {
 
 // servers names the upstreams that could serve the request, for messages to the client.
 func (p *pin) servers() string {
-	if p.known != "" {
-		return "The account that keeps " + p.known
+	if p.id != "" {
+		return "The account that keeps " + p.id
 	}
 	return "Every upstream"
 }
@@ -190,7 +190,7 @@ func (x *exchange) rewriteResultsURL(a *attempt) {
 // bufferResource reads what an answer says of a batch, file or skill, as far as it is of moderate
 // size. One that breaks off is only asked for again where that changes nothing.
 func (a *attempt) bufferResource(method string) error {
-	err := a.fillBuffer(maxHeldError)
+	err := a.fillBuffer(maxErrorBody)
 	if method == http.MethodGet {
 		return err
 	}

@@ -68,7 +68,7 @@ func (x *exchange) admit() bool {
 // run makes attempts until one is worth committing to, the client leaves, or no endpoint is left.
 func (x *exchange) run() {
 	if !x.isSide() {
-		x.p.budget.request(x.req.Start)
+		x.p.budget.countRequest(x.req.Start)
 	}
 	for {
 		lease, err := x.nextLease()
@@ -105,12 +105,12 @@ func (x *exchange) nextLease() (*upstream.Lease, error) {
 			return nil, err
 		}
 		retry := len(x.entry.Attempts) > 0 && !x.isSide()
-		x.query.FitOnly = retry && !x.p.budget.left(now, x.req.Settings.RetryPercent, x.req.Settings.RetryFloor)
+		x.query.FitOnly = retry && !x.p.budget.allows(now, x.req.Settings.RetryPercent, x.req.Settings.RetryFloor)
 		if x.isQuick() { // a late response is worse than none
 			x.query.FitOnly = len(x.entry.Attempts) > 0 || x.savedList() != nil
 		}
 		choice, err := x.req.Table.Next(&x.query, &x.attempts.tried, now)
-		x.trail.skipped(choice.Considered, now)
+		x.trail.addSkipped(choice.Considered, now)
 		if wait, ok := errors.AsType[*routing.Wait](err); ok {
 			if err := x.wait(wait, now); err != nil {
 				return nil, err
@@ -123,7 +123,7 @@ func (x *exchange) nextLease() (*upstream.Lease, error) {
 		x.query.LeaseBuf = nil // in use now
 		x.attempts.chose(choice)
 		if retry {
-			x.p.budget.retry(now)
+			x.p.budget.countRetry(now)
 		}
 		return choice.Lease, nil
 	}
@@ -146,7 +146,7 @@ func (x *exchange) roundTrip(a *attempt) {
 	s := x.req.Settings
 	limit := x.firstWait(a)
 	a.timeouts.expect(forFirst, limit)
-	defer a.timeouts.over(forFirst)
+	defer a.timeouts.arrived(forFirst)
 	// The client determines how long an upload takes. Every read of it starts the time limit again.
 	if x.req.Upload != nil {
 		x.req.Upload.onProgress(func() { a.timeouts.expect(forFirst, limit) })
@@ -164,7 +164,7 @@ func (x *exchange) roundTrip(a *attempt) {
 	a.lease.Learn(res.StatusCode, res.Header, time.Now())
 	s.Dump.Answer(a.ctx, x.req.ID, a.lease.Name(), res)
 	if x.kind == kindOther {
-		a.timeouts.over(forFirst)
+		a.timeouts.arrived(forFirst)
 	}
 	a.claimed, err = a.buffer(x.kind)
 	if err != nil {

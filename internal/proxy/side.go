@@ -50,8 +50,8 @@ func (x *exchange) quickLimit(lease *upstream.Lease, now time.Time) time.Duratio
 	return limit
 }
 
-// overdue reports whether it is time to serve the saved list of models.
-func (x *exchange) overdue(now time.Time) bool {
+// savedListDue reports whether it is time to serve the saved list of models.
+func (x *exchange) savedListDue(now time.Time) bool {
 	return x.isQuick() && now.Sub(x.admittedAt) >= savedListAfter && x.savedList() != nil
 }
 
@@ -59,7 +59,7 @@ func (x *exchange) overdue(now time.Time) bool {
 // models, or for count_tokens with 404, on which Claude Code estimates. It returns false for a refusal of the request
 // itself, such as that of a client's own key, which is passed on instead.
 func (x *exchange) refuseQuick() bool {
-	if !x.isQuick() || slices.ContainsFunc(x.attempts.failed, (*attempt).settlesQuick) {
+	if !x.isQuick() || slices.ContainsFunc(x.attempts.failed, (*attempt).endsQuick) {
 		return false
 	}
 	if list := x.savedList(); list != nil {
@@ -79,9 +79,9 @@ func (x *exchange) refuseQuick() bool {
 	return true
 }
 
-// settlesQuick reports whether a failed attempt is an answer to a quick request: it concerns the client's own key
+// endsQuick reports whether a failed attempt is an answer to a quick request: it concerns the client's own key
 // or account. What may be a peculiarity of the upstream, such as a failure behind a relay, is not.
-func (a *attempt) settlesQuick() bool {
+func (a *attempt) endsQuick() bool {
 	if !a.refused() || a.claimed == nil {
 		return false
 	}

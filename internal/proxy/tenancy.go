@@ -18,13 +18,13 @@ import (
 // isolated reports whether the request may use only resources of its client key or the key's group.
 func (x *exchange) isolated() bool { return x.req.Key != nil && !x.req.Settings.SharedResources }
 
-// refusesResources checks the ids in the body, path and query of the request. It returns nil if the
+// checkResources checks the ids in the body, path and query of the request. It returns nil if the
 // client key may use all of them.
-func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusal {
+func (x *exchange) checkResources(named []string, readable bool) *quota.Refusal {
 	if !x.isolated() {
 		return nil
 	}
-	if r := x.refusesUnreadable(readable); r != nil {
+	if r := x.checkUnreadable(readable); r != nil {
 		return r
 	}
 	for _, id := range named {
@@ -32,20 +32,20 @@ func (x *exchange) refusesResources(named []string, readable bool) *quota.Refusa
 			return notFound(id)
 		}
 	}
-	if x.pin.isKept {
+	if x.pin.isOwned {
 		// Anthropic's own skills are available to every account, and their ids have no prefix.
-		name := x.pin.kept.Name
+		name := x.pin.owned.Name
 		builtIn := strings.HasPrefix(strings.ToLower(x.req.HTTP.URL.Path), "/v1/skills") && !strings.ContainsAny(name, "_%")
 		if name != "" && !builtIn && !x.mayUse(name) {
 			return notFound(name)
 		}
 	}
-	return x.refusesElsewhere()
+	return x.checkOtherPlaces()
 }
 
-// refusesUnreadable refuses a body that may name resources of others in a form that we cannot read.
+// checkUnreadable refuses a body that may name resources of others in a form that we cannot read.
 // It allows the body while no other key has any resources.
-func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
+func (x *exchange) checkUnreadable(readable bool) *quota.Refusal {
 	body := x.req.Body.bytes()
 	opaque := !readable && len(body) > 0 || x.req.Body.unreadable() != nil || x.req.Upload != nil && x.pin.resource.Batch
 	switch {
@@ -67,9 +67,9 @@ func (x *exchange) refusesUnreadable(readable bool) *quota.Refusal {
 	return nil
 }
 
-// refusesElsewhere refuses ids of another tenant in places where the API is not known to name
+// checkOtherPlaces refuses ids of another tenant in places where the API is not known to name
 // resources.
-func (x *exchange) refusesElsewhere() *quota.Refusal {
+func (x *exchange) checkOtherPlaces() *quota.Refusal {
 	u := x.req.HTTP.URL
 	for _, part := range [...]string{u.Path, u.RawQuery} {
 		for _, id := range claude.IDsWithin(part) {
@@ -132,7 +132,7 @@ func notFound(id string) *quota.Refusal {
 
 // claim records the resources that the client key created, according to a good response.
 func (x *exchange) claim(a *attempt) {
-	method, r := x.req.HTTP.Method, x.pin.kept
+	method, r := x.req.HTTP.Method, x.pin.owned
 	if method == http.MethodDelete && r.Name != "" && r.Action == "" {
 		x.p.Resources.Forget(r.Name)
 		return
@@ -141,7 +141,7 @@ func (x *exchange) claim(a *attempt) {
 		return
 	}
 	tenant, now := x.req.Key.Tenant(), time.Now()
-	if x.pin.isKept && x.kind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
+	if x.pin.isOwned && x.kind == kindResource && method == http.MethodPost && (r.Name == "" || r.Action == "versions") {
 		x.p.Resources.Claim(tenant, now, claude.CreatedID(a.buffered)...)
 	}
 	if x.isolated() && x.req.Settings.SoleTenant {
@@ -155,8 +155,8 @@ func (x *exchange) claim(a *attempt) {
 // buffersForTenancy reports whether a response must be buffered that is not read otherwise: a list,
 // which may have elements of other keys, or a created resource, whose id is recorded.
 func (x *exchange) buffersForTenancy() bool {
-	r, method := x.pin.kept, x.req.HTTP.Method
-	return x.isolated() && x.pin.isKept && (r.List || method == http.MethodPost && r.Name == "")
+	r, method := x.pin.owned, x.req.HTTP.Method
+	return x.isolated() && x.pin.isOwned && (r.List || method == http.MethodPost && r.Name == "")
 }
 
 // claimKept records the resources that a message created: a container, and files made in it.

@@ -349,7 +349,7 @@ func TestAListThatCannotBeReadIsNotShown(t *testing.T) {
 		respond(200, jsonType, fmt.Sprintf(`{"data":[{"id":"file_%d"}],"has_more":true}`, pages))(w, r)
 		return true
 	}
-	if got := y.as("ann", "GET", "/v1/files", ""); got.StatusCode != 200 && got.StatusCode != 502 || pages > mostPages+1 {
+	if got := y.as("ann", "GET", "/v1/files", ""); got.StatusCode != 200 && got.StatusCode != 502 || pages > maxPages+1 {
 		t.Errorf("%d after %d pages: %s", got.StatusCode, pages, got.Body)
 	}
 }

@@ -31,28 +31,28 @@ const (
 
 // pendingWait is what has to come by a moment; zero: nothing has to.
 type pendingWait struct {
-	what *verdict.TimeoutError
-	by   time.Time
-	more int // how often that moment was moved
+	what       *verdict.TimeoutError
+	by         time.Time
+	extensions int // how often that moment was moved
 }
 
 const (
-	// secondLook extends a wait whose time has run out, so that bytes that arrived at the last moment, or while the process
+	// minGrace extends a wait whose time has run out, so that bytes that arrived at the last moment, or while the process
 	// was suspended, are read first.
-	secondLook = 50 * time.Millisecond
-	// maxLooks bounds how often a wait is extended because the process was suspended.
-	maxLooks = 5
+	minGrace = 50 * time.Millisecond
+	// maxExtensions bounds how often a wait is extended because the process was suspended.
+	maxExtensions = 5
 )
 
-// prolong extends a wait that has run out, and reports whether it did. late is how long ago the timer should have fired.
+// extend extends a wait that has run out, and reports whether it did. late is how long ago the timer should have fired.
 // A suspended process (SIGSTOP, a paused virtual machine, a machine that swaps) measures nothing. So the extension grows
 // with late, to give the kernel and the peer's retransmissions time to deliver.
-func (a *pendingWait) prolong(now time.Time, late time.Duration) bool {
-	if a.more > 0 && (late < secondLook || a.more >= maxLooks) {
+func (a *pendingWait) extend(now time.Time, late time.Duration) bool {
+	if a.extensions > 0 && (late < minGrace || a.extensions >= maxExtensions) {
 		return false
 	}
-	a.more++
-	a.by = now.Add(max(min(2*late, a.what.After), secondLook))
+	a.extensions++
+	a.by = now.Add(max(min(2*late, a.what.After), minGrace))
 	return true
 }
 
@@ -66,12 +66,12 @@ func (w *timeouts) expect(which wait, what *verdict.TimeoutError) {
 	defer w.mu.Unlock()
 	w.waits[which] = pendingWait{what: what, by: by}
 	if w.at.IsZero() || by.Before(w.at) {
-		w.lookAt(by, what.After)
+		w.scheduleLocked(by, what.After)
 	}
 }
 
-// over ends a wait: it has come.
-func (w *timeouts) over(which wait) {
+// arrived ends a wait: it has come.
+func (w *timeouts) arrived(which wait) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waits[which] = pendingWait{}
@@ -87,21 +87,21 @@ func (w *timeouts) stop() {
 	}
 }
 
-// lookAt sets the timer. The caller holds the mutex.
-func (w *timeouts) lookAt(at time.Time, in time.Duration) {
+// scheduleLocked sets the timer. The caller holds the mutex.
+func (w *timeouts) scheduleLocked(at time.Time, in time.Duration) {
 	switch {
 	case w.stopped:
 		return
 	case w.timer == nil:
-		w.timer = time.AfterFunc(in, w.look)
+		w.timer = time.AfterFunc(in, w.check)
 	default:
 		w.timer.Reset(in)
 	}
 	w.at = at
 }
 
-// look cancels the attempt if a wait has run out and is not extended. Otherwise it sets the timer for the next wait.
-func (w *timeouts) look() {
+// check cancels the attempt if a wait has run out and is not extended. Otherwise it sets the timer for the next wait.
+func (w *timeouts) check() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopped {
@@ -114,7 +114,7 @@ func (w *timeouts) look() {
 		if a.what == nil {
 			continue
 		}
-		if !now.Before(a.by) && !a.prolong(now, late) {
+		if !now.Before(a.by) && !a.extend(now, late) {
 			w.stopped = true
 			w.cancel(a.what)
 			return
@@ -124,6 +124,6 @@ func (w *timeouts) look() {
 		}
 	}
 	if w.at = next; !next.IsZero() {
-		w.lookAt(next, next.Sub(now))
+		w.scheduleLocked(next, next.Sub(now))
 	}
 }

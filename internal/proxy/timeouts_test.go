@@ -24,7 +24,7 @@ func TestWatchThatFiresLate(t *testing.T) {
 			w.mu.Unlock()
 			time.Sleep(after + late)
 			resumed := time.Now()
-			go w.look()
+			go w.check()
 			<-ctx.Done()
 			if got := time.Since(resumed); got != want {
 				t.Errorf("%v late by %v: ended %v after that, not %v", after, late, got, want)
@@ -34,11 +34,11 @@ func TestWatchThatFiresLate(t *testing.T) {
 			}
 		})
 	}
-	f(2*time.Second, 0, secondLook)
-	f(2*time.Second, 10*time.Millisecond, secondLook)
+	f(2*time.Second, 0, minGrace)
+	f(2*time.Second, 10*time.Millisecond, minGrace)
 	f(2*time.Second, 300*time.Millisecond, 600*time.Millisecond)
 	f(2*time.Second, time.Hour, 2*time.Second)
-	f(10*time.Millisecond, time.Hour, secondLook)
+	f(10*time.Millisecond, time.Hour, minGrace)
 }
 
 // TestWatchOfWhatCame checks that bytes that arrive in the extension after a late timer keep the
@@ -50,15 +50,15 @@ func TestWatchOfWhatCame(t *testing.T) {
 		w := timeouts{cancel: cancel}
 		defer w.stop()
 		limit := &verdict.TimeoutError{Waiting: "next byte", After: time.Second}
-		for range 3 * maxLooks { // each read has looks of its own
+		for range 3 * maxExtensions { // each read has looks of its own
 			w.expect(forRead, limit)
 			w.mu.Lock()
 			w.timer.Stop()
 			w.mu.Unlock()
 			time.Sleep(time.Minute)
-			go w.look()
+			go w.check()
 			synctest.Wait()
-			w.over(forRead)
+			w.arrived(forRead)
 		}
 		if ctx.Err() != nil {
 			t.Error(context.Cause(ctx))
@@ -70,9 +70,9 @@ func TestWatchOfWhatCame(t *testing.T) {
 func TestProlongIsBounded(t *testing.T) {
 	a := pendingWait{what: &verdict.TimeoutError{After: time.Second}}
 	n := 0
-	for ; a.prolong(time.Now(), time.Minute); n++ {
+	for ; a.extend(time.Now(), time.Minute); n++ {
 	}
-	if n != maxLooks {
+	if n != maxExtensions {
 		t.Error(n)
 	}
 }

@@ -26,14 +26,14 @@ type trail struct {
 }
 
 type step struct {
-	at     time.Time // begin
-	server string
-	view   *upstream.View   // of an endpoint that was passed over
-	asked  *verdict.Outcome // of an attempt
-	took   time.Duration    // of an attempt or a wait
-	warm   routing.Warmth   // of an attempt: what was cached there
-	status int              // of an attempt's answer
-	pinned string           // the id that left an attempt no choice
+	at       time.Time // begin
+	server   string
+	view     *upstream.View   // of an endpoint that was passed over
+	outcome  *verdict.Outcome // of an attempt
+	duration time.Duration    // of an attempt or a wait
+	warm     routing.Warmth   // of an attempt: what was cached there
+	status   int              // of an attempt's answer
+	pinned   string           // the id that left an attempt no choice
 }
 
 func (t *trail) add(s step) {
@@ -42,8 +42,8 @@ func (t *trail) add(s step) {
 	}
 }
 
-// skipped adds the endpoints that were not available, each once per state.
-func (t *trail) skipped(considered []routing.Considered, now time.Time) {
+// addSkipped adds the endpoints that were not available, each once per state.
+func (t *trail) addSkipped(considered []routing.Considered, now time.Time) {
 	for _, c := range considered {
 		if c.Reason == routing.Unfit && !t.has(c) {
 			t.add(step{at: now, server: c.Endpoint.Name(), view: &c.View})
@@ -60,8 +60,8 @@ func (t *trail) has(c routing.Considered) bool {
 	return false
 }
 
-// allPassed says whether the endpoints that take work were passed over, all for one and the same reason.
-func (t *trail) allPassed(u upstream.Unfit) bool {
+// allSkippedFor says whether the endpoints that take work were passed over, all for one and the same reason.
+func (t *trail) allSkippedFor(u upstream.Unfit) bool {
 	n := 0
 	for _, s := range t.steps {
 		switch {
@@ -75,21 +75,21 @@ func (t *trail) allPassed(u upstream.Unfit) bool {
 	return n > 0
 }
 
-func (t *trail) attempted(a *attempt, pinned string, now time.Time) {
+func (t *trail) addAttempt(a *attempt, pinned string, now time.Time) {
 	verdict := a.outcome // the answer itself is not kept for the trail's sake
-	t.add(step{at: a.start, server: a.lease.Name(), asked: &verdict, took: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
+	t.add(step{at: a.start, server: a.lease.Name(), outcome: &verdict, duration: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
 }
 
-// waits notes a wait; several in a row are one.
-func (t *trail) waits(wait time.Duration, now time.Time) {
+// addWait notes a wait; several in a row are one.
+func (t *trail) addWait(wait time.Duration, now time.Time) {
 	if n := len(t.steps); n > 0 && t.steps[n-1].isWait() {
-		t.steps[n-1].took = now.Add(wait).Sub(t.steps[n-1].at)
+		t.steps[n-1].duration = now.Add(wait).Sub(t.steps[n-1].at)
 		return
 	}
-	t.add(step{at: now, took: wait})
+	t.add(step{at: now, duration: wait})
 }
 
-func (s step) isWait() bool { return s.view == nil && s.asked == nil }
+func (s step) isWait() bool { return s.view == nil && s.outcome == nil }
 
 func (s step) String() string {
 	server := label(s.server)
@@ -99,13 +99,13 @@ func (s step) String() string {
 	case s.view != nil:
 		return fmt.Sprintf("%s: %s", server, s.view.Unfit)
 	case s.isWait():
-		return fmt.Sprintf("waited up to %s", brief(s.took))
-	case s.asked.Scope == verdict.ScopeNone:
-		return fmt.Sprintf("%s: answered in %s", server, brief(s.took)) + s.cached()
-	case s.asked.Reason == "":
-		return fmt.Sprintf("%s: status %d (%s) in %s", server, s.status, s.asked.Scope, brief(s.took))
+		return fmt.Sprintf("waited up to %s", brief(s.duration))
+	case s.outcome.Scope == verdict.ScopeNone:
+		return fmt.Sprintf("%s: answered in %s", server, brief(s.duration)) + s.cached()
+	case s.outcome.Reason == "":
+		return fmt.Sprintf("%s: status %d (%s) in %s", server, s.status, s.outcome.Scope, brief(s.duration))
 	default:
-		return fmt.Sprintf("%s: %s (%s) in %s", server, s.asked.Reason, s.asked.Scope, brief(s.took))
+		return fmt.Sprintf("%s: %s (%s) in %s", server, s.outcome.Reason, s.outcome.Scope, brief(s.duration))
 	}
 }
 
@@ -146,8 +146,8 @@ func brief(d time.Duration) time.Duration {
 	return d.Round(time.Millisecond)
 }
 
-// lines tells the trail step by step.
-func (t *trail) lines() []string {
+// texts tells the trail step by step.
+func (t *trail) texts() []string {
 	lines := make([]string, len(t.steps))
 	for i, s := range t.steps {
 		lines[i] = s.String()
@@ -156,10 +156,10 @@ func (t *trail) lines() []string {
 }
 
 // String tells the trail in one line.
-func (t *trail) String() string { return strings.Join(t.lines(), "; ") }
+func (t *trail) String() string { return strings.Join(t.texts(), "; ") }
 
 // LogValue makes the trail a list for logs.
-func (t *trail) LogValue() slog.Value { return slog.AnyValue(t.lines()) }
+func (t *trail) LogValue() slog.Value { return slog.AnyValue(t.texts()) }
 
 // trace adds the trail to the answer's headers if the client asked for it.
 func (x *exchange) trace() {

@@ -71,8 +71,8 @@ func (u *Upload) state() (begun bool, err error) {
 	return u.begun, u.err
 }
 
-// uploading says whether an upload is on its way, so that it cannot be sent anew.
-func (x *exchange) uploading() bool {
+// uploadBegun says whether an upload is on its way, so that it cannot be sent anew.
+func (x *exchange) uploadBegun() bool {
 	if x.req.Upload == nil {
 		return false
 	}

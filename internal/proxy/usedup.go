@@ -64,12 +64,12 @@ type exhaustion struct {
 	attempt *attempt // its source; nil for a saved refusal
 }
 
-// exhaustedPool returns the refusal of the upstream that recovers first, if every upstream is used
+// poolExhaustion returns the refusal of the upstream that recovers first, if every upstream is used
 // up or out for longer. It returns false if an upstream may recover in a moment, or if no upstream
 // has reported that it is used up.
-func (x *exchange) exhaustedPool(now time.Time) (exhaustion, bool) {
+func (x *exchange) poolExhaustion(now time.Time) (exhaustion, bool) {
 	var first exhaustion
-	var earliest time.Time // when the first silent one recovers
+	var earliest time.Time // when the first one without a refusal recovers
 	found := false
 	for _, e := range x.req.Table.Endpoints() {
 		if x.query.Account != nil && e.CacheScope() != *x.query.Account {
@@ -81,15 +81,15 @@ func (x *exchange) exhaustedPool(now time.Time) (exhaustion, bool) {
 		}
 		candidate, state := x.exhaustionAt(e, v, now)
 		switch {
-		case state == backSoon:
+		case state == poolBackSoon:
 			return exhaustion{}, false
-		case state == saidSo && (!found || sooner(candidate.Until, first.Until)):
+		case state == poolReported && (!found || isEarlier(candidate.Until, first.Until)):
 			first, found = candidate, true
-		case state == silent && v.Unfit == upstream.RateLimited && (earliest.IsZero() || v.ReadyAt.Before(earliest)):
+		case state == poolOut && v.Unfit == upstream.RateLimited && (earliest.IsZero() || v.ReadyAt.Before(earliest)):
 			earliest = v.ReadyAt
 		}
 	}
-	if !earliest.IsZero() && sooner(earliest, first.Until) {
+	if !earliest.IsZero() && isEarlier(earliest, first.Until) {
 		first.Until = earliest
 	}
 	return first, found
@@ -99,9 +99,9 @@ func (x *exchange) exhaustedPool(now time.Time) (exhaustion, bool) {
 type poolState uint8
 
 const (
-	silent   poolState = iota // out, for another reason
-	saidSo                    // it reported that it is used up
-	backSoon                  // it may recover in a moment
+	poolOut      poolState = iota // out, for another reason
+	poolReported                  // it reported that it is used up
+	poolBackSoon                  // it may recover in a moment
 )
 
 // exhaustionAt returns the state of one endpoint, and its refusal if it has reported one.
@@ -110,33 +110,33 @@ func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.
 		if a.usedUp() {
 			r, ok := x.refusalOf(a)
 			if ok {
-				return exhaustion{r, a}, saidSo
+				return exhaustion{r, a}, poolReported
 			}
-			return exhaustion{}, silent
+			return exhaustion{}, poolOut
 		}
 		switch a.outcome.Scope {
 		case verdict.ScopeCredential, verdict.ScopeAccount, verdict.ScopeModel:
-			return exhaustion{}, silent
+			return exhaustion{}, poolOut
 		}
-		return exhaustion{}, backSoon
+		return exhaustion{}, poolBackSoon
 	}
 	switch v.Unfit {
 	case upstream.RateLimited, upstream.ModelOut, upstream.AccountOut, upstream.CredentialOut:
 		if r, ok := e.Refusal(now, x.query.Subject); ok {
-			return exhaustion{Refusal: r}, saidSo
+			return exhaustion{Refusal: r}, poolReported
 		}
 		if v.Unfit == upstream.RateLimited && v.ReadyAt.Sub(now) <= maxRetryAfter {
-			return exhaustion{}, backSoon
+			return exhaustion{}, poolBackSoon
 		}
-		return exhaustion{}, silent
+		return exhaustion{}, poolOut
 	case upstream.LowBalance:
-		return exhaustion{}, silent
+		return exhaustion{}, poolOut
 	}
-	return exhaustion{}, backSoon
+	return exhaustion{}, poolBackSoon
 }
 
-// sooner reports whether a is before b; an unknown moment, zero, is after all others.
-func sooner(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
+// isEarlier reports whether a is before b; an unknown moment, zero, is after all others.
+func isEarlier(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
 
 // writeExhaustion responds with an upstream's own complete refusal, and with the wait that it asks
 // for.

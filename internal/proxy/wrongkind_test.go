@@ -124,7 +124,7 @@ func TestUnsoundStreams(t *testing.T) {
 	f("message_start without data", "without message_start", "event: message_start\n\n", blockEvent, textEvent, stopEvent)
 	f("a delta first", "without message_start", textEvent, startEvent, blockEvent, stopEvent)
 	f("an end first", "without message_start", stopEvent)
-	f("an endless unknown event before message_start", "no content within", "event: news\ndata: {\"of\":\""+strings.Repeat("x", maxHeldEvent+1)+"\"}\n\n")
+	f("an endless unknown event before message_start", "no content within", "event: news\ndata: {\"of\":\""+strings.Repeat("x", maxOpenEvent+1)+"\"}\n\n")
 	f("an error without a name", "error event", "data: {\"error\":{\"message\":\"no channel\"}}\n\n")
 	f("an overload without a name", "overloaded", startEvent, "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n")
 	f("an end without content", "neither content nor output tokens", startEvent, strings.Replace(deltaEvent, "7", "0", 1), stopEvent)
