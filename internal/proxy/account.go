@@ -8,7 +8,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// recordUsage records the usage that an attempt's response has reported so far, completed by estimates, and its cost.
+// recordUsage records the usage that an attempt's response has reported so far, completed by
+// estimates, and its cost.
 func (x *exchange) recordUsage(a *attempt) {
 	note := &x.entry.Attempts[a.place]
 	note.Duration, note.Answer = time.Since(a.start), a.message
@@ -31,8 +32,8 @@ func (x *exchange) recordUsage(a *attempt) {
 	x.batch.note(note)
 }
 
-// isUnreadable reports whether the client got a response to a message that we could not read, because it is
-// too large or in an unknown form. The upstream bills it all the same.
+// isUnreadable reports whether the client got a response to a message that we could not read,
+// because it is too large or in an unknown form. The upstream bills it all the same.
 func (x *exchange) isUnreadable(a *attempt, note *ledger.Attempt) bool {
 	return note.Served && !a.message.Started && a.message.Err == nil && a.claimed == nil && note.Status == http.StatusOK &&
 		x.req.HTTP.Method == http.MethodPost && x.req.HTTP.URL.Path == messagesPath
@@ -49,8 +50,9 @@ func (x *exchange) withRequested(u claude.Usage) claude.Usage {
 	return u
 }
 
-// price sets the cost of the part of an attempt's response that has arrived. Output that did not reach the client counts
-// as wasted, and so do cache writes of a prefix that another account had in its cache.
+// price sets the cost of the part of an attempt's response that has arrived. Output that did not
+// reach the client counts as wasted, and so do cache writes of a prefix that another account had in
+// its cache.
 func (x *exchange) price(a *attempt, note *ledger.Attempt, bill *claude.Bill) {
 	prices, multiplier := x.req.Settings.Prices, a.lease.Price()
 	model := a.message.Model

@@ -6,14 +6,15 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// activityLasts is how long a sign of life is valid. Pings come every 10 to 30 s while a model thinks.
+// activityLasts is how long a sign of life is valid. Upstreams send pings every 10 to 30 s while a
+// model thinks.
 const activityLasts = time.Minute
 
-// activity are the signs of life of an upstream before its first content.
+// activity records the signs of life of an upstream before its first content.
 type activity struct {
-	due    time.Time // the endpoint's own limit for the first content; zero: it has none
-	until  time.Time // the limit in force; zero: there is none
-	last   time.Time // of the last sign after message_start; zero: there was none
+	due    time.Time // end of the endpoint's own limit for the first content; zero: no limit
+	until  time.Time // end of the limit in force; zero: no limit
+	last   time.Time // the last sign of life after message_start; zero: not seen
 	events int       // in the latest read
 	pings  int       // pings among them
 }
@@ -26,8 +27,9 @@ func (s *activity) observe(kind string) {
 	}
 }
 
-// noteActivity checks the latest read for a ping or a comment. Such a sign of life is passed on to the
-// client, and an upstream that has begun its message gets more time.
+// noteActivity checks the latest read for a ping or a comment. It forwards such a sign of life to
+// the client, and gives more time to an upstream that has begun its message. whole reports whether
+// the read completed an event or a comment.
 func (a *attempt) noteActivity(whole bool) {
 	s := &a.activity
 	ping, comment := s.pings > 0, s.events == 0 && whole
@@ -41,9 +43,9 @@ func (a *attempt) noteActivity(whole bool) {
 	}
 }
 
-// extendWait moves the limit for the first content. An upstream that has sent message_start and keeps
-// sending pings works, so the total time limit of the request does not end it. The endpoint's own
-// limit stays in force while another endpoint could be tried.
+// extendWait moves the limit for the first content. An upstream that has sent message_start and
+// keeps sending pings works, so the total time limit of the request does not end it. The endpoint's
+// own limit stays in force while another endpoint could be tried.
 func (a *attempt) extendWait(now time.Time) {
 	s := &a.activity
 	if s.last = now; s.until.IsZero() {
@@ -58,7 +60,7 @@ func (a *attempt) extendWait(now time.Time) {
 		if a.x.hasAlternative(now) {
 			until = s.due
 		}
-		a.deadlineShortened = false // it got its full time
+		a.deadlineShortened = false // the endpoint got its full time
 	}
 	if !until.After(s.until) {
 		return
@@ -67,8 +69,8 @@ func (a *attempt) extendWait(now time.Time) {
 	a.timeouts.expect(forFirst, &verdict.TimeoutError{Waiting: moreSigns, After: until.Sub(now)}) // another goroutine may be using the previous one
 }
 
-// hasAlternative reports whether another endpoint could be tried if this attempt failed now. With hedged
-// attempts it returns true, because others are being tried at the same time.
+// hasAlternative reports whether another endpoint could be tried if this attempt failed now. With
+// hedged attempts it returns true, because another endpoint may be tried at the same time.
 func (x *exchange) hasAlternative(now time.Time) bool {
 	switch {
 	case x.req.Settings.Hedge:
@@ -79,9 +81,9 @@ func (x *exchange) hasAlternative(now time.Time) bool {
 	return x.req.Table.OtherFit(&x.query, &x.attempts.tried, now)
 }
 
-// extendTotal extends the total time of a request whose upstream showed signs of life beyond it, and
-// then failed before its first content. The time begins again at the last sign of life, because the
-// client was kept informed until then.
+// extendTotal restarts the total time of a request at the last sign of life of its upstream, if the
+// upstream showed one beyond that time and then failed before its first content. The client
+// received that sign of life, so it still waits.
 func (x *exchange) extendTotal(a *attempt, now time.Time) {
 	if x.req.Settings.Hedge {
 		return // another attempt may be reading it

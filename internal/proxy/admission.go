@@ -59,13 +59,14 @@ func (x *exchange) quotaDemand(now time.Time) quota.Demand {
 	return demand
 }
 
-// namesFurtherModels reports whether a body may name a second model. It only avoids parsing the whole body: a model that it
-// misses makes the estimate too low, and is charged when the response reports it.
+// namesFurtherModels reports whether a body may name a second model. It avoids parsing the whole
+// body of most requests. If it misses a model, the estimate is too low, and the model is charged
+// when the response reports it.
 func namesFurtherModels(body []byte) bool {
 	return bytes.Contains(body, []byte(`"fallbacks"`)) || bytes.Contains(body, []byte(`"advisor_`))
 }
 
-// atMost is the highest cost of a usage over all models of the request and all servers.
+// atMost returns the highest cost of a usage over all models of the request and all servers.
 func (x *exchange) atMost(prices *ledger.Prices, further []string, u claude.Usage) ledger.Cost {
 	multiplier := x.req.Table.MaxPrice()
 	u = x.withRequested(u)

@@ -48,7 +48,8 @@ type attempt struct {
 	decoded  bool           // the body was compressed, so its length and encoding headers are wrong
 	claimed  *claude.Error  // the error of the API that the response states
 	message  claude.Message // what has been read of a message
-	// wrongShape is set if the upstream sent status 200 with a body of another kind than the request asks for.
+	// wrongShape is set if the upstream sent status 200 with a body of another kind than the
+	// request asks for.
 	wrongShape bool
 
 	outcome      verdict.Outcome
@@ -56,7 +57,8 @@ type attempt struct {
 	place        int       // index in the entry's attempts, set by settle
 	timedOut     bool      // a time limit of the balancer ended the attempt
 	wrongAccount bool      // the account does not know the resource that the request names
-	// deadlineShortened is set if the limit for the first content was shorter than the endpoint's own.
+	// deadlineShortened is set if the limit for the first content was shorter than the endpoint's
+	// own.
 	deadlineShortened bool
 
 	relayState
@@ -120,7 +122,7 @@ func (a *attempt) read(p []byte) (int, error) {
 	return n, err
 }
 
-// status returns the status of the response, 0 if there is none.
+// status returns the status of the response, or 0.
 func (a *attempt) status() int {
 	if a.res == nil {
 		return 0

@@ -20,7 +20,7 @@ type batchBill struct {
 	extra      []ledger.Extra // by model
 	cost       ledger.Cost
 	estimated  bool
-	complete   bool // all results have come
+	complete   bool // all results have arrived
 }
 
 // maxBatchModels bounds how many models of one batch are priced separately.
@@ -29,8 +29,8 @@ const maxBatchModels = 32
 // maxBatchCost bounds the cost of one batch: a million dollars.
 const maxBatchCost ledger.Money = 1e15
 
-// newBatchBill returns nil unless the response has the results of a batch that was not charged
-// before.
+// newBatchBill returns nil unless the response has the results of a batch that has not been
+// charged.
 func (x *exchange) newBatchBill(a *attempt) *batchBill {
 	prices, h := x.req.Settings.Prices, a.res.Header
 	if prices == nil || x.req.HTTP.Method != http.MethodGet || a.res.StatusCode != http.StatusOK || h.Get("Content-Encoding") != "" {

@@ -8,11 +8,12 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
-// Body is a request's body: bytes that nobody changes as long as somebody may read them. An attempt that has been given up may
-// still be reading, in a goroutine of net/http, when the next request begins: whoever lends the bytes gets them back when the owner has
-// released them and every reader has been closed.
+// Body is a request's body. Its bytes do not change while they can be read. An abandoned attempt
+// may still read them, in a goroutine of net/http, when the next request begins. So the lender gets
+// the bytes back only when the owner has released them and every reader has been closed.
 //
-// A compressed body also has its text, a decoded copy. The balancer reads the text and sends the original bytes.
+// A compressed body also has its text, a decoded copy. The balancer reads the text and sends the
+// original bytes.
 type Body struct {
 	length int
 	text   int         // length of the text
@@ -20,35 +21,38 @@ type Body struct {
 }
 
 type sharedBody struct {
-	done func([]byte) // nil: nobody wants the bytes back
+	done func([]byte) // receives the bytes when they are free; may be nil
 
 	mu    sync.Mutex
-	b     []byte // nil once they are given back
-	refs  int    // the owner, and readers that are not closed
+	b     []byte // nil after done
+	refs  int    // the owner and the open readers
 	owned bool
 
 	encoded  bool
-	text     []byte         // decoded; nil once it is released, or if it could not be decoded
-	textDone func()         // nil once the text is released
+	text     []byte         // decoded; nil after its release, or if it could not be decoded
+	textDone func()         // nil after the release of the text
 	refusal  *quota.Refusal // why it could not be decoded
 }
 
-// NewBody takes b over; the caller must not change it before done is called with it.
+// NewBody returns a Body with the bytes b. The caller must not change them until done is called
+// with them.
 func NewBody(b []byte, done func([]byte)) Body {
 	return Body{len(b), len(b), &sharedBody{done: done, b: b, refs: 1, owned: true}}
 }
 
-// NewEncodedBody is NewBody for a body that came compressed. done is called when the text is not needed any more, which is long before the bytes are.
+// NewEncodedBody is NewBody for a compressed body. textDone is called when the text is no longer
+// needed, long before done.
 func NewEncodedBody(b []byte, done func([]byte), text []byte, textDone func()) Body {
 	return Body{len(b), len(text), &sharedBody{done: done, b: b, refs: 1, owned: true, encoded: true, text: text, textDone: textDone}}
 }
 
-// NewUnreadableBody is NewBody for a body that cannot be decoded. Clients whose limits depend on the text get the refusal.
+// NewUnreadableBody is NewBody for a body that cannot be decoded. Clients whose limits depend on
+// the text get the refusal.
 func NewUnreadableBody(b []byte, done func([]byte), refusal *quota.Refusal) Body {
 	return Body{len(b), len(b), &sharedBody{done: done, b: b, refs: 1, owned: true, encoded: true, refusal: refusal}}
 }
 
-// Reader returns a fresh reader over the whole body; attempts share none. It must be closed.
+// Reader returns a new reader over the whole body. The caller must close it.
 func (b Body) Reader() io.ReadCloser {
 	if b.shared == nil {
 		return io.NopCloser(eof{})
@@ -63,8 +67,8 @@ func (b Body) Reader() io.ReadCloser {
 	return &bodyReader{from: s, rest: s.b}
 }
 
-// bytes returns the text of a compressed body, else the body itself. The body is valid until Release, the text until
-// releaseText. The result is nil if the body cannot be decoded.
+// bytes returns the text of a compressed body, else the body itself. The body is valid until
+// Release, the text until releaseText. The result is nil if the body cannot be decoded.
 func (b Body) bytes() []byte {
 	switch {
 	case b.shared == nil:
@@ -76,10 +80,10 @@ func (b Body) bytes() []byte {
 	}
 }
 
-// Len is the body's length in bytes as it is sent, also after Release.
+// Len returns the number of bytes that are sent, also after Release.
 func (b Body) Len() int { return b.length }
 
-// textLen is the length of the decoded body, also after Release.
+// textLen returns the length of the decoded body, also after Release.
 func (b Body) textLen() int { return b.text }
 
 // unreadable returns why the body cannot be read, nil if it can.
@@ -90,7 +94,8 @@ func (b Body) unreadable() *quota.Refusal {
 	return b.shared.refusal
 }
 
-// releaseText gives the decoded copy of a compressed body back. Only the owner calls it; further calls do nothing.
+// releaseText frees the decoded copy of a compressed body. Only the owner may call it. Further
+// calls do nothing.
 func (b Body) releaseText() {
 	if b.shared == nil || b.shared.textDone == nil {
 		return
@@ -100,7 +105,7 @@ func (b Body) releaseText() {
 	done()
 }
 
-// Release ends the owner's use of the bytes: no further reader is made. It may be called more than once.
+// Release ends the owner's use of the bytes. Later readers fail. Further calls do nothing.
 func (b Body) Release() {
 	s := b.shared
 	if s == nil {
@@ -116,7 +121,7 @@ func (b Body) Release() {
 	}
 }
 
-// unref gives the bytes back when nobody holds them any more.
+// unref drops one reference, and gives the bytes back after the last one.
 func (s *sharedBody) unref() {
 	s.mu.Lock()
 	s.refs--
@@ -131,10 +136,10 @@ func (s *sharedBody) unref() {
 	}
 }
 
-// bodyReader reads a body. The mutex makes Close wait for a Read that is under way in another goroutine.
+// bodyReader reads a body. The mutex makes Close wait for a Read in another goroutine.
 type bodyReader struct {
 	mu   sync.Mutex
-	from *sharedBody // nil once it is closed
+	from *sharedBody // nil after Close
 	rest []byte
 }
 
@@ -152,7 +157,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo writes the rest in one piece. Close waits until it has been taken, or its connection broken.
+// WriteTo writes the rest in one piece. Close waits until w has accepted it or failed.
 func (r *bodyReader) WriteTo(w io.Writer) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// budgetWindow is the time over which retries are compared with requests.
+// budgetWindow is the time over which retries are counted against requests.
 const budgetWindow = 10 * time.Second
 
-// retryBudget keeps the balancer from doubling an outage: over the last ten
-// seconds, tries beyond each request's first are a share of the requests, or a
-// few where requests are few. Safe for concurrent use.
+// retryBudget keeps retries from making an outage worse. Over the last ten seconds it allows a
+// number of retries in proportion to the requests, and a few if there are few requests. Safe for
+// concurrent use.
 type retryBudget struct {
 	mu      sync.Mutex
 	seconds [budgetWindow / time.Second]struct {
-		second            int64 // since 1970
+		second            int64 // Unix time
 		requests, retries int
 	}
 }
@@ -22,7 +22,7 @@ type retryBudget struct {
 // countRequest counts a countRequest.
 func (b *retryBudget) countRequest(now time.Time) { b.count(now, 1, 0) }
 
-// countRetry counts a try beyond a request's first.
+// countRetry counts an attempt beyond a request's first.
 func (b *retryBudget) countRetry(now time.Time) { b.count(now, 0, 1) }
 
 func (b *retryBudget) count(now time.Time, requests, retries int) {
@@ -37,7 +37,8 @@ func (b *retryBudget) count(now time.Time, requests, retries int) {
 	s.retries += retries
 }
 
-// allows says whether another try is within the budget.
+// allows reports whether another attempt is within the budget: below percent of the requests, or
+// below floor.
 func (b *retryBudget) allows(now time.Time, percent, floor int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	maxErrorBody   = 1 << 20   // of an error's body
-	maxPlainBody   = 16 << 20  // of a plain answer
-	maxStreamStart = 256 << 10 // of the events of a stream before its first content
-	maxOpenEvent   = 4 << 20   // of one event that has only begun then: blocks such as search results come whole
+	maxErrorBody   = 1 << 20   // bytes of the body of an error
+	maxPlainBody   = 16 << 20  // bytes of a plain response
+	maxStreamStart = 256 << 10 // bytes of events of a stream before its first content
+	maxOpenEvent   = 4 << 20   // bytes of one incomplete event there: content such as search results is one event
 	readStep       = 16 << 10
-	sniffLength    = 6        // bytes that tell what an answer is, blanks before them left out
-	maxBlank       = 64 << 10 // before them
+	sniffLength    = 6        // bytes that show what a response is, after leading blanks
+	maxBlank       = 64 << 10 // bytes of leading blanks
 
-	// errorLimit is how long the body of an error is waited for: the status has said most of it.
+	// errorLimit is the time limit for the body of an error. The status alone is often enough to
+	// judge it.
 	errorLimit = 3 * time.Second
 )
 
-// sniff reads as much as tells what the answer is.
+// sniff reads enough bytes to see what the response is.
 func (a *attempt) sniff() error {
 	for !a.complete && len(bytes.TrimLeft(a.buffered, " \t\r\n")) < sniffLength && len(a.buffered) < maxBlank {
 		if _, err := a.readMore(maxBlank); err != nil {
@@ -43,8 +44,9 @@ func isConditional(r *http.Request) bool {
 	return r.Method == http.MethodGet && (r.Header.Get("If-None-Match") != "" || r.Header.Get("If-Modified-Since") != "")
 }
 
-// dropByteOrderMark removes a byte order mark from the beginning of a response. JSON and event streams may begin with
-// one, but not every client can read them then, and after keep-alive comments it would not be at the beginning.
+// dropByteOrderMark removes a byte order mark from the beginning of a response. JSON and event
+// streams may begin with one, but not every client can read them then, and after keep-alive
+// comments it would not be at the beginning.
 func (a *attempt) dropByteOrderMark() {
 	if rest, found := bytes.CutPrefix(a.buffered, []byte("\ufeff")); found {
 		a.buffered = rest
@@ -52,7 +54,8 @@ func (a *attempt) dropByteOrderMark() {
 	}
 }
 
-// looksLikeEvents tells a stream of events by its beginning: the name of a field, a comment, or an empty line.
+// looksLikeEvents reports whether b begins like an event stream: with the name of a field, a
+// comment, or an empty line.
 func looksLikeEvents(b []byte) bool {
 	b = bytes.TrimLeft(b, "\r\n")
 	for _, field := range [...]string{"event:", "data:", ":", "id:", "retry:"} {
@@ -63,18 +66,20 @@ func looksLikeEvents(b []byte) bool {
 	return false
 }
 
-// labeledEvents reports whether the response says that it is a stream of events.
+// labeledEvents reports whether the Content-Type is that of an event stream.
 func (a *attempt) labeledEvents() bool {
 	kind, _, _ := mime.ParseMediaType(a.res.Header.Get("Content-Type"))
 	return kind == "text/event-stream"
 }
 
-// looksLikeField reports whether a stream of events may begin like this: with a field that nobody has to know.
+// looksLikeField reports whether an event stream may begin with b. Any field name is allowed, so
+// only other formats are excluded.
 func looksLikeField(b []byte) bool {
 	b = bytes.TrimLeft(b, " \t\r\n")
 	return len(b) > 0 && b[0] != '{' && b[0] != '[' && b[0] != '<'
 }
 
+// bufferError reads the body of an error, and returns the error of the API in it, or nil.
 func (a *attempt) bufferError() (*claude.Error, error) {
 	a.timeouts.expect(forFirst, &verdict.TimeoutError{Waiting: "error text", After: errorLimit})
 	broken := a.fillBuffer(maxErrorBody)
@@ -83,8 +88,8 @@ func (a *attempt) bufferError() (*claude.Error, error) {
 	}
 	claimed, ok := claude.ParseError(a.buffered)
 	if broken != nil {
-		// The status of a failure that is not the request's says it all. A refusal of the request
-		// without its text would leave the client with nothing.
+		// The status is enough to judge other failures. But a refusal of the request without its
+		// text would not help the client, so another endpoint is tried.
 		if !ok && mayBlameRequest(a.res.StatusCode) {
 			return nil, broken
 		}
@@ -96,7 +101,7 @@ func (a *attempt) bufferError() (*claude.Error, error) {
 	return nil, nil
 }
 
-// mayBlameRequest says whether a status may be about the request itself.
+// mayBlameRequest reports whether a status may be about the request itself.
 func mayBlameRequest(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusTooManyRequests:
@@ -105,10 +110,11 @@ func mayBlameRequest(status int) bool {
 	return status < http.StatusInternalServerError
 }
 
-// bufferPlain reads a complete JSON document. A document larger than the bound is accepted unchecked.
+// bufferPlain reads a complete JSON document. A document larger than the bound is accepted
+// unchecked.
 func (a *attempt) bufferPlain(k kind) (*claude.Error, error) {
 	if !a.complete && !beginsObject(a.buffered) {
-		return nil, errNotJSON() // however much more of it there is
+		return nil, errNotJSON() // no need to read the rest
 	}
 	if err := a.fillBuffer(maxPlainBody); err != nil {
 		return nil, err
@@ -130,7 +136,8 @@ func (a *attempt) bufferPlain(k kind) (*claude.Error, error) {
 	return nil, err
 }
 
-// checkShape returns an error if a JSON object is not the kind of response that the request asks for.
+// checkShape returns an error if a JSON object is not the kind of response that the request asks
+// for.
 func (a *attempt) checkShape(k kind) error {
 	fits, want := false, ""
 	switch k {
@@ -155,8 +162,8 @@ func (a *attempt) checkShape(k kind) error {
 	return nil
 }
 
-// isEmpty reports whether a complete message has neither content nor output tokens. With max_tokens 0 such a
-// message is valid, because the request only warms the cache.
+// isEmpty reports whether a complete message has neither content nor output tokens. With max_tokens
+// 0 such a message is valid, because the request only warms the cache.
 func (a *attempt) isEmpty() bool {
 	return a.message.Empty() && !(a.warming && a.message.StopReason == "max_tokens")
 }
@@ -185,7 +192,7 @@ func (a *attempt) decode(k kind) error {
 	return nil
 }
 
-// fillBuffer reads until the end of the body or the bound.
+// fillBuffer reads until the end of the body, but at most bound bytes.
 func (a *attempt) fillBuffer(bound int) error {
 	for len(a.buffered) < bound && !a.complete {
 		n, err := a.readMore(bound)
@@ -203,22 +210,23 @@ func (a *attempt) fillBuffer(bound int) error {
 	return nil
 }
 
-// readMore appends one read to what is held.
+// readMore appends one read to buffered, which gets at most bound bytes.
 func (a *attempt) readMore(bound int) (int, error) {
 	if len(a.buffered) == cap(a.buffered) {
 		a.buffered = append(make([]byte, 0, a.nextSize()), a.buffered...)
 	}
-	room := a.buffered[len(a.buffered):min(len(a.buffered)+readStep, cap(a.buffered))]
-	n, err := a.read(room[:min(len(room), bound-len(a.buffered))])
+	free := a.buffered[len(a.buffered):min(len(a.buffered)+readStep, cap(a.buffered))]
+	n, err := a.read(free[:min(len(free), bound-len(a.buffered))])
 	a.buffered = a.buffered[:len(a.buffered)+n]
 	return n, err
 }
 
-// nextSize is how much to hold next: as much as the answer says that it has, if that is little, else twice as much as now.
+// nextSize returns the next capacity of buffered: the Content-Length of a small response, else
+// twice the present one.
 func (a *attempt) nextSize() int {
 	const least = 2 << 10
-	if told := a.res.ContentLength; cap(a.buffered) == 0 && 0 < told && told < readStep && !a.decoded {
-		return int(told) + 1 // one more, to see the end in the same read
+	if length := a.res.ContentLength; cap(a.buffered) == 0 && 0 < length && length < readStep && !a.decoded {
+		return int(length) + 1 // one more, to see the end in the same read
 	}
 	return max(2*cap(a.buffered), least)
 }

@@ -2,7 +2,7 @@ package proxy
 
 import "sync"
 
-// buffers lends memory to answers that are relayed, in two sizes.
+// buffers lends memory for relaying responses, in two sizes.
 type buffers struct{ small, large sync.Pool }
 
 // relayBuffer is a borrowed buffer: one of the two.
@@ -12,7 +12,7 @@ type relayBuffer struct {
 	large *[largeBuffer]byte
 }
 
-// get takes a buffer that holds more than n bytes, or the largest there is.
+// get returns a buffer for more than n bytes, or the large one.
 func (b *buffers) get(n int) *relayBuffer {
 	r := &relayBuffer{from: b}
 	if n < smallBuffer {
@@ -38,7 +38,7 @@ func (r *relayBuffer) bytes() []byte {
 	return r.small[:]
 }
 
-// grow exchanges a small buffer for a large one, with the first n bytes of its content.
+// grow replaces a small buffer by a large one and copies the first n bytes of its content.
 func (r *relayBuffer) grow(n int) []byte {
 	if r.large == nil {
 		r.enlarge()

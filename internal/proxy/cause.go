@@ -17,14 +17,15 @@ func (f failures) commonCause() verdict.Cause {
 	return verdict.CauseOther
 }
 
-// lackModel reports whether the model is missing at every upstream that accepts our credential and account.
+// lackModel reports whether the model is missing at every upstream that accepts our credential and
+// account.
 func (f failures) lackModel() bool {
 	lacks := func(a *attempt) bool { return a.outcome.Cause == verdict.CauseNoModel }
 	return slices.ContainsFunc(f, lacks) && f.all(func(a *attempt) bool { return lacks(a) || a.refusedUs() })
 }
 
-// cooldownCause returns the common cause of the cooldowns of all upstreams in use, CauseOther when they
-// differ.
+// cooldownCause returns the common cause of the cooldowns of all upstreams in use, CauseOther when
+// they differ.
 func (x *exchange) cooldownCause() verdict.Cause {
 	now, common, found := time.Now(), verdict.CauseOther, false
 	for _, e := range x.req.Table.Endpoints() {
@@ -40,8 +41,8 @@ func (x *exchange) cooldownCause() verdict.Cause {
 	return common
 }
 
-// describe says what every upstream did and where to look. It names no address, because
-// clients see it.
+// describe returns what every upstream did and where to look. It names no address, because clients
+// see it.
 func describe(c verdict.Cause) string {
 	switch c {
 	case verdict.CauseRefused:
@@ -60,8 +61,8 @@ func describe(c verdict.Cause) string {
 	return "failed"
 }
 
-// describeRefusals says why every upstream refused our credentials or accounts, if no upstream's own
-// message can be shown.
+// describeRefusals returns why every upstream refused our credentials or accounts, if no upstream's
+// own message can be shown.
 func (f failures) describeRefusals(unavailable *routing.Unavailable) string {
 	credentials, accounts := 0, 0
 	for _, a := range f {

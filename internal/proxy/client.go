@@ -61,8 +61,9 @@ func (c *clientWriter) flush() error {
 	return nil
 }
 
-// sendEvents sends complete events: the upstream's bytes, plus an event: line for each event that SDK
-// clients would not read otherwise. The last event: line of an event counts, so it may come after the data.
+// sendEvents sends complete events: the upstream's bytes, plus an event: line for each event that
+// SDK clients would not read otherwise. The last event: line of an event counts, so it may come
+// after the data.
 func (c *clientWriter) sendEvents(a *attempt, p []byte) error {
 	done := 0
 	for _, r := range a.relabelings {

@@ -8,8 +8,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// WriteError sends an error of the balancer in the form of the Messages API and returns its status. A
-// wait above 0 becomes a Retry-After header of at most 60 seconds: Claude Code gives up at once on more.
+// WriteError sends an error of the balancer in the form of the Messages API and returns its status.
+// A wait above 0 becomes a Retry-After header of at most 60 seconds: Claude Code gives up at once
+// on more.
 func WriteError(w http.ResponseWriter, status int, wait time.Duration, e claude.Error) int {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -39,8 +40,8 @@ func isFinal(status int) bool {
 	return http.StatusBadRequest <= status && status < http.StatusInternalServerError
 }
 
-// sendError sends an error of the balancer: as an error event if keep-alive comments have opened the
-// response, else with a status.
+// sendError sends an error of the balancer: as an error event if keep-alive comments have opened
+// the response, else with a status.
 func (x *exchange) sendError(opened bool, status int, wait time.Duration, e claude.Error) {
 	e.RequestID = x.req.ID
 	if opened {
@@ -59,12 +60,14 @@ func (x *exchange) sendErrorEvent(e claude.Error) {
 // preventRetry keeps the official SDKs from repeating the request by themselves.
 func (x *exchange) preventRetry() { x.client.w.Header().Set("X-Should-Retry", "false") }
 
-// seconds formats a wait for a Retry-After header: whole seconds, rounded up, at most maxRetryAfter.
+// seconds formats a wait for a Retry-After header: whole seconds, rounded up, at most
+// maxRetryAfter.
 func seconds(wait time.Duration) string {
 	return strconv.Itoa(int((min(wait, maxRetryAfter) + time.Second - 1) / time.Second))
 }
 
-// wholeSeconds formats a wait of any length for a Retry-After header: rounded up, at least a second.
+// wholeSeconds formats a wait of any length for a Retry-After header: rounded up, at least a
+// second.
 func wholeSeconds(wait time.Duration) string {
 	return strconv.FormatInt(max(int64((wait+time.Second-1)/time.Second), 1), 10)
 }

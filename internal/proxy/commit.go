@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// largeBuffer is the size of a relay's buffer in bytes. Streams begin with smallBuffer, which is enough for nearly
-	// all events and is kept for as long as the stream is open.
+	// largeBuffer is the size of a relay's buffer in bytes. Streams begin with smallBuffer, which
+	// is enough for nearly all events and is kept for as long as the stream is open.
 	largeBuffer = 32 << 10
 	smallBuffer = 2 << 10
 )
@@ -26,15 +26,16 @@ var errTruncated = errors.New("the stream ended without message_stop")
 // commit is the point of no return: the client gets this response, and no further attempt is made.
 // The steps have this order:
 //
-//  1. settleServed: the endpoint gets the outcome first, so that every later step can rely on its state.
-//  2. dropRequest: what only another attempt would need is freed, because a stream may stay open for long.
-//  3. recordForNext: the client's next request may arrive as soon as it has the first byte, so everything
-//     that routes that request is recorded before.
-//  4. fitToClient: the body may change, so this comes before the header with its length.
-//  5. sendHeader: it stops keep-alive comments first. From here on only this goroutine writes.
-//  6. relay: the client gets the body.
-//  7. accountRelayed: the usage is complete only now.
-//  8. breakOff, last because it panics: the client's connection must not end cleanly.
+//  1. settleServed gives the outcome to the endpoint, so that every later step can rely on its
+//     state.
+//  2. dropRequest frees what only another attempt would need. A stream may stay open for long.
+//  3. recordForNext records what routes the client's next request. That may arrive as soon as the
+//     client has the first byte.
+//  4. fitToClient may change the body, so it comes before the header with its length.
+//  5. sendHeader stops keep-alive comments first. From here on only this goroutine writes.
+//  6. relay sends the body.
+//  7. accountRelayed records the usage, which is complete only now.
+//  8. breakOff comes last because it panics: the client's connection must not end cleanly.
 func (x *exchange) commit(a *attempt) {
 	x.settleServed(a)
 	defer x.close(a)
@@ -64,8 +65,8 @@ func (x *exchange) dropRequest(a *attempt) {
 	x.forgetPrompt()
 }
 
-// recordCached records that the account now has the prompt in its cache, and for a stream the time to
-// its first content.
+// recordCached records that the account now has the prompt in its cache, and for a stream the time
+// to its first content.
 func (x *exchange) recordCached(a *attempt) {
 	if a.outcome.Scope != verdict.ScopeNone || !a.message.Started {
 		return
@@ -79,8 +80,8 @@ func (x *exchange) recordCached(a *attempt) {
 	}
 }
 
-// recordForNext records what later requests need: who keeps the resources that the response names, which
-// account to continue with, and the list of models.
+// recordForNext records what later requests need: the account that keeps the resources that the
+// response names, the account to continue with, and the list of models.
 func (x *exchange) recordForNext(a *attempt) {
 	x.rememberOwner(a)
 	x.rememberKept(a)
@@ -88,8 +89,8 @@ func (x *exchange) recordForNext(a *attempt) {
 	x.keepQuick(a)
 }
 
-// fitToClient changes a buffered body for this client: a list has only what the client key may see, and
-// addresses lead back to the balancer. If it returns false, it has sent an error.
+// fitToClient changes a buffered body for this client: a list has only what the client key may see,
+// and addresses lead back to the balancer. If it returns false, it has sent an error.
 func (x *exchange) fitToClient(a *attempt) bool {
 	if !x.restrictList(a) {
 		return false
@@ -98,8 +99,9 @@ func (x *exchange) fitToClient(a *attempt) bool {
 	return true
 }
 
-// sendHeader stops keep-alive comments and sends the upstream's status and header. If comments have opened
-// the response, only an event stream can follow: anything else becomes an error event, and the result is false.
+// sendHeader stops keep-alive comments and sends the upstream's status and header. If comments have
+// opened the response, only an event stream can follow: anything else becomes an error event, and
+// the result is false.
 func (x *exchange) sendHeader(a *attempt) bool {
 	x.entry.Outcome, x.entry.Routed = ledger.Answered, x.routed(a)
 	x.entry.TimeToFirstByte = time.Since(x.req.Start)
@@ -143,8 +145,8 @@ func (x *exchange) writeHeader(a *attempt) {
 	x.client.w.WriteHeader(a.res.StatusCode)
 }
 
-// relay sends what is buffered, and then the rest of the body as it arrives. A nil result means that the
-// client has the complete response.
+// relay sends what is buffered, and then the rest of the body as it arrives. A nil result means
+// that the client has the complete response.
 func (x *exchange) relay(a *attempt) error {
 	if x.req.HTTP.Method == http.MethodHead {
 		return nil
@@ -189,11 +191,12 @@ func (x *exchange) relayBytes(a *attempt) error {
 	}
 }
 
-// relayEvents relays whole events, each as soon as it is complete. If the upstream breaks off inside an
-// event, the client's parser is between two events and understands an error event. Only an event larger
-// than the buffer is sent in parts.
+// relayEvents relays whole events, each as soon as it is complete. If the upstream breaks off
+// inside an event, the client's parser is between two events and understands an error event. Only
+// an event larger than the buffer is sent in parts.
 func (x *exchange) relayEvents(a *attempt) error {
-	// The scanner has read everything that is buffered. An incomplete event there is completed here.
+	// The scanner has read everything that is buffered. An incomplete event there is completed
+	// here.
 	head := a.buffered[:a.eventEnd]
 	pending := len(a.buffered) - a.eventEnd
 	if pending >= largeBuffer {
@@ -262,8 +265,8 @@ func (x *exchange) endEvent(a *attempt, begun []byte) error {
 // hasEnded reports whether the stream has had its last event.
 func (a *attempt) hasEnded() bool { return a.message.Stopped || a.message.Err != nil }
 
-// endError returns nil if a stream whose body ended with err is complete. After message_stop, any failure of
-// the connection is harmless.
+// endError returns nil if a stream whose body ended with err is complete. After message_stop, any
+// failure of the connection is harmless.
 func (a *attempt) endError(err error) error {
 	switch {
 	case a.message.Stopped:
@@ -277,8 +280,8 @@ func (a *attempt) endError(err error) error {
 	}
 }
 
-// accountRelayed records the usage of a relayed response. If the upstream ended it with an error event, which
-// the client has received, it charges that failure too.
+// accountRelayed records the usage of a relayed response. If the upstream ended it with an error
+// event, which the client has received, it charges that failure too.
 func (x *exchange) accountRelayed(a *attempt, broken error) {
 	x.recordUsage(a)
 	a.lease.Produced(a.message.Usage.OutputTokens, time.Now())
@@ -292,8 +295,8 @@ func (x *exchange) accountRelayed(a *attempt, broken error) {
 	}
 }
 
-// breakOff ends a committed response that is not complete. The client gets an error event if its parser can
-// read one, and a broken connection, never a clean end.
+// breakOff ends a committed response that is not complete. The client gets an error event if its
+// parser can read one, and a broken connection, never a clean end.
 func (x *exchange) breakOff(a *attempt, broken error) {
 	err := a.explain(broken)
 	if errors.Is(err, verdict.ErrClientGone) || errors.Is(broken, errClientWrite) {
@@ -312,7 +315,8 @@ func (x *exchange) breakOff(a *attempt, broken error) {
 	panic(http.ErrAbortHandler)
 }
 
-// finish settles the reservation of the client key and gives the entry to all recorders, however the request ended.
+// finish settles the reservation of the client key and gives the entry to all recorders, however
+// the request ended.
 func (x *exchange) finish() {
 	e := &x.entry
 	e.Duration, e.Bytes = time.Since(e.Start), x.client.written.Load()

@@ -21,12 +21,13 @@ import (
 )
 
 const (
-	// maxCodings of one answer are undone; more are a mistake or an attack.
+	// maxCodings is how many codings of one response are undone. More are a mistake or an attack.
 	maxCodings = 3
-	// maxWindow bounds how much of its output a decoder keeps. It is what RFC 9659 asks of decoders of zstd.
+	// maxWindow limits how much of its output a decoder keeps. RFC 9659 requires this size of zstd
+	// decoders.
 	maxWindow = 8 << 20
-	// An answer may grow to the first of these in decoding, and beyond it to the second times its size on the
-	// wire. Text grows less than tenfold; what a few bytes inflate without end was made to do harm.
+	// A decoded response may have freeGrowth bytes, and beyond that maxGrowth times its encoded
+	// size. Text grows less than tenfold. What grows much more is an attack.
 	freeGrowth = 8 << 20
 	maxGrowth  = 100
 )
@@ -40,16 +41,15 @@ var (
 	errTooManyCodings = fmt.Errorf("more than %d content-encodings", maxCodings)
 )
 
-// decoded undoes the codings that the Content-Encoding lines of an answer name,
-// in the order in which they were applied (RFC 9110, section 8.4). It reports
-// whether there were any; without one the result is body itself. Nothing is
-// read yet: what is wrong with the data shows when it is read.
+// decoded undoes the codings that the Content-Encoding lines of a response name. They are listed in
+// the order in which they were applied (RFC 9110, section 8.4). changed reports whether there are
+// any; without one the result is body itself. decoded reads nothing, so errors in the data appear
+// when the result is read.
 //
-// Whatever can be decoded of the bytes that have come is given out at once. An
-// error of body comes through as it is; one of the coding wraps
-// verdict.ErrUnusable, and io.ErrUnexpectedEOF where it broke off; one that grows
-// beyond measure is such an error too. Closing the
-// result frees the decoders and closes body; it must not overlap a Read.
+// A Read returns everything that can be decoded from the bytes that have arrived. Errors of body
+// are returned as they are. Errors of a coding, excessive growth included, wrap
+// verdict.ErrUnusable, and io.ErrUnexpectedEOF if the data ends early. Close frees the decoders and
+// closes body. It must not be called during a Read.
 func decoded(body io.ReadCloser, contentEncoding []string) (r io.ReadCloser, changed bool, err error) {
 	codings, err := parseCodings(contentEncoding)
 	if err != nil {
@@ -61,7 +61,8 @@ func decoded(body io.ReadCloser, contentEncoding []string) (r io.ReadCloser, cha
 	return undo(codings, body, math.MaxInt64), true, nil
 }
 
-// undo decodes a body to which codings were applied in this order. No layer may exceed most bytes.
+// undo decodes a body to which codings were applied in this order. No layer may have more than most
+// bytes.
 func undo(codings []coding, body io.ReadCloser, most int64) io.ReadCloser {
 	wire := &meter{ReadCloser: body}
 	var r io.ReadCloser = wire
@@ -73,7 +74,7 @@ func undo(codings []coding, body io.ReadCloser, most int64) io.ReadCloser {
 	return r
 }
 
-// meter counts what is read of a body.
+// meter counts the bytes that are read from a body.
 type meter struct {
 	io.ReadCloser
 	n int64
@@ -88,13 +89,13 @@ func (m *meter) Read(p []byte) (int, error) {
 // coding is one way in which a body may be encoded.
 type coding struct {
 	name string
-	// open begins to decode. There is at least one byte, or an error, to be read.
+	// open begins to decode. The reader has at least one byte or returns an error.
 	open func(*bufio.Reader) (io.ReadCloser, error)
-	// repeats says that several encoded bodies in a row are one.
+	// repeats is set if several encoded bodies in a row count as one.
 	repeats bool
 }
 
-// parseCodings lists the codings of an answer, the unknown ones being an error.
+// parseCodings returns the codings that the lines name. An unknown one is an error.
 func parseCodings(lines []string) ([]coding, error) {
 	var codings []coding
 	for name := range strings.SplitSeq(strings.ToLower(strings.Join(lines, ",")), ",") {
@@ -123,13 +124,13 @@ func openGzip(in *bufio.Reader) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	// With multistream on, the last bytes of a member would wait for the next one.
+	// In multistream mode the last bytes of a member would wait for the next one.
 	z.Multistream(false)
 	return z, nil
 }
 
-// openDeflate decodes the zlib format, which is what "deflate" means, and the
-// bare deflate data that some servers send under this name.
+// openDeflate decodes the zlib format, which is what "deflate" means, and the bare deflate data
+// that some servers send under this name.
 func openDeflate(in *bufio.Reader) (io.ReadCloser, error) {
 	head, err := in.Peek(2)
 	if err != nil {
@@ -147,7 +148,8 @@ func openBrotli(in *bufio.Reader) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	// These bits mean 16 MB; every other window is at most half of it (RFC 7932, section 9.1).
+	// These bits mean a window of 16 MB; every other one is at most half as large (RFC 7932,
+	// section 9.1).
 	if head[0]&0x0f == 0x0f {
 		return nil, errWindow
 	}
@@ -170,7 +172,7 @@ func openZstd(in *bufio.Reader) (io.ReadCloser, error) {
 type decoder struct {
 	coding coding
 	body   source
-	wire   *meter        // over the body of the answer, below all decoders
+	wire   *meter        // over the encoded body, below all decoders
 	out    int64         // bytes decoded
 	most   int64         // of out
 	in     *bufio.Reader // over body
@@ -199,7 +201,8 @@ func (d *decoder) Read(p []byte) (int, error) {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			// Of the coding. Whether more follows is asked next time: n bytes need not wait for the answer.
+			// The end of one encoded body. The next Read looks for another one, so that these n
+			// bytes need not wait.
 			d.release()
 		case err != nil:
 			d.err = d.explain(err)
@@ -212,7 +215,8 @@ func (d *decoder) Read(p []byte) (int, error) {
 	return 0, d.err
 }
 
-// open begins the next encoded body. Only where there may be none, io.EOF tells that there is none.
+// open begins the next encoded body. It returns io.EOF if at least one was read and no other
+// follows.
 func (d *decoder) open() error {
 	_, err := d.in.Peek(1)
 	switch {
@@ -232,7 +236,7 @@ func (d *decoder) open() error {
 	return err
 }
 
-// explain tells a clean end, an error of the body and one of the coding apart.
+// explain distinguishes a clean end, an error of the body and an error of the coding.
 func (d *decoder) explain(err error) error {
 	switch {
 	case d.body.err != nil:
@@ -246,7 +250,7 @@ func (d *decoder) explain(err error) error {
 
 func (d *decoder) release() {
 	if d.stream != nil {
-		d.stream.Close() // says no more than Read did
+		d.stream.Close() // returns no error that Read did not
 		d.stream = nil
 	}
 }
@@ -258,8 +262,8 @@ func (d *decoder) Close() error {
 	return d.body.Close()
 }
 
-// source is a body that remembers the error it failed with. Decoders hide it:
-// they take some for an early end, and zstd takes some for a clean one.
+// source is a body that remembers its error. Decoders hide it: they treat some errors as an early
+// end, and zstd treats some as a clean one.
 type source struct {
 	io.ReadCloser
 	err error // never io.EOF

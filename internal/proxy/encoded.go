@@ -27,7 +27,7 @@ func IsEncoded(contentEncoding []string) bool {
 }
 
 // DecodeRequest returns the decoded text of a request body, of at most `most` bytes. It calls grow
-// before it allocates memory; if grow refuses, the error is ErrNoRoom. Any other error is a
+// before it allocates memory; if grow returns false, the error is ErrTooLarge. Any other error is a
 // *quota.Refusal, for clients whose limits depend on the text.
 func DecodeRequest(raw []byte, contentEncoding []string, most int64, grow func(n int64) bool) ([]byte, error) {
 	codings, err := parseCodings(contentEncoding)
@@ -38,7 +38,8 @@ func DecodeRequest(raw []byte, contentEncoding []string, most int64, grow func(n
 	case err != nil:
 		return nil, unreadable(http.StatusUnsupportedMediaType, fmt.Sprintf("The request names %v: send the body as it is, or encoded once.", err))
 	case claude.IsRequest(raw):
-		// A server that ignores the header would read another request than a server that follows it.
+		// A server that ignores the header would read another request than a server that follows
+		// it.
 		return nil, unreadable(http.StatusBadRequest, "The request has a Content-Encoding, but its body is plain JSON: send it without the header.")
 	}
 	r := undo(codings, io.NopCloser(bytes.NewReader(raw)), most)
@@ -56,7 +57,7 @@ func DecodeRequest(raw []byte, contentEncoding []string, most int64, grow func(n
 	}
 }
 
-// readText reads all of r into memory that grow has granted.
+// readText reads all of r. It calls grow before every allocation.
 func readText(r io.Reader, grow func(int64) bool) ([]byte, error) {
 	var text []byte
 	for {

@@ -5,21 +5,22 @@ import (
 	"net/http"
 )
 
-// This file has everything that the proxy expects of the HTTP engine beyond net/http's interfaces. Package
-// http1 implements the interfaces; with net/http they are absent, and the proxy does without.
+// This file has everything that the proxy expects of the HTTP engine beyond net/http's interfaces.
+// Package http1 implements the interfaces; with net/http they are absent, and the proxy does
+// without.
 //
 // Two header fields are understood by package transport. An Idempotency-Key without a value marks a
-// request that may be repeated on a new connection (see prepareOutgoing), and a User-Agent without a
-// value keeps net/http from adding its own. Neither is sent.
+// request that may be repeated on a new connection (see prepareOutgoing), and a User-Agent without
+// a value keeps net/http from adding its own. Neither is sent.
 
-// headerTaker is a ResponseWriter that sends a given header in place of its own, so that an
-// upstream's header need not be copied. The header belongs to the ResponseWriter from then on.
+// headerTaker is a ResponseWriter that sends a given header without a copy. The header belongs to
+// the ResponseWriter from then on.
 type headerTaker interface {
 	UseHeader(h http.Header)
 }
 
-// writeLimiter is a ResponseWriter that can report whether its server gives up clients that do not accept what is written.
-// Then the proxy sets no write deadlines.
+// writeLimiter is a ResponseWriter that can report whether its server gives up clients that do not
+// accept what is written. Then the proxy sets no write deadlines.
 type writeLimiter interface {
 	LimitsWrites() bool
 }

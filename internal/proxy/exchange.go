@@ -15,8 +15,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// exchange is one request while it is served. What only one moment of a request needs has a type of
-// its own, declared beside the code of that moment.
+// exchange is one request while it is served. State that only one moment of a request needs has a
+// separate type, declared beside the code of that moment.
 type exchange struct {
 	p       *Proxy
 	req     Request
@@ -49,7 +49,8 @@ type record struct {
 // newExchange scans the request's body. It takes a prompt scanner from the pool until forgetPrompt.
 func newExchange(p *Proxy, w http.ResponseWriter, req Request) *exchange {
 	r, scanner := req.HTTP, p.scanners.Get().(*claude.PromptScanner)
-	// A body that cannot be scanned is forwarded all the same: the upstream's error describes the mistake best.
+	// A body that cannot be scanned is forwarded all the same: the upstream's error describes the
+	// mistake best.
 	scan, prompt, problem := scanner.Scan(req.Body.bytes())
 	x := &exchange{
 		p: p, req: req, scanner: scanner, ctx: r.Context(), kind: kindOf(r.Method, r.URL.Path, scan.Stream, problem != nil || scan.StreamUnclear),
@@ -113,7 +114,8 @@ func variantOf(h http.Header, scan claude.Request) verdict.Variant {
 	return v
 }
 
-// bodyName returns a hash of a body. The fingerprint of a prompt, if there is one, is already known.
+// bodyName returns a hash of a body. The fingerprint of a prompt, if there is one, is already
+// known.
 func (p *Proxy) bodyName(b Body, prompt *claude.Prompt) uint64 {
 	if prompt == nil || len(prompt.Turns) == 0 {
 		return maphash.Bytes(p.seed, b.bytes())

@@ -14,8 +14,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// maxTimeouts is how many attempts may time out before a request is given up. The upstream may still
-// bill a response that came too late, so a request is paid at most twice.
+// maxTimeouts is how many attempts may time out before a request is given up. The upstream may
+// still bill a response that came too late, so a request is paid at most twice.
 const maxTimeouts = 2
 
 // errAborted reports that the client left or the balancer stopped while the request waited.
@@ -36,7 +36,8 @@ func (s *attempts) chose(choice routing.Choice) {
 	s.tried.Add(choice.Lease.ID())
 }
 
-// exhausted returns why no further attempt is made, whatever endpoints are left; nil if one may be made.
+// exhausted returns why no further attempt is made, whatever endpoints are left; nil if one may be
+// made.
 func (x *exchange) exhausted(now time.Time) error {
 	switch total := x.req.Settings.Total; {
 	case len(x.entry.Attempts) == 0:
@@ -67,7 +68,8 @@ func (x *exchange) mostAttempts() int {
 	return x.req.Settings.MaxAttempts
 }
 
-// wait waits until an endpoint may be available again, and deducts the time from the request's patience.
+// wait waits until an endpoint may be available again, and deducts the time from the request's
+// patience.
 func (x *exchange) wait(w *routing.Wait, now time.Time) error {
 	x.trail.addWait(w.Until.Sub(now), now)
 	timer := time.NewTimer(w.Until.Sub(now))
@@ -106,7 +108,7 @@ func (x *exchange) recordFailure(a *attempt) {
 }
 
 // refusedTwice returns the first of two equal refusals by different endpoints that may be the
-// request's own fault, nil if there are none. In a search, such refusals are expected.
+// request's own fault, or nil. In a search, such refusals are expected.
 func (x *exchange) refusedTwice() *attempt {
 	if x.pin.searching {
 		return nil
@@ -179,7 +181,7 @@ func (f failures) causedByRequest() bool {
 	return several
 }
 
-// latestAt returns the latest failed attempt at an endpoint, nil if there is none.
+// latestAt returns the latest failed attempt at an endpoint, or nil.
 func (f failures) latestAt(e *upstream.Endpoint) *attempt {
 	for _, a := range slices.Backward(f) {
 		if a.lease.ID() == e.ID() {

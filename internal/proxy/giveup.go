@@ -18,19 +18,21 @@ import (
 )
 
 const (
-	// maxRetryAfter is the longest wait that a client is asked for: Claude Code gives up at once on more.
+	// maxRetryAfter is the longest Retry-After of the balancer's own errors. Claude Code gives up
+	// at once on more.
 	maxRetryAfter = time.Minute
-	// shortRetryAfter is asked for where nobody knows when an upstream returns.
+	// shortRetryAfter is used if it is not known when an upstream returns.
 	shortRetryAfter = 10 * time.Second
 )
 
-// giveUp responds when no further attempt is made. It picks the first of these, most helpful first:
+// giveUp responds when no further attempt is made. It sends the first of these, the most helpful
+// one first:
 //
 //   - a refusal of the request itself that two upstreams gave alike;
 //   - a short-lived failure of an upstream: overloaded, a short rate limit, a failed server;
 //   - when every upstream is used up, the complete refusal of the one that recovers first;
 //   - a refusal of the model, then one that only one upstream gave;
-//   - else an error of the balancer. A refusal of our own credential is never shown.
+//   - else an error of the balancer. A refusal of our credential is never shown.
 func (x *exchange) giveUp(why error) {
 	x.forgive()
 	x.entry.Outcome = ledger.Failed
@@ -75,8 +77,8 @@ func (x *exchange) giveUp(why error) {
 	x.sendError(opened, status, wait, e)
 }
 
-// isFromAPI reports whether a refusal can be shown to the client as it is. A used-up account cannot while
-// another one may serve, and a missing model only in the API's own words.
+// isFromAPI reports whether a refusal can be shown to the client as it is. A used-up account cannot
+// while another one may serve, and a missing model only in the API's own words.
 func (a *attempt) isFromAPI() bool {
 	switch {
 	case a.outcome.Cause == verdict.CauseNoModel:
@@ -92,22 +94,22 @@ func (x *exchange) availability() *routing.Unavailable {
 	return x.req.Table.Availability(&x.query, &x.attempts.tried, time.Now())
 }
 
-// retryAfter is how long a client had better wait before it asks again.
+// retryAfter returns how long the client should wait before it retries.
 func (x *exchange) retryAfter() time.Duration {
-	outlook := x.availability()
+	available := x.availability()
 	switch {
-	case outlook.Mildest == upstream.Fit:
+	case available.Mildest == upstream.Fit:
 		return time.Second
-	case outlook.Mildest == upstream.Draining: // only the operator can help
+	case available.Mildest == upstream.Draining: // only the operator can help
 		return maxRetryAfter
-	case outlook.RetryAfter <= 0:
+	case available.RetryAfter <= 0:
 		return shortRetryAfter
-	case outlook.Mildest == upstream.Paused && !x.attempts.failed.reportedPause():
-		// The cooldown is our own estimate. A client that retries earlier tests the upstream, and a client
-		// with a fallback model switches to it sooner (measured: see docs/failover.md).
-		return min(max(outlook.RetryAfter/2, time.Second), maxRetryAfter)
+	case available.Mildest == upstream.Paused && !x.attempts.failed.reportedPause():
+		// The cooldown is our own estimate. A client that retries earlier tests the upstream, and a
+		// client with a fallback model switches to it sooner (measured: see docs/failover.md).
+		return min(max(available.RetryAfter/2, time.Second), maxRetryAfter)
 	default:
-		return min(outlook.RetryAfter, maxRetryAfter)
+		return min(available.RetryAfter, maxRetryAfter)
 	}
 }
 
@@ -116,17 +118,16 @@ func (f failures) reportedPause() bool {
 	return slices.ContainsFunc(f, func(a *attempt) bool { return a.outcome.Scope == verdict.ScopeCapacity && a.outcome.RetryAfter > 0 })
 }
 
-// bestRefusal returns the failed attempt to answer with: one that tells the
-// client most about when to come again, and of those the latest. What an
-// upstream says about its own key or account is no answer to the client.
+// bestRefusal returns the failed attempt whose response helps the client most, and among equal ones
+// the latest. A response about our own credential or account is never sent.
 func (x *exchange) bestRefusal() *attempt {
 	if first := x.refusedTwice(); first != nil {
 		return first
 	}
 	var best *attempt
-	unsure := x.searchIncomplete()
+	incomplete := x.searchIncomplete()
 	for _, a := range x.attempts.failed {
-		if a.wrongAccount && unsure {
+		if a.wrongAccount && incomplete {
 			continue
 		}
 		if rank := a.rank(); rank > rankNone && (best == nil || rank >= best.rank()) {
@@ -162,7 +163,7 @@ func (a *attempt) rank() int {
 		return rankRateLimit
 	case verdict.ScopeEndpoint:
 		if a.outcome.Cause == verdict.CausePage || a.outcome.Cause == verdict.CauseNoRoute {
-			return rankNone // a page of a proxy in between
+			return rankNone // the page of a proxy on the way
 		}
 		return rankEndpoint
 	case verdict.ScopeModel:
@@ -174,8 +175,8 @@ func (a *attempt) rank() int {
 	}
 }
 
-// writeRefusal passes on a refusal that was held whole. An error event inside a
-// 200 becomes the plain error that it would have been a moment earlier.
+// writeRefusal sends a buffered refusal to the client. An error event inside a 200 becomes the
+// plain error that the upstream would have sent a moment earlier.
 func (x *exchange) writeRefusal(a *attempt, wait time.Duration) {
 	if a.res.StatusCode < http.StatusBadRequest {
 		h := x.copyResponseHeader(a.res.Header)
@@ -200,7 +201,8 @@ func (x *exchange) writeRefusal(a *attempt, wait time.Duration) {
 	x.client.write(a.buffered)
 }
 
-// asError is what an answer says, where only an error event can still say it.
+// asError returns the response as an error event, for a client whose response keep-alive comments
+// have opened.
 func (a *attempt) asError() claude.Error {
 	switch {
 	case a.message.Err != nil:
@@ -214,7 +216,7 @@ func (a *attempt) asError() claude.Error {
 	}
 }
 
-// ownError words the failure of all upstreams.
+// ownError returns the balancer's own error for the failure of all upstreams.
 func (x *exchange) ownError(why error) (int, claude.Error) {
 	e := claude.Error{Type: claude.ErrAPI}
 	n := len(x.entry.Attempts)
@@ -233,14 +235,13 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 		e.Type, e.Message = claude.ErrOverloaded, x.pin.servers()+" is overloaded: try again in a moment."
 		return claude.StatusOverloaded, e
 	case x.batchInDoubt():
-		// The SDKs would send it again by themselves.
 		x.preventRetry()
-		e.Message = "The upstream did not say whether it has created the batch: look at the list of batches before you send it again, or it may run twice."
+		e.Message = "The upstream did not report whether it has created the batch: look at the list of batches before you send it again, or it may run twice."
 	case x.modelOut() || x.attempts.failed.lackModel():
 		e.Type, e.Message = claude.ErrNotFound, "model: "+x.entry.Model+" (refused by every upstream a moment ago: check its name)"
 		return http.StatusNotFound, e
 	case x.attempts.failed.all((*attempt).lackedDescriptors):
-		x.client.w.Header().Set("Connection", "close") // one more of them
+		x.client.w.Header().Set("Connection", "close") // frees one
 		e.Message = "claude-code-lb has no file descriptors left to connect to an upstream: try again in a moment, and raise their limit."
 	case n > 0 && x.attempts.timeouts == n:
 		e.Type, e.Message = claude.ErrTimeout, "No upstream answered in time ("+strconv.Itoa(n)+" tried): try again in a moment."
@@ -264,8 +265,8 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	return http.StatusServiceUnavailable, e
 }
 
-// allBlameRequest reports whether every upstream refused the request itself or does not know its model. Then the
-// client most likely made a mistake.
+// allBlameRequest reports whether every upstream refused the request itself or does not know its
+// model. Then the client most likely made a mistake.
 func (x *exchange) allBlameRequest() bool {
 	return x.modelOut() || x.attempts.failed.all(func(a *attempt) bool { return a.outcome.Cause == verdict.CauseNoModel || a.refused() })
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// isHopByHop says whether a header concerns one connection only (RFC 9110, section 7.6.1; the
-// older names are still met). They are dropped in both directions.
+// isHopByHop reports whether a header field concerns one connection only (RFC 9110, section 7.6.1;
+// the older names are still in use). They are removed in both directions.
 func isHopByHop(name string) bool {
 	switch name {
 	case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
@@ -30,7 +30,7 @@ type outgoing struct {
 	shared      bool                  // an attempt uses the client's header: the next attempt gets a copy
 }
 
-// keepEndToEnd takes out of a header what is not meant for the other side.
+// keepEndToEnd removes the fields that concern one connection only.
 func keepEndToEnd(h http.Header) {
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
@@ -46,14 +46,15 @@ func keepEndToEnd(h http.Header) {
 	}
 }
 
-// prepareOutgoing leaves in the client's header what goes to every upstream. It is called when everything else has been read there.
+// prepareOutgoing reduces the client's header to what is sent to every upstream. Everything else
+// must have been read before.
 func (x *exchange) prepareOutgoing() {
 	h := x.req.HTTP.Header
 	x.trail.wanted, x.outgoing.shared = h.Get(traceHeader) == "1", x.req.Settings.Hedge
 	x.outgoing.marks = transport.Marks(h)
 	keepForUpstream(h)
 	delete(h, "Content-Length")
-	delete(h, "Expect") // the body is here already
+	delete(h, "Expect") // the body has arrived already
 	x.outgoing.credentials = transport.TakeCredentials(h)
 	if u := x.req.HTTP.URL; u.RawQuery != "" {
 		u.RawQuery = x.outgoing.credentials.CutFrom(u.RawQuery)
@@ -67,16 +68,16 @@ func (x *exchange) prepareOutgoing() {
 		delete(h, "If-Modified-Since")
 	}
 	if x.kind != kindOther || x.isBatchResults() {
-		// Usage, errors and ids are read from these answers.
+		// The balancer reads usage, errors and ids in these responses.
 		h["Accept-Encoding"] = x.p.identity
 	}
 	if x.isBatchResults() {
 		delete(h, "Range") // the balancer must see the complete response
 	}
 	if _, ok := h["Idempotency-Key"]; !ok && !x.pin.resource.Batch {
-		// The mark lets the transport repeat the request once if a kept connection ends before any byte of
-		// a response, because the server had closed it. The mark is not sent. Creating a batch is not
-		// repeated: the batch could run twice.
+		// The mark lets the transport repeat the request once if a kept connection ends before any
+		// byte of a response arrives, because then the server has closed it while idle. The mark is
+		// not sent. The creation of a batch is not repeated, because the batch could run twice.
 		h["Idempotency-Key"] = nil
 	}
 	if _, ok := h["User-Agent"]; !ok {
@@ -84,19 +85,20 @@ func (x *exchange) prepareOutgoing() {
 	}
 }
 
-// isBatchResults reports whether the request fetches the results of a batch, which contain its usage and its files.
+// isBatchResults reports whether the request fetches the results of a batch, which contain its
+// usage and its files.
 func (x *exchange) isBatchResults() bool {
 	r := x.pin.resource
 	return r.Data && strings.HasPrefix(r.ID, "msgbatch_") && x.req.HTTP.Method == http.MethodGet
 }
 
-// newRequest builds an attempt's request from the client's.
+// newRequest builds the request of an attempt from the client's.
 func (x *exchange) newRequest(ctx context.Context, lease *upstream.Lease) *http.Request {
 	in := x.req.HTTP
 	h := in.Header
-	if x.outgoing.shared { // with an attempt that may still be under way
+	if x.outgoing.shared { // an earlier attempt may still read it
 		h = maps.Clone(h)
-		transport.TakeCredentials(h) // that the first attempt has put there
+		transport.TakeCredentials(h) // of the earlier attempt
 	} else {
 		x.outgoing.shared = true
 	}
@@ -114,13 +116,14 @@ func (x *exchange) newRequest(ctx context.Context, lease *upstream.Lease) *http.
 	}
 	if r.ContentLength > 0 {
 		r.Body = x.req.Body.Reader()
-		// Lets the transport turn to a fresh connection when an idle one proves dead before a byte was sent.
+		// Lets the transport use a new connection if an idle one turns out to be dead.
 		r.GetBody = func() (io.ReadCloser, error) { return x.req.Body.Reader(), nil }
 	}
 	return r
 }
 
-// copyResponseHeader gives the client's answer the upstream's header, and returns what WriteHeader will send.
+// copyResponseHeader gives the client's response the upstream's header, and returns what
+// WriteHeader will send.
 func (x *exchange) copyResponseHeader(upstream http.Header) http.Header {
 	keepForClient(upstream)
 	return useHeader(x.client.w, upstream)

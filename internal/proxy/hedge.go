@@ -7,7 +7,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// hedgeAfter returns how long to wait for an attempt before a hedge is sent. It returns false if none is to be sent.
+// hedgeAfter returns how long to wait for an attempt before a hedge is sent. It returns false if
+// none is to be sent.
 func (x *exchange) hedgeAfter(lease *upstream.Lease) (time.Duration, bool) {
 	if !x.req.Settings.Hedge || x.kind != kindStream || !x.query.Home.None() { // another account would only respond "not found"
 		return 0, false
@@ -34,7 +35,8 @@ func (x *exchange) race(first *attempt, after time.Duration) *attempt {
 	return x.firstSuccess(first, hedge, judged)
 }
 
-// openHedge opens an attempt at a second endpoint, nil if none is fit or the retry budget is used up.
+// openHedge opens an attempt at a second endpoint, nil if none is fit or the retry budget is used
+// up.
 func (x *exchange) openHedge() *attempt {
 	now, s := time.Now(), x.req.Settings
 	if len(x.entry.Attempts)+1 >= s.MaxAttempts || !x.p.budget.allows(now, s.RetryPercent, s.RetryFloor) {
@@ -52,8 +54,8 @@ func (x *exchange) openHedge() *attempt {
 	return x.open(choice.Lease)
 }
 
-// firstSuccess returns the attempt that succeeds first, or the second one to fail if both fail. The other
-// attempt is settled and closed.
+// firstSuccess returns the attempt that succeeds first, or the second one to fail if both fail. The
+// other attempt is settled and closed.
 func (x *exchange) firstSuccess(first, hedge *attempt, judged <-chan *attempt) *attempt {
 	a := <-judged
 	other := hedge

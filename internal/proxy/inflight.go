@@ -10,37 +10,37 @@ import (
 )
 
 const (
-	// maxLive bounds the requests that are listed while they are served; more are served all the same.
+	// maxLive limits how many requests in flight are listed. More are served, but not listed.
 	maxLive = 10_000
-	// decisions is how many finished requests are remembered with their trails.
+	// decisions is how many finished requests are kept with their trails.
 	decisions = 200
 )
 
-// Live is a request that is being served, at one moment.
+// Live is a snapshot of a request in flight.
 type Live struct {
 	ID, Client, Session, Agent, Model, Path string
 
-	Server string // asked last, "" while none was
+	Server string // of the latest attempt, "" before the first one
 	Start  time.Time
 	Sent   int64 // bytes of the request's body
-	Bytes  int64 // of the answer, so far
+	Bytes  int64 // of the response, so far
 }
 
-// Decision is a finished request with the steps that led to its answer, as people read them.
+// Decision is a finished request with the steps that led to its response, as text.
 type Decision struct {
 	Entry ledger.Entry
 	Trail []string
 }
 
-// finished is a Decision that nobody has asked to read yet.
+// finished is a Decision before its trail is formatted.
 type finished struct {
 	entry ledger.Entry
 	trail trail
 }
 
-// inFlight is a Live that goes on.
+// inFlight is the state behind a Live, which the request's goroutine changes.
 type inFlight struct {
-	Live    // Server and Bytes are those below
+	Live    // without Server and Bytes, which are below
 	server  atomic.Pointer[string]
 	written *atomic.Int64 // nil: nothing has been written
 }
@@ -56,15 +56,15 @@ func (l *inFlight) view() Live {
 	return out
 }
 
-// journal knows the requests that are being served and the latest that were. Safe for concurrent use.
+// journal has the requests in flight and the latest finished ones. Safe for concurrent use.
 type journal struct {
 	mu     sync.Mutex
 	live   map[*inFlight]struct{}
 	ring   [decisions]finished
-	ending uint64 // requests that have ended
+	ending uint64 // number of requests that have ended
 }
 
-// begin lists a request that begins, until its end.
+// begin lists a request until end.
 func (j *journal) begin(l *inFlight, e *ledger.Entry) {
 	l.Live = Live{
 		ID: e.ID, Client: e.Client, Session: e.Session, Agent: e.Agent, Model: e.Model, Path: e.Path, Start: e.Start, Sent: e.Sent,
@@ -79,7 +79,7 @@ func (j *journal) begin(l *inFlight, e *ledger.Entry) {
 	}
 }
 
-// end remembers how a request ended.
+// end moves a request to the finished ones.
 func (j *journal) end(l *inFlight, d finished) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -88,7 +88,7 @@ func (j *journal) end(l *inFlight, d finished) {
 	j.ending++
 }
 
-// Live lists the requests that are being served, the oldest first.
+// Live returns the requests in flight, the oldest first.
 func (p *Proxy) Live() []Live {
 	j := &p.journal
 	j.mu.Lock()
@@ -101,7 +101,8 @@ func (p *Proxy) Live() []Live {
 	return all
 }
 
-// Decisions lists the latest finished requests, the newest first. Entries share memory with what recorders got: nobody changes them.
+// Decisions returns the latest finished requests, the newest first. The entries share memory with
+// those that recorders received, and must not be changed.
 func (p *Proxy) Decisions() []Decision {
 	j := &p.journal
 	j.mu.Lock()

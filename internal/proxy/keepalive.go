@@ -8,11 +8,13 @@ import (
 )
 
 const (
-	// maxCommentPause is the longest pause between two comments: below the idle limits of front proxies.
+	// maxCommentPause is the longest pause between two comments: below the idle limits of front
+	// proxies.
 	maxCommentPause = 15 * time.Second
 	// minCommentPause is the shortest pause between two comments.
 	minCommentPause = time.Second
-	// minForwardPause is the shortest pause between two signs of life that are passed on before the answer begins.
+	// minForwardPause is the shortest pause between two signs of life that are forwarded before the
+	// response begins.
 	minForwardPause = time.Second / 2
 )
 
@@ -22,27 +24,28 @@ const (
 	pingFrame      = "event: ping\ndata: {\"type\": \"ping\"}\n\n"
 )
 
-// keepalive keeps a streaming client's connection alive while nothing else is written to it. Before the answer it opens
-// the response with status 200 after a while, and from then on writes a comment now and again, which every parser of
-// event streams skips. During the answer it writes comments between two events when the upstream has paused for as
-// long. Everything that is written meanwhile goes through its lock. One timer serves it all: it is not set again for
-// every write, but looks at the time of the last one when it fires.
+// keepalive keeps a streaming client's connection alive while nothing else is written to it. If no
+// response has begun after a while, it opens one with status 200 and then writes comments at
+// intervals, which every parser of event streams skips. During the response it writes comments
+// between two events if the upstream pauses for as long. Until end, everything is written under its
+// lock. It has one timer, which is not reset for every write: when it fires, it compares the time
+// of the last write.
 type keepalive struct {
 	client *clientWriter
 	after  time.Duration
 
 	mu          sync.Mutex
-	timer       *time.Timer // nil: no comments are wanted
-	ended       bool
-	opened      bool
+	timer       *time.Timer   // nil: no comments are wanted
+	ended       bool          // no more comments are written
+	opened      bool          // comments have opened the response
 	relaying    bool          // the response is being relayed
-	insideEvent bool          // the client has received part of an event
-	last        time.Time     // of the last write, or of the request
+	insideEvent bool          // the client has received a part of an event
+	last        time.Time     // time of the last write, or of the request
 	forwarded   time.Time     // when the last sign of life was passed on
-	pause       time.Duration // how long after it the next comment is due
+	pause       time.Duration // from last to the next comment
 }
 
-// startKeepalive begins to keep the client's connection alive. After 0 or less it does not.
+// startKeepalive starts keep-alive comments after that much time without a byte. 0 means none.
 func (x *exchange) startKeepalive(after time.Duration) {
 	s := &x.keepalive
 	s.client = &x.client
@@ -56,12 +59,12 @@ func (x *exchange) startKeepalive(after time.Duration) {
 	s.timer = time.AfterFunc(after-time.Since(x.req.Start), s.tick)
 }
 
-// interval is the pause between two comments.
+// interval returns the pause between two comments.
 func (s *keepalive) interval() time.Duration {
 	return min(max(s.after, minCommentPause), maxCommentPause)
 }
 
-// tick writes a comment if it is time for one, and sets the timer for the next.
+// tick writes a comment if one is due, and sets the timer for the next one.
 func (s *keepalive) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +87,7 @@ func (s *keepalive) tick() {
 	s.timer.Reset(s.pause)
 }
 
-// openLocked sends the header of the response, once.
+// openLocked sends the header of the response if that has not been done.
 func (s *keepalive) openLocked() {
 	if s.opened {
 		return
@@ -96,15 +99,17 @@ func (s *keepalive) openLocked() {
 	s.client.w.WriteHeader(http.StatusOK)
 }
 
-// writeLocked writes before a response begins. It ignores errors: the request's context ends when the client leaves.
+// writeLocked writes before a response begins. It ignores errors, because the request's context
+// ends when the client leaves. These bytes do not count as part of the response.
 func (s *keepalive) writeLocked(text string) {
 	if _, err := s.client.w.Write([]byte(text)); err == nil {
 		_ = s.client.flush()
 	}
 }
 
-// forward forwards a sign of life, a ping or a comment, that an upstream sent before its first content, once the
-// response is open. It writes new frames at a limited rate; the upstream's bytes are sent after the commit.
+// forward forwards a sign of life, a ping or a comment, that an upstream sent before its first
+// content, if the response is open. It writes new frames at a limited rate; the upstream's bytes
+// are sent after the commit.
 func (s *keepalive) forward(ping bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,8 +125,8 @@ func (s *keepalive) forward(ping bool) {
 	s.forwarded = s.last
 }
 
-// end stops the comments and reports whether the response has been opened.
-// From then on the caller alone writes.
+// end stops the comments and reports whether the response has been opened. From then on only the
+// caller writes.
 func (s *keepalive) end() (opened bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +137,7 @@ func (s *keepalive) end() (opened bool) {
 	return s.opened
 }
 
-// resume writes comments in the pauses of a streamed response, until end.
+// resume starts comments in the pauses of a streamed response, until end.
 func (s *keepalive) resume(h http.Header) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +149,7 @@ func (s *keepalive) resume(h http.Header) {
 	s.timer.Reset(s.after)
 }
 
-// send sends a part of a streamed response that ends between two events, or inside one.
+// send sends a part of a streamed response. inside reports whether it ends inside an event.
 func (s *keepalive) send(a *attempt, p []byte, inside bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

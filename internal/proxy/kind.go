@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// kind is what is known beforehand of the answer to a request.
+// kind is the kind of response that a request asks for.
 type kind uint8
 
 const (
-	kindOther    kind = iota // anything: passed on as it comes
+	kindOther    kind = iota // anything: relayed as it arrives
 	kindPlain                // a message as one JSON document
 	kindStream               // a stream of message events
-	kindResource             // what is said of a batch, file or skill
-	kindEither               // kindPlain or kindStream: the request could not be read. The answer decides.
+	kindResource             // the description of a batch, file or skill
+	kindEither               // kindPlain or kindStream: the request could not be read, so the response decides
 	kindCount                // a token count
 	kindModels               // a page of the list of models
 	kindModel                // one model
@@ -25,7 +25,8 @@ const (
 	modelsPath   = "/v1/models"
 )
 
-// kindOf returns the kind of response to a request; unclear means that the body does not show whether it asks for a stream.
+// kindOf returns the kind of response to a request; unclear means that the body does not show
+// whether it asks for a stream.
 func kindOf(method, path string, stream, unclear bool) kind {
 	switch {
 	case method == http.MethodPost && path == messagesPath && unclear:
@@ -45,7 +46,7 @@ func kindOf(method, path string, stream, unclear bool) kind {
 	}
 }
 
-// decideKind determines the kind of a response from its header if the request did not show it.
+// decideKind sets the kind from the response if the request did not show it.
 func (x *exchange) decideKind(a *attempt) {
 	if x.kind != kindEither {
 		return

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// maxPages bounds the further pages of an upstream's list that one request reads, and
-	// listingTime how long that takes.
+	// maxPages limits the further pages of an upstream's list that one request reads, and
+	// listingTime the time for them.
 	maxPages    = 20
 	listingTime = 10 * time.Second
 	// usualPage is the size of a page if the request names none (API reference).
@@ -58,11 +58,11 @@ type listing struct {
 	rest   map[string]json.RawMessage // of the first page, besides what is set below
 	data   []json.RawMessage          // that the client may see
 	ids    []string                   // of data
-	own    int                        // elements of ids that are not built in
+	own    int                        // number of ids that are not built in
 	wanted int
 	back   bool // the client pages backwards, by before_id
 	tokens bool // the list pages by tokens instead of ids
-	more   bool
+	more   bool // there are elements beyond this page
 }
 
 // ownPage reads pages of the upstream until the client's page is full.

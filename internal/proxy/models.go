@@ -17,14 +17,14 @@ const (
 	maxSavedLists = 64
 	maxSavedList  = 128 << 10
 	maxSavedQuery = 1 << 10
-	// savedListLife is how long a list of models may serve while no upstream answers.
+	// savedListLife is how long a saved list of models may be used while no upstream responds.
 	savedListLife = 24 * time.Hour
 	// cachedHeader marks a saved response.
 	cachedHeader = "X-Lb-Cached"
 )
 
-// modelLists keeps the last good list of models for each scope that may see a different one. Safe for
-// concurrent use, bounded in memory. The zero value is empty.
+// modelLists keeps the last good list of models for each scope that may see a different one. Safe
+// for concurrent use, bounded in memory. The zero value is empty.
 type modelLists struct {
 	mu    sync.Mutex
 	saved map[listScope]*savedList
@@ -45,7 +45,7 @@ type savedList struct {
 	body []byte
 }
 
-// find returns the saved list of a scope, nil if there is none or it is too old.
+// find returns the saved list of a scope, or nil if it is missing or too old.
 func (l *modelLists) find(scope listScope, now time.Time) *savedList {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +97,7 @@ func (x *exchange) listScope() (listScope, bool) {
 	return listScope{x.req.Settings, x.req.Key, x.query.Subject.Tenant, query, headers}, true
 }
 
-// savedList returns the saved list of models for the request, nil if there is none.
+// savedList returns the saved list of models for the request, or nil.
 func (x *exchange) savedList() *savedList {
 	scope, ok := x.listScope()
 	if !ok {

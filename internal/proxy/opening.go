@@ -12,7 +12,7 @@ import (
 
 // relabeling is an event name that is added so that SDK clients read the event.
 type relabeling struct {
-	at   int // offset of the blank line that ends the event, in held or in the buffer of the relay
+	at   int // offset of the blank line that ends the event, in buffered or in the buffer of the relay
 	name string
 }
 
@@ -30,8 +30,9 @@ func (a *attempt) observe(ev claude.Event) {
 // missingEnd ends an event whose last line or blank line is missing.
 const missingEnd = "\n\n"
 
-// lastUnended reports whether the stream, which has ended, lacks nothing but the blank line after its last event: the
-// end of the message or an error. Clients built on an official SDK would not see that event.
+// lastUnended reports whether a stream that has ended lacks only the blank line after its last
+// event, which is the end of the message or an error. Clients built on an official SDK would not
+// see that event.
 func (a *attempt) lastUnended() bool {
 	if a.hasEnded() || !a.events.MidEvent() {
 		return false
@@ -43,11 +44,11 @@ func (a *attempt) lastUnended() bool {
 
 // opening collects facts about the events of a stream before its first content.
 type opening struct {
-	payload   int  // bytes of data, pings left out
+	payload   int  // bytes of data, without pings
 	largest   int  // bytes of data of the largest event
-	malformed bool // there was an event that the official SDKs fail to read
-	early     bool // there was a part of a message before message_start
-	foreign   bool // it is the stream of another API
+	malformed bool // an event has come that the official SDKs cannot read
+	early     bool // a part of a message has come before message_start
+	foreign   bool // the stream is of another API
 }
 
 func (o *opening) observe(ev claude.Event, kind string, started bool) {
@@ -81,14 +82,16 @@ func (o *opening) problem() error {
 	return nil
 }
 
-// hasProof reports whether the upstream works: it has sent content, or an end that explains why there is none.
+// hasProof reports whether the upstream works: it has sent content, or an end that explains why it
+// has no content.
 func (a *attempt) hasProof() bool {
 	return a.message.Started && (a.message.Content || a.message.Delta && !a.isEmpty())
 }
 
-// bufferStream reads until the upstream has proven that it works. message_start, pings and comments prove nothing,
-// because errors may follow them. The first event of the API must be message_start, and until the proof the official
-// SDKs must be able to read every event. A stream of other events is accepted when they exceed the bound.
+// bufferStream reads until the upstream has proven that it works. message_start, pings and comments
+// prove nothing, because errors may follow them. The first event of the API must be message_start,
+// and until the proof the official SDKs must be able to read every event. A stream of other events
+// is accepted when they exceed the bound.
 func (a *attempt) bufferStream() (*claude.Error, error) {
 	var o opening
 	observe := func(ev claude.Event) {
@@ -101,7 +104,7 @@ func (a *attempt) bufferStream() (*claude.Error, error) {
 	}
 	defer func() { a.events.Want = claude.WantedEvent }()
 	ended := a.complete
-	a.complete = false // the error event of a broken stream is added later
+	a.complete = false // an error event may be added, so the length is unknown
 	var err error
 	for fed := 0; ; {
 		a.offset = fed

@@ -45,7 +45,8 @@ func (x *exchange) judge(a *attempt, claimed *claude.Error, err error) {
 	timeout, ok := errors.AsType[*verdict.TimeoutError](err)
 	a.timedOut = ok
 	if ok && a.deadlineShortened && timeout.Waiting != nextByte {
-		// The attempt had less time than the endpoint's own limit, so the time-out proves nothing about the endpoint.
+		// The attempt had less time than the endpoint's own limit, so the time-out proves nothing
+		// about the endpoint.
 		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Ambiguous: true, Reason: "the time for all attempts is over"}
 	}
 }
@@ -59,7 +60,8 @@ func isVendorRefusal(body []byte, model string) bool {
 	return false
 }
 
-// symptom returns a name for a failure that the request may cause at any endpoint, "" for every other.
+// symptom returns a name for a failure that the request may cause at any endpoint, "" for every
+// other.
 func (a *attempt) symptom() string {
 	switch {
 	case a.outcome.Scope != verdict.ScopeEndpoint || a.timedOut:
@@ -89,7 +91,8 @@ func (a *attempt) explain(err error) error {
 	return err
 }
 
-// settle gives the outcome to the endpoint and adds the attempt to the entry, the trail and the log.
+// settle gives the outcome to the endpoint and adds the attempt to the entry, the trail and the
+// log.
 func (x *exchange) settle(a *attempt) {
 	now := time.Now()
 	a.lease.Settle(x.ctx, a.outcome, now)

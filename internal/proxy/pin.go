@@ -14,15 +14,15 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// pin is what the ids that a request names say about where it belongs: what
-// stands behind an id is known to one account alone.
+// pin is what follows from the ids that a request names: only one account knows the resource behind
+// an id.
 type pin struct {
 	resource   claude.Resource
 	isResource bool
-	id         string    // the id whose account is asked; "" if there is none
-	unknown    []string  // ids of which no account is known
-	searching  bool      // the accounts are asked one after the other who knows them
-	conflict   [2]string // two ids of two accounts; "" where there is none
+	id         string    // the request is pinned to the account of this id; "" if it is not pinned
+	unknown    []string  // ids whose account is not known
+	searching  bool      // the accounts are asked one after the other for an unknown id
+	conflict   [2]string // two ids of different accounts, or ""
 
 	owned     claude.Resource // the resource with an owner that the path names: resource, or one of another API
 	isOwned   bool
@@ -30,13 +30,15 @@ type pin struct {
 	unclaimed []string       // ids in the request that have no owner yet
 }
 
-// resolvePin finds the account that keeps what the request names.
+// resolvePin finds the account that keeps what the request names, and checks whether the client key
+// may use it.
 func (x *exchange) resolvePin(named []string, readable bool) {
 	x.pin.resource, x.pin.isResource = claude.ResourceOf(x.req.HTTP.Method, x.req.HTTP.URL)
 	if x.pin.owned, x.pin.isOwned = x.pin.resource, x.pin.isResource; !x.pin.isOwned && x.isolated() {
 		x.pin.owned, x.pin.isOwned = claude.CollectionOf(x.req.HTTP.Method, x.req.HTTP.URL.Path)
 	}
-	// Pages and calls of one list go together, and what is uploaded stands in that list: one message can use all of it.
+	// The pages of a list must come from one account, and uploads must go to the account that is
+	// listed: then one message can use all of it.
 	x.query.InOrder = x.pin.resource.List || x.pin.resource.Upload
 	if x.pin.isResource {
 		named = claude.IDsInBatch(x.req.Body.bytes())
@@ -81,7 +83,8 @@ func (x *exchange) refusePin() bool {
 	return true
 }
 
-// isElsewhere says whether an answer only means that this account is not the one that keeps what is named.
+// isElsewhere reports whether a response only means that another account keeps what the request
+// names.
 func (p *pin) isElsewhere(a *attempt) bool {
 	if !p.searching || a.res == nil || a.claimed == nil {
 		return false
@@ -103,15 +106,15 @@ func (p *pin) isElsewhere(a *attempt) bool {
 	return false
 }
 
-// judgeSearch turns "not found" into a reason to ask the next account, while there is a choice.
+// judgeSearch turns a "not found" during a search into a reason to ask the next account.
 func (x *exchange) judgeSearch(a *attempt) {
 	if a.wrongAccount = x.pin.isElsewhere(a); a.wrongAccount {
 		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Ambiguous: true, Reason: "this account does not know " + claude.ShortIDs(x.pin.unknown[0])}
 	}
 }
 
-// searchIncomplete says whether what is looked for may be with an account that could not
-// be asked, so that "not found" would be more than is known.
+// searchIncomplete reports whether an account that could not be asked may keep what the request
+// names. Then "not found" would be wrong.
 func (x *exchange) searchIncomplete() bool {
 	if !x.pin.searching {
 		return false
@@ -135,8 +138,8 @@ func (p *pin) servers() string {
 	return "Every upstream"
 }
 
-// batchInDoubt says whether an upstream may have created the batch that is asked
-// for, although it did not say so. A second one would run, and be billed, as well.
+// batchInDoubt reports whether an upstream may have created the requested batch although its
+// response is missing. A second batch would run, and be billed, too.
 func (x *exchange) batchInDoubt() bool {
 	if !x.pin.resource.Batch || len(x.attempts.failed) == 0 {
 		return false
@@ -145,7 +148,7 @@ func (x *exchange) batchInDoubt() bool {
 	return !o.Unbilled && !o.Ambiguous
 }
 
-// rememberOwner notes which account keeps what, as a good answer shows it.
+// rememberOwner records which account keeps the resources that a good response names.
 func (x *exchange) rememberOwner(a *attempt) {
 	if a.res == nil || a.res.StatusCode >= http.StatusMultipleChoices {
 		return
@@ -164,8 +167,8 @@ func (x *exchange) rememberOwner(a *attempt) {
 	}
 }
 
-// rememberKept notes what a message says that the account keeps from now on. It is called
-// before the client is sent that, for the next request may name it at once.
+// rememberKept records resources that the account keeps from now on, according to a message. It
+// runs before the client gets their ids, because the next request may name them at once.
 func (x *exchange) rememberKept(a *attempt) {
 	if n := len(a.message.Kept); n > a.ownersNoted {
 		x.p.Owners.Learn(routing.OwnerAt(a.lease.Endpoint), time.Now(), a.message.Kept[a.ownersNoted:]...)
@@ -174,8 +177,8 @@ func (x *exchange) rememberKept(a *attempt) {
 	}
 }
 
-// rewriteResultsURL points the address of a batch's results back at the balancer, by the
-// name under which the client knows it.
+// rewriteResultsURL replaces the host in the address of a batch's results by the one that the
+// client used for the balancer.
 func (x *exchange) rewriteResultsURL(a *attempt) {
 	if x.kind != kindResource || !a.complete || a.res.StatusCode != http.StatusOK {
 		return
@@ -187,8 +190,8 @@ func (x *exchange) rewriteResultsURL(a *attempt) {
 	a.buffered = claude.PointResultsTo(a.buffered, scheme+"://"+in.Host)
 }
 
-// bufferResource reads what an answer says of a batch, file or skill, as far as it is of moderate
-// size. One that breaks off is only asked for again where that changes nothing.
+// bufferResource reads the description of a batch, file or skill, up to a moderate size. If it
+// breaks off, only a GET may be repeated, because other methods change something.
 func (a *attempt) bufferResource(method string) error {
 	err := a.fillBuffer(maxErrorBody)
 	if method == http.MethodGet {

@@ -50,8 +50,9 @@ type Settings struct {
 	Rules  verdict.Rules  // the operator's rules for judging responses
 	// PassCredentials lets a client's own credential go to endpoints that have none.
 	PassCredentials bool
-	// SharedResources lets every client key use the resources of all others. SoleTenant is set if there
-	// is only one key, or one group of keys, which may then use resources without a known owner.
+	// SharedResources lets every client key use the resources of all others. SoleTenant is set if
+	// there is only one key, or one group of keys, which may then use resources without a known
+	// owner.
 	SharedResources, SoleTenant bool
 
 	Dump *telemetry.Dump // nil unless debug is on
@@ -93,9 +94,11 @@ type Request struct {
 type Proxy struct {
 	log       *slog.Logger
 	recorders []Recorder
-	// Owners maps ids to the account that keeps the resource. It may be replaced before the first request.
+	// Owners maps ids to the account that keeps the resource. It may be replaced before the first
+	// request.
 	Owners *routing.Owners
-	// Resources maps ids to the client key that created them. It may be replaced before the first request.
+	// Resources maps ids to the client key that created them. It may be replaced before the first
+	// request.
 	Resources *quota.Resources
 	// Continuations maps responses that later requests may continue to the account that gave them.
 	Continuations *routing.Continuations
@@ -122,7 +125,8 @@ func New(log *slog.Logger, seed uint64, recorders ...Recorder) *Proxy {
 	return p
 }
 
-// Record gives an entry to all recorders. Callers use it for requests that they reject before Serve.
+// Record gives an entry to all recorders. Callers use it for requests that they reject before
+// Serve.
 func (p *Proxy) Record(e ledger.Entry) {
 	for _, r := range p.recorders {
 		r.Record(e)

@@ -10,8 +10,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// report logs a request that has ended. It makes the record itself: a logger would find out for each which line of code it
-// stems from, which nobody is shown.
+// report logs a request that has ended. It builds the record itself, because a logger would look up
+// the line of code that it comes from, which is not shown.
 func (x *exchange) report(e *ledger.Entry) {
 	level := slog.LevelInfo
 	if e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated {
@@ -23,10 +23,10 @@ func (x *exchange) report(e *ledger.Entry) {
 	}
 	record := slog.NewRecord(time.Now(), level, telemetry.Request, 0)
 	record.AddAttrs(slog.Any("", line(e)))
-	_ = handler.Handle(x.ctx, record) // as a logger does
+	_ = handler.Handle(x.ctx, record) // loggers ignore the error, too
 }
 
-// line is what the log says of a request that has ended.
+// line returns the attributes of the log line of a request that has ended.
 func line(e *ledger.Entry) telemetry.Listing {
 	return func(add func(slog.Attr)) {
 		u := e.Usage()
@@ -46,7 +46,7 @@ func line(e *ledger.Entry) telemetry.Listing {
 		add(slog.Int64(telemetry.TokensOut, u.OutputTokens))
 		add(slog.Int64(telemetry.CacheRead, u.CacheReadTokens))
 		add(slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()))
-		if told := slices.ContainsFunc(e.Attempts, func(a ledger.Attempt) bool { return a.Known() }); told {
+		if slices.ContainsFunc(e.Attempts, func(a ledger.Attempt) bool { return a.Known() }) {
 			cost := e.Cost()
 			add(costOf(cost))
 			if cost.Unpriced != "" {
@@ -71,7 +71,7 @@ func line(e *ledger.Entry) telemetry.Listing {
 	}
 }
 
-// costOf shows what a request has cost; a price that is not known is not taken for nothing.
+// costOf returns the cost of a request. An unknown price is not shown as 0.
 func costOf(c ledger.Cost) slog.Attr {
 	if !c.Known {
 		return slog.String(telemetry.Cost, "unknown")

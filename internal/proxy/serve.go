@@ -31,8 +31,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, req Request) {
 	}
 }
 
-// admit checks the limits of the client key, and waits for a slot if the key has a concurrency limit.
-// If it returns false, the client has received an error or has left.
+// admit checks the limits of the client key, and waits for a slot if the key has a concurrency
+// limit. If it returns false, the client has received an error or has left.
 func (x *exchange) admit() bool {
 	x.admittedAt = x.req.Start
 	if x.req.Book == nil {
@@ -173,9 +173,9 @@ func (x *exchange) roundTrip(a *attempt) {
 	x.judge(a, a.claimed, err)
 }
 
-// buffer reads as much of the response as its outcome depends on: the body of an error, a complete plain
-// response, a stream up to its first content. It returns the error of the API that the response states, or
-// a Go error if the response broke off or is not what the request asks for.
+// buffer reads as much of the response as its outcome depends on: the body of an error, a complete
+// plain response, a stream up to its first content. It returns the error of the API that the
+// response states, or a Go error if the response broke off or is not what the request asks for.
 func (a *attempt) buffer(k kind) (*claude.Error, error) {
 	if err := a.decode(k); err != nil {
 		return nil, err

@@ -14,18 +14,21 @@ import (
 )
 
 const (
-	// quickAnswer is how long an upstream may take to count tokens or list models while another one could be
-	// tried. Claude Code waits 3 s for the list, and estimates tokens itself if they are not counted.
+	// quickAnswer is how long an upstream may take to count tokens or list models while another one
+	// could be tried. Claude Code waits 3 s for the list, and estimates tokens itself if they are
+	// not counted.
 	quickAnswer = 1500 * time.Millisecond
 	// lastQuickAnswer is the same limit for the last upstream that is left.
 	lastQuickAnswer = 3 * time.Second
-	// savedListAfter is the time after which the saved list of models is served although upstreams are left to try.
+	// savedListAfter is the time after which the saved list of models is served although upstreams
+	// are left to try.
 	savedListAfter = 2500 * time.Millisecond
 	// perMegabyte is added for every megabyte of the body, which has to be sent and counted.
 	perMegabyte = time.Second
 )
 
-// isSide reports whether the request is for another path than /v1/messages. Its failures say nothing about messages.
+// isSide reports whether the request is for another path than /v1/messages. Its failures prove
+// nothing about messages.
 func (x *exchange) isSide() bool { return x.query.Subject.Path != claude.PathMessages }
 
 // isQuick reports whether the request needs a fast response or none: its client has a fallback.
@@ -34,7 +37,7 @@ func (x *exchange) isQuick() bool {
 	return path == claude.PathCountTokens || path == claude.PathModels && x.req.HTTP.Method == http.MethodGet
 }
 
-// quickLimit is how long an attempt of a quick request may take.
+// quickLimit returns the time limit for an attempt of a quick request.
 func (x *exchange) quickLimit(lease *upstream.Lease, now time.Time) time.Duration {
 	limit := lastQuickAnswer
 	if lease.LastResort() || len(x.entry.Attempts)+1 < x.mostAttempts() && x.req.Table.OtherFit(&x.query, &x.attempts.tried, now) {
@@ -50,14 +53,15 @@ func (x *exchange) quickLimit(lease *upstream.Lease, now time.Time) time.Duratio
 	return limit
 }
 
-// savedListDue reports whether it is time to serve the saved list of models.
+// savedListDue reports whether the saved list of models is to be served now.
 func (x *exchange) savedListDue(now time.Time) bool {
 	return x.isQuick() && now.Sub(x.admittedAt) >= savedListAfter && x.savedList() != nil
 }
 
-// refuseQuick responds to a quick request when no upstream has, so that its client can go on: with the saved list of
-// models, or for count_tokens with 404, on which Claude Code estimates. It returns false for a refusal of the request
-// itself, such as that of a client's own key, which is passed on instead.
+// refuseQuick responds to a quick request when no upstream has, so that its client can go on: with
+// the saved list of models, or for count_tokens with 404, on which Claude Code estimates. It
+// returns false for a refusal of the request itself, such as that of a client's own key, which is
+// passed on instead.
 func (x *exchange) refuseQuick() bool {
 	if !x.isQuick() || slices.ContainsFunc(x.attempts.failed, (*attempt).endsQuick) {
 		return false
@@ -79,8 +83,9 @@ func (x *exchange) refuseQuick() bool {
 	return true
 }
 
-// endsQuick reports whether a failed attempt is an answer to a quick request: it concerns the client's own key
-// or account. What may be a peculiarity of the upstream, such as a failure behind a relay, is not.
+// endsQuick reports whether the response of a failed attempt is sent to the client of a quick
+// request: it concerns the client's own key or account. What may be peculiar to the upstream, such
+// as a failure behind a relay, is not sent.
 func (a *attempt) endsQuick() bool {
 	if !a.refused() || a.claimed == nil {
 		return false

@@ -10,16 +10,16 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 )
 
-// A resource belongs to the client key that created it, or to its group. Requests that name any other
-// resource are refused before any upstream is asked, with the same message whether it exists or not.
-// Resources without a known owner, which are older than this rule or were not created through this
-// balancer, are refused as well, unless there is only one tenant.
+// A resource belongs to the client key that created it, or to its group. Requests that name any
+// other resource are refused before any upstream is asked, with the same message whether it exists
+// or not. Resources without a known owner, which are older than this rule or were not created
+// through this balancer, are refused as well, unless there is only one tenant.
 
 // isolated reports whether the request may use only resources of its client key or the key's group.
 func (x *exchange) isolated() bool { return x.req.Key != nil && !x.req.Settings.SharedResources }
 
 // checkResources checks the ids in the body, path and query of the request. It returns nil if the
-// client key may use all of them.
+// client key may use all of them, else the refusal.
 func (x *exchange) checkResources(named []string, readable bool) *quota.Refusal {
 	if !x.isolated() {
 		return nil
@@ -43,8 +43,8 @@ func (x *exchange) checkResources(named []string, readable bool) *quota.Refusal 
 	return x.checkOtherPlaces()
 }
 
-// checkUnreadable refuses a body that may name resources of others in a form that we cannot read.
-// It allows the body while no other key has any resources.
+// checkUnreadable refuses a body that we cannot read and that may name resources of other keys. It
+// allows the body while no other key has any resources.
 func (x *exchange) checkUnreadable(readable bool) *quota.Refusal {
 	body := x.req.Body.bytes()
 	opaque := !readable && len(body) > 0 || x.req.Body.unreadable() != nil || x.req.Upload != nil && x.pin.resource.Batch
@@ -67,7 +67,7 @@ func (x *exchange) checkUnreadable(readable bool) *quota.Refusal {
 	return nil
 }
 
-// checkOtherPlaces refuses ids of another tenant in places where the API is not known to name
+// checkOtherPlaces refuses ids of another tenant in places in which the API is not known to name
 // resources.
 func (x *exchange) checkOtherPlaces() *quota.Refusal {
 	u := x.req.HTTP.URL

@@ -8,16 +8,16 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// timeouts cancels an attempt when what is awaited does not come in time. Waits begin and end with every read, and hardly ever run
-// out: so a wait only notes when it would, and one timer looks at what was noted. The zero watch has no cancel and must not be used.
-// Safe for concurrent use.
+// timeouts cancels an attempt when something that it waits for does not arrive in time. Waits begin
+// and end with every read, and rarely run out. So a wait only stores its end, and one timer checks
+// the stored ends. The zero value has no cancel and must not be used. Safe for concurrent use.
 type timeouts struct {
 	cancel context.CancelCauseFunc
 
 	mu      sync.Mutex
 	waits   [2]pendingWait
 	timer   *time.Timer
-	at      time.Time // when the timer will look; zero: it will not
+	at      time.Time // when the timer fires; zero: it is not set
 	stopped bool
 }
 
@@ -25,28 +25,29 @@ type timeouts struct {
 type wait int
 
 const (
-	forFirst wait = iota // the head, or the first content of a stream
+	forFirst wait = iota // the response header, or the first content of a stream
 	forRead              // a single read
 )
 
-// pendingWait is what has to come by a moment; zero: nothing has to.
+// pendingWait is a wait with its end. The zero value is no wait.
 type pendingWait struct {
 	what       *verdict.TimeoutError
 	by         time.Time
-	extensions int // how often that moment was moved
+	extensions int // how often by was moved
 }
 
 const (
-	// minGrace extends a wait whose time has run out, so that bytes that arrived at the last moment, or while the process
-	// was suspended, are read first.
+	// minGrace extends a wait whose time has run out, so that bytes that arrived at the last
+	// moment, or while the process was suspended, are read first.
 	minGrace = 50 * time.Millisecond
-	// maxExtensions bounds how often a wait is extended because the process was suspended.
+	// maxExtensions limits how often a wait is extended because the process was suspended.
 	maxExtensions = 5
 )
 
-// extend extends a wait that has run out, and reports whether it did. late is how long ago the timer should have fired.
-// A suspended process (SIGSTOP, a paused virtual machine, a machine that swaps) measures nothing. So the extension grows
-// with late, to give the kernel and the peer's retransmissions time to deliver.
+// extend extends a wait that has run out, and reports whether it did. late is how long ago the
+// timer should have fired. A suspended process (SIGSTOP, a paused virtual machine, a machine that
+// swaps) cannot read. So the extension grows with late, to give the kernel and the peer's
+// retransmissions time to deliver.
 func (a *pendingWait) extend(now time.Time, late time.Duration) bool {
 	if a.extensions > 0 && (late < minGrace || a.extensions >= maxExtensions) {
 		return false
@@ -56,7 +57,7 @@ func (a *pendingWait) extend(now time.Time, late time.Duration) bool {
 	return true
 }
 
-// expect starts the clock for something. A limit of 0 or less is none.
+// expect starts a wait. A limit of 0 or less means no limit.
 func (w *timeouts) expect(which wait, what *verdict.TimeoutError) {
 	if what.After <= 0 {
 		return
@@ -70,14 +71,14 @@ func (w *timeouts) expect(which wait, what *verdict.TimeoutError) {
 	}
 }
 
-// arrived ends a wait: it has come.
+// arrived ends a wait, because what it was for has arrived.
 func (w *timeouts) arrived(which wait) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waits[which] = pendingWait{}
 }
 
-// stop ends the watch.
+// stop ends all waits. No further wait has an effect.
 func (w *timeouts) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -87,7 +88,7 @@ func (w *timeouts) stop() {
 	}
 }
 
-// scheduleLocked sets the timer. The caller holds the mutex.
+// scheduleLocked sets the timer.
 func (w *timeouts) scheduleLocked(at time.Time, in time.Duration) {
 	switch {
 	case w.stopped:
@@ -100,7 +101,8 @@ func (w *timeouts) scheduleLocked(at time.Time, in time.Duration) {
 	w.at = at
 }
 
-// check cancels the attempt if a wait has run out and is not extended. Otherwise it sets the timer for the next wait.
+// check cancels the attempt if a wait has run out and is not extended. Otherwise it sets the timer
+// for the next end.
 func (w *timeouts) check() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

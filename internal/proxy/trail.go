@@ -15,25 +15,25 @@ import (
 // traceHeader is the request header with which a client asks for the trail.
 const traceHeader = "X-Lb-Trace"
 
-// maxSteps bounds the trail of one request.
+// maxSteps limits the trail of one request.
 const maxSteps = 64
 
-// trail is how a request came to its answer: who was passed over and why, who
-// was asked and what came of it, and the waits in between.
+// trail records how a request got its response: endpoints that were skipped and why, attempts with
+// their outcomes, and the waits in between.
 type trail struct {
 	steps  []step
 	wanted bool // the client asks for the trail
 }
 
 type step struct {
-	at       time.Time // begin
+	at       time.Time // start
 	server   string
-	view     *upstream.View   // of an endpoint that was passed over
+	view     *upstream.View   // of an endpoint that was skipped
 	outcome  *verdict.Outcome // of an attempt
 	duration time.Duration    // of an attempt or a wait
-	warm     routing.Warmth   // of an attempt: what was cached there
-	status   int              // of an attempt's answer
-	pinned   string           // the id that left an attempt no choice
+	warm     routing.Warmth   // of an attempt: what the account has cached
+	status   int              // of an attempt's response
+	pinned   string           // of an attempt: the id that it was pinned by
 }
 
 func (t *trail) add(s step) {
@@ -60,7 +60,7 @@ func (t *trail) has(c routing.Considered) bool {
 	return false
 }
 
-// allSkippedFor says whether the endpoints that take work were passed over, all for one and the same reason.
+// allSkippedFor reports whether all endpoints that take work were skipped for the reason u.
 func (t *trail) allSkippedFor(u upstream.Unfit) bool {
 	n := 0
 	for _, s := range t.steps {
@@ -76,11 +76,11 @@ func (t *trail) allSkippedFor(u upstream.Unfit) bool {
 }
 
 func (t *trail) addAttempt(a *attempt, pinned string, now time.Time) {
-	verdict := a.outcome // the answer itself is not kept for the trail's sake
-	t.add(step{at: a.start, server: a.lease.Name(), outcome: &verdict, duration: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
+	outcome := a.outcome // a copy, so that the trail does not keep the attempt alive
+	t.add(step{at: a.start, server: a.lease.Name(), outcome: &outcome, duration: now.Sub(a.start), warm: a.warm, status: a.status(), pinned: pinned})
 }
 
-// addWait notes a wait; several in a row are one.
+// addWait adds a wait. Several in a row become one.
 func (t *trail) addWait(wait time.Duration, now time.Time) {
 	if n := len(t.steps); n > 0 && t.steps[n-1].isWait() {
 		t.steps[n-1].duration = now.Add(wait).Sub(t.steps[n-1].at)
@@ -109,7 +109,7 @@ func (s step) String() string {
 	}
 }
 
-// label is a server's name as the trail shows it: in quotes where the trail's own punctuation would hide its end.
+// label returns a server's name for the trail: quoted if it contains the trail's own punctuation.
 func label(name string) string {
 	if strings.ContainsAny(name, `;"\`) || strings.Contains(name+" ", ": ") {
 		return strconv.Quote(name)
@@ -117,7 +117,7 @@ func label(name string) string {
 	return name
 }
 
-// cached tells what had made the endpoint the conversation's home, as far as can be told.
+// cached returns why the endpoint was the conversation's home, "" if it was not.
 func (s step) cached() string {
 	if s.pinned != "" {
 		return ", the account that keeps " + s.pinned
@@ -131,7 +131,7 @@ func (s step) cached() string {
 	return fmt.Sprintf(", warm on %s (%s of %s tokens cached, expires in %s)", label(s.server), thousands(s.warm.Cached), thousands(s.warm.Total), brief(s.warm.Expires.Sub(s.at)))
 }
 
-// thousands shows a number of tokens as people say it.
+// thousands formats a number of tokens, such as 12k.
 func thousands(n int64) string {
 	if n < 1000 {
 		return strconv.FormatInt(n, 10)
@@ -146,7 +146,7 @@ func brief(d time.Duration) time.Duration {
 	return d.Round(time.Millisecond)
 }
 
-// texts tells the trail step by step.
+// texts returns the steps as text.
 func (t *trail) texts() []string {
 	lines := make([]string, len(t.steps))
 	for i, s := range t.steps {
@@ -155,13 +155,13 @@ func (t *trail) texts() []string {
 	return lines
 }
 
-// String tells the trail in one line.
+// String returns the trail in one line.
 func (t *trail) String() string { return strings.Join(t.texts(), "; ") }
 
-// LogValue makes the trail a list for logs.
+// LogValue returns the trail as a list.
 func (t *trail) LogValue() slog.Value { return slog.AnyValue(t.texts()) }
 
-// trace adds the trail to the answer's headers if the client asked for it.
+// trace adds the trail to the response header if the client asked for it.
 func (x *exchange) trace() {
 	if !x.trail.wanted {
 		return
@@ -172,7 +172,7 @@ func (x *exchange) trace() {
 	h.Set("X-Lb-Reason", headerText(x.trail.String()))
 }
 
-// headerText makes any text fit for a header: one line of printable ASCII, of moderate length.
+// headerText makes any text safe for a header: one line of printable ASCII, of moderate length.
 func headerText(s string) string {
 	const longest = 2000
 	var b strings.Builder

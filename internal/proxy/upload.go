@@ -10,24 +10,25 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// Upload is a body that is passed on as it comes, for it may be larger than
-// memory. It can be sent once: a second attempt is only possible while none of it was read.
+// Upload is a body that is streamed upstream, because it may be larger than memory. It can be sent
+// once: another attempt is only possible while none of it has been read.
 type Upload struct {
-	// Length in bytes, -1 when the client does not tell.
+	// Length in bytes, -1 if the client did not send one.
 	Length int64
 
 	from io.Reader // read by one attempt at a time
 
 	mu       sync.Mutex
 	begun    bool
-	err      error  // with which reading ended, io.EOF aside
-	progress func() // told of every read; nil: nobody waits
+	err      error  // why reading failed; io.EOF is no error
+	progress func() // called after every read; may be nil
 }
 
-// NewUpload passes on what can be read.
+// NewUpload returns an Upload of everything that can be read.
 func NewUpload(from io.Reader, length int64) *Upload { return &Upload{from: from, Length: length} }
 
-// Read reads on. Nobody who asks for the upload's state waits for a slow client.
+// Read reads from the client. It holds no lock meanwhile, so that state need not wait for a slow
+// client.
 func (u *Upload) Read(p []byte) (int, error) {
 	if err := u.begin(); err != nil {
 		return 0, err
@@ -51,7 +52,8 @@ func (u *Upload) begin() error {
 	return u.err
 }
 
-// onProgress has every read told from now on; nil ends that. A nil Upload is none.
+// onProgress sets a function that is called after every read; nil removes it. It does nothing for a
+// nil Upload.
 func (u *Upload) onProgress(progress func()) {
 	if u == nil {
 		return
@@ -61,17 +63,18 @@ func (u *Upload) onProgress(progress func()) {
 	u.progress = progress
 }
 
-// Close leaves the client's connection alone: a refused attempt closes what it has not read.
+// Close does nothing. An attempt that ends early closes the body of its request, but the client's
+// connection stays.
 func (u *Upload) Close() error { return nil }
 
-// state says whether any of it was read, and what went wrong with it.
+// state reports whether any of it has been read, and returns why reading failed.
 func (u *Upload) state() (begun bool, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.begun, u.err
 }
 
-// uploadBegun says whether an upload is on its way, so that it cannot be sent anew.
+// uploadBegun reports whether the upload has been read in part, so that it cannot be sent again.
 func (x *exchange) uploadBegun() bool {
 	if x.req.Upload == nil {
 		return false
@@ -80,7 +83,7 @@ func (x *exchange) uploadBegun() bool {
 	return begun
 }
 
-// uploadProblem is what went wrong with the client's upload, nil if nothing did.
+// uploadProblem returns why reading the client's upload failed, nil if it did not.
 func (x *exchange) uploadProblem() error {
 	if x.req.Upload == nil {
 		return nil
@@ -89,7 +92,7 @@ func (x *exchange) uploadProblem() error {
 	return err
 }
 
-// refuseUpload tells a client that is still there what was wrong with its upload.
+// refuseUpload sends an error about a failed upload to a client that is still connected.
 func (x *exchange) refuseUpload(err error) {
 	status, e := http.StatusBadRequest, claude.Error{Type: claude.ErrInvalidRequest, Message: "The upload broke off: send it again."}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {

@@ -135,7 +135,7 @@ func (x *exchange) exhaustionAt(e *upstream.Endpoint, v upstream.View, now time.
 	return exhaustion{}, poolBackSoon
 }
 
-// isEarlier reports whether a is before b; an unknown moment, zero, is after all others.
+// isEarlier reports whether a is before b. Zero means unknown and is after all others.
 func isEarlier(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
 
 // writeExhaustion responds with an upstream's own complete refusal, and with the wait that it asks

@@ -7,21 +7,23 @@ import (
 )
 
 const (
-	// writeLimit is how long a client may take to accept one write before it counts as gone.
+	// writeLimit is how long a client may take to accept one write. After that it counts as gone.
 	writeLimit = 5 * time.Minute
-	// lateStall is the delay of a write timer from which we conclude that the process was suspended. Then the write goes on.
+	// lateStall is the delay of a write timer from which we conclude that the process was
+	// suspended. Then the write goes on.
 	lateStall = 250 * time.Millisecond
 )
 
-// writeDeadline bounds how long a client may refuse to take what is being written, whatever happens in between: the deadline
-// of a stream of HTTP/2 would end it even while there is nothing to write. The zero value is ready.
+// writeDeadline limits the time of every write to an HTTP/2 client. The deadline of an HTTP/2
+// stream would end it even while there is nothing to write, so it is set only when a write has
+// taken too long. The zero value is ready for use.
 type writeDeadline struct {
 	mu    sync.Mutex
 	timer *time.Timer
-	by    time.Time // when the timer should fire; zero: nothing is being written
+	by    time.Time // when the timer is to fire; zero: no write is in progress
 }
 
-// begin starts the clock for one write, and end stops it. They are called in turn.
+// begin starts the time limit of one write, and end stops it. Calls alternate.
 func (s *writeDeadline) begin(w http.ResponseWriter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,8 +35,8 @@ func (s *writeDeadline) begin(w http.ResponseWriter) {
 	s.timer = time.AfterFunc(writeLimit, func() { s.expire(w) })
 }
 
-// expire ends the write, and only this stream. While the process was suspended it could not send anything, so a timer that
-// fires late starts again.
+// expire ends the write and its stream, but not the connection. A timer that fires late starts
+// again: the process was suspended and could not send anything.
 func (s *writeDeadline) expire(w http.ResponseWriter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
