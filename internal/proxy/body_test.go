@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestBodyIsGivenBackWhenNobodyReadsIt(t *testing.T) {
+func TestBodyIsReturnedAfterItsLastReader(t *testing.T) {
 	var back [][]byte
 	b := NewBody([]byte("hello"), func(b []byte) { back = append(back, b) })
 	first, second := b.Reader(), b.Reader()
@@ -19,7 +19,7 @@ func TestBodyIsGivenBackWhenNobodyReadsIt(t *testing.T) {
 	b.Release()
 	b.Release()
 	if len(back) > 0 {
-		t.Fatal("given back while somebody reads")
+		t.Fatal("returned while a reader is open")
 	}
 	half := make([]byte, 2)
 	if _, err := io.ReadFull(second, half); err != nil {
@@ -30,18 +30,19 @@ func TestBodyIsGivenBackWhenNobodyReadsIt(t *testing.T) {
 		t.Errorf("%q", back)
 	}
 	if _, err := second.Read(half); err == nil {
-		t.Error("a closed reader reads")
+		t.Error("a closed reader can be read")
 	}
 	if _, err := b.Reader().Read(half); err == nil {
 		t.Error("a released body can be read")
 	}
 	if b.Len() != 5 || (Body{}).Len() != 0 {
-		t.Error("lengths")
+		t.Error("the length changed after the release")
 	}
 }
 
-// TestABodyIsNotChangedUnderItsReaders reuses the bytes as soon as they are given back, while other goroutines read and close.
-func TestABodyIsNotChangedUnderItsReaders(t *testing.T) {
+// TestBodyIsNotReturnedDuringAReadOfIt reuses the bytes as soon as they are returned, while other
+// goroutines read and close.
+func TestBodyIsNotReturnedDuringAReadOfIt(t *testing.T) {
 	pool := sync.Pool{New: func() any { b := make([]byte, 4096); return &b }}
 	var wg sync.WaitGroup
 	for n := range 50 {
@@ -59,7 +60,7 @@ func TestABodyIsNotChangedUnderItsReaders(t *testing.T) {
 					for {
 						k, err := late.Read(got)
 						if !bytes.Equal(got[:k], bytes.Repeat([]byte{byte(n)}, k)) {
-							t.Error("somebody else's bytes")
+							t.Error("a reader got the bytes of another body")
 						}
 						if err != nil {
 							return

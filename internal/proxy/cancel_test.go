@@ -14,9 +14,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// TestEveryLeaseIsGivenBack cancels requests at any moment of their life: no slot
-// stays taken, no half-open permit is lost, nobody is charged.
-func TestEveryLeaseIsGivenBack(t *testing.T) {
+// TestEveryLeaseIsReleased cancels requests at random moments: no slot stays in use, no half-open
+// permit is lost, and no endpoint is charged.
+func TestEveryLeaseIsReleased(t *testing.T) {
 	pieces := []string{startEvent, pingEvent, blockEvent, textEvent, textEvent, deltaEvent, stopEvent}
 	slowly := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -55,7 +55,7 @@ func TestEveryLeaseIsGivenBack(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	r.front.Close() // returns when every handler has
+	r.front.Close() // waits for all handlers
 	for _, e := range r.table.Endpoints() {
 		if v := e.View(time.Now().Add(time.Minute), upstream.Subject{Model: "claude-test"}); v.InFlight != 0 || v.Unfit != upstream.Fit {
 			t.Errorf("%s: %+v", e.Name(), v)
@@ -74,6 +74,6 @@ func TestEveryLeaseIsGivenBack(t *testing.T) {
 		}
 	}
 	if gone == 0 {
-		t.Error("no client left before the end: the test shows nothing")
+		t.Error("no client left before the end: the test proves nothing")
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// compressed answers with pieces of an event stream in some codings, each
-// flushed, and cuts it off after so many bytes, unless limit is negative.
+// compressed responds with pieces of an event stream in some codings, each flushed, and cuts it off
+// after limit bytes, unless limit is negative.
 func compressed(t *testing.T, codings []string, limit int, pieces ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -25,7 +25,7 @@ func compressed(t *testing.T, codings []string, limit int, pieces ...string) htt
 	}
 }
 
-func TestCompressedAnswersArriveDecoded(t *testing.T) {
+func TestCompressedResponsesAreDecoded(t *testing.T) {
 	for _, codings := range allCodings() {
 		t.Run(strings.Join(codings, " "), func(t *testing.T) {
 			plain := func(w http.ResponseWriter, req *http.Request) {
@@ -48,7 +48,7 @@ func TestCompressedAnswersArriveDecoded(t *testing.T) {
 	}
 }
 
-func TestCompressedEventsGoOutAtOnce(t *testing.T) {
+func TestCompressedEventsAreNotDelayed(t *testing.T) {
 	for _, coding := range []string{"gzip", "deflate", "br", "zstd"} {
 		t.Run(coding, func(t *testing.T) {
 			next := make(chan string)
@@ -88,7 +88,7 @@ func TestCompressedEventsGoOutAtOnce(t *testing.T) {
 	}
 }
 
-func TestCompressedAnswersThatAreNoneFailOver(t *testing.T) {
+func TestUndecodableResponsesFailOver(t *testing.T) {
 	f := func(name string, bad http.HandlerFunc, body string) {
 		t.Run(name, func(t *testing.T) {
 			good, want := stream(nil, wholeReply), wholeReply
@@ -115,9 +115,10 @@ func TestCompressedAnswersThatAreNoneFailOver(t *testing.T) {
 	f("unknown coding", respond(200, jsonType, plainReply, "Content-Encoding", "compress"), plainBody)
 }
 
-// TestBombsAreDefused wants a few bytes that stand for many megabytes left alone before they have grown.
-func TestBombsAreDefused(t *testing.T) {
-	blanks := strings.Repeat(" ", 12<<20) // less than is held of a plain answer
+// TestDecompressionBombsFailOver checks that a few bytes that decode to many megabytes are not
+// decoded to the end.
+func TestDecompressionBombsFailOver(t *testing.T) {
+	blanks := strings.Repeat(" ", 12<<20) // less than is buffered of a plain response
 	f := func(name, body, lead string, codings ...string) {
 		t.Run(name+" "+header(codings), func(t *testing.T) {
 			bomb := lead + blanks
@@ -143,8 +144,9 @@ func TestBombsAreDefused(t *testing.T) {
 	f("plain", plainBody, `{"type":"message","content":[`, "gzip", "gzip")
 }
 
-// TestABombAfterTheCommitIsBrokenOff wants the bound to hold as long as an answer lasts.
-func TestABombAfterTheCommitIsBrokenOff(t *testing.T) {
+// TestDecompressionBombAfterTheCommitIsCutOff checks that the limit is in force until the end of a
+// response.
+func TestDecompressionBombAfterTheCommitIsCutOff(t *testing.T) {
 	r := newRig(t, compressed(t, []string{"zstd"}, -1, startEvent, blockEvent, ":"+strings.Repeat(" ", 12<<20)))
 	got := r.post("/v1/messages", streamBody)
 	if got.Err == nil || !strings.HasPrefix(got.Body, startEvent+blockEvent) || len(got.Body) > freeGrowth+1<<20 {
@@ -155,7 +157,7 @@ func TestABombAfterTheCommitIsBrokenOff(t *testing.T) {
 	}
 }
 
-func TestCompressedTruncationIsPassedOnAsTruncation(t *testing.T) {
+func TestCompressedTruncationIsVisible(t *testing.T) {
 	for _, codings := range allCodings() {
 		sent := encoded(t, codings, startEvent, blockEvent, textEvent)
 		r := newRig(t, compressed(t, codings, len(sent)-1, startEvent, blockEvent, textEvent), stream(nil, wholeReply))
@@ -169,8 +171,9 @@ func TestCompressedTruncationIsPassedOnAsTruncation(t *testing.T) {
 	}
 }
 
-// TestASilentCompressedBodyTimesOut wants the first byte of a coding to be awaited under the idle limit.
-func TestASilentCompressedBodyTimesOut(t *testing.T) {
+// TestSilentCompressedBodyTimesOut checks that the idle limit applies to the first byte of a
+// coding.
+func TestSilentCompressedBodyTimesOut(t *testing.T) {
 	silent := func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		w.Header().Set("Content-Type", jsonType)

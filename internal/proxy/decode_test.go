@@ -20,13 +20,13 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// encoder is what the writers of all codings have in common.
+// encoder is the common interface of the writers of all codings.
 type encoder interface {
 	io.WriteCloser
 	Flush() error
 }
 
-// encoderOf makes the writer of one coding. "raw deflate" is what some servers mean by deflate.
+// encoderOf returns the writer of one coding. "raw deflate" is what some servers send as deflate.
 func encoderOf(t testing.TB, coding string, w io.Writer) encoder {
 	t.Helper()
 	switch coding {
@@ -91,7 +91,7 @@ func (s stacked) Close() error {
 	return nil
 }
 
-// encoded is the pieces in the given codings, each piece flushed.
+// encoded returns the pieces in the given codings, each piece flushed.
 func encoded(t testing.TB, codings []string, pieces ...string) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -110,7 +110,7 @@ func encoded(t testing.TB, codings []string, pieces ...string) []byte {
 	return buf.Bytes()
 }
 
-// header is the Content-Encoding that goes with codings.
+// header returns the Content-Encoding for codings.
 func header(codings []string) string {
 	return strings.ReplaceAll(strings.Join(codings, ", "), "raw ", "")
 }
@@ -131,7 +131,7 @@ func decodeAll(t testing.TB, encoding string, body io.Reader) (string, error) {
 	return string(got), err
 }
 
-func TestDecodedGivesBackWhatWasEncoded(t *testing.T) {
+func TestDecodedRoundTrip(t *testing.T) {
 	long := strings.Repeat(wholeReply, 500)
 	for _, codings := range allCodings() {
 		for _, pieces := range [][]string{{startEvent, blockEvent, textEvent, stopEvent}, {long}, {""}} {
@@ -149,7 +149,7 @@ func TestDecodedGivesBackWhatWasEncoded(t *testing.T) {
 	}
 }
 
-func TestDecodedReadsTheHeader(t *testing.T) {
+func TestDecodedParsesContentEncoding(t *testing.T) {
 	f := func(known bool, changed bool, lines ...string) {
 		t.Helper()
 		body := io.NopCloser(strings.NewReader(""))
@@ -176,7 +176,7 @@ func TestDecodedReadsTheHeader(t *testing.T) {
 	}
 }
 
-func TestSeveralHeaderLinesAreOneList(t *testing.T) {
+func TestContentEncodingLinesAreJoined(t *testing.T) {
 	sent := encoded(t, []string{"deflate", "gzip", "br"}, wholeReply)
 	r, _, err := decoded(io.NopCloser(bytes.NewReader(sent)), []string{"deflate, identity", "gzip", "br"})
 	if err != nil {
@@ -188,9 +188,9 @@ func TestSeveralHeaderLinesAreOneList(t *testing.T) {
 	}
 }
 
-// TestDecodedHoldsNothingBack wants every event before the next one is written.
-// In a bubble, a reader that waits for more is a deadlock and fails at once.
-func TestDecodedHoldsNothingBack(t *testing.T) {
+// TestDecodedDelaysNothing checks that every event arrives before the next one is written. In a
+// bubble, a reader that waits for more is a deadlock and fails at once.
+func TestDecodedDelaysNothing(t *testing.T) {
 	events := []string{startEvent, pingEvent, blockEvent, textEvent, strings.Repeat(textEvent, 400), deltaEvent, stopEvent}
 	for _, codings := range allCodings() {
 		t.Run(strings.Join(codings, " "), func(t *testing.T) {
@@ -227,7 +227,7 @@ func TestDecodedHoldsNothingBack(t *testing.T) {
 	}
 }
 
-// TestEncodedBodiesInARow sends every event as a body of its own.
+// TestEncodedBodiesInARow sends every event as a separate body.
 func TestEncodedBodiesInARow(t *testing.T) {
 	for _, coding := range []string{"gzip", "zstd"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestWindowsAreBounded(t *testing.T) {
 	frame := func(window int) []byte {
 		var buf bytes.Buffer
 		z := zstdEncoder(t, &buf, zstd.WithWindowSize(window))
-		// Flushed, or the frame would be one segment without a window of its own.
+		// Without the flush, the frame would be one segment without a window.
 		if _, err := io.WriteString(z, large); err != nil || z.Flush() != nil || z.Close() != nil {
 			t.Fatal(err)
 		}
@@ -363,7 +363,7 @@ func TestDecodedClosesTheBody(t *testing.T) {
 	}
 }
 
-func FuzzDecodedGivesBackWhatWasEncoded(f *testing.F) {
+func FuzzDecodedRoundTrip(f *testing.F) {
 	f.Add(byte(0), []byte("event: ping"), []byte{1, 2, 3})
 	f.Add(byte(4), bytes.Repeat([]byte("data: {}\n\n"), 100), []byte{200})
 	f.Fuzz(func(t *testing.T, which byte, data, cuts []byte) {
@@ -382,7 +382,8 @@ func FuzzDecodedGivesBackWhatWasEncoded(f *testing.F) {
 	})
 }
 
-// FuzzDecodeAnything wants an end, and an error that says whose fault it is.
+// FuzzDecodeAnything checks that decoding ends, with an error that wraps verdict.ErrUnusable if
+// there is one.
 func FuzzDecodeAnything(f *testing.F) {
 	for i, codings := range allCodings() {
 		f.Add(byte(i), encoded(f, codings, textEvent))
@@ -400,7 +401,8 @@ func FuzzDecodeAnything(f *testing.F) {
 	})
 }
 
-// FuzzDecodeRequest checks that decoding stays within the bound and the granted memory, and returns a refusal for every other problem.
+// FuzzDecodeRequest checks that decoding stays within the limit and the granted memory, and returns
+// a refusal for every other problem.
 func FuzzDecodeRequest(f *testing.F) {
 	for _, codings := range allCodings() {
 		f.Add(header(codings), encoded(f, codings, `{"model":"m"}`))

@@ -12,7 +12,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// sequence answers the first requests one by one, and all later ones as the last.
+// sequence serves each request by the next handler, and all later ones by the last.
 func sequence(answers ...http.HandlerFunc) http.HandlerFunc {
 	var n atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -38,7 +38,7 @@ func limited(header ...string) http.HandlerFunc {
 
 func whole(w http.ResponseWriter, r *http.Request) { stream(nil, wholeReply)(w, r) }
 
-func TestARestingServerIsWaitedFor(t *testing.T) {
+func TestWaitForAServerInCooldown(t *testing.T) {
 	f := func(name string, patience time.Duration, first http.HandlerFunc, wantStatus, wantAttempts int) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -72,7 +72,7 @@ func TestRetryAfterIsTheEarliestReturn(t *testing.T) {
 	f("10", func(http.ResponseWriter, *http.Request) { abort() })
 }
 
-func TestTheBestRefusalIsAnswered(t *testing.T) {
+func TestBestRefusalIsSent(t *testing.T) {
 	busy, fault := overloaded("Retry-After", "30"), respond(500, jsonType, `{"type":"error","error":{"type":"api_error","message":"oops"}}`)
 	badKey := respond(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}`)
 	f := func(want int, upstreams ...http.HandlerFunc) {
@@ -88,7 +88,7 @@ func TestTheBestRefusalIsAnswered(t *testing.T) {
 	f(503, badKey, badKey)
 }
 
-func TestAttemptsAreBounded(t *testing.T) {
+func TestAttemptsAreLimited(t *testing.T) {
 	var n atomic.Int64
 	fails := counted(&n, respond(500, jsonType, "{}"))
 	r := newRig(t, fails, fails, fails, fails)
@@ -98,7 +98,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 	}
 }
 
-func TestTwoTimeoutsAreEnough(t *testing.T) {
+func TestTwoTimeoutsEndARequest(t *testing.T) {
 	var n atomic.Int64
 	hangs := counted(&n, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	r := newRig(t, hangs, hangs, hangs)
@@ -109,7 +109,7 @@ func TestTwoTimeoutsAreEnough(t *testing.T) {
 	}
 }
 
-func TestTheTotalTimeEndsARequestWithoutBlame(t *testing.T) {
+func TestTotalTimeIsNotChargedToTheEndpoint(t *testing.T) {
 	r := newRig(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	r.settings.Total = 30 * time.Millisecond
 	if got := r.post("/v1/messages", streamBody); got.StatusCode != http.StatusGatewayTimeout {
@@ -119,11 +119,11 @@ func TestTheTotalTimeEndsARequestWithoutBlame(t *testing.T) {
 		t.Errorf("entry %+v", e)
 	}
 	if c := r.table.Counts(time.Now()); c.Available != 1 {
-		t.Errorf("the endpoint got less time than it is due and was charged: %+v", c)
+		t.Errorf("the endpoint got less than its own time limit and was charged: %+v", c)
 	}
 }
 
-func TestRetriesBeyondTheBudgetAreForHealthyServersAlone(t *testing.T) {
+func TestRetriesBeyondTheBudgetGoToHealthyServersOnly(t *testing.T) {
 	r := newRig(t, sequence(overloaded("Retry-After-Ms", "50"), whole))
 	r.settings.MaxWait, r.settings.RetryFloor = 5*time.Second, 0
 	if got := r.post("/v1/messages", streamBody); got.StatusCode != 529 {
@@ -142,7 +142,7 @@ func TestRetryBudget(t *testing.T) {
 	f := func(want bool) {
 		t.Helper()
 		if got := b.allows(now, 20, 2); got != want {
-			t.Errorf("left is %v, want %v", got, want)
+			t.Errorf("allows = %v, want %v", got, want)
 		}
 	}
 	f(true)
@@ -162,7 +162,7 @@ func TestRetryBudget(t *testing.T) {
 	f(true)
 }
 
-func TestAPoisonousRequestTakesNobodyOut(t *testing.T) {
+func TestFailuresCausedByTheRequestAreForgiven(t *testing.T) {
 	poison := `{"model":"claude-test","messages":[],"poison":true}`
 	dies := func(how http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -189,7 +189,7 @@ func TestAPoisonousRequestTakesNobodyOut(t *testing.T) {
 				}
 			}
 			if c := r.table.Counts(time.Now()); c.Available != 3 {
-				t.Errorf("census %+v", c)
+				t.Errorf("counts %+v", c)
 			}
 			got := r.post("/v1/messages", plainBody)
 			if e := r.last(); got.StatusCode != 200 || e.Server() != "a" {
@@ -199,17 +199,17 @@ func TestAPoisonousRequestTakesNobodyOut(t *testing.T) {
 	}
 }
 
-func TestAnOutageIsNoPoison(t *testing.T) {
+func TestOutageIsNotBlamedOnTheRequest(t *testing.T) {
 	fails := respond(500, jsonType, "{}")
 	r := newRig(t, fails, fails)
 	r.post("/v1/messages", plainBody)
 	r.post("/v1/messages", streamBody)
 	if c := r.table.Counts(time.Now()); c.Available != 0 {
-		t.Errorf("every request fails everywhere, and yet %+v", c)
+		t.Errorf("every request fails at every endpoint, but the counts are %+v", c)
 	}
 }
 
-func TestADoubtfulRefusalIsSettledByASecond(t *testing.T) {
+func TestAmbiguousRefusalNeedsASecondOne(t *testing.T) {
 	page := respond(403, "text/html", "<html>blocked by a firewall</html>")
 	odd := respond(418, "text/html", "<html>odd</html>")
 	var n atomic.Int64
@@ -218,7 +218,7 @@ func TestADoubtfulRefusalIsSettledByASecond(t *testing.T) {
 		t.Errorf("client got %d %q after %d attempts", got.StatusCode, got.Body, n.Load())
 	}
 	if c := r.table.Counts(time.Now()); c.Available != 3 {
-		t.Errorf("somebody was charged: %+v", c)
+		t.Errorf("an endpoint was charged: %+v", c)
 	}
 	r = newRig(t, odd, whole)
 	if got := r.post("/v1/messages", streamBody); got.StatusCode != 200 {
@@ -230,7 +230,7 @@ func TestADoubtfulRefusalIsSettledByASecond(t *testing.T) {
 	}
 }
 
-func TestAClientsOwnBadKeyHurtsNobody(t *testing.T) {
+func TestBadClientCredentialChargesNoEndpoint(t *testing.T) {
 	refuses := respond(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}`)
 	tokenless := func(cfg *config.Config) {
 		for i := range cfg.Servers {
@@ -244,11 +244,11 @@ func TestAClientsOwnBadKeyHurtsNobody(t *testing.T) {
 		t.Errorf("client got %d %q", got.StatusCode, got.Body)
 	}
 	if c := r.table.Counts(time.Now()); c.Available != 2 {
-		t.Errorf("census %+v", c)
+		t.Errorf("counts %+v", c)
 	}
 }
 
-func TestTraceIsShownOnRequest(t *testing.T) {
+func TestTraceHeaderReturnsTheTrail(t *testing.T) {
 	r := newRig(t, respond(503, jsonType, "{}"), whole)
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", r.front.URL+"/v1/messages", strings.NewReader(streamBody))
 	req.Header.Set("X-Lb-Trace", "1")
@@ -263,12 +263,12 @@ func TestTraceIsShownOnRequest(t *testing.T) {
 		t.Errorf("headers %v", h)
 	}
 	if plain := r.post("/v1/messages", streamBody); plain.Header.Get("X-Lb-Upstream") != "" {
-		t.Error("a trace that nobody asked for")
+		t.Error("a trail without the request header")
 	}
 }
 
-// Whatever a server is called, the trail tells where its name ends.
-func TestTraceOfOddNames(t *testing.T) {
+// TestTrailQuotesOddNames checks that the end of every server name is visible in the trail.
+func TestTrailQuotesOddNames(t *testing.T) {
 	f := func(name, upstream, reason string) {
 		t.Helper()
 		r := newRigWith(t, func(c *config.Config) { c.Servers[0].Name = name }, whole)
@@ -290,8 +290,9 @@ func TestTraceOfOddNames(t *testing.T) {
 	f("主", `\u4e3b`, `\u4e3b`)
 }
 
-// TestAMisspelledModelIsTheClientsAffair wants its 404 to go out, at first and when it is asked for again at once.
-func TestAMisspelledModelIsTheClientsAffair(t *testing.T) {
+// TestUnknownModelIsTheClientsMistake checks that the client gets the 404, also if it repeats the
+// request at once.
+func TestUnknownModelIsTheClientsMistake(t *testing.T) {
 	unknown := respond(404, jsonType, `{"type":"error","error":{"type":"not_found_error","message":"model: claude-test"}}`)
 	for _, upstreams := range [][]http.HandlerFunc{{unknown}, {unknown, unknown}} {
 		r := newRig(t, upstreams...)
@@ -339,9 +340,9 @@ func TestHedge(t *testing.T) {
 		t.Fatalf("client got %q, entry %+v", got.Body, e)
 	}
 	if reason := e.Attempts[0].Reason; reason != "another upstream was faster" || e.Attempts[0].Server != "a" {
-		t.Errorf("the loser: %+v", e.Attempts[0])
+		t.Errorf("the slower attempt: %+v", e.Attempts[0])
 	}
 	if c := r.table.Counts(time.Now()); c.Available != 2 {
-		t.Errorf("the loser was charged: %+v", c)
+		t.Errorf("the slower endpoint was charged: %+v", c)
 	}
 }

@@ -40,7 +40,7 @@ func roundRobin(cfg *config.Config) {
 	cfg.Mode, cfg.Algorithm, cfg.Affinity = config.ModeLoadBalance, config.RoundRobin, config.AffinityOff
 }
 
-// lastID finds the id of a message in an answer.
+// lastID returns the last id of a message in a response.
 func lastID(t *testing.T, body string) string {
 	t.Helper()
 	at := strings.LastIndex(body, `"id":"msg_`)
@@ -58,7 +58,7 @@ func TestThreadsStayWithTheirAccount(t *testing.T) {
 			got := r.post("/v1/messages", `{"model":"m","stream":`+streams+`,"thread":{"type":"create"},"messages":[]}`)
 			for turn := range 4 {
 				id := lastID(t, got.Body)
-				for range turn { // of others in between
+				for range turn { // requests of other clients in between
 					r.post("/v1/messages", plainBody)
 				}
 				got = r.post("/v1/messages", `{"model":"m","stream":`+streams+`,"thread":{"type":"continue","previous_message_id":"`+id+`"},"messages":[]}`)
@@ -70,7 +70,7 @@ func TestThreadsStayWithTheirAccount(t *testing.T) {
 	}
 }
 
-func TestWhatNamesAnAnswerGoesToItsAccount(t *testing.T) {
+func TestRequestsThatNameAResponseGoToItsAccount(t *testing.T) {
 	r := newRigWith(t, roundRobin, threads("a"), threads("b"), threads("c"))
 	for range 6 {
 		got := r.post("/v1/messages", `{"model":"m","stream":true,"messages":[]}`)
@@ -89,7 +89,7 @@ func TestWhatNamesAnAnswerGoesToItsAccount(t *testing.T) {
 	}
 }
 
-func TestACacheIsTouchedWhereTheSessionIs(t *testing.T) {
+func TestCacheTouchGoesToTheSessionsAccount(t *testing.T) {
 	r := newRigWith(t, roundRobin, threads("a"), threads("b"), threads("c"))
 	ask := func(path, body, session, agent string) reply {
 		req, _ := http.NewRequest("POST", r.front.URL+path, strings.NewReader(body))
@@ -110,9 +110,9 @@ func TestACacheIsTouchedWhereTheSessionIs(t *testing.T) {
 	}
 }
 
-// TestAThreadMoves checks that, if its account is out, the client gets the other account's "not
-// found" and starts over.
-func TestAThreadMoves(t *testing.T) {
+// TestThreadMovesIfItsAccountIsOut checks that, if its account is out, the client gets the other
+// account's "not found" and starts over.
+func TestThreadMovesIfItsAccountIsOut(t *testing.T) {
 	var out bool
 	home := threads("a")
 	r := newRigWith(t, func(*config.Config) {}, func(w http.ResponseWriter, req *http.Request) {

@@ -14,7 +14,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// events is the body of an answer that brings one event at a time, so many times, and then message_stop.
+// events is the body of a response that returns one event per read, left times, and then
+// message_stop.
 type events struct {
 	event, rest string
 	left        int
@@ -37,7 +38,7 @@ func (e *events) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// drain is a client that takes everything.
+// drain is a client that accepts everything.
 type drain struct {
 	header  http.Header
 	bytes   int
@@ -50,7 +51,7 @@ func (d *drain) Write(p []byte) (int, error)        { d.bytes += len(p); return 
 func (d *drain) FlushError() error                  { d.flushes++; return nil }
 func (d *drain) SetWriteDeadline(_ time.Time) error { return nil }
 
-// relayed passes so many events on and returns the client that got them.
+// relayed relays count events and returns the client that received them.
 func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
 	t.Helper()
 	d := &drain{header: http.Header{}}
@@ -69,12 +70,12 @@ func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
 	return d
 }
 
-// deltaOf is an event with so many bytes of text.
+// deltaOf returns an event with that many bytes of text.
 func deltaOf(bytes int) string {
 	return strings.Replace(textEvent, "hi", strings.Repeat("x", bytes), 1)
 }
 
-// BenchmarkRelay passes events on, each from one read to one write and one flush.
+// BenchmarkRelay relays events, each from one read to one write and one flush.
 func BenchmarkRelay(b *testing.B) {
 	p := New(slog.New(slog.DiscardHandler), 1)
 	for _, size := range []int{20, 500, 20_000} {
@@ -87,8 +88,9 @@ func BenchmarkRelay(b *testing.B) {
 	}
 }
 
-// TestARelayedEventAllocatesNothing whether it is short, of more than the small buffer, or of more than the large one.
-func TestARelayedEventAllocatesNothing(t *testing.T) {
+// TestRelayedEventAllocatesNothing covers events below the small buffer, above it, and above the
+// large one.
+func TestRelayedEventAllocatesNothing(t *testing.T) {
 	const most, events = 0, 1000
 	p := New(slog.New(slog.DiscardHandler), 1)
 	for _, size := range []int{20, 500, 20_000, 100_000} {
@@ -101,7 +103,7 @@ func TestARelayedEventAllocatesNothing(t *testing.T) {
 				}
 			})
 		}
-		// What a stream takes at its beginning and its end is the same for both.
+		// The allocations at the beginning and end of a stream are the same for both.
 		if n := measure(events) - measure(0); n > most*events+10 {
 			t.Errorf("%v allocations for %d events of %d bytes of text", n, events, size)
 		}

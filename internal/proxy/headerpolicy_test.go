@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestHeadersForUpstream lists names as they come from the wire.
+// TestHeadersForUpstream checks which fields are sent upstream, with names as on the wire.
 func TestHeadersForUpstream(t *testing.T) {
 	f := func(kept bool, names ...string) {
 		t.Helper()
@@ -33,7 +33,7 @@ func TestHeadersForUpstream(t *testing.T) {
 		"Traceparent", "Tracestate", "Baggage", "User-Agent", "Accept", "Accept-Language", "Accept-Encoding", "Content-Type", "Content-Encoding", "Idempotency-Key", "Sec-Fetch-Mode", "X-Request-Id", "X-Should-Retry", "Remote")
 }
 
-// TestHeadersForClient lists the headers that reach a client.
+// TestHeadersForClient checks which fields a client receives.
 func TestHeadersForClient(t *testing.T) {
 	dropped := http.Header{}
 	for _, name := range []string{"Set-Cookie", "X-Lb-Upstream", "X-Lb-Reason", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc", "Strict-Transport-Security", "Connection"} {

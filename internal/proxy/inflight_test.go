@@ -9,8 +9,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// TestLiveRequestsAreListed with the server that is being asked, until they end.
-func TestLiveRequestsAreListed(t *testing.T) {
+// TestRequestsInFlightAreListed checks that requests are listed with their present server until
+// they end.
+func TestRequestsInFlightAreListed(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		close(asked)
@@ -38,7 +39,7 @@ func TestLiveRequestsAreListed(t *testing.T) {
 	}
 }
 
-func TestJournalIsBounded(t *testing.T) {
+func TestJournalIsLimited(t *testing.T) {
 	var p Proxy
 	all := make([]inFlight, maxLive+10)
 	for i := range all {

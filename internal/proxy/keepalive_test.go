@@ -19,7 +19,7 @@ import (
 
 const comment = waitingComment
 
-func TestSilenceIsFilledWithComments(t *testing.T) {
+func TestKeepaliveComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := httptest.NewRecorder()
 		x := &exchange{client: clientWriter{w: w}, kind: kindStream, req: Request{Start: time.Now()}}
@@ -27,7 +27,7 @@ func TestSilenceIsFilledWithComments(t *testing.T) {
 		s := &x.keepalive
 		f := func(after time.Duration, comments int) {
 			t.Helper()
-			time.Sleep(after) // in the bubble's time
+			time.Sleep(after) // in the time of the bubble
 			synctest.Wait()
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -47,7 +47,7 @@ func TestSilenceIsFilledWithComments(t *testing.T) {
 	})
 }
 
-// late answers once the client has heard the first comment.
+// late responds once the client has received the first comment.
 type late struct{ heard chan struct{} }
 
 func (l late) answer(h http.HandlerFunc) http.HandlerFunc {
@@ -57,7 +57,7 @@ func (l late) answer(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// postAndListen reads the first comment, lets the upstream answer, and returns the rest.
+// postAndListen reads the first comment, lets the upstream respond, and returns the rest.
 func (r *rig) postAndListen(l late) (*http.Response, string) {
 	r.t.Helper()
 	res, err := http.Post(r.front.URL+"/v1/messages", jsonType, strings.NewReader(streamBody))
@@ -75,14 +75,14 @@ func (r *rig) postAndListen(l late) (*http.Response, string) {
 		r.t.Error(err)
 	}
 	<-r.recorded
-	return res, withoutComments(string(rest)) // a busy machine may be silent again
+	return res, withoutComments(string(rest)) // a busy machine may pause again
 }
 
 func withoutComments(events string) string {
 	return strings.NewReplacer(waitingComment, "", quietComment, "").Replace(events)
 }
 
-func TestAnAnswerAfterTheSilence(t *testing.T) {
+func TestResponseAfterKeepaliveComments(t *testing.T) {
 	f := func(name, want string, first http.HandlerFunc, others ...http.HandlerFunc) {
 		t.Run(name, func(t *testing.T) {
 			l := late{make(chan struct{})}
@@ -109,7 +109,7 @@ func TestAnAnswerAfterTheSilence(t *testing.T) {
 		func(http.ResponseWriter, *http.Request) { abort() })
 }
 
-func TestSilenceIsForStreamsAlone(t *testing.T) {
+func TestKeepaliveOnlyForStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, x := range []*exchange{{kind: kindPlain}, {kind: kindOther}} {
 			w := httptest.NewRecorder()
@@ -118,13 +118,13 @@ func TestSilenceIsForStreamsAlone(t *testing.T) {
 			s := &x.keepalive
 			time.Sleep(time.Minute)
 			if s.end() || w.Body.Len() > 0 {
-				t.Errorf("a comment in an answer that is no stream: %q", w.Body)
+				t.Errorf("a comment in a response that is not a stream: %q", w.Body)
 			}
 		}
 	})
 }
 
-// script is a body that comes piece by piece, each after a pause, until its context ends.
+// script is a body that arrives in pieces, each after a pause, until its context ends.
 type script struct {
 	ctx    context.Context
 	pieces []piece
@@ -155,7 +155,8 @@ func (s *script) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// scripted is a streaming exchange with a client that records what it gets, and an attempt whose answer follows a script.
+// scripted returns a streaming exchange with a recording client, and an attempt whose response
+// follows a script.
 func scripted(t *testing.T, settings Settings, pieces ...piece) (*exchange, *attempt, *httptest.ResponseRecorder) {
 	w := httptest.NewRecorder()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -169,7 +170,7 @@ func scripted(t *testing.T, settings Settings, pieces ...piece) (*exchange, *att
 	return x, a, w
 }
 
-func TestSilenceWithinAnAnswer(t *testing.T) {
+func TestKeepaliveDuringAResponse(t *testing.T) {
 	const second = time.Second
 	f := func(name, media string, want []string, pieces ...piece) {
 		t.Run(name, func(t *testing.T) {
@@ -204,8 +205,8 @@ func TestSilenceWithinAnAnswer(t *testing.T) {
 	f("another label", "text/plain", []string{textEvent, deltaEvent + stopEvent}, piece{74 * second, textEvent}, piece{0, deltaEvent + stopEvent})
 }
 
-// TestSilenceIsShorterThanItsPauses covers a small silence, for an impatient front proxy.
-func TestSilenceIsShorterThanItsPauses(t *testing.T) {
+// TestKeepaliveShorterThanItsPauses covers a small stream_keepalive, for an impatient front proxy.
+func TestKeepaliveShorterThanItsPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, _, w := scripted(t, Settings{})
 		x.startKeepalive(4 * time.Second)
@@ -216,8 +217,8 @@ func TestSilenceIsShorterThanItsPauses(t *testing.T) {
 	})
 }
 
-// TestSignsOfLife checks that signs of life before the first content reach a client whose response is open, and keep the
-// attempt alive.
+// TestSignsOfLife checks that signs of life before the first content reach a client whose response
+// is open, and keep the attempt alive.
 func TestSignsOfLife(t *testing.T) {
 	const second = time.Second
 	r := newRig(t, whole, whole)
@@ -258,7 +259,7 @@ func TestSignsOfLife(t *testing.T) {
 				}
 				x.extendTotal(a, time.Now())
 				if shifted := x.admittedAt.After(a.start); shifted != (!a.activity.last.IsZero() && took >= settings.Total) {
-					t.Errorf("the time for all attempts begins %v later", x.admittedAt.Sub(a.start))
+					t.Errorf("the total time begins %v later", x.admittedAt.Sub(a.start))
 				}
 				a.timeouts.stop()
 			})

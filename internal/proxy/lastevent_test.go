@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestStreamsOddAtTheirEnds: a stream that lacks only the blank line after message_stop is whole, and one may begin with
-// fields that nobody has to know.
-func TestStreamsOddAtTheirEnds(t *testing.T) {
+// TestStreamsWithOddEnds checks that a stream that lacks only the blank line after message_stop is
+// complete, and that a stream may begin with unknown fields.
+func TestStreamsWithOddEnds(t *testing.T) {
 	noBlank, noLine := strings.TrimSuffix(wholeReply, "\n"), strings.TrimSuffix(wholeReply, "\n\n")
 	pieces := func(parts ...string) http.HandlerFunc { return stream(nil, parts...) }
 	cut := len(wholeReply) - 10
@@ -38,8 +38,9 @@ func TestStreamsOddAtTheirEnds(t *testing.T) {
 	}
 }
 
-// TestHalfALastEvent: an event whose data is not whole stays a stream that broke off.
-func TestHalfALastEvent(t *testing.T) {
+// TestIncompleteLastEventIsTruncation checks that a stream whose last event has incomplete data
+// counts as broken off.
+func TestIncompleteLastEventIsTruncation(t *testing.T) {
 	for name, end := range map[string]string{
 		"half of its data": "event: message_stop\ndata: {\"type\":\"message_",
 		"no data":          "event: message_stop\n",
@@ -55,8 +56,8 @@ func TestHalfALastEvent(t *testing.T) {
 	}
 }
 
-// TestCountingBehindAFailedRelay: a relay's own failure, put as a refusal, is no count of tokens.
-func TestCountingBehindAFailedRelay(t *testing.T) {
+// TestRelayFailureIsNoTokenCount covers a relay's own failure in the form of a refusal.
+func TestRelayFailureIsNoTokenCount(t *testing.T) {
 	for _, body := range []string{
 		`{"type":"error","error":{"type":"invalid_request_error","message":"Error from provider: Upstream request failed"}}`,
 		`{"error":{"message":"bad request","type":"invalid_request_error"}}`,

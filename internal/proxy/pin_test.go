@@ -12,7 +12,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// keeper is an account that knows some ids, and says of every other file or path that there is none.
+// keeper is an account that knows some ids, and returns 404 for every other file or path.
 func keeper(asked *atomic.Int64, ids ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
@@ -35,7 +35,7 @@ func keeper(asked *atomic.Int64, ids ...string) http.HandlerFunc {
 	}
 }
 
-// fileBody names files in a request for a message.
+// fileBody returns a request for a message that names files.
 func fileBody(ids ...string) string {
 	var blocks []string
 	for _, id := range ids {
@@ -51,7 +51,7 @@ func accounts(t *testing.T) (r *rig, asked *[3]atomic.Int64) {
 	return r, asked
 }
 
-func TestAnUnknownIDIsLookedFor(t *testing.T) {
+func TestUnknownIDIsSearchedFor(t *testing.T) {
 	r, asked := accounts(t)
 	count := func() [3]int64 { return [3]int64{asked[0].Load(), asked[1].Load(), asked[2].Load()} }
 	f := func(method, path, body string, status int, want [3]int64) {
@@ -63,18 +63,18 @@ func TestAnUnknownIDIsLookedFor(t *testing.T) {
 			t.Errorf("%s %s: asked %v, want %v", method, path, got, want)
 		}
 		if c := r.table.Counts(r.last().Start); c.Available != 3 {
-			t.Errorf("%s %s: somebody rests: %+v", method, path, c)
+			t.Errorf("%s %s: an endpoint is in cooldown: %+v", method, path, c)
 		}
 	}
 	f("GET", "/v1/files/file_c", "", 200, [3]int64{1, 1, 1})
-	f("GET", "/v1/files/file_c/content", "", 200, [3]int64{1, 1, 2}) // it has been learned
+	f("GET", "/v1/files/file_c/content", "", 200, [3]int64{1, 1, 2}) // the owner is recorded
 	f("POST", "/v1/messages", fileBody("file_b"), 200, [3]int64{2, 2, 2})
 	f("POST", "/v1/messages", fileBody("file_b"), 200, [3]int64{2, 3, 2})
 	f("GET", "/v1/messages/batches/msgbatch_b", "", 200, [3]int64{3, 4, 2})
 	f("POST", "/v1/messages/batches/msgbatch_b/cancel", "", 200, [3]int64{3, 5, 2})
 	f("GET", "/v1/files/file_nowhere", "", 404, [3]int64{4, 6, 3})
 	f("DELETE", "/v1/files/file_c", "", 200, [3]int64{4, 6, 4})
-	f("GET", "/v1/files/file_c", "", 200, [3]int64{5, 7, 5}) // what was deleted is unknown again
+	f("GET", "/v1/files/file_c", "", 200, [3]int64{5, 7, 5}) // the owner of a deleted file is unknown again
 	f("POST", "/v1/messages", `{"model":"m","container":"container_of_file_b","messages":[]}`, 200, [3]int64{5, 8, 5})
 }
 
@@ -92,8 +92,8 @@ func TestIDsOfTwoAccounts(t *testing.T) {
 	}
 }
 
-// TestTheOwnerIsNeverReplaced by an account that cannot know the id.
-func TestTheOwnerIsNeverReplaced(t *testing.T) {
+// TestOwnerIsNeverReplaced checks that no other account is asked for an id whose owner is known.
+func TestOwnerIsNeverReplaced(t *testing.T) {
 	var others atomic.Int64
 	owner := sequence(respond(200, jsonType, `{"id":"file_x"}`), respond(500, jsonType, `{}`))
 	r := newRig(t, owner, keeper(&others))
@@ -103,7 +103,7 @@ func TestTheOwnerIsNeverReplaced(t *testing.T) {
 	}
 }
 
-func TestResultsAreFetchedThroughUs(t *testing.T) {
+func TestResultsURLPointsToTheBalancer(t *testing.T) {
 	r := newRig(t, respond(200, jsonType, `{"id":"msgbatch_1","results_url":"https://api.anthropic.com/v1/messages/batches/msgbatch_1/results"}`))
 	got := r.send("GET", "/v1/messages/batches/msgbatch_1", "")
 	if want := `{"id":"msgbatch_1","results_url":"` + r.front.URL + `/v1/messages/batches/msgbatch_1/results"}`; got.Body != want || got.Err != nil {
@@ -111,8 +111,9 @@ func TestResultsAreFetchedThroughUs(t *testing.T) {
 	}
 }
 
-// TestABatchIsCreatedOnce: where nobody knows whether it was, the client is told and not the next account asked.
-func TestABatchIsCreatedOnce(t *testing.T) {
+// TestBatchIsCreatedOnce checks that, if it is not known whether a batch was created, the client
+// gets an error and no other account is asked.
+func TestBatchIsCreatedOnce(t *testing.T) {
 	f := func(first http.HandlerFunc, status int, others int64) {
 		t.Helper()
 		var asked atomic.Int64
@@ -121,8 +122,8 @@ func TestABatchIsCreatedOnce(t *testing.T) {
 		if got.StatusCode != status || asked.Load() != others {
 			t.Errorf("status %d %s, the other account was asked %d times, want %d and %d", got.StatusCode, got.Body, asked.Load(), status, others)
 		}
-		if told := got.Header.Get("X-Should-Retry") == "false"; told != (status == 503) {
-			t.Errorf("status %d: the client is told not to retry: %t", status, told)
+		if final := got.Header.Get("X-Should-Retry") == "false"; final != (status == 503) {
+			t.Errorf("status %d: x-should-retry is false: %t", status, final)
 		}
 	}
 	f(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 503, 0)
@@ -133,8 +134,9 @@ func TestABatchIsCreatedOnce(t *testing.T) {
 	f(respond(403, "text/html", "<html>"), 200, 1)
 }
 
-// TestNotFoundIsSaidWhenAllHaveSaidIt: an account that could not be asked may be the one.
-func TestNotFoundIsSaidWhenAllHaveSaidIt(t *testing.T) {
+// TestNotFoundNeedsAllAccounts checks that "not found" is not sent while an account could not be
+// asked.
+func TestNotFoundNeedsAllAccounts(t *testing.T) {
 	var asked atomic.Int64
 	f := func(other http.HandlerFunc, status int, text string) {
 		t.Helper()
@@ -150,7 +152,7 @@ func TestNotFoundIsSaidWhenAllHaveSaidIt(t *testing.T) {
 	f(respond(500, jsonType, `{"type":"error","error":{"type":"api_error","message":"broken"}}`), 500, "broken")
 }
 
-func TestAFailureOfTheOwnerNamesIt(t *testing.T) {
+func TestOwnersFailureNamesTheID(t *testing.T) {
 	var others atomic.Int64
 	owner := sequence(respond(200, jsonType, `{"id":"file_x"}`), respond(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"no"}}`))
 	r := newRig(t, owner, keeper(&others))
@@ -161,8 +163,8 @@ func TestAFailureOfTheOwnerNamesIt(t *testing.T) {
 	}
 }
 
-// TestAListGoesOnWhereItBegan although the token of its next page says nothing of an account.
-func TestAListGoesOnWhereItBegan(t *testing.T) {
+// TestListPagesComeFromOneAccount covers page tokens, which name no account.
+func TestListPagesComeFromOneAccount(t *testing.T) {
 	var asked [2]atomic.Int64
 	list := respond(200, jsonType, `{"data":[],"next_page":"page_1"}`)
 	r := newRigWith(t, func(cfg *config.Config) { cfg.Mode, cfg.Algorithm = config.ModeLoadBalance, config.RoundRobin },
@@ -177,8 +179,9 @@ func TestAListGoesOnWhereItBegan(t *testing.T) {
 	}
 }
 
-// TestWhatAStreamMakesIsKnownBeforeItIsTold: a client may name it before the stream has ended.
-func TestWhatAStreamMakesIsKnownBeforeItIsTold(t *testing.T) {
+// TestStreamedIDsAreRecordedBeforeTheyAreSent matters because a client may name an id before the
+// stream has ended.
+func TestStreamedIDsAreRecordedBeforeTheyAreSent(t *testing.T) {
 	const start, content = "event: message_start\ndata: {\"message\":{\"id\":\"msg_1\"}}\n\n",
 		"event: content_block_start\ndata: {\"content_block\":{\"content\":{\"content\":[{\"file_id\":\"file_made\"}]}}}\n\n"
 	more := make(chan struct{})
@@ -207,11 +210,11 @@ func TestWhatAStreamMakesIsKnownBeforeItIsTold(t *testing.T) {
 		return known
 	}
 	if _, err := io.ReadFull(res.Body, make([]byte, len(start+content))); err != nil || !owner("file_made") || owner("container_1") {
-		t.Errorf("%v: of what the stream has told, known: %t, and of what it has not: %t", err, owner("file_made"), owner("container_1"))
+		t.Errorf("%v: owner of the streamed id known: %t, of the later id: %t", err, owner("file_made"), owner("container_1"))
 	}
 	close(more)
 	_, err = io.Copy(io.Discard, res.Body)
-	<-r.recorded // the client may have the end before the owner is remembered
+	<-r.recorded // the client may have the end before the owner is recorded
 	if err != nil || !owner("container_1") {
 		t.Errorf("at the end: %v, known: %t", err, owner("container_1"))
 	}

@@ -45,14 +45,14 @@ func newRig(t *testing.T, upstreams ...http.HandlerFunc) *rig {
 	return newRigWith(t, func(*config.Config) {}, upstreams...)
 }
 
-// newRigWith changes the configuration before it takes effect.
+// newRigWith is newRig with a changed configuration.
 func newRigWith(t *testing.T, change func(*config.Config), upstreams ...http.HandlerFunc) *rig {
 	t.Helper()
 	r := &rig{t: t, recorded: make(chan struct{}, 100), settings: Settings{FirstContent: 5 * time.Second, NonStreaming: 5 * time.Second, Idle: 5 * time.Second, MaxAttempts: 4, RetryFloor: 10}}
 	cfg := &config.Config{Mode: config.ModeFallback, Cooldown: time.Minute, MaxEjectedPercent: 50, Timeouts: config.Timeouts{Connect: time.Second}}
 	for i, h := range upstreams {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			// Only a server that has read the body notices a client that leaves.
+			// net/http's server notices a client that leaves only after it has read the body.
 			body, err := io.ReadAll(req.Body)
 			if err != nil {
 				return
@@ -89,7 +89,7 @@ func newRigWith(t *testing.T, change func(*config.Config), upstreams ...http.Han
 	return r
 }
 
-// reply is what the client got. Err is how its reading ended, nil for a clean end.
+// reply is the response that the client received. Err is nil if it ended cleanly.
 type reply struct {
 	*http.Response
 	Body string
@@ -140,7 +140,7 @@ const (
 	plainReply = `{"type":"message","id":"msg_1","model":"claude-test","stop_reason":"end_turn","content":[],"usage":{"input_tokens":3,"output_tokens":4}}`
 )
 
-// stream answers with pieces of an event stream, each flushed, and then does end.
+// stream responds with pieces of an event stream, each flushed, and then calls end.
 func stream(end func(), pieces ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
@@ -223,7 +223,7 @@ func TestFailuresBeforeTheFirstContentAreHidden(t *testing.T) {
 	f("unknown encoding", respond(200, jsonType, "....", "Content-Encoding", "compress"), plainBody)
 }
 
-func TestSlowUpstreamsAreLeft(t *testing.T) {
+func TestSlowUpstreamsFailOver(t *testing.T) {
 	hang := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	stall := func(w http.ResponseWriter, r *http.Request) {
 		stream(func() { <-r.Context().Done() }, startEvent, pingEvent)(w, r)
@@ -242,7 +242,7 @@ func TestSlowUpstreamsAreLeft(t *testing.T) {
 	}
 }
 
-func TestFaultsOfTheClientPassUnchanged(t *testing.T) {
+func TestClientErrorsAreRelayedUnchanged(t *testing.T) {
 	for _, status := range []int{400, 404, 409, 413, 422} {
 		body := `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"},  "request_id":"req_9"}`
 		r := newRig(t, respond(status, jsonType, body, "Request-Id", "req_9", "X-Odd", "kept"), stream(nil, wholeReply))
@@ -259,7 +259,7 @@ func TestFaultsOfTheClientPassUnchanged(t *testing.T) {
 	}
 }
 
-func TestWhenAllFailTheLastRefusalGoesOut(t *testing.T) {
+func TestLastRefusalIsSentIfAllFail(t *testing.T) {
 	refusal := `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_b"}`
 	r := newRig(t, respond(500, jsonType, "{}"), respond(529, jsonType, refusal, "Request-Id", "req_b"))
 	if got := r.post("/v1/messages", streamBody); got.StatusCode != 529 || got.Body != refusal || got.Header.Get("Request-Id") != "req_b" {
@@ -271,7 +271,7 @@ func TestWhenAllFailTheLastRefusalGoesOut(t *testing.T) {
 	}
 	r = newRig(t, respond(401, jsonType, `{"error":{"type":"authentication_error","message":"invalid x-api-key"}}`))
 	if got := r.post("/v1/messages", plainBody); got.StatusCode != 503 || strings.Contains(got.Body, "invalid x-api-key") || got.Header.Get("Retry-After") == "" {
-		t.Errorf("a refused token of ours: client got %d %q", got.StatusCode, got.Body)
+		t.Errorf("our token was refused: client got %d %q", got.StatusCode, got.Body)
 	}
 	r = newRig(t, func(http.ResponseWriter, *http.Request) { abort() })
 	got := r.post("/v1/messages", plainBody)
@@ -280,7 +280,7 @@ func TestWhenAllFailTheLastRefusalGoesOut(t *testing.T) {
 	}
 }
 
-func TestTruncationIsPassedOnAsTruncation(t *testing.T) {
+func TestTruncationIsVisible(t *testing.T) {
 	f := func(name string, end func(), pieces ...string) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, stream(end, pieces...), stream(nil, wholeReply))
@@ -308,7 +308,7 @@ func TestTruncationIsPassedOnAsTruncation(t *testing.T) {
 	f("clean end inside an event", nil, startEvent, blockEvent+textEvent+"event: message_st")
 }
 
-func TestStallAfterTheCommitIsBrokenOff(t *testing.T) {
+func TestStallAfterTheCommitIsCutOff(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		stream(func() { <-req.Context().Done() }, startEvent, blockEvent, textEvent)(w, req)
 	})
@@ -319,7 +319,7 @@ func TestStallAfterTheCommitIsBrokenOff(t *testing.T) {
 	}
 }
 
-func TestErrorEventAfterTheCommitPassesAsItIs(t *testing.T) {
+func TestErrorEventAfterTheCommitIsRelayed(t *testing.T) {
 	committed := make(chan struct{})
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		stream(func() { <-committed }, startEvent, blockEvent)(w, req)
@@ -340,7 +340,7 @@ func TestErrorEventAfterTheCommitPassesAsItIs(t *testing.T) {
 	}
 }
 
-func TestEventsGoOutAtOnce(t *testing.T) {
+func TestEventsAreNotDelayed(t *testing.T) {
 	next := make(chan string)
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		stream(nil, startEvent, blockEvent)(w, req)
@@ -374,7 +374,7 @@ func TestEventsGoOutAtOnce(t *testing.T) {
 	}
 }
 
-func TestAClientThatLeavesIsNobodysFailure(t *testing.T) {
+func TestClientThatLeavesChargesNoEndpoint(t *testing.T) {
 	gone := make(chan struct{})
 	f := func(name string, sendHead bool) {
 		t.Run(name, func(t *testing.T) {
@@ -430,7 +430,7 @@ func TestLargeBodiesArriveUnchanged(t *testing.T) {
 	}
 }
 
-func TestOtherPathsPassAsTheyCome(t *testing.T) {
+func TestOtherPathsAreRelayedUnchanged(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.Method != http.MethodGet || req.URL.RequestURI() != "/v1/messages/batches/b%2F1/results?limit=2" || req.Header.Get("Accept-Encoding") == "identity" {
 			t.Errorf("upstream got %s %s %v", req.Method, req.URL.RequestURI(), req.Header)

@@ -9,8 +9,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// FuzzRelayedBytesEqualUpstreamBytes sends a whole answer cut into arbitrary pieces through the proxy and wants the same
-// bytes at the other end, but for a byte order mark and for the names that events need.
+// FuzzRelayedBytesEqualUpstreamBytes sends a complete response in arbitrary pieces through the
+// proxy, and checks that the client gets the same bytes, without a byte order mark and with the
+// names that events need.
 func FuzzRelayedBytesEqualUpstreamBytes(f *testing.F) {
 	f.Add([]byte{1, 200, 3}, []byte("tail without a blank line"), uint8(0))
 	f.Add([]byte{255, 255, 255, 255}, []byte("data: [DONE]\n\n"), uint8(1))
@@ -46,7 +47,8 @@ func FuzzRelayedBytesEqualUpstreamBytes(f *testing.F) {
 	})
 }
 
-// relabeled is a stream whose events all have the names that they need. It also reports whether there is an error event.
+// relabeled returns the stream with the names that its events need, and whether it has an error
+// event.
 func relabeled(stream string) (text string, refused bool) {
 	var out strings.Builder
 	var a attempt

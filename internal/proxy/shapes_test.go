@@ -11,7 +11,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// Prices in nano-dollars per token, as of the list: input, write for 5 minutes, for an hour, read,
+// List prices in nano-dollars per token: input, cache write for 5 minutes, for an hour, cache read,
 // output.
 //
 //	Opus 4.8    5000  6250 10000   500 25000   fast mode twice
@@ -24,10 +24,10 @@ import (
 //
 // A web search costs 10,000,000.
 
-// shape is a form of usage that is documented, or observed from relays.
+// shape is a form of usage that is documented or was observed at relays.
 type shape struct {
 	name  string
-	model string // asked for, and of the answer unless that has another one
+	model string // of the request, and of the response unless that names another one
 	asks  string // further members of the request
 	from  []http.HandlerFunc
 	cost  ledger.Money
@@ -36,8 +36,8 @@ type shape struct {
 	note  string // "estimated", or what is unpriced
 }
 
-// told is a plain response with a usage.
-func told(model, usage string) http.HandlerFunc {
+// plain is a plain response with a usage.
+func plain(model, usage string) http.HandlerFunc {
 	return respond(http.StatusOK, jsonType, toldBody(model, usage))
 }
 
@@ -45,7 +45,7 @@ func toldBody(model, usage string) string {
 	return `{"id":"msg_1","type":"message","role":"assistant","model":"` + model + `","stop_reason":"end_turn","content":[{"type":"text","text":"hello"}],"usage":` + usage + `}`
 }
 
-// begun is a message_start with a usage, and the begin of the content.
+// begun is a message_start with a usage, and the beginning of the content.
 func begun(model, usage string) string {
 	return `event: message_start` + "\n" + `data: {"type":"message_start","message":{"id":"msg_1","type":"message","model":"` + model + `","usage":` + usage + "}}\n\n" + blockEvent
 }
@@ -74,57 +74,57 @@ func plainShapes() []shape {
 	const sonnet, opus, haiku = "claude-sonnet-4-6", "claude-opus-4-8", "claude-haiku-4-5"
 	usage := func(more string) string { return `{"input_tokens":1000,"output_tokens":100` + more + `}` } // 4_500_000 of Sonnet
 	return []shape{
-		{"plain", haiku, "", many(told(haiku, usage(""))), 1000*1000 + 100*5000, 1000, 100, ""},
-		{"cache writes without lifetimes", haiku, "", many(told(haiku, usage(`,"cache_creation_input_tokens":400`))), 1_500_000 + 400*1250, 1400, 100, ""},
+		{"plain", haiku, "", many(plain(haiku, usage(""))), 1000*1000 + 100*5000, 1000, 100, ""},
+		{"cache writes without lifetimes", haiku, "", many(plain(haiku, usage(`,"cache_creation_input_tokens":400`))), 1_500_000 + 400*1250, 1400, 100, ""},
 		{
 			"cache writes for both lifetimes", haiku, "",
-			many(told(haiku, usage(`,"cache_creation_input_tokens":500,"cache_creation":{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":300},"cache_read_input_tokens":7000`))),
+			many(plain(haiku, usage(`,"cache_creation_input_tokens":500,"cache_creation":{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":300},"cache_read_input_tokens":7000`))),
 			1_500_000 + 200*1250 + 300*2000 + 7000*100, 8500, 100, "",
 		},
-		{"fast mode", "claude-opus-4-6", `,"speed":"fast"`, many(told("claude-opus-4-6", usage(`,"speed":"fast"`))), 6 * (5_000_000 + 2_500_000), 1000, 100, ""},
-		{"fast mode asked for, not reported", opus, `,"speed":"fast"`, many(told(opus, usage(""))), 2 * 7_500_000, 1000, 100, ""},
-		{"fast mode asked for, standard reported", opus, `,"speed":"fast"`, many(told(opus, usage(`,"speed":"standard"`))), 7_500_000, 1000, 100, ""},
-		{"fast mode of a model that has none", haiku, "", many(told(haiku, usage(`,"speed":"fast"`))), 1_500_000, 1000, 100, "speed fast"},
-		{"in the United States", sonnet, "", many(told(sonnet, usage(`,"inference_geo":"us"`))), 4_950_000, 1000, 100, ""},
-		{"anywhere", sonnet, `,"inference_geo":"us"`, many(told(sonnet, usage(`,"inference_geo":"global"`))), 4_500_000, 1000, 100, ""},
-		{"in a region without a price", sonnet, "", many(told(sonnet, usage(`,"inference_geo":"mars"`))), 4_500_000, 1000, 100, "inference_geo mars"},
-		{"fast, in the United States", "claude-opus-5-5", "", many(told("claude-opus-5-5", usage(`,"speed":"fast","inference_geo":"us"`))), 13_200_000, 1000, 100, ""}, // 6_000_000 · 2 · 1.1
-		{"batch tier", sonnet, "", many(told(sonnet, usage(`,"service_tier":"batch"`))), 2_250_000, 1000, 100, ""},
-		{"priority tier", sonnet, "", many(told(sonnet, usage(`,"service_tier":"priority"`))), 4_500_000, 1000, 100, "service_tier priority"},
-		{"web searches and fetches", sonnet, "", many(told(sonnet, usage(`,"server_tool_use":{"web_search_requests":3,"web_fetch_requests":2}`))), 4_500_000 + 3*10_000_000, 1000, 100, ""},
-		{"a web search of a batch", sonnet, "", many(told(sonnet, usage(`,"service_tier":"batch","server_tool_use":{"web_search_requests":1}`))), 2_250_000 + 10_000_000, 1000, 100, ""},
-		{"code execution", sonnet, "", many(told(sonnet, usage(`,"server_tool_use":{"code_execution_requests":1}`))), 4_500_000, 1000, 100, "server tool code_execution_requests"},
-		{"a prompt up to the step", "claude-haiku-5-5", "", many(told("claude-haiku-5-5", `{"input_tokens":10,"cache_read_input_tokens":99990,"output_tokens":1}`)), 10*100 + 99990*10 + 500, 100_000, 1, ""},
-		{"a prompt beyond the step", "claude-haiku-5-5", "", many(told("claude-haiku-5-5", `{"input_tokens":11,"cache_read_input_tokens":99990,"output_tokens":1}`)), 11*500 + 99990*50 + 2500, 100_001, 1, ""},
+		{"fast mode", "claude-opus-4-6", `,"speed":"fast"`, many(plain("claude-opus-4-6", usage(`,"speed":"fast"`))), 6 * (5_000_000 + 2_500_000), 1000, 100, ""},
+		{"fast mode asked for, not reported", opus, `,"speed":"fast"`, many(plain(opus, usage(""))), 2 * 7_500_000, 1000, 100, ""},
+		{"fast mode asked for, standard reported", opus, `,"speed":"fast"`, many(plain(opus, usage(`,"speed":"standard"`))), 7_500_000, 1000, 100, ""},
+		{"fast mode of a model that has none", haiku, "", many(plain(haiku, usage(`,"speed":"fast"`))), 1_500_000, 1000, 100, "speed fast"},
+		{"in the United States", sonnet, "", many(plain(sonnet, usage(`,"inference_geo":"us"`))), 4_950_000, 1000, 100, ""},
+		{"anywhere", sonnet, `,"inference_geo":"us"`, many(plain(sonnet, usage(`,"inference_geo":"global"`))), 4_500_000, 1000, 100, ""},
+		{"in a region without a price", sonnet, "", many(plain(sonnet, usage(`,"inference_geo":"mars"`))), 4_500_000, 1000, 100, "inference_geo mars"},
+		{"fast, in the United States", "claude-opus-5-5", "", many(plain("claude-opus-5-5", usage(`,"speed":"fast","inference_geo":"us"`))), 13_200_000, 1000, 100, ""}, // 6_000_000 · 2 · 1.1
+		{"batch tier", sonnet, "", many(plain(sonnet, usage(`,"service_tier":"batch"`))), 2_250_000, 1000, 100, ""},
+		{"priority tier", sonnet, "", many(plain(sonnet, usage(`,"service_tier":"priority"`))), 4_500_000, 1000, 100, "service_tier priority"},
+		{"web searches and fetches", sonnet, "", many(plain(sonnet, usage(`,"server_tool_use":{"web_search_requests":3,"web_fetch_requests":2}`))), 4_500_000 + 3*10_000_000, 1000, 100, ""},
+		{"a web search of a batch", sonnet, "", many(plain(sonnet, usage(`,"service_tier":"batch","server_tool_use":{"web_search_requests":1}`))), 2_250_000 + 10_000_000, 1000, 100, ""},
+		{"code execution", sonnet, "", many(plain(sonnet, usage(`,"server_tool_use":{"code_execution_requests":1}`))), 4_500_000, 1000, 100, "server tool code_execution_requests"},
+		{"a prompt up to the step", "claude-haiku-5-5", "", many(plain("claude-haiku-5-5", `{"input_tokens":10,"cache_read_input_tokens":99990,"output_tokens":1}`)), 10*100 + 99990*10 + 500, 100_000, 1, ""},
+		{"a prompt beyond the step", "claude-haiku-5-5", "", many(plain("claude-haiku-5-5", `{"input_tokens":11,"cache_read_input_tokens":99990,"output_tokens":1}`)), 11*500 + 99990*50 + 2500, 100_001, 1, ""},
 		{
 			"calls that are beyond the step only together", "claude-haiku-5-5", "",
-			many(told("claude-haiku-5-5", `{"input_tokens":120000,"output_tokens":2,"iterations":[{"type":"message","input_tokens":60000,"output_tokens":1},{"type":"message","input_tokens":60000,"output_tokens":1}]}`)),
+			many(plain("claude-haiku-5-5", `{"input_tokens":120000,"output_tokens":2,"iterations":[{"type":"message","input_tokens":60000,"output_tokens":1},{"type":"message","input_tokens":60000,"output_tokens":1}]}`)),
 			120_000*100 + 2*500, 120_000, 2, "",
 		},
 		{
 			"advisor", haiku, `,"tools":[{"type":"advisor_20260301","name":"advisor","model":"claude-opus-4-8"}]`,
-			many(told(haiku, `{"input_tokens":412,"cache_read_input_tokens":0,"output_tokens":531,"iterations":[{"type":"message","input_tokens":412,"output_tokens":89},
+			many(plain(haiku, `{"input_tokens":412,"cache_read_input_tokens":0,"output_tokens":531,"iterations":[{"type":"message","input_tokens":412,"output_tokens":89},
 				{"type":"advisor_message","model":"claude-opus-4-8","input_tokens":823,"output_tokens":1612},{"type":"message","input_tokens":1348,"cache_read_input_tokens":412,"output_tokens":442}]}`)),
 			(412+1348)*1000 + 412*100 + 531*5000 + 823*5000 + 1612*25000, 412 + 1348 + 412 + 823, 531 + 1612, "",
 		},
 		{
 			"advisor without a price", haiku, "",
-			many(told(haiku, `{"input_tokens":10,"output_tokens":5,"iterations":[{"type":"message","input_tokens":10,"output_tokens":5},{"type":"advisor_message","model":"gpt-9","input_tokens":7,"output_tokens":3}]}`)),
+			many(plain(haiku, `{"input_tokens":10,"output_tokens":5,"iterations":[{"type":"message","input_tokens":10,"output_tokens":5},{"type":"advisor_message","model":"gpt-9","input_tokens":7,"output_tokens":3}]}`)),
 			10*1000 + 5*5000, 17, 8, "model gpt-9",
 		},
 		{
 			"compaction", sonnet, "",
-			many(told(sonnet, `{"input_tokens":23000,"output_tokens":1000,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500},{"type":"message","input_tokens":23000,"output_tokens":1000}]}`)),
+			many(plain(sonnet, `{"input_tokens":23000,"output_tokens":1000,"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500},{"type":"message","input_tokens":23000,"output_tokens":1000}]}`)),
 			(23_000+180_000)*3000 + 4500*15000, 203_000, 4500, "",
 		},
 		{
 			"fallback after output", "claude-fable-5", `,"fallbacks":[{"model":"claude-opus-4-8"}]`,
-			many(told(opus, `{"input_tokens":1000,"output_tokens":100,"iterations":[{"type":"message","model":"claude-fable-5","input_tokens":900,"output_tokens":20},{"type":"fallback_message","model":"claude-opus-4-8","input_tokens":1000,"output_tokens":100}]}`)),
+			many(plain(opus, `{"input_tokens":1000,"output_tokens":100,"iterations":[{"type":"message","model":"claude-fable-5","input_tokens":900,"output_tokens":20},{"type":"fallback_message","model":"claude-opus-4-8","input_tokens":1000,"output_tokens":100}]}`)),
 			7_500_000 + 900*10_000 + 20*50_000, 1900, 120, "",
 		},
 		{
 			"fallback before output", "claude-fable-5", `,"fallbacks":[{"model":"claude-opus-4-8"}]`,
-			many(told(opus, `{"input_tokens":1000,"output_tokens":100,"iterations":[{"type":"message","model":"claude-fable-5","input_tokens":900,"output_tokens":0},{"type":"fallback_message","model":"claude-opus-4-8","input_tokens":1000,"output_tokens":100}]}`)),
+			many(plain(opus, `{"input_tokens":1000,"output_tokens":100,"iterations":[{"type":"message","model":"claude-fable-5","input_tokens":900,"output_tokens":0},{"type":"fallback_message","model":"claude-opus-4-8","input_tokens":1000,"output_tokens":100}]}`)),
 			7_500_000, 1000, 100, "",
 		},
 		{
@@ -135,15 +135,15 @@ func plainShapes() []shape {
 			"refusal after output", "claude-fable-5", "",
 			many(respond(http.StatusOK, jsonType, strings.Replace(toldBody("claude-fable-5", `{"input_tokens":106,"output_tokens":2}`), "end_turn", "refusal", 1))), 106*10_000 + 2*50_000, 106, 2, "",
 		},
-		{"an unknown kind of call", haiku, "", many(told(haiku, usage(`,"iterations":[{"type":"dream","input_tokens":9}]`))), 1_500_000, 1000, 100, "iteration dream"},
-		{"a model without a price", "gpt-9", "", many(told("gpt-9", usage(""))), 0, 1000, 100, "model gpt-9"},
-		{"numbers as strings and fractions", haiku, "", many(told(haiku, `{"input_tokens":"1000","output_tokens":99.6}`)), 1_500_000, 1000, 100, ""},
+		{"an unknown kind of call", haiku, "", many(plain(haiku, usage(`,"iterations":[{"type":"dream","input_tokens":9}]`))), 1_500_000, 1000, 100, "iteration dream"},
+		{"a model without a price", "gpt-9", "", many(plain("gpt-9", usage(""))), 0, 1000, 100, "model gpt-9"},
+		{"numbers as strings and fractions", haiku, "", many(plain(haiku, `{"input_tokens":"1000","output_tokens":99.6}`)), 1_500_000, 1000, 100, ""},
 		// The content, [{"type":"text","text":"hello"}], is of 2 tokens by its size; the prompt of
 		// 500 by that of the request.
 		{"no usage", haiku, "", many(respond(http.StatusOK, jsonType, strings.Replace(toldBody(haiku, "{}"), `,"usage":{}`, "", 1))), 500*1000 + 2*5000, 500, 2, "estimated"},
-		{"the names of another API", haiku, "", many(told(haiku, `{"prompt_tokens":1000,"completion_tokens":100}`)), 500*1000 + 2*5000, 500, 2, "estimated"},
-		{"counts that cannot be", haiku, "", many(told(haiku, `{"input_tokens":-1,"output_tokens":1e30}`)), 500*1000 + 2*5000, 500, 2, "estimated"},
-		{"failover before the commit", haiku, "", many(respond(529, jsonType, `{"type":"error","error":{"type":"overloaded_error","message":"m"}}`), told(haiku, usage(""))), 1_500_000, 1000, 100, ""},
+		{"the names of another API", haiku, "", many(plain(haiku, `{"prompt_tokens":1000,"completion_tokens":100}`)), 500*1000 + 2*5000, 500, 2, "estimated"},
+		{"counts that cannot be", haiku, "", many(plain(haiku, `{"input_tokens":-1,"output_tokens":1e30}`)), 500*1000 + 2*5000, 500, 2, "estimated"},
+		{"failover before the commit", haiku, "", many(respond(529, jsonType, `{"type":"error","error":{"type":"overloaded_error","message":"m"}}`), plain(haiku, usage(""))), 1_500_000, 1000, 100, ""},
 	}
 }
 
@@ -221,15 +221,15 @@ func pricedRig(t *testing.T, from ...http.HandlerFunc) *rig {
 	return r
 }
 
-// TestShapeOfAHedgedUsage checks that the attempt that lost is charged for its prompt.
-func TestShapeOfAHedgedUsage(t *testing.T) {
+// TestUsageOfAHedge checks that the attempt that lost is charged for its prompt.
+func TestUsageOfAHedge(t *testing.T) {
 	const haiku = "claude-haiku-4-5"
 	good := streamed(haiku, `{"input_tokens":1000,"output_tokens":1}`, `{"output_tokens":100}`)
 	silent := func(w http.ResponseWriter, req *http.Request) {
 		stream(nil, strings.TrimSuffix(begun(haiku, `{"input_tokens":1000,"output_tokens":1}`), blockEvent))(w, req)
 		<-req.Context().Done()
 	}
-	const learning = 8 // answers until it is known what is slow
+	const learning = 8 // responses until the hedge delay is known
 	r := pricedRig(t, sequence(append(slices.Repeat([]http.HandlerFunc{good}, learning), silent)...), good)
 	r.settings.Hedge = true
 	for range learning + 1 {
@@ -237,7 +237,7 @@ func TestShapeOfAHedgedUsage(t *testing.T) {
 	}
 	e := r.last()
 	lost := ledger.Money(1000*1000 + 1*5000)
-	if !e.Attempts[0].Known() { // the other one was so fast that its count had not come yet
+	if !e.Attempts[0].Known() { // the other attempt won before the usage of this one arrived
 		lost = 0
 	}
 	if len(e.Attempts) != 2 || e.Cost().Sum != lost+1_500_000 || e.Estimated() != (lost > 0) || e.Cost().Wasted != lost {
@@ -245,8 +245,8 @@ func TestShapeOfAHedgedUsage(t *testing.T) {
 	}
 }
 
-// TestShapeOfBatchResults checks that results are charged when they are fetched for the first time.
-func TestShapeOfBatchResults(t *testing.T) {
+// TestUsageOfBatchResults checks that results are charged when they are fetched for the first time.
+func TestUsageOfBatchResults(t *testing.T) {
 	const path = "/v1/messages/batches/msgbatch_1/results"
 	result := func(model, usage string) string {
 		return `{"custom_id":"c","result":{"type":"succeeded","message":` + toldBody(model, usage) + "}}\n"
@@ -287,7 +287,7 @@ func TestShapeOfBatchResults(t *testing.T) {
 	}
 }
 
-func TestShapeOfAnAnswerTooLargeToBeRead(t *testing.T) {
+func TestUsageOfAnUnreadableResponse(t *testing.T) {
 	r := pricedRig(t, huge("claude-haiku-4-5"))
 	got := r.post("/v1/messages", `{"model":"claude-haiku-4-5","messages":[{"role":"user","content":"hi"}]}`)
 	e := r.last()

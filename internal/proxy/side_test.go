@@ -48,7 +48,7 @@ func sideFaults() map[string]http.HandlerFunc {
 	}
 }
 
-func TestSideFailuresCostNoMessages(t *testing.T) {
+func TestSideFailuresDoNotAffectMessages(t *testing.T) {
 	sides := map[string]struct{ method, path, body, good string }{
 		"count_tokens": {"POST", "/v1/messages/count_tokens?beta=true", countBody, counted12},
 		"models":       {"GET", "/v1/models?limit=1000", "", modelList},
@@ -76,7 +76,7 @@ func TestSideFailuresCostNoMessages(t *testing.T) {
 	}
 }
 
-func TestNobodyCountsTokens(t *testing.T) {
+func TestTokensThatNoUpstreamCounts(t *testing.T) {
 	for name, fault := range sideFaults() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,7 +95,7 @@ func TestNobodyCountsTokens(t *testing.T) {
 	}
 }
 
-func TestARefusalOfTheCountedRequestIsPassedOn(t *testing.T) {
+func TestRefusalOfACountedRequestIsRelayed(t *testing.T) {
 	r := newRig(t, apiError(400, "invalid_request_error"), whole)
 	if got := r.post("/v1/messages/count_tokens", countBody); got.StatusCode != 400 || len(r.last().Attempts) != 1 {
 		t.Errorf("client got %d %q", got.StatusCode, got.Body)
@@ -120,7 +120,7 @@ func TestOutForMessagesStillCounts(t *testing.T) {
 	}
 }
 
-func TestTheLastListOfModelsServes(t *testing.T) {
+func TestSavedListOfModelsIsServed(t *testing.T) {
 	var down, broken, conditional atomic.Bool
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		conditional.Store(req.Header.Get("If-None-Match") != "")
@@ -158,7 +158,7 @@ func TestTheLastListOfModelsServes(t *testing.T) {
 	}
 }
 
-func TestModelListsAreBounded(t *testing.T) {
+func TestModelListsAreLimited(t *testing.T) {
 	var lists modelLists
 	now := time.Now()
 	old, settings := &Settings{}, &Settings{}
@@ -175,7 +175,7 @@ func TestModelListsAreBounded(t *testing.T) {
 	}
 }
 
-// do sends a request of the test's own making.
+// do sends a given request.
 func (r *rig) do(req *http.Request) reply {
 	r.t.Helper()
 	res, err := http.DefaultClient.Do(req)
@@ -188,9 +188,9 @@ func (r *rig) do(req *http.Request) reply {
 	return reply{Response: res, Body: string(body), Err: err}
 }
 
-// TestAPathThatOneServerLacks checks that another server gets the request, and that two equal
+// TestPathThatOneServerLacks checks that another server gets the request, and that two equal
 // refusals are passed on.
-func TestAPathThatOneServerLacks(t *testing.T) {
+func TestPathThatOneServerLacks(t *testing.T) {
 	for _, fault := range []http.HandlerFunc{apiError(404, "not_found_error"), apiError(405, "invalid_request_error"), respond(404, "text/plain", "404 page not found")} {
 		r := newRig(t, fault, respond(200, jsonType, `{"ok":true}`))
 		if got := r.send("GET", "/v1/mcp_servers", ""); got.StatusCode != 200 {

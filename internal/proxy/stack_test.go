@@ -33,9 +33,10 @@ func belowServer(serve func()) byte {
 	return frames[len(frames)-1]
 }
 
-// TestAnOpenStreamHasASmallStack: the stack of a goroutine doubles when it is full, and is as large as that until the stream
-// ends. So one large frame on the way to the relay costs 8 KB for each open stream.
-func TestAnOpenStreamHasASmallStack(t *testing.T) {
+// TestOpenStreamHasASmallStack measures the stacks of open streams. A stack doubles when it is
+// full, and keeps that size until the stream ends. So one large frame on the way to the relay costs
+// 8 KB for each open stream.
+func TestOpenStreamHasASmallStack(t *testing.T) {
 	if testing.CoverMode() != "" {
 		t.Skip("instrumented code has larger frames")
 	}

@@ -25,7 +25,7 @@ type tenancy struct {
 	*rig
 	asked atomic.Int64
 	ids   []string // that exist upstream, the newest first
-	page  int      // most elements of a page, whatever is asked for
+	page  int      // largest page, even if more is requested
 	extra func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -140,15 +140,15 @@ func batchBody(ids ...string) string {
 	return `{"requests":[{"custom_id":"1","params":` + fileBody(ids...) + `}]}`
 }
 
-// TestAnotherKeysResourcesAreNotFound names resources of another key in every place, and checks
+// TestResourcesOfOtherKeysAreNotFound names resources of another key in every place, and checks
 // that no upstream is asked.
-func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
+func TestResourcesOfOtherKeysAreNotFound(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob", "cid@team", "dee@team")...)
 	y.upload("ann", "file_ann")
 	y.upload("cid", "file_team")
 	y.as("ann", "POST", "/v1/messages/batches", batchBody(), "X-Make", "msgbatch_ann")
 	y.as("ann", "POST", "/v1/skills", "", "X-Make", "skill_ann")
-	y.as("ann", "POST", "/v1/messages", fileBody()) // makes container_made and file_made
+	y.as("ann", "POST", "/v1/messages", fileBody()) // creates container_made and file_made
 
 	type call struct{ method, target, body string }
 	var calls []call
@@ -199,7 +199,7 @@ func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 	}
 	a, b := y.as("bob", "GET", "/v1/files/file_ann", ""), y.as("bob", "GET", "/v1/files/file_non", "")
 	if strings.ReplaceAll(a.Body, "file_ann", "file_non") != b.Body || a.Header.Get("Content-Type") != b.Header.Get("Content-Type") {
-		t.Errorf("the answers tell what exists: %s and %s", a.Body, b.Body)
+		t.Errorf("the responses show which resource exists: %s and %s", a.Body, b.Body)
 	}
 	for _, c := range []struct{ key, method, target, body string }{
 		{"ann", "GET", "/v1/files/file_ann", ""}, {"ann", "POST", "/v1/messages", fileBody("file_ann", "file_made")}, {"ann", "GET", "/v1/messages/batches/msgbatch_ann/results", ""},
@@ -222,7 +222,7 @@ func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 	}
 	y.proxy.Resources.Claim("key dee", time.Now(), "file_of_dee") // before dee was in the team
 	if dee, cid := y.as("dee", "GET", "/v1/files/file_of_dee", ""), y.as("cid", "GET", "/v1/files/file_of_dee", ""); dee.StatusCode != 200 || cid.StatusCode != 404 {
-		t.Errorf("what was created before the key joined its group: %d, %d", dee.StatusCode, cid.StatusCode)
+		t.Errorf("a resource that was created before the key joined its group: %d, %d", dee.StatusCode, cid.StatusCode)
 	}
 	y.settings.SharedResources = true
 	if got := y.as("bob", "GET", "/v1/files/file_team", ""); got.StatusCode != 200 {
@@ -230,9 +230,9 @@ func TestAnotherKeysResourcesAreNotFound(t *testing.T) {
 	}
 }
 
-// TestTheOnlyTenantOwnsWhatNobodyCreated checks that a single tenant may use resources without an
+// TestSoleTenantUsesUnownedResources checks that a single tenant may use resources without an
 // owner, but not those of a former key.
-func TestTheOnlyTenantOwnsWhatNobodyCreated(t *testing.T) {
+func TestSoleTenantUsesUnownedResources(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.ids = []string{"file_old", "file_older"}
 	y.upload("bob", "file_bob")
@@ -245,13 +245,13 @@ func TestTheOnlyTenantOwnsWhatNobodyCreated(t *testing.T) {
 	if got := y.as("ann", "GET", "/v1/files", ""); strings.Contains(got.Body, "file_bob") || !strings.Contains(got.Body, "file_older") {
 		t.Error(got.Body)
 	}
-	y.settings.SoleTenant = false // another key is made
+	y.settings.SoleTenant = false // another key is created
 	for _, id := range []string{"file_old", "file_older"} {
 		if got := y.as("ann", "GET", "/v1/files/"+id, ""); got.StatusCode != 200 {
 			t.Errorf("%s is lost: %d", id, got.StatusCode)
 		}
 		if got := y.as("bob", "GET", "/v1/files/"+id, ""); got.StatusCode != 404 {
-			t.Errorf("%s is another's: %d", id, got.StatusCode)
+			t.Errorf("%s belongs to another key: %d", id, got.StatusCode)
 		}
 	}
 }
@@ -321,8 +321,8 @@ func TestListsShowOneTenant(t *testing.T) {
 	}
 }
 
-// TestAListThatCannotBeReadIsNotShown covers lists in unknown forms.
-func TestAListThatCannotBeReadIsNotShown(t *testing.T) {
+// TestUnreadableListIsNotSent covers lists in unknown forms.
+func TestUnreadableListIsNotSent(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.upload("bob", "file_bob")
 	y.upload("ann", "file_ann")
@@ -354,8 +354,8 @@ func TestAListThatCannotBeReadIsNotShown(t *testing.T) {
 	}
 }
 
-// TestListsOfTokens checks that built-in elements and the upstream's page token are kept.
-func TestListsOfTokens(t *testing.T) {
+// TestListsWithPageTokens checks that built-in elements and the upstream's page token are kept.
+func TestListsWithPageTokens(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.as("ann", "POST", "/v1/skills", "", "X-Make", "skill_ann")
 	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
@@ -377,8 +377,8 @@ func TestListsOfTokens(t *testing.T) {
 	}
 }
 
-// TestWhatOtherAPIsCreate checks the owners of resources of other APIs.
-func TestWhatOtherAPIsCreate(t *testing.T) {
+// TestOwnersOfResourcesOfOtherAPIs checks the owners of resources of other APIs.
+func TestOwnersOfResourcesOfOtherAPIs(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodGet && r.URL.Path == "/v1/sessions" {
@@ -409,15 +409,15 @@ func TestWhatOtherAPIsCreate(t *testing.T) {
 	}
 }
 
-// TestWhatABatchMadeIsItsKeys checks that files in fetched batch results belong to the key, but not
-// ids in a model's text.
-func TestWhatABatchMadeIsItsKeys(t *testing.T) {
+// TestFilesOfABatchBelongToItsKey checks that files in fetched batch results belong to the key, but
+// not ids in a model's text.
+func TestFilesOfABatchBelongToItsKey(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	y.settings.Prices = ledger.ListPrices()
 	y.as("ann", "POST", "/v1/messages/batches", batchBody(), "X-Make", "msgbatch_ann")
 	y.extra = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("Accept-Encoding") != "identity" || r.Header.Get("Range") != "" {
-			t.Errorf("results are asked for with %v, so that they could not be read", r.Header)
+			t.Errorf("results are requested with %v, so that they could not be read", r.Header)
 		}
 		respond(200, "application/x-jsonl", `{"custom_id":"1","result":{"type":"succeeded","message":{"type":"message","model":"claude-test","content":[{"type":"code_execution_tool_result","content":{"content":[{"file_id":"file_out"}]}},{"type":"tool_use","input":{"file_id":"file_console"}}],"container":{"id":"container_out"},"usage":{"input_tokens":1,"output_tokens":1}}}}`+"\n")(w, r)
 		return true
@@ -434,8 +434,9 @@ func TestWhatABatchMadeIsItsKeys(t *testing.T) {
 	}
 }
 
-// TestALargeBatchIsNotPassedOnUnread: it could name resources of others.
-func TestALargeBatchIsNotPassedOnUnread(t *testing.T) {
+// TestLargeBatchIsNotForwardedUnchecked matters because the batch could name resources of other
+// keys.
+func TestLargeBatchIsNotForwardedUnchecked(t *testing.T) {
 	y := newTenancy(t, named("ann", "bob")...)
 	ring := quota.NewBook(event.NewBus(slog.New(slog.DiscardHandler)), nil).Compile(t.Context(), &config.Config{AuthKeys: named("ann")}, time.Now())
 	r := httptest.NewRequest("POST", "/v1/messages/batches", nil)

@@ -9,8 +9,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// TestWatchThatFiresLate gives a wait more time, and ends it at last.
-func TestWatchThatFiresLate(t *testing.T) {
+// TestLateTimerExtendsAWait checks that a late timer gives a wait more time, and that the wait
+// ends.
+func TestLateTimerExtendsAWait(t *testing.T) {
 	f := func(after, late, want time.Duration) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
@@ -20,7 +21,7 @@ func TestWatchThatFiresLate(t *testing.T) {
 			defer w.stop()
 			w.expect(forRead, &verdict.TimeoutError{Waiting: "next byte", After: after})
 			w.mu.Lock()
-			w.timer.Stop() // the process stands still from here on
+			w.timer.Stop() // as if the process were suspended from here on
 			w.mu.Unlock()
 			time.Sleep(after + late)
 			resumed := time.Now()
@@ -41,16 +42,16 @@ func TestWatchThatFiresLate(t *testing.T) {
 	f(10*time.Millisecond, time.Hour, minGrace)
 }
 
-// TestWatchOfWhatCame checks that bytes that arrive in the extension after a late timer keep the
-// attempt alive.
-func TestWatchOfWhatCame(t *testing.T) {
+// TestBytesInTheExtensionCount checks that bytes that arrive in the extension after a late timer
+// keep the attempt alive.
+func TestBytesInTheExtensionCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
 		w := timeouts{cancel: cancel}
 		defer w.stop()
 		limit := &verdict.TimeoutError{Waiting: "next byte", After: time.Second}
-		for range 3 * maxExtensions { // each read has looks of its own
+		for range 3 * maxExtensions { // each read has its own extensions
 			w.expect(forRead, limit)
 			w.mu.Lock()
 			w.timer.Stop()
@@ -66,8 +67,8 @@ func TestWatchOfWhatCame(t *testing.T) {
 	})
 }
 
-// TestProlongIsBounded covers timers that are all late.
-func TestProlongIsBounded(t *testing.T) {
+// TestExtensionsAreLimited covers timers that all fire late.
+func TestExtensionsAreLimited(t *testing.T) {
 	a := pendingWait{what: &verdict.TimeoutError{After: time.Second}}
 	n := 0
 	for ; a.extend(time.Now(), time.Minute); n++ {

@@ -12,7 +12,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// slow gives one byte at a time, so many of them.
+// slow returns one byte per read.
 type slow struct {
 	pause time.Duration
 	left  int
@@ -27,8 +27,8 @@ func (s *slow) Read(p []byte) (int, error) {
 	return copy(p, "x"), nil
 }
 
-// TestAnUploadMayTakeLong as long as it goes on.
-func TestAnUploadMayTakeLong(t *testing.T) {
+// TestUploadMayTakeLong checks that an upload has no time limit while bytes arrive.
+func TestUploadMayTakeLong(t *testing.T) {
 	f := func(pause time.Duration, want error) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
@@ -52,8 +52,9 @@ func TestAnUploadMayTakeLong(t *testing.T) {
 	f(61*time.Second, errors.New("it stalled"))
 }
 
-// TestNobodyWaitsForASlowUpload who only asks how it stands: an upstream may have refused it long before its end.
-func TestNobodyWaitsForASlowUpload(t *testing.T) {
+// TestUploadStateDoesNotWait checks that state does not wait for a slow client: an upstream may
+// have refused the upload long before its end.
+func TestUploadStateDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := NewUpload(&slow{time.Hour, 1}, -1)
 		if begun, err := u.state(); begun || err != nil {

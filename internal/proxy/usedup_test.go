@@ -33,7 +33,7 @@ func checkPlanError(t *testing.T, got reply, seconds int, body string) {
 	}
 }
 
-func TestAnExhaustedPoolTellsTheTruth(t *testing.T) {
+func TestExhaustedPoolSendsTheUpstreamsRefusal(t *testing.T) {
 	for _, body := range []string{streamBody, plainBody} {
 		var asked atomic.Int64
 		r := newRig(t, counted(&asked, planUsedUp(7200, "seven_day")), counted(&asked, planUsedUp(3600, "five_hour")), counted(&asked, planUsedUp(90000, "seven_day")))
@@ -54,7 +54,7 @@ func TestAnExhaustedPoolTellsTheTruth(t *testing.T) {
 	}
 }
 
-func TestAFamilysLimitIsPassedOnWhole(t *testing.T) {
+func TestFamilyLimitIsRelayedUnchanged(t *testing.T) {
 	r := newRig(t, planUsedUp(90000, "seven_day_opus"))
 	checkPlanError(t, r.post("/v1/messages", strings.Replace(plainBody, "claude-test", "claude-opus-4-5", 1)), 90000, planError)
 	checkPlanError(t, newRig(t, planUsedUp(90, "five_hour")).post("/v1/messages", plainBody), 90, planError)
@@ -90,8 +90,9 @@ func TestMixedPools(t *testing.T) {
 	f(503, "refused its credential or account", noCredit, badKey)
 }
 
-// A limit that names neither a window nor a bucket concerns this model, however long it lasts.
-func TestALongLimitOfOneModelIsPassedOn(t *testing.T) {
+// TestLongLimitOfOneModelIsRelayed covers a limit that names neither a window nor a bucket. It
+// concerns the model, however long it lasts.
+func TestLongLimitOfOneModelIsRelayed(t *testing.T) {
 	r := newRig(t, limited("Retry-After", "7200", "X-Should-Retry", "true"))
 	for range 2 {
 		got := r.post("/v1/messages", plainBody)
@@ -101,8 +102,8 @@ func TestALongLimitOfOneModelIsPassedOn(t *testing.T) {
 	}
 }
 
-// A gateway's cap has x-should-retry: false, and no end.
-func TestAGatewaysCapIsPassedOn(t *testing.T) {
+// TestGatewayCapIsRelayed covers a gateway's cap, which has x-should-retry: false and no end.
+func TestGatewayCapIsRelayed(t *testing.T) {
 	const body = `{"type":"error","error":{"type":"billing_error","message":"Spend limit reached: resets Aug 8"}}`
 	spent := respond(429, jsonType, body, "X-Should-Retry", "false")
 	r := newRig(t, spent, spent)
@@ -114,18 +115,19 @@ func TestAGatewaysCapIsPassedOn(t *testing.T) {
 	}
 }
 
-func TestFinalErrorsAreShownAtOnce(t *testing.T) {
+func TestFinalErrorsPreventRetries(t *testing.T) {
 	badKey := respond(401, jsonType, `{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}`)
 	r := newRig(t, badKey)
-	for range 2 { // the second one asks nobody
+	for range 2 { // the second one makes no attempt
 		if got := r.post("/v1/messages", plainBody); got.StatusCode != 503 || got.Header.Get("X-Should-Retry") != "false" || !strings.Contains(got.Body, "credential") {
 			t.Errorf("client got %d %v %s", got.StatusCode, got.Header, got.Body)
 		}
 	}
 }
 
-// An exhausted pool ends a stream that has been opened already with the upstream's words.
-func TestAnExhaustedPoolInAnOpenStream(t *testing.T) {
+// TestExhaustedPoolInAnOpenStream checks that a stream that comments have opened ends with the
+// upstream's error.
+func TestExhaustedPoolInAnOpenStream(t *testing.T) {
 	l := late{make(chan struct{})}
 	r := newRig(t, l.answer(planUsedUp(3600, "five_hour")))
 	r.settings.StreamKeepalive = 20 * time.Millisecond
@@ -137,7 +139,7 @@ func TestAnExhaustedPoolInAnOpenStream(t *testing.T) {
 	}
 }
 
-func TestFastModeLimitsAreAnsweredAtOnce(t *testing.T) {
+func TestFastModeLimitsAreNotWaitedFor(t *testing.T) {
 	const body = `{"type":"error","error":{"type":"rate_limit_error","message":"This would exceed your rate limit of 0 fast mode input tokens per minute."}}`
 	var asked atomic.Int64
 	up := counted(&asked, func(w http.ResponseWriter, r *http.Request) {
@@ -165,7 +167,7 @@ func TestFastModeLimitsAreAnsweredAtOnce(t *testing.T) {
 		<-r.recorded
 		return reply{Response: res}
 	}
-	for i := range 4 { // at one after the other, and then without one to ask
+	for i := range 4 { // one attempt at each endpoint, and then none
 		before := asked.Load()
 		if got := send(fast, "1"); got.StatusCode != 429 || asked.Load() > before+1 || r.last().Waited > 0 {
 			t.Errorf("fast request %d: status %d after %d attempts and a wait of %s", i, got.StatusCode, asked.Load()-before, r.last().Waited)
@@ -197,14 +199,14 @@ func TestErrorsNameTheCommonCause(t *testing.T) {
 	f("Every upstream failed (2 tried)", noRoute, page)
 
 	r := newRig(t, noRoute, noRoute)
-	for range 4 { // some of them while nobody may be asked
+	for range 4 { // some of them while no endpoint is available
 		if got := r.post("/v1/messages", plainBody); !strings.Contains(got.Body, "does not offer /v1/messages") {
 			t.Errorf("client got %s", got.Body)
 		}
 	}
 }
 
-// A vendor's refusal with status 200 is understood.
+// TestRefusalsWithStatus200 checks that a vendor's refusal with status 200 is understood.
 func TestRefusalsWithStatus200(t *testing.T) {
 	f := func(scope, body string) {
 		t.Helper()
@@ -221,8 +223,8 @@ func TestRefusalsWithStatus200(t *testing.T) {
 	f("endpoint", `{}`)
 }
 
-// The balancer waits for a model that is overloaded everywhere once. After that clients get the 529
-// at once, and those with a fallback model use it.
+// TestOverloadIsWaitedForOnce checks that the balancer waits once for a model that is overloaded
+// everywhere. After that, clients get the 529 at once, and those with a fallback model use it.
 func TestOverloadIsWaitedForOnce(t *testing.T) {
 	busy := overloaded("Retry-After-Ms", "100")
 	r := newRig(t, busy, busy)

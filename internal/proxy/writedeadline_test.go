@@ -37,7 +37,7 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443} }
 
-// overHTTP2 has a client ask a handler over HTTP/2, and returns the answer to one request.
+// overHTTP2 sends one request to a handler over HTTP/2, and returns the response.
 func overHTTP2(t *testing.T, h http.HandlerFunc) *http.Response {
 	t.Helper()
 	p := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
@@ -63,7 +63,7 @@ func overHTTP2(t *testing.T, h http.HandlerFunc) *http.Response {
 	return res
 }
 
-// TestSilentStreamOverHTTP2: between two events there may pass any time.
+// TestSilentStreamOverHTTP2 checks that the pause between two events has no limit.
 func TestSilentStreamOverHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		res := overHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +81,8 @@ func TestSilentStreamOverHTTP2(t *testing.T) {
 	})
 }
 
-// TestClientThatReadsNothingOverHTTP2 counts as gone after a while. Its other requests do not suffer.
+// TestClientThatReadsNothingOverHTTP2 checks that a stream ends if the client does not accept a
+// write in time.
 func TestClientThatReadsNothingOverHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan error, 1)
@@ -102,7 +103,7 @@ func TestClientThatReadsNothingOverHTTP2(t *testing.T) {
 			t.Errorf("after %v", took)
 		}
 		if _, err := io.Copy(io.Discard, bufio.NewReader(res.Body)); err == nil {
-			t.Error("the answer ended well")
+			t.Error("the response ended cleanly")
 		}
 	})
 }

@@ -16,8 +16,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// TestAnswersThatAreNone are failures of whoever gave them, before the client has seen a byte.
-func TestAnswersThatAreNone(t *testing.T) {
+// TestUnusableResponsesFailOver checks that unusable responses count as failures of the endpoint
+// before the client has received a byte.
+func TestUnusableResponsesFailOver(t *testing.T) {
 	f := func(name, reason string, bad http.HandlerFunc) {
 		for _, kind := range []struct{ name, body, want string }{{"stream", streamBody, wholeReply}, {"plain", plainBody, plainReply}} {
 			t.Run(name+"/"+kind.name, func(t *testing.T) {
@@ -69,8 +70,8 @@ func writeAll(w io.Writer, text string) bool {
 	return err == nil
 }
 
-// TestTheOtherKind is an answer that would be good for another request.
-func TestTheOtherKind(t *testing.T) {
+// TestResponseOfTheOtherKindFailsOver covers a response that would be good for another request.
+func TestResponseOfTheOtherKindFailsOver(t *testing.T) {
 	f := func(name, body, want, reason string, bad, good http.HandlerFunc) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, bad, good)
@@ -87,8 +88,8 @@ func TestTheOtherKind(t *testing.T) {
 	f("stream for a plain one", plainBody, plainReply, "a stream where a plain answer was asked for", stream(nil, wholeReply), plain)
 }
 
-// TestAMislabelledStreamIsAStream, whatever its relay calls it.
-func TestAMislabelledStreamIsAStream(t *testing.T) {
+// TestMislabelledStreamIsAStream checks that the Content-Type of a stream does not matter.
+func TestMislabelledStreamIsAStream(t *testing.T) {
 	for _, label := range []string{"text/plain", "application/octet-stream", "application/json; charset=utf-8"} {
 		r := newRig(t, respond(200, label, wholeReply))
 		if got := r.post("/v1/messages", streamBody); got.StatusCode != 200 || got.Body != wholeReply || got.Header.Get("Content-Type") != label {
@@ -104,8 +105,8 @@ func TestAMislabelledStreamIsAStream(t *testing.T) {
 	}
 }
 
-// TestUnsoundStreams break the rules before their first content.
-func TestUnsoundStreams(t *testing.T) {
+// TestInvalidStreamsFailOver covers streams that are invalid before their first content.
+func TestInvalidStreamsFailOver(t *testing.T) {
 	f := func(name string, reason string, events ...string) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, stream(nil, events...), stream(nil, wholeReply))
@@ -140,7 +141,8 @@ func TestUnsoundStreams(t *testing.T) {
 	f("only pings", "ended before its content", startEvent, pingEvent)
 }
 
-// TestOddStreams checks odd streams that the official SDKs accept, because they do not read the odd parts.
+// TestOddStreams checks odd streams that the official SDKs accept, because they do not read the odd
+// parts.
 func TestOddStreams(t *testing.T) {
 	nameless := func(events string) string {
 		var out strings.Builder
@@ -212,8 +214,9 @@ func TestOddStreams(t *testing.T) {
 			strings.ReplaceAll(stopEvent, "event: ", "event: x_")[:len(stopEvent)+1]+"event: message_stop\n\n")
 }
 
-// TestAnErrorWithoutANameEndsAStream checks that the client gets a named event: SDKs would skip the original.
-func TestAnErrorWithoutANameEndsAStream(t *testing.T) {
+// TestUnnamedErrorEventIsNamed checks that the client gets a named event: SDKs would skip the
+// original.
+func TestUnnamedErrorEventIsNamed(t *testing.T) {
 	nameless := "data: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n"
 	started := make(chan struct{})
 	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -227,7 +230,7 @@ func TestAnErrorWithoutANameEndsAStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	close(started) // the header has come: the answer is committed to
+	close(started) // the header has arrived, so the commit has happened
 	got, err := io.ReadAll(res.Body)
 	<-r.recorded
 	if want := startEvent + blockEvent + textEvent + nameless + "event: error\n\n"; err != nil || string(got) != want {
@@ -238,8 +241,8 @@ func TestAnErrorWithoutANameEndsAStream(t *testing.T) {
 	}
 }
 
-// TestShapesOfPlainAnswers checks the required shape of a 200 on each path.
-func TestShapesOfPlainAnswers(t *testing.T) {
+// TestShapesOfPlainResponses checks the required shape of a 200 on each path.
+func TestShapesOfPlainResponses(t *testing.T) {
 	type path struct{ name, method, path, body, good string }
 	message := path{"message", "POST", "/v1/messages", plainBody, plainReply}
 	streamed := path{"stream", "POST", "/v1/messages", streamBody, wholeReply}
@@ -277,7 +280,7 @@ func TestShapesOfPlainAnswers(t *testing.T) {
 	f(message, `{"type":"message","content":[{"type":"text","text":""}],"stop_reason":"end_turn"}`, 2)
 	f(message, `{"type":"message","content":[],"stop_reason":"refusal","usage":{"input_tokens":3,"output_tokens":0}}`, 1)
 	f(message, `{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":2}}`, 1)
-	f(message, `{"type":"message","content":[],"stop_reason":"max_tokens","usage":{"input_tokens":3,"output_tokens":0}}`, 1) // as asked: the request has no max_tokens
+	f(message, `{"type":"message","content":[],"stop_reason":"max_tokens","usage":{"input_tokens":3,"output_tokens":0}}`, 1) // valid, because the request has no max_tokens
 	f(message, "\ufeff"+plainReply+"\r\n", 1)
 	f(count, `{"input_tokens":"12"}`, 2)
 	f(count, "\ufeff"+`{"input_tokens":0}`, 1)
@@ -289,8 +292,9 @@ func TestShapesOfPlainAnswers(t *testing.T) {
 	f(asks, `{"type":"message","content":[],"stop_reason":"max_tokens","usage":{"input_tokens":3,"output_tokens":0}}`, 2)
 }
 
-// TestAShapeThatAllUpstreamsGiveIsTheRequests checks that no cooldown begins if all upstreams give the same wrong shape.
-func TestAShapeThatAllUpstreamsGiveIsTheRequests(t *testing.T) {
+// TestWrongShapeFromAllUpstreamsIsForgiven checks that no cooldown begins if all upstreams give the
+// same wrong shape.
+func TestWrongShapeFromAllUpstreamsIsForgiven(t *testing.T) {
 	none := respond(200, jsonType, `{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":0}}`)
 	r := newRig(t, none, none)
 	if got := r.post("/v1/messages", `{"model":"claude-test","max_tokens":9,"messages":[]}`); got.StatusCode != 503 {
@@ -305,7 +309,7 @@ func TestAShapeThatAllUpstreamsGiveIsTheRequests(t *testing.T) {
 
 // TestNotModified checks the response to a client that has the list already.
 func TestNotModified(t *testing.T) {
-	unchanged := func(w http.ResponseWriter, _ *http.Request) { // whatever it is asked
+	unchanged := func(w http.ResponseWriter, _ *http.Request) { // for every request
 		w.Header().Set("ETag", `"1"`)
 		w.WriteHeader(http.StatusNotModified)
 	}
@@ -332,8 +336,8 @@ func TestNotModified(t *testing.T) {
 	}
 }
 
-// TestALotOfTheUnknownIsAnAnswer too: the API may learn new events.
-func TestALotOfTheUnknownIsAnAnswer(t *testing.T) {
+// TestManyUnknownEventsAreAccepted matters because the API may add events.
+func TestManyUnknownEventsAreAccepted(t *testing.T) {
 	unknown := strings.Repeat("event: news\ndata: {\"type\":\"news\",\"of\":\"something\"}\n\n", 7000)
 	for _, text := range []string{unknown, "event: news\ndata: {\"type\":\"news\",\"of\":\"" + strings.Repeat("x", 400_000) + "\"}\n\n"} {
 		r := newRig(t, stream(nil, startEvent, text, blockEvent, textEvent, deltaEvent, stopEvent), stream(nil, wholeReply))
@@ -343,8 +347,9 @@ func TestALotOfTheUnknownIsAnAnswer(t *testing.T) {
 	}
 }
 
-// TestDrips are answers that never get finished: what is known decides in good time.
-func TestDrips(t *testing.T) {
+// TestDrippingResponsesTimeOut covers responses that never end. The outcome depends on the part
+// that arrives in time.
+func TestDrippingResponsesTimeOut(t *testing.T) {
 	drip := func(status int, text string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", jsonType)
@@ -381,8 +386,8 @@ func TestDrips(t *testing.T) {
 	f("200", drip(200, "{"), "no answer within 1s")
 }
 
-// TestConnectionNamesHeadersOfOneHop on any of its lines, in both directions.
-func TestConnectionNamesHeadersOfOneHop(t *testing.T) {
+// TestConnectionHeaderIsHopByHop checks every line of the field, in both directions.
+func TestConnectionHeaderIsHopByHop(t *testing.T) {
 	seen := make(chan http.Header, 1)
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		seen <- req.Header.Clone()
