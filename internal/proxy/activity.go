@@ -28,11 +28,11 @@ func (s *activity) observe(kind string) {
 }
 
 // noteActivity checks the latest read for a ping or a comment. It forwards such a sign of life to
-// the client, and gives more time to an upstream that has begun its message. whole reports whether
+// the client, and gives more time to an upstream that has begun its message. completed reports whether
 // the read completed an event or a comment.
-func (a *attempt) noteActivity(whole bool) {
+func (a *attempt) noteActivity(completed bool) {
 	s := &a.activity
-	ping, comment := s.pings > 0, s.events == 0 && whole
+	ping, comment := s.pings > 0, s.events == 0 && completed
 	s.events, s.pings = 0, 0
 	if !ping && !comment {
 		return

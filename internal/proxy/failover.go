@@ -36,9 +36,9 @@ func (s *attempts) chose(choice routing.Choice) {
 	s.tried.Add(choice.Lease.ID())
 }
 
-// exhausted returns why no further attempt is made, whatever endpoints are left; nil if one may be
+// limitReached returns why no further attempt is made, whatever endpoints are left; nil if one may be
 // made.
-func (x *exchange) exhausted(now time.Time) error {
+func (x *exchange) limitReached(now time.Time) error {
 	switch total := x.req.Settings.Total; {
 	case len(x.entry.Attempts) == 0:
 		return nil
@@ -148,7 +148,7 @@ func (x *exchange) abort() {
 // failures are the failed attempts of a request, in order.
 type failures []*attempt
 
-// all reports whether there are failures and is holds for each of them.
+// all reports whether there are failures and all of them satisfy is.
 func (f failures) all(is func(*attempt) bool) bool {
 	return len(f) > 0 && !slices.ContainsFunc(f, func(a *attempt) bool { return !is(a) })
 }

@@ -101,7 +101,7 @@ func (x *exchange) run() {
 func (x *exchange) nextLease() (*upstream.Lease, error) {
 	for {
 		now := time.Now()
-		if err := x.exhausted(now); err != nil {
+		if err := x.limitReached(now); err != nil {
 			return nil, err
 		}
 		retry := len(x.entry.Attempts) > 0 && !x.isSide()
