@@ -47,116 +47,116 @@ type keepalive struct {
 
 // startKeepalive starts keep-alive comments after that much time without a byte. 0 means none.
 func (x *exchange) startKeepalive(after time.Duration) {
-	s := &x.keepalive
-	s.client = &x.client
+	k := &x.keepalive
+	k.client = &x.client
 	if after <= 0 || x.kind != kindStream {
-		s.ended = true
+		k.ended = true
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.after, s.pause, s.last = after, after, x.req.Start
-	s.timer = time.AfterFunc(after-time.Since(x.req.Start), s.tick)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.after, k.pause, k.last = after, after, x.req.Start
+	k.timer = time.AfterFunc(after-time.Since(x.req.Start), k.tick)
 }
 
 // interval returns the pause between two comments.
-func (s *keepalive) interval() time.Duration {
-	return min(max(s.after, minCommentPause), maxCommentPause)
+func (k *keepalive) interval() time.Duration {
+	return min(max(k.after, minCommentPause), maxCommentPause)
 }
 
 // tick writes a comment if one is due, and sets the timer for the next one.
-func (s *keepalive) tick() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
+func (k *keepalive) tick() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended {
 		return
 	}
-	if quiet := time.Since(s.last); quiet < s.pause {
-		s.timer.Reset(s.pause - quiet)
+	if quiet := time.Since(k.last); quiet < k.pause {
+		k.timer.Reset(k.pause - quiet)
 		return
 	}
 	switch {
-	case s.insideEvent: // a comment would become a part of the event
-	case s.relaying:
-		_ = s.client.send([]byte(quietComment))
+	case k.insideEvent: // a comment would become a part of the event
+	case k.relaying:
+		_ = k.client.send([]byte(quietComment))
 	default:
-		s.openLocked()
-		s.writeLocked(waitingComment)
+		k.openLocked()
+		k.writeLocked(waitingComment)
 	}
-	s.last, s.pause = time.Now(), s.interval()
-	s.timer.Reset(s.pause)
+	k.last, k.pause = time.Now(), k.interval()
+	k.timer.Reset(k.pause)
 }
 
 // openLocked sends the header of the response if that has not been done.
-func (s *keepalive) openLocked() {
-	if s.opened {
+func (k *keepalive) openLocked() {
+	if k.opened {
 		return
 	}
-	s.opened = true
-	h := s.client.w.Header()
+	k.opened = true
+	h := k.client.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache")
-	s.client.w.WriteHeader(http.StatusOK)
+	k.client.w.WriteHeader(http.StatusOK)
 }
 
 // writeLocked writes before a response begins. It ignores errors, because the request's context
 // ends when the client leaves. These bytes do not count as part of the response.
-func (s *keepalive) writeLocked(text string) {
-	if _, err := s.client.w.Write([]byte(text)); err == nil {
-		_ = s.client.flush()
+func (k *keepalive) writeLocked(text string) {
+	if _, err := k.client.w.Write([]byte(text)); err == nil {
+		_ = k.client.flush()
 	}
 }
 
 // forward forwards a sign of life, a ping or a comment, that an upstream sent before its first
 // content, if the response is open. It writes new frames at a limited rate; the upstream's bytes
 // are sent after the commit.
-func (s *keepalive) forward(ping bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended || !s.opened || time.Since(s.forwarded) < minForwardPause {
+func (k *keepalive) forward(ping bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended || !k.opened || time.Since(k.forwarded) < minForwardPause {
 		return
 	}
 	if ping {
-		s.writeLocked(pingFrame)
+		k.writeLocked(pingFrame)
 	} else {
-		s.writeLocked(quietComment)
+		k.writeLocked(quietComment)
 	}
-	s.last, s.pause = time.Now(), s.interval()
-	s.forwarded = s.last
+	k.last, k.pause = time.Now(), k.interval()
+	k.forwarded = k.last
 }
 
 // end stops the comments and reports whether the response has been opened. From then on only the
 // caller writes.
-func (s *keepalive) end() (opened bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.timer != nil {
-		s.timer.Stop()
+func (k *keepalive) end() (opened bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.timer != nil {
+		k.timer.Stop()
 	}
-	s.ended = true
-	return s.opened
+	k.ended = true
+	return k.opened
 }
 
 // resume starts comments in the pauses of a streamed response, until end.
-func (s *keepalive) resume(h http.Header) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if media, _, err := mime.ParseMediaType(h.Get("Content-Type")); s.timer == nil || err != nil || media != "text/event-stream" {
+func (k *keepalive) resume(h http.Header) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if media, _, err := mime.ParseMediaType(h.Get("Content-Type")); k.timer == nil || err != nil || media != "text/event-stream" {
 		return // other media types have no comments
 	}
-	s.ended, s.relaying = false, true
-	s.last, s.pause = time.Now(), s.after
-	s.timer.Reset(s.after)
+	k.ended, k.relaying = false, true
+	k.last, k.pause = time.Now(), k.after
+	k.timer.Reset(k.after)
 }
 
 // send sends a part of a streamed response. inside reports whether it ends inside an event.
-func (s *keepalive) send(a *attempt, p []byte, inside bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.client.sendEvents(a, p)
-	s.insideEvent = inside
-	if !s.ended {
-		s.last, s.pause = time.Now(), s.after
+func (k *keepalive) send(a *attempt, p []byte, inside bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	err := k.client.sendEvents(a, p)
+	k.insideEvent = inside
+	if !k.ended {
+		k.last, k.pause = time.Now(), k.after
 	}
 	return err
 }

@@ -40,7 +40,7 @@ func TestOpenStreamHasASmallStack(t *testing.T) {
 	if testing.CoverMode() != "" {
 		t.Skip("instrumented code has larger frames")
 	}
-	const streams, most = 200, 9 << 10
+	const streams, most = 200, 12 << 10
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -48,84 +48,84 @@ const (
 // timer should have fired. A suspended process (SIGSTOP, a paused virtual machine, a machine that
 // swaps) cannot read. So the extension grows with late, to give the kernel and the peer's
 // retransmissions time to deliver.
-func (a *pendingWait) extend(now time.Time, late time.Duration) bool {
-	if a.extensions > 0 && (late < minGrace || a.extensions >= maxExtensions) {
+func (p *pendingWait) extend(now time.Time, late time.Duration) bool {
+	if p.extensions > 0 && (late < minGrace || p.extensions >= maxExtensions) {
 		return false
 	}
-	a.extensions++
-	a.by = now.Add(max(min(2*late, a.what.After), minGrace))
+	p.extensions++
+	p.by = now.Add(max(min(2*late, p.what.After), minGrace))
 	return true
 }
 
 // expect starts a wait. A limit of 0 or less means no limit.
-func (w *timeouts) expect(which wait, what *verdict.TimeoutError) {
+func (t *timeouts) expect(which wait, what *verdict.TimeoutError) {
 	if what.After <= 0 {
 		return
 	}
 	by := time.Now().Add(what.After)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waits[which] = pendingWait{what: what, by: by}
-	if w.at.IsZero() || by.Before(w.at) {
-		w.scheduleLocked(by, what.After)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waits[which] = pendingWait{what: what, by: by}
+	if t.at.IsZero() || by.Before(t.at) {
+		t.scheduleLocked(by, what.After)
 	}
 }
 
 // arrived ends a wait, because what it was for has arrived.
-func (w *timeouts) arrived(which wait) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waits[which] = pendingWait{}
+func (t *timeouts) arrived(which wait) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waits[which] = pendingWait{}
 }
 
 // stop ends all waits. No further wait has an effect.
-func (w *timeouts) stop() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stopped = true
-	if w.timer != nil {
-		w.timer.Stop()
+func (t *timeouts) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+	if t.timer != nil {
+		t.timer.Stop()
 	}
 }
 
 // scheduleLocked sets the timer.
-func (w *timeouts) scheduleLocked(at time.Time, in time.Duration) {
+func (t *timeouts) scheduleLocked(at time.Time, in time.Duration) {
 	switch {
-	case w.stopped:
+	case t.stopped:
 		return
-	case w.timer == nil:
-		w.timer = time.AfterFunc(in, w.check)
+	case t.timer == nil:
+		t.timer = time.AfterFunc(in, t.check)
 	default:
-		w.timer.Reset(in)
+		t.timer.Reset(in)
 	}
-	w.at = at
+	t.at = at
 }
 
 // check cancels the attempt if a wait has run out and is not extended. Otherwise it sets the timer
 // for the next end.
-func (w *timeouts) check() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stopped {
+func (t *timeouts) check() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopped {
 		return
 	}
 	now, next := time.Now(), time.Time{}
-	late := now.Sub(w.at)
-	for i := range w.waits {
-		a := &w.waits[i]
+	late := now.Sub(t.at)
+	for i := range t.waits {
+		a := &t.waits[i]
 		if a.what == nil {
 			continue
 		}
 		if !now.Before(a.by) && !a.extend(now, late) {
-			w.stopped = true
-			w.cancel(a.what)
+			t.stopped = true
+			t.cancel(a.what)
 			return
 		}
 		if next.IsZero() || a.by.Before(next) {
 			next = a.by
 		}
 	}
-	if w.at = next; !next.IsZero() {
-		w.scheduleLocked(next, next.Sub(now))
+	if t.at = next; !next.IsZero() {
+		t.scheduleLocked(next, next.Sub(now))
 	}
 }

@@ -24,37 +24,37 @@ type writeDeadline struct {
 }
 
 // begin starts the time limit of one write, and end stops it. Calls alternate.
-func (s *writeDeadline) begin(w http.ResponseWriter) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.by = time.Now().Add(writeLimit)
-	if s.timer != nil {
-		s.timer.Reset(writeLimit)
+func (d *writeDeadline) begin(w http.ResponseWriter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.by = time.Now().Add(writeLimit)
+	if d.timer != nil {
+		d.timer.Reset(writeLimit)
 		return
 	}
-	s.timer = time.AfterFunc(writeLimit, func() { s.expire(w) })
+	d.timer = time.AfterFunc(writeLimit, func() { d.expire(w) })
 }
 
 // expire ends the write and its stream, but not the connection. A timer that fires late starts
 // again: the process was suspended and could not send anything.
-func (s *writeDeadline) expire(w http.ResponseWriter) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (d *writeDeadline) expire(w http.ResponseWriter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	now := time.Now()
-	if s.by.IsZero() || now.Before(s.by) {
+	if d.by.IsZero() || now.Before(d.by) {
 		return
 	}
-	if now.Sub(s.by) > lateStall {
-		s.by = now.Add(writeLimit)
-		s.timer.Reset(writeLimit)
+	if now.Sub(d.by) > lateStall {
+		d.by = now.Add(writeLimit)
+		d.timer.Reset(writeLimit)
 		return
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(now.Add(-time.Second))
 }
 
-func (s *writeDeadline) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.by = time.Time{}
-	s.timer.Stop()
+func (d *writeDeadline) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.by = time.Time{}
+	d.timer.Stop()
 }
