@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // TestAnyBodyArrivesAsItIs sends bodies that are no requests at all: every upstream that is asked gets the same bytes.
@@ -19,7 +19,7 @@ func TestAnyBodyArrivesAsItIs(t *testing.T) {
 	dice := rand.New(rand.NewPCG(seed, 0))
 	first, second := newFake(t, "first"), newFake(t, "second")
 	b := start(t, undeterred(first.entry(), second.entry()))
-	faults := []fakeclaude.Fault{status(500), {Kind: fakeclaude.FaultReset}, {Kind: fakeclaude.FaultClose}}
+	faults := []fault.Fault{status(500), {Kind: fault.Reset}, {Kind: fault.Close}}
 	arrived := map[*fake]int{}
 	for n := range 60 {
 		body := randomBody(t, dice)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // told is what answers have said that they used.
@@ -66,25 +67,25 @@ func (s *site) told() told {
 }
 
 // faultsThatTell are those after which both sides know what was sent: a reset may overtake what was sent before it.
-func faultsThatTell() []fakeclaude.FaultRule {
-	type f = fakeclaude.Fault
+func faultsThatTell() []fault.Rule {
+	type f = fault.Fault
 	moment := map[string]string{"Retry-After-Ms": "50"}
 	before := []f{
-		{Kind: fakeclaude.FaultStatus, Status: 429, Headers: moment}, {Kind: fakeclaude.FaultStatus, Status: 529, Headers: moment}, status(500),
-		{Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultEmpty},
+		{Kind: fault.Status, Status: 429, Headers: moment}, {Kind: fault.Status, Status: 529, Headers: moment}, status(500),
+		{Kind: fault.HTML}, {Kind: fault.Empty},
 	} // none that closes the connection: on a kept one the request is repeated, and that is no attempt
 	inside := []f{
-		{Kind: fakeclaude.FaultError, Type: "api_error", At: fakeclaude.AtMessageStart}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtMessageStart},
-		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageStart}, {Kind: fakeclaude.FaultStall, At: fakeclaude.AtMessageStart},
+		{Kind: fault.Error, Type: "api_error", At: fault.AtMessageStart}, {Kind: fault.Close, At: fault.AtMessageStart},
+		{Kind: fault.End, At: fault.AtMessageStart}, {Kind: fault.Stall, At: fault.AtMessageStart},
 	}
 	late := []f{
-		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtFirstBlock}, {Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageDelta},
-		{Kind: fakeclaude.FaultError, Type: "api_error", At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtBlockStart},
-		{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText},
+		{Kind: fault.End, At: fault.AtFirstBlock}, {Kind: fault.End, At: fault.AtMessageDelta},
+		{Kind: fault.Error, Type: "api_error", At: fault.AtMidText}, {Kind: fault.Close, At: fault.AtBlockStart},
+		{Kind: fault.Stall, At: fault.AtMidText},
 	}
 	return slices.Concat(
 		rehearse(true, 0.2, before), rehearse(true, 0.15, inside), rehearse(true, 0.25, late),
-		rehearse(false, 0.2, before), rehearse(false, 0.2, []f{{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultMalformed}}),
+		rehearse(false, 0.2, before), rehearse(false, 0.2, []f{{Kind: fault.End, At: fault.AtMidText}, {Kind: fault.Malformed}}),
 	)
 }
 
@@ -127,7 +128,7 @@ func TestTheBooksAgree(t *testing.T) {
 		}
 		crowd(8, func(session, round int) { b.askPatiently(t, session, round) })
 		for _, s := range sites { // nobody sends anything after what makes the clients leave
-			s.SetFaults(rehearse(true, 1, []fakeclaude.Fault{{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText}})...)
+			s.SetFaults(rehearse(true, 1, []fault.Fault{{Kind: fault.Stall, At: fault.AtMidText}})...)
 		}
 		crowd(1, func(int, int) { b.open(t).leave() })
 		for _, s := range sites {

@@ -7,21 +7,22 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // TestCrowd keeps many clients busy while two of three servers fail in all ways that come before an answer: nobody may notice.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
-	type f = fakeclaude.Fault
+	type f = fault.Fault
 	fakes := newFakes(t, "shaky", "flaky", "steady")
 	for _, shaky := range fakes[:2] {
-		var rules []fakeclaude.FaultRule
-		for _, fault := range []f{
+		var rules []fault.Rule
+		for _, injected := range []f{
 			status(500), status(529, "Retry-After-Ms", "20"), status(429, "Retry-After-Ms", "50"), status(401),
-			{Kind: fakeclaude.FaultReset}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtHeaders}, {Kind: fakeclaude.FaultEmpty},
-			{Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultError, Headers: map[string]string{"Retry-After-Ms": "20"}}, {Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageStart},
+			{Kind: fault.Reset}, {Kind: fault.Close, At: fault.AtHeaders}, {Kind: fault.Empty},
+			{Kind: fault.HTML}, {Kind: fault.Error, Headers: map[string]string{"Retry-After-Ms": "20"}}, {Kind: fault.End, At: fault.AtMessageStart},
 		} {
-			rules = append(rules, fakeclaude.FaultRule{Fault: fault, Probability: 0.08})
+			rules = append(rules, fault.Rule{Fault: injected, Probability: 0.08})
 		}
 		shaky.SetFaults(rules...)
 	}
@@ -56,15 +57,15 @@ func TestCrowd(t *testing.T) {
 // TestFailoverBesideMessages covers the other answers that are looked into before they go out.
 func TestFailoverBesideMessages(t *testing.T) {
 	t.Parallel()
-	for _, fault := range []fakeclaude.Fault{status(503), {Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultReset}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtMidText}} {
+	for _, injected := range []fault.Fault{status(503), {Kind: fault.HTML}, {Kind: fault.Reset}, {Kind: fault.Close, At: fault.AtMidText}} {
 		for _, request := range [][3]string{
 			{"POST", "/v1/messages/count_tokens", message(false)},
 			{"GET", "/v1/models?limit=1000", ""},
 		} {
-			t.Run(fmt.Sprint(fault.Kind, " ", request[1]), func(t *testing.T) {
+			t.Run(fmt.Sprint(injected.Kind, " ", request[1]), func(t *testing.T) {
 				t.Parallel()
 				first, second := newFake(t, "first"), newFake(t, "second")
-				first.fails(fault)
+				first.fails(injected)
 				b := start(t, fallback(first.entry(), second.entry()))
 				if a := b.do(request[0], request[1], request[2]); a.err != nil || a.status != 200 || !second.served(a) {
 					t.Errorf("status %d, %v: %s", a.status, a.err, a.body)
@@ -78,7 +79,7 @@ func TestFailoverBesideMessages(t *testing.T) {
 func TestPingsAreNoAnswer(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first", func(o *fakeclaude.Options) { o.PingInterval = fakeclaude.Duration(20_000_000) }), newFake(t, "second")
-	first.Script(fakeclaude.Fault{Kind: fakeclaude.FaultSlow, At: fakeclaude.AtMessageStart, Delay: held - 1})
+	first.Script(fault.Fault{Kind: fault.Slow, At: fault.AtMessageStart, Delay: held - 1})
 	b := start(t, fallback(first.entry(), second.entry()).with("timeouts", impatient))
 	b.mustServe(true, second)
 	if reason := b.waitLog("attempt failed", nil).text("reason"); reason != "no first content within 300ms" {

@@ -8,6 +8,7 @@ import (
 	"github.com/anthropics/anthropic-sdk-go"
 
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // TestDialectsReachTheSDK checks that the official client reads the streams of an upstream in every
@@ -17,11 +18,11 @@ func TestDialectsReachTheSDK(t *testing.T) {
 	f := newFake(t, "odd")
 	b := start(t, fallback(f.entry()))
 	client := sdkClient(b, clientKey)
-	for _, form := range fakeclaude.Dialects() {
+	for _, form := range fault.Dialects() {
 		if form == "cr" {
 			continue // the SDK for TypeScript reads such lines, the one for Go does not
 		}
-		f.fails(fakeclaude.Fault{Kind: fakeclaude.FaultDialect, Form: form})
+		f.fails(fault.Fault{Kind: fault.Dialect, Form: form})
 		stream := client.Messages.NewStreaming(t.Context(), anthropic.MessageNewParams{Model: model, MaxTokens: 256, Messages: hello})
 		var m anthropic.Message
 		last := ""
@@ -44,7 +45,7 @@ func TestDialectsReachTheSDK(t *testing.T) {
 func TestPausesOfAnAnswerAreBridged(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "slow")
-	f.fails(fakeclaude.Fault{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText, Delay: fakeclaude.Duration(2500 * time.Millisecond)})
+	f.fails(fault.Fault{Kind: fault.Stall, At: fault.AtMidText, Delay: fakeclaude.Duration(2500 * time.Millisecond)})
 	b := start(t, fallback(f.entry()).with("stream_keepalive", "1s"))
 	a := b.ask(true)
 	if problem := a.flaw(true); problem != "" {

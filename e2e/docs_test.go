@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // commandLine is a use of the program somewhere in the documentation.
@@ -188,7 +188,7 @@ func misuse(commands map[string]map[string]bool, words []string) string {
 			return fmt.Sprintf("-%s has no value", name)
 		}
 		if name == "fault" {
-			if _, err := fakeclaude.ParseFaultRule(words[i]); err != nil {
+			if _, err := fault.ParseRule(words[i]); err != nil {
 				return err.Error()
 			}
 		}

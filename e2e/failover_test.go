@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // impatient are timeouts for upstreams that hang.
@@ -19,34 +19,34 @@ var impatient = object{"connect": "2s", "response_header": "300ms", "non_streami
 // TestFailover breaks the first of two servers: the client must not notice, and the server must rest.
 func TestFailover(t *testing.T) {
 	t.Parallel()
-	type f = fakeclaude.Fault
+	type f = fault.Fault
 	for _, test := range []struct {
 		name         string
-		fault        fakeclaude.Fault
+		fault        fault.Fault
 		streams      bool // make sense for streams
 		plainAnswers bool // make sense for plain answers
 	}{
 		{"500", status(500), true, true},
-		{"502 from a proxy", f{Kind: fakeclaude.FaultHTML, Status: 502}, true, true},
+		{"502 from a proxy", f{Kind: fault.HTML, Status: 502}, true, true},
 		{"529", status(529), true, true},
 		{"429", status(429), true, true},
 		{"401", status(401), true, true},
 		{"402", status(402), true, true},
 		{"403", status(403), true, true},
-		{"reset", f{Kind: fakeclaude.FaultReset}, true, true},
-		{"reset after the head", f{Kind: fakeclaude.FaultReset, At: fakeclaude.AtHeaders}, true, true},
-		{"closed", f{Kind: fakeclaude.FaultClose}, true, true},
-		{"closed in the middle", f{Kind: fakeclaude.FaultClose, At: fakeclaude.AtMidText}, false, true},
-		{"half of the JSON and a clean end", f{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMidText}, false, true},
-		{"broken JSON", f{Kind: fakeclaude.FaultMalformed}, false, true},
-		{"empty", f{Kind: fakeclaude.FaultEmpty}, true, true},
-		{"HTML with status 200", f{Kind: fakeclaude.FaultHTML}, true, true},
-		{"error event first", f{Kind: fakeclaude.FaultError}, true, false},
-		{"error event after message_start", f{Kind: fakeclaude.FaultError, At: fakeclaude.AtMessageStart}, true, false},
-		{"ends after message_start", f{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageStart}, true, false},
-		{"hangs", f{Kind: fakeclaude.FaultStall}, true, true},
-		{"hangs after the head", f{Kind: fakeclaude.FaultStall, At: fakeclaude.AtHeaders}, true, true},
-		{"hangs after message_start", f{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMessageStart}, true, false},
+		{"reset", f{Kind: fault.Reset}, true, true},
+		{"reset after the head", f{Kind: fault.Reset, At: fault.AtHeaders}, true, true},
+		{"closed", f{Kind: fault.Close}, true, true},
+		{"closed in the middle", f{Kind: fault.Close, At: fault.AtMidText}, false, true},
+		{"half of the JSON and a clean end", f{Kind: fault.End, At: fault.AtMidText}, false, true},
+		{"broken JSON", f{Kind: fault.Malformed}, false, true},
+		{"empty", f{Kind: fault.Empty}, true, true},
+		{"HTML with status 200", f{Kind: fault.HTML}, true, true},
+		{"error event first", f{Kind: fault.Error}, true, false},
+		{"error event after message_start", f{Kind: fault.Error, At: fault.AtMessageStart}, true, false},
+		{"ends after message_start", f{Kind: fault.End, At: fault.AtMessageStart}, true, false},
+		{"hangs", f{Kind: fault.Stall}, true, true},
+		{"hangs after the head", f{Kind: fault.Stall, At: fault.AtHeaders}, true, true},
+		{"hangs after message_start", f{Kind: fault.Stall, At: fault.AtMessageStart}, true, false},
 	} {
 		for _, stream := range []bool{true, false} {
 			if stream && !test.streams || !stream && !test.plainAnswers {
@@ -183,17 +183,17 @@ func TestClientErrors(t *testing.T) {
 				t.Parallel()
 				first, second := newFake(t, "first"), newFake(t, "second")
 				body := fmt.Sprintf(`{ "type":"error", "error":{"type":"invalid_request_error","message":"número %d \u00e9"},"odd":[1, 2]}`+"\n", code)
-				fault := status(code, "Request-Id", "req_011ABC", "Anthropic-Ratelimit-Requests-Remaining", "17",
+				injected := status(code, "Request-Id", "req_011ABC", "Anthropic-Ratelimit-Requests-Remaining", "17",
 					"X-Should-Retry", "false", "Retry-After", "7", "Date", "Mon, 02 Mar 2026 10:00:00 GMT")
-				fault.Body = body
-				first.Script(fault)
+				injected.Body = body
+				first.Script(injected)
 				b := start(t, fallback(first.entry(), second.entry()))
 
 				got := b.ask(stream)
 				if got.err != nil || got.status != code || string(got.body) != body {
 					t.Errorf("status %d, err %v, body %q, want %d and %q", got.status, got.err, got.body, code, body)
 				}
-				for name, want := range fault.Headers {
+				for name, want := range injected.Headers {
 					if got.header.Get(name) != want {
 						t.Errorf("%s: %q, want %q", name, got.header.Get(name), want)
 					}
@@ -234,7 +234,7 @@ func TestLastRefusal(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
-		fault  fakeclaude.Fault
+		fault  fault.Fault
 		stream bool
 		status int
 		kind   claude.ErrorType
@@ -242,7 +242,7 @@ func TestLastRefusal(t *testing.T) {
 	}{
 		{"overloaded", status(529), false, 529, claude.ErrOverloaded, "1"},
 		{"rate limit", status(429, "Retry-After", "3"), true, 429, claude.ErrRateLimit, "3"},
-		{"error event", fakeclaude.Fault{Kind: fakeclaude.FaultError}, true, 529, claude.ErrOverloaded, "1"},
+		{"error event", fault.Fault{Kind: fault.Error}, true, 529, claude.ErrOverloaded, "1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // Faults of a simulated upstream that last until the test calls release.
 var (
-	heldBeforeHead = fakeclaude.Fault{Kind: fakeclaude.FaultStall, At: fakeclaude.AtStart, Delay: held}
-	heldMidText    = fakeclaude.Fault{Kind: fakeclaude.FaultSlow, At: fakeclaude.AtMidText, Delay: held}
+	heldBeforeHead = fault.Fault{Kind: fault.Stall, At: fault.AtStart, Delay: held}
+	heldMidText    = fault.Fault{Kind: fault.Slow, At: fault.AtMidText, Delay: held}
 )
 
 // held is the delay that a heldClock takes as "until released".
@@ -107,10 +108,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *fake) release() { f.clock.once.Do(func() { close(f.clock.released) }) }
 
 // fails makes every request fail from now on; without a fault none does.
-func (f *fake) fails(faults ...fakeclaude.Fault) {
-	var rules []fakeclaude.FaultRule
-	for _, fault := range faults {
-		rules = append(rules, fakeclaude.FaultRule{Fault: fault})
+func (f *fake) fails(faults ...fault.Fault) {
+	var rules []fault.Rule
+	for _, injected := range faults {
+		rules = append(rules, fault.Rule{Fault: injected})
 	}
 	f.SetFaults(rules...)
 }
@@ -150,8 +151,8 @@ func carries(seen fakeclaude.RecordedRequest, text string) string {
 }
 
 // status is a fault of a plain kind.
-func status(code int, header ...string) fakeclaude.Fault {
-	f := fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: code, Bare: true}
+func status(code int, header ...string) fault.Fault {
+	f := fault.Fault{Kind: fault.Status, Status: code, Bare: true}
 	for i := 0; i+1 < len(header); i += 2 {
 		if f.Headers == nil {
 			f.Headers = map[string]string{}

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // TestRequestIsForwardedAsItIs compares what arrived with what was sent, after a failover.
@@ -148,17 +148,17 @@ func TestStreamIsForwardedAsItIs(t *testing.T) {
 	t.Parallel()
 	direct, proxied := newFake(t, "a"), newFake(t, "a")
 	b := start(t, balanced("random", proxied.entry()))
-	for _, fault := range []fakeclaude.Fault{
+	for _, injected := range []fault.Fault{
 		{},
-		{Kind: fakeclaude.FaultTrickle, Delay: 1, Bytes: 7},
-		{Kind: fakeclaude.FaultMalformed, At: fakeclaude.AtMidText},
-		{Kind: fakeclaude.FaultGzip},
+		{Kind: fault.Trickle, Delay: 1, Bytes: 7},
+		{Kind: fault.Malformed, At: fault.AtMidText},
+		{Kind: fault.Gzip},
 	} {
-		t.Run(fmt.Sprintf("%q", fault.Kind), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%q", injected.Kind), func(t *testing.T) {
 			direct.Reset()
 			proxied.Reset()
-			direct.Script(fault)
-			proxied.Script(fault)
+			direct.Script(injected)
+			proxied.Script(injected)
 			want := send(b.client, newRequest(t, t.Context(), "POST", direct.url+"/v1/messages", message(true), "X-Api-Key", direct.token))
 			got := b.do("POST", "/v1/messages", message(true))
 			if want.header.Get("Content-Encoding") == "gzip" {
@@ -182,7 +182,7 @@ func TestStreamIsForwardedAsItIs(t *testing.T) {
 func TestErrorEventInTheMiddle(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
-	first.Script(fakeclaude.Fault{Kind: fakeclaude.FaultError, At: fakeclaude.AtMidText, Delay: held, Message: "Busy, busy"})
+	first.Script(fault.Fault{Kind: fault.Error, At: fault.AtMidText, Delay: held, Message: "Busy, busy"})
 	b := start(t, fallback(first.entry(), second.entry()))
 	s := b.open(t)
 	first.release()
@@ -208,17 +208,17 @@ func unzipped(t *testing.T, a answer) answer {
 // TestTruncation breaks an upstream off in the middle of its answer: the client must know.
 func TestTruncation(t *testing.T) {
 	t.Parallel()
-	for _, fault := range []fakeclaude.Fault{
-		{Kind: fakeclaude.FaultClose, At: fakeclaude.AtMidText},
-		{Kind: fakeclaude.FaultReset, At: fakeclaude.AtFirstBlock},
-		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMidText},
-		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageDelta},
-		{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText},
+	for _, injected := range []fault.Fault{
+		{Kind: fault.Close, At: fault.AtMidText},
+		{Kind: fault.Reset, At: fault.AtFirstBlock},
+		{Kind: fault.End, At: fault.AtMidText},
+		{Kind: fault.End, At: fault.AtMessageDelta},
+		{Kind: fault.Stall, At: fault.AtMidText},
 	} {
-		t.Run(fmt.Sprintf("%s at %s", fault.Kind, fault.At), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s at %s", injected.Kind, injected.At), func(t *testing.T) {
 			t.Parallel()
 			first, second := newFake(t, "first"), newFake(t, "second")
-			first.Script(fault)
+			first.Script(injected)
 			b := start(t, fallback(first.entry(), second.entry()).with("timeouts", impatient))
 			a := b.ask(true)
 			a.mustBreak(t)

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // secureFake is a simulated upstream that speaks HTTPS and counts its connections.
@@ -79,7 +79,7 @@ func TestStreamsBeyondTheUpstreamsLimit(t *testing.T) {
 	t.Parallel()
 	const streams, each = 120, 10
 	up := newSecureFake(t, &http.HTTP2Config{MaxConcurrentStreams: each})
-	up.Script(slices.Repeat([]fakeclaude.Fault{heldMidText}, streams)...)
+	up.Script(slices.Repeat([]fault.Fault{heldMidText}, streams)...)
 	b := start(t, balanced("round_robin", up.entry()), up.env)
 	open := make(chan *openStream, streams)
 	var all sync.WaitGroup

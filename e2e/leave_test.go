@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // promptly is how soon an upstream notices that a client has left.
@@ -20,25 +21,25 @@ const promptly = time.Second
 
 // TestClientLeaves has clients that leave at every stage of an answer. It runs before the parallel tests: the second counts.
 func TestClientLeaves(t *testing.T) {
-	slow := func(at fakeclaude.Point) fakeclaude.Fault {
-		return fakeclaude.Fault{Kind: fakeclaude.FaultSlow, At: at, Delay: held}
+	slow := func(at fault.Point) fault.Fault {
+		return fault.Fault{Kind: fault.Slow, At: at, Delay: held}
 	}
 	for _, test := range []struct {
 		name  string
-		held  fakeclaude.Fault
+		held  fault.Fault
 		body  string
 		sent  string   // by the upstream when the client leaves
 		heard []string // by the client, one after the other
 	}{
 		{"before the head of a plain answer", heldBeforeHead, message(false), "", nil},
 		{"before the head of a stream", heldBeforeHead, message(true), "", nil},
-		{"after message_start, which is held back", slow(fakeclaude.AtMessageStart), message(true), "message_start", nil},
-		{"when the text begins", slow(fakeclaude.AtBlockStart), message(true), "", []string{"content_block_start"}},
+		{"after message_start, which is held back", slow(fault.AtMessageStart), message(true), "message_start", nil},
+		{"when the text begins", slow(fault.AtBlockStart), message(true), "", []string{"content_block_start"}},
 		{"in the middle of the text", heldMidText, message(true), "", []string{"text_delta"}},
-		{"after a tool call", slow(fakeclaude.AtToolBlock), withTool(message(true)), "", []string{"input_json_delta", "content_block_stop"}},
-		{"before message_stop", slow(fakeclaude.AtMessageDelta), message(true), "", []string{"message_delta"}},
+		{"after a tool call", slow(fault.AtToolBlock), withTool(message(true)), "", []string{"input_json_delta", "content_block_stop"}},
+		{"before message_stop", slow(fault.AtMessageDelta), message(true), "", []string{"message_delta"}},
 		{"while comments fill the silence", heldBeforeHead, message(true), "", []string{": waiting"}},
-		{"while comments fill the silence after message_start", slow(fakeclaude.AtMessageStart), message(true), "message_start", []string{": waiting"}},
+		{"while comments fill the silence after message_start", slow(fault.AtMessageStart), message(true), "message_start", []string{": waiting"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			first, second := newSite(t, "first"), newFake(t, "second")

@@ -8,7 +8,7 @@ import (
 	"github.com/anthropics/anthropic-sdk-go"
 	"github.com/anthropics/anthropic-sdk-go/option"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // sdkClient is the official Go client in front of a balancer, without retries of its own.
@@ -86,7 +86,7 @@ func TestGoSDKErrors(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		client anthropic.Client
-		fault  fakeclaude.Fault
+		fault  fault.Fault
 		status int
 		kind   anthropic.ErrorType
 	}{
@@ -94,8 +94,8 @@ func TestGoSDKErrors(t *testing.T) {
 		{"unknown model", sdkClient(b, clientKey), status(404), 404, anthropic.ErrorTypeNotFoundError},
 		{"rate limit", sdkClient(b, clientKey), status(429), 429, anthropic.ErrorTypeRateLimitError},
 		{"overloaded", sdkClient(b, clientKey), status(529), 529, anthropic.ErrorTypeOverloadedError},
-		{"wrong client key", sdkClient(b, "sk-wrong"), fakeclaude.Fault{}, 401, anthropic.ErrorTypeAuthenticationError},
-		{"no upstream", sdkClient(dead, "any"), fakeclaude.Fault{}, 503, anthropic.ErrorTypeAPIError},
+		{"wrong client key", sdkClient(b, "sk-wrong"), fault.Fault{}, 401, anthropic.ErrorTypeAuthenticationError},
+		{"no upstream", sdkClient(dead, "any"), fault.Fault{}, 503, anthropic.ErrorTypeAPIError},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f.Script(test.fault)
@@ -117,8 +117,8 @@ func TestGoSDKTruncation(t *testing.T) {
 	f := newFake(t, "a")
 	b := start(t, balanced("random", f.entry()))
 	client := sdkClient(b, "any")
-	for _, kind := range []fakeclaude.FaultKind{fakeclaude.FaultEnd, fakeclaude.FaultClose, fakeclaude.FaultReset} {
-		f.Script(fakeclaude.Fault{Kind: kind, At: fakeclaude.AtMidText})
+	for _, kind := range []fault.Kind{fault.End, fault.Close, fault.Reset} {
+		f.Script(fault.Fault{Kind: kind, At: fault.AtMidText})
 		stream := client.Messages.NewStreaming(t.Context(), anthropic.MessageNewParams{Model: model, MaxTokens: 256, Messages: hello})
 		for stream.Next() {
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // TestNoSecretInTheLog sends every kind of credential through a balancer that logs all it can, and looks for them in what it wrote.
@@ -27,7 +27,7 @@ func testSecrets(t *testing.T, format string, auth bool) {
 	// An upstream that quotes the credential in its error, and one that breaks off.
 	quoting := status(401)
 	quoting.Body = fmt.Sprintf(`{"type":"error","error":{"type":"authentication_error","message":"invalid key %s"}}`, first.token)
-	first.Script(quoting, fakeclaude.Fault{}, fakeclaude.Fault{Kind: fakeclaude.FaultClose, At: fakeclaude.AtMidText})
+	first.Script(quoting, fault.Fault{}, fault.Fault{Kind: fault.Close, At: fault.AtMidText})
 	servers := []object{
 		first.entry().with("balance_check", "echo 5 # "+inCommand),
 		{"name": "open", "url": open.url},

@@ -3,42 +3,42 @@ package e2e
 import (
 	"slices"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // illness is 30 % of faults before the content of an answer, and some after it, which clients see.
-func illness(server int) []fakeclaude.FaultRule {
-	type f = fakeclaude.Fault
+func illness(server int) []fault.Rule {
+	type f = fault.Fault
 	// Whoever says these is let alone at once, be it for a moment. More of them, and the ill would hardly be asked.
 	moment := map[string]string{"Retry-After-Ms": "50"}
 	refusals := []f{
-		{Kind: fakeclaude.FaultStatus, Status: 401, Headers: moment}, {Kind: fakeclaude.FaultStatus, Status: 429, Headers: moment},
-		{Kind: fakeclaude.FaultStatus, Status: 529, Headers: moment}, {Kind: fakeclaude.FaultError, Headers: moment},
+		{Kind: fault.Status, Status: 401, Headers: moment}, {Kind: fault.Status, Status: 429, Headers: moment},
+		{Kind: fault.Status, Status: 529, Headers: moment}, {Kind: fault.Error, Headers: moment},
 	}
 	failures := []f{
-		status(500), status(503), {Kind: fakeclaude.FaultHTML, Status: 502}, {Kind: fakeclaude.FaultHTML}, {Kind: fakeclaude.FaultEmpty},
-		{Kind: fakeclaude.FaultReset}, {Kind: fakeclaude.FaultReset, At: fakeclaude.AtHeaders},
-		{Kind: fakeclaude.FaultClose}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtHeaders},
+		status(500), status(503), {Kind: fault.HTML, Status: 502}, {Kind: fault.HTML}, {Kind: fault.Empty},
+		{Kind: fault.Reset}, {Kind: fault.Reset, At: fault.AtHeaders},
+		{Kind: fault.Close}, {Kind: fault.Close, At: fault.AtHeaders},
 	}
 	inStreams := []f{
-		{Kind: fakeclaude.FaultError, Type: "api_error", At: fakeclaude.AtMessageStart}, {Kind: fakeclaude.FaultReset, At: fakeclaude.AtMessageStart},
-		{Kind: fakeclaude.FaultClose, At: fakeclaude.AtMessageStart}, {Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageStart},
+		{Kind: fault.Error, Type: "api_error", At: fault.AtMessageStart}, {Kind: fault.Reset, At: fault.AtMessageStart},
+		{Kind: fault.Close, At: fault.AtMessageStart}, {Kind: fault.End, At: fault.AtMessageStart},
 	}
 	if server == 0 {
 		// A request is given up when two upstreams have let it wait in vain, so only one ever does.
-		inStreams = append(inStreams, f{Kind: fakeclaude.FaultStall}, f{Kind: fakeclaude.FaultStall, At: fakeclaude.AtHeaders}, f{Kind: fakeclaude.FaultStall, At: fakeclaude.AtMessageStart})
+		inStreams = append(inStreams, f{Kind: fault.Stall}, f{Kind: fault.Stall, At: fault.AtHeaders}, f{Kind: fault.Stall, At: fault.AtMessageStart})
 	}
 	inPlain := []f{
-		{Kind: fakeclaude.FaultReset, At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtMidText},
-		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultMalformed},
+		{Kind: fault.Reset, At: fault.AtMidText}, {Kind: fault.Close, At: fault.AtMidText},
+		{Kind: fault.End, At: fault.AtMidText}, {Kind: fault.Malformed},
 	}
 	late := []f{
-		{Kind: fakeclaude.FaultReset, At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultClose, At: fakeclaude.AtBlockStart},
-		{Kind: fakeclaude.FaultEnd, At: fakeclaude.AtFirstBlock}, {Kind: fakeclaude.FaultEnd, At: fakeclaude.AtMessageDelta},
-		{Kind: fakeclaude.FaultError, Type: "api_error", At: fakeclaude.AtMidText}, {Kind: fakeclaude.FaultStall, At: fakeclaude.AtMidText},
+		{Kind: fault.Reset, At: fault.AtMidText}, {Kind: fault.Close, At: fault.AtBlockStart},
+		{Kind: fault.End, At: fault.AtFirstBlock}, {Kind: fault.End, At: fault.AtMessageDelta},
+		{Kind: fault.Error, Type: "api_error", At: fault.AtMidText}, {Kind: fault.Stall, At: fault.AtMidText},
 	}
 	failures = append(failures, dialectFailures()...)
-	var rules []fakeclaude.FaultRule
+	var rules []fault.Rule
 	for _, stream := range []bool{true, false} {
 		inside, after := inStreams, late
 		if !stream {
@@ -51,28 +51,28 @@ func illness(server int) []fakeclaude.FaultRule {
 
 // dialectFailures are failures in the wording of relays and of pages in front of them. Each affects the whole server: a
 // refusal that may be the request's own fault would reach the client when two servers agree on it.
-func dialectFailures() []fakeclaude.Fault {
-	in200 := func(body string) fakeclaude.Fault {
-		return fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 200, Body: body}
+func dialectFailures() []fault.Fault {
+	in200 := func(body string) fault.Fault {
+		return fault.Fault{Kind: fault.Status, Status: 200, Body: body}
 	}
 	empty := "event: message_start\ndata: " + messageStart + "\n\n" +
 		"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":0}}\n\n" +
 		"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
-	return []fakeclaude.Fault{
+	return []fault.Fault{
 		in200(`{}`), in200(`{"code":500,"msg":"internal error"}`), in200(`{"detail":"Internal Server Error"}`), in200(`{"message":"ok"}`),
 		in200(`{"id":"chatcmpl-1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]}`), in200(empty),
-		{Kind: fakeclaude.FaultStatus, Status: 500, Body: `{"error":{"message":"do request failed","type":"new_api_error","code":"do_request_failed"}}`},
-		{Kind: fakeclaude.FaultHTML, Status: 403, Headers: map[string]string{"Cf-Mitigated": "challenge"}},
+		{Kind: fault.Status, Status: 500, Body: `{"error":{"message":"do request failed","type":"new_api_error","code":"do_request_failed"}}`},
+		{Kind: fault.HTML, Status: 403, Headers: map[string]string{"Cf-Mitigated": "challenge"}},
 	}
 }
 
 // rehearse lets one of some faults happen to a share of the requests, each of them as often as the others.
-func rehearse(stream bool, share float64, faults []fakeclaude.Fault) []fakeclaude.FaultRule {
-	rules := make([]fakeclaude.FaultRule, len(faults))
+func rehearse(stream bool, share float64, faults []fault.Fault) []fault.Rule {
+	rules := make([]fault.Rule, len(faults))
 	each := share / float64(len(faults))
-	for i, fault := range faults {
+	for i, injected := range faults {
 		// The first rule that strikes decides, so a later one has to strike more often.
-		rules[i] = fakeclaude.FaultRule{Fault: fault, Stream: &stream, Probability: each / (1 - float64(i)*each)}
+		rules[i] = fault.Rule{Fault: injected, Stream: &stream, Probability: each / (1 - float64(i)*each)}
 	}
 	return rules
 }

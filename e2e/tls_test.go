@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // certificate is one that signs itself, for a name and for this machine.
@@ -145,7 +145,7 @@ func TestManyStreamsOverOneConnection(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
 	b.mustServe(true, f)
-	f.Script(slices.Repeat([]fakeclaude.Fault{heldMidText}, streams)...)
+	f.Script(slices.Repeat([]fault.Fault{heldMidText}, streams)...)
 	open := make(chan *openStream, streams)
 	var all sync.WaitGroup
 	for range streams {
@@ -168,7 +168,7 @@ func TestManyStreamsOverOneConnection(t *testing.T) {
 func TestStreamOverHTTP2Breaks(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
-	f.Script(heldMidText, fakeclaude.Fault{Kind: fakeclaude.FaultReset, At: fakeclaude.AtMidText})
+	f.Script(heldMidText, fault.Fault{Kind: fault.Reset, At: fault.AtMidText})
 	b := startSecure(t, newCertificate(t, "lb.example", valid()), balanced("round_robin", f.entry()))
 	s := b.open(t)
 	a := b.ask(true)

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // upstreams are simulated ones: one is well, the others fail in all ways, and which one is well changes, for conversations go where
 // they are served. Whoever asks two that keep it waiting is given up, so only one ever does.
 type upstreams struct {
 	fakes   []*fakeclaude.Server
-	faults  [][]fakeclaude.FaultRule // of each while it is ill
+	faults  [][]fault.Rule // of each while it is ill
 	servers []*http.Server
 	urls    []string
 }
@@ -67,14 +68,14 @@ func startUpstreams() (*upstreams, error) {
 	return u, nil
 }
 
-func rulesOf(faults []string) ([]fakeclaude.FaultRule, error) {
-	var rules []fakeclaude.FaultRule
+func rulesOf(faults []string) ([]fault.Rule, error) {
+	var rules []fault.Rule
 	for _, text := range faults {
-		rule, err := fakeclaude.ParseFaultRule(fmt.Sprintf("%s,p=%v", text, illness))
+		rule, err := fault.ParseRule(fmt.Sprintf("%s,p=%v", text, illness))
 		if err != nil {
 			return nil, err
 		}
-		if rule.Fault.Kind == fakeclaude.FaultStall {
+		if rule.Fault.Kind == fault.Stall {
 			streams := true
 			rule.Stream = &streams // a plain answer may take minutes
 		}

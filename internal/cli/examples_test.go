@@ -19,6 +19,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
@@ -33,7 +34,7 @@ func exampleCases() []exampleCase {
 	return []exampleCase{
 		{"laptop", nil, func(t *testing.T, e *example) {
 			e.wants(t, "any-text", exampleModel, http.StatusOK)
-			e.anthropic.SetFaults(fakeclaude.FaultRule{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 529}, Count: 1})
+			e.anthropic.SetFaults(fault.Rule{Fault: fault.Fault{Kind: fault.Status, Status: 529}, Count: 1})
 			e.wants(t, "any-text", exampleModel, http.StatusOK)
 		}},
 		{"team", nil, func(t *testing.T, e *example) {
@@ -46,7 +47,7 @@ func exampleCases() []exampleCase {
 			if n := len(e.relay.Requests()); n != 0 {
 				t.Errorf("the relay had %d requests while Anthropic answered", n)
 			}
-			e.anthropic.SetFaults(fakeclaude.FaultRule{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 500}})
+			e.anthropic.SetFaults(fault.Rule{Fault: fault.Fault{Kind: fault.Status, Status: 500}})
 			e.wants(t, "any-text", exampleModel, http.StatusOK)
 			if len(e.relay.Requests()) == 0 {
 				t.Error("the relay did not get the request that Anthropic failed")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
@@ -31,8 +32,8 @@ Flags:
 type fakeFlags struct {
 	listen  string
 	options fakeclaude.Options
-	rules   []fakeclaude.FaultRule
-	script  []fakeclaude.Fault
+	rules   []fault.Rule
+	script  []fault.Fault
 }
 
 // runFake serves a simulated Messages API until ctx ends. The exit status
@@ -80,7 +81,7 @@ func parseFakeFlags(helpOut io.Writer, args []string) (fakeFlags, error) {
 		fmt.Fprint(helpOut, fakeIntro)
 		flags.SetOutput(helpOut)
 		flags.PrintDefaults()
-		fmt.Fprintf(helpOut, "\n%s\n", fakeclaude.FaultSyntax)
+		fmt.Fprintf(helpOut, "\n%s\n", fault.Syntax)
 		return f, err
 	case err != nil:
 		return f, err
@@ -116,14 +117,14 @@ func (f *fakeFlags) defineModel(flags *flag.FlagSet) {
 // defineFaults declares the flags about what goes wrong.
 func (f *fakeFlags) defineFaults(flags *flag.FlagSet) {
 	flags.Func("fault", "a `fault` and when it happens, as below; may be repeated, the first that strikes decides", func(text string) error {
-		rule, err := fakeclaude.ParseFaultRule(text)
+		rule, err := fault.ParseRule(text)
 		f.rules = append(f.rules, rule)
 		return err
 	})
 	flags.Func("faults", "`file` with a JSON list of such rules, as PUT /_fake/faults takes it", f.readRules)
 	flags.Func("script", "`fault` of the next request, empty for none; may be repeated, one for each request in order", func(text string) error {
-		fault, err := fakeclaude.ParseFault(text)
-		f.script = append(f.script, fault)
+		parsed, err := fault.Parse(text)
+		f.script = append(f.script, parsed)
 		return err
 	})
 }
@@ -133,7 +134,7 @@ func (f *fakeFlags) readRules(path string) error {
 	if err != nil {
 		return fmt.Errorf("read rules: %w", err)
 	}
-	var rules []fakeclaude.FaultRule
+	var rules []fault.Rule
 	if err := json.Unmarshal(text, &rules); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // demoScene is a time during which some upstreams fail.
@@ -14,7 +14,7 @@ type demoScene struct {
 	calm   time.Duration // all is well before it
 	lasts  time.Duration
 	says   string
-	faults map[string]fakeclaude.FaultRule // by upstream
+	faults map[string]fault.Rule // by upstream
 }
 
 // demoScript is a round of scenes of about 15 seconds. No request may meet
@@ -22,12 +22,12 @@ type demoScene struct {
 // request may live through the end of one and the beginning of the next. All
 // faults come before the first content, where a balancer can hide them.
 func demoScript() []demoScene {
-	overloaded := always(fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 529})
-	reset := always(fakeclaude.Fault{Kind: fakeclaude.FaultReset})
-	errorEvent := always(fakeclaude.Fault{Kind: fakeclaude.FaultError, At: fakeclaude.AtMessageStart})
-	limited := always(fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 429, Headers: map[string]string{"Retry-After": "1"}})
-	silent := fakeclaude.FaultRule{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultStall}, Count: 3}
-	type faults = map[string]fakeclaude.FaultRule
+	overloaded := always(fault.Fault{Kind: fault.Status, Status: 529})
+	reset := always(fault.Fault{Kind: fault.Reset})
+	errorEvent := always(fault.Fault{Kind: fault.Error, At: fault.AtMessageStart})
+	limited := always(fault.Fault{Kind: fault.Status, Status: 429, Headers: map[string]string{"Retry-After": "1"}})
+	silent := fault.Rule{Fault: fault.Fault{Kind: fault.Stall}, Count: 3}
+	type faults = map[string]fault.Rule
 	const (
 		pause = 900 * time.Millisecond
 		scene = 1600 * time.Millisecond
@@ -42,7 +42,7 @@ func demoScript() []demoScene {
 	}
 }
 
-func always(f fakeclaude.Fault) fakeclaude.FaultRule { return fakeclaude.FaultRule{Fault: f} }
+func always(f fault.Fault) fault.Rule { return fault.Rule{Fault: f} }
 
 // playDemo plays the scenes over and over until ctx ends, and leaves all upstreams well.
 func playDemo(ctx context.Context, script []demoScene, upstreams []demoUpstream, view *demoView) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // conversation builds requests block by block; 4 bytes are a token and the minimum is 1.
@@ -272,7 +273,7 @@ func TestReadableOnceTheFirstAnswerHasBegun(t *testing.T) {
 
 func TestAFailedAnswerWritesNothing(t *testing.T) {
 	c := newConversation(t, Options{})
-	c.s.Script(Fault{Kind: FaultStatus, Status: http.StatusInternalServerError})
+	c.s.Script(fault.Fault{Kind: fault.Status, Status: http.StatusInternalServerError})
 	a := text("a", 10, "5m")
 	if got := c.send(`"messages":[{"role":"user","content":[` + a + `]}]`); got.status != 500 {
 		t.Fatalf("status %d", got.status)

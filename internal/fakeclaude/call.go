@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // call is one request on its way through the server.
@@ -39,28 +40,28 @@ func (c *call) read() {
 
 // respond computes the answer: what a fault puts in its place, or what the request
 // deserves.
-func (s *Server) respond(c *call, fault Fault) answer {
+func (s *Server) respond(c *call, f fault.Fault) response {
 	if account, ok := s.authenticate(c.request.Header); ok {
 		c.account = account
 	}
-	if ans, ok := fault.replacement(c); ok {
-		return ans.signed(c.id)
+	if resp, ok := faultResponse(f, c); ok {
+		return resp.withRequestID(c.id)
 	}
-	ans := s.normalResponse(c, fault)
-	ans.media = mediaJSON
-	if ans.events != nil {
-		ans.media = mediaStream
-	} else if ans.kind != "" {
-		ans.media = ans.kind
+	resp := s.normalResponse(c, f)
+	resp.media = mediaJSON
+	if resp.events != nil {
+		resp.media = mediaStream
+	} else if resp.kind != "" {
+		resp.media = resp.kind
 	}
-	return ans.signed(c.id)
+	return resp.withRequestID(c.id)
 }
 
 // normalResponse is the honest answer. The fault only makes sure that the answer has what
 // it is to strike at.
-func (s *Server) normalResponse(c *call, fault Fault) answer {
+func (s *Server) normalResponse(c *call, f fault.Fault) response {
 	if len(c.body) > maxBody {
-		return failure(http.StatusRequestEntityTooLarge, claude.ErrTooLarge, "Request exceeds the maximum size")
+		return errorResponse(http.StatusRequestEntityTooLarge, claude.ErrTooLarge, "Request exceeds the maximum size")
 	}
 	if k, ok := keeping(c.request.URL.Path); ok {
 		if _, ok := s.authenticate(c.request.Header); !ok {
@@ -70,23 +71,23 @@ func (s *Server) normalResponse(c *call, fault Fault) answer {
 	}
 	route, allowed := routeOf(c.request.URL.Path)
 	if route == nil {
-		return failure(http.StatusNotFound, claude.ErrNotFound, "Not found")
+		return errorResponse(http.StatusNotFound, claude.ErrNotFound, "Not found")
 	}
 	if c.request.Method != allowed {
-		ans := failure(http.StatusMethodNotAllowed, claude.ErrInvalidRequest, "Method Not Allowed")
-		ans.header = map[string]string{"Allow": allowed}
-		return ans
+		resp := errorResponse(http.StatusMethodNotAllowed, claude.ErrInvalidRequest, "Method Not Allowed")
+		resp.header = map[string]string{"Allow": allowed}
+		return resp
 	}
 	if _, ok := s.authenticate(c.request.Header); !ok {
 		return unauthenticated(c.request.Header)
 	}
 	if c.request.Header.Get("Anthropic-Version") == "" {
-		return invalid("anthropic-version: header is required")
+		return invalidRequest("anthropic-version: header is required")
 	}
-	return route(s, c, fault)
+	return route(s, c, f)
 }
 
-func routeOf(path string) (route func(*Server, *call, Fault) answer, method string) {
+func routeOf(path string) (route func(*Server, *call, fault.Fault) response, method string) {
 	switch {
 	case path == "/v1/messages":
 		return (*Server).respondMessage, http.MethodPost
@@ -124,14 +125,14 @@ func credential(h http.Header) string {
 	return strings.TrimSpace(key)
 }
 
-func unauthenticated(h http.Header) answer {
+func unauthenticated(h http.Header) response {
 	switch {
 	case credential(h) == "":
-		return failure(http.StatusUnauthorized, claude.ErrAuthentication, "x-api-key header is required")
+		return errorResponse(http.StatusUnauthorized, claude.ErrAuthentication, "x-api-key header is required")
 	case h.Get("X-Api-Key") != "":
-		return failure(http.StatusUnauthorized, claude.ErrAuthentication, "invalid x-api-key")
+		return errorResponse(http.StatusUnauthorized, claude.ErrAuthentication, "invalid x-api-key")
 	}
-	return failure(http.StatusUnauthorized, claude.ErrAuthentication, "Invalid bearer token")
+	return errorResponse(http.StatusUnauthorized, claude.ErrAuthentication, "Invalid bearer token")
 }
 
 // stableHash does not differ between processes.

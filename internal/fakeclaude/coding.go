@@ -10,16 +10,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Codings lists the codings of FaultGzip by their names in Content-Encoding, the default first.
-func Codings() []string { return []string{"gzip", "deflate", "br", "zstd"} }
-
-// encoder compresses. What has been written can be decoded after a Flush.
+// encoder compresses a body. A client can decode everything that was written before a Flush.
 type encoder interface {
 	io.WriteCloser
 	Flush() error
 }
 
-// compress sends what follows in one of Codings; "" is gzip.
+// compress encodes the rest of the body with one of fault.Codings; "" is gzip.
 func (x *wire) compress(coding string) {
 	x.coding = coding
 	switch coding {
@@ -35,11 +32,11 @@ func (x *wire) compress(coding string) {
 	}
 }
 
-// newZstdWriter makes an encoder without goroutines, so that an answer that is
-// broken off leaves nothing behind, and with little memory for each.
+// newZstdWriter returns an encoder that needs little memory and starts no goroutines, so that a response that is cut
+// leaks none.
 func newZstdWriter(w io.Writer) *zstd.Encoder {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(64<<10))
-	if err != nil { // only options that do not fit each other
+	if err != nil { // only for contradictory options
 		panic(fmt.Sprintf("fakeclaude: zstd: %v", err))
 	}
 	return z

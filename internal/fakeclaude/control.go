@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 const (
@@ -75,7 +77,7 @@ func readControl(r *http.Request, into any) error {
 	if len(body) > maxControlBody {
 		return fmt.Errorf("body is larger than %d bytes", maxControlBody)
 	}
-	if err := strictUnmarshal(body, into); err != nil {
+	if err := fault.DecodeStrict(body, into); err != nil {
 		if errors.Is(err, io.EOF) {
 			return errors.New("body is empty, want JSON")
 		}
@@ -85,7 +87,7 @@ func readControl(r *http.Request, into any) error {
 }
 
 func (s *Server) putFaults(r *http.Request) (any, error) {
-	var rules []FaultRule
+	var rules []fault.Rule
 	if err := readControl(r, &rules); err != nil {
 		return nil, err
 	}
@@ -94,7 +96,7 @@ func (s *Server) putFaults(r *http.Request) (any, error) {
 }
 
 func (s *Server) postScript(r *http.Request) (any, error) {
-	var script []Fault
+	var script []fault.Fault
 	if err := readControl(r, &script); err != nil {
 		return nil, err
 	}

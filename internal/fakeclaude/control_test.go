@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 func TestControlFaults(t *testing.T) {
@@ -18,8 +20,8 @@ func TestControlFaults(t *testing.T) {
 			t.Errorf("request %d: status %d, want %d", i, got.status, want)
 		}
 	}
-	var rules []FaultRule
-	if err := json.Unmarshal(u.do("GET", "/_fake/faults", "").body, &rules); err != nil || len(rules) != 3 || rules[2].Fault.Kind != FaultHTML {
+	var rules []fault.Rule
+	if err := json.Unmarshal(u.do("GET", "/_fake/faults", "").body, &rules); err != nil || len(rules) != 3 || rules[2].Fault.Kind != fault.HTML {
 		t.Errorf("rules are %+v (%v)", rules, err)
 	}
 	u.do("POST", "/_fake/script", `["status=503"]`)
@@ -128,7 +130,7 @@ func TestControlReset(t *testing.T) {
 	request := body(false, `"system":[`+text("s", 10, "5m")+`]`)
 	first := u.ask(request)
 	u.ask(request)
-	u.SetFaults(FaultRule{Fault: overloaded()})
+	u.SetFaults(fault.Rule{Fault: overloaded()})
 	if got := u.do("POST", "/_fake/reset", ""); got.status != 200 {
 		t.Fatalf("%d %s", got.status, got.body)
 	}

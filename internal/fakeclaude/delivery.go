@@ -6,13 +6,15 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // delivery sends one answer and works one fault into it.
 type delivery struct {
 	call  *call
-	ans   answer
-	fault Fault
+	resp  response
+	fault fault.Fault
 	wire  *wire
 
 	status int   // sent; 0 before the head
@@ -24,14 +26,14 @@ type delivery struct {
 // errCut means that a fault ended the answer as it should.
 var errCut = errors.New("cut by a fault")
 
-func newDelivery(w http.ResponseWriter, c *call, ans answer, f Fault) *delivery {
-	d := &delivery{call: c, ans: ans, fault: f, wire: newWire(w, c.server.clock)}
+func newDelivery(w http.ResponseWriter, c *call, resp response, f fault.Fault) *delivery {
+	d := &delivery{call: c, resp: resp, fault: f, wire: newWire(w, c.server.clock)}
 	switch f.Kind {
-	case FaultDialect:
-		d.ans = f.spoken(ans)
-	case FaultGzip:
+	case fault.Dialect:
+		d.resp = inDialect(f, resp)
+	case fault.Gzip:
 		d.wire.compress(f.Coding)
-	case FaultTrickle:
+	case fault.Trickle:
 		d.wire.pause = time.Duration(f.Delay)
 		d.wire.piece = f.Bytes
 		if f.Bytes == 0 {
@@ -45,7 +47,7 @@ func newDelivery(w http.ResponseWriter, c *call, ans answer, f Fault) *delivery 
 // errAbort when a fault cut it, and any other error when the client has gone.
 func (d *delivery) run(ctx context.Context) error {
 	send := d.sendPlain
-	if d.ans.events != nil {
+	if d.resp.events != nil {
 		send = d.sendStream
 	}
 	err := send(ctx)
@@ -62,13 +64,13 @@ func (d *delivery) sleep(ctx context.Context, t time.Duration) error {
 }
 
 func (d *delivery) sendStream(ctx context.Context) error {
-	strikeAt := d.fault.streamIndex(d.ans.events)
-	if strikeAt == beforeHead {
+	strikeAt := injectionIndex(d.fault, d.resp.events)
+	if strikeAt == beforeHeader {
 		if err := d.inject(ctx); err != nil {
 			return err
 		}
 	}
-	if err := d.sleep(ctx, d.ans.prefill); err != nil {
+	if err := d.sleep(ctx, d.resp.prefill); err != nil {
 		return err
 	}
 	d.head(-1)
@@ -76,7 +78,7 @@ func (d *delivery) sendStream(ctx context.Context) error {
 		return err
 	}
 	interval := time.Duration(d.call.settings.TokenInterval)
-	for i, e := range d.ans.events {
+	for i, e := range d.resp.events {
 		if i == strikeAt {
 			if err := d.inject(ctx); err != nil {
 				return err
@@ -92,7 +94,7 @@ func (d *delivery) sendStream(ctx context.Context) error {
 		d.events++
 		d.tokens += e.tokens
 	}
-	if strikeAt == len(d.ans.events) {
+	if strikeAt == len(d.resp.events) {
 		if err := d.inject(ctx); err != nil {
 			return err
 		}
@@ -123,31 +125,31 @@ func (d *delivery) begin() {
 		return
 	}
 	d.begun = true
-	if d.ans.begin != nil {
-		d.ans.begin()
+	if d.resp.begin != nil {
+		d.resp.begin()
 	}
 }
 
 func (d *delivery) sendPlain(ctx context.Context) error {
 	strikeAt := never
-	if !d.ans.replaced && d.fault.Kind != FaultError {
-		strikeAt = d.fault.plainOffset(len(d.ans.body))
+	if !d.resp.replaced && d.fault.Kind != fault.Error {
+		strikeAt = injectionOffset(d.fault, len(d.resp.body))
 	}
-	if strikeAt == beforeHead {
+	if strikeAt == beforeHeader {
 		if err := d.inject(ctx); err != nil {
 			return err
 		}
 	}
-	if err := d.sleep(ctx, d.ans.prefill); err != nil {
+	if err := d.sleep(ctx, d.resp.prefill); err != nil {
 		return err
 	}
 	d.begin()
-	if err := d.sleep(ctx, time.Duration(d.ans.tokens)*time.Duration(d.call.settings.TokenInterval)); err != nil {
+	if err := d.sleep(ctx, time.Duration(d.resp.tokens)*time.Duration(d.call.settings.TokenInterval)); err != nil {
 		return err
 	}
 	body, length := d.framed(strikeAt)
 	d.head(length)
-	d.tokens = d.ans.tokens
+	d.tokens = d.resp.tokens
 	if strikeAt >= 0 && strikeAt < len(body) {
 		if err := d.wire.send(ctx, body[:strikeAt]); err != nil {
 			return err
@@ -166,13 +168,13 @@ func (d *delivery) sendPlain(ctx context.Context) error {
 // framed is the body and the length that the head announces, -1 for none. A
 // malformed body is a short one of the right length.
 func (d *delivery) framed(strikeAt int) ([]byte, int) {
-	body := d.ans.body
+	body := d.resp.body
 	switch {
-	case d.fault.Kind == FaultMalformed:
+	case d.fault.Kind == fault.Malformed:
 		return body[:strikeAt], strikeAt
-	case d.ans.status == http.StatusNoContent || d.ans.status == http.StatusNotModified:
+	case d.resp.status == http.StatusNoContent || d.resp.status == http.StatusNotModified:
 		return nil, -1
-	case d.wire.encoder != nil || d.fault.Kind == FaultEnd || d.ans.media == mediaStream:
+	case d.wire.encoder != nil || d.fault.Kind == fault.End || d.resp.media == mediaStream:
 		return body, -1
 	}
 	return body, len(body)
@@ -181,16 +183,16 @@ func (d *delivery) framed(strikeAt int) ([]byte, int) {
 // head sends status and headers. A negative length leaves the framing to the server.
 func (d *delivery) head(length int) {
 	h := d.wire.w.Header()
-	h.Set("Content-Type", d.ans.media)
+	h.Set("Content-Type", d.resp.media)
 	h.Set("Request-Id", d.call.id)
 	h.Set("Anthropic-Organization-Id", d.call.account.Organization())
-	if d.ans.media == mediaStream {
+	if d.resp.media == mediaStream {
 		h.Set("Cache-Control", "no-cache")
 	}
-	if d.ans.limited && !d.fault.Bare {
+	if d.resp.limited && !d.fault.Bare {
 		d.call.account.writeLimitHeaders(h, d.call.model, d.now())
 	}
-	for name, value := range d.ans.header {
+	for name, value := range d.resp.header {
 		h.Set(name, value)
 	}
 	if d.wire.encoder != nil {
@@ -204,7 +206,7 @@ func (d *delivery) head(length int) {
 			h.Set(name, value)
 		}
 	}
-	d.status = d.ans.status
+	d.status = d.resp.status
 	d.wire.w.WriteHeader(d.status)
 }
 
@@ -214,7 +216,7 @@ func (d *delivery) report(e *RecordedRequest, err error) {
 	e.Model, e.Stream = d.call.model, d.call.stream
 	e.Took = Duration(d.now().Sub(d.call.start))
 	switch {
-	case err == nil && d.ans.replaced:
+	case err == nil && d.resp.replaced:
 		e.Outcome = OutcomeReplaced
 	case err == nil:
 		e.Outcome = OutcomeComplete
@@ -223,8 +225,8 @@ func (d *delivery) report(e *RecordedRequest, err error) {
 	default:
 		e.Outcome = OutcomeCancelled
 	}
-	if d.begun && d.ans.usage.ServiceTier != "" {
-		e.Usage = d.ans.usage
+	if d.begun && d.resp.usage.ServiceTier != "" {
+		e.Usage = d.resp.usage
 		e.Usage.OutputTokens = d.tokens
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 func TestRequestLimitRefillsContinuously(t *testing.T) {
@@ -129,7 +130,7 @@ func TestLimitsArePerModelFamily(t *testing.T) {
 
 func TestRefusedRequestsCostNothing(t *testing.T) {
 	c := newConversation(t, Options{Settings: Settings{Limits: Limits{Requests: 2}}})
-	c.s.Script(Fault{Kind: FaultStatus, Status: 529}, Fault{Kind: FaultHTML}, Fault{Kind: FaultEmpty})
+	c.s.Script(fault.Fault{Kind: fault.Status, Status: 529}, fault.Fault{Kind: fault.HTML}, fault.Fault{Kind: fault.Empty})
 	hello := `"messages":[{"role":"user","content":"hi"}]`
 	for range 3 {
 		c.send(hello)

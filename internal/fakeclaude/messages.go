@@ -6,22 +6,23 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // respondMessage answers POST /v1/messages.
-func (s *Server) respondMessage(c *call, fault Fault) answer {
+func (s *Server) respondMessage(c *call, f fault.Fault) response {
 	model, p, refused := s.understand(c, true)
 	if refused != nil {
 		return *refused
 	}
 	if p.tokens > model.MaxInputTokens {
-		return invalid(fmt.Sprintf("prompt is too long: %d tokens > %d maximum", p.tokens, model.MaxInputTokens))
+		return invalidRequest(fmt.Sprintf("prompt is too long: %d tokens > %d maximum", p.tokens, model.MaxInputTokens))
 	}
 	c.account.mu.Lock()
 	id, missing := s.lacks(c.account, c.body)
 	c.account.mu.Unlock()
 	if missing {
-		return failure(http.StatusNotFound, claude.ErrNotFound, "File not found: "+id)
+		return errorResponse(http.StatusNotFound, claude.ErrNotFound, "File not found: "+id)
 	}
 	req := c.message
 	minimum := minimumPrefix(req.Model)
@@ -37,9 +38,9 @@ func (s *Server) respondMessage(c *call, fault Fault) answer {
 		minOutput: c.settings.MinOutput,
 		maxOutput: c.settings.MaxOutput,
 		maxTokens: *req.MaxTokens,
-		forceTool: fault.At == AtToolBlock,
+		forceTool: f.At == fault.AtToolBlock,
 	})
-	ans := answer{
+	resp := response{
 		status:  http.StatusOK,
 		limited: true,
 		prefill: time.Duration(c.settings.FirstToken) + time.Duration(float64(c.settings.Prefill)*float64(use.billedInput())/1000),
@@ -49,42 +50,42 @@ func (s *Server) respondMessage(c *call, fault Fault) answer {
 	id = "msg_" + token(c.ids)
 	shape := chooseShape(c.settings.Usage, dice)
 	if req.Stream {
-		ans.events = streamEvents(newMessage(id, req.Model, newUsage(use, min(talk.tokens, 1))), talk)
-		shape.applyTo(ans.events)
-		return ans
+		resp.events = streamEvents(newMessage(id, req.Model, newUsage(use, min(talk.tokens, 1))), talk)
+		shape.applyTo(resp.events)
+		return resp
 	}
-	ans.body = shape.apply(plainMessage(newMessage(id, req.Model, ans.usage), talk), true)
-	ans.tokens = talk.tokens
-	return ans
+	resp.body = shape.apply(plainMessage(newMessage(id, req.Model, resp.usage), talk), true)
+	resp.tokens = talk.tokens
+	return resp
 }
 
 // limited is the 429 of a real limit.
-func limited(r *Refusal) answer {
-	ans := failure(http.StatusTooManyRequests, claude.ErrRateLimit, fmt.Sprintf(
+func limited(r *Refusal) response {
+	resp := errorResponse(http.StatusTooManyRequests, claude.ErrRateLimit, fmt.Sprintf(
 		"This request would exceed your organization's rate limit of %d %s per minute. Please try again later.", r.rate, r.limit))
-	ans.header = map[string]string{"Retry-After": r.RetryAfter()}
-	ans.limited = true
-	return ans
+	resp.header = map[string]string{"Retry-After": r.RetryAfter()}
+	resp.limited = true
+	return resp
 }
 
 // respondCount answers POST /v1/messages/count_tokens, which costs nothing.
-func (s *Server) respondCount(c *call, _ Fault) answer {
+func (s *Server) respondCount(c *call, _ fault.Fault) response {
 	_, p, refused := s.understand(c, false)
 	if refused != nil {
 		return *refused
 	}
-	return answer{status: http.StatusOK, body: fmt.Appendf(nil, `{"input_tokens":%d}`, p.tokens)}
+	return response{status: http.StatusOK, body: fmt.Appendf(nil, `{"input_tokens":%d}`, p.tokens)}
 }
 
 // understand checks the request and finds its model and its prompt, or says what
 // to answer instead.
-func (s *Server) understand(c *call, needMaxTokens bool) (modelInfo, *prompt, *answer) {
-	refuse := func(ans answer) (modelInfo, *prompt, *answer) { return modelInfo{}, nil, &ans }
+func (s *Server) understand(c *call, needMaxTokens bool) (modelInfo, *prompt, *response) {
+	refuse := func(resp response) (modelInfo, *prompt, *response) { return modelInfo{}, nil, &resp }
 	if c.complaint != nil {
-		return refuse(invalid(c.complaint.Error()))
+		return refuse(invalidRequest(c.complaint.Error()))
 	}
 	if err := c.message.missing(needMaxTokens); err != nil {
-		return refuse(invalid(err.Error()))
+		return refuse(invalidRequest(err.Error()))
 	}
 	model, ok := s.catalog.find(c.message.Model)
 	if !ok {
@@ -92,11 +93,11 @@ func (s *Server) understand(c *call, needMaxTokens bool) (modelInfo, *prompt, *a
 	}
 	p, err := buildPrompt(c.message, c.settings.BytesPerToken)
 	if err != nil {
-		return refuse(invalid(err.Error()))
+		return refuse(invalidRequest(err.Error()))
 	}
 	return model, p, nil
 }
 
-func unknownModel(id string) answer {
-	return failure(http.StatusNotFound, claude.ErrNotFound, "model: "+id)
+func unknownModel(id string) response {
+	return errorResponse(http.StatusNotFound, claude.ErrNotFound, "model: "+id)
 }

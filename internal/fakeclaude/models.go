@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // modelInfo is one entry of GET /v1/models.
@@ -102,12 +104,12 @@ type modelPage struct {
 }
 
 // respondModels answers GET /v1/models with its limit, after_id and before_id.
-func (s *Server) respondModels(c *call, _ Fault) answer {
+func (s *Server) respondModels(c *call, _ fault.Fault) response {
 	page, err := s.catalog.page(c.request.URL.Query())
 	if err != nil {
-		return invalid(err.Error())
+		return invalidRequest(err.Error())
 	}
-	return answer{status: http.StatusOK, body: mustMarshal(page)}
+	return response{status: http.StatusOK, body: mustMarshal(page)}
 }
 
 func (c catalog) page(q url.Values) (modelPage, error) {
@@ -143,11 +145,11 @@ func (c catalog) page(q url.Values) (modelPage, error) {
 }
 
 // respondModel answers GET /v1/models/{id}.
-func (s *Server) respondModel(c *call, _ Fault) answer {
+func (s *Server) respondModel(c *call, _ fault.Fault) response {
 	id := strings.TrimPrefix(c.request.URL.Path, "/v1/models/")
 	m, ok := s.catalog.find(id)
 	if !ok {
 		return unknownModel(id)
 	}
-	return answer{status: http.StatusOK, body: mustMarshal(m)}
+	return response{status: http.StatusOK, body: mustMarshal(m)}
 }

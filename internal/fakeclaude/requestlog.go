@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"sync"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 const maxLogBytes = 256 << 20 // bodies kept by one server
@@ -33,7 +35,7 @@ func (l *requestLog) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen, l.bytes = nil, 0
-	l.stats = Stats{InFlight: l.stats.InFlight, ByStatus: map[int]int64{}, ByFault: map[FaultKind]int64{}}
+	l.stats = Stats{InFlight: l.stats.InFlight, ByStatus: map[int]int64{}, ByFault: map[fault.Kind]int64{}}
 }
 
 func (l *requestLog) add(c *call) *RecordedRequest {
@@ -78,7 +80,7 @@ func (l *requestLog) finish(e *RecordedRequest, fill func(*RecordedRequest)) {
 	if e.Status != 0 {
 		s.ByStatus[e.Status]++
 	}
-	if e.Fault != FaultNone {
+	if e.Fault != fault.None {
 		s.ByFault[e.Fault]++
 	}
 	switch {
@@ -86,7 +88,7 @@ func (l *requestLog) finish(e *RecordedRequest, fill func(*RecordedRequest)) {
 		s.Cancelled++
 	case e.Outcome == OutcomeCut:
 		s.Cut++
-	case e.Status == http.StatusTooManyRequests && e.Fault == FaultNone:
+	case e.Status == http.StatusTooManyRequests && e.Fault == fault.None:
 		s.RateLimited++
 	}
 	s.Tokens.Input += e.Usage.InputTokens

@@ -68,7 +68,7 @@ func keeping(path string) (kept, bool) {
 }
 
 // respondKept serves one of these APIs.
-func (s *Server) respondKept(c *call, k kept) answer {
+func (s *Server) respondKept(c *call, k kept) response {
 	id, action, _ := strings.Cut(strings.Trim(strings.TrimPrefix(c.request.URL.Path, k.root), "/"), "/")
 	c.account.mu.Lock()
 	defer c.account.mu.Unlock()
@@ -77,24 +77,24 @@ func (s *Server) respondKept(c *call, k kept) answer {
 	case id == "" && method == http.MethodPost:
 		made, err := k.make(s, c)
 		if err != nil {
-			return invalid(err.Error())
+			return invalidRequest(err.Error())
 		}
 		shelf.items = append(shelf.items, made)
 		return plain(made.about)
 	case id == "" && method == http.MethodGet:
 		return k.list(c, shelf)
 	case id == "":
-		return failure(http.StatusMethodNotAllowed, claude.ErrInvalidRequest, "Method Not Allowed")
+		return errorResponse(http.StatusMethodNotAllowed, claude.ErrInvalidRequest, "Method Not Allowed")
 	}
 	found := shelf.find(id)
 	if found == nil {
-		return failure(http.StatusNotFound, claude.ErrNotFound, fmt.Sprintf("%s not found: %s", k.kind, id))
+		return errorResponse(http.StatusNotFound, claude.ErrNotFound, fmt.Sprintf("%s not found: %s", k.kind, id))
 	}
 	return k.act(c, shelf, found, action)
 }
 
 // act does to an item what is asked.
-func (k kept) act(c *call, shelf *resourceStore, it *item, action string) answer {
+func (k kept) act(c *call, shelf *resourceStore, it *item, action string) response {
 	switch method := c.request.Method; {
 	case action == "" && method == http.MethodGet:
 		return plain(it.about)
@@ -102,22 +102,22 @@ func (k kept) act(c *call, shelf *resourceStore, it *item, action string) answer
 		shelf.remove(it.id)
 		return plain(map[string]any{"id": it.id, "type": k.kind + "_deleted"})
 	case (action == "content" || action == "results") && method == http.MethodGet && it.data != nil:
-		return answer{status: http.StatusOK, body: it.data, kind: it.media}
+		return response{status: http.StatusOK, body: it.data, kind: it.media}
 	case action == "cancel" && method == http.MethodPost:
 		it.about["processing_status"] = "canceling"
 		return plain(it.about)
 	}
-	return failure(http.StatusNotFound, claude.ErrNotFound, "Not found")
+	return errorResponse(http.StatusNotFound, claude.ErrNotFound, "Not found")
 }
 
 // list answers with the newest first, from a cursor on.
-func (k kept) list(c *call, shelf *resourceStore) answer {
+func (k kept) list(c *call, shelf *resourceStore) response {
 	all := slices.Clone(shelf.items)
 	slices.Reverse(all)
 	if after := c.request.URL.Query().Get("after_id"); after != "" {
 		i := slices.IndexFunc(all, func(each *item) bool { return each.id == after })
 		if i < 0 {
-			return failure(http.StatusNotFound, claude.ErrNotFound, "cursor not found: "+after)
+			return errorResponse(http.StatusNotFound, claude.ErrNotFound, "cursor not found: "+after)
 		}
 		all = all[i+1:]
 	}
@@ -132,12 +132,12 @@ func (k kept) list(c *call, shelf *resourceStore) answer {
 	return plain(page)
 }
 
-func plain(v any) answer {
+func plain(v any) response {
 	body, err := json.Marshal(v)
 	if err != nil {
 		panic("fakeclaude: an answer of ours is no JSON: " + err.Error())
 	}
-	return answer{status: http.StatusOK, body: body}
+	return response{status: http.StatusOK, body: body}
 }
 
 func (s *Server) makeBatch(c *call) (*item, error) {

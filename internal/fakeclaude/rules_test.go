@@ -4,9 +4,11 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-func overloaded() Fault { return Fault{Kind: FaultStatus, Status: 529} }
+func overloaded() fault.Fault { return fault.Fault{Kind: fault.Status, Status: 529} }
 
 // overloads sends n requests and counts the overloaded ones.
 func overloads(t *testing.T, s *Server, n int, request string) int {
@@ -22,7 +24,7 @@ func overloads(t *testing.T, s *Server, n int, request string) int {
 
 func TestProbability(t *testing.T) {
 	s := New(Options{Seed: 3})
-	s.SetFaults(FaultRule{Fault: overloaded(), Probability: 0.2})
+	s.SetFaults(fault.Rule{Fault: overloaded(), Probability: 0.2})
 	if n := overloads(t, s, 1000, body(false, "")); n < 160 || n > 240 {
 		t.Errorf("%d of 1000 failed, want about 200", n)
 	}
@@ -35,8 +37,8 @@ func TestProbability(t *testing.T) {
 func TestTheFirstRuleThatStrikesDecides(t *testing.T) {
 	s := New(Options{})
 	s.SetFaults(
-		FaultRule{Fault: Fault{Kind: FaultStatus, Status: 500}, Count: 2},
-		FaultRule{Fault: overloaded(), Count: 1},
+		fault.Rule{Fault: fault.Fault{Kind: fault.Status, Status: 500}, Count: 2},
+		fault.Rule{Fault: overloaded(), Count: 1},
 	)
 	for i, want := range []int{500, 500, 529, 200} {
 		if got := direct(t, s, body(false, "")).status; got != want {
@@ -47,7 +49,7 @@ func TestTheFirstRuleThatStrikesDecides(t *testing.T) {
 
 func TestConditions(t *testing.T) {
 	yes, no := true, false
-	f := func(r FaultRule, stream bool, want bool) {
+	f := func(r fault.Rule, stream bool, want bool) {
 		t.Helper()
 		s := New(Options{})
 		r.Fault = overloaded()
@@ -56,21 +58,21 @@ func TestConditions(t *testing.T) {
 			t.Errorf("%+v, stream %t: struck is %t", r, stream, got)
 		}
 	}
-	f(FaultRule{}, false, true)
-	f(FaultRule{Stream: &yes}, false, false)
-	f(FaultRule{Stream: &yes}, true, true)
-	f(FaultRule{Stream: &no}, true, false)
-	f(FaultRule{Model: "claude-sonnet-*"}, false, true)
-	f(FaultRule{Model: "claude-opus-*"}, false, false)
-	f(FaultRule{Path: "/v1/messages"}, false, true)
-	f(FaultRule{Path: "/v1/messages/*"}, false, false)
+	f(fault.Rule{}, false, true)
+	f(fault.Rule{Stream: &yes}, false, false)
+	f(fault.Rule{Stream: &yes}, true, true)
+	f(fault.Rule{Stream: &no}, true, false)
+	f(fault.Rule{Model: "claude-sonnet-*"}, false, true)
+	f(fault.Rule{Model: "claude-opus-*"}, false, false)
+	f(fault.Rule{Path: "/v1/messages"}, false, true)
+	f(fault.Rule{Path: "/v1/messages/*"}, false, false)
 }
 
 func TestTimeWindow(t *testing.T) {
 	clock := NewManualClock(midnight())
 	s := New(Options{Clock: clock})
 	clock.Advance(time.Hour)
-	s.SetFaults(FaultRule{Fault: overloaded(), From: Duration(10 * time.Second), Until: Duration(20 * time.Second)})
+	s.SetFaults(fault.Rule{Fault: overloaded(), From: Duration(10 * time.Second), Until: Duration(20 * time.Second)})
 	f := func(wait time.Duration, want int) {
 		t.Helper()
 		clock.Advance(wait)
@@ -87,8 +89,8 @@ func TestTimeWindow(t *testing.T) {
 
 func TestScriptGoesBeforeRules(t *testing.T) {
 	s := New(Options{})
-	s.SetFaults(FaultRule{Fault: overloaded()})
-	s.Script(Fault{}, Fault{Kind: FaultStatus, Status: 500}, Fault{})
+	s.SetFaults(fault.Rule{Fault: overloaded()})
+	s.Script(fault.Fault{}, fault.Fault{Kind: fault.Status, Status: 500}, fault.Fault{})
 	newRecorder(s, newRequest(t, "HEAD", "http://fake/", "")) // not under /v1/: takes nothing
 	for i, want := range []int{200, 500, 200, 529} {
 		if got := direct(t, s, body(false, "")).status; got != want {
@@ -107,15 +109,15 @@ func TestInvalidFaultsPanic(t *testing.T) {
 		}()
 		set(New(Options{}))
 	}
-	f("rule", func(s *Server) { s.SetFaults(FaultRule{}) })
+	f("rule", func(s *Server) { s.SetFaults(fault.Rule{}) })
 	f("settings", func(*Server) { New(Options{Settings: Settings{MaxOutput: -1}}) })
-	f("script", func(s *Server) { s.Script(Fault{Kind: "explode"}) })
+	f("script", func(s *Server) { s.Script(fault.Fault{Kind: "explode"}) })
 }
 
 func TestSameSeedSameWorld(t *testing.T) {
 	run := func(seed uint64) (bodies []string) {
 		s := New(Options{Seed: seed})
-		s.SetFaults(FaultRule{Fault: overloaded(), Probability: 0.3})
+		s.SetFaults(fault.Rule{Fault: overloaded(), Probability: 0.3})
 		for i := range 30 {
 			got := direct(t, s, body(i%2 == 0, bashTool+","+thinking))
 			bodies = append(bodies, http.StatusText(got.status)+got.header.Get("Request-Id")+string(got.body))

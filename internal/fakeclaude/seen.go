@@ -3,6 +3,8 @@ package fakeclaude
 import (
 	"net/http"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // Outcome is how the answer to a request ended.
@@ -28,7 +30,7 @@ type RecordedRequest struct {
 	Body       []byte      `json:"body"` // as sent; base64 in JSON
 	Model      string      `json:"model,omitempty"`
 	Stream     bool        `json:"stream,omitempty"`
-	Fault      FaultKind   `json:"fault,omitempty"`
+	Fault      fault.Kind  `json:"fault,omitempty"`
 	Status     int         `json:"status"`
 	Outcome    Outcome     `json:"outcome"`
 	Events     int         `json:"events"` // of a stream, fillers not counted
@@ -38,14 +40,14 @@ type RecordedRequest struct {
 
 // Stats counts what a server has done since it started or was reset.
 type Stats struct {
-	Requests    int64               `json:"requests"`
-	InFlight    int64               `json:"in_flight"`
-	ByStatus    map[int]int64       `json:"by_status"`
-	ByFault     map[FaultKind]int64 `json:"by_fault"`
-	Cancelled   int64               `json:"cancelled"` // the client left
-	Cut         int64               `json:"cut"`       // by a fault
-	RateLimited int64               `json:"rate_limited"`
-	Tokens      TokenStats          `json:"tokens"`
+	Requests    int64                `json:"requests"`
+	InFlight    int64                `json:"in_flight"`
+	ByStatus    map[int]int64        `json:"by_status"`
+	ByFault     map[fault.Kind]int64 `json:"by_fault"`
+	Cancelled   int64                `json:"cancelled"` // the client left
+	Cut         int64                `json:"cut"`       // by a fault
+	RateLimited int64                `json:"rate_limited"`
+	Tokens      TokenStats           `json:"tokens"`
 }
 
 // TokenStats are tokens by the price they have.

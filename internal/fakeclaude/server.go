@@ -22,6 +22,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 const maxBody = 32 << 20 // of /v1/messages and count_tokens (api/errors docs)
@@ -35,7 +37,7 @@ type Server struct {
 	account  *Account
 	accounts []*Account // all of them, once each
 	catalog  catalog
-	book     faultBook
+	schedule fault.Schedule
 	log      requestLog
 	control  http.Handler
 
@@ -73,7 +75,7 @@ func New(o Options) *Server {
 	}
 	s.settings.Limits = s.account.currentLimits()
 	s.adoptKeys(o.Keys, o.Accounts)
-	s.book.seed = o.Seed
+	s.schedule.Seed = o.Seed
 	s.log.init(o.KeepRequests)
 	s.control = s.newControl()
 	return s
@@ -107,32 +109,32 @@ func (s *Server) Account() *Account { return s.account }
 
 // SetFaults replaces the rules; without any, nothing goes wrong but what the
 // script says. A rule that does not pass Validate is a programming error and panics.
-func (s *Server) SetFaults(rules ...FaultRule) {
+func (s *Server) SetFaults(rules ...fault.Rule) {
 	for _, r := range rules {
 		if err := r.Validate(); err != nil {
 			panic("fakeclaude: " + err.Error())
 		}
 	}
-	s.book.setRules(append([]FaultRule{}, rules...), s.clock.Now())
+	s.schedule.SetRules(rules, s.clock.Now())
 }
 
 // Script replaces the script: each request under /v1/ takes one fault, in order of
-// arrival, a zero Fault being a healthy answer; afterwards the rules decide again.
+// arrival, a zero fault.Fault being a healthy answer; afterwards the rules decide again.
 // A fault that does not pass Validate is a programming error and panics.
-func (s *Server) Script(faults ...Fault) {
+func (s *Server) Script(faults ...fault.Fault) {
 	for _, f := range faults {
 		if err := f.Validate(); err != nil {
 			panic("fakeclaude: " + err.Error())
 		}
 	}
-	s.book.setScript(append([]Fault{}, faults...))
+	s.schedule.SetScript(faults)
 }
 
 // Faults returns the rules in force.
-func (s *Server) Faults() []FaultRule { return s.book.currentRules() }
+func (s *Server) Faults() []fault.Rule { return s.schedule.Rules() }
 
 // ScriptLeft returns what the script still holds.
-func (s *Server) ScriptLeft() []Fault { return s.book.currentScript() }
+func (s *Server) ScriptLeft() []fault.Fault { return s.schedule.Script() }
 
 // Settings returns the settings in force.
 func (s *Server) Settings() Settings {
@@ -161,8 +163,8 @@ func (s *Server) SetSettings(n Settings) error {
 // Reset makes the server as new: no faults, no script, nothing remembered, empty
 // caches and full buckets. Settings stay.
 func (s *Server) Reset() {
-	s.book.setScript(nil)
-	s.book.setRules(nil, s.clock.Now())
+	s.schedule.SetScript(nil)
+	s.schedule.SetRules(nil, s.clock.Now())
 	s.log.reset()
 	s.arrivals.Store(0)
 	for _, account := range s.accounts {
@@ -194,11 +196,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.read()
-	fault := Fault{}
+	var f fault.Fault
 	if strings.HasPrefix(r.URL.Path, "/v1/") {
-		fault = s.book.next(arrival{seq: c.seq, path: r.URL.Path, model: c.model, stream: c.stream, at: c.start})
+		f = s.schedule.Next(fault.Request{Seq: c.seq, Path: r.URL.Path, Model: c.model, Stream: c.stream, At: c.start})
 	}
-	d := newDelivery(w, c, s.respond(c, fault), fault)
+	d := newDelivery(w, c, s.respond(c, f), f)
 	err = d.run(r.Context())
 	s.log.finish(c.seen, func(e *RecordedRequest) { d.report(e, err) })
 	if errors.Is(err, errAbort) {

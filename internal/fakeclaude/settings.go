@@ -1,12 +1,11 @@
 package fakeclaude
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"time"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // Options describe a Server. The zero value is an unlimited account that answers at once.
@@ -83,36 +82,5 @@ func (s Settings) Validate() error {
 	return s.Limits.validate()
 }
 
-// Duration is a time.Duration that JSON writes as "1m30s" and reads in that form or as a number of seconds.
-type Duration time.Duration
-
-// String formats d as time.Duration does.
-func (d Duration) String() string { return time.Duration(d).String() }
-
-// MarshalJSON writes the duration as a string.
-func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
-
-// UnmarshalJSON reads a duration string or a number of seconds.
-func (d *Duration) UnmarshalJSON(b []byte) error {
-	if !bytes.HasPrefix(b, []byte(`"`)) {
-		var seconds float64
-		if err := json.Unmarshal(b, &seconds); err != nil {
-			return fmt.Errorf("duration %s: want a string like \"1.5s\" or a number of seconds", b)
-		}
-		if math.Abs(seconds) > 1e9 {
-			return fmt.Errorf("duration %s: out of range", b)
-		}
-		*d = Duration(seconds * float64(time.Second))
-		return nil
-	}
-	var text string
-	if err := json.Unmarshal(b, &text); err != nil {
-		return err
-	}
-	parsed, err := time.ParseDuration(text)
-	if err != nil {
-		return fmt.Errorf("duration %q: want a form like \"1.5s\" or \"200ms\"", text)
-	}
-	*d = Duration(parsed)
-	return nil
-}
+// Duration is a time.Duration that JSON writes as "1m30s". It reads that form or a number of seconds.
+type Duration = fault.Duration

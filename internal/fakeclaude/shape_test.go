@@ -1,35 +1,47 @@
 package fakeclaude
 
 import (
+	"bytes"
+	"encoding/json"
 	"testing"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-func TestUsageShapes(t *testing.T) {
-	const usage = `{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":3,"service_tier":"standard"}`
-	for _, shape := range UsageShapes() {
-		body := shape.apply([]byte(`{"type":"message","model":"claude-haiku-4-5","content":[{"type":"text","text":"\"usage\":{}"}],"usage":`+usage+`}`), true)
-		m, ok := claude.ParseMessage(body)
-		if !ok {
-			t.Errorf("%s: %s", shape, body)
-			continue
-		}
-		u, b := m.Usage, m.Bill(m.Usage)
-		want := map[UsageShape]bool{
-			UsageFast: u.Speed == "fast", UsageUS: u.InferenceGeo == "us", UsageBatch: u.ServiceTier == "batch", UsageSearch: u.WebSearchRequests == 2,
-			UsageAdvisor: len(b.Extra) == 1 && b.Extra[0].Model == "claude-opus-4-8", UsageCompaction: len(b.Extra) == 1 && b.Extra[0].Usage.InputTokens == 1800,
-			UsageFallback: m.FellBack() && len(b.Extra) == 1, UsageUsual: true, UsageStrings: true,
-			UsageNone: m.Reported == 0, UsageZeros: u.TotalInputTokens() == 0,
-		}
-		if !want[shape] {
-			t.Errorf("%s: %+v of %s", shape, b, body)
-		}
-		if shape != UsageNone && shape != UsageZeros && (u.InputTokens != 10 || u.OutputTokens != 5 || u.CacheReadTokens != 3) {
-			t.Errorf("%s: %+v", shape, u)
+func TestShapesAreNoAnswers(t *testing.T) {
+	u := serve(t, Options{})
+	for _, form := range fault.Shapes() {
+		for _, stream := range []bool{true, false} {
+			u.Script(fault.Fault{Kind: fault.Shape, Form: form})
+			got := u.ask(body(stream, ""))
+			m, plain := claude.ParseMessage(got.body)
+			if got.status != 200 || plain && !m.Empty() || !plain && !json.Valid(got.body) && !stream {
+				t.Errorf("%s, stream %v: %d %q", form, stream, got.status, got.body)
+			}
 		}
 	}
-	if err := (Settings{Usage: []UsageShape{"square"}}).Validate(); err == nil {
-		t.Error("an unknown shape is accepted")
+}
+
+func TestDialectsSayTheSame(t *testing.T) {
+	read := func(events []byte) (kinds []string, m claude.Message) {
+		s := claude.EventScanner{Want: claude.WantedEvent}
+		s.Feed(events, func(ev claude.Event) {
+			if kind := ev.Kind(); kind != "" && kind != "ping" {
+				kinds = append(kinds, kind)
+			}
+			m.Observe(ev)
+		})
+		return kinds, m
+	}
+	for _, form := range fault.Dialects() {
+		u := serve(t, Options{Seed: 1})
+		u.Script(fault.Fault{}, fault.Fault{Kind: fault.Dialect, Form: form})
+		plain, odd := u.ask(body(true, "")), u.ask(body(true, ""))
+		want, _ := read(plain.body)
+		kinds, m := read(odd.body)
+		if len(kinds) < 6 || kinds[0] != want[0] || kinds[len(kinds)-1] != "message_stop" || !m.Stopped || m.Usage.OutputTokens == 0 || bytes.Equal(plain.body, odd.body) {
+			t.Errorf("%s: %q of %q", form, kinds, odd.body)
+		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
@@ -126,7 +126,7 @@ func table(title string, stream bool) string {
 	return out.String()
 }
 
-func withAnother(f fakeclaude.Fault, stream bool) string {
+func withAnother(f fault.Fault, stream bool) string {
 	v := expect(f, stream, 2, true)
 	switch {
 	case v.whole && v.asked[1] == 0:
@@ -140,7 +140,7 @@ func withAnother(f fakeclaude.Fault, stream bool) string {
 	}
 }
 
-func alone(f fakeclaude.Fault, stream bool) string {
+func alone(f fault.Fault, stream bool) string {
 	v := expect(f, stream, 1, false)
 	if v.whole {
 		return "whole"
@@ -148,7 +148,7 @@ func alone(f fakeclaude.Fault, stream bool) string {
 	return described(f, v, stream)
 }
 
-func described(f fakeclaude.Fault, v view, stream bool) string {
+func described(f fault.Fault, v view, stream bool) string {
 	switch {
 	case v.truncated && v.cut:
 		return "cut short"
@@ -161,7 +161,7 @@ func described(f fakeclaude.Fault, v view, stream bool) string {
 	}
 }
 
-func whoRestsFor(f fakeclaude.Fault, stream bool) string {
+func whoRestsFor(f fault.Fault, stream bool) string {
 	return map[upstream.Unfit]string{
 		upstream.Fit: "nobody", upstream.Paused: "this class of models here, for seconds", upstream.RateLimited: "this class of models at the account",
 		upstream.Cooling: "this server", upstream.CredentialOut: "this key", upstream.AccountOut: "the account",

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
@@ -26,40 +26,40 @@ const (
 )
 
 // beforeContent says whether a point of a stream comes before its first content.
-func beforeContent(p fakeclaude.Point) bool {
-	return p == fakeclaude.AtStart || p == fakeclaude.AtHeaders || p == fakeclaude.AtMessageStart
+func beforeContent(p fault.Point) bool {
+	return p == fault.AtStart || p == fault.AtHeaders || p == fault.AtMessageStart
 }
 
 // effectOf is the first half of the model: fault and point decide what it amounts to.
 // A plain answer is held whole, so that every fault comes before its content.
-func effectOf(f fakeclaude.Fault, stream bool) effect {
+func effectOf(f fault.Fault, stream bool) effect {
 	early := !stream || beforeContent(f.At)
 	switch f.Kind {
-	case fakeclaude.FaultStatus:
+	case fault.Status:
 		return refusal
-	case fakeclaude.FaultHTML, fakeclaude.FaultEmpty:
+	case fault.HTML, fault.Empty:
 		if f.Status != 0 {
 			return refusal
 		}
 		return nothing
-	case fakeclaude.FaultShape:
+	case fault.Shape:
 		return nothing
-	case fakeclaude.FaultError:
+	case fault.Error:
 		if early {
 			return refusal
 		}
 		return lastWords
-	case fakeclaude.FaultStall:
+	case fault.Stall:
 		if early {
 			return lateness
 		}
 		return breakage
-	case fakeclaude.FaultReset, fakeclaude.FaultClose, fakeclaude.FaultEnd:
+	case fault.Reset, fault.Close, fault.End:
 		if early {
 			return nothing
 		}
 		return breakage
-	case fakeclaude.FaultMalformed:
+	case fault.Malformed:
 		if early {
 			return nothing
 		}
@@ -71,7 +71,7 @@ func effectOf(f fakeclaude.Fault, stream bool) effect {
 
 // dialect is the effect of a fault in a vendor's or relay's words, or with headers that name a limit.
 type dialect struct {
-	fakeclaude.Fault
+	fault.Fault
 	title    string
 	rest     upstream.Unfit
 	doubtful bool             // another upstream is asked, and two refusals alike are passed on
@@ -82,16 +82,16 @@ type dialect struct {
 
 // dialects are refusals in the words of other vendors.
 func dialects() []dialect {
-	status := func(code int, body string) fakeclaude.Fault {
-		return fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: code, Body: body}
+	status := func(code int, body string) fault.Fault {
+		return fault.Fault{Kind: fault.Status, Status: code, Body: body}
 	}
-	window := func(claim string) fakeclaude.Fault {
-		return fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 429, Bare: true, Headers: map[string]string{
+	window := func(claim string) fault.Fault {
+		return fault.Fault{Kind: fault.Status, Status: 429, Bare: true, Headers: map[string]string{
 			"Retry-After": "3600", "Anthropic-Ratelimit-Unified-Status": "rejected", "Anthropic-Ratelimit-Unified-Representative-Claim": claim,
 		}}
 	}
-	policy := fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Type: "policy_blocked"}
-	policyAt := func(code int) fakeclaude.Fault { f := policy; f.Status = code; return f }
+	policy := fault.Fault{Kind: fault.Status, Type: "policy_blocked"}
+	policyAt := func(code int) fault.Fault { f := policy; f.Status = code; return f }
 	return []dialect{
 		{Fault: status(503, `{"error":{"code":"model_not_found","message":"No available channel for model x","type":"new_api_error"}}`), title: "model_not_found", rest: upstream.ModelOut, status: 404, kind: claude.ErrNotFound},
 		{Fault: status(400, `{"error":{"message":"当前分组 default 下对于模型 x 无可用渠道","type":"new_api_error"}}`), title: "无可用渠道", rest: upstream.ModelOut, status: 404, kind: claude.ErrNotFound},
@@ -106,17 +106,17 @@ func dialects() []dialect {
 		{Fault: window("seven_day_sonnet"), title: "window of this family used up", rest: upstream.RateLimited, kind: claude.ErrRateLimit},
 		{Fault: policyAt(403), title: "policy_blocked", passed: true, kind: "policy_blocked"},
 		{Fault: policyAt(503), title: "policy_blocked", passed: true, kind: "policy_blocked"},
-		{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 501, Type: "not_supported"}, title: "not_supported", doubtful: true, kind: "not_supported"},
-		{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultHTML, Status: 403}, title: "html", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
-		{Fault: fakeclaude.Fault{Kind: fakeclaude.FaultHTML, Status: 503}, title: "html", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
+		{Fault: fault.Fault{Kind: fault.Status, Status: 501, Type: "not_supported"}, title: "not_supported", doubtful: true, kind: "not_supported"},
+		{Fault: fault.Fault{Kind: fault.HTML, Status: 403}, title: "html", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
+		{Fault: fault.Fault{Kind: fault.HTML, Status: 503}, title: "html", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
 	}
 }
 
 // dialectOf finds the dialect of a fault.
-func dialectOf(f fakeclaude.Fault) (dialect, bool) {
+func dialectOf(f fault.Fault) (dialect, bool) {
 	for _, d := range dialects() {
 		if d.Kind == f.Kind && d.Status == f.Status && d.Type == f.Type && d.Body == f.Body && d.Headers["Anthropic-Ratelimit-Unified-Representative-Claim"] == f.Headers["Anthropic-Ratelimit-Unified-Representative-Claim"] &&
-			(f.Kind == fakeclaude.FaultHTML || f.Body != "" || f.Type != "" || len(f.Headers) > 1) {
+			(f.Kind == fault.HTML || f.Body != "" || f.Type != "" || len(f.Headers) > 1) {
 			return d, true
 		}
 	}
@@ -124,7 +124,7 @@ func dialectOf(f fakeclaude.Fault) (dialect, bool) {
 }
 
 // kindOf is the type of error that a refusal states.
-func kindOf(f fakeclaude.Fault) claude.ErrorType {
+func kindOf(f fault.Fault) claude.ErrorType {
 	if d, ok := dialectOf(f); ok {
 		return d.kind
 	}
@@ -138,7 +138,7 @@ func kindOf(f fakeclaude.Fault) claude.ErrorType {
 	}
 }
 
-func statusOf(f fakeclaude.Fault) int {
+func statusOf(f fault.Fault) int {
 	if f.Status != 0 {
 		return f.Status
 	}
@@ -146,7 +146,7 @@ func statusOf(f fakeclaude.Fault) int {
 }
 
 // restOf is whom a fault takes out: the second half of the model.
-func restOf(f fakeclaude.Fault, stream bool) upstream.Unfit {
+func restOf(f fault.Fault, stream bool) upstream.Unfit {
 	if d, ok := dialectOf(f); ok {
 		return d.rest
 	}
@@ -175,7 +175,7 @@ func restOf(f fakeclaude.Fault, stream bool) upstream.Unfit {
 }
 
 // passedOn says whether a fault is the client's own affair.
-func passedOn(f fakeclaude.Fault, stream bool) bool {
+func passedOn(f fault.Fault, stream bool) bool {
 	if d, ok := dialectOf(f); ok {
 		return d.passed
 	}
@@ -185,7 +185,7 @@ func passedOn(f fakeclaude.Fault, stream bool) bool {
 
 // twiceAtMost reports whether the second upstream with the fault ends the request. A slow response may be
 // billed, so there are at most two, and two equal doubtful refusals are a fault of the request.
-func twiceAtMost(f fakeclaude.Fault, stream bool) bool {
+func twiceAtMost(f fault.Fault, stream bool) bool {
 	d, _ := dialectOf(f)
 	return d.doubtful || effectOf(f, stream) == lateness
 }
@@ -202,7 +202,7 @@ type view struct {
 }
 
 // expect is the model: n upstreams in the order of priority, all with the fault but the last one where that is healthy.
-func expect(f fakeclaude.Fault, stream bool, n int, healthy bool) view {
+func expect(f fault.Fault, stream bool, n int, healthy bool) view {
 	v := view{asked: make([]int, n), standing: make([]upstream.Unfit, n)}
 	faulty := n
 	if healthy {
@@ -235,7 +235,7 @@ func expect(f fakeclaude.Fault, stream bool, n int, healthy bool) view {
 // allows is expect with the one thing that timing decides: an error event that
 // arrives together with the first content, before anything has gone out to the
 // client, can still be hidden.
-func allows(f fakeclaude.Fault, stream bool, n int, healthy bool, got view) bool {
+func allows(f fault.Fault, stream bool, n int, healthy bool, got view) bool {
 	if got.equal(expect(f, stream, n, healthy)) {
 		return true
 	}
@@ -243,7 +243,7 @@ func allows(f fakeclaude.Fault, stream bool, n int, healthy bool, got view) bool
 		return false
 	}
 	sooner := f
-	sooner.At = fakeclaude.AtHeaders
+	sooner.At = fault.AtHeaders
 	want := expect(sooner, stream, n, healthy)
 	if got.truncated { // hidden at some, and then not
 		hidden := want
@@ -258,7 +258,7 @@ func allows(f fakeclaude.Fault, stream bool, n int, healthy bool, got view) bool
 }
 
 // failure is what the client sees when no upstream hides the fault.
-func (v *view) failure(f fakeclaude.Fault, stream bool) {
+func (v *view) failure(f fault.Fault, stream bool) {
 	switch effectOf(f, stream) {
 	case harmless:
 		v.whole = true
@@ -281,54 +281,54 @@ func (v *view) failure(f fakeclaude.Fault, stream bool) {
 		if rest := restOf(f, stream); rest == upstream.CredentialOut || rest == upstream.AccountOut && statusOf(f) != 429 {
 			v.status, v.kind = 503, claude.ErrAPI // what is wrong with our key is not the client's affair
 		}
-		if stream && f.Kind == fakeclaude.FaultError && restOf(f, stream) == upstream.Fit {
+		if stream && f.Kind == fault.Error && restOf(f, stream) == upstream.Fit {
 			v.status, v.truncated = 0, true // the stream's own error goes out as it came
 		}
 	}
 }
 
 // poisonous says whether a fault may be the work of the request.
-func poisonous(f fakeclaude.Fault, stream bool) bool {
-	if d, ok := dialectOf(f); ok && d.rest == upstream.Cooling || f.Kind == fakeclaude.FaultShape {
+func poisonous(f fault.Fault, stream bool) bool {
+	if d, ok := dialectOf(f); ok && d.rest == upstream.Cooling || f.Kind == fault.Shape {
 		return true // a page or a missing path: a firewall may answer so for the sake of the request
 	}
 	if effectOf(f, stream) == refusal {
 		return restOf(f, stream) == upstream.Cooling && statusOf(f) >= 500
 	}
-	return effectOf(f, stream) == nothing && f.At == fakeclaude.AtStart && (f.Kind == fakeclaude.FaultReset || f.Kind == fakeclaude.FaultClose)
+	return effectOf(f, stream) == nothing && f.At == fault.AtStart && (f.Kind == fault.Reset || f.Kind == fault.Close)
 }
 
 // faults are all that the matrix is made of.
-func faults() []fakeclaude.Fault {
-	var all []fakeclaude.Fault
+func faults() []fault.Fault {
+	var all []fault.Fault
 	for _, status := range []int{400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 520, 529} {
-		all = append(all, fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: status})
+		all = append(all, fault.Fault{Kind: fault.Status, Status: status})
 	}
 	all = append(all,
-		fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 429, Bare: true},
-		fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 429, Headers: map[string]string{"Retry-After": "120"}},
-		fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 429, Code: "enforced_spend_limit_reached"},
-		fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 400, Message: "Your credit balance is too low to access the Anthropic API."},
-		fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: 400, Message: "This organization has been disabled."},
+		fault.Fault{Kind: fault.Status, Status: 429, Bare: true},
+		fault.Fault{Kind: fault.Status, Status: 429, Headers: map[string]string{"Retry-After": "120"}},
+		fault.Fault{Kind: fault.Status, Status: 429, Code: "enforced_spend_limit_reached"},
+		fault.Fault{Kind: fault.Status, Status: 400, Message: "Your credit balance is too low to access the Anthropic API."},
+		fault.Fault{Kind: fault.Status, Status: 400, Message: "This organization has been disabled."},
 	)
-	for _, kind := range fakeclaude.FaultKinds() {
+	for _, kind := range fault.Kinds() {
 		switch kind {
-		case fakeclaude.FaultStatus:
-		case fakeclaude.FaultEmpty, fakeclaude.FaultHTML:
-			all = append(all, fakeclaude.Fault{Kind: kind})
-		case fakeclaude.FaultGzip:
-			for _, coding := range fakeclaude.Codings() {
-				all = append(all, fakeclaude.Fault{Kind: kind, Coding: coding})
+		case fault.Status:
+		case fault.Empty, fault.HTML:
+			all = append(all, fault.Fault{Kind: kind})
+		case fault.Gzip:
+			for _, coding := range fault.Codings() {
+				all = append(all, fault.Fault{Kind: kind, Coding: coding})
 			}
-		case fakeclaude.FaultTrickle:
-			all = append(all, fakeclaude.Fault{Kind: kind, Delay: 1_000_000, Bytes: 512})
-		case fakeclaude.FaultShape:
-			for _, form := range fakeclaude.Shapes() {
-				all = append(all, fakeclaude.Fault{Kind: kind, Form: form})
+		case fault.Trickle:
+			all = append(all, fault.Fault{Kind: kind, Delay: 1_000_000, Bytes: 512})
+		case fault.Shape:
+			for _, form := range fault.Shapes() {
+				all = append(all, fault.Fault{Kind: kind, Form: form})
 			}
-		case fakeclaude.FaultDialect:
-			for _, form := range fakeclaude.Dialects() {
-				all = append(all, fakeclaude.Fault{Kind: kind, Form: form})
+		case fault.Dialect:
+			for _, form := range fault.Dialects() {
+				all = append(all, fault.Fault{Kind: kind, Form: form})
 			}
 		default:
 			all = append(all, atEveryPoint(kind)...)
@@ -337,20 +337,20 @@ func faults() []fakeclaude.Fault {
 	for _, d := range dialects() {
 		all = append(all, d.Fault)
 	}
-	all = append(all, fakeclaude.Fault{Kind: fakeclaude.FaultError, Type: "policy_blocked", At: fakeclaude.AtMessageStart})
+	all = append(all, fault.Fault{Kind: fault.Error, Type: "policy_blocked", At: fault.AtMessageStart})
 	for _, kind := range []claude.ErrorType{claude.ErrAPI, claude.ErrRateLimit, claude.ErrAuthentication, claude.ErrInvalidRequest} {
-		for _, at := range []fakeclaude.Point{fakeclaude.AtMessageStart, fakeclaude.AtFirstBlock} {
-			all = append(all, fakeclaude.Fault{Kind: fakeclaude.FaultError, Type: string(kind), At: at})
+		for _, at := range []fault.Point{fault.AtMessageStart, fault.AtFirstBlock} {
+			all = append(all, fault.Fault{Kind: fault.Error, Type: string(kind), At: at})
 		}
 	}
 	return all
 }
 
-func atEveryPoint(kind fakeclaude.FaultKind) []fakeclaude.Fault {
-	var all []fakeclaude.Fault
-	for _, at := range fakeclaude.Points() {
-		f := fakeclaude.Fault{Kind: kind, At: at}
-		if kind == fakeclaude.FaultSlow {
+func atEveryPoint(kind fault.Kind) []fault.Fault {
+	var all []fault.Fault
+	for _, at := range fault.Points() {
+		f := fault.Fault{Kind: kind, At: at}
+		if kind == fault.Slow {
 			f.Delay = 10_000_000
 		}
 		all = append(all, f)
@@ -359,20 +359,20 @@ func atEveryPoint(kind fakeclaude.FaultKind) []fakeclaude.Fault {
 }
 
 // name is a fault as the documentation writes it.
-func name(f fakeclaude.Fault) string {
+func name(f fault.Fault) string {
 	if d, ok := dialectOf(f); ok {
 		return fmt.Sprintf("status %d %s", f.Status, d.title)
 	}
 	switch {
-	case f.Kind == fakeclaude.FaultStatus && f.Code != "":
+	case f.Kind == fault.Status && f.Code != "":
 		return fmt.Sprintf("status %d %s", f.Status, f.Code)
-	case f.Kind == fakeclaude.FaultStatus && f.Message != "":
+	case f.Kind == fault.Status && f.Message != "":
 		return fmt.Sprintf("status %d %q", f.Status, f.Message)
-	case f.Kind == fakeclaude.FaultStatus && f.Bare:
+	case f.Kind == fault.Status && f.Bare:
 		return fmt.Sprintf("status %d bare", f.Status)
-	case f.Kind == fakeclaude.FaultStatus && len(f.Headers) > 0:
+	case f.Kind == fault.Status && len(f.Headers) > 0:
 		return fmt.Sprintf("status %d with retry-after", f.Status)
-	case f.Kind == fakeclaude.FaultStatus:
+	case f.Kind == fault.Status:
 		return fmt.Sprintf("status %d", f.Status)
 	case f.Coding+f.Form != "":
 		return fmt.Sprintf("%s %s", f.Kind, f.Coding+f.Form)

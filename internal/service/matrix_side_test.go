@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
@@ -23,27 +23,27 @@ func sidePaths() []struct{ name, method, path, body, model string } {
 }
 
 // sideFaults are the faults that the matrix injects on those paths.
-func sideFaults() []fakeclaude.Fault {
-	var all []fakeclaude.Fault
+func sideFaults() []fault.Fault {
+	var all []fault.Fault
 	for _, status := range []int{401, 402, 403, 404, 405, 429, 500, 501, 502, 503, 529} {
-		all = append(all, fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: status})
+		all = append(all, fault.Fault{Kind: fault.Status, Status: status})
 	}
-	for _, kind := range []fakeclaude.FaultKind{fakeclaude.FaultHTML, fakeclaude.FaultEmpty} {
-		all = append(all, fakeclaude.Fault{Kind: kind})
+	for _, kind := range []fault.Kind{fault.HTML, fault.Empty} {
+		all = append(all, fault.Fault{Kind: kind})
 	}
-	for _, form := range fakeclaude.Shapes() {
-		all = append(all, fakeclaude.Fault{Kind: fakeclaude.FaultShape, Form: form})
+	for _, form := range fault.Shapes() {
+		all = append(all, fault.Fault{Kind: fault.Shape, Form: form})
 	}
-	for _, kind := range []fakeclaude.FaultKind{fakeclaude.FaultStall, fakeclaude.FaultReset, fakeclaude.FaultClose} {
-		all = append(all, fakeclaude.Fault{Kind: kind, At: fakeclaude.AtStart})
+	for _, kind := range []fault.Kind{fault.Stall, fault.Reset, fault.Close} {
+		all = append(all, fault.Fault{Kind: kind, At: fault.AtStart})
 	}
 	return all
 }
 
 // sharedBySides reports whether a fault on such a path also counts against the server itself. Over
 // HTTP/2 it is one request that is reset, not the connection.
-func sharedBySides(f fakeclaude.Fault, http2 bool) bool {
-	return !http2 && (f.Kind == fakeclaude.FaultReset || f.Kind == fakeclaude.FaultClose)
+func sharedBySides(f fault.Fault, http2 bool) bool {
+	return !http2 && (f.Kind == fault.Reset || f.Kind == fault.Close)
 }
 
 // TestSideMatrix checks that, if count_tokens or models fail on one server, the client gets the
@@ -60,7 +60,7 @@ func TestSideMatrix(t *testing.T) {
 					cases.Go(func() {
 						s := newStage(t, 2, http2, map[string]any{"max_wait": 0})
 						path, _, _ := strings.Cut(side.path, "?")
-						s.fakes[0].SetFaults(fakeclaude.FaultRule{Fault: f, Path: path})
+						s.fakes[0].SetFaults(fault.Rule{Fault: f, Path: path})
 						status := s.call(side.method, side.path, side.body)
 						s.awaitRecords()
 						now, table := time.Now(), s.b.Handler.Current().Table
@@ -84,7 +84,7 @@ func TestNobodyCountsInTheMatrix(t *testing.T) {
 		t.Run(name(f), func(t *testing.T) {
 			t.Parallel()
 			s := newStage(t, 1, false, map[string]any{"max_wait": 0})
-			s.fakes[0].SetFaults(fakeclaude.FaultRule{Fault: f, Path: "/v1/messages/count_tokens"})
+			s.fakes[0].SetFaults(fault.Rule{Fault: f, Path: "/v1/messages/count_tokens"})
 			if status := s.call(side.method, side.path, side.body); status != http.StatusNotFound {
 				t.Errorf("status %d", status)
 			}

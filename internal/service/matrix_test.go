@@ -20,6 +20,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
@@ -105,9 +106,9 @@ func matrixBody(stream bool) string {
 }
 
 // unimpeded is the answer that an upstream gives to its first request, pings left out.
-func unimpeded(t *testing.T, f fakeclaude.Fault, stream bool) string {
+func unimpeded(t *testing.T, f fault.Fault, stream bool) string {
 	fake := fakeclaude.New(fakeclaude.Options{Name: "reference", Seed: 1})
-	if f.Kind != fakeclaude.FaultGzip {
+	if f.Kind != fault.Gzip {
 		fake.Script(f)
 	}
 	w := httptest.NewRecorder()
@@ -135,7 +136,7 @@ func understood(events []byte) string {
 }
 
 // post asks once and tells the view of it.
-func (s *stage) post(f fakeclaude.Fault, stream bool) (view, string) {
+func (s *stage) post(f fault.Fault, stream bool) (view, string) {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), "POST", s.front.URL+"/v1/messages", strings.NewReader(matrixBody(stream)))
 	if err != nil {
@@ -158,14 +159,14 @@ func (s *stage) post(f fakeclaude.Fault, stream bool) (view, string) {
 		v.status, v.kind = res.StatusCode, e.Type
 	case strings.Contains(string(body), "event: error\n"):
 		v.truncated = true
-		if e, ok := lastError(body); ok && f.Kind == fakeclaude.FaultError {
+		if e, ok := lastError(body); ok && f.Kind == fault.Error {
 			v.kind = e.Type
 		}
 	default:
 		got := withoutPings(string(body))
-		v.whole = got == unimpeded(s.t, fakeclaude.Fault{}, stream) || got == unimpeded(s.t, f, stream)
-		if f.Kind == fakeclaude.FaultDialect && stream {
-			v.whole = v.whole || understood(body) == understood([]byte(unimpeded(s.t, fakeclaude.Fault{}, stream)))
+		v.whole = got == unimpeded(s.t, fault.Fault{}, stream) || got == unimpeded(s.t, f, stream)
+		if f.Kind == fault.Dialect && stream {
+			v.whole = v.whole || understood(body) == understood([]byte(unimpeded(s.t, fault.Fault{}, stream)))
 		}
 	}
 	s.awaitRecords()
@@ -207,12 +208,12 @@ func TestFaultMatrix(t *testing.T) {
 
 // checkCase compares one combination with the model. Only a stall runs into a
 // limit; where a busy machine made something else do so, a longer one decides.
-func checkCase(t *testing.T, f fakeclaude.Fault, stream bool, n int, healthy, http2 bool) {
+func checkCase(t *testing.T, f fault.Fault, stream bool, n int, healthy, http2 bool) {
 	limits := []string{"20s"}
 	if restOf(f, stream) == upstream.Paused {
 		f.Headers = map[string]string{"Retry-After": "30"} // or the pause is over before a busy machine has looked
 	}
-	if f.Kind == fakeclaude.FaultStall {
+	if f.Kind == fault.Stall {
 		limits = []string{"400ms", "5s"}
 	}
 	var got view
@@ -223,7 +224,7 @@ func checkCase(t *testing.T, f fakeclaude.Fault, stream bool, n int, healthy, ht
 		})
 		for i, fake := range s.fakes {
 			if i < n-1 || !healthy {
-				fake.SetFaults(fakeclaude.FaultRule{Fault: f})
+				fake.SetFaults(fault.Rule{Fault: f})
 			}
 		}
 		if got, body = s.post(f, stream); allows(f, stream, n, healthy, got) {

@@ -17,6 +17,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
 )
@@ -72,19 +73,19 @@ func newSoak(t *testing.T) *soak {
 }
 
 // soakFaults strike half of the requests, before their content and after it.
-func soakFaults(t *testing.T) []fakeclaude.FaultRule {
+func soakFaults(t *testing.T) []fault.Rule {
 	t.Helper()
-	var rules []fakeclaude.FaultRule
+	var rules []fault.Rule
 	for _, text := range []string{
 		"status=500", "status=503", "status=429,retry-after=0", "reset", "close", "reset=headers", "empty", "html",
 		"error=api_error,at=message_start", "end=message_start", "stall", "stall=message_start", "slow=30ms",
 		"reset=mid_text", "close=first_block", "end=mid_text", "end", "error=api_error,at=mid_text", "stall=mid_text", "gzip",
 	} {
-		rule, err := fakeclaude.ParseFaultRule(text + ",p=0.035")
+		rule, err := fault.ParseRule(text + ",p=0.035")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rule.Fault.Kind == fakeclaude.FaultStall {
+		if rule.Fault.Kind == fault.Stall {
 			streams := true
 			rule.Stream = &streams // a plain answer may take minutes
 		}
@@ -94,16 +95,16 @@ func soakFaults(t *testing.T) []fakeclaude.FaultRule {
 }
 
 // soakDialects are failures in the wording of relays and of pages in front of them.
-func soakDialects() []fakeclaude.FaultRule {
-	var rules []fakeclaude.FaultRule
+func soakDialects() []fault.Rule {
+	var rules []fault.Rule
 	for body, status := range map[string]int{
 		`{}`: 200, `{"code":500,"msg":"internal error"}`: 200, `{"detail":"Not Found"}`: 404,
 		`{"error":{"message":"Error from provider: Upstream request failed","type":"invalid_request_error"}}`: 400,
 		`{"error":{"message":"No available channel for model x","type":"new_api_error"}}`:                     503,
 		`{"error":{"message":"do request failed","type":"new_api_error","code":"do_request_failed"}}`:         500,
 	} {
-		fault := fakeclaude.Fault{Kind: fakeclaude.FaultStatus, Status: status, Body: body}
-		rules = append(rules, fakeclaude.FaultRule{Fault: fault, Probability: 0.02})
+		injected := fault.Fault{Kind: fault.Status, Status: status, Body: body}
+		rules = append(rules, fault.Rule{Fault: injected, Probability: 0.02})
 	}
 	return rules
 }

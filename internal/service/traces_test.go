@@ -11,7 +11,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 	"github.com/9bingyin/claude-code-lb/internal/observe"
 )
 
@@ -71,9 +71,9 @@ func attr(s sdk.ReadOnlySpan, name string) string {
 
 func TestTraceOfCutAnswer(t *testing.T) {
 	s, spans := followed(t, 1, nil)
-	fault := fakeclaude.Fault{Kind: fakeclaude.FaultReset, At: fakeclaude.AtMidText}
-	s.fakes[0].Script(fault)
-	s.post(fault, true)
+	injected := fault.Fault{Kind: fault.Reset, At: fault.AtMidText}
+	s.fakes[0].Script(injected)
+	s.post(injected, true)
 	all := ended(t, spans, 1)
 	for _, name := range []string{"", "a"} {
 		if all[name].Status().Code != codes.Error {
@@ -87,7 +87,7 @@ func TestTraceOfCutAnswer(t *testing.T) {
 
 func TestTraceOfClientThatLeaves(t *testing.T) {
 	s, spans := followed(t, 1, nil)
-	s.fakes[0].Script(fakeclaude.Fault{Kind: fakeclaude.FaultStall})
+	s.fakes[0].Script(fault.Fault{Kind: fault.Stall})
 	ctx, leave := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, "POST", s.front.URL+"/v1/messages", strings.NewReader(matrixBody(true)))
 	if err != nil {
@@ -114,12 +114,12 @@ func TestTraceOfHedge(t *testing.T) {
 	s, spans := followed(t, 2, map[string]any{"hedge": true, "affinity": "off"})
 	const known = 40 // answers from which the usual time is learned
 	for range known {
-		s.post(fakeclaude.Fault{}, true)
+		s.post(fault.Fault{}, true)
 	}
 	ended(t, spans, known)
 	spans.Reset()
-	s.fakes[0].Script(fakeclaude.Fault{Kind: fakeclaude.FaultStall})
-	s.post(fakeclaude.Fault{}, true)
+	s.fakes[0].Script(fault.Fault{Kind: fault.Stall})
+	s.post(fault.Fault{}, true)
 	all := ended(t, spans, 1)
 	if attr(all["a"], "claude_code_lb.reason") != "another upstream was faster" || attr(all["b"], "claude_code_lb.served") != "true" || attr(all[""], "claude_code_lb.attempts") != "2" {
 		t.Errorf("request %v\nloser %v\nwinner %v", all[""].Attributes(), all["a"].Attributes(), all["b"].Attributes())

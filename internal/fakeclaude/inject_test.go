@@ -22,34 +22,35 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 func TestStatusFault(t *testing.T) {
 	u := serve(t, Options{Settings: Settings{Limits: Limits{Requests: 5}}})
-	f := func(fault Fault, wantType claude.ErrorType, check func(gotten) bool) {
+	f := func(injected fault.Fault, wantType claude.ErrorType, check func(gotten) bool) {
 		t.Helper()
-		fault.Kind = FaultStatus
+		injected.Kind = fault.Status
 		for _, stream := range []bool{true, false} {
-			u.Script(fault)
+			u.Script(injected)
 			got := u.ask(body(stream, ""))
 			e := errorOf(t, got)
-			if got.status != fault.Status || e.Type != wantType || e.RequestID != got.header.Get("Request-Id") || !check(got) {
-				t.Errorf("%+v: %d %+v %v", fault, got.status, e, got.header)
+			if got.status != injected.Status || e.Type != wantType || e.RequestID != got.header.Get("Request-Id") || !check(got) {
+				t.Errorf("%+v: %d %+v %v", injected, got.status, e, got.header)
 			}
 		}
 	}
 	hasLimits := func(g gotten) bool { return g.header.Get("Anthropic-Ratelimit-Requests-Limit") == "5" }
-	f(Fault{Status: 529}, claude.ErrOverloaded, hasLimits)
-	f(Fault{Status: 500}, claude.ErrAPI, hasLimits)
-	f(Fault{Status: 401}, claude.ErrAuthentication, hasLimits)
-	f(Fault{Status: 402}, claude.ErrBilling, hasLimits)
-	f(Fault{Status: 429, Bare: true, Headers: map[string]string{"x-should-retry": "true"}}, claude.ErrRateLimit, func(g gotten) bool {
+	f(fault.Fault{Status: 529}, claude.ErrOverloaded, hasLimits)
+	f(fault.Fault{Status: 500}, claude.ErrAPI, hasLimits)
+	f(fault.Fault{Status: 401}, claude.ErrAuthentication, hasLimits)
+	f(fault.Fault{Status: 402}, claude.ErrBilling, hasLimits)
+	f(fault.Fault{Status: 429, Bare: true, Headers: map[string]string{"x-should-retry": "true"}}, claude.ErrRateLimit, func(g gotten) bool {
 		return !hasLimits(g) && g.header.Get("X-Should-Retry") == "true"
 	})
-	f(Fault{Status: 400, Type: "invalid_request_error", Message: "Your credit balance is too low"}, claude.ErrInvalidRequest, func(g gotten) bool {
+	f(fault.Fault{Status: 400, Type: "invalid_request_error", Message: "Your credit balance is too low"}, claude.ErrInvalidRequest, func(g gotten) bool {
 		return strings.Contains(string(g.body), `"Your credit balance is too low"`)
 	})
-	f(Fault{Status: 429, Code: "enforced_spend_limit_reached"}, claude.ErrRateLimit, func(g gotten) bool {
+	f(fault.Fault{Status: 429, Code: "enforced_spend_limit_reached"}, claude.ErrRateLimit, func(g gotten) bool {
 		return strings.Contains(string(g.body), `"error_code":"enforced_spend_limit_reached"`)
 	})
 }
@@ -57,8 +58,8 @@ func TestStatusFault(t *testing.T) {
 func TestStatusFaultWithItsOwnBody(t *testing.T) {
 	u := serve(t, Options{})
 	u.Script(
-		Fault{Kind: FaultStatus, Status: 502, Body: "upstream sad", Headers: map[string]string{"content-type": "text/plain"}},
-		Fault{Kind: FaultStatus, Status: 204},
+		fault.Fault{Kind: fault.Status, Status: 502, Body: "upstream sad", Headers: map[string]string{"content-type": "text/plain"}},
+		fault.Fault{Kind: fault.Status, Status: 204},
 	)
 	got := u.ask(body(true, ""))
 	if got.status != 502 || string(got.body) != "upstream sad" || got.header.Get("Content-Type") != "text/plain" {
@@ -73,7 +74,7 @@ func TestHTMLFault(t *testing.T) {
 	u := serve(t, Options{})
 	f := func(status, want int) {
 		t.Helper()
-		u.Script(Fault{Kind: FaultHTML, Status: status})
+		u.Script(fault.Fault{Kind: fault.HTML, Status: status})
 		got := u.ask(body(true, ""))
 		if got.status != want || !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") || !bytes.Contains(got.body, []byte("<html>")) {
 			t.Errorf("%d %v %s", got.status, got.header, got.body)
@@ -86,7 +87,7 @@ func TestHTMLFault(t *testing.T) {
 func TestEmptyFault(t *testing.T) {
 	u := serve(t, Options{})
 	for _, stream := range []bool{true, false} {
-		u.Script(Fault{Kind: FaultEmpty})
+		u.Script(fault.Fault{Kind: fault.Empty})
 		got := u.ask(body(stream, ""))
 		if got.status != 200 || len(got.body) != 0 || got.err != nil {
 			t.Errorf("stream %t: %d %q %v", stream, got.status, got.body, got.err)
@@ -99,9 +100,9 @@ func TestEmptyFault(t *testing.T) {
 
 func TestErrorEvent(t *testing.T) {
 	u := serve(t, Options{})
-	f := func(at Point, wantBefore string) {
+	f := func(at fault.Point, wantBefore string) {
 		t.Helper()
-		u.Script(Fault{Kind: FaultError, At: at, Type: "api_error", Message: "boom \"quoted\""})
+		u.Script(fault.Fault{Kind: fault.Error, At: at, Type: "api_error", Message: "boom \"quoted\""})
 		got := u.ask(body(true, bashTool+","+thinking))
 		names, m, _ := replay(got.body)
 		before := ""
@@ -116,21 +117,21 @@ func TestErrorEvent(t *testing.T) {
 		}
 	}
 	f("", "")
-	f(AtStart, "")
-	f(AtMessageStart, "message_start")
-	f(AtBlockStart, "content_block_start")
-	f(AtFirstBlock, "content_block_stop")
-	f(AtMidText, "content_block_delta")
-	f(AtToolBlock, "content_block_stop")
-	f(AtMessageDelta, "message_delta")
-	f(EventPoint(0), "")
-	f(EventPoint(2), "ping")
-	f(EventPoint(9999), "message_stop")
+	f(fault.AtStart, "")
+	f(fault.AtMessageStart, "message_start")
+	f(fault.AtBlockStart, "content_block_start")
+	f(fault.AtFirstBlock, "content_block_stop")
+	f(fault.AtMidText, "content_block_delta")
+	f(fault.AtToolBlock, "content_block_stop")
+	f(fault.AtMessageDelta, "message_delta")
+	f(fault.EventPoint(0), "")
+	f(fault.EventPoint(2), "ping")
+	f(fault.EventPoint(9999), "message_stop")
 }
 
 func TestErrorEventInAPlainAnswerIsAStatus(t *testing.T) {
 	u := serve(t, Options{})
-	u.Script(Fault{Kind: FaultError}, Fault{Kind: FaultError, Type: "api_error"})
+	u.Script(fault.Fault{Kind: fault.Error}, fault.Fault{Kind: fault.Error, Type: "api_error"})
 	if got := u.ask(body(false, "")); got.status != 529 || errorOf(t, got).Type != claude.ErrOverloaded {
 		t.Errorf("%d %s", got.status, got.body)
 	}
@@ -141,44 +142,44 @@ func TestErrorEventInAPlainAnswerIsAStatus(t *testing.T) {
 
 func TestFaultOfAStreamOnABadRequestChangesNothing(t *testing.T) {
 	u := serve(t, Options{})
-	u.Script(Fault{Kind: FaultError, At: AtMidText})
+	u.Script(fault.Fault{Kind: fault.Error, At: fault.AtMidText})
 	if got := u.ask(`{"stream":true}`); got.status != 400 || errorOf(t, got).Type != claude.ErrInvalidRequest {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
 
 // cutPoints says after which event each point is, in an answer with all kinds of block.
-func cutPoints() map[Point]string {
-	return map[Point]string{
-		AtHeaders: "", AtMessageStart: "message_start", AtBlockStart: "content_block_start", AtFirstBlock: "content_block_stop",
-		AtMidText: "content_block_delta", AtToolBlock: "content_block_stop", AtMessageDelta: "message_delta", EventPoint(3): "content_block_start",
+func cutPoints() map[fault.Point]string {
+	return map[fault.Point]string{
+		fault.AtHeaders: "", fault.AtMessageStart: "message_start", fault.AtBlockStart: "content_block_start", fault.AtFirstBlock: "content_block_stop",
+		fault.AtMidText: "content_block_delta", fault.AtToolBlock: "content_block_stop", fault.AtMessageDelta: "message_delta", fault.EventPoint(3): "content_block_start",
 	}
 }
 
 func TestCutStreams(t *testing.T) {
 	u := serve(t, Options{})
-	f := func(kind FaultKind, wantErr func(error) bool) {
+	f := func(kind fault.Kind, wantErr func(error) bool) {
 		t.Helper()
 		for at, want := range cutPoints() {
-			u.Script(Fault{Kind: kind, At: at})
+			u.Script(fault.Fault{Kind: kind, At: at})
 			got := u.ask(body(true, thinking+","+bashTool))
 			if got.status != 200 || lastEvent(got.body) != want || !wantErr(got.err) {
 				t.Errorf("%s at %s: status %d, last event %q, error %v", kind, at, got.status, lastEvent(got.body), got.err)
 			}
 		}
 	}
-	f(FaultReset, func(err error) bool { return errors.Is(err, syscall.ECONNRESET) })
-	f(FaultClose, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) })
-	f(FaultEnd, func(err error) bool { return err == nil })
+	f(fault.Reset, func(err error) bool { return errors.Is(err, syscall.ECONNRESET) })
+	f(fault.Close, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) })
+	f(fault.End, func(err error) bool { return err == nil })
 }
 
 func TestCutPlainAnswers(t *testing.T) {
 	u := serve(t, Options{})
-	f := func(kind FaultKind, wantErr func(error) bool) {
+	f := func(kind fault.Kind, wantErr func(error) bool) {
 		t.Helper()
 		size := 0
-		for _, at := range Points()[1:] {
-			u.Script(Fault{Kind: kind, At: at})
+		for _, at := range fault.Points()[1:] {
+			u.Script(fault.Fault{Kind: kind, At: at})
 			got := u.ask(body(false, ""))
 			if got.status != 200 || !wantErr(got.err) || json.Valid(got.body) || len(got.body) < size {
 				t.Errorf("%s at %s: status %d, error %v, body %s", kind, at, got.status, got.err, got.body)
@@ -186,15 +187,15 @@ func TestCutPlainAnswers(t *testing.T) {
 			size = len(got.body)
 		}
 	}
-	f(FaultReset, func(err error) bool { return errors.Is(err, syscall.ECONNRESET) })
-	f(FaultClose, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) })
-	f(FaultEnd, func(err error) bool { return err == nil })
+	f(fault.Reset, func(err error) bool { return errors.Is(err, syscall.ECONNRESET) })
+	f(fault.Close, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) })
+	f(fault.End, func(err error) bool { return err == nil })
 }
 
 func TestConnectionDroppedBeforeTheHead(t *testing.T) {
 	u := serve(t, Options{})
 	for _, stream := range []bool{true, false} {
-		u.Script(Fault{Kind: FaultReset}, Fault{Kind: FaultClose})
+		u.Script(fault.Fault{Kind: fault.Reset}, fault.Fault{Kind: fault.Close})
 		if got := u.ask(body(stream, "")); !errors.Is(got.err, syscall.ECONNRESET) || got.status != 0 {
 			t.Errorf("reset: %d %v", got.status, got.err)
 		}
@@ -205,7 +206,7 @@ func TestConnectionDroppedBeforeTheHead(t *testing.T) {
 	if err := u.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if stats := u.Stats(); stats.Cut != 4 || len(stats.ByStatus) != 0 || stats.ByFault[FaultReset] != 2 {
+	if stats := u.Stats(); stats.Cut != 4 || len(stats.ByStatus) != 0 || stats.ByFault[fault.Reset] != 2 {
 		t.Errorf("stats are %+v", stats)
 	}
 }
@@ -216,8 +217,8 @@ func TestCutsInHTTP2ResetTheStream(t *testing.T) {
 	ts.EnableHTTP2 = true
 	ts.StartTLS()
 	t.Cleanup(ts.Close)
-	for _, kind := range []FaultKind{FaultReset, FaultClose} {
-		s.Script(Fault{Kind: kind, At: AtMidText})
+	for _, kind := range []fault.Kind{fault.Reset, fault.Close} {
+		s.Script(fault.Fault{Kind: kind, At: fault.AtMidText})
 		resp, err := ts.Client().Do(newRequest(t, "POST", ts.URL+"/v1/messages", body(true, "")))
 		if err != nil {
 			t.Fatal(err)
@@ -234,7 +235,7 @@ func TestResetOverTLS(t *testing.T) {
 	s := New(Options{})
 	ts := httptest.NewTLSServer(s)
 	t.Cleanup(ts.Close)
-	s.Script(Fault{Kind: FaultReset, At: AtMessageStart})
+	s.Script(fault.Fault{Kind: fault.Reset, At: fault.AtMessageStart})
 	resp, err := ts.Client().Do(newRequest(t, "POST", ts.URL+"/v1/messages", body(true, "")))
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +248,7 @@ func TestResetOverTLS(t *testing.T) {
 
 func TestMalformedEvent(t *testing.T) {
 	u := serve(t, Options{})
-	u.Script(Fault{Kind: FaultMalformed}, Fault{Kind: FaultMalformed})
+	u.Script(fault.Fault{Kind: fault.Malformed}, fault.Fault{Kind: fault.Malformed})
 	got := u.ask(body(true, ""))
 	_, m, datas := replay(got.body)
 	if got.err != nil || !m.Stopped || json.Valid(datas[1]) || !json.Valid(datas[2]) {
@@ -263,7 +264,7 @@ func TestCompressedAnswers(t *testing.T) {
 	f := func(coding, want string, open func(io.Reader) (io.Reader, error)) {
 		t.Helper()
 		for _, stream := range []bool{true, false} {
-			u.Script(Fault{Kind: FaultGzip, Coding: coding})
+			u.Script(fault.Fault{Kind: fault.Gzip, Coding: coding})
 			got := u.ask(body(stream, ""))
 			if got.header.Get("Content-Encoding") != want {
 				t.Fatalf("headers are %v", got.header)
@@ -339,7 +340,7 @@ func TestPlainAnswersTakeAsLong(t *testing.T) {
 func TestPingsFillASilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
-		s.Script(Fault{Kind: FaultSlow, At: AtMessageStart, Delay: Duration(35 * time.Second)})
+		s.Script(fault.Fault{Kind: fault.Slow, At: fault.AtMessageStart, Delay: Duration(35 * time.Second)})
 		names, m, _ := replay(record(t, s, body(true, "")).Body.Bytes())
 		if want := []string{"message_start", "ping", "ping", "ping", "ping", "content_block_start"}; !slices.Equal(names[:6], want) || !m.Stopped {
 			t.Errorf("events are %v", names)
@@ -350,8 +351,8 @@ func TestPingsFillASilence(t *testing.T) {
 func TestSlowAndStallDelayTheHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
-		for _, kind := range []FaultKind{FaultSlow, FaultStall} {
-			s.Script(Fault{Kind: kind, Delay: Duration(time.Minute)})
+		for _, kind := range []fault.Kind{fault.Slow, fault.Stall} {
+			s.Script(fault.Fault{Kind: kind, Delay: Duration(time.Minute)})
 			p := record(t, s, body(true, ""))
 			if p.times[0] != time.Minute || lastEvent(p.Body.Bytes()) != "message_stop" {
 				t.Errorf("%s: the head came after %s", kind, p.times[0])
@@ -363,7 +364,7 @@ func TestSlowAndStallDelayTheHead(t *testing.T) {
 func TestTrickle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
-		s.Script(Fault{Kind: FaultTrickle, Delay: Duration(10 * time.Millisecond), Bytes: 7})
+		s.Script(fault.Fault{Kind: fault.Trickle, Delay: Duration(10 * time.Millisecond), Bytes: 7})
 		p := record(t, s, body(true, ""))
 		if slices.Max(p.sizes) != 7 || p.times[1] != 10*time.Millisecond {
 			t.Errorf("pieces of %v after %v", p.sizes[:5], p.times[:5])
@@ -377,9 +378,9 @@ func TestTrickle(t *testing.T) {
 func TestStallLastsUntilTheClientLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
-		for i, at := range Points() {
+		for i, at := range fault.Points() {
 			for _, stream := range []bool{true, false} {
-				s.Script(Fault{Kind: FaultStall, At: at})
+				s.Script(fault.Fault{Kind: fault.Stall, At: at})
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				w := newRecorder(s, newRequest(t, "POST", "http://fake/v1/messages", body(stream, bashTool)).WithContext(ctx))
 				cancel()
@@ -393,7 +394,7 @@ func TestStallLastsUntilTheClientLeaves(t *testing.T) {
 				t.Errorf("%s after %s", e.Outcome, e.Took)
 			}
 		}
-		if stats := s.Stats(); stats.Cancelled != int64(2*len(Points())) || stats.InFlight != 0 {
+		if stats := s.Stats(); stats.Cancelled != int64(2*len(fault.Points())) || stats.InFlight != 0 {
 			t.Errorf("stats are %+v", stats)
 		}
 	})
@@ -401,7 +402,7 @@ func TestStallLastsUntilTheClientLeaves(t *testing.T) {
 
 func TestCloseEndsStalls(t *testing.T) {
 	u := serve(t, Options{})
-	u.Script(Fault{Kind: FaultStall, At: AtMessageStart})
+	u.Script(fault.Fault{Kind: fault.Stall, At: fault.AtMessageStart})
 	resp, err := http.DefaultClient.Do(newRequest(t, "POST", u.url+"/v1/messages", body(true, "")))
 	if err != nil {
 		t.Fatal(err)
@@ -415,7 +416,7 @@ func TestCloseEndsStalls(t *testing.T) {
 
 func TestClientThatLeavesIsSeen(t *testing.T) {
 	u := serve(t, Options{})
-	u.Script(Fault{Kind: FaultStall, At: AtMidText})
+	u.Script(fault.Fault{Kind: fault.Stall, At: fault.AtMidText})
 	ctx, cancel := context.WithCancel(t.Context())
 	resp, err := http.DefaultClient.Do(newRequest(t, "POST", u.url+"/v1/messages", body(true, "")).WithContext(ctx))
 	if err != nil {
@@ -438,7 +439,7 @@ func TestClientThatLeavesIsSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := u.Requests()[0]
-	if e.Outcome != OutcomeCancelled || e.Fault != FaultStall || e.Usage.OutputTokens == 0 {
+	if e.Outcome != OutcomeCancelled || e.Fault != fault.Stall || e.Usage.OutputTokens == 0 {
 		t.Errorf("ended as %+v", e)
 	}
 }
@@ -446,7 +447,7 @@ func TestClientThatLeavesIsSeen(t *testing.T) {
 func TestToolPointMakesTheTurnCallATool(t *testing.T) {
 	s := New(Options{})
 	for i := range 20 {
-		s.Script(Fault{Kind: FaultEnd, At: AtToolBlock})
+		s.Script(fault.Fault{Kind: fault.End, At: fault.AtToolBlock})
 		w := newRecorder(s, newRequest(t, "POST", "http://fake/v1/messages", body(true, bashTool+fmt.Sprintf(`,"n":%d`, i))))
 		if !bytes.Contains(w.Body.Bytes(), []byte(`"type":"tool_use"`)) || lastEvent(w.Body.Bytes()) != "content_block_stop" {
 			t.Fatalf("no tool call in %s", w.Body)
@@ -456,7 +457,7 @@ func TestToolPointMakesTheTurnCallATool(t *testing.T) {
 
 func TestAPointThatDoesNotOccurIsTheEndOfTheContent(t *testing.T) {
 	s := New(Options{})
-	s.Script(Fault{Kind: FaultEnd, At: AtToolBlock})
+	s.Script(fault.Fault{Kind: fault.End, At: fault.AtToolBlock})
 	w := newRecorder(s, newRequest(t, "POST", "http://fake/v1/messages", body(true, "")))
 	names, m, _ := replay(w.Body.Bytes())
 	if names[len(names)-1] != "content_block_stop" || m.Delta {
@@ -466,7 +467,7 @@ func TestAPointThatDoesNotOccurIsTheEndOfTheContent(t *testing.T) {
 
 func TestFaultsHitTheOtherPathsToo(t *testing.T) {
 	u := serve(t, Options{})
-	u.Script(Fault{Kind: FaultClose, At: AtMidText}, Fault{Kind: FaultStatus, Status: 503})
+	u.Script(fault.Fault{Kind: fault.Close, At: fault.AtMidText}, fault.Fault{Kind: fault.Status, Status: 503})
 	if got := u.do("GET", "/v1/models", ""); !errors.Is(got.err, io.ErrUnexpectedEOF) {
 		t.Errorf("error is %v", got.err)
 	}

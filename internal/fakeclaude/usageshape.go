@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // UsageShape is a form of the usage object that the API or a relay may send.
@@ -36,7 +38,7 @@ func UsageShapes() []UsageShape {
 func validateShapes(shapes []UsageShape) error {
 	for _, s := range shapes {
 		if !slices.Contains(UsageShapes(), s) {
-			return fmt.Errorf("settings: unknown usage %q (known: %s)", s, joined(UsageShapes()))
+			return fmt.Errorf("settings: unknown usage %q (known: %s)", s, fault.Join(UsageShapes()))
 		}
 	}
 	return nil

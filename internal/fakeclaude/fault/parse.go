@@ -1,4 +1,4 @@
-package fakeclaude
+package fault
 
 import (
 	"errors"
@@ -9,23 +9,23 @@ import (
 	"unicode/utf8"
 )
 
-// FaultSyntax describes what ParseFaultRule reads, for a command's help.
-const FaultSyntax = `A fault is written KIND[=VALUE][,KEY=VALUE]…; a value with a comma stands in double quotes.
+// Syntax describes what ParseRule reads, for a command's help.
+const Syntax = `A fault is written KIND[=VALUE][,KEY=VALUE]…; put a value with a comma in double quotes.
 
   status=CODE       any status; type=, message=, code= (details.error_code), body=
-  error[=TYPE]      error event inside a stream (overloaded_error); at=, message=
-  empty             200 without a byte of body
-  stall[=POINT]     silence at a point (start), for ever or for delay=
+  error[=TYPE]      error event in a stream (overloaded_error); at=, message=
+  empty             200 without a body
+  stall[=POINT]     silence at a point (start), without end or for delay=
   reset[=POINT]     TCP reset (start)
-  close[=POINT]     connection closed before the answer ends (start)
+  close[=POINT]     connection closed before the response ends (start)
   end[=POINT]       clean but early end (message_delta: no message_stop)
-  slow=TIME         that much longer to the head of the answer, or at=
+  slow=TIME         a delay before the response header, or at=
   trickle=TIME      pauses between pieces of bytes= (16)
   html[=CODE]       a web page (200)
-  gzip              compressed answer; coding=deflate, br or zstd (gzip)
+  gzip              compressed response; coding=deflate, br or zstd (gzip)
   malformed[=POINT] broken JSON in a stream (message_start)
-  shape=NAME        200 with something else than an answer: code, openai,
-                    wrapped or blank
+  shape=NAME        200 with a body that is not a response of the API: code,
+                    openai, wrapped or blank
   dialect=NAME      a healthy response in an unusual form: bom, cr, crlf,
                     nameless or chatter
 
@@ -37,13 +37,12 @@ const FaultSyntax = `A fault is written KIND[=VALUE][,KEY=VALUE]…; a value wit
   p=PROBABILITY, count=N, path=PATTERN, model=PATTERN, stream=true|false,
   from=TIME, until=TIME (since the rules were set).`
 
-// ParseFault reads a fault in the syntax of FaultSyntax, without the keys that say
-// when it happens. An empty text is the healthy answer.
-func ParseFault(text string) (Fault, error) {
+// Parse reads a fault in the syntax of Syntax, without the keys of a rule. An empty text is the healthy response.
+func Parse(text string) (Fault, error) {
 	if strings.TrimSpace(text) == "" {
 		return Fault{}, nil
 	}
-	rule, err := ParseFaultRule(text)
+	rule, err := ParseRule(text)
 	if err != nil {
 		return Fault{}, err
 	}
@@ -53,25 +52,21 @@ func ParseFault(text string) (Fault, error) {
 	return rule.Fault, nil
 }
 
-func (r FaultRule) conditional() bool {
-	return r.Probability != 0 || r.Count != 0 || r.Path != "" || r.Model != "" || r.Stream != nil || r.From != 0 || r.Until != 0
-}
-
-// ParseFaultRule reads a fault and its conditions in the syntax of FaultSyntax.
-func ParseFaultRule(text string) (FaultRule, error) {
+// ParseRule reads a rule in the syntax of Syntax.
+func ParseRule(text string) (Rule, error) {
 	pairs, err := splitSpec(text)
 	if err != nil {
-		return FaultRule{}, fmt.Errorf("fault %q: %w", text, err)
+		return Rule{}, fmt.Errorf("fault %q: %w", text, err)
 	}
-	var r FaultRule
+	var r Rule
 	seen := map[string]bool{}
 	for i, p := range pairs {
 		key := strings.ToLower(p.key)
 		if !utf8.ValidString(p.key + p.value) {
-			return FaultRule{}, fmt.Errorf("fault %q: not UTF-8", text)
+			return Rule{}, fmt.Errorf("fault %q: not UTF-8", text)
 		}
 		if seen[key] {
-			return FaultRule{}, fmt.Errorf("fault %q: %s is given twice", text, p.key)
+			return Rule{}, fmt.Errorf("fault %q: %s is given twice", text, p.key)
 		}
 		seen[key] = true
 		if i == 0 {
@@ -80,39 +75,39 @@ func ParseFaultRule(text string) (FaultRule, error) {
 			err = r.parseOption(p)
 		}
 		if err != nil {
-			return FaultRule{}, fmt.Errorf("fault %q: %w", text, err)
+			return Rule{}, fmt.Errorf("fault %q: %w", text, err)
 		}
 	}
 	if err := r.Validate(); err != nil {
-		return FaultRule{}, fmt.Errorf("fault %q: %w", text, err)
+		return Rule{}, fmt.Errorf("fault %q: %w", text, err)
 	}
 	return r, nil
 }
 
-// parseKind reads the first pair: the kind and its principal value.
+// parseKind reads the first pair: the kind and its main value.
 func (f *Fault) parseKind(p specPair) (err error) {
-	f.Kind = FaultKind(p.key)
+	f.Kind = Kind(p.key)
 	if !p.hasValue {
 		return nil
 	}
 	switch f.Kind {
-	case FaultStatus, FaultHTML:
+	case Status, HTML:
 		f.Status, err = parseInt(p)
-	case FaultError:
+	case Error:
 		f.Type = p.value
-	case FaultSlow, FaultTrickle:
+	case Slow, Trickle:
 		f.Delay, err = parseTime(p)
-	case FaultStall, FaultReset, FaultClose, FaultEnd, FaultMalformed:
+	case Stall, Reset, Close, End, Malformed:
 		f.At = Point(p.value)
-	case FaultShape, FaultDialect:
+	case Shape, Dialect:
 		f.Form = p.value
-	case FaultEmpty, FaultGzip:
+	case Empty, Gzip:
 		err = fmt.Errorf("%s takes no value", f.Kind)
 	}
 	return err
 }
 
-func (r *FaultRule) parseOption(p specPair) (err error) {
+func (r *Rule) parseOption(p specPair) (err error) {
 	if name, ok := strings.CutPrefix(strings.ToLower(p.key), "header."); ok {
 		r.Fault.setHeader(name, p.value)
 		return nil
@@ -152,7 +147,7 @@ func (r *FaultRule) parseOption(p specPair) (err error) {
 	return err
 }
 
-func (r *FaultRule) parseCondition(p specPair) (err error) {
+func (r *Rule) parseCondition(p specPair) (err error) {
 	switch p.key {
 	case "p":
 		r.Probability, err = strconv.ParseFloat(p.value, 64)
@@ -209,7 +204,7 @@ type specPair struct {
 	hasValue   bool
 }
 
-// splitSpec cuts at commas, and each part at its first equals sign.
+// splitSpec splits a text at its commas, and each part at its first equals sign.
 func splitSpec(text string) ([]specPair, error) {
 	var pairs []specPair
 	for rest, more := text, true; more; {

@@ -1,4 +1,4 @@
-package fakeclaude
+package fault
 
 import (
 	"encoding/json"
@@ -11,41 +11,41 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestParseFaultRule(t *testing.T) {
+func TestParseRule(t *testing.T) {
 	yes := true
-	f := func(text string, want FaultRule) {
+	f := func(text string, want Rule) {
 		t.Helper()
-		got, err := ParseFaultRule(text)
+		got, err := ParseRule(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 		} else if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", text, diff)
 		}
 	}
-	f("status=529,p=0.2", FaultRule{Fault: Fault{Kind: FaultStatus, Status: 529}, Probability: 0.2})
-	f("stall=message_start,p=0.05", FaultRule{Fault: Fault{Kind: FaultStall, At: AtMessageStart}, Probability: 0.05})
-	f("stall, delay=5s", FaultRule{Fault: Fault{Kind: FaultStall, Delay: Duration(5 * time.Second)}})
-	f("error=api_error,at=mid_text,message=\"so, there\"", FaultRule{Fault: Fault{Kind: FaultError, Type: "api_error", At: AtMidText, Message: "so, there"}})
-	f("status=429,retry-after=5,header.x-should-retry=true,bare,code=x", FaultRule{Fault: Fault{
-		Kind: FaultStatus, Status: 429, Code: "x", Bare: true, Headers: map[string]string{"retry-after": "5", "x-should-retry": "true"}}})
-	f("status=400,type=billing_error,body=\"{}\"", FaultRule{Fault: Fault{Kind: FaultStatus, Status: 400, Type: "billing_error", Body: "{}"}})
-	f("reset=event:7,count=2,stream=true", FaultRule{Fault: Fault{Kind: FaultReset, At: EventPoint(7)}, Count: 2, Stream: &yes})
-	f("slow=10s,from=1m,until=2m,model=claude-opus-*,path=/v1/messages", FaultRule{Fault: Fault{Kind: FaultSlow, Delay: Duration(10 * time.Second)},
+	f("status=529,p=0.2", Rule{Fault: Fault{Kind: Status, Status: 529}, Probability: 0.2})
+	f("stall=message_start,p=0.05", Rule{Fault: Fault{Kind: Stall, At: AtMessageStart}, Probability: 0.05})
+	f("stall, delay=5s", Rule{Fault: Fault{Kind: Stall, Delay: Duration(5 * time.Second)}})
+	f("error=api_error,at=mid_text,message=\"so, there\"", Rule{Fault: Fault{Kind: Error, Type: "api_error", At: AtMidText, Message: "so, there"}})
+	f("status=429,retry-after=5,header.x-should-retry=true,bare,code=x", Rule{Fault: Fault{
+		Kind: Status, Status: 429, Code: "x", Bare: true, Headers: map[string]string{"retry-after": "5", "x-should-retry": "true"}}})
+	f("status=400,type=billing_error,body=\"{}\"", Rule{Fault: Fault{Kind: Status, Status: 400, Type: "billing_error", Body: "{}"}})
+	f("reset=event:7,count=2,stream=true", Rule{Fault: Fault{Kind: Reset, At: EventPoint(7)}, Count: 2, Stream: &yes})
+	f("slow=10s,from=1m,until=2m,model=claude-opus-*,path=/v1/messages", Rule{Fault: Fault{Kind: Slow, Delay: Duration(10 * time.Second)},
 		From: Duration(time.Minute), Until: Duration(2 * time.Minute), Model: "claude-opus-*", Path: "/v1/messages"})
-	f("trickle=20ms,bytes=3", FaultRule{Fault: Fault{Kind: FaultTrickle, Delay: Duration(20 * time.Millisecond), Bytes: 3}})
-	f("html", FaultRule{Fault: Fault{Kind: FaultHTML}})
-	f("html=403", FaultRule{Fault: Fault{Kind: FaultHTML, Status: 403}})
-	f("gzip", FaultRule{Fault: Fault{Kind: FaultGzip}})
-	f("gzip,coding=br", FaultRule{Fault: Fault{Kind: FaultGzip, Coding: "br"}})
-	f("empty", FaultRule{Fault: Fault{Kind: FaultEmpty}})
-	f("end", FaultRule{Fault: Fault{Kind: FaultEnd}})
-	f("malformed=first_block", FaultRule{Fault: Fault{Kind: FaultMalformed, At: AtFirstBlock}})
+	f("trickle=20ms,bytes=3", Rule{Fault: Fault{Kind: Trickle, Delay: Duration(20 * time.Millisecond), Bytes: 3}})
+	f("html", Rule{Fault: Fault{Kind: HTML}})
+	f("html=403", Rule{Fault: Fault{Kind: HTML, Status: 403}})
+	f("gzip", Rule{Fault: Fault{Kind: Gzip}})
+	f("gzip,coding=br", Rule{Fault: Fault{Kind: Gzip, Coding: "br"}})
+	f("empty", Rule{Fault: Fault{Kind: Empty}})
+	f("end", Rule{Fault: Fault{Kind: End}})
+	f("malformed=first_block", Rule{Fault: Fault{Kind: Malformed, At: AtFirstBlock}})
 }
 
-func TestParseFaultRuleErrors(t *testing.T) {
+func TestParseRuleErrors(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
-		_, err := ParseFaultRule(text)
+		_, err := ParseRule(text)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error is %v, want %q", text, err, want)
 		}
@@ -83,17 +83,17 @@ func TestParseFaultRuleErrors(t *testing.T) {
 	f("html,bare=1", "bare takes no value")
 }
 
-func TestParseFaultTakesNoConditions(t *testing.T) {
-	if _, err := ParseFault("status=529,p=0.5"); err == nil {
+func TestParseTakesNoConditions(t *testing.T) {
+	if _, err := Parse("status=529,p=0.5"); err == nil {
 		t.Error("a script's fault with a probability passes")
 	}
-	if f, err := ParseFault("  "); err != nil || f.Kind != FaultNone {
+	if f, err := Parse("  "); err != nil || f.Kind != None {
 		t.Errorf("empty: %+v, %v", f, err)
 	}
 }
 
 func TestDocumentedFaultsParse(t *testing.T) {
-	page, err := os.ReadFile("../../docs/simulator.md")
+	page, err := os.ReadFile("../../../docs/simulator.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,31 +102,31 @@ func TestDocumentedFaultsParse(t *testing.T) {
 		t.Errorf("only %d examples found", len(examples))
 	}
 	for _, e := range examples {
-		if _, err := ParseFaultRule(e[2]); err != nil && e[2] != "" {
+		if _, err := ParseRule(e[2]); err != nil && e[2] != "" {
 			t.Errorf("%s: %v", e[0], err)
 		}
 	}
-	for _, kind := range FaultKinds() {
-		if mark := "`" + string(kind); !strings.Contains(string(page), mark) || !strings.Contains(FaultSyntax, "\n  "+string(kind)) {
+	for _, kind := range Kinds() {
+		if mark := "`" + string(kind); !strings.Contains(string(page), mark) || !strings.Contains(Syntax, "\n  "+string(kind)) {
 			t.Errorf("%s is not documented", kind)
 		}
 	}
 	for _, point := range Points() {
-		if !strings.Contains(string(page), "`"+string(point)+"`") || !strings.Contains(FaultSyntax, string(point)) {
+		if !strings.Contains(string(page), "`"+string(point)+"`") || !strings.Contains(Syntax, string(point)) {
 			t.Errorf("%s is not documented", point)
 		}
 	}
 }
 
-// FuzzParseFaultRule: what is accepted is valid, and its JSON reads back as the same rule.
-func FuzzParseFaultRule(f *testing.F) {
+// FuzzParseRule: what is accepted is valid, and its JSON reads back as the same rule.
+func FuzzParseRule(f *testing.F) {
 	f.Add("status=529,p=0.2")
 	f.Add("stall=message_start,p=0.05,delay=3s")
 	f.Add(`error=api_error,at=event:3,message="a, \"b\"",count=2,stream=false`)
 	f.Add("status=429,retry-after=5,header.x-should-retry=true,bare")
 	f.Add("trickle=20ms,bytes=3,from=1s,until=2s,model=claude-*,path=/v1/*")
 	f.Fuzz(func(t *testing.T, text string) {
-		rule, err := ParseFaultRule(text)
+		rule, err := ParseRule(text)
 		if err != nil {
 			return
 		}
@@ -137,7 +137,7 @@ func FuzzParseFaultRule(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var again FaultRule
+		var again Rule
 		if err := json.Unmarshal(encoded, &again); err != nil {
 			t.Fatalf("%s does not read back: %v", encoded, err)
 		}
