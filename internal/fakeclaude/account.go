@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// Account is an organization of the API: what its keys share, wherever they arrive.
-// It owns a prompt cache and the rate limits. Several servers may use one account.
-// Safe for concurrent use.
+// Account is an organization of the API: the prompt cache, rate limits and resources that its keys
+// share. Several servers may use one account. Safe for concurrent use.
 type Account struct {
 	name string
 
@@ -27,13 +26,13 @@ func NewAccount(name string, l Limits) *Account {
 	return &Account{name: name, limits: l, meters: map[string]*Meter{}}
 }
 
-// Organization is the id that answers carry in anthropic-organization-id.
+// Organization returns the id that responses have in anthropic-organization-id.
 func (a *Account) Organization() string {
 	sum := sha256.Sum256([]byte("organization " + a.name))
 	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
-// SetLimits replaces the limits; every bucket starts full again.
+// SetLimits replaces the limits and fills the buckets.
 func (a *Account) SetLimits(l Limits) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -41,7 +40,7 @@ func (a *Account) SetLimits(l Limits) {
 	clear(a.meters)
 }
 
-// Reset empties the cache and fills the buckets.
+// Reset empties the cache, removes the resources and fills the buckets.
 func (a *Account) Reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -50,21 +49,22 @@ func (a *Account) Reset() {
 	clear(a.meters)
 }
 
-// admit asks the cache and the rate limits about a prompt. A refused request
-// leaves no trace in either.
+// admit charges the rate limits for the part of a prompt that is not in the cache, and extends the
+// lifetime of the part that is. A refused request changes neither.
 func (a *Account) admit(model string, p *prompt, minimum int64, now time.Time) (cacheUse, *Refusal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	use := a.cache.lookup(p, minimum, now)
-	if no := a.meter(model, now).Admit(use.billedInput(), now); no != nil {
-		return use, no
+	if refusal := a.meterLocked(model, now).Admit(use.billedInput(), now); refusal != nil {
+		return use, refusal
 	}
 	a.cache.refresh(p, use.hit, now)
 	return use, nil
 }
 
-// begin is called when the first token of an answer goes out.
-func (a *Account) begin(p *prompt, hit int, minimum int64, start, now time.Time) {
+// writeCache writes a prompt to the cache. It is called when the first token of the response is
+// sent.
+func (a *Account) writeCache(p *prompt, hit int, minimum int64, start, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.cache.write(p, hit, minimum, start, now)
@@ -73,16 +73,16 @@ func (a *Account) begin(p *prompt, hit int, minimum int64, start, now time.Time)
 func (a *Account) spendOutput(model string, tokens int64, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.meter(model, now).SpendOutput(tokens, now)
+	a.meterLocked(model, now).SpendOutput(tokens, now)
 }
 
 func (a *Account) writeLimitHeaders(h http.Header, model string, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.meter(model, now).WriteHeaders(h, now)
+	a.meterLocked(model, now).WriteHeaders(h, now)
 }
 
-func (a *Account) meter(model string, now time.Time) *Meter {
+func (a *Account) meterLocked(model string, now time.Time) *Meter {
 	family := modelFamily(model)
 	m, ok := a.meters[family]
 	if !ok {
@@ -92,7 +92,7 @@ func (a *Account) meter(model string, now time.Time) *Meter {
 	return m
 }
 
-// modelFamily names the group of models that share limits.
+// modelFamily returns the name of the group of models that share limits with a model.
 func modelFamily(model string) string {
 	for _, family := range []string{"opus", "sonnet", "haiku", "fable", "mythos"} {
 		if strings.Contains(model, family) {

@@ -7,7 +7,7 @@ import (
 
 const (
 	maxBreakpoints = 4
-	lookback       = 20 // blocks a breakpoint looks back over, itself included
+	lookback       = 20 // blocks that are searched before a breakpoint, with its own
 
 	shortTTL = 5 * time.Minute
 	longTTL  = time.Hour
@@ -15,53 +15,53 @@ const (
 	maxCacheEntries = 100_000
 )
 
-// prefixHash names everything of a prompt up to the end of one block, and its model.
+// prefixHash identifies a model and a prefix of a prompt that ends with a block.
 type prefixHash [16]byte
 
-// cacheEntry exists from the first token of the answer that wrote it.
+// cacheEntry exists from the first token of the response that wrote it.
 type cacheEntry struct {
 	ttl     time.Duration
 	expires time.Time
 }
 
-// promptCache is what one account has cached. The account's lock guards it.
+// promptCache holds the cached prefixes of one account. The lock of the account guards it.
 type promptCache struct {
 	entries map[prefixHash]cacheEntry
 	sweepAt time.Time
 }
 
-// cacheUse is what the cache means for one request. Tokens partition the prompt:
-// read, then write1h, then write5m, then plain.
+// cacheUse divides the tokens of a prompt by their use of the cache, in this order: read, write1h,
+// write5m, plain.
 type cacheUse struct {
 	read, write1h, write5m, plain int64
-	hit                           int // index of the block the read ends at, -1 for none
+	hit                           int // index of the last block that is read, -1 for none
 }
 
-// billedInput is what counts against the input token limit.
+// billedInput returns the tokens that count towards the limit of input tokens.
 func (u cacheUse) billedInput() int64 { return u.plain + u.write1h + u.write5m }
 
-// lookup finds the longest cached prefix that one of the prompt's breakpoints can
-// see, and says what the request reads and will write. It changes nothing.
+// lookup finds the longest cached prefix within the lookback of a breakpoint, and returns what the
+// request reads and will write. It does not change the cache.
 func (c *promptCache) lookup(p *prompt, minimum int64, now time.Time) cacheUse {
 	use := cacheUse{hit: -1}
-	for i := len(p.marks) - 1; i >= 0 && use.hit < 0; i-- {
-		use.hit = c.find(p, p.marks[i].block, now)
+	for i := len(p.breakpoints) - 1; i >= 0 && use.hit < 0; i-- {
+		use.hit = c.find(p, p.breakpoints[i].block, now)
 	}
 	if use.hit >= 0 {
-		use.read = p.blocks[use.hit].upTo
+		use.read = p.blocks[use.hit].prefixTokens
 	}
 	done := use.read
-	for _, m := range p.marks {
-		upTo := p.blocks[m.block].upTo
-		if upTo <= done || upTo < minimum {
+	for _, m := range p.breakpoints {
+		prefixTokens := p.blocks[m.block].prefixTokens
+		if prefixTokens <= done || prefixTokens < minimum {
 			continue
 		}
 		if m.ttl == longTTL {
-			use.write1h += upTo - done
+			use.write1h += prefixTokens - done
 		} else {
-			use.write5m += upTo - done
+			use.write5m += prefixTokens - done
 		}
-		done = upTo
+		done = prefixTokens
 	}
 	use.plain = p.tokens - done
 	return use
@@ -76,20 +76,20 @@ func (c *promptCache) find(p *prompt, from int, now time.Time) int {
 	return -1
 }
 
-// refresh prolongs, from the start of the request, what its read runs over.
+// refresh extends the lifetime of the entries that a request reads, counted from its start.
 func (c *promptCache) refresh(p *prompt, hit int, start time.Time) {
 	if hit < 0 {
 		return
 	}
-	c.prolong(p.blocks[hit].hash, start)
-	for _, m := range p.marks {
+	c.extend(p.blocks[hit].hash, start)
+	for _, m := range p.breakpoints {
 		if m.block < hit {
-			c.prolong(p.blocks[m.block].hash, start)
+			c.extend(p.blocks[m.block].hash, start)
 		}
 	}
 }
 
-func (c *promptCache) prolong(h prefixHash, start time.Time) {
+func (c *promptCache) extend(h prefixHash, start time.Time) {
 	e, ok := c.entries[h]
 	if !ok || !e.expires.After(start) {
 		return
@@ -100,14 +100,14 @@ func (c *promptCache) prolong(h prefixHash, start time.Time) {
 	}
 }
 
-// write makes the prefixes at the prompt's breakpoints readable. It runs when the
-// answer begins, while lifetimes count from the start of the request. Only what
-// stands behind the read was paid for and may change the lifetime of an entry.
+// write adds the prefixes at the breakpoints of a prompt. It is called when the response begins,
+// but lifetimes count from the start of the request. Only entries after the part that was read can
+// get a longer TTL, because only they were paid for.
 func (c *promptCache) write(p *prompt, hit int, minimum int64, start, now time.Time) {
 	c.sweep(now)
-	for _, m := range p.marks {
+	for _, m := range p.breakpoints {
 		b := p.blocks[m.block]
-		if b.upTo < minimum {
+		if b.prefixTokens < minimum {
 			continue
 		}
 		e := c.entries[b.hash]
@@ -120,8 +120,7 @@ func (c *promptCache) write(p *prompt, hit int, minimum int64, start, now time.T
 	}
 }
 
-// sweep drops the expired entries once a minute, and everything when that did not
-// bring the cache under its bound.
+// sweep removes expired entries once a minute, and all entries if there are still too many.
 func (c *promptCache) sweep(now time.Time) {
 	if c.entries == nil {
 		c.entries = map[prefixHash]cacheEntry{}
@@ -140,21 +139,21 @@ func (c *promptCache) sweep(now time.Time) {
 	}
 }
 
-// checkMarks enforces the API's rules about cache_control.
-func checkMarks(marks []mark) error {
-	if len(marks) > maxBreakpoints {
-		return complaint("A maximum of %d blocks with cache_control may be provided. Found %d.", maxBreakpoints, len(marks))
+// checkBreakpoints checks the rules of the API for cache_control.
+func checkBreakpoints(breakpoints []breakpoint) error {
+	if len(breakpoints) > maxBreakpoints {
+		return apiErrorf("A maximum of %d blocks with cache_control may be provided. Found %d.", maxBreakpoints, len(breakpoints))
 	}
-	for i := 1; i < len(marks); i++ {
-		if marks[i].ttl > marks[i-1].ttl {
-			return complaint("%s.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block", marks[i].path)
+	for i := 1; i < len(breakpoints); i++ {
+		if breakpoints[i].ttl > breakpoints[i-1].ttl {
+			return apiErrorf("%s.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block", breakpoints[i].path)
 		}
 	}
 	return nil
 }
 
-// minimumPrefix is the number of tokens below which a prefix is silently not cached
-// (prompt-caching docs). The longest part of a name that fits decides.
+// minimumPrefix returns the number of tokens below which the API silently does not cache a prefix
+// (prompt-caching docs). The longest matching part of the model's name decides.
 func minimumPrefix(model string) int64 {
 	longest, minimum := 0, int64(1024)
 	for _, m := range [...]struct {

@@ -38,7 +38,7 @@ func text(fill string, n int, mark string) string {
 	return fmt.Sprintf(`{"type":"text","text":%q%s}`, strings.Repeat(fill, 4*n), control)
 }
 
-func (c conversation) send(members string) gotten {
+func (c conversation) send(members string) result {
 	c.t.Helper()
 	return direct(c.t, c.s, fmt.Sprintf(`{"model":%q,"max_tokens":50,%s}`, c.model, members))
 }
@@ -150,7 +150,7 @@ func TestAtMostFourMarks(t *testing.T) {
 	c.says([3]int64{0, 4, 0}, a, a, a, a)
 	got := c.send(`"messages":[{"role":"user","content":[` + strings.Join([]string{a, a, a, a, a}, ",") + `]}]`)
 	if e := errorOf(t, got); got.status != 400 || !strings.Contains(e.Message, "Found 5") {
-		t.Errorf("five marks: %d %+v", got.status, e)
+		t.Errorf("five breakpoints: %d %+v", got.status, e)
 	}
 }
 

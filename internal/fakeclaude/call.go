@@ -13,33 +13,32 @@ import (
 
 // call is one request on its way through the server.
 type call struct {
-	server    *Server
-	request   *http.Request
-	body      []byte
-	seq       uint64
-	id        string
-	ids       *rand.Rand
-	start     time.Time
-	settings  Settings
-	account   *Account
-	message   *messageRequest // never nil
-	complaint error           // about the body
-	model     string
-	stream    bool
-	seen      *RecordedRequest
+	server   *Server
+	request  *http.Request
+	body     []byte
+	seq      uint64
+	id       string
+	ids      *rand.Rand
+	start    time.Time
+	settings Settings
+	account  *Account
+	message  *messageRequest // never nil
+	bodyErr  error           // what is wrong with the body
+	model    string
+	stream   bool
+	recorded *RecordedRequest
 }
 
-// read takes in the body, once for the conditions of fault rules and the answer.
-func (c *call) read() {
+// parseBody parses the body, for the conditions of fault rules and for the response.
+func (c *call) parseBody() {
 	c.message = &messageRequest{}
-	if _, ok := keeping(c.request.URL.Path); !ok && c.request.Method == http.MethodPost && len(c.body) <= maxBody {
-		c.message, c.complaint = decodeRequest(c.body)
+	if _, ok := resourceAPIOf(c.request.URL.Path); !ok && c.request.Method == http.MethodPost && len(c.body) <= maxBody {
+		c.message, c.bodyErr = decodeRequest(c.body)
 	}
 	c.model, c.stream = c.message.Model, c.message.Stream
 }
 
-// respond computes the answer: what a fault puts in its place, or what the request
-// deserves.
+// respond computes the response: that of a fault, or the normal one.
 func (s *Server) respond(c *call, f fault.Fault) response {
 	if account, ok := s.authenticate(c.request.Header); ok {
 		c.account = account
@@ -48,26 +47,26 @@ func (s *Server) respond(c *call, f fault.Fault) response {
 		return resp.withRequestID(c.id)
 	}
 	resp := s.normalResponse(c, f)
-	resp.media = mediaJSON
-	if resp.events != nil {
+	switch {
+	case resp.events != nil:
 		resp.media = mediaStream
-	} else if resp.kind != "" {
-		resp.media = resp.kind
+	case resp.media == "":
+		resp.media = mediaJSON
 	}
 	return resp.withRequestID(c.id)
 }
 
-// normalResponse is the honest answer. The fault only makes sure that the answer has what
-// it is to strike at.
+// normalResponse returns the response without a fault. The fault only makes sure that the response
+// has the point at which it happens.
 func (s *Server) normalResponse(c *call, f fault.Fault) response {
 	if len(c.body) > maxBody {
 		return errorResponse(http.StatusRequestEntityTooLarge, claude.ErrTooLarge, "Request exceeds the maximum size")
 	}
-	if k, ok := keeping(c.request.URL.Path); ok {
+	if k, ok := resourceAPIOf(c.request.URL.Path); ok {
 		if _, ok := s.authenticate(c.request.Header); !ok {
 			return unauthenticated(c.request.Header)
 		}
-		return s.respondKept(c, k)
+		return s.respondResource(c, k)
 	}
 	route, allowed := routeOf(c.request.URL.Path)
 	if route == nil {
@@ -101,7 +100,7 @@ func routeOf(path string) (route func(*Server, *call, fault.Fault) response, met
 	return nil, ""
 }
 
-// authenticate takes the credential from either header; x-api-key wins.
+// authenticate returns the account of the request's credential.
 func (s *Server) authenticate(h http.Header) (*Account, bool) {
 	key := credential(h)
 	if key == "" {
@@ -114,6 +113,7 @@ func (s *Server) authenticate(h http.Header) (*Account, bool) {
 	return account, ok
 }
 
+// credential returns the credential from either header; x-api-key has precedence.
 func credential(h http.Header) string {
 	if key := h.Get("X-Api-Key"); key != "" {
 		return key
@@ -135,7 +135,7 @@ func unauthenticated(h http.Header) response {
 	return errorResponse(http.StatusUnauthorized, claude.ErrAuthentication, "Invalid bearer token")
 }
 
-// stableHash does not differ between processes.
+// stableHash returns a hash that is the same in every process.
 func stableHash(b []byte) uint64 {
 	h := fnv.New64a()
 	h.Write(b) // never fails

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// Clock is the only source of time and of waiting in this package. The default
-// reads the machine's clock, which inside a testing/synctest bubble is virtual
-// already; a simulation that runs outside of a test brings a ManualClock.
+// Clock is the only source of time and of waiting in this package. The default is the system clock,
+// which is virtual in a testing/synctest bubble. A simulation outside of a test uses a ManualClock.
 type Clock interface {
 	Now() time.Time
 	// Sleep waits for d and returns nil, or returns the context's error as soon as ctx ends.
@@ -34,7 +33,7 @@ func (systemClock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ManualClock stands still until Advance moves it. Safe for concurrent use.
+// ManualClock shows the same time until Advance moves it. Safe for concurrent use.
 type ManualClock struct {
 	mu       sync.Mutex
 	now      time.Time
@@ -49,7 +48,7 @@ type sleeper struct {
 // NewManualClock returns a clock that shows start.
 func NewManualClock(start time.Time) *ManualClock { return &ManualClock{now: start} }
 
-// Now returns the time the clock was last moved to.
+// Now returns the time to which Advance last moved the clock.
 func (c *ManualClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +90,7 @@ func (c *ManualClock) forget(wake chan struct{}) {
 	c.sleepers = slices.DeleteFunc(c.sleepers, func(x sleeper) bool { return x.wake == wake })
 }
 
-// Advance moves the clock and wakes every sleeper whose time has come, earliest first.
+// Advance moves the clock and wakes every sleeper that is due, the earliest first.
 func (c *ManualClock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,8 +103,8 @@ func (c *ManualClock) Advance(d time.Duration) {
 	c.sleepers = slices.Delete(c.sleepers, 0, due)
 }
 
-// NextWake tells how far the clock must move for the earliest sleeper to wake;
-// false when nobody sleeps.
+// NextWake returns how far the clock must move to wake the earliest sleeper; false if there is no
+// sleeper.
 func (c *ManualClock) NextWake() (time.Duration, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -32,8 +32,8 @@ func (x *wire) compress(coding string) {
 	}
 }
 
-// newZstdWriter returns an encoder that needs little memory and starts no goroutines, so that a response that is cut
-// leaks none.
+// newZstdWriter returns an encoder that needs little memory and starts no goroutines, so that a
+// response that is cut leaks none.
 func newZstdWriter(w io.Writer) *zstd.Encoder {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(64<<10))
 	if err != nil { // only for contradictory options

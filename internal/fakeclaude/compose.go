@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// reply is what the simulated model says in one turn.
+// reply is the turn of the simulated model.
 type reply struct {
 	blocks     []replyBlock
 	stopReason string
-	tokens     int64 // output tokens in all
+	tokens     int64 // all output tokens
 }
 
-// replyBlock is a thinking, text or tool_use block, already cut into deltas.
+// replyBlock is a thinking, text or tool_use block, split into deltas.
 type replyBlock struct {
 	kind      string // "thinking", "text" or "tool_use"
 	pieces    []piece
@@ -38,34 +38,34 @@ func (b replyBlock) text() string {
 	return s.String()
 }
 
-// turnOptions are what a reply depends on besides the dice.
+// turnOptions are what a reply depends on besides the request and the random numbers.
 type turnOptions struct {
 	minOutput, maxOutput int
 	maxTokens            int64
-	forceTool            bool // a fault needs a tool call to act after
+	forceTool            bool // a fault happens after a tool call
 }
 
-// composeReply invents the turn. Equal dice and equal requests give equal replies.
-func composeReply(req *messageRequest, dice *rand.Rand, o turnOptions) reply {
+// composeReply returns a turn. The same request and the same random numbers give the same reply.
+func composeReply(req *messageRequest, rng *rand.Rand, o turnOptions) reply {
 	var r reply
-	if wantsThinking(req) {
-		r.blocks = append(r.blocks, thinkingBlock(dice))
+	if asksForThinking(req) {
+		r.blocks = append(r.blocks, thinkingBlock(rng))
 	}
-	length := o.minOutput + dice.IntN(o.maxOutput-o.minOutput+1)
-	tool := chooseTool(req, dice, o.forceTool)
+	length := o.minOutput + rng.IntN(o.maxOutput-o.minOutput+1)
+	tool := chooseTool(req, rng, o.forceTool)
 	if length > 0 {
-		r.blocks = append(r.blocks, replyBlock{kind: "text", pieces: prose(dice, length)})
+		r.blocks = append(r.blocks, replyBlock{kind: "text", pieces: prose(rng, length)})
 	}
 	r.stopReason = "end_turn"
 	if tool != nil {
-		r.blocks = append(r.blocks, toolBlock(tool, dice))
+		r.blocks = append(r.blocks, toolBlock(tool, rng))
 		r.stopReason = "tool_use"
 	}
 	r.limit(o.maxTokens)
 	return r
 }
 
-// limit cuts the reply off where the request's max_tokens ends.
+// limit truncates the reply at max_tokens.
 func (r *reply) limit(maxTokens int64) {
 	left := maxTokens
 	for i := range r.blocks {
@@ -87,7 +87,7 @@ func (r *reply) limit(maxTokens int64) {
 	}
 }
 
-func wantsThinking(req *messageRequest) bool {
+func asksForThinking(req *messageRequest) bool {
 	var thinking struct {
 		Type string `json:"type"`
 	}
@@ -97,14 +97,14 @@ func wantsThinking(req *messageRequest) bool {
 	return thinking.Type == "enabled" || thinking.Type == "adaptive"
 }
 
-func thinkingBlock(dice *rand.Rand) replyBlock {
+func thinkingBlock(rng *rand.Rand) replyBlock {
 	signature := make([]byte, 96)
 	for i := range signature {
-		signature[i] = byte(dice.Uint32())
+		signature[i] = byte(rng.Uint32())
 	}
 	return replyBlock{
 		kind:      "thinking",
-		pieces:    prose(dice, 12+dice.IntN(24)),
+		pieces:    prose(rng, 12+rng.IntN(24)),
 		signature: base64.StdEncoding.EncodeToString(signature),
 	}
 }
@@ -115,10 +115,10 @@ type toolChoice struct {
 	Schema json.RawMessage `json:"input_schema"`
 }
 
-// chooseTool decides whether the turn calls a tool: always when the request or a
-// fault demands it, otherwise in two turns of five.
-func chooseTool(req *messageRequest, dice *rand.Rand, force bool) *toolChoice {
-	roll, pick := dice.IntN(5), dice.Uint64()
+// chooseTool returns the tool that the turn calls, or nil. It always returns one if the request or
+// a fault demands it, otherwise in two turns of five.
+func chooseTool(req *messageRequest, rng *rand.Rand, force bool) *toolChoice {
+	roll, pick := rng.IntN(5), rng.Uint64()
 	if len(req.tools) == 0 {
 		return nil
 	}
@@ -147,10 +147,10 @@ func chooseTool(req *messageRequest, dice *rand.Rand, force bool) *toolChoice {
 	return nil
 }
 
-func toolBlock(t *toolChoice, dice *rand.Rand) replyBlock {
-	b := replyBlock{kind: "tool_use", toolID: "toolu_" + token(dice), toolName: t.Name}
-	input := string(inventInput(t.Schema, dice))
-	// The API opens every call with an empty piece.
+func toolBlock(t *toolChoice, rng *rand.Rand) replyBlock {
+	b := replyBlock{kind: "tool_use", toolID: "toolu_" + token(rng), toolName: t.Name}
+	input := string(makeToolInput(t.Schema, rng))
+	// In the API, every call begins with an empty piece.
 	b.pieces = append(b.pieces, piece{})
 	for len(input) > 0 {
 		n := min(len(input), 12)
@@ -160,8 +160,8 @@ func toolBlock(t *toolChoice, dice *rand.Rand) replyBlock {
 	return b
 }
 
-// inventInput makes an object with the schema's required properties.
-func inventInput(schema json.RawMessage, dice *rand.Rand) []byte {
+// makeToolInput returns a JSON object with the required properties of the schema.
+func makeToolInput(schema json.RawMessage, rng *rand.Rand) []byte {
 	var s struct {
 		Properties map[string]struct {
 			Type any               `json:"type"`
@@ -184,21 +184,21 @@ func inventInput(schema json.RawMessage, dice *rand.Rand) []byte {
 		switch {
 		case len(property.Enum) > 0:
 			var compact bytes.Buffer
-			if json.Compact(&compact, property.Enum[dice.IntN(len(property.Enum))]) == nil {
+			if json.Compact(&compact, property.Enum[rng.IntN(len(property.Enum))]) == nil {
 				out.Write(compact.Bytes())
 			}
 		default:
-			out.Write(inventValue(property.Type, dice))
+			out.Write(makeValue(property.Type, rng))
 		}
 	}
 	out.WriteByte('}')
 	return asciiOnly(out.Bytes())
 }
 
-func inventValue(kind any, dice *rand.Rand) []byte {
+func makeValue(kind any, rng *rand.Rand) []byte {
 	switch kind {
 	case "integer", "number":
-		return []byte{'1' + byte(dice.IntN(9))}
+		return []byte{'1' + byte(rng.IntN(9))}
 	case "boolean":
 		return []byte("true")
 	case "array":
@@ -208,10 +208,11 @@ func inventValue(kind any, dice *rand.Rand) []byte {
 	case "null":
 		return []byte("null")
 	}
-	return quoted(anyWord(dice) + " " + anyWord(dice))
+	return quoted(randomWord(rng) + " " + randomWord(rng))
 }
 
-// asciiOnly escapes what is not ASCII, so that JSON may be cut at any byte.
+// asciiOnly escapes all characters that are not ASCII, so that the JSON text can be split at any
+// byte.
 func asciiOnly(text []byte) []byte {
 	var out bytes.Buffer
 	for _, r := range string(text) {

@@ -17,8 +17,8 @@ const (
 	maxControlBody = 8 << 20
 )
 
-// newControl is the operator's side of the server. What it is sent is checked
-// whole before any of it takes effect.
+// newControl returns the API that controls the server. It checks a body completely before it
+// applies any of it.
 func (s *Server) newControl() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(*http.Request) (any, error)) {
@@ -66,7 +66,7 @@ func writeControl(w http.ResponseWriter, status int, value any) {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(value) // the operator has gone; nobody is left to tell
+	_ = enc.Encode(value) // fails only if the client has left
 }
 
 func readControl(r *http.Request, into any) error {
@@ -104,7 +104,7 @@ func (s *Server) postScript(r *http.Request) (any, error) {
 	return s.ScriptLeft(), nil
 }
 
-// putSettings changes the settings that are named and keeps the others.
+// putSettings changes the settings in the body and keeps the others.
 func (s *Server) putSettings(r *http.Request) (any, error) {
 	n := s.Settings()
 	if err := readControl(r, &n); err != nil {
@@ -116,8 +116,8 @@ func (s *Server) putSettings(r *http.Request) (any, error) {
 	return s.Settings(), nil
 }
 
-// seenView is a logged request as the operator reads it.
-type seenView struct {
+// requestView is a recorded request in a readable form.
+type requestView struct {
 	RecordedRequest
 	Body       string `json:"body,omitempty"`
 	BodyBase64 []byte `json:"body_base64,omitempty"` // in place of a body that is not UTF-8
@@ -132,10 +132,10 @@ func (s *Server) getRequests(r *http.Request) (any, error) {
 		}
 		list = list[max(0, len(list)-n):]
 	}
-	views := make([]seenView, len(list))
+	views := make([]requestView, len(list))
 	for i, e := range list {
 		e.Header = maskCredentials(e.Header)
-		views[i] = seenView{RecordedRequest: e}
+		views[i] = requestView{RecordedRequest: e}
 		if utf8.Valid(e.Body) {
 			views[i].Body = string(e.Body)
 		} else {
@@ -145,7 +145,8 @@ func (s *Server) getRequests(r *http.Request) (any, error) {
 	return views, nil
 }
 
-// maskCredentials leaves enough of a credential to tell which one arrived.
+// maskCredentials keeps only the last characters of credentials, which are enough to recognize
+// them.
 func maskCredentials(h http.Header) http.Header {
 	h = h.Clone()
 	for _, name := range []string{"X-Api-Key", "Authorization"} {

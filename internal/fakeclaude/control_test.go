@@ -106,7 +106,7 @@ func TestControlRequestsAndStats(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := u.do("GET", "/_fake/requests", "")
-	var list []seenView
+	var list []requestView
 	if err := json.Unmarshal(got.body, &list); err != nil || len(list) != 2 {
 		t.Fatalf("%s (%v)", got.body, err)
 	}

@@ -10,20 +10,20 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// delivery sends one answer and works one fault into it.
+// delivery sends one response and injects one fault into it.
 type delivery struct {
 	call  *call
 	resp  response
 	fault fault.Fault
 	wire  *wire
 
-	status int   // sent; 0 before the head
-	begun  bool  // the first token has gone out
-	events int   // sent, fillers not counted
-	tokens int64 // output tokens sent
+	status  int   // that was sent; 0 before the response header
+	started bool  // the first token was sent
+	events  int   // that were sent, without pings that fill a silence
+	tokens  int64 // output tokens that were sent
 }
 
-// errCut means that a fault ended the answer as it should.
+// errCut means that a fault ended the response as intended.
 var errCut = errors.New("cut by a fault")
 
 func newDelivery(w http.ResponseWriter, c *call, resp response, f fault.Fault) *delivery {
@@ -43,15 +43,15 @@ func newDelivery(w http.ResponseWriter, c *call, resp response, f fault.Fault) *
 	return d
 }
 
-// run sends the answer. It returns nil when all of it went out, errCut or
-// errAbort when a fault cut it, and any other error when the client has gone.
+// run sends the response. It returns nil if all of it was sent, errCut or errAbort if a fault cut
+// it, and any other error if the client left.
 func (d *delivery) run(ctx context.Context) error {
 	send := d.sendPlain
 	if d.resp.events != nil {
 		send = d.sendStream
 	}
 	err := send(ctx)
-	if d.begun && d.tokens > 0 {
+	if d.started && d.tokens > 0 {
 		d.call.account.spendOutput(d.call.model, d.tokens, d.now())
 	}
 	return err
@@ -64,8 +64,8 @@ func (d *delivery) sleep(ctx context.Context, t time.Duration) error {
 }
 
 func (d *delivery) sendStream(ctx context.Context) error {
-	strikeAt := injectionIndex(d.fault, d.resp.events)
-	if strikeAt == beforeHeader {
+	injectAt := injectionIndex(d.fault, d.resp.events)
+	if injectAt == beforeHeader {
 		if err := d.inject(ctx); err != nil {
 			return err
 		}
@@ -73,13 +73,13 @@ func (d *delivery) sendStream(ctx context.Context) error {
 	if err := d.sleep(ctx, d.resp.prefill); err != nil {
 		return err
 	}
-	d.head(-1)
+	d.writeHeader(-1)
 	if err := d.wire.flush(); err != nil {
 		return err
 	}
 	interval := time.Duration(d.call.settings.TokenInterval)
 	for i, e := range d.resp.events {
-		if i == strikeAt {
+		if i == injectAt {
 			if err := d.inject(ctx); err != nil {
 				return err
 			}
@@ -87,14 +87,14 @@ func (d *delivery) sendStream(ctx context.Context) error {
 		if err := d.pause(ctx, time.Duration(e.tokens)*interval); err != nil {
 			return err
 		}
-		d.begin()
+		d.start()
 		if err := d.wire.send(ctx, e.frame); err != nil {
 			return err
 		}
 		d.events++
 		d.tokens += e.tokens
 	}
-	if strikeAt == len(d.resp.events) {
+	if injectAt == len(d.resp.events) {
 		if err := d.inject(ctx); err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (d *delivery) sendStream(ctx context.Context) error {
 	return d.wire.finish()
 }
 
-// pause waits between two events and fills a long silence with pings.
+// pause waits between two events. It fills a long silence with pings.
 func (d *delivery) pause(ctx context.Context, t time.Duration) error {
 	every := time.Duration(d.call.settings.PingInterval)
 	for ; t > every; t -= every {
@@ -119,23 +119,24 @@ func (d *delivery) pause(ctx context.Context, t time.Duration) error {
 	return d.sleep(ctx, t)
 }
 
-// begin makes what this request writes into the prompt cache readable.
-func (d *delivery) begin() {
-	if d.begun {
+// start marks the first token. From here on, other requests can read what this one writes to the
+// prompt cache.
+func (d *delivery) start() {
+	if d.started {
 		return
 	}
-	d.begun = true
+	d.started = true
 	if d.resp.begin != nil {
 		d.resp.begin()
 	}
 }
 
 func (d *delivery) sendPlain(ctx context.Context) error {
-	strikeAt := never
+	injectAt := never
 	if !d.resp.replaced && d.fault.Kind != fault.Error {
-		strikeAt = injectionOffset(d.fault, len(d.resp.body))
+		injectAt = injectionOffset(d.fault, len(d.resp.body))
 	}
-	if strikeAt == beforeHeader {
+	if injectAt == beforeHeader {
 		if err := d.inject(ctx); err != nil {
 			return err
 		}
@@ -143,21 +144,21 @@ func (d *delivery) sendPlain(ctx context.Context) error {
 	if err := d.sleep(ctx, d.resp.prefill); err != nil {
 		return err
 	}
-	d.begin()
+	d.start()
 	if err := d.sleep(ctx, time.Duration(d.resp.tokens)*time.Duration(d.call.settings.TokenInterval)); err != nil {
 		return err
 	}
-	body, length := d.framed(strikeAt)
-	d.head(length)
+	body, length := d.framedBody(injectAt)
+	d.writeHeader(length)
 	d.tokens = d.resp.tokens
-	if strikeAt >= 0 && strikeAt < len(body) {
-		if err := d.wire.send(ctx, body[:strikeAt]); err != nil {
+	if injectAt >= 0 && injectAt < len(body) {
+		if err := d.wire.send(ctx, body[:injectAt]); err != nil {
 			return err
 		}
 		if err := d.inject(ctx); err != nil {
 			return err
 		}
-		body = body[strikeAt:]
+		body = body[injectAt:]
 	}
 	if err := d.wire.send(ctx, body); err != nil {
 		return err
@@ -165,13 +166,13 @@ func (d *delivery) sendPlain(ctx context.Context) error {
 	return d.wire.finish()
 }
 
-// framed is the body and the length that the head announces, -1 for none. A
-// malformed body is a short one of the right length.
-func (d *delivery) framed(strikeAt int) ([]byte, int) {
+// framedBody returns the body and its Content-Length, -1 for none. A malformed body is truncated
+// and has the length of what is left.
+func (d *delivery) framedBody(injectAt int) ([]byte, int) {
 	body := d.resp.body
 	switch {
 	case d.fault.Kind == fault.Malformed:
-		return body[:strikeAt], strikeAt
+		return body[:injectAt], injectAt
 	case d.resp.status == http.StatusNoContent || d.resp.status == http.StatusNotModified:
 		return nil, -1
 	case d.wire.encoder != nil || d.fault.Kind == fault.End || d.resp.media == mediaStream:
@@ -180,8 +181,9 @@ func (d *delivery) framed(strikeAt int) ([]byte, int) {
 	return body, len(body)
 }
 
-// head sends status and headers. A negative length leaves the framing to the server.
-func (d *delivery) head(length int) {
+// writeHeader sends the status and the headers. With a negative length, package net/http chooses
+// the framing.
+func (d *delivery) writeHeader(length int) {
 	h := d.wire.w.Header()
 	h.Set("Content-Type", d.resp.media)
 	h.Set("Request-Id", d.call.id)
@@ -210,23 +212,23 @@ func (d *delivery) head(length int) {
 	d.wire.w.WriteHeader(d.status)
 }
 
-// report writes into the log how it went.
-func (d *delivery) report(e *RecordedRequest, err error) {
-	e.Status, e.Events, e.Fault = d.status, d.events, d.fault.Kind
-	e.Model, e.Stream = d.call.model, d.call.stream
-	e.Took = Duration(d.now().Sub(d.call.start))
+// recordResult completes the recorded request with the result of run.
+func (d *delivery) recordResult(r *RecordedRequest, err error) {
+	r.Status, r.Events, r.Fault = d.status, d.events, d.fault.Kind
+	r.Model, r.Stream = d.call.model, d.call.stream
+	r.Took = Duration(d.now().Sub(d.call.start))
 	switch {
 	case err == nil && d.resp.replaced:
-		e.Outcome = OutcomeReplaced
+		r.Outcome = OutcomeReplaced
 	case err == nil:
-		e.Outcome = OutcomeComplete
+		r.Outcome = OutcomeComplete
 	case errors.Is(err, errCut), errors.Is(err, errAbort):
-		e.Outcome = OutcomeCut
+		r.Outcome = OutcomeCut
 	default:
-		e.Outcome = OutcomeCancelled
+		r.Outcome = OutcomeCancelled
 	}
-	if d.begun && d.resp.usage.ServiceTier != "" {
-		e.Usage = d.resp.usage
-		e.Usage.OutputTokens = d.tokens
+	if d.started && d.resp.usage.ServiceTier != "" {
+		r.Usage = d.resp.usage
+		r.Usage.OutputTokens = d.tokens
 	}
 }

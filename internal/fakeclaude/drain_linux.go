@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drain waits until the kernel has sent all that was written, for at most a
-// second: a reset throws away what it still holds back.
+// drain waits for at most a second until the kernel has sent everything that was written, because a
+// reset discards the data that it has not sent.
 func drain(conn *net.TCPConn) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -24,6 +24,6 @@ func drain(conn *net.TCPConn) {
 		if err != nil || unsent == 0 {
 			return
 		}
-		time.Sleep(time.Millisecond) // the kernel keeps real time, not the Clock's
+		time.Sleep(time.Millisecond) // the kernel does not use Clock
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// drain gives the kernel the time to send what was written: a reset throws away
-// what it still holds back.
+// drain gives the kernel time to send what was written, because a reset discards the data that it
+// has not sent.
 func drain(*net.TCPConn) {
-	time.Sleep(50 * time.Millisecond) // the kernel keeps real time, not the Clock's
+	time.Sleep(50 * time.Millisecond) // the kernel does not use Clock
 }

@@ -34,8 +34,8 @@ func serve(t *testing.T, o Options) upstream {
 	return upstream{Server: s, t: t, url: ts.URL}
 }
 
-// gotten is an answer as far as it arrived.
-type gotten struct {
+// result is an answer as far as it arrived.
+type result struct {
 	status int
 	header http.Header
 	body   []byte
@@ -53,33 +53,33 @@ func newRequest(t *testing.T, method, url, body string) *http.Request {
 	return r
 }
 
-func fetch(r *http.Request) gotten {
+func fetch(r *http.Request) result {
 	client := &http.Client{Transport: &http.Transport{DisableCompression: true, DisableKeepAlives: true}}
 	resp, err := client.Do(r)
 	if err != nil {
-		return gotten{err: err}
+		return result{err: err}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	return gotten{status: resp.StatusCode, header: resp.Header, body: body, err: err}
+	return result{status: resp.StatusCode, header: resp.Header, body: body, err: err}
 }
 
-func (u upstream) do(method, path, body string) gotten {
+func (u upstream) do(method, path, body string) result {
 	u.t.Helper()
 	return fetch(newRequest(u.t, method, u.url+path, body))
 }
 
-func (u upstream) ask(body string) gotten {
+func (u upstream) ask(body string) result {
 	u.t.Helper()
 	return u.do("POST", "/v1/messages?beta=true", body)
 }
 
 // direct answers a request without a network; for tests of rules and of time.
-func direct(t *testing.T, s *Server, body string) gotten {
+func direct(t *testing.T, s *Server, body string) result {
 	t.Helper()
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, newRequest(t, "POST", "http://fake/v1/messages", body))
-	return gotten{status: w.Code, header: w.Header(), body: w.Body.Bytes()}
+	return result{status: w.Code, header: w.Header(), body: w.Body.Bytes()}
 }
 
 // body is a request with more members added as they stand.
@@ -116,7 +116,7 @@ func lastEvent(stream []byte) string {
 	return names[len(names)-1]
 }
 
-func usageOf(t *testing.T, g gotten) claude.Usage {
+func usageOf(t *testing.T, g result) claude.Usage {
 	t.Helper()
 	m, ok := claude.ParseMessage(g.body)
 	if g.status != http.StatusOK || !ok {
@@ -125,7 +125,7 @@ func usageOf(t *testing.T, g gotten) claude.Usage {
 	return m.Usage
 }
 
-func errorOf(t *testing.T, g gotten) claude.Error {
+func errorOf(t *testing.T, g result) claude.Error {
 	t.Helper()
 	e, ok := claude.ParseError(g.body)
 	if !ok {

@@ -17,8 +17,9 @@ const (
 	never        = math.MinInt
 )
 
-// faultResponse returns the response that a fault sends instead of the normal one; false if the fault only changes
-// the normal one. Such a request costs nothing: neither the rate limits nor the cache see it.
+// faultResponse returns the response that a fault sends instead of the normal one; false if the
+// fault only changes the normal one. Such a request costs nothing: neither the rate limits nor the
+// cache see it.
 func faultResponse(f fault.Fault, c *call) (response, bool) {
 	resp := response{
 		status:   http.StatusOK,
@@ -70,8 +71,8 @@ func inDialect(f fault.Fault, resp response) response {
 	return resp
 }
 
-// inject lets the fault happen at the position that the delivery has reached. It returns nil if the response
-// continues after it.
+// inject lets the fault happen at the position that the delivery has reached. It returns nil if the
+// response continues after it.
 func (d *delivery) inject(ctx context.Context) error {
 	f := d.fault
 	delay := time.Duration(f.Delay)
@@ -89,7 +90,7 @@ func (d *delivery) inject(ctx context.Context) error {
 	}
 	switch f.Kind {
 	case fault.Reset, fault.Close:
-		if err := d.wire.sever(f.Kind == fault.Reset); err != nil {
+		if err := d.wire.breakConnection(f.Kind == fault.Reset); err != nil {
 			return err
 		}
 		return errCut
@@ -124,7 +125,8 @@ func (d *delivery) stall(ctx context.Context, t time.Duration) error {
 	}
 }
 
-// injectionIndex returns the number of events of a stream that are sent before the fault, beforeHeader, or never.
+// injectionIndex returns the number of events of a stream that are sent before the fault,
+// beforeHeader, or never.
 func injectionIndex(f fault.Fault, events []event) int {
 	if !f.Kind.HasPoint() {
 		return never
@@ -153,7 +155,8 @@ func injectionIndex(f fault.Fault, events []event) int {
 	return endOfContent
 }
 
-// isPointAfter reports whether the point is the position after this event, if it is the first of its kind.
+// isPointAfter reports whether the point is the position after this event, if it is the first of
+// its kind.
 func isPointAfter(p fault.Point, e event) bool {
 	switch p {
 	case fault.AtMessageStart:
@@ -170,8 +173,8 @@ func isPointAfter(p fault.Point, e event) bool {
 	return false
 }
 
-// injectionOffset returns the number of bytes of a plain body that are sent before the fault, beforeHeader, or never.
-// A plain body has no events, so that each point has a share of its size.
+// injectionOffset returns the number of bytes of a plain body that are sent before the fault,
+// beforeHeader, or never. A plain body has no events, so that each point has a share of its size.
 func injectionOffset(f fault.Fault, size int) int {
 	if !f.Kind.HasPoint() {
 		return never

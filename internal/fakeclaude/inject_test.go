@@ -27,7 +27,7 @@ import (
 
 func TestStatusFault(t *testing.T) {
 	u := serve(t, Options{Settings: Settings{Limits: Limits{Requests: 5}}})
-	f := func(injected fault.Fault, wantType claude.ErrorType, check func(gotten) bool) {
+	f := func(injected fault.Fault, wantType claude.ErrorType, check func(result) bool) {
 		t.Helper()
 		injected.Kind = fault.Status
 		for _, stream := range []bool{true, false} {
@@ -39,18 +39,18 @@ func TestStatusFault(t *testing.T) {
 			}
 		}
 	}
-	hasLimits := func(g gotten) bool { return g.header.Get("Anthropic-Ratelimit-Requests-Limit") == "5" }
+	hasLimits := func(g result) bool { return g.header.Get("Anthropic-Ratelimit-Requests-Limit") == "5" }
 	f(fault.Fault{Status: 529}, claude.ErrOverloaded, hasLimits)
 	f(fault.Fault{Status: 500}, claude.ErrAPI, hasLimits)
 	f(fault.Fault{Status: 401}, claude.ErrAuthentication, hasLimits)
 	f(fault.Fault{Status: 402}, claude.ErrBilling, hasLimits)
-	f(fault.Fault{Status: 429, Bare: true, Headers: map[string]string{"x-should-retry": "true"}}, claude.ErrRateLimit, func(g gotten) bool {
+	f(fault.Fault{Status: 429, Bare: true, Headers: map[string]string{"x-should-retry": "true"}}, claude.ErrRateLimit, func(g result) bool {
 		return !hasLimits(g) && g.header.Get("X-Should-Retry") == "true"
 	})
-	f(fault.Fault{Status: 400, Type: "invalid_request_error", Message: "Your credit balance is too low"}, claude.ErrInvalidRequest, func(g gotten) bool {
+	f(fault.Fault{Status: 400, Type: "invalid_request_error", Message: "Your credit balance is too low"}, claude.ErrInvalidRequest, func(g result) bool {
 		return strings.Contains(string(g.body), `"Your credit balance is too low"`)
 	})
-	f(fault.Fault{Status: 429, Code: "enforced_spend_limit_reached"}, claude.ErrRateLimit, func(g gotten) bool {
+	f(fault.Fault{Status: 429, Code: "enforced_spend_limit_reached"}, claude.ErrRateLimit, func(g result) bool {
 		return strings.Contains(string(g.body), `"error_code":"enforced_spend_limit_reached"`)
 	})
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// respondMessage answers POST /v1/messages.
+// respondMessage serves POST /v1/messages.
 func (s *Server) respondMessage(c *call, f fault.Fault) response {
-	model, p, refused := s.understand(c, true)
+	model, p, refused := s.parseRequest(c, true)
 	if refused != nil {
 		return *refused
 	}
@@ -19,7 +19,7 @@ func (s *Server) respondMessage(c *call, f fault.Fault) response {
 		return invalidRequest(fmt.Sprintf("prompt is too long: %d tokens > %d maximum", p.tokens, model.MaxInputTokens))
 	}
 	c.account.mu.Lock()
-	id, missing := s.lacks(c.account, c.body)
+	id, missing := c.account.missingFileLocked(c.body)
 	c.account.mu.Unlock()
 	if missing {
 		return errorResponse(http.StatusNotFound, claude.ErrNotFound, "File not found: "+id)
@@ -31,10 +31,10 @@ func (s *Server) respondMessage(c *call, f fault.Fault) response {
 	}
 	use, over := c.account.admit(req.Model, p, minimum, c.start)
 	if over != nil {
-		return limited(over)
+		return rateLimitResponse(over)
 	}
-	dice := s.replyDice(c.body)
-	talk := composeReply(req, dice, turnOptions{
+	rng := s.replyRand(c.body)
+	reply := composeReply(req, rng, turnOptions{
 		minOutput: c.settings.MinOutput,
 		maxOutput: c.settings.MaxOutput,
 		maxTokens: *req.MaxTokens,
@@ -44,23 +44,23 @@ func (s *Server) respondMessage(c *call, f fault.Fault) response {
 		status:  http.StatusOK,
 		limited: true,
 		prefill: time.Duration(c.settings.FirstToken) + time.Duration(float64(c.settings.Prefill)*float64(use.billedInput())/1000),
-		usage:   newUsage(use, talk.tokens),
-		begin:   func() { c.account.begin(p, use.hit, minimum, c.start, s.clock.Now()) },
+		usage:   newUsage(use, reply.tokens),
+		begin:   func() { c.account.writeCache(p, use.hit, minimum, c.start, s.clock.Now()) },
 	}
 	id = "msg_" + token(c.ids)
-	shape := chooseShape(c.settings.Usage, dice)
+	shape := randomShape(c.settings.Usage, rng)
 	if req.Stream {
-		resp.events = streamEvents(newMessage(id, req.Model, newUsage(use, min(talk.tokens, 1))), talk)
+		resp.events = streamEvents(newMessage(id, req.Model, newUsage(use, min(reply.tokens, 1))), reply)
 		shape.applyTo(resp.events)
 		return resp
 	}
-	resp.body = shape.apply(plainMessage(newMessage(id, req.Model, resp.usage), talk), true)
-	resp.tokens = talk.tokens
+	resp.body = shape.apply(plainMessage(newMessage(id, req.Model, resp.usage), reply), true)
+	resp.tokens = reply.tokens
 	return resp
 }
 
-// limited is the 429 of a real limit.
-func limited(r *Refusal) response {
+// rateLimitResponse returns the 429 of one of the account's limits.
+func rateLimitResponse(r *Refusal) response {
 	resp := errorResponse(http.StatusTooManyRequests, claude.ErrRateLimit, fmt.Sprintf(
 		"This request would exceed your organization's rate limit of %d %s per minute. Please try again later.", r.rate, r.limit))
 	resp.header = map[string]string{"Retry-After": r.RetryAfter()}
@@ -68,21 +68,20 @@ func limited(r *Refusal) response {
 	return resp
 }
 
-// respondCount answers POST /v1/messages/count_tokens, which costs nothing.
+// respondCount serves POST /v1/messages/count_tokens, which costs nothing.
 func (s *Server) respondCount(c *call, _ fault.Fault) response {
-	_, p, refused := s.understand(c, false)
+	_, p, refused := s.parseRequest(c, false)
 	if refused != nil {
 		return *refused
 	}
 	return response{status: http.StatusOK, body: fmt.Appendf(nil, `{"input_tokens":%d}`, p.tokens)}
 }
 
-// understand checks the request and finds its model and its prompt, or says what
-// to answer instead.
-func (s *Server) understand(c *call, needMaxTokens bool) (modelInfo, *prompt, *response) {
+// parseRequest checks the request and returns its model and its prompt, or an error response.
+func (s *Server) parseRequest(c *call, needMaxTokens bool) (modelInfo, *prompt, *response) {
 	refuse := func(resp response) (modelInfo, *prompt, *response) { return modelInfo{}, nil, &resp }
-	if c.complaint != nil {
-		return refuse(invalidRequest(c.complaint.Error()))
+	if c.bodyErr != nil {
+		return refuse(invalidRequest(c.bodyErr.Error()))
 	}
 	if err := c.message.missing(needMaxTokens); err != nil {
 		return refuse(invalidRequest(err.Error()))

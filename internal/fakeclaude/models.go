@@ -21,8 +21,8 @@ type modelInfo struct {
 	MaxTokens      int64  `json:"max_tokens"`
 }
 
-// catalog is what the server serves. An open one also serves every other id that
-// contains "claude", as new ids come out faster than anybody can list them.
+// catalog holds the models of the server. An open catalog also has every other id that contains
+// "claude", so that new models need no change here.
 type catalog struct {
 	models []modelInfo
 	open   bool
@@ -61,7 +61,7 @@ func describeModel(id string, age int) modelInfo {
 	}
 }
 
-// displayName makes "Claude Opus 4.5" of "claude-opus-4-5-20251101".
+// displayName returns "Claude Opus 4.5" for "claude-opus-4-5-20251101".
 func displayName(id string) string {
 	var name strings.Builder
 	number := false
@@ -103,7 +103,7 @@ type modelPage struct {
 	LastID  *string     `json:"last_id"`
 }
 
-// respondModels answers GET /v1/models with its limit, after_id and before_id.
+// respondModels serves GET /v1/models with its limit, after_id and before_id.
 func (s *Server) respondModels(c *call, _ fault.Fault) response {
 	page, err := s.catalog.page(c.request.URL.Query())
 	if err != nil {
@@ -144,7 +144,7 @@ func (c catalog) page(q url.Values) (modelPage, error) {
 	return page, nil
 }
 
-// respondModel answers GET /v1/models/{id}.
+// respondModel serves GET /v1/models/{id}.
 func (s *Server) respondModel(c *call, _ fault.Fault) response {
 	id := strings.TrimPrefix(c.request.URL.Path, "/v1/models/")
 	m, ok := s.catalog.find(id)

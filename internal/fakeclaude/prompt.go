@@ -12,36 +12,35 @@ import (
 	"time"
 )
 
-// prompt is the cacheable part of a request in the order of the cache: tools,
-// system, messages.
+// prompt is the cacheable part of a request, in the order of the cache: tools, system, messages.
 type prompt struct {
-	blocks []promptBlock
-	marks  []mark
-	tokens int64
+	blocks      []promptBlock
+	breakpoints []breakpoint
+	tokens      int64
 }
 
 type promptBlock struct {
-	hash prefixHash // of the whole prefix that ends here
-	upTo int64      // tokens of that prefix
+	hash         prefixHash // of the whole prefix that ends here
+	prefixTokens int64      // tokens of that prefix
 }
 
-// mark is a cache breakpoint.
-type mark struct {
+// breakpoint is a cache breakpoint.
+type breakpoint struct {
 	block int
 	ttl   time.Duration
 	path  string
 }
 
-// promptBuilder folds block after block into one running hash.
+// promptBuilder hashes block after block.
 type promptBuilder struct {
 	p             prompt
 	sum           hash.Hash
-	bytes         int64 // of prompt text so far
+	bytes         int64 // of the text so far
 	bytesPerToken float64
-	extra         int64 // tokens that are not measured in bytes: images
+	extra         int64 // tokens of images
 }
 
-// buildPrompt cuts the request into blocks and hashes every prefix.
+// buildPrompt splits a request into blocks and hashes every prefix.
 func buildPrompt(req *messageRequest, bytesPerToken float64) (*prompt, error) {
 	b := &promptBuilder{sum: sha256.New(), bytesPerToken: bytesPerToken}
 	b.fold("model", []byte(req.Model))
@@ -50,7 +49,7 @@ func buildPrompt(req *messageRequest, bytesPerToken float64) (*prompt, error) {
 			return nil, err
 		}
 	}
-	// Settings that the API lets invalidate only what stands behind them.
+	// Each of the following settings invalidates only the part of the prompt after it.
 	b.fold("speed", req.speed)
 	if err := b.addContent("system", req.system, "system"); err != nil {
 		return nil, err
@@ -63,14 +62,14 @@ func buildPrompt(req *messageRequest, bytesPerToken float64) (*prompt, error) {
 		}
 	}
 	b.p.tokens = b.tokens()
-	return &b.p, checkMarks(b.p.marks)
+	return &b.p, checkBreakpoints(b.p.breakpoints)
 }
 
 func (b *promptBuilder) tokens() int64 {
 	return b.extra + int64(math.Ceil(float64(b.bytes)/b.bytesPerToken))
 }
 
-// fold mixes a labelled, length-prefixed part into the running hash.
+// fold adds a part with its label and length to the hash.
 func (b *promptBuilder) fold(label string, part []byte) {
 	var size [8]byte
 	binary.LittleEndian.PutUint64(size[:], uint64(len(part)))
@@ -89,7 +88,7 @@ func (b *promptBuilder) addContent(role string, raw json.RawMessage, path string
 		return nil
 	}
 	if raw[0] != '[' {
-		return complaint("%s: Input should be a valid string or list of content blocks", path)
+		return apiErrorf("%s: Input should be a valid string or list of content blocks", path)
 	}
 	i := 0
 	for start, end := range elements(raw) {
@@ -101,8 +100,8 @@ func (b *promptBuilder) addContent(role string, raw json.RawMessage, path string
 	return nil
 }
 
-// addText takes the JSON string as it stands, so that a block of text and the same
-// text as a plain string are one prefix: clients turn the one into the other.
+// addText adds a JSON string as a text block. A text block and the same text as a plain string are
+// the same prefix, because clients convert one into the other.
 func (b *promptBuilder) addText(role string, quoted json.RawMessage) {
 	b.fold(role, []byte("text"))
 	b.fold("text", quoted)
@@ -112,7 +111,7 @@ func (b *promptBuilder) addText(role string, quoted json.RawMessage) {
 func (b *promptBuilder) add(role string, raw json.RawMessage, path string) error {
 	block, err := splitBlock(raw)
 	if err != nil {
-		return complaint("%s: %v", path, err)
+		return apiErrorf("%s: %v", path, err)
 	}
 	switch {
 	case block.onlyText != nil:
@@ -126,37 +125,38 @@ func (b *promptBuilder) add(role string, raw json.RawMessage, path string) error
 		b.close(int64(len(block.bare)))
 	}
 	if block.ttl > 0 {
-		b.p.marks = append(b.p.marks, mark{block: len(b.p.blocks) - 1, ttl: block.ttl, path: path})
+		b.p.breakpoints = append(b.p.breakpoints, breakpoint{block: len(b.p.blocks) - 1, ttl: block.ttl, path: path})
 	}
 	return nil
 }
 
-// imageTokens is what one image counts, whatever its size in bytes.
+// imageTokens is the number of tokens of an image, regardless of its size in bytes.
 const imageTokens = 1600
 
+// close ends a block.
 func (b *promptBuilder) close(bytes int64) {
 	b.bytes += bytes
 	var sum [sha256.Size]byte
 	b.sum.Sum(sum[:0])
-	b.p.blocks = append(b.p.blocks, promptBlock{hash: prefixHash(sum[:16]), upTo: b.tokens()})
+	b.p.blocks = append(b.p.blocks, promptBlock{hash: prefixHash(sum[:16]), prefixTokens: b.tokens()})
 }
 
-// blockParts is one content block, taken apart far enough for the cache.
+// blockParts are the parts of a content block that matter to the cache.
 type blockParts struct {
 	kind     string
 	bare     []byte          // the block without its cache_control members
-	onlyText json.RawMessage // the quoted text of a block that holds nothing else
-	ttl      time.Duration   // of its breakpoint; 0: none
+	onlyText json.RawMessage // the quoted text of a block that has only a text
+	ttl      time.Duration   // of its breakpoint; 0 without one
 }
 
 func splitBlock(raw json.RawMessage) (blockParts, error) {
 	if raw[0] != '{' {
-		return blockParts{}, complaint("Input should be a valid object")
+		return blockParts{}, apiErrorf("Input should be a valid object")
 	}
 	var text, control json.RawMessage
 	parts := blockParts{bare: raw}
 	kept := 0
-	for m := range uncontrolled(raw) {
+	for m := range membersButCacheControl(raw) {
 		value := raw[m.valueStart:m.valueEnd]
 		switch string(raw[m.keyStart:m.keyEnd]) {
 		case `"type"`:
@@ -164,7 +164,7 @@ func splitBlock(raw json.RawMessage) (blockParts, error) {
 		case `"text"`:
 			text = value
 		case `"content"`:
-			control = innerControl(value)
+			control = nestedCacheControl(value)
 		}
 		kept++
 	}
@@ -188,9 +188,9 @@ func splitBlock(raw json.RawMessage) (blockParts, error) {
 	return parts, err
 }
 
-// innerControl is the first mark on the blocks inside a tool result, which counts
-// for the result as a whole.
-func innerControl(content json.RawMessage) json.RawMessage {
+// nestedCacheControl returns the first cache_control of the blocks in a tool result. It applies to
+// the result as a whole.
+func nestedCacheControl(content json.RawMessage) json.RawMessage {
 	if content[0] != '[' || !bytes.Contains(content, []byte(`"cache_control"`)) {
 		return nil
 	}
@@ -211,7 +211,7 @@ func parseCacheControl(raw json.RawMessage) (time.Duration, error) {
 		TTL  string `json:"ttl"`
 	}
 	if err := json.Unmarshal(raw, &control); err != nil || control.Type != "ephemeral" {
-		return 0, complaint("cache_control.type: Input should be 'ephemeral'")
+		return 0, apiErrorf("cache_control.type: Input should be 'ephemeral'")
 	}
 	switch control.TTL {
 	case "", "5m":
@@ -219,5 +219,5 @@ func parseCacheControl(raw json.RawMessage) (time.Duration, error) {
 	case "1h":
 		return longTTL, nil
 	}
-	return 0, complaint("cache_control.ttl: Input should be '5m' or '1h'")
+	return 0, apiErrorf("cache_control.ttl: Input should be '5m' or '1h'")
 }

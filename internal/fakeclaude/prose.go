@@ -7,9 +7,9 @@ import (
 	"unicode/utf16"
 )
 
-// anyWord picks from what the simulated model knows. A word counts as one token.
-// Some words are not ASCII, so that careless byte handling downstream shows.
-func anyWord(dice *rand.Rand) string {
+// randomWord returns a word, which counts as one token. Some words are not ASCII, so that tests
+// find wrong handling of bytes.
+func randomWord(rng *rand.Rand) string {
 	vocabulary := [...]string{
 		"the", "a", "file", "test", "function", "returns", "error", "reads", "writes", "checks", "line",
 		"value", "package", "build", "server", "request", "answer", "stream", "cache", "retry", "session",
@@ -18,15 +18,15 @@ func anyWord(dice *rand.Rand) string {
 		"for", "every", "each", "only", "naïve", "café", "→", "✓", "run", "green", "done", "code", "path",
 		"name", "field", "\"quoted\"", "a\\b", "x < y", "日本",
 	}
-	return vocabulary[dice.IntN(len(vocabulary))]
+	return vocabulary[rng.IntN(len(vocabulary))]
 }
 
-// prose makes n tokens of text in pieces of one to four tokens, and at least two
-// pieces where n allows, so that there is a middle.
-func prose(dice *rand.Rand, n int) []piece {
+// prose returns n tokens of text in pieces of one to four tokens. If n > 1 there are at least two
+// pieces, so that a fault can happen between them.
+func prose(rng *rand.Rand, n int) []piece {
 	var pieces []piece
 	for written := 0; written < n; {
-		size := min(1+dice.IntN(4), n-written)
+		size := min(1+rng.IntN(4), n-written)
 		if written == 0 && size == n && n > 1 {
 			size = n / 2
 		}
@@ -35,7 +35,7 @@ func prose(dice *rand.Rand, n int) []piece {
 			if written+i > 0 {
 				text = append(text, separator(written+i))
 			}
-			text = append(text, anyWord(dice)...)
+			text = append(text, randomWord(rng)...)
 		}
 		pieces = append(pieces, piece{text: string(text), tokens: int64(size)})
 		written += size
@@ -50,17 +50,17 @@ func separator(word int) byte {
 	return ' '
 }
 
-// token makes an id of the API's form and length, without its prefix.
-func token(dice *rand.Rand) string {
+// token returns an id in the format of the API, without its prefix.
+func token(rng *rand.Rand) string {
 	const alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 	id := []byte("01")
 	for range 22 {
-		id = append(id, alphabet[dice.IntN(len(alphabet))])
+		id = append(id, alphabet[rng.IntN(len(alphabet))])
 	}
 	return string(id)
 }
 
-// quoted is s as a JSON string; every string has one.
+// quoted returns s as a JSON string.
 func quoted(s string) []byte {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -69,6 +69,7 @@ func quoted(s string) []byte {
 	return b
 }
 
+// utf16Units returns the UTF-16 code units of r in hexadecimal.
 func utf16Units(r rune) []string {
 	if high, low := utf16.EncodeRune(r); high != '\uFFFD' {
 		return []string{fmt.Sprintf("%04x", high), fmt.Sprintf("%04x", low)}

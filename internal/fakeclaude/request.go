@@ -6,18 +6,17 @@ import (
 	"fmt"
 )
 
-// complaint is what the API says about a request that it does not take, in the
-// API's style and not in Go's.
-func complaint(format string, args ...any) error {
-	return complaintError(fmt.Sprintf(format, args...))
+// apiErrorf returns an error about a request in the wording of the API.
+func apiErrorf(format string, args ...any) error {
+	return requestError(fmt.Sprintf(format, args...))
 }
 
-type complaintError string
+type requestError string
 
-func (e complaintError) Error() string { return string(e) }
+func (e requestError) Error() string { return string(e) }
 
-// messageRequest is what the simulator understands of a body. It has its own way
-// of reading it on purpose: a stand-in must not share the parser of what it tests.
+// messageRequest is the part of a body that the simulator evaluates. The simulator has its own
+// parser, because it must not share the parser of the program that it tests.
 type messageRequest struct {
 	Model     string
 	MaxTokens *int64
@@ -33,17 +32,17 @@ type turn struct {
 	content json.RawMessage
 }
 
-// decodeRequest reads a body of /v1/messages or count_tokens. When it complains,
-// the request holds what was readable.
+// decodeRequest reads a body of /v1/messages or count_tokens. With an error, the request has the
+// valid members.
 func decodeRequest(body []byte) (*messageRequest, error) {
 	req := &messageRequest{}
 	if !json.Valid(body) {
 		var nothing json.RawMessage
-		return req, complaint("The request body is not valid JSON: %v", json.Unmarshal(body, &nothing))
+		return req, apiErrorf("The request body is not valid JSON: %v", json.Unmarshal(body, &nothing))
 	}
 	body = bytes.TrimSpace(body)
 	if body[0] != '{' {
-		return req, complaint("The request body is not a JSON object")
+		return req, apiErrorf("The request body is not a JSON object")
 	}
 	var first error
 	for m := range members(body) {
@@ -80,7 +79,7 @@ func (r *messageRequest) read(name string, value json.RawMessage) error {
 
 func decodeMember(name, kind string, value json.RawMessage, into any) error {
 	if json.Unmarshal(value, into) != nil {
-		return complaint("%s: Input should be a valid %s", name, kind)
+		return apiErrorf("%s: Input should be a valid %s", name, kind)
 	}
 	return nil
 }
@@ -90,20 +89,20 @@ func (r *messageRequest) readTurns(value json.RawMessage) error {
 		return nil
 	}
 	if value[0] != '[' {
-		return complaint("messages: Input should be a valid list")
+		return apiErrorf("messages: Input should be a valid list")
 	}
 	r.turns = []turn{}
 	for start, end := range elements(value) {
 		message := value[start:end]
 		if message[0] != '{' {
-			return complaint("messages.%d: Input should be a valid object", len(r.turns))
+			return apiErrorf("messages.%d: Input should be a valid object", len(r.turns))
 		}
 		t := turn{content: memberValue(message, `"content"`)}
 		if isNull(t.content) {
-			return complaint("messages.%d.content: Field required", len(r.turns))
+			return apiErrorf("messages.%d.content: Field required", len(r.turns))
 		}
 		if json.Unmarshal(memberValue(message, `"role"`), &t.role) != nil {
-			return complaint("messages.%d.role: Field required", len(r.turns))
+			return apiErrorf("messages.%d.role: Field required", len(r.turns))
 		}
 		r.turns = append(r.turns, t)
 	}
@@ -115,7 +114,7 @@ func (r *messageRequest) readTools(value json.RawMessage) error {
 		return nil
 	}
 	if value[0] != '[' {
-		return complaint("tools: Input should be a valid list")
+		return apiErrorf("tools: Input should be a valid list")
 	}
 	r.tools = nil
 	for start, end := range elements(value) {
@@ -124,19 +123,19 @@ func (r *messageRequest) readTools(value json.RawMessage) error {
 	return nil
 }
 
-// missing says which member the request should have had.
+// missing returns an error about the first required member that is missing or invalid.
 func (r *messageRequest) missing(needMaxTokens bool) error {
 	switch {
 	case r.Model == "":
-		return complaint("model: Field required")
+		return apiErrorf("model: Field required")
 	case needMaxTokens && r.MaxTokens == nil:
-		return complaint("max_tokens: Field required")
+		return apiErrorf("max_tokens: Field required")
 	case needMaxTokens && *r.MaxTokens < 0:
-		return complaint("max_tokens: Input should be greater than or equal to 0")
+		return apiErrorf("max_tokens: Input should be greater than or equal to 0")
 	case r.turns == nil:
-		return complaint("messages: Field required")
+		return apiErrorf("messages: Field required")
 	case len(r.turns) == 0:
-		return complaint("messages: at least one message is required")
+		return apiErrorf("messages: at least one message is required")
 	}
 	return nil
 }

@@ -22,10 +22,10 @@ func FuzzDecodeRequest(f *testing.F) {
 		}
 		last := int64(0)
 		for i, b := range p.blocks {
-			if b.upTo < last {
-				t.Fatalf("block %d ends at %d tokens after %d", i, b.upTo, last)
+			if b.prefixTokens < last {
+				t.Fatalf("block %d ends at %d tokens after %d", i, b.prefixTokens, last)
 			}
-			last = b.upTo
+			last = b.prefixTokens
 		}
 		if last != p.tokens {
 			t.Fatalf("blocks end at %d of %d tokens", last, p.tokens)

@@ -9,17 +9,17 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-const maxLogBytes = 256 << 20 // bodies kept by one server
+const maxLogBytes = 256 << 20 // of bodies that one server keeps
 
-// requestLog remembers the newest requests and counts all. Safe for concurrent use.
+// requestLog keeps the newest requests and counts all. Safe for concurrent use.
 type requestLog struct {
-	keep int
+	keep int // how many requests
 
-	mu    sync.Mutex
-	seen  []*RecordedRequest // oldest first
-	bytes int
-	stats Stats
-	idle  chan struct{} // closed when nothing is in flight any more
+	mu      sync.Mutex
+	entries []*RecordedRequest // oldest first
+	bytes   int                // of their bodies
+	stats   Stats
+	idle    chan struct{} // closed when no request is in flight
 }
 
 func (l *requestLog) init(keep int) {
@@ -30,16 +30,16 @@ func (l *requestLog) init(keep int) {
 	l.reset()
 }
 
-// reset forgets all but the number of requests in flight.
+// reset removes the requests and all counts besides the number of requests in flight.
 func (l *requestLog) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seen, l.bytes = nil, 0
+	l.entries, l.bytes = nil, 0
 	l.stats = Stats{InFlight: l.stats.InFlight, ByStatus: map[int]int64{}, ByFault: map[fault.Kind]int64{}}
 }
 
 func (l *requestLog) add(c *call) *RecordedRequest {
-	e := &RecordedRequest{
+	r := &RecordedRequest{
 		ID:         c.id,
 		Time:       c.start,
 		Method:     c.request.Method,
@@ -56,56 +56,56 @@ func (l *requestLog) add(c *call) *RecordedRequest {
 		l.idle = make(chan struct{})
 	}
 	if l.keep == 0 {
-		return e
+		return r
 	}
-	l.seen = append(l.seen, e)
-	l.bytes += len(e.Body)
-	for len(l.seen) > l.keep || (l.bytes > maxLogBytes && len(l.seen) > 1) {
-		l.bytes -= len(l.seen[0].Body)
-		l.seen[0] = nil
-		l.seen = l.seen[1:]
+	l.entries = append(l.entries, r)
+	l.bytes += len(r.Body)
+	for len(l.entries) > l.keep || (l.bytes > maxLogBytes && len(l.entries) > 1) {
+		l.bytes -= len(l.entries[0].Body)
+		l.entries[0] = nil
+		l.entries = l.entries[1:]
 	}
-	return e
+	return r
 }
 
-// finish lets fill complete the entry, and counts it.
-func (l *requestLog) finish(e *RecordedRequest, fill func(*RecordedRequest)) {
+// finish calls fill under the lock to complete the request, and counts it.
+func (l *requestLog) finish(r *RecordedRequest, fill func(*RecordedRequest)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fill(e)
+	fill(r)
 	s := &l.stats
 	if s.InFlight--; s.InFlight == 0 {
 		close(l.idle)
 	}
-	if e.Status != 0 {
-		s.ByStatus[e.Status]++
+	if r.Status != 0 {
+		s.ByStatus[r.Status]++
 	}
-	if e.Fault != fault.None {
-		s.ByFault[e.Fault]++
+	if r.Fault != fault.None {
+		s.ByFault[r.Fault]++
 	}
 	switch {
-	case e.Outcome == OutcomeCancelled:
+	case r.Outcome == OutcomeCancelled:
 		s.Cancelled++
-	case e.Outcome == OutcomeCut:
+	case r.Outcome == OutcomeCut:
 		s.Cut++
-	case e.Status == http.StatusTooManyRequests && e.Fault == fault.None:
+	case r.Status == http.StatusTooManyRequests && r.Fault == fault.None:
 		s.RateLimited++
 	}
-	s.Tokens.Input += e.Usage.InputTokens
-	s.Tokens.CacheRead += e.Usage.CacheRead
-	s.Tokens.CacheCreation5m += e.Usage.Split.FiveMinutes
-	s.Tokens.CacheCreation1h += e.Usage.Split.OneHour
-	s.Tokens.Output += e.Usage.OutputTokens
+	s.Tokens.Input += r.Usage.InputTokens
+	s.Tokens.CacheRead += r.Usage.CacheRead
+	s.Tokens.CacheCreation5m += r.Usage.Split.FiveMinutes
+	s.Tokens.CacheCreation1h += r.Usage.Split.OneHour
+	s.Tokens.Output += r.Usage.OutputTokens
 }
 
-// Requests returns the newest requests, oldest first, those in flight included.
-// Headers and bodies are shared with the log: do not change them.
+// Requests returns the newest requests, oldest first, with those in flight. Their headers and
+// bodies are shared with the log and must not be changed.
 func (s *Server) Requests() []RecordedRequest {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	list := make([]RecordedRequest, len(s.log.seen))
-	for i, e := range s.log.seen {
-		list[i] = *e
+	list := make([]RecordedRequest, len(s.log.entries))
+	for i, r := range s.log.entries {
+		list[i] = *r
 	}
 	return list
 }
@@ -119,9 +119,8 @@ func (s *Server) Stats() Stats {
 	return stats
 }
 
-// WaitIdle waits until no request is in flight. A client has its answer a moment
-// before the server has written down how it ended, so look at Requests and Stats
-// after it.
+// WaitIdle waits until no request is in flight. A client has its response shortly before the server
+// records how it ended: call WaitIdle before Requests and Stats.
 func (s *Server) WaitIdle(ctx context.Context) error {
 	s.log.mu.Lock()
 	busy, idle := s.log.stats.InFlight > 0, s.log.idle

@@ -18,104 +18,107 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// resourceStore is what an account keeps under ids of its own: files, batches and
-// skills. No other account can see any of it. The account's lock guards it.
+// resourceStore holds the files, batches or skills of one account. No other account can see them.
+// The lock of the account guards it.
 type resourceStore struct {
-	items []*item // in the order of their creation
+	resources []*resource // in the order of their creation
 }
 
-// item is one file, batch or skill.
-type item struct {
-	id    string
-	about map[string]any // what the API says of it
-	data  []byte         // a file's content, a batch's results
-	media string
+// resource is one file, batch or skill.
+type resource struct {
+	id     string
+	object map[string]any // the API's description of it
+	data   []byte         // the content of a file, the results of a batch
+	media  string         // Content-Type of data
 }
 
-func (s *resourceStore) find(id string) *item {
-	i := slices.IndexFunc(s.items, func(each *item) bool { return each.id == id })
+func (s *resourceStore) find(id string) *resource {
+	i := slices.IndexFunc(s.resources, func(r *resource) bool { return r.id == id })
 	if i < 0 {
 		return nil
 	}
-	return s.items[i]
+	return s.resources[i]
 }
 
 func (s *resourceStore) remove(id string) {
-	s.items = slices.DeleteFunc(s.items, func(each *item) bool { return each.id == id })
+	s.resources = slices.DeleteFunc(s.resources, func(r *resource) bool { return r.id == id })
 }
 
-// kept is one of the APIs that keep something (API reference of each).
-type kept struct {
+// resourceAPI is an API that stores resources (API reference of each).
+type resourceAPI struct {
 	root   string // of its paths
 	prefix string // of its ids
 	kind   string // type of its objects
-	shelf  func(*Account) *resourceStore
-	make   func(*Server, *call) (*item, error)
+	store  func(*Account) *resourceStore
+	create func(*Server, *call) (*resource, error)
 }
 
-// keeping finds the API that serves a path.
-func keeping(path string) (kept, bool) {
-	for _, k := range [...]kept{
-		{"/v1/messages/batches", "msgbatch_", "message_batch", func(a *Account) *resourceStore { return &a.batches }, (*Server).makeBatch},
-		{"/v1/files", "file_", "file", func(a *Account) *resourceStore { return &a.files }, (*Server).makeFile},
-		{"/v1/skills", "skill_", "skill", func(a *Account) *resourceStore { return &a.skills }, (*Server).makeSkill},
+// resourceAPIOf returns the API that serves a path.
+func resourceAPIOf(path string) (resourceAPI, bool) {
+	for _, api := range [...]resourceAPI{
+		{
+			"/v1/messages/batches", "msgbatch_", "message_batch",
+			func(a *Account) *resourceStore { return &a.batches }, (*Server).createBatch,
+		},
+		{"/v1/files", "file_", "file", func(a *Account) *resourceStore { return &a.files }, (*Server).createFile},
+		{"/v1/skills", "skill_", "skill", func(a *Account) *resourceStore { return &a.skills }, (*Server).createSkill},
 	} {
-		if path == k.root || strings.HasPrefix(path, k.root+"/") {
-			return k, true
+		if path == api.root || strings.HasPrefix(path, api.root+"/") {
+			return api, true
 		}
 	}
-	return kept{}, false
+	return resourceAPI{}, false
 }
 
-// respondKept serves one of these APIs.
-func (s *Server) respondKept(c *call, k kept) response {
-	id, action, _ := strings.Cut(strings.Trim(strings.TrimPrefix(c.request.URL.Path, k.root), "/"), "/")
+// respondResource serves a request to one of these APIs.
+func (s *Server) respondResource(c *call, api resourceAPI) response {
+	id, action, _ := strings.Cut(strings.Trim(strings.TrimPrefix(c.request.URL.Path, api.root), "/"), "/")
 	c.account.mu.Lock()
 	defer c.account.mu.Unlock()
-	shelf := k.shelf(c.account)
+	store := api.store(c.account)
 	switch method := c.request.Method; {
 	case id == "" && method == http.MethodPost:
-		made, err := k.make(s, c)
+		created, err := api.create(s, c)
 		if err != nil {
 			return invalidRequest(err.Error())
 		}
-		shelf.items = append(shelf.items, made)
-		return plain(made.about)
+		store.resources = append(store.resources, created)
+		return jsonResponse(created.object)
 	case id == "" && method == http.MethodGet:
-		return k.list(c, shelf)
+		return listResources(c, store)
 	case id == "":
 		return errorResponse(http.StatusMethodNotAllowed, claude.ErrInvalidRequest, "Method Not Allowed")
 	}
-	found := shelf.find(id)
+	found := store.find(id)
 	if found == nil {
-		return errorResponse(http.StatusNotFound, claude.ErrNotFound, fmt.Sprintf("%s not found: %s", k.kind, id))
+		return errorResponse(http.StatusNotFound, claude.ErrNotFound, fmt.Sprintf("%s not found: %s", api.kind, id))
 	}
-	return k.act(c, shelf, found, action)
+	return api.act(c, store, found, action)
 }
 
-// act does to an item what is asked.
-func (k kept) act(c *call, shelf *resourceStore, it *item, action string) response {
+// act applies the requested action to a resource.
+func (api resourceAPI) act(c *call, store *resourceStore, r *resource, action string) response {
 	switch method := c.request.Method; {
 	case action == "" && method == http.MethodGet:
-		return plain(it.about)
+		return jsonResponse(r.object)
 	case action == "" && method == http.MethodDelete:
-		shelf.remove(it.id)
-		return plain(map[string]any{"id": it.id, "type": k.kind + "_deleted"})
-	case (action == "content" || action == "results") && method == http.MethodGet && it.data != nil:
-		return response{status: http.StatusOK, body: it.data, kind: it.media}
+		store.remove(r.id)
+		return jsonResponse(map[string]any{"id": r.id, "type": api.kind + "_deleted"})
+	case (action == "content" || action == "results") && method == http.MethodGet && r.data != nil:
+		return response{status: http.StatusOK, body: r.data, media: r.media}
 	case action == "cancel" && method == http.MethodPost:
-		it.about["processing_status"] = "canceling"
-		return plain(it.about)
+		r.object["processing_status"] = "canceling"
+		return jsonResponse(r.object)
 	}
 	return errorResponse(http.StatusNotFound, claude.ErrNotFound, "Not found")
 }
 
-// list answers with the newest first, from a cursor on.
-func (k kept) list(c *call, shelf *resourceStore) response {
-	all := slices.Clone(shelf.items)
+// listResources lists the resources after the cursor, the newest first.
+func listResources(c *call, store *resourceStore) response {
+	all := slices.Clone(store.resources)
 	slices.Reverse(all)
 	if after := c.request.URL.Query().Get("after_id"); after != "" {
-		i := slices.IndexFunc(all, func(each *item) bool { return each.id == after })
+		i := slices.IndexFunc(all, func(r *resource) bool { return r.id == after })
 		if i < 0 {
 			return errorResponse(http.StatusNotFound, claude.ErrNotFound, "cursor not found: "+after)
 		}
@@ -123,81 +126,80 @@ func (k kept) list(c *call, shelf *resourceStore) response {
 	}
 	data := []map[string]any{}
 	page := map[string]any{"data": data, "has_more": false, "first_id": nil, "last_id": nil}
-	for _, each := range all {
-		data = append(data, each.about)
+	for _, r := range all {
+		data = append(data, r.object)
 	}
 	if len(all) > 0 {
 		page["data"], page["first_id"], page["last_id"] = data, all[0].id, all[len(all)-1].id
 	}
-	return plain(page)
+	return jsonResponse(page)
 }
 
-func plain(v any) response {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic("fakeclaude: an answer of ours is no JSON: " + err.Error())
-	}
-	return response{status: http.StatusOK, body: body}
-}
+func jsonResponse(v any) response { return response{status: http.StatusOK, body: mustMarshal(v)} }
 
-func (s *Server) makeBatch(c *call) (*item, error) {
-	var asked struct {
+func (s *Server) createBatch(c *call) (*resource, error) {
+	var batch struct {
 		Requests []struct {
 			CustomID string `json:"custom_id"`
 			Params   json.RawMessage
 		}
 	}
-	if err := json.Unmarshal(c.body, &asked); err != nil || len(asked.Requests) == 0 {
+	if err := json.Unmarshal(c.body, &batch); err != nil || len(batch.Requests) == 0 {
 		return nil, errors.New("requests: at least one is required")
 	}
-	it := &item{id: "msgbatch_" + c.ownToken(), media: "application/x-jsonl"}
-	for _, r := range asked.Requests {
-		if id, ok := s.lacks(c.account, r.Params); ok {
+	b := &resource{id: "msgbatch_" + c.accountToken(), media: "application/x-jsonl"}
+	const result = `{"custom_id":%q,"result":{"type":"succeeded","message":{"id":"msg_%s","type":"message","role":"assistant",` +
+		`"model":"claude-sonnet-4-5","content":[{"type":"text","text":"Done."}],"stop_reason":"end_turn","stop_sequence":null,` +
+		`"usage":{"input_tokens":10,"output_tokens":2}}}}` + "\n"
+	for _, r := range batch.Requests {
+		if id, ok := c.account.missingFileLocked(r.Params); ok {
 			return nil, errors.New("file not found: " + id)
 		}
-		it.data = fmt.Appendf(it.data, `{"custom_id":%q,"result":{"type":"succeeded","message":{"id":"msg_%s","type":"message","role":"assistant","model":"claude-sonnet-4-5","content":[{"type":"text","text":"Done."}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":10,"output_tokens":2}}}}`+"\n", r.CustomID, token(c.ids))
+		b.data = fmt.Appendf(b.data, result, r.CustomID, token(c.ids))
 	}
 	now := c.start.UTC().Format(time.RFC3339)
-	counts := map[string]int{"processing": 0, "succeeded": len(asked.Requests), "errored": 0, "canceled": 0, "expired": 0}
-	it.about = map[string]any{
-		"id": it.id, "type": "message_batch", "processing_status": "ended", "request_counts": counts, "created_at": now, "ended_at": now,
-		"expires_at": c.start.Add(24 * time.Hour).UTC().Format(time.RFC3339), "archived_at": nil, "cancel_initiated_at": nil,
-		"results_url": "https://api.anthropic.com/v1/messages/batches/" + it.id + "/results",
+	counts := map[string]int{"processing": 0, "succeeded": len(batch.Requests), "errored": 0, "canceled": 0, "expired": 0}
+	b.object = map[string]any{
+		"id": b.id, "type": "message_batch", "processing_status": "ended", "request_counts": counts,
+		"created_at": now, "ended_at": now, "expires_at": c.start.Add(24 * time.Hour).UTC().Format(time.RFC3339),
+		"archived_at": nil, "cancel_initiated_at": nil,
+		"results_url": "https://api.anthropic.com/v1/messages/batches/" + b.id + "/results",
 	}
-	return it, nil
+	return b, nil
 }
 
-func (s *Server) makeFile(c *call) (*item, error) {
+func (s *Server) createFile(c *call) (*resource, error) {
 	name, media, data, err := firstPart(c)
 	if err != nil {
 		return nil, err
 	}
-	it := &item{id: "file_" + c.ownToken(), data: data, media: media}
-	it.about = map[string]any{
-		"id": it.id, "type": "file", "filename": name, "mime_type": media, "size_bytes": len(data),
+	f := &resource{id: "file_" + c.accountToken(), data: data, media: media}
+	f.object = map[string]any{
+		"id": f.id, "type": "file", "filename": name, "mime_type": media, "size_bytes": len(data),
 		"created_at": c.start.UTC().Format(time.RFC3339), "downloadable": true,
 	}
-	return it, nil
+	return f, nil
 }
 
-func (s *Server) makeSkill(c *call) (*item, error) {
+func (s *Server) createSkill(c *call) (*resource, error) {
 	if _, _, _, err := firstPart(c); err != nil {
 		return nil, err
 	}
 	now := c.start.UTC().Format(time.RFC3339)
-	it := &item{id: "skill_" + c.ownToken()}
-	it.about = map[string]any{
-		"id": it.id, "type": "skill", "display_title": "A skill", "latest_version": "1", "source": "custom", "created_at": now, "updated_at": now,
+	r := &resource{id: "skill_" + c.accountToken()}
+	r.object = map[string]any{
+		"id": r.id, "type": "skill", "display_title": "A skill", "latest_version": "1", "source": "custom",
+		"created_at": now, "updated_at": now,
 	}
-	return it, nil
+	return r, nil
 }
 
-// ownToken is one that no other account gives out.
-func (c *call) ownToken() string {
+// accountToken returns the random part of an id. No other account creates the same one.
+func (c *call) accountToken() string {
 	return token(rand.New(rand.NewPCG(c.server.seed^stableHash([]byte(c.account.name)), c.seq)))
 }
 
-// firstPart reads the first file of a multipart form.
+// firstPart returns the first file of a multipart form.
 func firstPart(c *call) (name, media string, data []byte, err error) {
 	_, params, err := mime.ParseMediaType(c.request.Header.Get("Content-Type"))
 	if err != nil || params["boundary"] == "" {
@@ -217,8 +219,9 @@ func firstPart(c *call) (name, media string, data []byte, err error) {
 	}
 }
 
-// lacks finds a file that a request names and the account does not have.
-func (s *Server) lacks(a *Account, body []byte) (id string, missing bool) {
+// missingFileLocked returns the id of a file that a request names and that the account does not
+// have.
+func (a *Account) missingFileLocked(body []byte) (id string, missing bool) {
 	var request struct {
 		Messages, System any
 	}
@@ -233,7 +236,7 @@ func (s *Server) lacks(a *Account, body []byte) (id string, missing bool) {
 	return "", false
 }
 
-// filesIn lists the files that content names; the input of a tool names none.
+// filesIn lists the ids of files in content. The input of a tool names no files.
 func filesIn(content any) []string {
 	var ids []string
 	switch content := content.(type) {

@@ -10,8 +10,7 @@ import (
 // response is everything that one request gets, as a value.
 type response struct {
 	status   int
-	media    string            // Content-Type
-	kind     string            // Content-Type of a body that is not JSON, else ""
+	media    string            // Content-Type; "" for JSON or an event stream
 	header   map[string]string // besides those that every response has
 	body     []byte            // of a plain response
 	apiError *claude.Error     // replaces body; gets the id of the request

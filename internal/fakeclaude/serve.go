@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Serve accepts connections until ctx ends: HTTP/1.1, and unencrypted HTTP/2 with prior knowledge.
+// Serve serves HTTP/1.1, and unencrypted HTTP/2 with prior knowledge, until ctx ends.
 func Serve(ctx context.Context, fake *Server, listener net.Listener, errOut io.Writer) error {
 	server := &http.Server{
 		Handler:           fake,

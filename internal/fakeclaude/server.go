@@ -1,17 +1,16 @@
-// Package fakeclaude is an honest stand-in for the Anthropic Messages API: the
-// right events in the right order, usage that follows from a prompt cache with the
-// real rules, rate limits with the real headers, and every way of failing that a
-// real upstream has, on demand.
+// Package fakeclaude simulates the Anthropic Messages API: its events in their order, usage that
+// follows from a prompt cache with the rules of the real one, rate limits with the real headers,
+// and on demand every failure of a real upstream.
 //
-// A request goes through four steps. It is read whole and logged; the fault book
-// decides what will go wrong with it; a handler computes the healthy answer as a
-// value; and a delivery sends that value at the set pace, with the fault worked in.
-// So a fault changes what arrives and not what would have been said; only one that
-// is to strike after a tool call sees to it that there is one.
+// A request goes through four steps. The server reads and records it; the fault schedule decides
+// what goes wrong with it; a handler computes the normal response as a value; and a delivery sends
+// that value at the configured pace and injects the fault. A fault therefore changes what the
+// client receives, and not the content of the response, with one exception: a fault that happens
+// after a tool call makes the response call a tool.
 //
-// Invariants: all time and waiting comes from one Clock; what an answer says
-// depends on the seed and the request alone, what its ids are and whether a fault
-// strikes on the seed and the order of arrival; all memory is bounded.
+// Invariants: all time and all waiting come from one Clock. The content of a response depends only
+// on the seed and the request; its ids and its faults depend on the seed and the order of arrival.
+// All memory is bounded.
 package fakeclaude
 
 import (
@@ -28,12 +27,12 @@ import (
 
 const maxBody = 32 << 20 // of /v1/messages and count_tokens (api/errors docs)
 
-// Server answers as the Messages API does, and under /_fake/ to its operator.
-// It is an http.Handler; safe for concurrent use.
+// Server is an http.Handler that serves the Messages API, and under /_fake/ an API to control it.
+// Safe for concurrent use.
 type Server struct {
 	seed     uint64
 	clock    Clock
-	keys     map[string]*Account // nil: any credential is the account's
+	keys     map[string]*Account // by credential; nil: all credentials belong to account
 	account  *Account
 	accounts []*Account // all of them, once each
 	catalog  catalog
@@ -49,9 +48,8 @@ type Server struct {
 	settings Settings
 }
 
-// New returns a server. It holds no resources besides memory; Close only ends
-// the answers that a fault keeps open. Settings that do not pass Validate are a
-// programming error and panic.
+// New returns a server. It holds no resources besides memory; Close only ends the responses that a
+// fault keeps open. New panics if the settings do not pass Validate.
 func New(o Options) *Server {
 	if err := o.Settings.Validate(); err != nil {
 		panic("fakeclaude: " + err.Error())
@@ -74,14 +72,14 @@ func New(o Options) *Server {
 		s.account = NewAccount(o.Name, o.Limits)
 	}
 	s.settings.Limits = s.account.currentLimits()
-	s.adoptKeys(o.Keys, o.Accounts)
+	s.assignKeys(o.Keys, o.Accounts)
 	s.schedule.Seed = o.Seed
 	s.log.init(o.KeepRequests)
 	s.control = s.newControl()
 	return s
 }
 
-func (s *Server) adoptKeys(keys []string, accounts map[string]*Account) {
+func (s *Server) assignKeys(keys []string, accounts map[string]*Account) {
 	s.accounts = []*Account{s.account}
 	if len(keys)+len(accounts) == 0 {
 		return
@@ -100,15 +98,15 @@ func (s *Server) adoptKeys(keys []string, accounts map[string]*Account) {
 	}
 }
 
-// Close ends every answer that a stall keeps open, so that an http.Server in
-// front can shut down. The server goes on answering.
+// Close ends every response that a stall keeps open, so that the http.Server can shut down. The
+// server continues to respond.
 func (s *Server) Close() { s.closing.Do(func() { close(s.closed) }) }
 
-// Account is the account of requests whose credential has no account of its own.
+// Account returns the account of requests whose credential has no other account.
 func (s *Server) Account() *Account { return s.account }
 
-// SetFaults replaces the rules; without any, nothing goes wrong but what the
-// script says. A rule that does not pass Validate is a programming error and panics.
+// SetFaults replaces the rules. Without rules, only the script causes faults. SetFaults panics if a
+// rule does not pass Validate.
 func (s *Server) SetFaults(rules ...fault.Rule) {
 	for _, r := range rules {
 		if err := r.Validate(); err != nil {
@@ -118,9 +116,9 @@ func (s *Server) SetFaults(rules ...fault.Rule) {
 	s.schedule.SetRules(rules, s.clock.Now())
 }
 
-// Script replaces the script: each request under /v1/ takes one fault, in order of
-// arrival, a zero fault.Fault being a healthy answer; afterwards the rules decide again.
-// A fault that does not pass Validate is a programming error and panics.
+// Script replaces the script: each request under /v1/ takes one fault, in the order of arrival. A
+// zero Fault is a healthy response. After the end of the script the rules decide again. Script
+// panics if a fault does not pass Validate.
 func (s *Server) Script(faults ...fault.Fault) {
 	for _, f := range faults {
 		if err := f.Validate(); err != nil {
@@ -130,21 +128,21 @@ func (s *Server) Script(faults ...fault.Fault) {
 	s.schedule.SetScript(faults)
 }
 
-// Faults returns the rules in force.
+// Faults returns the current rules.
 func (s *Server) Faults() []fault.Rule { return s.schedule.Rules() }
 
-// ScriptLeft returns what the script still holds.
+// ScriptLeft returns the rest of the script.
 func (s *Server) ScriptLeft() []fault.Fault { return s.schedule.Script() }
 
-// Settings returns the settings in force.
+// Settings returns the current settings.
 func (s *Server) Settings() Settings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.settings
 }
 
-// SetSettings replaces the settings for requests that arrive from now on. New
-// limits go to the server's own account, whose buckets then start full.
+// SetSettings replaces the settings for all later requests. New limits apply to the server's own
+// account, whose buckets are then full.
 func (s *Server) SetSettings(n Settings) error {
 	if err := n.Validate(); err != nil {
 		return err
@@ -160,8 +158,8 @@ func (s *Server) SetSettings(n Settings) error {
 	return nil
 }
 
-// Reset makes the server as new: no faults, no script, nothing remembered, empty
-// caches and full buckets. Settings stay.
+// Reset restores the initial state: no faults, no script, no recorded requests, empty caches and
+// full buckets. It keeps the settings.
 func (s *Server) Reset() {
 	s.schedule.SetScript(nil)
 	s.schedule.SetRules(nil, s.clock.Now())
@@ -172,7 +170,7 @@ func (s *Server) Reset() {
 	}
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP serves one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, controlPrefix) {
 		s.control.ServeHTTP(w, r)
@@ -190,32 +188,32 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.seq = s.arrivals.Add(1)
 	c.ids = rand.New(rand.NewPCG(s.seed, c.seq^idStream))
 	c.id = "req_" + token(c.ids)
-	c.seen = s.log.add(c)
+	c.recorded = s.log.add(c)
 	if err != nil {
-		s.log.finish(c.seen, func(e *RecordedRequest) { e.Outcome = OutcomeCancelled })
+		s.log.finish(c.recorded, func(e *RecordedRequest) { e.Outcome = OutcomeCancelled })
 		return
 	}
-	c.read()
+	c.parseBody()
 	var f fault.Fault
 	if strings.HasPrefix(r.URL.Path, "/v1/") {
 		f = s.schedule.Next(fault.Request{Seq: c.seq, Path: r.URL.Path, Model: c.model, Stream: c.stream, At: c.start})
 	}
 	d := newDelivery(w, c, s.respond(c, f), f)
 	err = d.run(r.Context())
-	s.log.finish(c.seen, func(e *RecordedRequest) { d.report(e, err) })
+	s.log.finish(c.recorded, func(e *RecordedRequest) { d.recordResult(e, err) })
 	if errors.Is(err, errAbort) {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// The random streams that hang on one seed.
+// The streams of random numbers that one seed has.
 const (
 	idStream    = 0x1d5_0000_0000_0000
 	replyStream = 0x7e91_0000_0000
 )
 
-// replyDice depend on the seed and the request's bytes, so that the same request
-// always gets the same words.
-func (s *Server) replyDice(body []byte) *rand.Rand {
+// replyRand returns random numbers that depend on the seed and the body of the request, so that the
+// same request always gets the same words.
+func (s *Server) replyRand(body []byte) *rand.Rand {
 	return rand.New(rand.NewPCG(s.seed^replyStream, stableHash(body)))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// UsageShape is a form of the usage object that the API or a relay may send.
+// UsageShape is a form of the usage object that the API or a relay sends.
 type UsageShape string
 
 // The shapes.
@@ -24,8 +24,8 @@ const (
 	UsageCompaction UsageShape = "compaction" // with a compaction
 	UsageFallback   UsageShape = "fallback"   // with a model that declined after some output
 	UsageStrings    UsageShape = "strings"    // numbers as strings
-	UsageNone       UsageShape = "none"       // no usage at all
-	UsageZeros      UsageShape = "zeros"      // nothing but zeros
+	UsageNone       UsageShape = "none"       // without usage
+	UsageZeros      UsageShape = "zeros"      // all counts are 0
 )
 
 // UsageShapes lists the shapes in the order of the documentation.
@@ -35,7 +35,7 @@ func UsageShapes() []UsageShape {
 	}
 }
 
-func validateShapes(shapes []UsageShape) error {
+func validateUsageShapes(shapes []UsageShape) error {
 	for _, s := range shapes {
 		if !slices.Contains(UsageShapes(), s) {
 			return fmt.Errorf("settings: unknown usage %q (known: %s)", s, fault.Join(UsageShapes()))
@@ -44,16 +44,16 @@ func validateShapes(shapes []UsageShape) error {
 	return nil
 }
 
-// chooseShape picks one of the shapes.
-func chooseShape(shapes []UsageShape, dice *rand.Rand) UsageShape {
+// randomShape returns one of the shapes.
+func randomShape(shapes []UsageShape, rng *rand.Rand) UsageShape {
 	if len(shapes) == 0 {
 		return UsageUsual
 	}
-	return shapes[dice.IntN(len(shapes))]
+	return shapes[rng.IntN(len(shapes))]
 }
 
-// apply gives the usage object of a message, or of an event, its shape. final is that of the last
-// count.
+// apply changes the usage object of a message or of an event. final marks the last usage of a
+// response.
 func (s UsageShape) apply(text []byte, final bool) []byte {
 	const name = `"usage":`
 	i := bytes.LastIndex(text, []byte(name+"{"))
@@ -67,17 +67,17 @@ func (s UsageShape) apply(text []byte, final bool) []byte {
 	if dec.Decode(&usage) != nil {
 		return text
 	}
-	shaped := mustMarshal(s.of(usage, final))
+	shaped := mustMarshal(s.reshape(usage, final))
 	return append(append(append([]byte{}, text[:i]...), shaped...), text[i+int(dec.InputOffset()):]...)
 }
 
-// of changes a usage object.
-func (s UsageShape) of(usage map[string]any, final bool) any {
+// reshape changes a usage object.
+func (s UsageShape) reshape(usage map[string]any, final bool) any {
 	own := map[string]any{"type": "message"}
 	for _, count := range []string{"input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"} {
 		own[count] = usage[count]
 	}
-	further := func(more ...map[string]any) {
+	addIterations := func(more ...map[string]any) {
 		if final {
 			usage["iterations"] = append([]map[string]any{own}, more...)
 		}
@@ -92,12 +92,12 @@ func (s UsageShape) of(usage map[string]any, final bool) any {
 	case UsageSearch:
 		usage["server_tool_use"] = map[string]any{"web_search_requests": 2, "web_fetch_requests": 1}
 	case UsageAdvisor:
-		further(map[string]any{"type": "advisor_message", "model": "claude-opus-4-8", "input_tokens": 823, "output_tokens": 161})
+		addIterations(map[string]any{"type": "advisor_message", "model": "claude-opus-4-8", "input_tokens": 823, "output_tokens": 161})
 	case UsageCompaction:
-		further(map[string]any{"type": "compaction", "input_tokens": 1800, "output_tokens": 350})
+		addIterations(map[string]any{"type": "compaction", "input_tokens": 1800, "output_tokens": 350})
 	case UsageFallback:
 		own["type"] = "fallback_message"
-		further(map[string]any{"type": "message", "model": "claude-fable-5", "input_tokens": 90, "output_tokens": 7})
+		addIterations(map[string]any{"type": "message", "model": "claude-fable-5", "input_tokens": 90, "output_tokens": 7})
 	case UsageStrings:
 		for name, value := range usage {
 			if n, isNumber := value.(json.Number); isNumber {
@@ -116,7 +116,7 @@ func (s UsageShape) of(usage map[string]any, final bool) any {
 	return usage
 }
 
-// applyTo gives the events of a stream the shape.
+// applyTo applies the shape to the events of a stream.
 func (s UsageShape) applyTo(events []event) {
 	for i := range events {
 		switch events[i].name {

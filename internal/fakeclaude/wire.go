@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// wire is the way to the client: it compresses and dribbles where a fault says so,
-// flushes every piece, and can break the connection.
+// wire writes to the client. It flushes every piece, and for faults it compresses the body, sends
+// it slowly, or breaks the connection.
 type wire struct {
 	w     http.ResponseWriter
 	rc    *http.ResponseController
@@ -20,19 +20,19 @@ type wire struct {
 	encoder encoder // nil: uncompressed
 	encoded bytes.Buffer
 	coding  string        // of encoder, as in Content-Encoding
-	piece   int           // bytes per piece of a trickle; 0: all at once
+	piece   int           // bytes per piece of a trickle; 0: everything at once
 	pause   time.Duration // between pieces
 }
 
-// errAbort asks for http.ErrAbortHandler: the connection has to end without the
-// proper end of the answer, and it cannot be taken over (HTTP/2).
+// errAbort asks for http.ErrAbortHandler: the response has to end without its regular end, and the
+// connection cannot be hijacked (HTTP/2).
 var errAbort = errors.New("abort the connection")
 
 func newWire(w http.ResponseWriter, clock Clock) *wire {
 	return &wire{w: w, rc: http.NewResponseController(w), clock: clock}
 }
 
-// send writes p and sees to it that it leaves.
+// send writes and flushes p.
 func (x *wire) send(ctx context.Context, p []byte) error {
 	if x.encoder != nil {
 		if _, err := x.encoder.Write(p); err != nil {
@@ -85,10 +85,9 @@ func (x *wire) finish() error {
 	return x.push(x.encoded.Bytes())
 }
 
-// sever ends the connection in the middle: with a TCP reset, or with an orderly
-// close that leaves the answer unfinished. It returns errAbort where the server
-// has to do it.
-func (x *wire) sever(reset bool) error {
+// breakConnection closes the connection before the end of the response, with or without a TCP
+// reset. It returns errAbort if only package net/http can do it.
+func (x *wire) breakConnection(reset bool) error {
 	conn, _, err := x.rc.Hijack()
 	if err != nil {
 		return errAbort
@@ -99,7 +98,7 @@ func (x *wire) sever(reset bool) error {
 	}
 	inner := conn
 	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		inner = secure.NetConn() // a TLS connection would say goodbye first
+		inner = secure.NetConn() // a TLS connection would send close_notify first
 		defer inner.Close()
 	}
 	if tcp, ok := inner.(*net.TCPConn); ok {

@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// event is one server-sent event, ready to go out.
+// event is one encoded server-sent event.
 type event struct {
 	name   string
 	frame  []byte // "event: …\ndata: …\n\n"
-	tokens int64  // output tokens the model must produce before it
-	block  string // kind of the content block it belongs to
+	tokens int64  // output tokens that the model produces before it
+	block  string // type of its content block
 }
 
 // Usage has the fields of the API's usage object (streaming docs).
@@ -39,7 +39,7 @@ func newUsage(u cacheUse, output int64) Usage {
 	}
 }
 
-// message is the Messages API's answer object, plain or at the head of a stream.
+// message is the message object of the API: a plain response, or the data of message_start.
 type message struct {
 	ID           string            `json:"id"`
 	Type         string            `json:"type"`
@@ -55,7 +55,7 @@ func newMessage(id, model string, u Usage) message {
 	return message{ID: id, Type: "message", Role: "assistant", Model: model, Content: []json.RawMessage{}, Usage: u}
 }
 
-// plainMessage is the whole answer as one JSON body.
+// plainMessage returns the reply as a plain response.
 func plainMessage(m message, r reply) []byte {
 	for _, b := range r.blocks {
 		m.Content = append(m.Content, blockJSON(b, b.text(), b.signature))
@@ -64,7 +64,7 @@ func plainMessage(m message, r reply) []byte {
 	return mustMarshal(m)
 }
 
-// blockJSON is a content block with the given content.
+// blockJSON returns a content block with the given content.
 func blockJSON(b replyBlock, text, signature string) json.RawMessage {
 	switch b.kind {
 	case "thinking":
@@ -75,7 +75,7 @@ func blockJSON(b replyBlock, text, signature string) json.RawMessage {
 	return fmt.Appendf(nil, `{"type":"text","text":%s}`, quoted(text))
 }
 
-// streamEvents is the whole answer as the API streams it.
+// streamEvents returns the events of the reply as a stream.
 func streamEvents(m message, r reply) []event {
 	events := []event{
 		newEvent("message_start", fmt.Appendf(nil, `{"type":"message_start","message":%s}`, mustMarshal(m))),
@@ -87,7 +87,8 @@ func streamEvents(m message, r reply) []event {
 	final := m.Usage
 	final.OutputTokens = r.tokens
 	events = append(events, newEvent("message_delta", fmt.Appendf(nil,
-		`{"type":"message_delta","delta":{"stop_reason":%s,"stop_sequence":null},"usage":{"input_tokens":%d,"cache_creation_input_tokens":%d,"cache_read_input_tokens":%d,"output_tokens":%d}}`,
+		`{"type":"message_delta","delta":{"stop_reason":%s,"stop_sequence":null},"usage":{"input_tokens":%d,`+
+			`"cache_creation_input_tokens":%d,"cache_read_input_tokens":%d,"output_tokens":%d}}`,
 		quoted(r.stopReason), final.InputTokens, final.CacheCreation, final.CacheRead, final.OutputTokens)))
 	return append(events, newEvent("message_stop", []byte(`{"type":"message_stop"}`)))
 }
@@ -132,7 +133,7 @@ func newEvent(name string, data []byte) event {
 
 func pingEvent() event { return newEvent("ping", []byte(`{"type": "ping"}`)) }
 
-// mustMarshal encodes this package's own types, which cannot fail.
+// mustMarshal encodes types of this package, which cannot fail.
 func mustMarshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {

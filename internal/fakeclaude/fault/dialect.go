@@ -20,7 +20,8 @@ func (f Fault) RewriteBody(body []byte) []byte {
 	return body
 }
 
-// RewriteEvent writes one event of a stream in the dialect. first and last mark the ends of the stream.
+// RewriteEvent writes one event of a stream in the dialect. first and last mark the ends of the
+// stream.
 func (f Fault) RewriteEvent(event []byte, first, last bool) []byte {
 	switch f.Form {
 	case "bom":

@@ -1,7 +1,9 @@
-// Package fault describes what can go wrong with a response, in which requests, and how a user writes it down.
+// Package fault describes what can go wrong with a response, in which requests, and how a user
+// writes it down.
 //
-// A Fault is one thing that goes wrong with one response, a Rule states the requests that it applies to, and a
-// Schedule holds the rules and the script of a server. All of it is data: package fakeclaude injects the faults.
+// A Fault is one thing that goes wrong with one response, a Rule states the requests that it
+// applies to, and a Schedule holds the rules and the script of a server. All of it is data: package
+// fakeclaude injects the faults.
 package fault
 
 import (
@@ -60,15 +62,15 @@ type Fault struct {
 	Headers map[string]string `json:"headers,omitempty"` // set on the response; an empty value removes a header
 	Bare    bool              `json:"bare,omitempty"`    // no rate-limit headers
 
-	// Delay is the length of a stall or of slowness, and the pause between the pieces of a trickle. For the
-	// other kinds, except gzip and dialect, it is the wait before the fault.
+	// Delay is the length of a stall or of slowness, and the pause between the pieces of a trickle.
+	// For the other kinds, except gzip and dialect, it is the wait before the fault.
 	Delay  Duration `json:"delay,omitempty"`
 	Bytes  int      `json:"bytes,omitempty"`  // of Trickle: size of a piece; default 16
 	Coding string   `json:"coding,omitempty"` // of Gzip: one of Codings; default gzip
 	Form   string   `json:"form,omitempty"`   // of Shape and Dialect: one of Shapes or Dialects
 }
 
-// Validate returns an error that says what is wrong with the fault.
+// Validate returns an error that describes what is wrong with the fault.
 func (f Fault) Validate() error {
 	if f.Kind == None {
 		if len(f.usedFields()) > 0 {
@@ -172,8 +174,8 @@ func validHeader(name, value string) bool {
 	return http.CanonicalHeaderKey(name) != "Content-Length"
 }
 
-// Point is a position in a response: one of the constants below, or EventPoint(n). A point that the response turns
-// out not to have (no text, no tool call) is the end of its content.
+// Point is a position in a response: one of the constants below, or EventPoint(n). A point that the
+// response turns out not to have (no text, no tool call) is the end of its content.
 type Point string
 
 // The named points.
@@ -193,7 +195,8 @@ func Points() []Point {
 	return []Point{AtStart, AtHeaders, AtMessageStart, AtBlockStart, AtMidText, AtFirstBlock, AtToolBlock, AtMessageDelta}
 }
 
-// EventPoint is the position after the nth event of a stream. Pings that fill a silence do not count.
+// EventPoint is the position after the nth event of a stream. Pings that fill a silence do not
+// count.
 func EventPoint(n int) Point { return Point("event:" + strconv.Itoa(n)) }
 
 // EventIndex returns n if the point is EventPoint(n).

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// UnmarshalJSON reads an object, or a string in the syntax of Parse. null is the healthy response. Unknown fields are
-// errors.
+// UnmarshalJSON reads an object, or a string in the syntax of Parse. null is the healthy response.
+// Unknown fields are errors.
 func (f *Fault) UnmarshalJSON(b []byte) error {
 	if text, ok := jsonString(b); ok {
 		parsed, err := Parse(text)
@@ -75,7 +75,8 @@ func Join[T ~string](names []T) string {
 	return strings.Join(parts, ", ")
 }
 
-// Duration is a time.Duration that JSON writes as "1m30s". It reads that form or a number of seconds.
+// Duration is a time.Duration that JSON writes as "1m30s". It reads that form or a number of
+// seconds.
 type Duration time.Duration
 
 // String formats d as time.Duration does.

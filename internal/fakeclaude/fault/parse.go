@@ -37,7 +37,8 @@ const Syntax = `A fault is written KIND[=VALUE][,KEY=VALUE]…; put a value with
   p=PROBABILITY, count=N, path=PATTERN, model=PATTERN, stream=true|false,
   from=TIME, until=TIME (since the rules were set).`
 
-// Parse reads a fault in the syntax of Syntax, without the keys of a rule. An empty text is the healthy response.
+// Parse reads a fault in the syntax of Syntax, without the keys of a rule. An empty text is the
+// healthy response.
 func Parse(text string) (Fault, error) {
 	if strings.TrimSpace(text) == "" {
 		return Fault{}, nil

@@ -64,7 +64,8 @@ func MalformedEvent() []byte {
 	return []byte("event: content_block_delta\n" + `data: {"type":"content_block_delta","index":0,"delta":{"type":"text_de` + "\n\n")
 }
 
-// Shapes lists the forms of a Shape fault: bodies that come with status 200 in place of a response of the API.
+// Shapes lists the forms of a Shape fault: bodies that come with status 200 in place of a response
+// of the API.
 //
 //	code     an error code of a vendor
 //	openai   a completion in OpenAI's format, plain or as a stream
@@ -72,8 +73,8 @@ func MalformedEvent() []byte {
 //	blank    a message with neither content nor output tokens
 func Shapes() []string { return []string{"code", "openai", "wrapped", "blank"} }
 
-// ShapeBody returns the body of a Shape fault, and whether it is an event stream. stream states whether the request
-// asks for one.
+// ShapeBody returns the body of a Shape fault, and whether it is an event stream. stream states
+// whether the request asks for one.
 func (f Fault) ShapeBody(stream bool) (body []byte, isStream bool) {
 	const (
 		message = `{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":"end_turn",` +

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Rule states which requests get a Fault. All conditions must hold. The first rule that applies decides.
+// Rule states which requests get a Fault. All conditions must hold. The first rule that applies
+// decides.
 type Rule struct {
 	Fault       Fault    `json:"fault"`
 	Probability float64  `json:"p,omitempty"`      // 0 means always
@@ -18,7 +19,7 @@ type Rule struct {
 	Until       Duration `json:"until,omitempty"`  // not at or after; 0 means no end
 }
 
-// Validate returns an error that says what is wrong with the rule.
+// Validate returns an error that describes what is wrong with the rule.
 func (r Rule) Validate() error {
 	if r.Fault.Kind == None {
 		return fmt.Errorf("rule: which fault? (known: %s)", Join(Kinds()))
@@ -56,7 +57,8 @@ type Request struct {
 	At     time.Time // of arrival
 }
 
-// matches reports whether all conditions besides Probability and Count hold. The rules were set at since.
+// matches reports whether all conditions besides Probability and Count hold. The rules were set at
+// since.
 func (r Rule) matches(req Request, since time.Time) bool {
 	age := req.At.Sub(since)
 	if age < time.Duration(r.From) || (r.Until > 0 && age >= time.Duration(r.Until)) {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Schedule decides what goes wrong with each request: first its script, then its rules. Safe for concurrent use.
+// Schedule decides what goes wrong with each request: first its script, then its rules. Safe for
+// concurrent use.
 type Schedule struct {
 	Seed uint64 // of the random numbers; must not change after the first request
 
@@ -55,8 +56,8 @@ func (s *Schedule) Next(req Request) Fault {
 		s.script = s.script[1:]
 		return f
 	}
-	// Draw one number per rule and request, whether the rule applies or not: a new condition in one rule must not
-	// change the random numbers of the others.
+	// Draw one number per rule and request, whether the rule applies or not: a new condition in one
+	// rule must not change the random numbers of the others.
 	random := rand.New(rand.NewPCG(s.Seed, req.Seq))
 	for i, r := range s.rules {
 		draw := random.Float64()

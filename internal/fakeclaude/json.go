@@ -5,12 +5,12 @@ import (
 	"iter"
 )
 
-// withoutCacheControl returns a JSON object without its cache_control members, its
-// own and those of the objects in its content list. All other values keep their
-// bytes. The object must be valid.
+// withoutCacheControl returns a JSON object without its cache_control members and those of the
+// objects in its content list. It does not change the bytes of other values. The object must be
+// valid.
 func withoutCacheControl(object []byte) []byte {
 	bare := append(make([]byte, 0, len(object)), '{')
-	for m := range uncontrolled(object) {
+	for m := range membersButCacheControl(object) {
 		bare = append(appendKey(bare, object, m), ':')
 		if value := object[m.valueStart:m.valueEnd]; value[0] == '[' && string(object[m.keyStart:m.keyEnd]) == `"content"` {
 			bare = appendList(bare, value)
@@ -21,8 +21,8 @@ func withoutCacheControl(object []byte) []byte {
 	return append(bare, '}')
 }
 
-// appendList copies a list and leaves out cache_control one level down, which is
-// as deep as the API knows it.
+// appendList copies a list without the cache_control members of its elements. The API has none in
+// deeper levels.
 func appendList(dst, list []byte) []byte {
 	dst = append(dst, '[')
 	first := true
@@ -37,7 +37,7 @@ func appendList(dst, list []byte) []byte {
 			continue
 		}
 		dst = append(dst, '{')
-		for m := range uncontrolled(element) {
+		for m := range membersButCacheControl(element) {
 			dst = append(appendKey(dst, element, m), ':')
 			dst = append(dst, element[m.valueStart:m.valueEnd]...)
 		}
@@ -53,8 +53,8 @@ func appendKey(dst, object []byte, m member) []byte {
 	return append(dst, object[m.keyStart:m.keyEnd]...)
 }
 
-// uncontrolled are the members besides cache_control.
-func uncontrolled(object []byte) iter.Seq[member] {
+// membersButCacheControl iterates over the members besides cache_control.
+func membersButCacheControl(object []byte) iter.Seq[member] {
 	return func(yield func(member) bool) {
 		for m := range members(object) {
 			if string(object[m.keyStart:m.keyEnd]) != `"cache_control"` && !yield(m) {
@@ -64,7 +64,7 @@ func uncontrolled(object []byte) iter.Seq[member] {
 	}
 }
 
-// memberValue is the value of the last member with this quoted key, nil without one.
+// memberValue returns the value of the last member with this quoted key, or nil.
 func memberValue(object []byte, key string) (value []byte) {
 	for m := range members(object) {
 		if string(object[m.keyStart:m.keyEnd]) == key {
@@ -74,9 +74,10 @@ func memberValue(object []byte, key string) (value []byte) {
 	return value
 }
 
+// member is the byte ranges of a key, with its quotes, and of its value.
 type member struct{ keyStart, keyEnd, valueStart, valueEnd int }
 
-// members walks over the members of a valid JSON object.
+// members iterates over the members of a valid JSON object.
 func members(object []byte) iter.Seq[member] {
 	return func(yield func(member) bool) {
 		at := skipSpace(object, 1)
@@ -96,7 +97,7 @@ func members(object []byte) iter.Seq[member] {
 	}
 }
 
-// elements walks over the elements of a valid JSON array.
+// elements iterates over the byte ranges of the elements of a valid JSON array.
 func elements(list []byte) iter.Seq2[int, int] {
 	return func(yield func(start, end int) bool) {
 		at := skipSpace(list, 1)
@@ -121,8 +122,8 @@ func skipSpace(b []byte, at int) int {
 	return at
 }
 
-// skipString returns where the string that opens at at has ended: behind the first
-// quote with an even number of backslashes before it.
+// skipString returns the end of the string that begins at at: after the next quote with an even
+// number of backslashes before it.
 func skipString(b []byte, at int) int {
 	for at++; ; at++ {
 		next := bytes.IndexByte(b[at:], '"')
@@ -140,6 +141,7 @@ func skipString(b []byte, at int) int {
 	}
 }
 
+// skipValue returns the end of the value that begins at at.
 func skipValue(b []byte, at int) int {
 	depth := 0
 	for at < len(b) {

@@ -7,21 +7,21 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// Outcome is how the answer to a request ended.
+// Outcome is how the response to a request ended.
 type Outcome string
 
 // The outcomes.
 const (
 	OutcomeInFlight  Outcome = "in_flight"
-	OutcomeComplete  Outcome = "complete"  // all of the answer was sent
-	OutcomeReplaced  Outcome = "replaced"  // a fault sent something else instead
+	OutcomeComplete  Outcome = "complete"  // all of the response was sent
+	OutcomeReplaced  Outcome = "replaced"  // a fault replaced the response
 	OutcomeCut       Outcome = "cut"       // a fault ended it
 	OutcomeCancelled Outcome = "cancelled" // the client left
 )
 
-// RecordedRequest is one request as it arrived and how it ended.
+// RecordedRequest is one request as it was received, with the result of its response.
 type RecordedRequest struct {
-	ID         string      `json:"id"` // request-id of the answer
+	ID         string      `json:"id"` // request-id of the response
 	Time       time.Time   `json:"time"`
 	Method     string      `json:"method"`
 	RequestURI string      `json:"request_uri"` // path and query as sent
@@ -33,12 +33,12 @@ type RecordedRequest struct {
 	Fault      fault.Kind  `json:"fault,omitempty"`
 	Status     int         `json:"status"`
 	Outcome    Outcome     `json:"outcome"`
-	Events     int         `json:"events"` // of a stream, fillers not counted
+	Events     int         `json:"events"` // of a stream, without pings that fill a silence
 	Usage      Usage       `json:"usage"`
 	Took       Duration    `json:"took"`
 }
 
-// Stats counts what a server has done since it started or was reset.
+// Stats are counts since the start of the server or its last reset.
 type Stats struct {
 	Requests    int64                `json:"requests"`
 	InFlight    int64                `json:"in_flight"`
@@ -50,7 +50,7 @@ type Stats struct {
 	Tokens      TokenStats           `json:"tokens"`
 }
 
-// TokenStats are tokens by the price they have.
+// TokenStats are counts of tokens by their price.
 type TokenStats struct {
 	Input           int64 `json:"input"` // neither read from the cache nor written to it
 	CacheRead       int64 `json:"cache_read"`
