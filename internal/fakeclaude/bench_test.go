@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// BenchmarkMessage is a turn of usual size: 100 KB in 120 blocks.
+// BenchmarkMessage serves a turn of usual size: 100 KB in 120 blocks.
 func BenchmarkMessage(b *testing.B) {
 	var turns []string
 	for i := range 120 {

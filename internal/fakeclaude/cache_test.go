@@ -12,7 +12,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// conversation builds requests block by block; 4 bytes are a token and the minimum is 1.
+// conversation builds requests block by block. 4 bytes are a token, and the minimum of a prefix is 1.
 type conversation struct {
 	t     *testing.T
 	s     *Server
@@ -29,11 +29,11 @@ func newConversation(t *testing.T, o Options) conversation {
 	return conversation{t: t, s: New(o), clock: clock, model: testModel}
 }
 
-// text is a block of n tokens; mark is "", "5m" or "1h".
-func text(fill string, n int, mark string) string {
+// text returns a block of n tokens; ttl is "", "5m" or "1h".
+func text(fill string, n int, ttl string) string {
 	control := ""
-	if mark != "" {
-		control = `,"cache_control":{"type":"ephemeral","ttl":"` + mark + `"}`
+	if ttl != "" {
+		control = `,"cache_control":{"type":"ephemeral","ttl":"` + ttl + `"}`
 	}
 	return fmt.Sprintf(`{"type":"text","text":%q%s}`, strings.Repeat(fill, 4*n), control)
 }
@@ -43,7 +43,7 @@ func (c conversation) send(members string) result {
 	return direct(c.t, c.s, fmt.Sprintf(`{"model":%q,"max_tokens":50,%s}`, c.model, members))
 }
 
-// says sends user blocks and checks the tokens read, written for 5 minutes and for an hour.
+// says sends user blocks and checks the tokens that are read, written for 5 minutes and for an hour.
 func (c conversation) says(want [3]int64, blocks ...string) {
 	c.t.Helper()
 	c.uses(want, `"messages":[{"role":"user","content":[`+strings.Join(blocks, ",")+`]}]`)
@@ -58,15 +58,15 @@ func (c conversation) uses(want [3]int64, members string) claude.Usage {
 	return u
 }
 
-func TestCacheIsWrittenAtAMarkAndReadAfterwards(t *testing.T) {
+func TestBreakpointWritesToTheCache(t *testing.T) {
 	c := newConversation(t, Options{})
 	c.says([3]int64{0, 10, 0}, text("a", 10, "5m"), text("b", 5, ""))
 	c.says([3]int64{10, 0, 0}, text("a", 10, "5m"), text("b", 5, ""))
 	c.says([3]int64{10, 7, 0}, text("a", 10, ""), text("c", 7, "5m"))
-	c.says([3]int64{0, 0, 0}, text("a", 10, ""), text("b", 5, "")) // no mark sees no cache
+	c.says([3]int64{0, 0, 0}, text("a", 10, ""), text("b", 5, "")) // without a breakpoint there is no lookup
 }
 
-func TestCacheNeedsEveryByteOfThePrefix(t *testing.T) {
+func TestCacheComparesEveryByteOfThePrefix(t *testing.T) {
 	c := newConversation(t, Options{})
 	c.says([3]int64{0, 10, 0}, text("a", 10, "5m"))
 	c.says([3]int64{0, 10, 0}, text("A", 10, "5m"))
@@ -81,14 +81,14 @@ func TestCacheOrderIsToolsSystemMessages(t *testing.T) {
 	system := `"system":[` + text("s", 20, "5m") + `]`
 	hello := `"messages":[{"role":"user","content":"hi"}]`
 	c.uses([3]int64{0, bare + 20, 0}, hello+","+system+","+tool)
-	c.uses([3]int64{bare + 20, 0, 0}, tool+","+hello+","+system) // order of members means nothing
+	c.uses([3]int64{bare + 20, 0, 0}, tool+","+hello+","+system) // the order of members does not matter
 	c.uses([3]int64{bare, 20, 0}, tool+`,"system":[`+text("S", 20, "5m")+`],`+hello)
 	c.uses([3]int64{0, 20, 0}, system+","+hello) // without its tools the system prompt is another prefix
-	// What only invalidates the messages leaves the system prompt readable.
+	// The system prompt stays readable if a change invalidates only the messages.
 	c.uses([3]int64{bare + 20, 0, 0}, tool+","+system+","+hello+`,"tool_choice":{"type":"none"}`)
 }
 
-func TestSettingsInvalidateOnlyWhatIsBehindThem(t *testing.T) {
+func TestSettingsInvalidateOnlyThePartAfterThem(t *testing.T) {
 	c := newConversation(t, Options{})
 	all := `"system":[` + text("s", 20, "5m") + `],"messages":[{"role":"user","content":[` + text("m", 10, "5m") + `]}]`
 	c.uses([3]int64{0, 30, 0}, all)
@@ -98,7 +98,7 @@ func TestSettingsInvalidateOnlyWhatIsBehindThem(t *testing.T) {
 	c.uses([3]int64{0, 30, 0}, all+`,"speed":"fast"`)
 }
 
-func TestAStringIsTheSameAsItsTextBlock(t *testing.T) {
+func TestStringEqualsItsTextBlock(t *testing.T) {
 	c := newConversation(t, Options{})
 	marked := `{"role":"user","content":[` + text("a", 10, "5m") + `]}`
 	plain := `{"role":"user","content":"` + strings.Repeat("a", 40) + `"}`
@@ -106,7 +106,7 @@ func TestAStringIsTheSameAsItsTextBlock(t *testing.T) {
 	c.uses([3]int64{10, 5, 0}, `"messages":[`+plain+`,{"role":"user","content":[`+text("b", 5, "5m")+`]}]`)
 }
 
-func TestMarksInsideAToolResult(t *testing.T) {
+func TestBreakpointsInToolResults(t *testing.T) {
 	c := newConversation(t, Options{})
 	result := func(control string) string {
 		return `"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"` +
@@ -119,7 +119,7 @@ func TestMarksInsideAToolResult(t *testing.T) {
 	c.uses([3]int64{u.CacheCreation5mTokens, 0, 0}, result(`,"cache_control":{"type":"ephemeral","ttl":"1h"}`))
 }
 
-func TestMarksLookBackOver20Blocks(t *testing.T) {
+func TestLookbackOf20Blocks(t *testing.T) {
 	f := func(between int, want [3]int64) {
 		t.Helper()
 		c := newConversation(t, Options{})
@@ -130,11 +130,11 @@ func TestMarksLookBackOver20Blocks(t *testing.T) {
 		}
 		c.says(want, append(blocks, text("c", 1, "5m"))...)
 	}
-	f(18, [3]int64{10, 19, 0}) // the entry is the 20th block seen from the mark
+	f(18, [3]int64{10, 19, 0}) // the entry is the 20th block of the lookback
 	f(19, [3]int64{0, 30, 0})
 }
 
-func TestAnEarlierMarkSeesFurtherBack(t *testing.T) {
+func TestEarlierBreakpointHasItsOwnLookback(t *testing.T) {
 	c := newConversation(t, Options{})
 	c.says([3]int64{0, 10, 0}, text("a", 10, "5m"))
 	blocks := []string{text("a", 10, "5m")}
@@ -144,7 +144,7 @@ func TestAnEarlierMarkSeesFurtherBack(t *testing.T) {
 	c.says([3]int64{10, 31, 0}, append(blocks, text("c", 1, "5m"))...)
 }
 
-func TestAtMostFourMarks(t *testing.T) {
+func TestAtMostFourBreakpoints(t *testing.T) {
 	c := newConversation(t, Options{})
 	a := text("a", 1, "5m")
 	c.says([3]int64{0, 4, 0}, a, a, a, a)
@@ -154,7 +154,7 @@ func TestAtMostFourMarks(t *testing.T) {
 	}
 }
 
-func TestBadMarks(t *testing.T) {
+func TestInvalidCacheControl(t *testing.T) {
 	c := newConversation(t, Options{})
 	f := func(wantMessage string, blocks ...string) {
 		t.Helper()
@@ -169,13 +169,13 @@ func TestBadMarks(t *testing.T) {
 }
 
 func TestLifetimesCountFromTheStartOfTheRequest(t *testing.T) {
-	f := func(mark string, ttl time.Duration, wrote, wroteAgain [3]int64) {
+	f := func(name string, ttl time.Duration, wrote, wroteAgain [3]int64) {
 		t.Helper()
 		c := newConversation(t, Options{})
-		a := text("a", 10, mark)
+		a := text("a", 10, name)
 		c.says(wrote, a)
 		c.clock.Advance(ttl - time.Second)
-		c.says([3]int64{10, 0, 0}, a) // and prolongs it
+		c.says([3]int64{10, 0, 0}, a) // and extends it
 		c.clock.Advance(ttl - time.Second)
 		c.says([3]int64{10, 0, 0}, a)
 		c.clock.Advance(ttl)
@@ -185,7 +185,7 @@ func TestLifetimesCountFromTheStartOfTheRequest(t *testing.T) {
 	f("1h", time.Hour, [3]int64{0, 0, 10}, [3]int64{0, 0, 10})
 }
 
-func TestAHitProlongsForTheLifetimeThatWasPaid(t *testing.T) {
+func TestHitExtendsByThePaidTTL(t *testing.T) {
 	c := newConversation(t, Options{})
 	c.says([3]int64{0, 10, 0}, text("a", 10, "5m"))
 	c.says([3]int64{10, 0, 0}, text("a", 10, "1h"))
@@ -193,7 +193,7 @@ func TestAHitProlongsForTheLifetimeThatWasPaid(t *testing.T) {
 	c.says([3]int64{0, 0, 10}, text("a", 10, "1h"))
 }
 
-func TestAHitProlongsTheMarksItRunsOver(t *testing.T) {
+func TestHitExtendsEarlierBreakpoints(t *testing.T) {
 	c := newConversation(t, Options{})
 	both := []string{text("a", 10, "5m"), text("b", 5, "5m")}
 	c.says([3]int64{0, 15, 0}, both...)
@@ -203,7 +203,7 @@ func TestAHitProlongsTheMarksItRunsOver(t *testing.T) {
 	c.says([3]int64{10, 0, 0}, text("a", 10, "5m"))
 }
 
-func TestLongBeforeShort(t *testing.T) {
+func TestLongTTLBeforeShortTTL(t *testing.T) {
 	c := newConversation(t, Options{})
 	c.says([3]int64{0, 5, 10}, text("a", 10, "1h"), text("b", 5, "5m"))
 	c.clock.Advance(10 * time.Minute)
@@ -246,7 +246,7 @@ func TestCacheBelongsToModelAndAccount(t *testing.T) {
 	one.says([3]int64{0, 10, 0}, a)
 }
 
-func TestReadableOnceTheFirstAnswerHasBegun(t *testing.T) {
+func TestCacheIsReadableOnceTheResponseHasBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{Settings: Settings{
 			CacheMin: 1, FirstToken: Duration(2 * time.Second), TokenInterval: Duration(time.Second), MinOutput: 10, MaxOutput: 10,
@@ -271,7 +271,7 @@ func TestReadableOnceTheFirstAnswerHasBegun(t *testing.T) {
 	})
 }
 
-func TestAFailedAnswerWritesNothing(t *testing.T) {
+func TestFailedResponseWritesNoCache(t *testing.T) {
 	c := newConversation(t, Options{})
 	c.s.Script(fault.Fault{Kind: fault.Status, Status: http.StatusInternalServerError})
 	a := text("a", 10, "5m")
@@ -281,7 +281,7 @@ func TestAFailedAnswerWritesNothing(t *testing.T) {
 	c.says([3]int64{0, 10, 0}, a)
 }
 
-func TestCacheIsSwept(t *testing.T) {
+func TestExpiredEntriesAreRemoved(t *testing.T) {
 	c := newConversation(t, Options{})
 	for i := range 100 {
 		c.says([3]int64{0, 10, 0}, text(string(rune('A'+i%26)), 9, ""), text(fmt.Sprint(i%10), 1, "5m"), text(fmt.Sprint(i), 1, ""))

@@ -28,12 +28,12 @@ func TestManualClock(t *testing.T) {
 			c.Advance(next - 1)
 			synctest.Wait()
 			if len(woken) != 0 {
-				t.Fatal("woken early")
+				t.Fatal("the sleeper was woken too early")
 			}
 			c.Advance(1)
 			synctest.Wait()
 			if len(woken) != 1 || <-woken != want {
-				t.Fatalf("not woken: %d", want)
+				t.Fatalf("sleeper %d was not woken", want)
 			}
 		}
 		if _, ok := c.NextWake(); ok || !c.Now().Equal(midnight().Add(3*time.Second)) {
@@ -42,7 +42,7 @@ func TestManualClock(t *testing.T) {
 	})
 }
 
-func TestManualClockForgetsWhoLeaves(t *testing.T) {
+func TestManualClockForgetsCancelledSleepers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewManualClock(midnight())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -51,7 +51,7 @@ func TestManualClockForgetsWhoLeaves(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 		if _, ok := c.NextWake(); ok {
-			t.Error("somebody still sleeps")
+			t.Error("a sleeper is left after its context ended")
 		}
 	})
 }

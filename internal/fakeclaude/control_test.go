@@ -46,7 +46,7 @@ func TestControlScript(t *testing.T) {
 	}
 }
 
-func TestControlRefusesBadInputWhole(t *testing.T) {
+func TestControlAppliesNothingOfInvalidInput(t *testing.T) {
 	u := serve(t, Options{})
 	f := func(method, path, body, want string) {
 		t.Helper()
@@ -82,7 +82,7 @@ func TestControlRefusesBadInputWhole(t *testing.T) {
 	}
 }
 
-func TestControlSettingsKeepWhatIsNotNamed(t *testing.T) {
+func TestControlSettingsKeepTheOthers(t *testing.T) {
 	u := serve(t, Options{Settings: Settings{MinOutput: 5, MaxOutput: 6, Limits: Limits{Requests: 100}}})
 	got := u.do("PUT", "/_fake/settings", `{"first_token":"5ms","token_interval":0.001,"limits":{"input_tokens":9000}}`)
 	if got.status != 200 {
@@ -114,7 +114,7 @@ func TestControlRequestsAndStats(t *testing.T) {
 		t.Errorf("bodies are %q and %q", list[0].Body, list[1].BodyBase64)
 	}
 	if key := list[0].Header.Get("X-Api-Key"); key != "[redacted]-key" {
-		t.Errorf("key is shown as %q", key)
+		t.Errorf("the key is shown as %q", key)
 	}
 	if err := json.Unmarshal(u.do("GET", "/_fake/requests?limit=1", "").body, &list); err != nil || len(list) != 1 || list[0].Status != 400 {
 		t.Errorf("the last request is %+v (%v)", list, err)

@@ -15,7 +15,7 @@ import (
 
 const testModel = "claude-sonnet-4-5"
 
-// upstream is a simulator behind a real listener.
+// upstream is a simulator with a real listener.
 type upstream struct {
 	*Server
 	t   *testing.T
@@ -34,7 +34,7 @@ func serve(t *testing.T, o Options) upstream {
 	return upstream{Server: s, t: t, url: ts.URL}
 }
 
-// result is an answer as far as it arrived.
+// result is the part of a response that arrived.
 type result struct {
 	status int
 	header http.Header
@@ -74,7 +74,7 @@ func (u upstream) ask(body string) result {
 	return u.do("POST", "/v1/messages?beta=true", body)
 }
 
-// direct answers a request without a network; for tests of rules and of time.
+// direct serves a request without a network; for tests of rules and of time.
 func direct(t *testing.T, s *Server, body string) result {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -82,7 +82,7 @@ func direct(t *testing.T, s *Server, body string) result {
 	return result{status: w.Code, header: w.Header(), body: w.Body.Bytes()}
 }
 
-// body is a request with more members added as they stand.
+// body returns a request with more members.
 func body(stream bool, members string) string {
 	if members != "" {
 		members = "," + members
@@ -97,7 +97,7 @@ const (
 	thinking = `"thinking":{"type":"enabled","budget_tokens":1024}`
 )
 
-// replay reads a stream with the balancer's own scanner.
+// replay parses a stream with the scanner of the balancer.
 func replay(stream []byte) (names []string, m claude.Message, datas [][]byte) {
 	var scanner claude.EventScanner
 	scanner.Feed(stream, func(ev claude.Event) {

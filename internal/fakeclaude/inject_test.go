@@ -55,7 +55,7 @@ func TestStatusFault(t *testing.T) {
 	})
 }
 
-func TestStatusFaultWithItsOwnBody(t *testing.T) {
+func TestStatusFaultWithBody(t *testing.T) {
 	u := serve(t, Options{})
 	u.Script(
 		fault.Fault{Kind: fault.Status, Status: 502, Body: "upstream sad", Headers: map[string]string{"content-type": "text/plain"}},
@@ -129,7 +129,7 @@ func TestErrorEvent(t *testing.T) {
 	f(fault.EventPoint(9999), "message_stop")
 }
 
-func TestErrorEventInAPlainAnswerIsAStatus(t *testing.T) {
+func TestErrorFaultInPlainResponseIsAStatus(t *testing.T) {
 	u := serve(t, Options{})
 	u.Script(fault.Fault{Kind: fault.Error}, fault.Fault{Kind: fault.Error, Type: "api_error"})
 	if got := u.ask(body(false, "")); got.status != 529 || errorOf(t, got).Type != claude.ErrOverloaded {
@@ -140,7 +140,7 @@ func TestErrorEventInAPlainAnswerIsAStatus(t *testing.T) {
 	}
 }
 
-func TestFaultOfAStreamOnABadRequestChangesNothing(t *testing.T) {
+func TestStreamFaultDoesNotChangeInvalidRequest(t *testing.T) {
 	u := serve(t, Options{})
 	u.Script(fault.Fault{Kind: fault.Error, At: fault.AtMidText})
 	if got := u.ask(`{"stream":true}`); got.status != 400 || errorOf(t, got).Type != claude.ErrInvalidRequest {
@@ -148,7 +148,7 @@ func TestFaultOfAStreamOnABadRequestChangesNothing(t *testing.T) {
 	}
 }
 
-// cutPoints says after which event each point is, in an answer with all kinds of block.
+// cutPoints returns the event before each point, in a response with all kinds of blocks.
 func cutPoints() map[fault.Point]string {
 	return map[fault.Point]string{
 		fault.AtHeaders: "", fault.AtMessageStart: "message_start", fault.AtBlockStart: "content_block_start", fault.AtFirstBlock: "content_block_stop",
@@ -173,7 +173,7 @@ func TestCutStreams(t *testing.T) {
 	f(fault.End, func(err error) bool { return err == nil })
 }
 
-func TestCutPlainAnswers(t *testing.T) {
+func TestCutPlainResponses(t *testing.T) {
 	u := serve(t, Options{})
 	f := func(kind fault.Kind, wantErr func(error) bool) {
 		t.Helper()
@@ -192,7 +192,7 @@ func TestCutPlainAnswers(t *testing.T) {
 	f(fault.End, func(err error) bool { return err == nil })
 }
 
-func TestConnectionDroppedBeforeTheHead(t *testing.T) {
+func TestConnectionClosedBeforeTheHeader(t *testing.T) {
 	u := serve(t, Options{})
 	for _, stream := range []bool{true, false} {
 		u.Script(fault.Fault{Kind: fault.Reset}, fault.Fault{Kind: fault.Close})
@@ -211,7 +211,7 @@ func TestConnectionDroppedBeforeTheHead(t *testing.T) {
 	}
 }
 
-func TestCutsInHTTP2ResetTheStream(t *testing.T) {
+func TestCutInHTTP2ResetsTheStream(t *testing.T) {
 	s := New(Options{})
 	ts := httptest.NewUnstartedServer(s)
 	ts.EnableHTTP2 = true
@@ -259,7 +259,7 @@ func TestMalformedEvent(t *testing.T) {
 	}
 }
 
-func TestCompressedAnswers(t *testing.T) {
+func TestCompressedResponses(t *testing.T) {
 	u := serve(t, Options{})
 	f := func(coding, want string, open func(io.Reader) (io.Reader, error)) {
 		t.Helper()
@@ -290,7 +290,7 @@ func TestCompressedAnswers(t *testing.T) {
 	f("zstd", "zstd", func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r, zstd.WithDecoderConcurrency(1)) })
 }
 
-// pieces records when a handler wrote what.
+// pieces records the sizes and times of the writes of a handler.
 type pieces struct {
 	*httptest.ResponseRecorder
 	start time.Time
@@ -316,23 +316,23 @@ func TestPaceOfAStream(t *testing.T) {
 			FirstToken: Duration(time.Second), Prefill: Duration(2 * time.Second), TokenInterval: Duration(100 * time.Millisecond),
 			MinOutput: 20, MaxOutput: 20,
 		}})
-		p := record(t, s, body(true, `"system":"`+strings.Repeat("s", 1997*4)+`"`)) // 2000 tokens in all
-		if head := p.times[0]; head != 5*time.Second {
-			t.Errorf("the head came after %s, want 5s", head)
+		p := record(t, s, body(true, `"system":"`+strings.Repeat("s", 1997*4)+`"`)) // 2000 tokens together
+		if header := p.times[0]; header != 5*time.Second {
+			t.Errorf("the response header came after %s, want 5s", header)
 		}
 		if end := p.times[len(p.times)-1]; end != 7*time.Second {
-			t.Errorf("the end came after %s, want 7s", end)
+			t.Errorf("the response ended after %s, want 7s", end)
 		}
 	})
 }
 
-func TestPlainAnswersTakeAsLong(t *testing.T) {
+func TestPaceOfAPlainResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{Settings: Settings{
 			FirstToken: Duration(time.Second), TokenInterval: Duration(100 * time.Millisecond), MinOutput: 20, MaxOutput: 20,
 		}})
 		if p := record(t, s, body(false, "")); p.times[0] != 3*time.Second {
-			t.Errorf("the answer came after %s, want 3s", p.times[0])
+			t.Errorf("the response came after %s, want 3s", p.times[0])
 		}
 	})
 }
@@ -348,14 +348,14 @@ func TestPingsFillASilence(t *testing.T) {
 	})
 }
 
-func TestSlowAndStallDelayTheHead(t *testing.T) {
+func TestSlowAndStallDelayTheHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
 		for _, kind := range []fault.Kind{fault.Slow, fault.Stall} {
 			s.Script(fault.Fault{Kind: kind, Delay: Duration(time.Minute)})
 			p := record(t, s, body(true, ""))
 			if p.times[0] != time.Minute || lastEvent(p.Body.Bytes()) != "message_stop" {
-				t.Errorf("%s: the head came after %s", kind, p.times[0])
+				t.Errorf("%s: the response header came after %s", kind, p.times[0])
 			}
 		}
 	})
@@ -384,8 +384,8 @@ func TestStallLastsUntilTheClientLeaves(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				w := newRecorder(s, newRequest(t, "POST", "http://fake/v1/messages", body(stream, bashTool)).WithContext(ctx))
 				cancel()
-				if headSent := w.Header().Get("Request-Id") != ""; headSent != (i > 0) {
-					t.Errorf("at %s: head sent is %t", at, headSent)
+				if headerSent := w.Header().Get("Request-Id") != ""; headerSent != (i > 0) {
+					t.Errorf("at %s: response header sent is %t", at, headerSent)
 				}
 			}
 		}
@@ -414,7 +414,7 @@ func TestCloseEndsStalls(t *testing.T) {
 	}
 }
 
-func TestClientThatLeavesIsSeen(t *testing.T) {
+func TestClientDisconnectIsRecorded(t *testing.T) {
 	u := serve(t, Options{})
 	u.Script(fault.Fault{Kind: fault.Stall, At: fault.AtMidText})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -444,7 +444,7 @@ func TestClientThatLeavesIsSeen(t *testing.T) {
 	}
 }
 
-func TestToolPointMakesTheTurnCallATool(t *testing.T) {
+func TestToolPointForcesAToolCall(t *testing.T) {
 	s := New(Options{})
 	for i := range 20 {
 		s.Script(fault.Fault{Kind: fault.End, At: fault.AtToolBlock})
@@ -455,7 +455,7 @@ func TestToolPointMakesTheTurnCallATool(t *testing.T) {
 	}
 }
 
-func TestAPointThatDoesNotOccurIsTheEndOfTheContent(t *testing.T) {
+func TestMissingPointIsTheEndOfTheContent(t *testing.T) {
 	s := New(Options{})
 	s.Script(fault.Fault{Kind: fault.End, At: fault.AtToolBlock})
 	w := newRecorder(s, newRequest(t, "POST", "http://fake/v1/messages", body(true, "")))
@@ -465,7 +465,7 @@ func TestAPointThatDoesNotOccurIsTheEndOfTheContent(t *testing.T) {
 	}
 }
 
-func TestFaultsHitTheOtherPathsToo(t *testing.T) {
+func TestFaultsOnOtherPaths(t *testing.T) {
 	u := serve(t, Options{})
 	u.Script(fault.Fault{Kind: fault.Close, At: fault.AtMidText}, fault.Fault{Kind: fault.Status, Status: 503})
 	if got := u.do("GET", "/v1/models", ""); !errors.Is(got.err, io.ErrUnexpectedEOF) {

@@ -24,7 +24,7 @@ func TestWithoutCacheControl(t *testing.T) {
 	f(`{"content":"cache_control"}`, `{"content":"cache_control"}`)
 }
 
-// FuzzWithoutCacheControl: the result means what encoding/json says it should.
+// FuzzWithoutCacheControl compares the result with encoding/json.
 func FuzzWithoutCacheControl(f *testing.F) {
 	f.Add([]byte(`{"type":"text","text":"a\"\\","cache_control":{"type":"ephemeral"}}`))
 	f.Add([]byte(` { "content" : [ {"x":[{}],"cache_control":null} , true , "]" ] , "n" : -1e3 } `))
@@ -32,7 +32,7 @@ func FuzzWithoutCacheControl(f *testing.F) {
 		in = bytes.TrimSpace(in)
 		var want map[string]any
 		if json.Unmarshal(in, &want) != nil || want == nil || bytes.Contains(in, []byte(`\u`)) {
-			return // keys are compared as they are spelt
+			return // withoutCacheControl compares keys with their escapes
 		}
 		delete(want, "cache_control")
 		list, _ := want["content"].([]any)

@@ -55,7 +55,7 @@ func TestLimitHeaders(t *testing.T) {
 	f("requests-remaining", "59")
 	f("requests-reset", "2026-10-01T00:00:01Z")
 	f("input-tokens-limit", "60000")
-	f("input-tokens-remaining", "50000") // 49600, rounded
+	f("input-tokens-remaining", "50000") // 49600 rounded
 	f("input-tokens-reset", "2026-10-01T00:00:11Z")
 	f("output-tokens-limit", "6000")
 	f("output-tokens-remaining", "6000")
@@ -65,7 +65,7 @@ func TestLimitHeaders(t *testing.T) {
 	f("tokens-reset", "2026-10-01T00:00:11Z")
 }
 
-func TestNoLimitNoHeaders(t *testing.T) {
+func TestNoHeadersWithoutLimits(t *testing.T) {
 	got := direct(t, New(Options{}), body(false, ""))
 	for name := range got.header {
 		if strings.HasPrefix(name, "Anthropic-Ratelimit-") {
@@ -86,7 +86,7 @@ func TestCacheReadsAreFree(t *testing.T) {
 	}
 }
 
-func TestAPromptAboveTheLimit(t *testing.T) {
+func TestPromptAboveTheLimit(t *testing.T) {
 	f := func(debt bool, wantWait string) {
 		t.Helper()
 		c := newConversation(t, Options{Settings: Settings{Limits: Limits{InputTokens: 600, Debt: debt}}})
@@ -128,7 +128,7 @@ func TestLimitsArePerModelFamily(t *testing.T) {
 	f("claude-opus-5", 200)
 }
 
-func TestRefusedRequestsCostNothing(t *testing.T) {
+func TestRefusedRequestsAreNotCharged(t *testing.T) {
 	c := newConversation(t, Options{Settings: Settings{Limits: Limits{Requests: 2}}})
 	c.s.Script(fault.Fault{Kind: fault.Status, Status: 529}, fault.Fault{Kind: fault.HTML}, fault.Fault{Kind: fault.Empty})
 	hello := `"messages":[{"role":"user","content":"hi"}]`
@@ -136,11 +136,11 @@ func TestRefusedRequestsCostNothing(t *testing.T) {
 		c.send(hello)
 	}
 	if got := c.send(hello); got.header.Get("Anthropic-Ratelimit-Requests-Remaining") != "1" {
-		t.Errorf("%s requests remain after the first answer", got.header.Get("Anthropic-Ratelimit-Requests-Remaining"))
+		t.Errorf("%s requests remain after the first response", got.header.Get("Anthropic-Ratelimit-Requests-Remaining"))
 	}
 }
 
-func TestSharedAccountsShareLimits(t *testing.T) {
+func TestServersWithOneAccountShareLimits(t *testing.T) {
 	account := NewAccount("org", Limits{Requests: 1})
 	clock := NewManualClock(midnight())
 	one, two := New(Options{Account: account, Clock: clock}), New(Options{Account: account, Clock: clock})

@@ -11,7 +11,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-func TestStreamHasTheEventsInOrder(t *testing.T) {
+func TestEventsOfAStream(t *testing.T) {
 	u := serve(t, Options{Seed: 7})
 	got := u.ask(body(true, thinking+","+bashTool+","+anyTool))
 	if got.err != nil || got.status != http.StatusOK {
@@ -36,7 +36,7 @@ func TestStreamHasTheEventsInOrder(t *testing.T) {
 	checkBlocks(t, datas)
 }
 
-// checkBlocks puts the deltas together as a client does.
+// checkBlocks joins the deltas as a client does.
 func checkBlocks(t *testing.T, datas [][]byte) {
 	t.Helper()
 	type block struct{ kind, text, signature, input string }
@@ -91,7 +91,7 @@ func checkBlocks(t *testing.T, datas [][]byte) {
 	}
 }
 
-func TestPlainAnswerSaysTheSameAsTheStream(t *testing.T) {
+func TestPlainResponseEqualsTheStream(t *testing.T) {
 	u := serve(t, Options{Seed: 7})
 	got := u.ask(body(false, thinking+","+bashTool+","+anyTool))
 	m, ok := claude.ParseMessage(got.body)
@@ -111,7 +111,7 @@ func TestPlainAnswerSaysTheSameAsTheStream(t *testing.T) {
 	}
 }
 
-func TestToolsOnlyWhereTheRequestWantsThem(t *testing.T) {
+func TestToolChoice(t *testing.T) {
 	s := New(Options{})
 	f := func(members, want string) {
 		t.Helper()
@@ -127,7 +127,7 @@ func TestToolsOnlyWhereTheRequestWantsThem(t *testing.T) {
 	f(bashTool+","+anyTool, "tool_use")
 }
 
-func TestMaxTokensCutsTheAnswer(t *testing.T) {
+func TestMaxTokensTruncatesTheReply(t *testing.T) {
 	s := New(Options{Settings: Settings{MinOutput: 50, MaxOutput: 50}})
 	f := func(maxTokens, wantTokens int64, wantStop string) {
 		t.Helper()
@@ -140,7 +140,7 @@ func TestMaxTokensCutsTheAnswer(t *testing.T) {
 	f(100, 50, "end_turn")
 	f(50, 50, "end_turn")
 	f(10, 10, "max_tokens")
-	f(0, 0, "max_tokens") // warms a cache
+	f(0, 0, "max_tokens") // only writes to the cache
 }
 
 func TestInvalidRequests(t *testing.T) {
@@ -226,7 +226,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestAnyCredentialButOne(t *testing.T) {
+func TestAnyCredentialIsAcceptedWithoutKeys(t *testing.T) {
 	s := New(Options{})
 	r := newRequest(t, "POST", "http://fake/v1/messages", body(false, ""))
 	r.Header.Set("X-Api-Key", "whatever")
@@ -260,7 +260,7 @@ func TestCountTokens(t *testing.T) {
 	}
 }
 
-func TestImagesCountTheSameWhateverTheirSize(t *testing.T) {
+func TestTokensOfAnImageDoNotDependOnItsSize(t *testing.T) {
 	f := func(data string) {
 		t.Helper()
 		got := direct(t, New(Options{}), `{"model":"claude-opus-5","max_tokens":5,"messages":[{"role":"user","content":[{"type":"image","source":{"data":"`+data+`"}}]}]}`)
@@ -309,7 +309,7 @@ func TestModels(t *testing.T) {
 	}
 }
 
-func TestRequestsAreLoggedByteForByte(t *testing.T) {
+func TestRequestsAreRecordedUnchanged(t *testing.T) {
 	u := serve(t, Options{KeepRequests: 2})
 	odd := ` { "messages" : [ {"role":"user","content":"\u00e9 é"} ], "max_tokens":5, "model":"claude-x", "zzz":1.0e3 } `
 	for _, b := range []string{body(false, ""), odd, body(true, "")} {
@@ -320,17 +320,17 @@ func TestRequestsAreLoggedByteForByte(t *testing.T) {
 	}
 	list := u.Requests()
 	if len(list) != 2 {
-		t.Fatalf("%d requests kept", len(list))
+		t.Fatalf("%d requests recorded", len(list))
 	}
 	e := list[0]
 	if string(e.Body) != odd || e.Method != "POST" || e.RequestURI != "/v1/messages?beta=true" || e.Header.Get("X-Api-Key") == "" {
-		t.Errorf("logged %+v", e)
+		t.Errorf("recorded as %+v", e)
 	}
 	if e.Outcome != OutcomeComplete || e.Status != 200 || e.Usage.OutputTokens == 0 || !strings.HasPrefix(e.ID, "req_01") {
-		t.Errorf("ended %+v", e)
+		t.Errorf("ended as %+v", e)
 	}
 	if e := list[1]; !e.Stream || e.Model != testModel || e.Events < 6 {
-		t.Errorf("stream logged as %+v", e)
+		t.Errorf("stream recorded as %+v", e)
 	}
 	stats := u.Stats()
 	if stats.Requests != 3 || stats.ByStatus[200] != 3 || stats.InFlight != 0 || stats.Tokens.Output == 0 || stats.Tokens.Input == 0 {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzDecodeRequest: every body is either refused or cut into blocks whose sums
-// only grow and end at the total, and what was read is what encoding/json reads.
+// FuzzDecodeRequest checks that every body is either refused or split into blocks whose sums
+// only grow and end at the total, and that encoding/json reads the same.
 func FuzzDecodeRequest(f *testing.F) {
 	f.Add([]byte(body(true, thinking+","+bashTool+`,"system":"x"`)))
 	f.Add([]byte(body(false, `"system":[{"type":"text","text":"a\"\\","cache_control":{"type":"ephemeral","ttl":"1h"}}]`)))
@@ -32,7 +32,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		}
 		var members map[string]json.RawMessage
 		if err := json.Unmarshal(body, &members); err != nil {
-			t.Fatalf("encoding/json refuses it: %v", err)
+			t.Fatalf("encoding/json rejects it: %v", err)
 		}
 		var model string
 		if err := json.Unmarshal(members["model"], &model); err == nil && model != req.Model && members["model"] != nil {

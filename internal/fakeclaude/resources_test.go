@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestShelves keeps what one account was given from every other one.
-func TestShelves(t *testing.T) {
+// TestResources checks that an account sees only its own resources.
+func TestResources(t *testing.T) {
 	s := New(Options{Name: "a", Keys: []string{"key-a"}, Accounts: map[string]*Account{"key-b": NewAccount("b", Limits{})}})
 	do := func(key, method, path, contentType, body string) (int, string) {
 		t.Helper()
@@ -60,11 +60,11 @@ func TestShelves(t *testing.T) {
 		f("key-b", "GET", path, 404, "not_found_error")
 	}
 	f("key-b", "GET", "/v1/files", 200, `"data":[]`)
-	f("nobody", "GET", "/v1/files", 401, "authentication_error")
+	f("unknown-key", "GET", "/v1/files", 401, "authentication_error")
 	f("key-a", "PUT", "/v1/files", 405, "Method Not Allowed")
 	f("key-a", "DELETE", "/v1/files/"+file, 200, "deleted")
 	f("key-a", "GET", "/v1/files/"+file, 404, "not_found_error")
 	if status, body := do("key-a", "POST", "/v1/messages/batches", mediaJSON, `{"requests":[{"custom_id":"x","params":{"messages":[{"content":[{"source":{"type":"file","file_id":"`+file+`"}}]}]}}]}`); status != 400 || !strings.Contains(body, file) {
-		t.Errorf("a batch about a file that is gone: %d %s", status, body)
+		t.Errorf("a batch that names a deleted file: %d %s", status, body)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 func overloaded() fault.Fault { return fault.Fault{Kind: fault.Status, Status: 529} }
 
-// overloads sends n requests and counts the overloaded ones.
+// overloads sends n requests and returns how many were overloaded.
 func overloads(t *testing.T, s *Server, n int, request string) int {
 	t.Helper()
 	count := 0
@@ -34,7 +34,7 @@ func TestProbability(t *testing.T) {
 	}
 }
 
-func TestTheFirstRuleThatStrikesDecides(t *testing.T) {
+func TestFirstRuleThatAppliesDecides(t *testing.T) {
 	s := New(Options{})
 	s.SetFaults(
 		fault.Rule{Fault: fault.Fault{Kind: fault.Status, Status: 500}, Count: 2},
@@ -55,7 +55,7 @@ func TestConditions(t *testing.T) {
 		r.Fault = overloaded()
 		s.SetFaults(r)
 		if got := direct(t, s, body(stream, "")).status == 529; got != want {
-			t.Errorf("%+v, stream %t: struck is %t", r, stream, got)
+			t.Errorf("%+v, stream %t: applies is %t", r, stream, got)
 		}
 	}
 	f(fault.Rule{}, false, true)
@@ -87,11 +87,11 @@ func TestTimeWindow(t *testing.T) {
 	f(1, 200)
 }
 
-func TestScriptGoesBeforeRules(t *testing.T) {
+func TestScriptHasPrecedenceOverRules(t *testing.T) {
 	s := New(Options{})
 	s.SetFaults(fault.Rule{Fault: overloaded()})
 	s.Script(fault.Fault{}, fault.Fault{Kind: fault.Status, Status: 500}, fault.Fault{})
-	newRecorder(s, newRequest(t, "HEAD", "http://fake/", "")) // not under /v1/: takes nothing
+	newRecorder(s, newRequest(t, "HEAD", "http://fake/", "")) // not under /v1/: takes no fault
 	for i, want := range []int{200, 500, 200, 529} {
 		if got := direct(t, s, body(false, "")).status; got != want {
 			t.Errorf("request %d: status %d, want %d", i, got, want)
@@ -114,7 +114,7 @@ func TestInvalidFaultsPanic(t *testing.T) {
 	f("script", func(s *Server) { s.Script(fault.Fault{Kind: "explode"}) })
 }
 
-func TestSameSeedSameWorld(t *testing.T) {
+func TestSameSeedGivesSameResponses(t *testing.T) {
 	run := func(seed uint64) (bodies []string) {
 		s := New(Options{Seed: seed})
 		s.SetFaults(fault.Rule{Fault: overloaded(), Probability: 0.3})
@@ -135,16 +135,16 @@ func TestSameSeedSameWorld(t *testing.T) {
 		}
 	}
 	if same > 0 {
-		t.Errorf("%d answers do not depend on the seed", same)
+		t.Errorf("%d responses do not depend on the seed", same)
 	}
 }
 
-func TestWordsDependOnTheRequestAndNotOnItsTurn(t *testing.T) {
+func TestContentDependsOnlyOnTheRequest(t *testing.T) {
 	s := New(Options{Seed: 5})
 	content := func(request string) string {
 		_, _, datas := replay(direct(t, s, request).body)
 		var all string
-		for _, d := range datas[1:] { // the message's id is always new
+		for _, d := range datas[1:] { // without message_start, whose id is always new
 			all += string(d)
 		}
 		return all

@@ -9,7 +9,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-func TestShapesAreNoAnswers(t *testing.T) {
+func TestShapes(t *testing.T) {
 	u := serve(t, Options{})
 	for _, form := range fault.Shapes() {
 		for _, stream := range []bool{true, false} {
@@ -23,7 +23,7 @@ func TestShapesAreNoAnswers(t *testing.T) {
 	}
 }
 
-func TestDialectsSayTheSame(t *testing.T) {
+func TestDialectsKeepTheContent(t *testing.T) {
 	read := func(events []byte) (kinds []string, m claude.Message) {
 		s := claude.EventScanner{Want: claude.WantedEvent}
 		s.Feed(events, func(ev claude.Event) {

@@ -85,7 +85,7 @@ func TestParseRuleErrors(t *testing.T) {
 
 func TestParseTakesNoConditions(t *testing.T) {
 	if _, err := Parse("status=529,p=0.5"); err == nil {
-		t.Error("a script's fault with a probability passes")
+		t.Error("Parse accepts a probability")
 	}
 	if f, err := Parse("  "); err != nil || f.Kind != None {
 		t.Errorf("empty: %+v, %v", f, err)
@@ -118,7 +118,7 @@ func TestDocumentedFaultsParse(t *testing.T) {
 	}
 }
 
-// FuzzParseRule: what is accepted is valid, and its JSON reads back as the same rule.
+// FuzzParseRule checks that accepted rules are valid and that their JSON gives the same rule.
 func FuzzParseRule(f *testing.F) {
 	f.Add("status=529,p=0.2")
 	f.Add("stall=message_start,p=0.05,delay=3s")
@@ -131,7 +131,7 @@ func FuzzParseRule(f *testing.F) {
 			return
 		}
 		if err := rule.Validate(); err != nil {
-			t.Fatalf("%q is accepted, yet not valid: %v", text, err)
+			t.Fatalf("ParseRule accepts %q, but it is not valid: %v", text, err)
 		}
 		encoded, err := json.Marshal(rule)
 		if err != nil {
