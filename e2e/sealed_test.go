@@ -121,7 +121,7 @@ func TestLooseModes(t *testing.T) {
 		t.Error(problem)
 	}
 	b.awaitRecords()
-	for _, want := range []string{"auth_keys[0]: warning: stands here as it is, and others", "others on this machine can read this identity: chmod 600 "} {
+	for _, want := range []string{"auth_keys[0]: warning: is a secret in plain text, and others", "others on this machine can read this identity: chmod 600 "} {
 		if n := strings.Count(b.log.String(), want); n != 1 {
 			t.Errorf("%q is told %d times, want once", want, n)
 		}

@@ -89,7 +89,7 @@ func (e *explaining) configuration(std service.Std) (*config.Config, error) {
 		cfg, _ := config.Decode("", []byte("{}"), std.Env)
 		return cfg, nil
 	}
-	cfg, problems, err := service.LoadConfigWithout(std, e.config, service.ForRules()...)
+	cfg, problems, err := service.LoadConfig(std, e.config, service.UnusedByRules()...)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 // running instance may still be on the one before.
 func runHealthCheck(ctx context.Context, std service.Std, file string) int {
 	path := service.ConfigPath(std, file)
-	cfg, _, err := service.LoadConfigWithout(std, path, service.ForRules()...)
+	cfg, _, err := service.LoadConfig(std, path, service.UnusedByRules()...)
 	if err != nil {
 		service.ExplainUnreadable(std.Err, path, err)
 		return service.ExitError

@@ -154,7 +154,7 @@ func words(list string) []string {
 
 // locate reads from the configuration where the keys are. The keys file may not exist yet.
 func (k *keyCommand) locate(std service.Std) error {
-	cfg, _, err := service.LoadConfigWithout(std, k.path, service.ForKeys()...)
+	cfg, _, err := service.LoadConfig(std, k.path, service.UnusedByKeys()...)
 	if err != nil {
 		return service.Unreadable{Err: err}
 	}
@@ -185,12 +185,12 @@ func (k *keyCommand) lock(std service.Std) (unlock func(), err error) {
 
 // load reads the configuration with its keys.
 func (k *keyCommand) load(std service.Std) (*config.Config, error) {
-	cfg, problems, err := service.LoadConfigWithout(std, k.path, service.ForKeys()...)
+	cfg, problems, err := service.LoadConfig(std, k.path, service.UnusedByKeys()...)
 	if err != nil {
 		return nil, service.Unreadable{Err: err}
 	}
 	if problems.Failed() {
-		return nil, service.IsFaulty(k.path, problems)
+		return nil, service.FaultyConfig(k.path, problems)
 	}
 	return cfg, nil
 }

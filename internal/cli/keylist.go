@@ -86,12 +86,12 @@ const spendingTime = 10 * time.Second
 func spendingOf(ctx context.Context, std service.Std, path string, cfg *config.Config, now time.Time) (spending, error) {
 	ctx, cancel := context.WithTimeout(ctx, spendingTime)
 	defer cancel()
-	whole, problems, err := service.LoadConfigWithout(std, path, service.ForLedger()...)
+	whole, problems, err := service.LoadConfig(std, path, service.UnusedByLedger()...)
 	switch {
 	case err != nil:
 		return spending{}, err
 	case problems.Failed():
-		return spending{}, service.IsFaulty(path, problems)
+		return spending{}, service.FaultyConfig(path, problems)
 	}
 	where := service.LedgerAt(path, whole, service.NewState(std, path, whole, slog.New(slog.DiscardHandler)))
 	if where == "" {

@@ -44,7 +44,7 @@ func TestModes(t *testing.T) {
 		}
 	}
 	const literal = `{"servers": [{"url": "https://a.example", "token": "sk-1"}]}`
-	complaint := path + ":1:52: servers[0].token: warning: stands here as it is, and others on this machine can read the file: chmod 600 " + path
+	complaint := path + ":1:52: servers[0].token: warning: is a secret in plain text, and others on this machine can read the file: chmod 600 " + path
 	put("config.json", literal, 0o600)
 	f()
 	put("config.json", literal, 0o640)
@@ -59,7 +59,7 @@ func TestModes(t *testing.T) {
 	put("config.state/owners.json", "{}", 0o644)
 	put("config.state/notes", "", 0o644)
 	owners := filepath.Join(dir, "config.state", "owners.json")
-	f(owners + ":1:1: warning: others on this machine can read what is kept here: chmod 600 " + owners)
+	f(owners + ":1:1: warning: others on this machine can read the saved state: chmod 600 " + owners)
 	if err := os.Chmod(filepath.Dir(owners), 0o700); err != nil {
 		t.Fatal(err)
 	}

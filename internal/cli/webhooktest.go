@@ -26,7 +26,7 @@ func runWebhookTest(ctx context.Context, std service.Std, args []string) int {
 		return status
 	}
 	path := service.ConfigPath(std, *file)
-	cfg, problems, err := service.LoadConfigWithout(std, path, service.ForWebhooks()...)
+	cfg, problems, err := service.LoadConfig(std, path, service.UnusedByWebhooks()...)
 	if err != nil {
 		service.ExplainUnreadable(std.Err, path, err)
 		return service.ExitError

@@ -20,48 +20,54 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// adminGrace is how long requests to an admin listener that ends may take.
+// adminGrace is the time that open requests have when the admin listener closes.
 const adminGrace = 2 * time.Second
 
-// adminServer is the admin listener and what stands behind it. Its methods are called by one goroutine.
+// adminServer is the admin listener with its handler. One goroutine calls its methods.
 type adminServer struct {
 	*Balancer
 	handler *admin.Handler
-	server  *edge.Server // nil while nothing is listened on
-	address string       // that is listened on
+	server  *edge.Server // nil while the listener is closed
+	address string       // as configured; "" while the listener is closed
 	reload  atomic.Pointer[admin.Reload]
 	ending  sync.WaitGroup
 }
 
-// reloadRequest is the wish that the configuration file be read.
+// reloadRequest asks for a reload of the configuration file.
 type reloadRequest struct {
-	done chan reloadResult // has room for the result
+	done chan reloadResult // buffered: the sender of the result does not wait
 }
 
-// reloadResult is what came of a reload.
+// reloadResult is the result of a reload.
 type reloadResult struct {
 	generation uint64
 	problems   config.Problems
 	err        error
 }
 
-// newAdminServer makes an admin listener that listens nowhere yet. reload is safe for concurrent use.
+// newAdminServer returns an admin listener that is still closed. reload must be safe for concurrent
+// use.
 func newAdminServer(b *Balancer, metrics *observe.Metrics, books *store.Writer, reload func() (uint64, config.Problems, error)) *adminServer {
 	started := time.Now()
-	watched := observe.Sources{Endpoints: b.endpoints, Open: b.Handler.Open, Bodies: b.Handler.InFlight, Rejections: b.Handler.Rejections}
-	if books != nil {
-		watched.Backlog = books
-	}
 	a := &adminServer{Balancer: b}
-	watched.WrongKeys = func() map[string]int64 {
-		return map[string]int64{"clients": b.Handler.WrongKeys(), "admin": a.handler.WrongKeys()}
+	gauges := observe.Sources{
+		Endpoints: b.endpoints, Open: b.Handler.Open, Bodies: b.Handler.InFlight, Rejections: b.Handler.Rejections,
+		WrongKeys: func() map[string]int64 {
+			return map[string]int64{"clients": b.Handler.WrongKeys(), "admin": a.handler.WrongKeys()}
+		},
 	}
-	metrics.Watch(watched)
+	if books != nil {
+		gauges.Backlog = books
+	}
+	metrics.Watch(gauges)
 	sources := admin.Sources{
-		Metrics: metrics.Handler(), Index: b.index, Table: func() *routing.Table { return b.Handler.Current().Table }, Reload: reload,
+		Metrics: metrics.Handler(), Index: b.index, Reload: reload,
+		Table: func() *routing.Table { return b.Handler.Current().Table },
 		Status: func() admin.Status {
 			return admin.Status{
-				Version: Version(), Generation: b.Handler.Current().Gen, Started: started.UTC(), Uptime: time.Since(started).Seconds(), Open: b.Handler.Open(), Ledger: backlogOf(books), Reload: a.reload.Load(),
+				Version: Version(), Generation: b.Handler.Current().Gen, Started: started.UTC(),
+				Uptime: time.Since(started).Seconds(), Open: b.Handler.Open(), Ledger: backlogOf(books),
+				Reload: a.reload.Load(),
 			}
 		},
 		Requests: b.liveRequests, Decisions: b.latestDecisions, Keys: func() any { return b.book.View(time.Now()) },
@@ -82,8 +88,10 @@ func (a *adminServer) noteReload(r reloadResult, now time.Time) {
 	a.reload.Store(note)
 }
 
-// serve listens where a configuration says, under its key. The new address is bound before the former one is given up; on an error everything
-// stays as it was. Nobody relies on an address that nobody chose: if that is taken, there is a warning and no listener.
+// serve listens on the admin address of a configuration and accepts its key. It binds the new
+// address before it closes the former one; on an error everything stays as it was. If the default
+// address is in use, serve logs a warning and serves no admin API: the operator has not asked for
+// that address.
 func (a *adminServer) serve(cfg *config.Config) error {
 	address, chosen := cfg.AdminAddress()
 	err := a.move(address, cfg)
@@ -91,7 +99,7 @@ func (a *adminServer) serve(cfg *config.Config) error {
 		return err
 	}
 	if err != nil {
-		a.close() // where it was chosen to be before, it is no longer
+		a.close() // the former address was configured, and is no longer
 		a.log.Warn(telemetry.AdminTaken, telemetry.Address, address, telemetry.Err, err)
 	}
 	if a.server != nil {
@@ -102,6 +110,7 @@ func (a *adminServer) serve(cfg *config.Config) error {
 	return nil
 }
 
+// move listens on another address, or on none for "".
 func (a *adminServer) move(address string, cfg *config.Config) error {
 	if address == a.address {
 		return nil
@@ -126,14 +135,15 @@ func (a *adminServer) move(address string, cfg *config.Config) error {
 	return nil
 }
 
-// samePort says whether two addresses cannot both be listened on, at least where one is of every interface.
+// samePort reports whether two addresses conflict: same port, and same host or one of them for
+// every interface.
 func samePort(a, b string) bool {
 	hostA, portA, _ := net.SplitHostPort(a)
 	hostB, portB, _ := net.SplitHostPort(b)
 	return portA == portB && portA != "0" && (hostA == hostB || hostA == "" || hostB == "")
 }
 
-// close ends the listener. What is being asked there may be what closes it, so that nobody waits for it here.
+// close closes the listener without waiting for open requests: one of them may have caused it.
 func (a *adminServer) close() {
 	server := a.server
 	a.server, a.address = nil, ""
@@ -143,17 +153,17 @@ func (a *adminServer) close() {
 	a.ending.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), adminGrace)
 		defer cancel()
-		_ = server.Drain(ctx) // what is open after that is cut
+		_ = server.Drain(ctx) // cuts the requests that are still open then
 	})
 }
 
-// end closes the listener for good.
+// end closes the listener and waits until its requests have ended.
 func (a *adminServer) end() {
 	a.close()
 	a.ending.Wait()
 }
 
-// backlogOf is what a ledger has not written yet, nil without one.
+// backlogOf describes the rows that a ledger has not written yet. It is nil without a ledger.
 func backlogOf(books *store.Writer) *admin.Backlog {
 	if books == nil {
 		return nil
@@ -167,13 +177,14 @@ func backlogOf(books *store.Writer) *admin.Backlog {
 	return backlog
 }
 
-// endpoints are those of the generation in force.
+// endpoints returns the endpoints of the current generation.
 func (b *Balancer) endpoints() []*upstream.Endpoint { return b.Handler.Current().Table.Endpoints() }
 
+// liveRequests lists the requests in flight.
 func (b *Balancer) liveRequests() []admin.Request {
 	var list []admin.Request
 	now := time.Now()
-	for _, r := range b.forward.Live() {
+	for _, r := range b.proxy.Live() {
 		list = append(list, admin.Request{
 			ID: r.ID, Client: r.Client, Session: r.Session, Agent: r.Agent, Model: r.Model, Path: r.Path, Server: r.Server,
 			Start: r.Start.UTC(), Age: now.Sub(r.Start).Seconds(), Sent: r.Sent, Received: r.Bytes,
@@ -182,25 +193,27 @@ func (b *Balancer) liveRequests() []admin.Request {
 	return list
 }
 
+// latestDecisions lists finished requests with the trail of their routing decisions.
 func (b *Balancer) latestDecisions() []admin.Decision {
 	var list []admin.Decision
-	for _, d := range b.forward.Decisions() {
+	for _, d := range b.proxy.Decisions() {
 		list = append(list, admin.Decision{Entry: d.Entry, Trail: d.Trail})
 	}
 	return list
 }
 
-// release is the version without that of Go.
+// release is the version of this program without the version of Go.
 func release() string { return strings.TrimSuffix(Version(), " "+runtime.Version()) }
 
-// askReload has the configuration read by the goroutine that applies generations, and waits for what comes of it.
+// askReload asks the goroutine that applies generations for a reload, and waits for the result. It
+// is safe for concurrent use.
 func (s *service) askReload() (uint64, config.Problems, error) {
-	wish := reloadRequest{make(chan reloadResult, 1)}
+	req := reloadRequest{make(chan reloadResult, 1)}
 	select {
-	case s.reloads <- wish:
+	case s.reloads <- req:
 	case <-s.stopping:
 		return 0, nil, errors.New("the balancer stops")
 	}
-	r := <-wish.done
+	r := <-req.done
 	return r.generation, r.problems, r.err
 }

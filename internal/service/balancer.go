@@ -20,62 +20,65 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// firstReading is how long traffic waits for the first balance readings.
+// firstReading limits how long the start waits for balance readings and for the ledger.
 const firstReading = 2 * time.Second
 
-// Balancer is everything that serves clients, wired together. Its generations
-// are applied one after the other by one goroutine.
+// Balancer connects everything that serves clients. One goroutine applies its generations.
 type Balancer struct {
-	ctx     context.Context
-	log     *event.Bus
-	level   *slog.LevelVar
-	Pool    *upstream.Pool
-	index   *routing.Index
-	book    *quota.Book
-	owners  *routing.Owners
-	claims  *quota.Resources
-	threads *routing.Continuations
-	forward *proxy.Proxy
-	Handler *edge.Handler
-	Server  *edge.Server
-	cfg     *config.Config
-	gen     uint64
-	address string            // asked for; the listener may have chosen its port
-	secure  bool              // HTTPS is spoken there
-	engine  config.HTTPEngine // by this
-	bound   bound             // listeners that nobody serves yet
+	ctx           context.Context
+	log           *event.Bus
+	level         *slog.LevelVar
+	Pool          *upstream.Pool
+	index         *routing.Index
+	book          *quota.Book
+	owners        *routing.Owners
+	resources     *quota.Resources
+	continuations *routing.Continuations
+	proxy         *proxy.Proxy
+	Handler       *edge.Handler
+	Server        *edge.Server
+	cfg           *config.Config
+	gen           uint64
+	address       string            // as configured; with port 0 the listener has another one
+	secure        bool              // the listener speaks HTTPS
+	engine        config.HTTPEngine // of the listener
+	bound         bound             // listeners that are open and do not serve yet
 }
 
-// Sinks are those who keep what a balancer learns and does. The zero value keeps nothing.
+// Sinks receive what a balancer learns and does. The zero value keeps nothing.
 type Sinks struct {
 	state     State
-	Recorders []proxy.Recorder                                 // of requests
-	history   quota.History                                    // of what was spent; nil: none
-	balance   func(server string, value float64, at time.Time) // nil: nobody
+	Recorders []proxy.Recorder                                 // receive the entry of each request
+	history   quota.History                                    // earlier spending of client keys; may be nil
+	balance   func(server string, value float64, at time.Time) // receives balance readings; may be nil
 }
 
 // NewBalancer wires a first generation, which does not listen yet. Balance checks end with ctx.
-func NewBalancer(ctx context.Context, cfg *config.Config, log *event.Bus, level *slog.LevelVar, kept Sinks) *Balancer {
-	b := &Balancer{ctx: ctx, log: log, level: level, Pool: upstream.NewPool(ctx, log), index: routing.NewIndex(cfg.IndexMemoryMB<<20, rand.Uint64()), book: quota.NewBook(log, kept.history)}
-	b.Pool.OnBalance = kept.balance
-	kept.state.loadIndex(b.index) // with it the seed of all fingerprints
+func NewBalancer(ctx context.Context, cfg *config.Config, log *event.Bus, level *slog.LevelVar, sinks Sinks) *Balancer {
+	b := &Balancer{
+		ctx: ctx, log: log, level: level, Pool: upstream.NewPool(ctx, log),
+		index: routing.NewIndex(cfg.IndexMemoryMB<<20, rand.Uint64()), book: quota.NewBook(log, sinks.history),
+	}
+	b.Pool.OnBalance = sinks.balance
+	sinks.state.loadIndex(b.index) // replaces the seed of all fingerprints, which the proxy needs
 	snapshot, commit := b.build(cfg)
-	forward := proxy.New(log.Logger, b.index.Seed(), kept.Recorders...)
-	b.forward, b.owners, b.claims, b.threads = forward, forward.Owners, forward.Resources, forward.Continuations
-	kept.state.loadOwners(b.owners)
-	kept.state.loadClaims(b.claims)
-	kept.state.loadContinuations(b.threads)
-	b.Handler = edge.NewHandler(forward, log.Logger, snapshot)
+	b.proxy = proxy.New(log.Logger, b.index.Seed(), sinks.Recorders...)
+	b.owners, b.resources, b.continuations = b.proxy.Owners, b.proxy.Resources, b.proxy.Continuations
+	sinks.state.loadOwners(b.owners)
+	sinks.state.loadResources(b.resources)
+	sinks.state.loadContinuations(b.continuations)
+	b.Handler = edge.NewHandler(b.proxy, log.Logger, snapshot)
 	b.Server = edge.NewServer(b.Handler, log.Logger)
 	commit()
 	return b
 }
 
-// Listen begins to serve on the configured address.
-func (b *Balancer) Listen() error { return b.bind(b.cfg) }
+// Listen starts to serve on the configured address.
+func (b *Balancer) Listen() error { return b.listenAs(b.cfg) }
 
-// bind serves where a configuration says, over HTTPS where it says so. On an error everything stays as it was.
-func (b *Balancer) bind(cfg *config.Config) error {
+// listenAs serves on the address of a configuration, with its protocol. On an error everything
+// stays as it was.
+func (b *Balancer) listenAs(cfg *config.Config) error {
 	b.setProtocol(cfg)
 	secure := cfg.Certificate != nil
 	if cfg.Address() == b.address && secure == b.secure && cfg.HTTPEngine == b.engine {
@@ -92,16 +95,16 @@ func (b *Balancer) bind(cfg *config.Config) error {
 	return nil
 }
 
-// setProtocol chooses what is spoken over connections that come from now on.
+// setProtocol sets TLS and the HTTP engine for future connections.
 func (b *Balancer) setProtocol(cfg *config.Config) {
 	b.Server.SetCertificate(cfg.Certificate)
 	b.Server.SetEngine(cfg.HTTPEngine)
 }
 
-// apply puts a new configuration in force: the new address first, for that can
-// fail, then the new generation, and at last the old one is retired.
+// apply puts a new configuration in force. It binds the new address first, because that can fail.
+// Then it swaps the generation, and retires the old one.
 func (b *Balancer) apply(cfg *config.Config) error {
-	if err := b.bind(cfg); err != nil {
+	if err := b.listenAs(cfg); err != nil {
 		return err
 	}
 	snapshot, commit := b.build(cfg)
@@ -110,8 +113,9 @@ func (b *Balancer) apply(cfg *config.Config) error {
 	return nil
 }
 
-// build compiles a generation. It waits a moment for the first balance readings, so that an empty account gets no traffic.
-func (b *Balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
+// build compiles a generation. It waits up to firstReading for balance readings, so that an empty
+// account gets no traffic. commit retires the endpoints of the former generation.
+func (b *Balancer) build(cfg *config.Config) (snapshot *edge.Snapshot, commit func()) {
 	b.gen++
 	b.cfg = cfg
 	b.level.Set(slog.LevelInfo)
@@ -123,10 +127,12 @@ func (b *Balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	ctx, cancel := context.WithTimeout(b.ctx, firstReading)
 	defer cancel()
 	b.Pool.AwaitFirstReadings(ctx)
-	snapshot := &edge.Snapshot{
-		Gen: b.gen, Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book, Proxies: cfg.Proxies(), Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
-		Limits: limitsOf(cfg), Browsers: edge.NewBrowsers(cfg.CORSOrigins, cfg.Auth), Loop: b.Pool.Loop, Forward: forwarding(cfg, b.log.Logger), Mode: string(cfg.Mode),
-		LoadBalancer: string(cfg.Algorithm), Cooldown: cfg.Cooldown,
+	snapshot = &edge.Snapshot{
+		Gen: b.gen, Mode: string(cfg.Mode), LoadBalancer: string(cfg.Algorithm), Cooldown: cfg.Cooldown,
+		Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book,
+		Proxies: cfg.Proxies(), Browsers: edge.NewBrowsers(cfg.CORSOrigins, cfg.Auth), Loop: b.Pool.Loop,
+		Limits: limitsOf(cfg), Forward: forwarding(cfg, b.log.Logger),
+		Table: routing.NewTable(cfg, endpoints, b.index, routing.Random),
 	}
 	if cfg.Mode == config.ModeLoadBalance {
 		snapshot.Algorithm = string(cfg.Algorithm)
@@ -134,10 +140,14 @@ func (b *Balancer) build(cfg *config.Config) (*edge.Snapshot, func()) {
 	return snapshot, commit
 }
 
-// limitsOf bounds what clients may send. All bodies together may take a quarter of the memory that there is, unless the configuration says otherwise.
+// limitsOf returns the limits of request bodies. Without max_inflight_bytes, all bodies together
+// may take a quarter of the memory limit, and 1 GiB at most.
 func limitsOf(cfg *config.Config) edge.Limits {
 	const usual, share = 1 << 30, 4
-	l := edge.Limits{MaxBody: int64(cfg.MaxBodyMB) << 20, MaxUpload: int64(cfg.MaxUploadMB) << 20, InFlight: int64(cfg.MaxInflightBytes), BodyWait: cfg.MaxWait}
+	l := edge.Limits{
+		MaxBody: int64(cfg.MaxBodyMB) << 20, MaxUpload: int64(cfg.MaxUploadMB) << 20,
+		InFlight: int64(cfg.MaxInflightBytes), BodyWait: cfg.MaxWait,
+	}
 	if l.InFlight == 0 {
 		l.InFlight = usual
 		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
@@ -148,11 +158,14 @@ func limitsOf(cfg *config.Config) edge.Limits {
 	return l
 }
 
+// forwarding returns the settings of the proxy.
 func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 	s := &proxy.Settings{
-		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming, Idle: cfg.Timeouts.Idle, Total: cfg.Timeouts.Total,
-		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, BurstHold: cfg.BurstHold, StreamKeepalive: cfg.StreamKeepalive, Hedge: cfg.Hedge,
-		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: verdict.NewRules(cfg.ErrorRules), Prices: ledger.ListPrices().With(ownPrices(cfg)), PassCredentials: !cfg.Auth,
+		FirstContent: cfg.Timeouts.ResponseHeader, NonStreaming: cfg.Timeouts.NonStreaming,
+		Idle: cfg.Timeouts.Idle, Total: cfg.Timeouts.Total, StreamKeepalive: cfg.StreamKeepalive,
+		MaxAttempts: maxAttempts(cfg), MaxWait: cfg.MaxWait, BurstHold: cfg.BurstHold, Hedge: cfg.Hedge,
+		RetryPercent: cfg.RetryBudget, RetryFloor: cfg.RetryFloor, Rules: verdict.NewRules(cfg.ErrorRules),
+		Prices: ledger.ListPrices().With(configuredPrices(cfg)), PassCredentials: !cfg.Auth,
 		SharedResources: cfg.Resources == config.ResourcesShared, SoleTenant: tenants(cfg) == 1,
 	}
 	if cfg.Debug {
@@ -161,7 +174,9 @@ func forwarding(cfg *config.Config, log *slog.Logger) *proxy.Settings {
 	return s
 }
 
-// maxAttempts settles 0: every server is tried, some of them twice, but one request does not go through a whole large fleet.
+// maxAttempts returns the limit of attempts for a request. The default is two for each server, but
+// not fewer than few, and not more than many: one request does not try all servers of a large
+// fleet.
 func maxAttempts(cfg *config.Config) int {
 	const few, many = 4, 10
 	if cfg.MaxAttempts > 0 {
@@ -185,7 +200,7 @@ func secrets(cfg *config.Config) []string {
 	return append(all, cfg.AdminKey.Reveal(), cfg.Ledger.Reveal())
 }
 
-// tenants is how many client keys, or groups of them, there are.
+// tenants counts the client keys, a group of keys as one.
 func tenants(cfg *config.Config) int {
 	seen := map[string]bool{}
 	for i := range cfg.AuthKeys {

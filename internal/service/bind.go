@@ -14,13 +14,13 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/edge"
 )
 
-// bound are the listeners of a start. They are opened before anything else, so that a second
+// bound are the listeners of a start. The process opens them before anything else, so that a second
 // instance does not touch the ledger or the state of the first.
 type bound struct {
 	clients, admin net.Listener // admin is nil unless its address was chosen
 }
 
-// bind opens them. Connections that come before they are served wait in the kernel.
+// bind opens the listeners. Connections that arrive before the servers run wait in the kernel.
 func bind(cfg *config.Config) (bound, error) {
 	address := cfg.Address()
 	clients, err := edge.Bind(address)
@@ -39,7 +39,8 @@ func bind(cfg *config.Config) (bound, error) {
 	return b, nil
 }
 
-// listenOn makes a server listen on the listener that was opened at the start, else on an address.
+// listenOn starts a server on the listener that bind has opened. If that is in use already, it
+// opens the address.
 func listenOn(s *edge.Server, opened *net.Listener, address, field string) error {
 	if l := *opened; l != nil {
 		*opened = nil
@@ -102,7 +103,7 @@ func holderOf(address string) string {
 	return "another process"
 }
 
-// process is one that listens.
+// process is a process that listens on an address.
 type process struct {
 	pid           int
 	name, version string // version is "" unless it is an instance of this program

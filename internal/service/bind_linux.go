@@ -15,11 +15,11 @@ import (
 	"strings"
 )
 
-// listenerOn finds the process that listens on an address, among those that this user may look into.
+// listenerOn finds the process that listens on an address, if the permissions of this user suffice.
 func listenerOn(address string) (process, bool) {
 	sockets := map[string]bool{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		text, _ := os.ReadFile(table) // the other one may be there
+		text, _ := os.ReadFile(table) // without IPv6 there is only one
 		for _, inode := range listeningSockets(text, address) {
 			sockets["socket:["+inode+"]"] = true
 		}
@@ -36,6 +36,7 @@ func listenerOn(address string) (process, bool) {
 	return process{}, false
 }
 
+// describe returns name and version of a process.
 func describe(pid string) (process, bool) {
 	p := process{name: "a process"}
 	p.pid, _ = strconv.Atoi(pid)
@@ -72,7 +73,8 @@ func listeningSockets(table []byte, address string) []string {
 	return inodes
 }
 
-// socketAddress reads an address as the kernel writes it: words in the machine's order, and a port.
+// socketAddress parses the kernel's notation of an address: 32-bit words in native byte order, and
+// a port.
 func socketAddress(text string) (ip netip.Addr, port uint16, ok bool) {
 	host, at, _ := strings.Cut(text, ":")
 	raw, err := hex.DecodeString(host)

@@ -11,8 +11,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// ConfigPath says which configuration file to use: the flag's value, else
-// CONFIG_FILE from the environment, else config.json in the working directory.
+// ConfigPath returns the path of the configuration file: the flag's value, else CONFIG_FILE from
+// the environment, else config.json in the working directory.
 func ConfigPath(std Std, flagValue string) string {
 	if flagValue != "" {
 		return flagValue
@@ -23,34 +23,37 @@ func ConfigPath(std Std, flagValue string) string {
 	return "config.json"
 }
 
-// LoadConfig reads and decodes a configuration file. The error is that of reading.
-func LoadConfig(std Std, path string) (*config.Config, config.Problems, error) {
-	return LoadConfigWithout(std, path)
-}
-
-// forKeys, forWebhooks, forLedger and forRules are the sections of a configuration that the commands
-// key, webhook-test, those that read the ledger and explain-error do not use. They may refer to
-// variables, files and identities that only the balancer has.
-func ForKeys() []string { return []string{"servers", "webhooks", "admin_key", "ledger", "tls_cert"} }
-func ForWebhooks() []string {
-	return []string{"servers", "auth_keys", "admin_key", "ledger", "tls_cert"}
-}
-func ForLedger() []string {
-	return []string{"servers", "auth_keys", "webhooks", "admin_key", "tls_cert"}
-}
-func ForRules() []string { return append(ForLedger(), "ledger") }
-
-// LoadConfigWithout is loadConfig for a command that does not use some sections.
-func LoadConfigWithout(std Std, path string, sections ...string) (*config.Config, config.Problems, error) {
+// LoadConfig reads and decodes a configuration file without the sections that a command does not
+// use: those may refer to variables, files and identities that only the balancer has. The error is
+// that of reading the file.
+func LoadConfig(std Std, path string, unused ...string) (*config.Config, config.Problems, error) {
 	src, err := ReadBounded(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg, problems := config.DecodeWithout(path, src, std.Env, sections...)
+	cfg, problems := config.DecodeWithout(path, src, std.Env, unused...)
 	return cfg, problems, nil
 }
 
-// LoadServed is loadConfig for serving. It also reports servers that are the balancer itself.
+// UnusedByKeys lists the sections that commands on client keys do not use.
+func UnusedByKeys() []string {
+	return []string{"servers", "webhooks", "admin_key", "ledger", "tls_cert"}
+}
+
+// UnusedByWebhooks lists the sections that commands on webhooks do not use.
+func UnusedByWebhooks() []string {
+	return []string{"servers", "auth_keys", "admin_key", "ledger", "tls_cert"}
+}
+
+// UnusedByLedger lists the sections that commands on the ledger do not use.
+func UnusedByLedger() []string {
+	return []string{"servers", "auth_keys", "webhooks", "admin_key", "tls_cert"}
+}
+
+// UnusedByRules lists the sections that commands without any secret do not use.
+func UnusedByRules() []string { return append(UnusedByLedger(), "ledger") }
+
+// LoadServed is LoadConfig for serving. It also reports servers that are the balancer itself.
 func LoadServed(std Std, path string) (*config.Config, config.Problems, error) {
 	src, err := ReadBounded(path)
 	if err != nil {
@@ -60,9 +63,10 @@ func LoadServed(std Std, path string) (*config.Config, config.Problems, error) {
 	return cfg, append(problems, thisMachine().selfProblems(path, src, cfg)...), nil
 }
 
-// maxConfigBytes bounds what is read of a configuration: -c may name a device that never ends.
+// maxConfigBytes limits the size of a configuration file: -c may name a device that never ends.
 const maxConfigBytes = 8 << 20
 
+// ReadBounded reads a file of at most maxConfigBytes.
 func ReadBounded(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,7 +80,7 @@ func ReadBounded(path string) ([]byte, error) {
 	return src, err
 }
 
-// ExplainUnreadable says what to do about a configuration file that cannot be read.
+// ExplainUnreadable prints why a configuration file cannot be read, and what to do about it.
 func ExplainUnreadable(w io.Writer, path string, err error) {
 	full, absErr := filepath.Abs(path)
 	if absErr != nil {
@@ -94,8 +98,8 @@ func ExplainUnreadable(w io.Writer, path string, err error) {
 `, full)
 }
 
-// IsFaulty is the error of a command whose configuration has errors. It shows the first one.
-func IsFaulty(path string, problems config.Problems) error {
+// FaultyConfig is the error of a command whose configuration has errors. It names the first one.
+func FaultyConfig(path string, problems config.Problems) error {
 	for _, p := range problems {
 		if !p.Warning {
 			return fmt.Errorf("%s has errors (claude-code-lb check lists them), the first one: %s", path, p)

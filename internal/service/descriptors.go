@@ -8,17 +8,19 @@ import (
 )
 
 const (
-	// housekeeping is how many file descriptors are in use besides those of requests: listeners, the ledger, the admin
-	// listener's clients, files that are read now and then.
-	housekeeping = 32
-	// perStream is how many a request takes: a connection to its client and one to an upstream.
+	// otherDescriptors is the number of file descriptors that do not belong to requests: listeners,
+	// the ledger, the admin listener's clients, the configuration file.
+	otherDescriptors = 32
+	// perStream is the number of file descriptors of a request: a connection to its client and one
+	// to an upstream.
 	perStream = 2
-	// fewDescriptors is what some systems still give a process to begin with, or less: an afternoon of agents may need more.
+	// fewDescriptors is the limit below which the log has a warning. Some systems have a lower
+	// default, and a team of agents may need more.
 	fewDescriptors = 4096
 )
 
-// reportDescriptors logs how many file descriptors there are. The Go runtime has raised the limit to the hard one when the
-// process began, as far as the system lets it.
+// reportDescriptors logs the limit of file descriptors. The Go runtime has raised the soft limit to
+// the hard one when the process began.
 func reportDescriptors(log *slog.Logger) {
 	limit, ok := descriptorLimit()
 	if !ok {
@@ -31,7 +33,8 @@ func reportDescriptors(log *slog.Logger) {
 	log.Log(context.Background(), level, message, telemetry.Limit, limit, telemetry.Streams, streamsOf(limit))
 }
 
-// streamsOf is how many requests can be served at the same time with so many descriptors, where upstreams speak HTTP/1.1.
+// streamsOf returns how many concurrent requests a number of descriptors allows, if the upstreams
+// speak HTTP/1.1.
 func streamsOf(limit uint64) uint64 {
-	return (limit - min(limit, housekeeping)) / perStream
+	return (limit - min(limit, otherDescriptors)) / perStream
 }

@@ -2,5 +2,5 @@
 
 package service
 
-// descriptorLimit reports false: there is no such limit here.
+// descriptorLimit returns false: these systems have no such limit.
 func descriptorLimit() (limit uint64, ok bool) { return 0, false }

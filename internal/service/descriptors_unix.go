@@ -4,7 +4,7 @@ package service
 
 import "syscall"
 
-// descriptorLimit is how many file descriptors this process may have open at the same time.
+// descriptorLimit returns how many file descriptors this process may have open at the same time.
 func descriptorLimit() (limit uint64, ok bool) {
 	var in syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &in); err != nil {

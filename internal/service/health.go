@@ -15,8 +15,8 @@ import (
 
 const healthCheckTimeout = 5 * time.Second
 
-// AskHealth asks over HTTPS or plain HTTP, and over the other one if that is not what is spoken there: the running
-// instance may not have taken over what the file says.
+// AskHealth asks the running instance for its health, over HTTPS or plain HTTP. If that fails, it
+// tries the other one: the instance may run an older configuration than the file has.
 func AskHealth(ctx context.Context, address string, secure bool) (*edge.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthCheckTimeout)
 	defer cancel()
@@ -41,7 +41,7 @@ func askHealthOver(ctx context.Context, scheme, address string) (*edge.Health, e
 	}
 	client := &http.Client{Transport: &http.Transport{ // never through a proxy: the instance runs on this machine
 		DisableKeepAlives: true,
-		// Its certificate is for the name that clients use, and nothing secret is sent nor told.
+		// The certificate is for the name that clients use. Neither request nor response is secret.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	res, err := client.Do(req)
@@ -51,12 +51,12 @@ func askHealthOver(ctx context.Context, scheme, address string) (*edge.Health, e
 	defer res.Body.Close()
 	var health edge.Health
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&health); err != nil || health.Status == "" {
-		return nil, fmt.Errorf("what answers on %s is not claude-code-lb (status %d)", address, res.StatusCode)
+		return nil, fmt.Errorf("the process on %s is not claude-code-lb (status %d)", address, res.StatusCode)
 	}
 	return &health, nil
 }
 
-// LocalAddress is where to reach a listener on this machine.
+// LocalAddress is the address of a listener for clients on the same machine.
 func LocalAddress(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {

@@ -17,15 +17,15 @@ import (
 
 const ledgerFile = "ledger.db"
 
-// LedgerAt says where a configuration keeps its ledger, "" if it keeps none.
-func LedgerAt(path string, cfg *config.Config, kept State) string {
+// LedgerAt returns the file or URL of a configuration's ledger, "" without a ledger.
+func LedgerAt(path string, cfg *config.Config, state State) string {
 	switch given := cfg.Ledger.Reveal(); {
 	case given == config.Off:
 		return ""
-	case given == "" && kept.dir == "":
+	case given == "" && state.dir == "":
 		return ""
 	case given == "":
-		return filepath.Join(kept.dir, ledgerFile)
+		return filepath.Join(state.dir, ledgerFile)
 	case store.IsURL(given), filepath.IsAbs(given):
 		return given
 	default:
@@ -33,8 +33,8 @@ func LedgerAt(path string, cfg *config.Config, kept State) string {
 	}
 }
 
-// newLedger makes the writer of a configuration's ledger, nil if it keeps none. What cannot be opened now is tried
-// again for as long as the balancer runs: requests are served all the same.
+// newLedger returns the writer of the ledger at a file or URL, nil for "". If the ledger cannot be
+// opened, the balancer serves requests anyway, and the writer tries again until the process ends.
 func newLedger(where string, cfg *config.Config, log *event.Bus, spill store.Spill) *store.Writer {
 	if where == "" {
 		return nil
@@ -53,13 +53,13 @@ func newLedger(where string, cfg *config.Config, log *event.Bus, spill store.Spi
 	return w
 }
 
-// spillOf names the places for rows that could not be written to the ledger when the balancer stops: the
-// state directory, the directory of the configuration file, and standard output.
-func spillOf(std Std, path string, kept State) store.Spill {
+// spillOf names the places for rows that could not be written to the ledger when the balancer
+// stops: the state directory, the directory of the configuration file, and standard output.
+func spillOf(std Std, path string, state State) store.Spill {
 	s := store.Spill{Print: std.Out, Command: "claude-code-lb ledger import -c " + strconv.Quote(path) + " -"}
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-	if kept.dir != "" {
-		s.Prefixes = append(s.Prefixes, filepath.Join(kept.dir, name))
+	if state.dir != "" {
+		s.Prefixes = append(s.Prefixes, filepath.Join(state.dir, name))
 	}
 	if isRegular(path) {
 		s.Prefixes = append(s.Prefixes, filepath.Join(filepath.Dir(path), name))
@@ -67,6 +67,7 @@ func spillOf(std Std, path string, kept State) store.Spill {
 	return s
 }
 
+// ledgerBounds returns the limits of the ledger's age and size.
 func ledgerBounds(cfg *config.Config) store.Bounds {
 	return store.Bounds{Age: time.Duration(cfg.RetentionDays) * 24 * time.Hour, Size: int64(cfg.MaxSizeMB) << 20}
 }
@@ -78,23 +79,23 @@ func (u Unreadable) Error() string { return u.Err.Error() }
 
 func (u Unreadable) Unwrap() error { return u.Err }
 
-// LedgerOf finds the ledger of a configuration for a command that needs no upstream.
+// LedgerOf locates the ledger of a configuration, for a command that needs no upstream.
 func LedgerOf(std Std, path string) (where string, spill store.Spill, cfg *config.Config, err error) {
-	cfg, problems, err := LoadConfigWithout(std, path, ForLedger()...)
+	cfg, problems, err := LoadConfig(std, path, UnusedByLedger()...)
 	switch {
 	case err != nil:
 		return "", spill, nil, Unreadable{err}
 	case problems.Failed():
-		return "", spill, nil, IsFaulty(path, problems)
+		return "", spill, nil, FaultyConfig(path, problems)
 	}
-	kept := NewState(std, path, cfg, slog.New(slog.DiscardHandler))
-	if where = LedgerAt(path, cfg, kept); where == "" {
+	state := NewState(std, path, cfg, slog.New(slog.DiscardHandler))
+	if where = LedgerAt(path, cfg, state); where == "" {
 		return "", spill, nil, fmt.Errorf("%s keeps no ledger", path)
 	}
-	return where, spillOf(std, path, kept), cfg, nil
+	return where, spillOf(std, path, state), cfg, nil
 }
 
-// ReadLedger opens the ledger of a configuration to look into it.
+// ReadLedger opens the ledger of a configuration for reading.
 func ReadLedger(ctx context.Context, std Std, path string) (*store.Store, *config.Config, error) {
 	where, _, cfg, err := LedgerOf(std, path)
 	if err != nil {

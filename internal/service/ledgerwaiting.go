@@ -11,8 +11,9 @@ import (
 // instanceTimeout is how long a report waits for the running instance.
 const instanceTimeout = time.Second
 
-// WaitingRows describes requests that are not in the ledger of a configuration yet, because it could
-// not be written to: those in files of earlier processes, and those in the memory of the running one.
+// WaitingRows describes the requests that a configuration's ledger lacks because it could not be
+// written to: those in spill files of earlier processes, and those in the memory of the running
+// one.
 func WaitingRows(ctx context.Context, std Std, path string) []string {
 	_, spill, cfg, err := LedgerOf(std, path)
 	if err != nil {

@@ -13,18 +13,20 @@ import (
 )
 
 const (
-	// headway is how much garbage may gather before it is collected, however little is alive: a balancer that
-	// holds a few megabytes would otherwise collect all the time.
-	headway = 96 << 20
-	// usualGrowth is by how many percent a large heap grows before it is collected. Nearly all of it belongs to open streams, which
-	// live long and make little garbage: more would be memory for nothing.
-	usualGrowth = 50
-	// limitShare is the part of a container's memory that the heap may take; the rest is for stacks and the kernel.
+	// minGarbage is how many bytes of garbage may accumulate before a collection, also with a small
+	// heap: with a few live megabytes the collector would otherwise run all the time.
+	minGarbage = 96 << 20
+	// largeHeapPercent is the growth of a large heap until its next collection. Nearly all of it
+	// belongs to open streams, which live long and produce little garbage: a larger percentage
+	// would only waste memory.
+	largeHeapPercent = 50
+	// limitShare is the part of a container's memory that the Go runtime may use. The other part is
+	// for the kernel.
 	limitShare = 0.9
 )
 
-// tuneMemory makes the garbage collector lazy as long as little is alive, and careful near the limit of a container.
-// What the operator says with GOGC and GOMEMLIMIT holds.
+// tuneMemory sets the memory limit from that of the container, and lets the garbage collector run
+// rarely while the heap is small. GOGC and GOMEMLIMIT have precedence.
 func tuneMemory(std Std, log *slog.Logger) {
 	if _, given := std.Env("GOMEMLIMIT"); !given {
 		if limit := containerLimit(os.ReadFile); limit > 0 {
@@ -33,18 +35,18 @@ func tuneMemory(std Std, log *slog.Logger) {
 		}
 	}
 	if _, given := std.Env("GOGC"); !given {
-		debug.SetGCPercent(growth(0))
-		afterEveryCollection(func() { debug.SetGCPercent(growth(alive())) })
+		debug.SetGCPercent(gcPercent(0))
+		afterEveryCollection(func() { debug.SetGCPercent(gcPercent(liveHeap())) })
 	}
 }
 
-// growth is by how many percent the heap may grow beyond what is alive.
-func growth(alive uint64) int {
-	return max(usualGrowth, int(headway*100/max(alive, 8<<20)))
+// gcPercent returns the value of GOGC for a number of live bytes.
+func gcPercent(live uint64) int {
+	return max(largeHeapPercent, int(minGarbage*100/max(live, 8<<20)))
 }
 
-// alive is how many bytes the last collection left.
-func alive() uint64 {
+// liveHeap returns how many bytes the last collection left.
+func liveHeap() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
 	if sample[0].Value.Kind() != metrics.KindUint64 {
@@ -53,26 +55,28 @@ func alive() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// collected is an object that nobody holds: it goes with the next collection. It has a size of its own, for tiny objects share one.
-type collected [32]byte
+// sentinel is an object without references, which the next collection frees. It is too large for
+// the tiny allocator, which would combine it with others.
+type sentinel [32]byte
 
-// afterEveryCollection calls f after each garbage collection, for as long as the process lives.
+// afterEveryCollection calls f after each garbage collection until the process ends.
 func afterEveryCollection(f func()) {
-	runtime.AddCleanup(&collected{}, func(f func()) {
+	runtime.AddCleanup(&sentinel{}, func(f func()) {
 		f()
 		afterEveryCollection(f)
 	}, f)
 }
 
-// containerLimit is the memory that the control group of this process may take, in bytes; 0 where there is no limit.
+// containerLimit returns the memory limit of this process's control group in bytes, 0 without a
+// limit.
 func containerLimit(read func(string) ([]byte, error)) int64 {
 	for _, file := range [...]string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
 		text, err := read(file)
 		if err != nil {
 			continue
 		}
-		const absurd = 1 << 50 // how version 1 says that there is none
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && n > 0 && n < absurd {
+		const unlimited = 1 << 50 // cgroup v1 writes a larger number if there is no limit
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && n > 0 && n < unlimited {
 			return n
 		}
 	}

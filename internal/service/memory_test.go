@@ -27,11 +27,11 @@ func TestContainerLimit(t *testing.T) {
 	f("/nowhere", "1", 0)
 }
 
-func TestGrowth(t *testing.T) {
-	f := func(alive uint64, want int) {
+func TestGCPercent(t *testing.T) {
+	f := func(live uint64, want int) {
 		t.Helper()
-		if got := growth(alive); got != want {
-			t.Errorf("%d bytes: %d %%, want %d %%", alive, got, want)
+		if got := gcPercent(live); got != want {
+			t.Errorf("%d bytes: %d %%, want %d %%", live, got, want)
 		}
 	}
 	f(0, 1200)
@@ -55,7 +55,7 @@ func TestEveryCollectionIsNoticed(t *testing.T) {
 		select {
 		case <-calls:
 		case <-time.After(10 * time.Second):
-			t.Fatal("a collection went unnoticed")
+			t.Fatal("no call after a collection")
 		}
 	}
 }

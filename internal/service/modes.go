@@ -12,37 +12,38 @@ import (
 )
 
 const (
-	// othersMayRead are the permissions of a file that let somebody besides its owner read it.
+	// othersMayRead are the permissions that let other users read a file.
 	othersMayRead fs.FileMode = 0o044
-	// othersMayEnter are those of a directory that let somebody besides its owner at what is in it.
+	// othersMayEnter are the permissions that let other users open files in a directory.
 	othersMayEnter fs.FileMode = 0o011
 )
 
-// ModeProblems warns, with the command that changes it, of secrets that others
-// on this machine can read: a configuration with secrets in it, the identity that
-// decrypts them, and what is kept in the state directory. They are warnings
-// because a mounted file often has a mode that nobody here can change.
+// ModeProblems warns of secrets that other users of this machine can read, with the command that
+// changes it: a configuration with secrets in it, the identity that decrypts them, and the files in
+// the state directory. These are warnings, because the operator often cannot change the mode of a
+// mounted file.
 func ModeProblems(path string, cfg *config.Config, stateDir string) config.Problems {
-	if runtime.GOOS == "windows" { // where the mode says nothing
+	if runtime.GOOS == "windows" { // access does not depend on the mode
 		return nil
 	}
 	var problems config.Problems
 	if at := cfg.Literal; at.Path != "" && readableByOthers(path) {
 		problems = append(problems, config.Problem{File: path, Line: at.Line, Col: at.Col, Path: at.Path, Warning: true,
-			Msg: "stands here as it is, and others on this machine can read the file: " + chmod(path)})
+			Msg: "is a secret in plain text, and others on this machine can read the file: " + chmod(path)})
 	}
-	// Where no secret needs the identity, it is none of ours.
+	// An identity that no secret needs is not read, and its mode does not matter.
 	if slices.Contains(cfg.Files, cfg.IdentityPath) && readableByOthers(cfg.IdentityPath) {
 		problems = append(problems, config.Problem{File: cfg.IdentityPath, Line: 1, Col: 1, Warning: true,
 			Msg: "others on this machine can read this identity: " + chmod(cfg.IdentityPath)})
 	}
 	if loose := looseState(stateDir); len(loose) > 0 {
 		problems = append(problems, config.Problem{File: loose[0], Line: 1, Col: 1, Warning: true,
-			Msg: "others on this machine can read what is kept here: " + chmod(loose...)})
+			Msg: "others on this machine can read the saved state: " + chmod(loose...)})
 	}
 	return problems
 }
 
+// chmod returns the command that takes other users' permissions away.
 func chmod(paths ...string) string {
 	command := "chmod 600"
 	for _, path := range paths {
@@ -51,21 +52,21 @@ func chmod(paths ...string) string {
 	return command
 }
 
-// readableByOthers is false for what is no file, such as a pipe.
+// readableByOthers reports whether other users can read a regular file. It is false for pipes and
+// the like.
 func readableByOthers(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular() && info.Mode()&othersMayRead != 0
 }
 
-// looseState are the files of the state directory that others can read. There
-// may be others in it that are none of ours.
+// looseState lists the balancer's files in the state directory that other users can read.
 func looseState(dir string) []string {
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode()&othersMayEnter == 0 {
 		return nil
 	}
 	var loose []string
-	for _, name := range []string{routingState, ownersState, claimsState, ledgerFile} {
+	for _, name := range []string{routingState, ownersState, resourcesState, ledgerFile} {
 		if file := filepath.Join(dir, name); readableByOthers(file) {
 			loose = append(loose, file)
 		}
@@ -73,7 +74,7 @@ func looseState(dir string) []string {
 	return loose
 }
 
-// ShellQuote writes s as one word of a shell.
+// ShellQuote quotes s as one word of a shell.
 func ShellQuote(s string) string {
 	special := func(r rune) bool { return r <= ' ' || strings.ContainsRune("'\"\\$`&|;<>()*?[]#~!{}", r) }
 	if s != "" && !strings.ContainsFunc(s, special) {

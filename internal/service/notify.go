@@ -15,7 +15,8 @@ import (
 // lastDelivery is the time to deliver the last events when the process stops.
 const lastDelivery = 3 * time.Second
 
-// notify connects the consumers of events: webhooks, and the watchers that derive events from others.
+// notify connects the consumers of events: webhooks, and the watchers that derive events from
+// others.
 type notify struct {
 	hooks  *webhook.Webhooks
 	outage *observe.Outage
@@ -32,7 +33,7 @@ func newNotify(log *slog.Logger, cfg *config.Config) (*notify, *event.Bus) {
 	return n, bus
 }
 
-// run watches until ctx ends; stop delivers the queued events at the end.
+// run starts the watchers, which end with ctx. stop delivers the queued events.
 func (n *notify) run(ctx context.Context, b *Balancer) (stop func()) {
 	go n.outage.Run(ctx, func() int { return b.Handler.Current().Table.Counts(time.Now()).Available })
 	return func() {

@@ -5,31 +5,33 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// ownPrices are those of the configuration, the usual ratios filled in.
-func ownPrices(cfg *config.Config) []ledger.Price {
+// configuredPrices are the prices of the configuration. Prices of the cache that it does not set
+// follow from the price of input by Anthropic's ratios.
+func configuredPrices(cfg *config.Config) []ledger.Price {
 	var prices []ledger.Price
-	usual := func(price, otherwise float64) float64 {
+	orDefault := func(price, otherwise float64) float64 {
 		if price < 0 {
 			return otherwise
 		}
 		return price
 	}
 	for _, p := range cfg.Prices {
-		own := ledger.Price{
-			Model: p.Model, Input: p.Input, Output: p.Output, Above: int64(p.Above), CacheRead: usual(p.CacheRead, p.Input/10),
-			CacheWrite5m: usual(p.CacheWrite5m, p.Input*5/4), CacheWrite1h: usual(p.CacheWrite1h, p.Input*2),
+		price := ledger.Price{
+			Model: p.Model, Input: p.Input, Output: p.Output, Above: int64(p.Above),
+			CacheRead:    orDefault(p.CacheRead, p.Input/10),
+			CacheWrite5m: orDefault(p.CacheWrite5m, p.Input*5/4), CacheWrite1h: orDefault(p.CacheWrite1h, p.Input*2),
 		}
-		own.Speed = written(map[string]float64{"fast": p.Fast})
-		own.ServiceTier = written(map[string]float64{"batch": p.Batch, "priority": p.Priority, "flex": p.Flex})
-		own.InferenceGeo = written(map[string]float64{"us": p.US, "eu": p.EU})
-		own.ServerTools = written(map[string]float64{ledger.WebSearch: p.WebSearch, ledger.CodeExecution: p.CodeExecution})
-		prices = append(prices, own)
+		price.Speed = onlySet(map[string]float64{"fast": p.Fast})
+		price.ServiceTier = onlySet(map[string]float64{"batch": p.Batch, "priority": p.Priority, "flex": p.Flex})
+		price.InferenceGeo = onlySet(map[string]float64{"us": p.US, "eu": p.EU})
+		price.ServerTools = onlySet(map[string]float64{ledger.WebSearch: p.WebSearch, ledger.CodeExecution: p.CodeExecution})
+		prices = append(prices, price)
 	}
 	return prices
 }
 
-// written leaves out fields that the configuration does not set.
-func written(of map[string]float64) map[string]float64 {
+// onlySet deletes the fields that the configuration does not set.
+func onlySet(of map[string]float64) map[string]float64 {
 	for name, n := range of {
 		if n < 0 {
 			delete(of, name)

@@ -19,7 +19,7 @@ func TestPricesOfTheConfiguration(t *testing.T) {
 	if problems.Failed() {
 		t.Fatal(problems)
 	}
-	prices := ledger.ListPrices().With(ownPrices(cfg))
+	prices := ledger.ListPrices().With(configuredPrices(cfg))
 	f := func(model string, u claude.Usage, want ledger.Money, known bool) {
 		t.Helper()
 		if got := prices.Cost(model, u, 1); got.Sum != want || got.Known != known {

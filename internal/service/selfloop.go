@@ -14,21 +14,21 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// lookupTime bounds how long all names together are looked up: a resolver that does not answer must
-// not delay the start.
+// lookupTime limits the lookup of all names together: a resolver that does not respond must not
+// delay the start.
 const lookupTime = time.Second
 
-// listening is an address of the balancer's own.
+// listening is an address on which the balancer listens.
 type listening struct {
 	what string // for messages
 	ips  []netip.Addr
-	any  bool // of every interface
-	v4   bool // of those, only IPv4
+	any  bool // every interface
+	v4   bool // if any: only IPv4
 	port string
-	weak bool // a default address, given up if another process has it
+	weak bool // the default admin address, which is not used if another process has it
 }
 
-// machine is what decides which addresses are this machine's own.
+// machine determines which addresses belong to this machine. Tests replace it.
 type machine struct {
 	lookup     func(ctx context.Context, host string) ([]netip.Addr, error)
 	interfaces func() ([]net.Addr, error)
@@ -41,21 +41,21 @@ func thisMachine() machine {
 	return machine{lookup, net.InterfaceAddrs}
 }
 
-// selfProblems finds servers whose address is one that the balancer itself listens on: every
-// request there would come back, again and again. A loop through another process is only found when
-// a request comes back; see transport.Loop.
+// selfProblems reports servers whose address is one of the balancer's own: every request there
+// would come back again and again. A loop through another process is detected when a request comes
+// back; see transport.Loop.
 func (m machine) selfProblems(file string, src []byte, cfg *config.Config) config.Problems {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
 	defer cancel()
 	own := m.listeners(ctx, cfg)
 	found := make([]listening, len(cfg.Servers))
-	var looking sync.WaitGroup
+	var lookups sync.WaitGroup
 	for i, s := range cfg.Servers {
 		if s.URL != nil && slices.ContainsFunc(own, func(l listening) bool { return l.port == portOf(s.URL) }) {
-			looking.Go(func() { found[i] = m.meets(ctx, own, s.URL) })
+			lookups.Go(func() { found[i] = m.listenerBehind(ctx, own, s.URL) })
 		}
 	}
-	looking.Wait()
+	lookups.Wait()
 	var problems config.Problems
 	for i, l := range found {
 		if l.port == "" {
@@ -72,7 +72,7 @@ func (m machine) selfProblems(file string, src []byte, cfg *config.Config) confi
 	return problems
 }
 
-// listeners are the addresses that a configuration makes the balancer listen on.
+// listeners returns the addresses on which the balancer listens with a configuration.
 func (m machine) listeners(ctx context.Context, cfg *config.Config) []listening {
 	own := []listening{m.listening(ctx, "the balancer's own address", cfg.Address())}
 	if address, chosen := cfg.AdminAddress(); address != "" {
@@ -83,6 +83,7 @@ func (m machine) listeners(ctx context.Context, cfg *config.Config) []listening 
 	return slices.DeleteFunc(own, func(l listening) bool { return l.port == "" || l.port == "0" })
 }
 
+// listening resolves an address of the balancer.
 func (m machine) listening(ctx context.Context, what, address string) listening {
 	host, port, _ := net.SplitHostPort(address)
 	l := listening{what: what + " (" + address + ")", port: port}
@@ -97,19 +98,19 @@ func (m machine) listening(ctx context.Context, what, address string) listening 
 	return l
 }
 
-// meets returns the listener that a URL leads to, the zero value if there is none.
-func (m machine) meets(ctx context.Context, own []listening, u *url.URL) listening {
+// listenerBehind returns the listener that requests to a URL reach, or the zero value.
+func (m machine) listenerBehind(ctx context.Context, own []listening, u *url.URL) listening {
 	targets := m.resolve(ctx, u.Hostname())
 	for _, l := range own {
-		if l.port == portOf(u) && slices.ContainsFunc(targets, func(ip netip.Addr) bool { return m.leadsTo(ip, l) }) {
+		if l.port == portOf(u) && slices.ContainsFunc(targets, func(ip netip.Addr) bool { return m.reaches(ip, l) }) {
 			return l
 		}
 	}
 	return listening{}
 }
 
-// leadsTo reports whether a connection to an address reaches a listener on the same port.
-func (m machine) leadsTo(ip netip.Addr, l listening) bool {
+// reaches reports whether a connection to an address reaches a listener on the same port.
+func (m machine) reaches(ip netip.Addr, l listening) bool {
 	if ip.IsUnspecified() { // the kernel connects to the loopback address
 		loopback := func(ip netip.Addr) bool { return ip.IsLoopback() }
 		return l.any || slices.ContainsFunc(l.ips, loopback)
@@ -124,14 +125,14 @@ func (m machine) isOwn(ip netip.Addr) bool {
 	if ip.IsLoopback() {
 		return true
 	}
-	addresses, _ := m.interfaces() // without them only loopback is known
+	addresses, _ := m.interfaces() // on an error only loopback addresses count
 	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
 		prefix, err := netip.ParsePrefix(a.String())
 		return err == nil && prefix.Addr().Unmap().WithZone("") == ip
 	})
 }
 
-// resolve finds the addresses of a host, none if they are not known in time.
+// resolve returns the addresses of a host, or nil if the lookup fails.
 func (m machine) resolve(ctx context.Context, host string) []netip.Addr {
 	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return []netip.Addr{ip.Unmap().WithZone("")}

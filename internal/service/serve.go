@@ -24,87 +24,68 @@ import (
 
 const (
 	statisticsPeriod = 5 * time.Minute
-	// restorePeriod is how often the ledger is asked what keys had spent, where it could not tell before.
+	// restorePeriod is how often the ledger is asked again for what client keys have spent, while
+	// it has not answered yet.
 	restorePeriod = 30 * time.Second
 )
 
-// Run serves until a signal ends it.
+// Run serves until a signal ends it, and returns the exit status.
 func Run(std Std, file string) int {
-	path := ConfigPath(std, file)
-	watched := &watchedFile{path: path}
-	cfg, problems, err := watched.load(std)
-	if err != nil {
-		ExplainUnreadable(std.Err, path, err)
+	watched := &watchedFile{path: ConfigPath(std, file)}
+	cfg, problems, ok := loadToServe(std, watched)
+	if !ok {
 		return ExitError
+	}
+	level := new(slog.LevelVar)
+	log, flush := telemetry.NewBackgroundLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
+	defer flush()
+	listeners, err := bind(cfg)
+	if err != nil {
+		logProblems(log, problems)
+		log.Error(telemetry.NotStarted, telemetry.Err, err)
+		return ExitError
+	}
+	state := NewState(std, watched.path, cfg, log)
+	logProblems(log, append(append(problems, weakKeys(cfg)...), ModeProblems(watched.path, cfg, state.dir)...))
+	logStart(log, watched.path, cfg)
+	tuneMemory(std, log)
+	reportDescriptors(log)
+
+	// From here on signals are received: one that comes during the start must not be lost.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // the reader of the log may close the pipe, and the process continues
+
+	s := &service{
+		std: std, file: watched, state: state, signals: signals, stats: ledger.NewStats(time.Now()),
+		metrics: observe.NewMetrics(release()), reloads: make(chan reloadRequest), stopping: make(chan struct{}),
+	}
+	defer s.start(cfg, log, level, listeners)()
+	if err := s.listen(cfg); err != nil {
+		log.Error(telemetry.Stopped, telemetry.Err, err)
+		return ExitError
+	}
+	s.metrics.Applied(s.gen, string(cfg.HTTPEngine), time.Now())
+	return s.run()
+}
+
+// loadToServe loads the first configuration. If it cannot be used, it prints the reasons and
+// returns false.
+func loadToServe(std Std, file *watchedFile) (*config.Config, config.Problems, bool) {
+	cfg, problems, err := file.load(std)
+	if err != nil {
+		ExplainUnreadable(std.Err, file.path, err)
+		return nil, nil, false
 	}
 	if problems.Failed() {
 		for _, p := range problems {
 			fmt.Fprintln(std.Err, p)
 		}
 		fmt.Fprintln(std.Err, "claude-code-lb: the configuration has errors; nothing was started")
-		return ExitError
+		return nil, nil, false
 	}
-	level := new(slog.LevelVar)
-	log, flush := telemetry.NewBackgroundLogger(std.Err, telemetry.Format(cfg.LogFormat), level, std.Env)
-	defer flush()
-	opened, err := bind(cfg)
-	if err != nil {
-		logProblems(log, problems)
-		log.Error(telemetry.NotStarted, telemetry.Err, err)
-		return ExitError
-	}
-	notify, bus := newNotify(log, cfg)
-	kept := NewState(std, path, cfg, log)
-	logProblems(log, append(append(problems, weakKeys(cfg)...), ModeProblems(path, cfg, kept.dir)...))
-	logStart(log, path, cfg)
-	tuneMemory(std, log)
-	reportDescriptors(log)
-
-	// Watched from here on: a signal during start-up must not be lost.
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	signal.Ignore(syscall.SIGPIPE) // the reader of the log may close the pipe, and the process continues
-
-	ctx, cancel := context.WithCancel(context.Background())
-	stats := ledger.NewStats(time.Now())
-	metrics := observe.NewMetrics(release())
-	keep := Sinks{state: kept, Recorders: []proxy.Recorder{stats, metrics, notify.outage, notify.cache}}
-	books := newLedger(LedgerAt(path, cfg, kept), cfg, bus, spillOf(std, path, kept))
-	if books != nil {
-		keep.Recorders, keep.balance, keep.history = append(keep.Recorders, books), books.Balance, books
-		opening, opened := context.WithTimeout(ctx, firstReading)
-		books.Open(opening)
-		opened()
-		var writing sync.WaitGroup
-		writing.Go(func() { books.Run(ctx) })
-		defer writing.Wait()
-	}
-	b := NewBalancer(ctx, cfg, bus, level, keep)
-	b.bound = opened
-	if books != nil {
-		b.Handler.Unwritten = books.Unwritten
-	}
-	defer b.Pool.Wait()
-	defer cancel()
-	defer startTraces(std, b, log)()
-	defer notify.run(ctx, b)()
-	s := &service{
-		Balancer: b, stats: stats, books: books, metrics: metrics, notify: notify, std: std, file: watched, state: kept, signals: signals,
-		reloads: make(chan reloadRequest), stopping: make(chan struct{}),
-	}
-	s.admin = newAdminServer(b, metrics, books, s.askReload)
-	defer s.admin.end()
-	err = b.Listen() // first: clients' port beats the usual one of the admin listener
-	if err == nil {
-		err = s.admin.serve(cfg)
-	}
-	if err != nil {
-		log.Error(telemetry.Stopped, telemetry.Err, err)
-		return ExitError
-	}
-	metrics.Applied(b.gen, string(cfg.HTTPEngine), time.Now())
-	return s.run()
+	return cfg, problems, true
 }
 
 // service is a balancer with the events that concern it as a process.
@@ -121,11 +102,64 @@ type service struct {
 	notify  *notify
 
 	reloads  chan reloadRequest
-	stopping chan struct{} // closed when no reload will be made any more
+	stopping chan struct{} // closed when there will be no further reload
 	stale    staleness
 }
 
-// run handles events until the process is told to end.
+// start wires the balancer and starts its goroutines. stop ends them in this order: first the parts
+// that read from the balancer, then the balancer, and last the ledger, which may still receive
+// entries.
+func (s *service) start(cfg *config.Config, log *slog.Logger, level *slog.LevelVar, listeners bound) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	notify, bus := newNotify(log, cfg)
+	s.notify = notify
+	sinks := Sinks{state: s.state, Recorders: []proxy.Recorder{s.stats, s.metrics, notify.outage, notify.cache}}
+	awaitLedger := s.startLedger(ctx, cfg, bus, &sinks)
+	s.Balancer = NewBalancer(ctx, cfg, bus, level, sinks)
+	s.bound = listeners
+	if s.books != nil {
+		s.Handler.Unwritten = s.books.Unwritten
+	}
+	stopTraces := startTraces(s.std, s.Balancer, log)
+	stopNotify := notify.run(ctx, s.Balancer)
+	s.admin = newAdminServer(s.Balancer, s.metrics, s.books, s.askReload)
+	return func() {
+		s.admin.end()
+		stopNotify()
+		stopTraces()
+		cancel()
+		s.Pool.Wait()
+		awaitLedger()
+	}
+}
+
+// startLedger opens the ledger, if there is one, adds it to the sinks, and starts its writer. wait
+// returns when the writer has ended, which it does after ctx.
+func (s *service) startLedger(ctx context.Context, cfg *config.Config, bus *event.Bus, sinks *Sinks) (wait func()) {
+	s.books = newLedger(LedgerAt(s.file.path, cfg, s.state), cfg, bus, spillOf(s.std, s.file.path, s.state))
+	if s.books == nil {
+		return func() {}
+	}
+	sinks.Recorders = append(sinks.Recorders, s.books)
+	sinks.balance, sinks.history = s.books.Balance, s.books
+	opening, opened := context.WithTimeout(ctx, firstReading)
+	defer opened()
+	s.books.Open(opening)
+	var writing sync.WaitGroup
+	writing.Go(func() { s.books.Run(ctx) })
+	return writing.Wait
+}
+
+// listen starts both listeners. That of the clients comes first: its port has precedence over the
+// default port of the admin listener.
+func (s *service) listen(cfg *config.Config) error {
+	if err := s.Listen(); err != nil {
+		return err
+	}
+	return s.admin.serve(cfg)
+}
+
+// run handles events until a signal ends the process.
 func (s *service) run() int {
 	statistics := time.NewTicker(statisticsPeriod)
 	defer statistics.Stop()
@@ -143,9 +177,9 @@ func (s *service) run() int {
 			s.logStatistics()
 		case <-save.C:
 			s.state.saveIndex(s.index)
-			s.state.saveContinuations(s.threads)
+			s.state.saveContinuations(s.continuations)
 		case <-saveOwners.C:
-			s.state.saveOwners(s.owners, s.claims)
+			s.state.saveOwners(s.owners, s.resources)
 		case <-restore.C:
 			s.restoreBudgets()
 		case <-look.C:
@@ -153,8 +187,8 @@ func (s *service) run() int {
 				s.reload()
 			}
 			s.remindOfFailedReload(time.Now())
-		case wish := <-s.reloads:
-			wish.done <- s.reload()
+		case req := <-s.reloads:
+			req.done <- s.reload()
 		case sig := <-s.signals:
 			if sig == syscall.SIGHUP {
 				s.reload()
@@ -165,15 +199,15 @@ func (s *service) run() int {
 	}
 }
 
-// restoreBudgets asks the ledger for what it could not tell so far.
+// restoreBudgets asks the ledger for the spending of client keys that is not known yet.
 func (s *service) restoreBudgets() {
 	ctx, cancel := context.WithTimeout(s.ctx, firstReading)
 	defer cancel()
 	s.book.Restore(ctx, time.Now())
 }
 
-// reload puts the file's present content in force, or keeps the old
-// configuration and says why.
+// reload applies the file's present content. If that fails, the old configuration stays in force,
+// and the log has the reason.
 func (s *service) reload() reloadResult {
 	r := s.reloadFile()
 	s.admin.noteReload(r, time.Now())
@@ -208,7 +242,7 @@ func (s *service) reloadFile() reloadResult {
 	return reloadResult{s.gen, problems, nil}
 }
 
-// put puts a configuration in force: the admin listener first, for it can be put back.
+// put applies a configuration: first to the admin listener, because that can be undone.
 func (s *service) put(cfg *config.Config) error {
 	old := s.cfg
 	if err := s.admin.serve(cfg); err != nil {
@@ -247,8 +281,8 @@ func (s *service) drain(sig os.Signal) int {
 	}
 	s.logStatistics()
 	s.state.saveIndex(s.index)
-	s.state.saveContinuations(s.threads)
-	s.state.saveOwners(s.owners, s.claims)
+	s.state.saveContinuations(s.continuations)
+	s.state.saveOwners(s.owners, s.resources)
 	s.log.Info(telemetry.Stopped)
 	return status
 }
@@ -256,13 +290,16 @@ func (s *service) drain(sig os.Signal) int {
 func (s *service) logStatistics() {
 	sums, period := s.stats.Take(time.Now())
 	for _, sum := range sums {
-		s.log.Info(telemetry.Statistics, telemetry.Server, sum.Server, telemetry.Requests, sum.Requests, telemetry.Errors, sum.Errors,
-			telemetry.MeanTTFT, sum.MeanFirstByte.Round(time.Millisecond), telemetry.P95TTFT, sum.P95FirstByte.Round(time.Millisecond),
+		s.log.Info(telemetry.Statistics, telemetry.Server, sum.Server,
+			telemetry.Requests, sum.Requests, telemetry.Errors, sum.Errors,
+			telemetry.MeanTTFT, sum.MeanFirstByte.Round(time.Millisecond),
+			telemetry.P95TTFT, sum.P95FirstByte.Round(time.Millisecond),
 			telemetry.Period, period.Round(time.Second))
 	}
 }
 
-// weakKeys are the warnings of keys that can be guessed. Access without a key has a line of its own.
+// weakKeys are the warnings about keys that can be guessed. logStart has a separate warning for
+// access without a key.
 func weakKeys(cfg *config.Config) config.Problems {
 	return slices.DeleteFunc(slices.Clone(cfg.Weak), func(p config.Problem) bool { return p.Path == "auth" })
 }
@@ -277,27 +314,31 @@ func logProblems(log *slog.Logger, problems config.Problems) {
 	}
 }
 
-// logStart tells what is about to run, credentials excepted.
+// logStart logs the configuration that is about to run, without credentials.
 func logStart(log *slog.Logger, path string, cfg *config.Config) {
 	attrs := []any{telemetry.Version, Version(), telemetry.Config, path, telemetry.Mode, cfg.Mode}
 	if cfg.Mode == config.ModeLoadBalance {
 		attrs = append(attrs, telemetry.Algorithm, cfg.Algorithm)
 	}
 	attrs = append(attrs, telemetry.Affinity, cfg.Affinity)
-	log.Info(telemetry.Starting, append(attrs, telemetry.Auth, cfg.Auth, telemetry.Cooldown, cfg.Cooldown, telemetry.MaxBodyMB, cfg.MaxBodyMB,
+	log.Info(telemetry.Starting, append(attrs,
+		telemetry.Auth, cfg.Auth, telemetry.Cooldown, cfg.Cooldown, telemetry.MaxBodyMB, cfg.MaxBodyMB,
 		telemetry.ConnectTimeout, cfg.Timeouts.Connect, telemetry.HeaderTimeout, cfg.Timeouts.ResponseHeader,
-		telemetry.PlainTimeout, cfg.Timeouts.NonStreaming, telemetry.IdleTimeout, cfg.Timeouts.Idle, telemetry.DrainTimeout, cfg.DrainTimeout,
-		telemetry.TotalTimeout, cfg.Timeouts.Total, telemetry.MaxAttempts, maxAttempts(cfg), telemetry.MaxWait, cfg.MaxWait,
+		telemetry.PlainTimeout, cfg.Timeouts.NonStreaming, telemetry.IdleTimeout, cfg.Timeouts.Idle,
+		telemetry.DrainTimeout, cfg.DrainTimeout, telemetry.TotalTimeout, cfg.Timeouts.Total,
+		telemetry.MaxAttempts, maxAttempts(cfg), telemetry.MaxWait, cfg.MaxWait,
 		telemetry.Silence, cfg.StreamKeepalive, telemetry.Hedge, cfg.Hedge, telemetry.HTTPEngine, cfg.HTTPEngine)...)
 	for _, server := range cfg.Servers {
-		log.Info(telemetry.ServerListed, telemetry.Server, server.Name, telemetry.URL, server.URL.String(), telemetry.Weight, server.Weight,
-			telemetry.Priority, server.Priority, telemetry.Token, !server.Token.Empty(), telemetry.BalanceCheck, !server.BalanceCheck.Empty())
+		log.Info(telemetry.ServerListed, telemetry.Server, server.Name, telemetry.URL, server.URL.String(),
+			telemetry.Weight, server.Weight, telemetry.Priority, server.Priority,
+			telemetry.Token, !server.Token.Empty(), telemetry.BalanceCheck, !server.BalanceCheck.Empty())
 	}
 	if host, _, err := net.SplitHostPort(cfg.Address()); err == nil && !cfg.Auth && !IsLoopback(host) {
 		log.Warn(telemetry.OpenToAll, telemetry.Address, cfg.Address())
 	}
 }
 
+// IsLoopback reports whether only this machine can connect to a host.
 func IsLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

@@ -109,7 +109,8 @@ func soakDialects() []fault.Rule {
 	return rules
 }
 
-// round asks a number of times; every eighth client leaves early. It returns how many answers were whole.
+// round asks a number of times; every eighth client leaves early. It returns how many answers were
+// whole.
 func (s *soak) round(each int) (whole int) {
 	var mu sync.Mutex
 	var asking sync.WaitGroup
@@ -150,7 +151,8 @@ func (s *soak) ask(stream, leave bool) (whole bool) {
 	return err == nil && res.StatusCode == http.StatusOK
 }
 
-// TestSoak holds the balancer to what it may keep of the requests that it has served, however they ended: nothing.
+// TestSoak holds the balancer to what it may keep of the requests that it has served, however they
+// ended: nothing.
 func TestSoak(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := newSoak(t)

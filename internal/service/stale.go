@@ -9,8 +9,8 @@ import (
 // stalePeriod is how often the log repeats that a configuration older than the file is in force.
 const stalePeriod = 10 * time.Minute
 
-// staleness is since when, and why, the file could not be put in force. The zero value means that
-// it is in force.
+// staleness records since when and why the configuration file could not be put in force. The zero
+// value means that it is in force.
 type staleness struct {
 	err           error
 	since, logged time.Time
@@ -24,8 +24,8 @@ func (s *staleness) begin(err error, now time.Time) {
 	s.err, s.logged = err, now
 }
 
-// due reports whether it is time to log it again, and if so counts it as logged.
-func (s *staleness) due(now time.Time) bool {
+// takeReminder reports whether it is time to log the failure again, and if so counts it as logged.
+func (s *staleness) takeReminder(now time.Time) bool {
 	if s.err == nil || now.Sub(s.logged) < stalePeriod {
 		return false
 	}
@@ -33,9 +33,9 @@ func (s *staleness) due(now time.Time) bool {
 	return true
 }
 
-// remindOfFailedReload repeats that an older configuration is in force, for as long as it is.
+// remindOfFailedReload logs once per stalePeriod that an older configuration is in force.
 func (s *service) remindOfFailedReload(now time.Time) {
-	if s.stale.due(now) {
+	if s.stale.takeReminder(now) {
 		s.log.Error(telemetry.ConfigStale, telemetry.Config, s.file.path, telemetry.Err, s.stale.err,
 			telemetry.Since, s.stale.since.UTC().Format(time.RFC3339), telemetry.Generation, s.gen)
 	}

@@ -19,37 +19,39 @@ import (
 )
 
 const (
-	routingState = "routing.snapshot"
-	ownersState  = "owners.json"
-	claimsState  = "resources.json"
-	threadsState = "threads.snapshot"
-	// snapshotPeriod is how often what can be lost in a crash is saved: as long as an idle conversation is cached.
+	routingState       = "routing.snapshot"
+	ownersState        = "owners.json"
+	resourcesState     = "resources.json"
+	continuationsState = "threads.snapshot"
+	// snapshotPeriod is how often the cache index is saved. A crash loses at most what an idle
+	// conversation would lose anyway: upstreams cache it for five minutes.
 	snapshotPeriod = 5 * time.Minute
-	// ownersPeriod is the same for what an account was asked to keep, which is not to be found again so easily.
+	// ownersPeriod is how often the owners of resources are saved. They cannot be learned again.
 	ownersPeriod = 2 * time.Second
 )
 
-// State is the directory in which a balancer keeps what outlives it. Nothing
-// depends on it: without it a restart begins with less knowledge. The zero value keeps nothing.
+// State is the directory with the state that survives the process. It is optional: without it a
+// restart knows less. The zero value saves nothing.
 type State struct {
 	dir string
 	log *slog.Logger
 
-	complained map[string]time.Time // by file: a disk that is full is so for hours
+	warned map[string]time.Time // last warning by file: a disk may be full for hours
 }
 
+// NewState returns the state of a configuration.
 func NewState(std Std, path string, cfg *config.Config, log *slog.Logger) State {
 	dir := StateDirectory(std, path, cfg)
 	if dir == "" {
 		return State{}
 	}
-	return State{dir: dir, log: log, complained: map[string]time.Time{}}
+	return State{dir: dir, log: log, warned: map[string]time.Time{}}
 }
 
-// StateDirectory says where a configuration keeps its state: where it says, else
-// where systemd wants it, else in a directory beside the configuration file,
-// named after it, or with the user's other state where that place is read-only.
-// No directory is made before there is something to keep. "" keeps nothing.
+// StateDirectory returns the state directory of a configuration: that of state_dir, else that of
+// systemd, else a directory beside the configuration file, named after it. If that place is
+// read-only, it is a directory with the user's other state. The directory may not exist yet: save
+// makes it. "" means that no state is saved.
 func StateDirectory(std Std, path string, cfg *config.Config) string {
 	dir := cfg.StateDir
 	switch given, ok := std.Env("STATE_DIRECTORY"); {
@@ -62,15 +64,16 @@ func StateDirectory(std Std, path string, cfg *config.Config) string {
 		dir, _, _ = strings.Cut(given, ":")
 	case isRegular(path):
 		dir = strings.TrimSuffix(path, filepath.Ext(path)) + ".state"
-		if spare := userState(std, dir); !writable(dir) && writable(spare) {
-			dir = spare
+		if other := userState(std, dir); !isWritable(dir) && isWritable(other) {
+			dir = other
 		}
 	}
 	return dir
 }
 
-// userState is where a user keeps what would stand at dir if that could be
-// written to, "" if there is no such place. Its name tells configurations apart.
+// userState returns the directory that replaces dir if dir is read-only, below the user's directory
+// for state, or "" if the environment names none. Its name contains a hash of dir, so that each
+// configuration has its own.
 func userState(std Std, dir string) string {
 	full, err := filepath.Abs(dir)
 	if err != nil {
@@ -86,13 +89,14 @@ func userState(std Std, dir string) string {
 	return ""
 }
 
-// writable says whether a directory can be written to, or made.
-func writable(dir string) bool {
+// isWritable reports whether files can be made in a directory. A directory that does not exist is
+// writable if it can be made.
+func isWritable(dir string) bool {
 	if dir == "" {
 		return false
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir {
-		return writable(filepath.Dir(dir))
+		return isWritable(filepath.Dir(dir))
 	}
 	f, err := os.CreateTemp(dir, ".claude-code-lb.*.tmp")
 	if err != nil {
@@ -101,13 +105,13 @@ func writable(dir string) bool {
 	return errors.Join(f.Close(), os.Remove(f.Name())) == nil
 }
 
-// load reads what an earlier process kept, if it did. What cannot be used is reported and ignored.
+// load reads the state that an earlier process saved. It logs and ignores state that it cannot use.
 func (s State) load(name string, read func(io.Reader) error) {
 	if s.dir == "" {
 		return
 	}
 	file := filepath.Join(s.dir, name)
-	sweep(file)
+	removeOldTemporaries(file)
 	err := readState(file, read)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -118,20 +122,21 @@ func (s State) load(name string, read func(io.Reader) error) {
 	}
 }
 
-// halfWritten is how old a file must be that nobody is still writing.
-const halfWritten = time.Hour
+// abandonedAge is the age from which a temporary file belongs to no running process.
+const abandonedAge = time.Hour
 
-// sweep removes what processes that were killed while they wrote a file have left beside it.
-func sweep(file string) {
-	left, _ := filepath.Glob(file + ".*.tmp") // its only error is a bad pattern
-	for _, name := range left {
-		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > halfWritten {
+// removeOldTemporaries removes the temporary files of processes that were killed while they wrote a
+// file.
+func removeOldTemporaries(file string) {
+	temporaries, _ := filepath.Glob(file + ".*.tmp") // its only error is a bad pattern
+	for _, name := range temporaries {
+		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > abandonedAge {
 			os.Remove(name)
 		}
 	}
 }
 
-// readState does not touch what could block a start, such as a pipe.
+// readState reads a regular file. Anything else, such as a pipe, could block the start.
 func readState(file string, read func(io.Reader) error) error {
 	switch info, err := os.Stat(file); {
 	case err != nil:
@@ -146,19 +151,19 @@ func readState(file string, read func(io.Reader) error) error {
 	return errors.Join(read(f), f.Close())
 }
 
-// save replaces a file in one step: whoever reads it finds the old or the new
-// content. It reports whether the new one is there.
+// save replaces a file in one step: readers find the old or the new content. It reports whether
+// that succeeded.
 func (s State) save(name string, write func(io.Writer) error) bool {
 	if s.dir == "" {
 		return false
 	}
 	err := s.replace(filepath.Join(s.dir, name), write)
 	if err == nil {
-		delete(s.complained, name)
+		delete(s.warned, name)
 		return true
 	}
-	if now := time.Now(); now.Sub(s.complained[name]) > telemetry.RepeatPeriod {
-		s.complained[name] = now
+	if now := time.Now(); now.Sub(s.warned[name]) > telemetry.RepeatPeriod {
+		s.warned[name] = now
 		s.log.Warn(telemetry.StateNotSaved, telemetry.File, filepath.Join(s.dir, name), telemetry.Err, err)
 	}
 	return false
@@ -184,39 +189,39 @@ func (s State) loadIndex(x *routing.Index) {
 }
 
 func (s State) loadContinuations(c *routing.Continuations) {
-	s.load(threadsState, func(r io.Reader) error { return c.Load(r, time.Now()) })
+	s.load(continuationsState, func(r io.Reader) error { return c.Load(r, time.Now()) })
 }
 
 func (s State) loadOwners(o *routing.Owners) {
 	s.load(ownersState, func(r io.Reader) error { return o.Load(r, time.Now()) })
 }
 
-func (s State) loadClaims(r *quota.Resources) {
-	s.load(claimsState, func(in io.Reader) error { return r.Load(in, time.Now()) })
+func (s State) loadResources(r *quota.Resources) {
+	s.load(resourcesState, func(in io.Reader) error { return r.Load(in, time.Now()) })
 }
 
-// changing is state that is saved whenever it has changed.
-type changing interface {
+// saver is state that knows whether it has changed since it was saved.
+type saver interface {
 	Changed() bool
 	Save(io.Writer) error
-	Unsaved()
+	Unsaved() // what Save wrote is lost: Changed returns true again
 }
 
-func (s State) saveChanged(name string, k changing) {
+func (s State) saveChanged(name string, k saver) {
 	if k.Changed() && !s.save(name, k.Save) {
 		k.Unsaved()
 	}
 }
 
-// saveOwners saves which account keeps each resource, and which client key created it.
+// saveOwners saves which account has each resource, and which client key created it.
 func (s State) saveOwners(o *routing.Owners, r *quota.Resources) {
 	s.saveChanged(ownersState, o)
-	s.saveChanged(claimsState, r)
+	s.saveChanged(resourcesState, r)
 }
 
 func (s State) saveContinuations(c *routing.Continuations) {
 	if c.Len() > 0 {
-		s.save(threadsState, func(w io.Writer) error { return c.Save(w, time.Now()) })
+		s.save(continuationsState, func(w io.Writer) error { return c.Save(w, time.Now()) })
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-func TestWhereStateIsKept(t *testing.T) {
+func TestStateDirectory(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "team.json")
 	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
@@ -35,9 +35,10 @@ func TestWhereStateIsKept(t *testing.T) {
 	f("", "", "/dev/null", "")
 }
 
-// TestStateBesideAReadOnlyFile goes where the user's other state is, if that can be written to.
+// TestStateBesideAReadOnlyFile checks that the state goes to the user's directory for state, if
+// that is writable.
 func TestStateBesideAReadOnlyFile(t *testing.T) {
-	const file = "/proc/self/status" // nobody, not even root, can make anything beside it
+	const file = "/proc/self/status" // not even root can make a file beside it
 	if !isRegular(file) {
 		t.Skip("there is no /proc")
 	}
@@ -60,7 +61,7 @@ func TestStateBesideAReadOnlyFile(t *testing.T) {
 
 func TestStateIsReplacedInOneStep(t *testing.T) {
 	var log bytes.Buffer
-	s := State{dir: filepath.Join(t.TempDir(), "new", "dir"), log: slog.New(slog.NewTextHandler(&log, nil)), complained: map[string]time.Time{}}
+	s := State{dir: filepath.Join(t.TempDir(), "new", "dir"), log: slog.New(slog.NewTextHandler(&log, nil)), warned: map[string]time.Time{}}
 	text := func(text string) func(io.Writer) error {
 		return func(w io.Writer) error { _, err := io.WriteString(w, text); return err }
 	}
@@ -103,8 +104,9 @@ func TestStateIsReplacedInOneStep(t *testing.T) {
 	none.load("x", func(io.Reader) error { t.Error("read"); return nil })
 }
 
-// TestHalfWrittenFilesAreSwept when nobody can be writing them any more.
-func TestHalfWrittenFilesAreSwept(t *testing.T) {
+// TestOldTemporariesAreRemoved checks that temporary files are removed when they are too old to be
+// still written.
+func TestOldTemporariesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, routingState)
 	old, fresh, foreign := file+".1.tmp", file+".2.tmp", filepath.Join(dir, "mine.tmp")
@@ -114,12 +116,12 @@ func TestHalfWrittenFilesAreSwept(t *testing.T) {
 		}
 	}
 	for _, name := range []string{old, foreign} {
-		long := time.Now().Add(-2 * halfWritten)
+		long := time.Now().Add(-2 * abandonedAge)
 		if err := os.Chtimes(name, long, long); err != nil {
 			t.Fatal(err)
 		}
 	}
-	sweep(file)
+	removeOldTemporaries(file)
 	for name, want := range map[string]bool{old: false, fresh: true, foreign: true} {
 		if _, err := os.Stat(name); (err == nil) != want {
 			t.Errorf("%s: %v", filepath.Base(name), err)

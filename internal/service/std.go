@@ -5,7 +5,7 @@ import (
 	"runtime/debug"
 )
 
-// Std is what a command may touch of the process it runs in.
+// Std has the standard streams and the environment of a command.
 type Std struct {
 	In       io.Reader
 	Out, Err io.Writer
@@ -19,7 +19,8 @@ const (
 	ExitUsage = 2
 )
 
-// Version is what the Go toolchain stamped into the binary.
+// Version returns the version of this program and of Go, as the Go toolchain wrote them into the
+// binary.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -28,7 +29,7 @@ func Version() string {
 	return versionOf(info)
 }
 
-// versionOf is the version of a binary.
+// versionOf returns the version of a binary.
 func versionOf(info *debug.BuildInfo) string {
 	v := info.Main.Version
 	for _, s := range info.Settings {

@@ -9,11 +9,11 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// tracesFlush is how long the last spans may take to be exported at the end.
+// tracesFlush limits the export of the last spans when the process stops.
 const tracesFlush = 5 * time.Second
 
-// startTraces lets requests be followed by OpenTelemetry if the environment asks for it; stop exports what is left at
-// the end. Without traces the balancer serves all the same.
+// startTraces exports OpenTelemetry spans of requests if the environment asks for it. If that
+// fails, the balancer serves without them. stop exports the last spans.
 func startTraces(std Std, b *Balancer, log *slog.Logger) (stop func()) {
 	protocol, wanted, err := observe.TracesWanted(std.Env)
 	var traces *observe.Traces
@@ -26,7 +26,7 @@ func startTraces(std Std, b *Balancer, log *slog.Logger) (stop func()) {
 	if traces == nil {
 		return func() {}
 	}
-	b.forward.Tracer = traces
+	b.proxy.Tracer = traces
 	log.Info(telemetry.TracesOn, telemetry.Protocol, protocol)
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), tracesFlush)

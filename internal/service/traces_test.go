@@ -19,7 +19,7 @@ import (
 func followed(t *testing.T, n int, settings map[string]any) (*stage, *tracetest.SpanRecorder) {
 	t.Helper()
 	s, spans := newStage(t, n, false, settings), tracetest.NewSpanRecorder()
-	s.b.forward.Tracer = observe.NewTracer(sdk.NewTracerProvider(sdk.WithSpanProcessor(spans)))
+	s.b.proxy.Tracer = observe.NewTracer(sdk.NewTracerProvider(sdk.WithSpanProcessor(spans)))
 	return s, spans
 }
 
@@ -36,8 +36,8 @@ func holds(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// ended waits until some requests have ended, and returns the spans by the name of their upstream; a request's
-// own, which has no parent, stands under "".
+// ended waits until some requests have ended, and returns the spans by the name of their upstream;
+// a request's own, which has no parent, stands under "".
 func ended(t *testing.T, spans *tracetest.SpanRecorder, requests int) map[string]sdk.ReadOnlySpan {
 	t.Helper()
 	byServer := map[string]sdk.ReadOnlySpan{}

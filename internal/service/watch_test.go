@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestChangeWhileLoading: whoever saves the file while it is being read, or before it is first compared, is not missed.
+// TestChangeWhileLoading checks that a change is detected if a file is saved while it is being
+// read, or before it is first compared.
 func TestChangeWhileLoading(t *testing.T) {
 	dir := t.TempDir()
 	path, token := filepath.Join(dir, "config.json"), filepath.Join(dir, "token")
@@ -17,7 +18,8 @@ func TestChangeWhileLoading(t *testing.T) {
 		}
 	}
 	const text = `{"servers": [{"name": "${NAME}", "url": "http://127.0.0.1:9", "token": "${file:token}"}]}`
-	// The second load is the one whose content is compared: the first tells which other files there are.
+	// The content of the second load is compared: only after the first one the other files are
+	// known.
 	f := func(name string, during func(), want bool) {
 		t.Helper()
 		write(path, text)
@@ -35,7 +37,7 @@ func TestChangeWhileLoading(t *testing.T) {
 		if err != nil || problems.Failed() || loads != 2 {
 			t.Fatalf("%s: %d loads, %v %v", name, loads, problems, err)
 		}
-		w.changed() // the first look sees it, the second that it stands still
+		w.changed() // the first comparison sees the change, the second that it is complete
 		if got := w.changed(); got != want {
 			t.Errorf("%s: changed = %t, want %t", name, got, want)
 		}
