@@ -37,7 +37,7 @@ func (t *told) add(u claude.Usage) {
 
 // addAll adds all model calls of a response. For one that broke off, it estimates the received part.
 func (t *told) addAll(m *claude.Message) {
-	u, _ := m.Settled(0)
+	u, _ := m.CompletedUsage(0)
 	bill := m.Bill(u)
 	t.add(bill.Usage)
 	for _, each := range bill.Extra {

@@ -26,7 +26,7 @@ func texts() map[string]func(*ledger.Entry) []string {
 		"client":  func(e *ledger.Entry) []string { return []string{e.Client} },
 		"session": func(e *ledger.Entry) []string { return []string{e.Session} },
 		"model":   func(e *ledger.Entry) []string { return []string{e.Model} },
-		"path":    func(e *ledger.Entry) []string { return []string{e.Path, claude.ShortIDs(e.Path)} },
+		"path":    func(e *ledger.Entry) []string { return []string{e.Path, claude.ShortenIDs(e.Path)} },
 		"outcome": func(e *ledger.Entry) []string { return []string{string(e.Outcome)} },
 		"routed":  func(e *ledger.Entry) []string { return []string{string(e.Routed)} },
 		"status":  func(e *ledger.Entry) []string { return []string{strconv.Itoa(e.Status)} },

@@ -214,7 +214,7 @@ func (h *Handler) keys(w http.ResponseWriter, _ *http.Request) {
 func (h *Handler) requests(w http.ResponseWriter, _ *http.Request) {
 	list := h.Requests()
 	for i := range list {
-		list[i].Path = claude.ShortIDs(list[i].Path)
+		list[i].Path = claude.ShortenIDs(list[i].Path)
 	}
 	send(w, http.StatusOK, map[string]any{"requests": append([]Request{}, list...)})
 }
@@ -222,7 +222,7 @@ func (h *Handler) requests(w http.ResponseWriter, _ *http.Request) {
 func decisionOf(d Decision) decision {
 	e := &d.Entry
 	out := decision{
-		ID: e.ID, Client: e.Client, Session: e.Session, Agent: e.Agent, Model: e.Model, Path: claude.ShortIDs(e.Path), Start: e.Start.UTC(), Server: e.Server(),
+		ID: e.ID, Client: e.Client, Session: e.Session, Agent: e.Agent, Model: e.Model, Path: claude.ShortenIDs(e.Path), Start: e.Start.UTC(), Server: e.Server(),
 		Attempts: len(e.Attempts), Routed: string(e.Routed), Outcome: string(e.Outcome), Status: e.Status, Reason: e.Reason,
 		FirstByte: seconds(e.TimeToFirstByte), Duration: seconds(e.Duration), Waited: seconds(e.Waited), Trail: append([]string{}, d.Trail...),
 	}

@@ -8,8 +8,8 @@ const maxResult = 4 << 20
 // BatchResults reads the results of a batch (message batches API): one JSON object per line. They
 // may come in arbitrary pieces. Not safe for concurrent use.
 type BatchResults struct {
-	Found   func(*Message) // called for each message; it may not keep it
-	Skipped int            // lines that were too long to be read
+	OnMessage func(*Message) // called for each message; it may not keep it
+	Skipped   int            // lines that were too long to be read
 
 	line []byte
 	long bool // the line is too long
@@ -52,7 +52,7 @@ func (r *BatchResults) End() {
 				continue
 			}
 			if m, ok := ParseMessage(s.value()); ok {
-				r.Found(&m)
+				r.OnMessage(&m)
 			}
 		}
 	}

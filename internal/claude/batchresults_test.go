@@ -16,7 +16,7 @@ nonsense
 {"custom_id":"5","result":{"type":"succeeded","message":{"type":"message","model":"b","usage":{"input_tokens":3}}}}`
 	for _, step := range []int{1000, 7919, len(text)} {
 		got := ""
-		r := BatchResults{Found: func(m *Message) { got += fmt.Sprint(m.Model, m.Usage.InputTokens, " ") }}
+		r := BatchResults{OnMessage: func(m *Message) { got += fmt.Sprint(m.Model, m.Usage.InputTokens, " ") }}
 		for rest := []byte(text); len(rest) > 0; {
 			n := min(step, len(rest))
 			r.Feed(rest[:n])
@@ -34,7 +34,7 @@ func FuzzBatchResults(f *testing.F) {
 	f.Add([]byte("{\"result\":{\"message\":{\"type\":\"message\",\"id\":\"1\"}}}\n{\"result\":{\"message\":{\"type\":\"message\",\"id\":\"2\"}}}"), 3)
 	f.Fuzz(func(t *testing.T, text []byte, step int) {
 		read := func(step int) (ids []string) {
-			r := BatchResults{Found: func(m *Message) { ids = append(ids, m.ID) }}
+			r := BatchResults{OnMessage: func(m *Message) { ids = append(ids, m.ID) }}
 			for rest := text; len(rest) > 0; {
 				n := min(max(step, 1), len(rest))
 				r.Feed(rest[:n])

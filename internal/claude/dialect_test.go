@@ -11,7 +11,7 @@ func TestDialects(t *testing.T) {
 	f := func(want Meaning, bodies ...string) {
 		t.Helper()
 		for _, body := range bodies {
-			if got := ReadRefusal([]byte(strings.ReplaceAll(body, "MODEL", model))).Read(model); got.Meaning != want {
+			if got := ReadRefusal([]byte(strings.ReplaceAll(body, "MODEL", model))).Classify(model); got.Meaning != want {
 				t.Errorf("%s: %v (%s), want %v", body, got.Meaning, got.Dialect, want)
 			}
 		}
@@ -21,7 +21,7 @@ func TestDialects(t *testing.T) {
 	}
 	invalid := func(message string) string { return anthropic("invalid_request_error", message) }
 
-	f(NoModel,
+	f(ModelUnavailable,
 		`{"error":{"code":"model_not_found","message":"No available channel for model MODEL under group default (distributor)","type":"new_api_error"}}`,
 		`{"error":{"message":"当前分组 default 下对于模型 MODEL 无可用渠道 (request id: 2025)","type":"new_api_error"}}`,
 		`{"error":{"message":"分组 vip 下模型 MODEL 的可用渠道不存在（数据库一致性已被破坏）","type":"one_api_error"}}`,
@@ -46,7 +46,7 @@ func TestDialects(t *testing.T) {
 		`{"error":{"message":"Your account does not have access to model MODEL"}}`,
 		anthropic("new_api_error", "No available channel for model MODEL under group x"),
 	)
-	f(NoModel,
+	f(ModelUnavailable,
 		`{"error":{"message":"{'error': '/messages: Invalid model name passed in model=MODEL. Call `+"`/v1/models`"+` to view available models for your key.'}","type":"None","param":"None","code":"400"}}`,
 		`[{"error":{"code":404,"message":"Publisher Model `+"`projects/x/models/MODEL`"+` was not found or your project does not have access to it.","status":"NOT_FOUND"}}]`,
 		`{"message":"The provided model identifier is invalid."}`, `{"message":"This model version has reached the end of its life."}`,
@@ -55,14 +55,14 @@ func TestDialects(t *testing.T) {
 		`{"error":{"message":"Model MODEL not supported when using Codex with a ChatGPT account"}}`, `{"detail":"unsupported value for model: MODEL"}`,
 		invalid("MODEL is not supported"), invalid("'MODEL' is not available on your plan"), invalid("MODEL is currently unavailable."), invalid("`MODEL` not found"),
 	)
-	f(NoLongContext, invalid("Extra usage is required for long context requests."), invalid("Long context requires extra usage"), invalid("Extra usage is required for 1M context."),
+	f(LongContextUnavailable, invalid("Extra usage is required for long context requests."), invalid("Long context requires extra usage"), invalid("Extra usage is required for 1M context."),
 		invalid("1M context is not available for this account"), invalid("The long context beta is not yet available for this subscription."),
 		invalid("This request would exceed your rate limit for long context requests"))
-	f(NoQuota, `{"error":{"message":"没有可用的订阅"}}`)
-	f(Saturated, `{"code":400,"msg":"系统繁忙，请稍后再试"}`)
-	f(NoMeaning, invalid("MODEL: extended thinking is not supported"), invalid("MODEL is not allowed to be combined with tools"), invalid("thinking is not supported by MODEL"),
+	f(QuotaExhausted, `{"error":{"message":"没有可用的订阅"}}`)
+	f(Overloaded, `{"code":400,"msg":"系统繁忙，请稍后再试"}`)
+	f(Unclassified, invalid("MODEL: extended thinking is not supported"), invalid("MODEL is not allowed to be combined with tools"), invalid("thinking is not supported by MODEL"),
 		invalid("MODEL is not supported with this beta"), invalid("'thinking' is not supported"), `[{"error":{}},{"error":{}}]`, `[]`, `[`)
-	f(NoQuota,
+	f(QuotaExhausted,
 		`{"error":{"message":"Insufficient Balance","type":"unknown_error","code":"invalid_request_error"}}`,
 		`{"error":{"message":"用户额度不足, 剩余额度: ＄-0.01","type":"new_api_error","code":"insufficient_user_quota"}}`,
 		`{"error":{"message":"[sk-***] 该令牌额度已用尽 !token.UnlimitedQuota","type":"one_api_error"}}`,
@@ -79,8 +79,8 @@ func TestDialects(t *testing.T) {
 		invalid("You're out of extra usage. Add more at claude.ai/settings/usage and keep going."),
 		anthropic("<nil>", "您的额度已用完"),
 	)
-	f(TooFast, `{"error":{"message":"Quota exceeded for requests per minute"}}`, `{"msg":"请求过于频繁"}`, `too many requests`)
-	f(Saturated, `{"error":{"message":"当前分组上游负载已饱和，请稍后再试","type":"new_api_error"}}`, `{"error":{"code":"1305","message":"该模型当前访问量过大，请您稍后再试"}}`,
+	f(RateLimited, `{"error":{"message":"Quota exceeded for requests per minute"}}`, `{"msg":"请求过于频繁"}`, `too many requests`)
+	f(Overloaded, `{"error":{"message":"当前分组上游负载已饱和，请稍后再试","type":"new_api_error"}}`, `{"error":{"code":"1305","message":"该模型当前访问量过大，请您稍后再试"}}`,
 		`{"error":{"type":"engine_overloaded_error","message":"x"}}`)
 	f(RelayFailed,
 		`{"error":{"message":"Error from provider: Upstream request failed","type":"invalid_request_error"}}`,
@@ -92,21 +92,21 @@ func TestDialects(t *testing.T) {
 		`{"error":{"message":"Failed to get a response from upstream"}}`, invalid("Error: 503 from upstream"), `{"error":{"message":"The server had an error while processing your request"}}`,
 		invalid("Upstream request failed"),
 	)
-	f(RelayUnclear, `{"error":{"message":"anything","type":"new_api_error"}}`, `{"error":{"message":"无权访问 default 分组","type":"new_api_error"}}`)
-	f(NoRoute,
+	f(RelayRefused, `{"error":{"message":"anything","type":"new_api_error"}}`, `{"error":{"message":"无权访问 default 分组","type":"new_api_error"}}`)
+	f(PathUnavailable,
 		`{"error":{"message":"Invalid URL (POST /v1/messages)","type":"invalid_request_error","param":"","code":""}}`,
 		`404 page not found`, `{"detail":"Not Found"}`, `{"message":"no Route matched with those values"}`, `{"statusCode":404,"message":"Cannot POST /v1/messages","error":"Not Found"}`,
 		`{"timestamp":"x","status":404,"error":"Not Found","message":"No static resource v1/messages.","path":"/v1/messages"}`, `{"detail":"Method Not Allowed"}`,
 	)
-	f(NoLongContext, anthropic("rate_limit_error", "Extra usage is required for long context requests."), invalid("The long context beta is not yet available for this subscription."))
+	f(LongContextUnavailable, anthropic("rate_limit_error", "Extra usage is required for long context requests."), invalid("The long context beta is not yet available for this subscription."))
 	f(PolicyBlocked, anthropic("policy_blocked", "blocked by policy: insufficient balance"), `{"error":{"code":"policy_blocked"}}`)
-	f(RequestFault,
+	f(InvalidRequest,
 		invalid("prompt is too long: 210000 tokens > 200000 maximum"),
 		invalid("messages.1.content.0: Invalid signature in thinking block"),
 		invalid("tools.0.custom.name: insufficient balance"),
 		`{"error":{"type":"upstream_error","message":"prompt is too long: 5 > 4"}}`,
 	)
-	f(NoMeaning,
+	f(Unclassified,
 		invalid("model: MODEL is not supported with this beta"),
 		invalid("The model MODEL is not supported with this beta"),
 		invalid("This model does not support effort"),
@@ -122,7 +122,7 @@ func TestDialects(t *testing.T) {
 	)
 
 	// The name of the model is the client's.
-	if got := (ReadRefusal([]byte(invalid("unexpected: out of credits")))).Read("out of credits"); got.Meaning != NoMeaning {
+	if got := (ReadRefusal([]byte(invalid("unexpected: out of credits")))).Classify("out of credits"); got.Meaning != Unclassified {
 		t.Errorf("a model's name means %v", got.Meaning)
 	}
 }
@@ -156,7 +156,7 @@ func FuzzReadRefusal(f *testing.F) {
 		if len(r.Codes) > maxRefusalTexts || r.Page && r.Text != "" {
 			t.Errorf("%+v", r)
 		}
-		if got := r.Read(model); got != r.Read(model) || (got.Meaning == NoMeaning) != (got.Dialect == "") {
+		if got := r.Classify(model); got != r.Classify(model) || (got.Meaning == Unclassified) != (got.Dialect == "") {
 			t.Errorf("%+v", got)
 		}
 	})

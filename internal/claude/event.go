@@ -15,8 +15,8 @@ func isEventType(name string) bool {
 	return false
 }
 
-// WantedEvent reports whether Kind, Observe and Relabel need the data of an event with this name.
-func WantedEvent(name string) bool {
+// NeedsData reports whether Kind, Observe and Relabel need the data of an event with this name.
+func NeedsData(name string) bool {
 	switch name {
 	case "content_block_delta", "content_block_stop", "ping":
 		return false

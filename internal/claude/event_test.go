@@ -7,7 +7,7 @@ import (
 
 // eventOf is the first event of a stream.
 func eventOf(stream string) (ev Event) {
-	s := EventScanner{Want: WantedEvent}
+	s := EventScanner{KeepData: NeedsData}
 	s.Feed([]byte(stream+"\n\n"), func(e Event) {
 		if ev.End == 0 {
 			ev = e

@@ -91,7 +91,7 @@ type Bill struct {
 
 // Bill divides the usage u of m among the calls that m reports.
 func (m *Message) Bill(u Usage) Bill {
-	b := Bill{Usage: u, Free: m.StopReason == "refusal" && m.Streamed == 0}
+	b := Bill{Usage: u, Free: m.StopReason == "refusal" && m.EstimatedOutput == 0}
 	if len(m.Iterations) > 0 {
 		m.divide(&b)
 	}

@@ -9,22 +9,22 @@ type Message struct {
 	Usage                 Usage
 	Reported              Reported    // parts of Usage
 	Iterations            []Iteration // model calls within the answer, as far as it reports them
-	// Streamed estimates the output tokens from the size of the content that came. It stands in for a count
+	// EstimatedOutput estimates the output tokens from the size of the content that came. It stands in for a count
 	// that the upstream does not report.
-	Streamed int64
-	// Kept are the ids of what the answering account keeps: the container that was used, and files that
+	EstimatedOutput int64
+	// ResourceIDs are the ids of what the answering account keeps: the container that was used, and files that
 	// were made in it. It only ever grows while a stream is observed.
-	Kept []string
-	// Continues are further names, besides ID, by which later requests may continue the response. It only grows.
-	Continues []string
+	ResourceIDs []string
+	// ContinuationIDs are further names, besides ID, by which later requests may continue the response. It only grows.
+	ContinuationIDs []string
 
-	Started bool   // message_start was seen
-	Content bool   // there is a content block, and it is not an empty text that has ended
-	Delta   bool   // a message_delta was seen
-	Stopped bool   // message_stop was seen
-	Err     *Error // of the first error event
-	ErrData []byte // the data of that event, up to a few KB
-	NoList  bool   // a plain message lacks the list of its content
+	Started        bool   // message_start was seen
+	Content        bool   // there is a content block, and it is not an empty text that has ended
+	Delta          bool   // a message_delta was seen
+	Stopped        bool   // message_stop was seen
+	Err            *Error // of the first error event
+	ErrData        []byte // the data of that event, up to a few KB
+	ContentMissing bool   // a plain message lacks the list of its content
 
 	// produced is set if output tokens were reported: at the end of a stream, because the count in message_start is
 	// only a first value, or in a plain message.
@@ -52,10 +52,10 @@ func (m *Message) Observe(ev Event) {
 		if !m.Content && len(ev.Data) > 0 {
 			m.Content, m.emptyText = true, startsEmptyText(ev.Data)
 		}
-		(*namedIDs)(&m.Kept).addWithin(ev.Data)
+		(*namedIDs)(&m.ResourceIDs).addWithin(ev.Data)
 	case "content_block_delta":
 		m.emptyText = m.emptyText && isEmptyDelta(ev.Data)
-		m.Streamed += tokensOfDelta(ev.Size)
+		m.EstimatedOutput += tokensOfDelta(ev.Size)
 	case "content_block_stop":
 		if m.emptyText {
 			m.Content, m.emptyText = false, false
@@ -102,7 +102,7 @@ func (m *Message) observeStart(data []byte) {
 		if string(name) != "message" || s.peek() != '{' {
 			continue
 		}
-		m.ID, m.Model, m.StopReason, m.Usage, m.Streamed, m.Reported, m.Iterations = "", "", "", Usage{}, 0, 0, nil
+		m.ID, m.Model, m.StopReason, m.Usage, m.EstimatedOutput, m.Reported, m.Iterations = "", "", "", Usage{}, 0, 0, nil
 		m.Started = true
 		for name := range s.members {
 			m.scan(name, &s)
@@ -147,27 +147,27 @@ func tokensOfContent(size int) int64 {
 	return int64(max(size-frame, 0)+bytesPerToken-1) / bytesPerToken
 }
 
-// Settled returns the usage that the upstream reported, completed by estimates. prompt is the balancer's
+// CompletedUsage returns the usage that the upstream reported, completed by estimates. prompt is the balancer's
 // own estimate of the prompt. estimated reports whether any part is an estimate.
-func (m *Message) Settled(prompt int64) (u Usage, estimated bool) {
+func (m *Message) CompletedUsage(prompt int64) (u Usage, estimated bool) {
 	u = m.Usage
 	if !m.Started {
 		return u, false
 	}
 	ended := m.Delta || m.Stopped
-	if !ended || m.Reported&ReportedOutput == 0 || u.OutputTokens == 0 && m.Streamed > 0 {
-		u.OutputTokens, estimated = max(u.OutputTokens, m.Streamed), true
+	if !ended || m.Reported&ReportedOutput == 0 || u.OutputTokens == 0 && m.EstimatedOutput > 0 {
+		u.OutputTokens, estimated = max(u.OutputTokens, m.EstimatedOutput), true
 	}
 	// A response that broke off before its first content may have no counts yet.
 	if !m.Content && !ended {
 		return u, estimated
 	}
 	total := u.TotalInputTokens()
-	if m.Reported&ReportedOddInput != 0 || m.Reported&ReportedInput == 0 || total == 0 {
+	if m.Reported&ReportedInvalidInput != 0 || m.Reported&ReportedInput == 0 || total == 0 {
 		u.InputTokens += max(prompt-total, 0)
 		estimated = true
 	}
-	return u, estimated || m.Reported&ReportedOdd != 0
+	return u, estimated || m.Reported&ReportedInvalid != 0
 }
 
 // scanUsage takes a usage object.
@@ -196,17 +196,17 @@ func (m *Message) scan(name []byte, s *scanner) {
 	case "container":
 		for name := range s.members {
 			if string(name) == "id" {
-				(*namedIDs)(&m.Kept).add(s.value())
+				(*namedIDs)(&m.ResourceIDs).add(s.value())
 			}
 		}
 	case "content":
 		content := s.value()
-		m.Streamed = tokensOfContent(len(content))
-		(*namedIDs)(&m.Kept).addWithin(content)
+		m.EstimatedOutput = tokensOfContent(len(content))
+		(*namedIDs)(&m.ResourceIDs).addWithin(content)
 	case "usage":
 		m.scanUsage(s)
 	case "thread", "resumption":
-		(*followed)(&m.Continues).addStrings(s.value())
+		(*followed)(&m.ContinuationIDs).addStrings(s.value())
 	}
 }
 
@@ -214,7 +214,7 @@ func (m *Message) scan(name []byte, s *scanner) {
 // whatever the size of its content. The Message is one that has gone through all
 // stages of a stream. It reports false when body is not a JSON object of type "message".
 func ParseMessage(body []byte) (Message, bool) {
-	m := Message{Started: true, Delta: true, Stopped: true, NoList: true}
+	m := Message{Started: true, Delta: true, Stopped: true, ContentMissing: true}
 	kind := ""
 	s := scanner{text: body}
 	for name := range s.document {
@@ -223,7 +223,7 @@ func ParseMessage(body []byte) (Message, bool) {
 			s.replace(&kind)
 			continue
 		case "content":
-			m.NoList, m.Content = s.peek() != '[', hasContent(s.text[s.at:])
+			m.ContentMissing, m.Content = s.peek() != '[', hasContent(s.text[s.at:])
 		}
 		m.scan(name, &s)
 	}

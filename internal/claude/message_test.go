@@ -11,7 +11,7 @@ import (
 // observe feeds a whole stream and returns what its events told.
 func observe(stream string) Message {
 	var m Message
-	s := EventScanner{Want: WantedEvent}
+	s := EventScanner{KeepData: NeedsData}
 	s.Feed([]byte(stream), m.Observe)
 	return m
 }
@@ -24,9 +24,9 @@ func TestObserveStream(t *testing.T) {
 			InputTokens: 12, OutputTokens: 421, CacheReadTokens: 90000,
 			CacheCreation5mTokens: 100, CacheCreation1hTokens: 200, ServiceTier: "standard",
 		},
-		Reported: ReportedInput | ReportedOutput,
-		Streamed: 18,
-		Started:  true, Content: true, Delta: true, Stopped: true,
+		Reported:        ReportedInput | ReportedOutput,
+		EstimatedOutput: 18,
+		Started:         true, Content: true, Delta: true, Stopped: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
@@ -58,9 +58,9 @@ func TestObserveStages(t *testing.T) {
 	f("event: content_block_start\ndata: {}\n\n", Message{Content: true})
 	f("event: message_delta\ndata: {\"delta\":{\"stop_reason\":null,\"id\":\"x\"},\"usage\":null}\n\n", Message{Delta: true})
 	f("event: message_start\ndata: {\"message\":{\"container\":{\"id\":\"container_1\"}}}\n\nevent: message_delta\ndata: {\"delta\":{\"container\":{\"id\":\"container_1\"}}}\n\n",
-		Message{Started: true, Delta: true, Kept: []string{"container_1"}})
+		Message{Started: true, Delta: true, ResourceIDs: []string{"container_1"}})
 	f("event: content_block_start\ndata: {\"content_block\":{\"type\":\"bash_code_execution_tool_result\",\"content\":{\"content\":[{\"file_id\":\"file_1\"}]}}}\n\n",
-		Message{Content: true, Kept: []string{"file_1"}})
+		Message{Content: true, ResourceIDs: []string{"file_1"}})
 	f("event: message_stop\ndata: {}\n\n", Message{Stopped: true})
 	f("data: {\"type\":\"message_stop\"}\n\n", Message{Stopped: true}) // such events are given their name
 	f("event: message\ndata: {\"type\":\"message_stop\"}\n\n", Message{Stopped: true})
@@ -120,7 +120,7 @@ func TestObserveAllocations(t *testing.T) {
 }
 
 func outputOf(m Message) int64 {
-	u, _ := m.Settled(0)
+	u, _ := m.CompletedUsage(0)
 	return u.OutputTokens
 }
 
@@ -138,16 +138,16 @@ func TestParseMessage(t *testing.T) {
 	f(`{"type":"message","content":[]}`, whole, true)
 	f(`{"type":"message","content":[{"text":"","type":"text"}]}`, whole, true)
 	mixed := withContent
-	mixed.Streamed = 5
+	mixed.EstimatedOutput = 5
 	f(`{"type":"message","content":[{"text":"","type":"text"},{"type":"tool_use"}]}`, mixed, true)
 	full := withContent
 	full.ID, full.Model, full.StopReason = "msg_01", "claude-opus-5", "tool_use"
-	full.Reported, full.Streamed = ReportedInput|ReportedOutput, 12
+	full.Reported, full.EstimatedOutput = ReportedInput|ReportedOutput, 12
 	full.Usage = Usage{InputTokens: 1, OutputTokens: 2, CacheReadTokens: 3, CacheCreation5mTokens: 4}
 	f(`{"id":"msg_01","content":[{"type":"tool_use","id":"no","model":"no","usage":{"input_tokens":99}}],"type":"message","model":"claude-opus-5","stop_reason":"tool_use",
 		"usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}`, full, true)
 	making := withContent
-	making.Kept, making.Streamed = []string{"file_1", "container_1"}, 18
+	making.ResourceIDs, making.EstimatedOutput = []string{"file_1", "container_1"}, 18
 	f(`{"type":"message","content":[{"type":"tool_use","input":{"file_id":"file_2"}},{"content":{"content":[{"file_id":"file_1"}]}}],"container":{"id":"container_1"}}`, making, true)
 	f(`{"input_tokens":14}`, Message{}, false)
 	f(`{"type":"error","error":{"type":"api_error","message":"m"}}`, Message{}, false)
@@ -155,7 +155,7 @@ func TestParseMessage(t *testing.T) {
 	f(`{"type":"message","content":[]} {}`, Message{}, false)
 	f(`{"type":"message","content":[]}x`, Message{}, false)
 	unlisted := whole
-	unlisted.NoList = true
+	unlisted.ContentMissing = true
 	f(`{"type":"message"}`, unlisted, true)
 	f(`{"type":"message","content":null}`, unlisted, true)
 	f(`{"data":{"type":"message","content":[]}}`, Message{}, false)
@@ -223,7 +223,7 @@ func FuzzMessage(f *testing.F) {
 		want := observe(string(stream))
 		random := rand.New(rand.NewPCG(seed, 0))
 		var got Message
-		s := EventScanner{Want: WantedEvent}
+		s := EventScanner{KeepData: NeedsData}
 		for rest := stream; len(rest) > 0; {
 			n := 1 + random.IntN(min(len(rest), 20))
 			s.Feed(rest[:n], got.Observe)
@@ -236,7 +236,7 @@ func FuzzMessage(f *testing.F) {
 		if min(u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests) < 0 {
 			t.Errorf("negative count: %+v", u)
 		}
-		settled, _ := got.Settled(100)
+		settled, _ := got.CompletedUsage(100)
 		for _, each := range append(got.Bill(settled).Extra, Iteration{Usage: got.Bill(settled).Usage}) {
 			if u := each.Usage; min(u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens) < 0 || u.InputTokens > maxIterations*maxCount {
 				t.Errorf("%+v", each)

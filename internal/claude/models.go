@@ -8,10 +8,10 @@ import (
 
 // Models are the models that a request may use.
 type Models struct {
-	First   string   // the one that it asks for
-	Further []string // others that it names, each once: an advisor's, fallbacks
-	// Open reports that the request lets the API choose a further one (fallbacks: "default").
-	Open bool
+	First  string   // the one that it asks for
+	Others []string // others that it names, each once: an advisor's, fallbacks
+	// DefaultFallback reports that the request lets the API choose a further one (fallbacks: "default").
+	DefaultFallback bool
 }
 
 // RequestModels lists the models of a Messages request. It returns false if the request is
@@ -40,9 +40,9 @@ func BatchModels(body []byte) (m Models, ok bool) {
 		for range s.elements {
 			var one Models
 			ok = one.scanBatched(&s) && ok
-			m.Open = m.Open || one.Open
+			m.DefaultFallback = m.DefaultFallback || one.DefaultFallback
 			m.add(one.First)
-			for _, further := range one.Further {
+			for _, further := range one.Others {
 				m.add(further)
 			}
 		}
@@ -51,8 +51,8 @@ func BatchModels(body []byte) (m Models, ok bool) {
 }
 
 func (m *Models) add(model string) {
-	if model != "" && !slices.Contains(m.Further, model) {
-		m.Further = append(m.Further, model)
+	if model != "" && !slices.Contains(m.Others, model) {
+		m.Others = append(m.Others, model)
 	}
 }
 
@@ -82,7 +82,7 @@ func (m *Models) scan(s *scanner, members func(func([]byte) bool)) (ok bool) {
 		case "fallbacks":
 			if s.peek() == '"' {
 				s.skip()
-				m.Open = true
+				m.DefaultFallback = true
 				continue
 			}
 			ok = m.scanNames(s) && ok

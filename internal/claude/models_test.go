@@ -10,7 +10,7 @@ import (
 func TestRequestModels(t *testing.T) {
 	f := func(body, want string, ok bool, further ...string) {
 		t.Helper()
-		if got, clear := RequestModels([]byte(body)); clear != ok || ok && (got.First != want || got.Open || !slices.Equal(got.Further, further)) {
+		if got, clear := RequestModels([]byte(body)); clear != ok || ok && (got.First != want || got.DefaultFallback || !slices.Equal(got.Others, further)) {
 			t.Errorf("%s: %+v, %t", body, got, clear)
 		}
 	}
@@ -28,7 +28,7 @@ func TestRequestModels(t *testing.T) {
 	f(`{"model":"a","fallbacks":["b",{"model":"c"}]}`, "a", true, "b", "c")
 	f(`{"model":"a","models":["a","b"],"fallback_model":"c","Fallback_Models":["d"],"x":{"models":["e"]}}`, "a", true, "a", "b", "c", "d", "e")
 	f(`{"model":"a","models":null,"fallback_model":null,"tools":[{"name":"x","input_schema":{"properties":{"models":{"enum":["no"]},"fallback_model":{"default":"no"}}}}]}`, "a", true)
-	if got, ok := RequestModels([]byte(`{"model":"a","fallbacks":"default"}`)); !ok || !got.Open {
+	if got, ok := RequestModels([]byte(`{"model":"a","fallbacks":"default"}`)); !ok || !got.DefaultFallback {
 		t.Errorf("%+v, %t", got, ok)
 	}
 	f(`{"max_tokens":1,"model":"a","messages":[{"model":"b"}]}`, "a", true)
@@ -47,7 +47,7 @@ func TestRequestModels(t *testing.T) {
 func TestBatchModels(t *testing.T) {
 	f := func(body string, ok bool, want ...string) {
 		t.Helper()
-		if got, clear := BatchModels([]byte(body)); clear != ok || ok && !slices.Equal(got.Further, want) {
+		if got, clear := BatchModels([]byte(body)); clear != ok || ok && !slices.Equal(got.Others, want) {
 			t.Errorf("%s: %+v, %t, want %q, %t", body, got, clear, want, ok)
 		}
 	}
@@ -71,8 +71,8 @@ func FuzzRequestModels(f *testing.F) {
 	f.Add([]byte(`{"requests":[{"params":{"model":"a"}}],"mod\u0065l":"x"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		models, clear := BatchModels(body)
-		if !clear && len(models.Further) > len(body) {
-			t.Errorf("%d models", len(models.Further))
+		if !clear && len(models.Others) > len(body) {
+			t.Errorf("%d models", len(models.Others))
 		}
 		all, ok := RequestModels(body)
 		if !ok {

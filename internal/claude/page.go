@@ -10,11 +10,11 @@ type Page struct {
 	Data    []json.RawMessage
 	IDs     []string // of the elements, "" for one without
 	BuiltIn []bool   // the element is Anthropic's own and known everywhere
-	More    bool
+	HasMore bool
 	// ByToken reports a list that pages by tokens, of which NextToken is the next, instead of by ids.
 	ByToken   bool
 	NextToken string
-	Rest      map[string]json.RawMessage // all members
+	Members   map[string]json.RawMessage // all members
 }
 
 var errNoPage = errors.New("not a page of a list")
@@ -22,10 +22,10 @@ var errNoPage = errors.New("not a page of a list")
 // ParsePage reads an answer that is a page of a list.
 func ParsePage(body []byte) (Page, error) {
 	p := Page{}
-	if err := json.Unmarshal(body, &p.Rest); err != nil || p.Rest == nil {
+	if err := json.Unmarshal(body, &p.Members); err != nil || p.Members == nil {
 		return Page{}, errNoPage
 	}
-	data, ok := p.Rest["data"]
+	data, ok := p.Members["data"]
 	if !ok || json.Unmarshal(data, &p.Data) != nil || p.Data == nil {
 		return Page{}, errNoPage
 	}
@@ -41,14 +41,14 @@ func ParsePage(body []byte) (Page, error) {
 		p.IDs = append(p.IDs, element.ID)
 		p.BuiltIn = append(p.BuiltIn, element.Type == "skill" && element.Source == "anthropic" && !isID(element.ID))
 	}
-	_ = json.Unmarshal(p.Rest["has_more"], &p.More) // missing or odd: no
+	_ = json.Unmarshal(p.Members["has_more"], &p.HasMore) // missing or odd: no
 	var next *string
-	text, tokens := p.Rest["next_page"]
+	text, tokens := p.Members["next_page"]
 	_ = json.Unmarshal(text, &next)
 	if p.ByToken = tokens; next != nil {
 		p.NextToken = *next
 	}
-	p.More = p.More && (!tokens || p.NextToken != "") || p.NextToken != ""
+	p.HasMore = p.HasMore && (!tokens || p.NextToken != "") || p.NextToken != ""
 	return p, nil
 }
 

@@ -16,18 +16,18 @@ import (
 // a string or as a block, for Claude Code moves the one and rewrites the other
 // from turn to turn (observed).
 type Prompt struct {
-	Tools  Boundary   // end of tools
-	System Boundary   // end of system
-	Turns  []Boundary // end of every message
-	Marked bool       // there is a cache_control: without one nothing is cached (prompt-caching docs)
-	Hour   bool       // some mark asks for the cache's longer time to live
+	Tools         Boundary   // end of tools
+	System        Boundary   // end of system
+	Turns         []Boundary // end of every message
+	HasBreakpoint bool       // there is a cache_control: without one nothing is cached (prompt-caching docs)
+	LongTTL       bool       // some mark asks for the cache's longer time to live
 	// Thinking says that some message holds thinking of a model: later models drop what another account has signed (preserved-thinking docs).
 	Thinking bool
 	// IDs are what the request names of things that one account keeps: files, a container, skills. In the order of the body.
 	IDs []string
-	// Follows names what the request goes on from: the message before it in its thread, the token of a stream to be resumed, and
+	// ContinuationIDs names what the request goes on from: the message before it in its thread, the token of a stream to be resumed, and
 	// what other members mention by the id of a message; those that hold the prompt, metadata and diagnostics excepted.
-	Follows []string
+	ContinuationIDs []string
 }
 
 // Boundary is the end of a prefix.
@@ -71,15 +71,15 @@ type part struct {
 // body is not a JSON object: what cannot be read has no fingerprints. What JSON forbids in strings, control characters
 // and unknown escapes, is not looked for: that would take longer than all the rest, and the upstream finds it.
 func (p *PromptScanner) Scan(body []byte) (Request, *Prompt, error) {
-	p.turns, p.tools, p.system, p.prompt.Hour = p.turns[:0], part{}, part{}, false
-	p.prompt.Marked, p.prompt.Thinking, p.ids = false, false, p.ids[:0]
+	p.turns, p.tools, p.system, p.prompt.LongTTL = p.turns[:0], part{}, part{}, false
+	p.prompt.HasBreakpoint, p.prompt.Thinking, p.ids = false, false, p.ids[:0]
 	p.follows = p.follows[:0]
 	r, err := scanRequest(body, p)
 	if err != nil {
 		return r, nil, err
 	}
 	p.chain(r.Model)
-	p.prompt.IDs, p.prompt.Follows = p.ids, p.follows
+	p.prompt.IDs, p.prompt.ContinuationIDs = p.ids, p.follows
 	return r, &p.prompt, nil
 }
 
@@ -200,10 +200,10 @@ func (p *PromptScanner) takeBlock(s *scanner) {
 
 // takeMark notes the time to live that a mark asks for.
 func (p *PromptScanner) takeMark(s *scanner) {
-	p.prompt.Marked = p.prompt.Marked || s.peek() == '{'
+	p.prompt.HasBreakpoint = p.prompt.HasBreakpoint || s.peek() == '{'
 	for name := range s.members {
 		if string(name) == "ttl" && string(s.value()) == `"1h"` {
-			p.prompt.Hour = true
+			p.prompt.LongTTL = true
 		}
 	}
 }

@@ -70,14 +70,14 @@ func TestPromptTellsBytesAndTTL(t *testing.T) {
 	if err != nil || r.Messages != 1 || r.Model != "m" {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if !prompt.Marked || !prompt.Hour || prompt.Tools.Bytes != 3 || prompt.Last().Bytes != prompt.Turns[0].Bytes || prompt.Last().Bytes < 100 {
+	if !prompt.HasBreakpoint || !prompt.LongTTL || prompt.Tools.Bytes != 3 || prompt.Last().Bytes != prompt.Turns[0].Bytes || prompt.Last().Bytes < 100 {
 		t.Errorf("%+v", prompt)
 	}
 	_, prompt, _ = p.Scan([]byte(`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}]}`))
-	if !prompt.Marked || prompt.Hour || len(prompt.Turns) != 1 {
+	if !prompt.HasBreakpoint || prompt.LongTTL || len(prompt.Turns) != 1 {
 		t.Errorf("the second body: %+v", prompt)
 	}
-	if _, prompt, _ = p.Scan([]byte(`{"cache_control":null,"messages":[]}`)); prompt.Marked {
+	if _, prompt, _ = p.Scan([]byte(`{"cache_control":null,"messages":[]}`)); prompt.HasBreakpoint {
 		t.Error("null is no mark")
 	}
 	if _, prompt, err := p.Scan([]byte(`{"model":`)); err == nil || prompt != nil {

@@ -61,9 +61,9 @@ func (f Families) Of(class string) Window {
 	return found
 }
 
-// OnlyFamily reports whether a refusal concerns one family of models and not the whole subscription: the
+// IsFamilyOnly reports whether a refusal concerns one family of models and not the whole subscription: the
 // family's window is used up or named as the reason, and no common window is used up.
-func (u Unified) OnlyFamily() bool {
+func (u Unified) IsFamilyOnly() bool {
 	if u.FiveHour.Status == "rejected" || u.SevenDay.Status == "rejected" {
 		return false
 	}
@@ -84,9 +84,9 @@ func (u Unified) familyRejected() bool {
 	return false
 }
 
-// UsedUp reports whether a refusal with these headers means that the subscription is used up. While usage beyond the
+// IsUsedUp reports whether a refusal with these headers means that the subscription is used up. While usage beyond the
 // windows is allowed, the status rejected only means that it has begun.
-func (u Unified) UsedUp() bool { return u.Status == "rejected" && !u.Overage }
+func (u Unified) IsUsedUp() bool { return u.Status == "rejected" && !u.Overage }
 
 // RateLimits is what the headers of an answer tell about the account's limits.
 type RateLimits struct {

@@ -138,7 +138,7 @@ func TestFamilyWindows(t *testing.T) {
 			pairs[i] = "anthropic-ratelimit-unified-" + pairs[i]
 		}
 		u := ParseRateLimits(header(pairs...)).Unified
-		if got := u.OnlyFamily(); !reflect.DeepEqual(got, want) || want && !u.FamilyRejectedUntil(class).Equal(until) {
+		if got := u.IsFamilyOnly(); !reflect.DeepEqual(got, want) || want && !u.FamilyRejectedUntil(class).Equal(until) {
 			t.Errorf("%v: only the family %v, until %v", pairs, got, u.FamilyRejectedUntil(class))
 		}
 	}

@@ -29,8 +29,8 @@ func isID(s string) bool { return len(s) <= maxID && idPattern.MatchString(s) }
 
 var longID = regexp.MustCompile(`\b((?:msgbatch|file|skill|skillver|container)_[A-Za-z0-9]{8})[A-Za-z0-9_-]+`)
 
-// ShortIDs cuts the ids in a text, such as a path, to what tells them apart in a log.
-func ShortIDs(text string) string {
+// ShortenIDs cuts the ids in a text, such as a path, to what tells them apart in a log.
+func ShortenIDs(text string) string {
 	if strings.IndexByte(text, '_') < 0 {
 		return text // nearly always
 	}
@@ -44,8 +44,8 @@ func ShortIDs(text string) string {
 
 var keyLike = regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{4,}`)
 
-// HideKeys takes out of a path what looks like a key that somebody has put there.
-func HideKeys(path string) string {
+// RedactKeys takes out of a path what looks like a key that somebody has put there.
+func RedactKeys(path string) string {
 	if !strings.Contains(path, "sk-") { // nearly always
 		return path
 	}
@@ -145,9 +145,9 @@ func ResourceIDs(body []byte) []string {
 
 var resultsURL = regexp.MustCompile(`"results_url"\s*:\s*"([^"\\]*)"`)
 
-// PointResultsTo replaces the origin in every results_url of an answer by another
+// RewriteResultsURLs replaces the origin in every results_url of an answer by another
 // one, such as "https://lb.example": SDKs fetch results from the address that is told. It returns body itself when there is none.
-func PointResultsTo(body []byte, origin string) []byte {
+func RewriteResultsURLs(body []byte, origin string) []byte {
 	found := resultsURL.FindAllSubmatchIndex(body, -1)
 	if len(found) == 0 {
 		return body

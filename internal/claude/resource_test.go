@@ -68,7 +68,7 @@ func TestIDsAnywhere(t *testing.T) {
 		``:                              "[]",
 		`{"a":"file_1"`:                 "[file_1]",
 	} {
-		if got := fmt.Sprint(IDsAnywhere([]byte(body))); got != want {
+		if got := fmt.Sprint(AllIDs([]byte(body))); got != want {
 			t.Errorf("%s: %s, want %s", body, got, want)
 		}
 	}
@@ -77,7 +77,7 @@ func TestIDsAnywhere(t *testing.T) {
 func TestShortIDs(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
-		if got := ShortIDs(text); got != want {
+		if got := ShortenIDs(text); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
@@ -130,7 +130,7 @@ func TestResourceIDs(t *testing.T) {
 func TestPointResultsTo(t *testing.T) {
 	f := func(body, want string) {
 		t.Helper()
-		if got := string(PointResultsTo([]byte(body), "https://lb.example")); got != want {
+		if got := string(RewriteResultsURLs([]byte(body), "https://lb.example")); got != want {
 			t.Errorf("%s\ngot  %s\nwant %s", body, got, want)
 		}
 	}
@@ -222,7 +222,7 @@ func TestManyIDs(t *testing.T) {
 func TestHideKeys(t *testing.T) {
 	f := func(path, want string) {
 		t.Helper()
-		if got := HideKeys(path); got != want {
+		if got := RedactKeys(path); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
@@ -252,7 +252,7 @@ func TestFindNamed(t *testing.T) {
 		`{"system":"see file_foreign1 for more"}`:                                                                      false,
 		`not JSON file_foreign1`:                                                                                       false,
 	} {
-		if _, found := FindNamed([]byte(body), foreign); found != want {
+		if _, found := FindForeignID([]byte(body), foreign); found != want {
 			t.Errorf("%s: %t", body, found)
 		}
 	}
@@ -267,7 +267,7 @@ func TestIDsWithin(t *testing.T) {
 		"/v1/messages":                             "[]",
 		"50%":                                      "[]",
 	} {
-		if got := fmt.Sprint(IDsWithin(text)); got != want {
+		if got := fmt.Sprint(IDsInText(text)); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}

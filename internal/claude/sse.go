@@ -29,8 +29,8 @@ type Event struct {
 // The zero value keeps the data of all events. Memory is bounded by MaxData, and
 // an event with one of the documented names costs no allocation. Not safe for concurrent use.
 type EventScanner struct {
-	Want    func(name string) bool // the events whose data is kept; nil: all
-	MaxData int                    // bytes kept of one event's data; 0: 1 MiB
+	KeepData func(name string) bool // the events whose data is kept; nil: all
+	MaxData  int                    // bytes kept of one event's data; 0: 1 MiB
 
 	event  pendingEvent
 	data   []byte // of the event, reused
@@ -119,12 +119,12 @@ func lineEnd(p []byte) (n, ending int) {
 	}
 }
 
-// MidEvent reports whether anything, be it part of a comment, was fed after the last blank line.
-func (s *EventScanner) MidEvent() bool { return s.begun }
+// InEvent reports whether anything, be it part of a comment, was fed after the last blank line.
+func (s *EventScanner) InEvent() bool { return s.begun }
 
-// Unended is the event that the end of the stream would cut off, because the blank line after it is missing, as far
+// Incomplete is the event that the end of the stream would cut off, because the blank line after it is missing, as far
 // as its lines have come. The official SDKs drop such an event.
-func (s *EventScanner) Unended() Event {
+func (s *EventScanner) Incomplete() Event {
 	if !s.begun {
 		return Event{}
 	}
@@ -232,7 +232,7 @@ func (s *EventScanner) endEvent(blank, end int, emit func(Event)) {
 	s.event, s.data, s.begun = pendingEvent{}, s.data[:0], false
 }
 
-func (s *EventScanner) wants(name string) bool { return s.Want == nil || s.Want(name) }
+func (s *EventScanner) wants(name string) bool { return s.KeepData == nil || s.KeepData(name) }
 
 func appendBounded(dst, p []byte, bound int) []byte {
 	return append(dst, p[:min(len(p), max(bound-len(dst), 0))]...)

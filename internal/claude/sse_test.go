@@ -46,7 +46,7 @@ func TestEventScannerKeepsOnlyWhatIsWanted(t *testing.T) {
 	f := func(stream string, want ...string) {
 		t.Helper()
 		var got []string
-		s := EventScanner{Want: func(name string) bool { return name == "yes" }, MaxData: 4}
+		s := EventScanner{KeepData: func(name string) bool { return name == "yes" }, MaxData: 4}
 		s.Feed([]byte(stream), func(ev Event) { got = append(got, fmt.Sprintf("%s=%s %v", ev.Name, ev.Data, ev.Truncated)) })
 		if !slices.Equal(got, want) {
 			t.Errorf("%q:\n got %q\nwant %q", stream, got, want)
@@ -74,8 +74,8 @@ func TestEventScannerBoundary(t *testing.T) {
 		if got := s.Feed([]byte(piece), ignore); got != boundary {
 			t.Errorf("%q: boundary %d, want %d", piece, got, boundary)
 		}
-		if s.MidEvent() != mid {
-			t.Errorf("%q: mid event is %v", piece, s.MidEvent())
+		if s.InEvent() != mid {
+			t.Errorf("%q: mid event is %v", piece, s.InEvent())
 		}
 	}
 	f("", 0, false)
@@ -98,7 +98,7 @@ func TestEventScannerBoundary(t *testing.T) {
 
 func TestEventScannerAllocations(t *testing.T) {
 	stream := messageStream(100)
-	s := EventScanner{Want: WantedEvent}
+	s := EventScanner{KeepData: NeedsData}
 	events := 0
 	count := func(Event) { events++ }
 	s.Feed(stream, count)
@@ -129,7 +129,7 @@ func FuzzEventScanner(f *testing.F) {
 		want, lastBoundary := eventsOfWhole(stream, bound)
 		random := rand.New(rand.NewPCG(seed, 0))
 		for _, longest := range []int{len(stream), 1, 2, 7, 64} {
-			s := EventScanner{Want: WantedEvent, MaxData: int(maxData)}
+			s := EventScanner{KeepData: NeedsData, MaxData: int(maxData)}
 			var got []Event
 			boundary, at := 0, 0
 			for at < len(stream) {
@@ -159,8 +159,8 @@ func FuzzEventScanner(f *testing.F) {
 					boundary = at + end
 				}
 				at += len(piece)
-				if s.MidEvent() != (boundary < at) {
-					t.Fatalf("mid event is %v at %d, last boundary %d", s.MidEvent(), at, boundary)
+				if s.InEvent() != (boundary < at) {
+					t.Fatalf("mid event is %v at %d, last boundary %d", s.InEvent(), at, boundary)
 				}
 			}
 			if boundary != lastBoundary {
@@ -203,7 +203,7 @@ func eventsOfWhole(stream []byte, bound int) (events []Event, boundary int) {
 	for i, text := range lines {
 		if len(text) == 0 {
 			boundary, e.End = ends[i], ends[i]
-			if !WantedEvent(e.Name) {
+			if !NeedsData(e.Name) {
 				e.Data, e.Truncated = nil, false
 			}
 			if e.Named || hasData {
@@ -218,7 +218,7 @@ func eventsOfWhole(stream []byte, bound int) (events []Event, boundary int) {
 		case "event":
 			e.Named = true
 			e.Name = string(value[:min(len(value), maxEventName)])
-			if !WantedEvent(e.Name) && len(e.Data) > 0 {
+			if !NeedsData(e.Name) && len(e.Data) > 0 {
 				e.Data, e.Truncated = nil, true
 			}
 		case "data":
@@ -226,7 +226,7 @@ func eventsOfWhole(stream []byte, bound int) (events []Event, boundary int) {
 				value = append([]byte("\n"), value...)
 			}
 			hasData = true
-			if e.Named && !WantedEvent(e.Name) {
+			if e.Named && !NeedsData(e.Name) {
 				e.Truncated = true
 				continue
 			}
@@ -242,7 +242,7 @@ func BenchmarkEventScanner(b *testing.B) {
 	stream := messageStream(1000)
 	for _, size := range []int{256, 32 << 10} {
 		b.Run(fmt.Sprintf("pieces of %d", size), func(b *testing.B) {
-			s := EventScanner{Want: WantedEvent}
+			s := EventScanner{KeepData: NeedsData}
 			events := 0
 			b.SetBytes(int64(len(stream)))
 			b.ReportAllocs()

@@ -58,10 +58,10 @@ type Reported uint8
 
 // The parts.
 const (
-	ReportedInput    Reported = 1 << iota
-	ReportedOutput            // the final count: message_start has only a first one
-	ReportedOddInput          // some count of the prompt could not be used
-	ReportedOdd               // so could another one, or two contradict each other
+	ReportedInput        Reported = 1 << iota
+	ReportedOutput                // the final count: message_start has only a first one
+	ReportedInvalidInput          // some count of the prompt could not be used
+	ReportedInvalid               // so could another one, or two contradict each other
 )
 
 // usageCounts are the counts of one usage object.
@@ -156,14 +156,14 @@ func (u *Usage) take(c *usageCounts, odd bool) Reported {
 		case c.refused && *to == 0:
 			r |= hole
 		case c.refused:
-			r |= ReportedOdd
+			r |= ReportedInvalid
 		}
 	}
-	set(&u.InputTokens, c.input, ReportedOddInput)
-	set(&u.OutputTokens, c.output, ReportedOdd)
-	set(&u.CacheReadTokens, c.read, ReportedOddInput)
-	set(&u.CacheCreation5mTokens, c.fresh5m, ReportedOddInput)
-	set(&u.CacheCreation1hTokens, c.fresh1h, ReportedOddInput)
+	set(&u.InputTokens, c.input, ReportedInvalidInput)
+	set(&u.OutputTokens, c.output, ReportedInvalid)
+	set(&u.CacheReadTokens, c.read, ReportedInvalidInput)
+	set(&u.CacheCreation5mTokens, c.fresh5m, ReportedInvalidInput)
+	set(&u.CacheCreation1hTokens, c.fresh1h, ReportedInvalidInput)
 	split := c.fresh5m.n + c.fresh1h.n
 	switch {
 	case c.created.n > 0:
@@ -172,7 +172,7 @@ func (u *Usage) take(c *usageCounts, odd bool) Reported {
 	case c.created.counted && beside && split == 0:
 		u.CacheCreation5mTokens, u.CacheCreation1hTokens = 0, 0
 	case c.created.refused && u.CacheCreationTokens() == 0:
-		r |= ReportedOddInput
+		r |= ReportedInvalidInput
 	}
 	if c.input.counted || beside {
 		r |= ReportedInput
@@ -181,7 +181,7 @@ func (u *Usage) take(c *usageCounts, odd bool) Reported {
 		r |= ReportedOutput
 	}
 	if odd {
-		r |= ReportedOdd
+		r |= ReportedInvalid
 	}
 	return r
 }

@@ -20,7 +20,7 @@ func TestSettledCompletesWhatIsNotReported(t *testing.T) {
 	f := func(name, stream string, input, output int64, estimated bool) {
 		t.Helper()
 		m := observe(stream)
-		u, guessed := m.Settled(prompt)
+		u, guessed := m.CompletedUsage(prompt)
 		if u.TotalInputTokens() != input || u.OutputTokens != output || guessed != estimated {
 			t.Errorf("%s: %+v, estimated: %t", name, u, guessed)
 		}
@@ -46,7 +46,7 @@ func TestSettledCompletesWhatIsNotReported(t *testing.T) {
 	f("no output at all", start(good)+delta(`{"output_tokens":0}`)+stop, 10, 1, false)
 
 	plain, ok := ParseMessage([]byte(`{"type":"message","content":[{"type":"text","text":"` + fmt.Sprintf("%0400d", 0) + `"}]}`))
-	if u, guessed := plain.Settled(prompt); !ok || u.InputTokens != prompt || u.OutputTokens != 100 || !guessed {
+	if u, guessed := plain.CompletedUsage(prompt); !ok || u.InputTokens != prompt || u.OutputTokens != 100 || !guessed {
 		t.Errorf("%+v, estimated: %t", u, guessed)
 	}
 }

@@ -110,7 +110,7 @@ func (a *pasted) read() {
 		return
 	}
 	var m claude.Message
-	s := claude.EventScanner{Want: claude.WantedEvent}
+	s := claude.EventScanner{KeepData: claude.NeedsData}
 	s.Feed(append(bytes.Clone(a.body), "\n\n"...), m.Observe)
 	a.claimed, a.event, a.content = m.Err, m.Err != nil, m.Content || m.Delta && !m.Empty()
 	if a.event {

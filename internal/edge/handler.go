@@ -188,7 +188,7 @@ func (h *Handler) reject(w http.ResponseWriter, r *http.Request, id, client stri
 	status := proxy.WriteError(w, refusal.Status, 0, claude.Error{Type: refusal.Type, Message: refusal.Message, RequestID: id})
 	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Client, client, telemetry.Status, status, telemetry.Reason, refusal.Reason)
 	h.proxy.Record(ledger.Entry{
-		ID: id, Start: time.Now(), Client: client, Method: r.Method, Path: claude.HideKeys(r.URL.Path), Status: status, Outcome: ledger.Refused, Reason: refusal.Reason,
+		ID: id, Start: time.Now(), Client: client, Method: r.Method, Path: claude.RedactKeys(r.URL.Path), Status: status, Outcome: ledger.Refused, Reason: refusal.Reason,
 	})
 }
 

@@ -25,7 +25,7 @@ func TestShapes(t *testing.T) {
 
 func TestDialectsKeepTheContent(t *testing.T) {
 	read := func(events []byte) (kinds []string, m claude.Message) {
-		s := claude.EventScanner{Want: claude.WantedEvent}
+		s := claude.EventScanner{KeepData: claude.NeedsData}
 		s.Feed(events, func(ev claude.Event) {
 			if kind := ev.Kind(); kind != "" && kind != "ping" {
 				kinds = append(kinds, kind)

@@ -18,9 +18,9 @@ func (x *exchange) recordUsage(a *attempt) {
 		guess = x.entry.Sent / 4
 	}
 	if x.isUnreadable(a, note) {
-		note.Answer.Started, note.Answer.Content, note.Answer.Streamed = true, true, x.client.written.Load()/4
+		note.Answer.Started, note.Answer.Content, note.Answer.EstimatedOutput = true, true, x.client.written.Load()/4
 	}
-	u, estimated := note.Answer.Settled(guess)
+	u, estimated := note.Answer.CompletedUsage(guess)
 	bill := note.Answer.Bill(u)
 	note.Answer.Usage, note.Estimated, note.Extra = bill.Usage, estimated, nil
 	if len(bill.Calls) > 1 { // the usage counts the prompt several times, so its size is unknown

@@ -30,12 +30,12 @@ func (x *exchange) quotaDemand(now time.Time) quota.Demand {
 		demand.Batch, demand.Unclear = true, x.req.Upload != nil
 		if x.req.Key.PicksModels() && !demand.Unclear {
 			models, clear := claude.BatchModels(x.req.Body.bytes())
-			demand.Models, demand.Open, demand.Unclear = models.Further, models.Open, !clear
+			demand.Models, demand.Open, demand.Unclear = models.Others, models.DefaultFallback, !clear
 		}
 	case r.Method == http.MethodPost && (r.URL.Path == messagesPath || r.URL.Path == countPath):
 		if body := x.req.Body.bytes(); x.req.Key.PicksModels() || x.req.Key != nil && namesFurtherModels(body) {
 			models, clear := claude.RequestModels(body)
-			demand.Models, demand.Open, demand.Unclear = models.Further, models.Open, !clear
+			demand.Models, demand.Open, demand.Unclear = models.Others, models.DefaultFallback, !clear
 		}
 		if r.URL.Path == countPath { // it costs nothing
 			break
@@ -53,7 +53,7 @@ func (x *exchange) quotaDemand(now time.Time) quota.Demand {
 		demand.Unknown = true
 		if x.req.Key.PicksModels() && demand.Model != "" {
 			models, clear := claude.RequestModels(x.req.Body.bytes())
-			demand.Models, demand.Open, demand.Unclear = models.Further, models.Open, !clear
+			demand.Models, demand.Open, demand.Unclear = models.Others, models.DefaultFallback, !clear
 		}
 	}
 	return demand

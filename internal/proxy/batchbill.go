@@ -43,9 +43,9 @@ func (x *exchange) newBatchBill(a *attempt) *batchBill {
 		return nil
 	}
 	b := &batchBill{prices: prices, multiplier: a.lease.Price(), cost: ledger.Cost{Known: true}}
-	b.results.Found = func(m *claude.Message) {
+	b.results.OnMessage = func(m *claude.Message) {
 		b.add(m)
-		x.claimResult(a, m.Kept)
+		x.claimResult(a, m.ResourceIDs)
 	}
 	return b
 }
@@ -62,7 +62,7 @@ func (b *batchBill) feed(p []byte) {
 
 // add prices one result.
 func (b *batchBill) add(m *claude.Message) {
-	u, estimated := m.Settled(0)
+	u, estimated := m.CompletedUsage(0)
 	u.ServiceTier = cmp.Or(u.ServiceTier, "batch")
 	b.estimated = b.estimated || estimated
 	bill := m.Bill(u)

@@ -149,7 +149,7 @@ func (a *attempt) checkShape(k kind) error {
 		fits, want = claude.IsModel(a.buffered), "a model"
 	default:
 		a.message, fits = claude.ParseMessage(a.buffered)
-		fits, want = fits && !a.message.NoList, "a message"
+		fits, want = fits && !a.message.ContentMissing, "a message"
 	}
 	switch {
 	case !fits:

@@ -59,7 +59,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request) *exchange {
 			speed: scan.Speed, geo: scan.InferenceGeo,
 			entry: ledger.Entry{
 				ID: req.ID, Start: req.Start, Client: req.Client, Session: claude.SessionID(r.Header, scan.UserID), Agent: claude.AgentID(r.Header), Sent: int64(req.Body.Len()),
-				Method: r.Method, Path: claude.HideKeys(r.URL.Path), Model: scan.Model, Stream: scan.Stream,
+				Method: r.Method, Path: claude.RedactKeys(r.URL.Path), Model: scan.Model, Stream: scan.Stream,
 			},
 		},
 	}

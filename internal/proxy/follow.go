@@ -12,7 +12,7 @@ import (
 // cannot take the request, another account gets it, and its "not found" makes the client start
 // over.
 func (x *exchange) follow(prompt *claude.Prompt) {
-	if prompt != nil && x.followOne(prompt.Follows) || !x.isSide() {
+	if prompt != nil && x.followOne(prompt.ContinuationIDs) || !x.isSide() {
 		return
 	}
 	if !x.followOne(claude.MessageIDsIn(x.req.HTTP.URL, x.req.HTTP.Header)) && x.entry.Session != "" && x.isStateful() {
@@ -44,7 +44,7 @@ func sessionName(session, agent string) string { return session + "\x00" + agent
 // rememberContinuations records the names by which later requests may continue a response. It runs
 // before those names are sent to the client, because the next request may come at once.
 func (x *exchange) rememberContinuations(a *attempt) {
-	if !a.message.Started || x.isSide() || a.remembered && len(a.message.Continues) == a.continues {
+	if !a.message.Started || x.isSide() || a.remembered && len(a.message.ContinuationIDs) == a.continues {
 		return
 	}
 	now := time.Now()
@@ -57,8 +57,8 @@ func (x *exchange) rememberContinuations(a *attempt) {
 			x.p.Continuations.Learn(a.lease.Endpoint, a.message.ID, now)
 		}
 	}
-	for _, name := range a.message.Continues[a.continues:] {
+	for _, name := range a.message.ContinuationIDs[a.continues:] {
 		x.p.Continuations.Learn(a.lease.Endpoint, name, now)
 	}
-	a.continues = len(a.message.Continues)
+	a.continues = len(a.message.ContinuationIDs)
 }

@@ -62,7 +62,7 @@ func relayed(t testing.TB, p *Proxy, event string, count int) *drain {
 		relayState: relayState{remembered: true}, body: &events{event: event, left: count}, buffered: []byte(startEvent + blockEvent), timeouts: timeouts{cancel: cancel},
 		idle: verdict.TimeoutError{Waiting: "next byte", After: time.Minute},
 	}
-	a.events.Want = claude.WantedEvent
+	a.events.KeepData = claude.NeedsData
 	a.eventEnd = a.events.Feed(a.buffered, a.message.Observe)
 	if err := x.relayEvents(a); err != nil {
 		t.Fatal(err)

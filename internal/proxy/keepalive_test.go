@@ -180,7 +180,7 @@ func TestKeepaliveDuringAResponse(t *testing.T) {
 				x.startKeepalive(45 * second)
 				x.keepalive.end()
 				a.buffered = []byte(startEvent + blockEvent)
-				a.events.Want = claude.WantedEvent
+				a.events.KeepData = claude.NeedsData
 				a.eventEnd = a.events.Feed(a.buffered, a.observe)
 				err := x.relayEvents(a)
 				if got := w.Body.String(); err != nil || got != startEvent+blockEvent+strings.Join(want, "") {

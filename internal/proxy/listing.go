@@ -75,7 +75,7 @@ func (x *exchange) ownPage(a *attempt) ([]byte, error) {
 		return nil, errUnreadableList
 	}
 	query := x.req.HTTP.URL.Query()
-	l := &listing{rest: page.Rest, wanted: usualPage, back: query.Get("before_id") != "", tokens: page.ByToken}
+	l := &listing{rest: page.Members, wanted: usualPage, back: query.Get("before_id") != "", tokens: page.ByToken}
 	if n, err := strconv.Atoi(query.Get("limit")); err == nil && n > 0 {
 		l.wanted = min(n, largestPage)
 	}
@@ -83,7 +83,7 @@ func (x *exchange) ownPage(a *attempt) ([]byte, error) {
 	owned := x.allOwned(query)
 	ctx, cancel := context.WithTimeout(a.ctx, listingTime)
 	defer cancel()
-	for n := 0; page.More && !l.full() && l.own < owned; n++ {
+	for n := 0; page.HasMore && !l.full() && l.own < owned; n++ {
 		if n == maxPages {
 			break
 		}
@@ -97,7 +97,7 @@ func (x *exchange) ownPage(a *attempt) ([]byte, error) {
 		page = next
 		x.addPage(l, &page)
 	}
-	l.more = l.more || page.More && l.own < owned
+	l.more = l.more || page.HasMore && l.own < owned
 	return l.render(page.NextToken), nil
 }
 

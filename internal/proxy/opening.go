@@ -34,10 +34,10 @@ const missingEnd = "\n\n"
 // event, which is the end of the message or an error. Clients built on an official SDK would not
 // see that event.
 func (a *attempt) lastUnended() bool {
-	if a.hasEnded() || !a.events.MidEvent() {
+	if a.hasEnded() || !a.events.InEvent() {
 		return false
 	}
-	ev := a.events.Unended()
+	ev := a.events.Incomplete()
 	kind := ev.Kind()
 	return (kind == "message_stop" || kind == "error") && !ev.Truncated && claude.IsObject(ev.Data)
 }
@@ -102,7 +102,7 @@ func (a *attempt) bufferStream() (*claude.Error, error) {
 		}
 		a.observe(ev)
 	}
-	defer func() { a.events.Want = claude.WantedEvent }()
+	defer func() { a.events.KeepData = claude.NeedsData }()
 	ended := a.complete
 	a.complete = false // an error event may be added, so the length is unknown
 	var err error

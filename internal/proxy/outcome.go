@@ -53,8 +53,8 @@ func (x *exchange) judge(a *attempt, claimed *claude.Error, err error) {
 
 // isVendorRefusal reports whether a body with status 200 is a vendor's refusal that we understand.
 func isVendorRefusal(body []byte, model string) bool {
-	switch claude.ReadRefusal(body).Read(model).Meaning {
-	case claude.NoModel, claude.NoQuota, claude.Saturated:
+	switch claude.ReadRefusal(body).Classify(model).Meaning {
+	case claude.ModelUnavailable, claude.QuotaExhausted, claude.Overloaded:
 		return true
 	}
 	return false
@@ -102,7 +102,7 @@ func (x *exchange) settle(a *attempt) {
 	if a.outcome.Scope == verdict.ScopeBalancer && x.p.short.Allow(now) {
 		x.p.log.WarnContext(x.ctx, telemetry.NoDescriptors, telemetry.Needed, "connect", telemetry.Server, a.lease.Name())
 	}
-	x.trail.addAttempt(a, claude.ShortIDs(x.pin.id), now)
+	x.trail.addAttempt(a, claude.ShortenIDs(x.pin.id), now)
 	if a.outcome.Failover() {
 		x.p.log.InfoContext(x.ctx, telemetry.AttemptFailed, telemetry.ID, x.req.ID, telemetry.Server, a.lease.Name(),
 			telemetry.Reason, a.outcome.Reason, telemetry.Scope, a.outcome.Scope.String(), telemetry.Duration, now.Sub(a.start).Round(time.Millisecond))

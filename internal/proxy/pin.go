@@ -109,7 +109,7 @@ func (p *pin) isElsewhere(a *attempt) bool {
 // judgeSearch turns a "not found" during a search into a reason to ask the next account.
 func (x *exchange) judgeSearch(a *attempt) {
 	if a.wrongAccount = x.pin.isElsewhere(a); a.wrongAccount {
-		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Ambiguous: true, Reason: "this account does not know " + claude.ShortIDs(x.pin.unknown[0])}
+		a.outcome = verdict.Outcome{Scope: verdict.ScopeRequest, Ambiguous: true, Reason: "this account does not know " + claude.ShortenIDs(x.pin.unknown[0])}
 	}
 }
 
@@ -170,9 +170,9 @@ func (x *exchange) rememberOwner(a *attempt) {
 // rememberKept records resources that the account keeps from now on, according to a message. It
 // runs before the client gets their ids, because the next request may name them at once.
 func (x *exchange) rememberKept(a *attempt) {
-	if n := len(a.message.Kept); n > a.ownersNoted {
-		x.p.Owners.Learn(routing.OwnerAt(a.lease.Endpoint), time.Now(), a.message.Kept[a.ownersNoted:]...)
-		x.claimKept(a.message.Kept[a.ownersNoted:])
+	if n := len(a.message.ResourceIDs); n > a.ownersNoted {
+		x.p.Owners.Learn(routing.OwnerAt(a.lease.Endpoint), time.Now(), a.message.ResourceIDs[a.ownersNoted:]...)
+		x.claimKept(a.message.ResourceIDs[a.ownersNoted:])
 		a.ownersNoted = n
 	}
 }
@@ -187,7 +187,7 @@ func (x *exchange) rewriteResultsURL(a *attempt) {
 	if in.TLS != nil || in.Header.Get("X-Forwarded-Proto") == "https" {
 		scheme = "https"
 	}
-	a.buffered = claude.PointResultsTo(a.buffered, scheme+"://"+in.Host)
+	a.buffered = claude.RewriteResultsURLs(a.buffered, scheme+"://"+in.Host)
 }
 
 // bufferResource reads the description of a batch, file or skill, up to a moderate size. If it

@@ -53,7 +53,7 @@ func relabeled(stream string) (text string, refused bool) {
 	var out strings.Builder
 	var a attempt
 	done := 0
-	a.events.Want = claude.WantedEvent
+	a.events.KeepData = claude.NeedsData
 	a.events.Feed([]byte(stream), a.observe)
 	for _, r := range a.relabelings {
 		out.WriteString(stream[done:r.at] + "event: " + r.name + "\n")

@@ -33,7 +33,7 @@ func line(e *ledger.Entry) telemetry.Listing {
 		add(slog.String(telemetry.ID, e.ID))
 		add(slog.String(telemetry.Client, e.Client))
 		add(slog.String(telemetry.Method, e.Method))
-		add(slog.String(telemetry.Path, claude.ShortIDs(e.Path)))
+		add(slog.String(telemetry.Path, claude.ShortenIDs(e.Path)))
 		add(slog.String(telemetry.Model, e.Model))
 		add(slog.Bool(telemetry.Stream, e.Stream))
 		add(slog.String(telemetry.Server, e.Server()))

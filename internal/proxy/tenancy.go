@@ -72,7 +72,7 @@ func (x *exchange) checkUnreadable(readable bool) *quota.Refusal {
 func (x *exchange) checkOtherPlaces() *quota.Refusal {
 	u := x.req.HTTP.URL
 	for _, part := range [...]string{u.Path, u.RawQuery} {
-		for _, id := range claude.IDsWithin(part) {
+		for _, id := range claude.IDsInText(part) {
 			if x.isForeign(id) {
 				return notFound(id)
 			}
@@ -83,13 +83,13 @@ func (x *exchange) checkOtherPlaces() *quota.Refusal {
 	}
 	if path := u.Path; x.pin.isResource || path == messagesPath || path == countPath {
 		if x.p.Resources.HasOthers(x.req.Key.Tenants()...) {
-			if id, found := claude.FindNamed(x.req.Body.bytes(), x.isForeign); found {
+			if id, found := claude.FindForeignID(x.req.Body.bytes(), x.isForeign); found {
 				return notFound(id)
 			}
 		}
 		return nil
 	}
-	for _, id := range claude.IDsAnywhere(x.req.Body.bytes()) {
+	for _, id := range claude.AllIDs(x.req.Body.bytes()) {
 		if x.isForeign(id) {
 			return notFound(id)
 		}

@@ -24,7 +24,7 @@ type prompts struct {
 // Messages end where requests end and where two part from each other.
 func (p *prompts) of(i int) *claude.Prompt {
 	r := &p.trace.requests[i]
-	p.prompt = claude.Prompt{Marked: true, Turns: p.prompt.Turns[:0]}
+	p.prompt = claude.Prompt{HasBreakpoint: true, Turns: p.prompt.Turns[:0]}
 	p.path = r.prompt.path(p.path)
 	bytes, shared := 0.0, int64(0)
 	if r.system != nil {

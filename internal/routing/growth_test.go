@@ -42,7 +42,7 @@ func newCrowd(t testing.TB, algorithm config.Algorithm, upstreams, conversations
 		}
 	}
 	c.random = rand.New(rand.NewPCG(1, uint64(conversations)))
-	c.fresh = &claude.Prompt{Marked: true, Turns: []claude.Boundary{{Bytes: 70_000}}, Tools: tools, System: system}
+	c.fresh = &claude.Prompt{HasBreakpoint: true, Turns: []claude.Boundary{{Bytes: 70_000}}, Tools: tools, System: system}
 	for i := range conversations {
 		home := endpoints[i%upstreams]
 		h := holder{domain: home.CacheScope(), server: serverOf(home), expires: expires, tokens: 100_000}
@@ -57,7 +57,7 @@ func newCrowd(t testing.TB, algorithm config.Algorithm, upstreams, conversations
 			turns[n] = claude.Boundary{Fingerprint: c.random.Uint64(), Bytes: 400_000 + 1000*n}
 		}
 		turns[37].Fingerprint = at
-		c.prompts = append(c.prompts, &claude.Prompt{Marked: true, Turns: turns, Tools: tools, System: system})
+		c.prompts = append(c.prompts, &claude.Prompt{HasBreakpoint: true, Turns: turns, Tools: tools, System: system})
 	}
 	return c
 }

@@ -16,9 +16,9 @@ import (
 // long is a prompt whose turns have so many tokens each; it begins like every shorter one of the conversation.
 func long(conversation uint64, turns, tokens int) *claude.Prompt {
 	p := &claude.Prompt{
-		Marked: true,
-		Tools:  claude.Boundary{Fingerprint: 1, Bytes: 2 << 10},
-		System: claude.Boundary{Fingerprint: 2, Bytes: sharedTokens * 4},
+		HasBreakpoint: true,
+		Tools:         claude.Boundary{Fingerprint: 1, Bytes: 2 << 10},
+		System:        claude.Boundary{Fingerprint: 2, Bytes: sharedTokens * 4},
 	}
 	for i := range turns {
 		p.Turns = append(p.Turns, claude.Boundary{Fingerprint: mix(conversation<<20 + uint64(i) + 1), Bytes: 4 * (sharedTokens + tokens*(i+1))})

@@ -200,7 +200,7 @@ func (x *Index) Len() int {
 
 // ttlOf is how long a prompt is cached after its last use, as its marks ask for.
 func ttlOf(p *claude.Prompt) time.Duration {
-	if p.Hour {
+	if p.LongTTL {
 		return longTTL
 	}
 	return shortTTL

@@ -50,7 +50,7 @@ func (f *placement) reset() {
 }
 
 func cacheable(p *claude.Prompt) bool {
-	return p != nil && p.Marked && p.Last().Bytes >= leastCached
+	return p != nil && p.HasBreakpoint && p.Last().Bytes >= leastCached
 }
 
 // lookup finds out who holds what of the prompt.

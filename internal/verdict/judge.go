@@ -120,7 +120,7 @@ func (f finding) reason(ev Evidence, status int) string {
 		if kind := word(string(ev.Error.Type)); kind != "" {
 			text += " " + kind
 		}
-		if t := trouble(ev, status); t != claude.NoTrouble {
+		if t := trouble(ev, status); t != claude.NoIssue {
 			text += ", " + t.String()
 		}
 	}

@@ -22,7 +22,7 @@ type finding struct {
 // state, then the words of other vendors, then the bare status.
 func find(ev Evidence, status int) finding {
 	said := ev.refusal()
-	read := said.Read(ev.Model)
+	read := said.Classify(ev.Model)
 	switch {
 	case read.Meaning == claude.PolicyBlocked:
 		return finding{scope: ScopeRequest, settled: true}
@@ -73,9 +73,9 @@ func findTrouble(ev Evidence, status int) (finding, bool) {
 	switch trouble(ev, status) {
 	case claude.SpendingLimit:
 		return finding{scope: ScopeAccount, cause: CauseUsedUp}, true
-	case claude.NoCredit:
+	case claude.CreditExhausted:
 		return finding{scope: ScopeAccount, cause: CauseNoCredit}, true
-	case claude.Disabled, claude.NoOAuth:
+	case claude.OrganizationDisabled, claude.OAuthNotAllowed:
 		return finding{scope: ScopeAccount}, true
 	case claude.WorkspaceLimit:
 		return finding{scope: ScopeCredential, cause: CauseUsedUp}, true
@@ -84,13 +84,13 @@ func findTrouble(ev Evidence, status int) (finding, bool) {
 }
 
 // findVariant finds refusals that concern fast mode or the long context alone.
-func findVariant(ev Evidence, said claude.Refusal, read claude.Reading, status int) (finding, bool) {
+func findVariant(ev Evidence, said claude.Refusal, read claude.Classification, status int) (finding, bool) {
 	switch status {
 	case http.StatusBadRequest, http.StatusPaymentRequired, http.StatusForbidden, http.StatusTooManyRequests:
 	default:
 		return finding{}, false
 	}
-	if read.Meaning == claude.NoLongContext {
+	if read.Meaning == claude.LongContextUnavailable {
 		if ev.Variant&LongContext != 0 && ev.Model != "" {
 			return finding{scope: ScopeModel, note: read.Meaning.String()}, true
 		}
@@ -101,7 +101,7 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Reading, status i
 		return finding{}, false
 	}
 	_, limits := claude.ParseFastLimits(ev.Header)
-	usedUp := claude.ParseRateLimits(ev.Header).Unified.UsedUp()
+	usedUp := claude.ParseRateLimits(ev.Header).Unified.IsUsedUp()
 	if said.Mentions("fast mode") || limits && !usedUp && status == http.StatusTooManyRequests {
 		// Claude Code falls back to the standard speed by itself, and at once.
 		return finding{scope: ScopeRateLimit, final: true, note: "fast mode"}, true
@@ -110,32 +110,32 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Reading, status i
 }
 
 // findMeaning maps the meaning of a vendor's or relay's refusal to a scope. It returns false if the status is better evidence.
-func findMeaning(ev Evidence, said claude.Refusal, read claude.Reading, status int) (finding, bool) {
+func findMeaning(ev Evidence, said claude.Refusal, read claude.Classification, status int) (finding, bool) {
 	switch read.Meaning {
-	case claude.NoModel:
+	case claude.ModelUnavailable:
 		if ev.Model != "" {
 			return finding{scope: ScopeModel, cause: CauseNoModel}, true
 		}
-	case claude.NoQuota:
+	case claude.QuotaExhausted:
 		if status == http.StatusTooManyRequests {
 			return finding{scope: ScopeAccount, cause: CauseUsedUp}, true
 		}
 		return finding{scope: ScopeAccount, cause: CauseNoCredit}, true
-	case claude.Saturated:
+	case claude.Overloaded:
 		return finding{scope: ScopeCapacity}, true
-	case claude.NoRoute:
+	case claude.PathUnavailable:
 		genuine := ev.Error != nil && ev.Error.Type == claude.ErrNotFound
 		if ev.Path == claude.PathMessages && !genuine && (status == http.StatusNotFound || status == http.StatusBadRequest && !said.Enveloped) {
 			return finding{scope: ScopeEndpoint, cause: CauseNoRoute}, true
 		}
-	case claude.RelayFailed, claude.RelayUnclear:
+	case claude.RelayFailed, claude.RelayRefused:
 		switch {
 		case read.Meaning == claude.RelayFailed && (status == http.StatusUnauthorized || status == http.StatusForbidden): // of the relay's key, not of ours
 			return finding{scope: ScopeEndpoint}, true
 		case status < http.StatusInternalServerError && status != http.StatusUnauthorized && status != http.StatusPaymentRequired && status != http.StatusForbidden && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
 			return finding{scope: ScopeRequest, ambiguous: true}, true
 		}
-	case claude.TooFast:
+	case claude.RateLimited:
 		if status == http.StatusBadRequest || status == http.StatusForbidden {
 			return finding{scope: ScopeRateLimit}, true
 		}
@@ -144,8 +144,8 @@ func findMeaning(ev Evidence, said claude.Refusal, read claude.Reading, status i
 }
 
 // findByStatus is the verdict if only the status, the type and the headers are known.
-func findByStatus(ev Evidence, said claude.Refusal, read claude.Reading, status int) finding {
-	namesModel := ev.Error != nil && ev.Model != "" && ev.Error.NamesModel(ev.Model)
+func findByStatus(ev Evidence, said claude.Refusal, read claude.Classification, status int) finding {
+	namesModel := ev.Error != nil && ev.Model != "" && ev.Error.ConcernsModel(ev.Model)
 	switch {
 	case status == http.StatusUnauthorized:
 		return finding{scope: ScopeCredential}
@@ -160,13 +160,13 @@ func findByStatus(ev Evidence, said claude.Refusal, read claude.Reading, status 
 	case status == claude.StatusOverloaded:
 		return finding{scope: ScopeCapacity}
 	case ev.Path == claude.PathMessages && ev.unserved(said, status):
-		return finding{scope: ScopeEndpoint, cause: CauseNoRoute, note: claude.NoRoute.String()}
+		return finding{scope: ScopeEndpoint, cause: CauseNoRoute, note: claude.PathUnavailable.String()}
 	case status == http.StatusNotImplemented:
 		return findNotImplemented(ev, said)
 	case status >= http.StatusInternalServerError, status == http.StatusRequestTimeout:
 		return finding{scope: ScopeEndpoint}
 	}
-	return finding{scope: ScopeRequest, ambiguous: read.Meaning != claude.RequestFault && ev.isNotFromAPI(said, status)}
+	return finding{scope: ScopeRequest, ambiguous: read.Meaning != claude.InvalidRequest && ev.isNotFromAPI(said, status)}
 }
 
 // unserved reports whether a 404 or 405 did not come from the API. The path and the method of a

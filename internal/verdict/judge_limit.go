@@ -10,14 +10,14 @@ import (
 // trouble is what the error says about the account. A spending limit lasts to
 // the end of the month and so comes without retry-after (rate-limits docs): a 429
 // that speaks of spending and has one is a rate limit.
-func trouble(ev Evidence, status int) claude.Trouble {
+func trouble(ev Evidence, status int) claude.AccountIssue {
 	if ev.Error == nil || status >= http.StatusInternalServerError {
-		return claude.NoTrouble
+		return claude.NoIssue
 	}
-	t := ev.Error.Trouble()
+	t := ev.Error.AccountIssue()
 	if t == claude.SpendingLimit && status == http.StatusTooManyRequests && ev.Error.Code == "" {
 		if _, told := claude.RetryAfter(ev.Header, ev.Now); told {
-			return claude.NoTrouble
+			return claude.NoIssue
 		}
 	}
 	return t
@@ -29,9 +29,9 @@ func trouble(ev Evidence, status int) claude.Trouble {
 func findLimit(ev Evidence) finding {
 	unified := claude.ParseRateLimits(ev.Header).Unified
 	switch {
-	case unified.OnlyFamily():
+	case unified.IsFamilyOnly():
 		return finding{scope: ScopeRateLimit, note: "limit of this family of models"}
-	case unified.UsedUp():
+	case unified.IsUsedUp():
 		return finding{scope: ScopeAccount, cause: CauseUsedUp}
 	case ev.Error != nil && ev.Error.Type == claude.ErrBilling:
 		return finding{scope: ScopeAccount, cause: CauseUsedUp}
@@ -75,11 +75,11 @@ func cooldownOf(ev Evidence, scope Scope) time.Duration {
 func endOfLimit(ev Evidence, status int) (time.Time, bool) {
 	if status == http.StatusTooManyRequests {
 		unified := claude.ParseRateLimits(ev.Header).Unified
-		if unified.OnlyFamily() {
+		if unified.IsFamilyOnly() {
 			end := unified.FamilyRejectedUntil(claude.ModelClass(ev.Model))
 			return end, !end.IsZero()
 		}
-		if unified.UsedUp() {
+		if unified.IsUsedUp() {
 			end := unified.RejectedUntil()
 			return end, !end.IsZero()
 		}
@@ -87,7 +87,7 @@ func endOfLimit(ev Evidence, status int) (time.Time, bool) {
 	if t := trouble(ev, status); t != claude.SpendingLimit && t != claude.WorkspaceLimit {
 		return time.Time{}, false
 	}
-	if end, ok := ev.Error.RegainsAccess(); ok {
+	if end, ok := ev.Error.AccessRegained(); ok {
 		return end, true
 	}
 	return claude.NextSpendingPeriod(ev.Now), true

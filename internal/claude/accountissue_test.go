@@ -6,33 +6,33 @@ import (
 )
 
 func TestTrouble(t *testing.T) {
-	of := func(kind ErrorType, code, message string, want Trouble) {
+	of := func(kind ErrorType, code, message string, want AccountIssue) {
 		t.Helper()
-		if got := (Error{Type: kind, Code: code, Message: message}).Trouble(); got != want {
+		if got := (Error{Type: kind, Code: code, Message: message}).AccountIssue(); got != want {
 			t.Errorf("%q %q: %v, want %v", code, message, got, want)
 		}
 	}
-	f := func(code, message string, want Trouble) {
+	f := func(code, message string, want AccountIssue) {
 		t.Helper()
 		of(ErrInvalidRequest, code, message, want)
 	}
-	f("", "prompt is too long: 5 tokens > 4 maximum", NoTrouble)
-	f("", "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.", NoCredit)
+	f("", "prompt is too long: 5 tokens > 4 maximum", NoIssue)
+	f("", "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.", CreditExhausted)
 	f("", "You have reached your specified API usage limits. You will regain access on 2026-02-01 at 00:00 UTC.", SpendingLimit)
 	f("", "You have reached your specified workspace API usage limits.", WorkspaceLimit)
 	f("enforced_spend_limit_reached", "any words", SpendingLimit)
-	f("", "This organization has been disabled.", Disabled)
-	f("oauth_not_allowed_for_organization", "", NoOAuth)
-	f("", "YOUR CREDIT BALANCE IS TOO LOW", NoCredit)
-	f("", "tools.0.name: 'your credit balance is too low' is no name", NoTrouble)
-	f("", "messages.0: your monthly spend limit", NoTrouble)
+	f("", "This organization has been disabled.", OrganizationDisabled)
+	f("oauth_not_allowed_for_organization", "", OAuthNotAllowed)
+	f("", "YOUR CREDIT BALANCE IS TOO LOW", CreditExhausted)
+	f("", "tools.0.name: 'your credit balance is too low' is no name", NoIssue)
+	f("", "messages.0: your monthly spend limit", NoIssue)
 	of(ErrRateLimit, "", "Your organization has reached its monthly spend limit.", SpendingLimit)
 }
 
 func TestRegainsAccess(t *testing.T) {
 	f := func(message, want string) {
 		t.Helper()
-		at, ok := Error{Message: message}.RegainsAccess()
+		at, ok := Error{Message: message}.AccessRegained()
 		if got := at.Format(time.RFC3339); ok != (want != "") || ok && got != want {
 			t.Errorf("%q: %s, %v, want %q", message, got, ok, want)
 		}
@@ -63,7 +63,7 @@ func TestNextSpendingPeriod(t *testing.T) {
 func TestNamesModel(t *testing.T) {
 	f := func(message, model string, want bool) {
 		t.Helper()
-		if got := (Error{Message: message}).NamesModel(model); got != want {
+		if got := (Error{Message: message}).ConcernsModel(model); got != want {
 			t.Errorf("%q names %q: %v", message, model, got)
 		}
 	}

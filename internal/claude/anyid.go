@@ -30,9 +30,9 @@ func CollectionOf(method, path string) (Resource, bool) {
 // anyID is what ids of the API look like.
 var anyID = regexp.MustCompile(`^[a-z]+_[A-Za-z0-9_-]+$`)
 
-// IDsAnywhere lists all strings in a JSON text that look like ids. It serves paths for which we do
+// AllIDs lists all strings in a JSON text that look like ids. It serves paths for which we do
 // not know where they name resources.
-func IDsAnywhere(body []byte) []string {
+func AllIDs(body []byte) []string {
 	s := scanner{text: body, loose: true}
 	if s.peek() != '{' && s.peek() != '[' {
 		return nil
@@ -52,9 +52,9 @@ func IDsAnywhere(body []byte) []string {
 // idWithin finds what looks like an id inside a longer text.
 var idWithin = regexp.MustCompile(`[A-Za-z]+_[A-Za-z0-9_-]+`)
 
-// IDsWithin lists what looks like an id in a part of an address, also where it is escaped more than
+// IDsInText lists what looks like an id in a part of an address, also where it is escaped more than
 // once: some servers behind an upstream decode again.
-func IDsWithin(text string) (ids []string) {
+func IDsInText(text string) (ids []string) {
 	const decodings = 3
 	for range decodings {
 		if strings.Contains(text, "_") {
@@ -72,9 +72,9 @@ func IDsWithin(text string) (ids []string) {
 	return ids
 }
 
-// FindNamed finds an id anywhere in the body of a request for which foreign reports true, whatever
+// FindForeignID finds an id anywhere in the body of a request for which foreign reports true, whatever
 // the member is called that holds it. Texts, and the input of tools, are content and do not count.
-func FindNamed(body []byte, foreign func(id string) bool) (id string, found bool) {
+func FindForeignID(body []byte, foreign func(id string) bool) (id string, found bool) {
 	if !mentions(body, foreign) {
 		return "", false
 	}

@@ -16,8 +16,8 @@ func TestWhatARequestFollows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(p.Follows, follows) {
-			t.Errorf("%s: follows %q", body, p.Follows)
+		if !slices.Equal(p.ContinuationIDs, follows) {
+			t.Errorf("%s: follows %q", body, p.ContinuationIDs)
 		}
 	}
 	f(`{"thread":{"type":"create"},"messages":[]}`)
@@ -47,12 +47,12 @@ func TestByWhatAResponseIsContinued(t *testing.T) {
 	var events EventScanner
 	events.Feed([]byte("event: message_start\ndata: {\"message\":{\"id\":\"msg_1\",\"thread\":{\"type\":\"created\",\"id\":\"thr_1\"}}}\n\n"+
 		"event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"pause_turn\",\"resumption\":{\"token\":\"token-1\"}},\"resumption\":\"token-2\"}\n\n"), m.Observe)
-	if m.ID != "msg_1" || !slices.Equal(m.Continues, []string{"thr_1", "token-1", "token-2"}) {
-		t.Errorf("%q %q", m.ID, m.Continues)
+	if m.ID != "msg_1" || !slices.Equal(m.ContinuationIDs, []string{"thr_1", "token-1", "token-2"}) {
+		t.Errorf("%q %q", m.ID, m.ContinuationIDs)
 	}
 	plain, ok := ParseMessage([]byte(`{"type":"message","id":"msg_2","resumption":{"token":"token-3"}}`))
-	if !ok || plain.ID != "msg_2" || !slices.Equal(plain.Continues, []string{"token-3"}) {
-		t.Errorf("%v %q %q", ok, plain.ID, plain.Continues)
+	if !ok || plain.ID != "msg_2" || !slices.Equal(plain.ContinuationIDs, []string{"token-3"}) {
+		t.Errorf("%v %q %q", ok, plain.ID, plain.ContinuationIDs)
 	}
 }
 
