@@ -48,7 +48,7 @@ func BenchmarkChunks(b *testing.B) {
 	room := make([]byte, len(frame))
 	b.ReportAllocs()
 	b.SetBytes(int64(len(frame)))
-	var c chunked
+	var c chunkDecoder
 	for b.Loop() {
 		copy(room, frame)
 		if n, _, err := c.decode(room); err != nil || n != 125 {

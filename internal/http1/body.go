@@ -9,20 +9,18 @@ import (
 // requestBody is the body of the request that a connection serves. It may be read by one goroutine at a time, also by one that outlives the
 // handler: then it reads no more.
 type requestBody struct {
-	c       *conn
-	framing framing
-	answer  *response
+	c      *conn
+	answer *response
 
 	mu     sync.Mutex
-	left   int64 // of the length told
-	chunks chunked
+	reader bodyReader
 	awaits bool  // the client sends it when it is told to go on
 	err    error // with which reading ended
 	closed bool
 }
 
 // none says that there is no body.
-func (b *requestBody) none() bool { return b.framing == framing{} }
+func (b *requestBody) none() bool { return b.reader.framing == framing{} }
 
 // broken says that reading has failed: where the next request begins is not known.
 func (b *requestBody) broken() bool {
@@ -50,53 +48,11 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			return 0, b.err
 		}
 	}
-	n, err := b.read(p)
+	n, err := b.reader.read(&b.c.in, p)
 	if b.err = err; err == io.EOF {
 		b.c.watch.arm()
 	}
 	return n, err
-}
-
-// read reads on. With the last byte it says io.EOF.
-func (b *requestBody) read(p []byte) (int, error) {
-	if b.framing.chunked {
-		return b.readChunks(p)
-	}
-	n, err := b.more(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
-	switch {
-	case b.left == 0:
-		return n, io.EOF
-	case err == io.EOF:
-		return n, io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
-func (b *requestBody) readChunks(p []byte) (int, error) {
-	for {
-		got, err := b.more(p)
-		n, used, malformed := b.chunks.decode(p[:got])
-		switch {
-		case malformed != nil:
-			return n, malformed
-		case b.chunks.ended():
-			b.c.in.unread(p[used:got])
-			return n, io.EOF
-		case err == io.EOF:
-			return n, io.ErrUnexpectedEOF
-		case n > 0 || err != nil:
-			return n, err
-		}
-	}
-}
-
-// more reads what has come with the head, and then from the connection.
-func (b *requestBody) more(p []byte) (int, error) {
-	if b.c.in.buffered() > 0 {
-		return b.c.in.take(p), nil
-	}
-	return b.c.Read(p)
 }
 
 // Close ends the reading by the handler.
@@ -119,14 +75,14 @@ func (b *requestBody) finish(drain bool) bool {
 	if b.err == io.EOF {
 		return true
 	}
-	if b.err != nil || !drain || b.awaits || b.left > drained {
+	if b.err != nil || !drain || b.awaits || b.reader.left > drained {
 		return false
 	}
 	b.c.limitRead(drainTime)
 	room := b.c.server.mem.get()
 	defer b.c.server.mem.put(room)
 	for n := 0; n <= drained; {
-		m, err := b.read(room[:])
+		m, err := b.reader.read(&b.c.in, room[:])
 		n += m
 		if b.err = err; err != nil {
 			return err == io.EOF

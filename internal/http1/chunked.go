@@ -34,9 +34,9 @@ const (
 	chunkEnd
 )
 
-// chunked takes the frames out of a chunked body, wherever it was cut. The zero value is at its beginning. Chunk extensions and
+// chunkDecoder takes the frames out of a chunked body, wherever it was cut. The zero value is at its beginning. Chunk extensions and
 // trailers are read past.
-type chunked struct {
+type chunkDecoder struct {
 	state  chunkState
 	left   int64 // of the chunk
 	line   int   // bytes of the extension, or of all trailers
@@ -44,7 +44,7 @@ type chunked struct {
 }
 
 // decode replaces p by the data in it, in place. used is how much of p belonged to the body; beyond its end, that is less than all.
-func (c *chunked) decode(p []byte) (n, used int, err error) {
+func (c *chunkDecoder) decode(p []byte) (n, used int, err error) {
 	for used < len(p) && c.state != chunkEnd {
 		if c.state == chunkData {
 			m := int(min(c.left, int64(len(p)-used)))
@@ -63,10 +63,10 @@ func (c *chunked) decode(p []byte) (n, used int, err error) {
 	return n, used, nil
 }
 
-func (c *chunked) ended() bool { return c.state == chunkEnd }
+func (c *chunkDecoder) ended() bool { return c.state == chunkEnd }
 
 // step reads one byte of a frame. It is false for one that cannot stand there.
-func (c *chunked) step(b byte) bool {
+func (c *chunkDecoder) step(b byte) bool {
 	if c.frames++; c.frames > freeFrames {
 		return false
 	}
@@ -88,7 +88,7 @@ func (c *chunked) step(b byte) bool {
 	}
 }
 
-func (c *chunked) digit(b byte) bool {
+func (c *chunkDecoder) digit(b byte) bool {
 	d, ok := hexDigit(b)
 	switch {
 	case !ok:
@@ -102,7 +102,7 @@ func (c *chunked) digit(b byte) bool {
 }
 
 // extension reads what follows the digits: blanks, and after a semicolon anything.
-func (c *chunked) extension(b byte) bool {
+func (c *chunkDecoder) extension(b byte) bool {
 	if c.line++; c.line > maxExtension {
 		return false
 	}
@@ -123,7 +123,7 @@ func (c *chunked) extension(b byte) bool {
 }
 
 // sized is at the end of a line with a size.
-func (c *chunked) sized() bool {
+func (c *chunkDecoder) sized() bool {
 	c.line = 0
 	if c.left == 0 {
 		c.state = trailerStart
@@ -134,7 +134,7 @@ func (c *chunked) sized() bool {
 	return true
 }
 
-func (c *chunked) trailer(b byte) bool {
+func (c *chunkDecoder) trailer(b byte) bool {
 	if c.line++; c.line > maxTrailer {
 		return false
 	}

@@ -121,7 +121,7 @@ func (c *conn) serveOne() bool {
 func (c *conn) answer(r *http.Request, f framing, cancel context.CancelFunc) (keep bool) {
 	defer cancel()
 	w := &response{c: c, head: r.Method == http.MethodHead, old: r.ProtoMinor == 0, last: r.Close, length: -1}
-	body := &requestBody{c: c, framing: f, left: f.length, awaits: awaitsContinue(r) && r.ProtoMinor > 0, answer: w}
+	body := &requestBody{c: c, reader: newBodyReader(f), awaits: awaitsContinue(r) && r.ProtoMinor > 0, answer: w}
 	r.Body, w.request = body, body
 	c.begin(w)
 	c.watch.begin(cancel)

@@ -74,11 +74,14 @@ func (in *input) fill(limit int) error {
 	return err
 }
 
-// take moves what has been read to p.
-func (in *input) take(p []byte) int {
+// read returns buffered bytes if there are any, and otherwise reads from the connection once.
+func (in *input) read(p []byte) (int, error) {
+	if in.buffered() == 0 {
+		return in.from.Read(p)
+	}
 	n := copy(p, in.b[in.r:in.w])
 	in.use(n)
-	return n
+	return n, nil
 }
 
 // use counts n bytes as used.

@@ -13,9 +13,7 @@ type responseBody struct {
 	sending *sending
 	stop    func() bool // ends the watch over the context
 	ctx     context.Context
-	framing framing
-	left    int64 // of the length told
-	chunks  chunked
+	reader  bodyReader
 	keep    bool  // the connection may be used again
 	over    bool  // there is no more
 	err     error // with which reading ended
@@ -52,12 +50,12 @@ func (b *responseBody) frame(r *http.Request, res *http.Response) error {
 	case res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified:
 		res.ContentLength, b.over = 0, true
 	case len(codings) > 0:
-		b.framing = framing{length: -1, chunked: true}
+		b.reader = newBodyReader(framing{length: -1, chunked: true})
 	case length >= 0:
-		b.framing, b.left = framing{length: length}, length
+		b.reader = newBodyReader(framing{length: length})
 		b.over = length == 0
 	default:
-		b.framing, b.keep = framing{length: -1, toEnd: true}, false
+		b.reader, b.keep = newBodyReader(framing{length: -1, toEnd: true}), false
 	}
 	return nil
 }
@@ -99,51 +97,11 @@ func (b *responseBody) Read(p []byte) (int, error) {
 }
 
 func (b *responseBody) read(p []byte) (int, error) {
-	switch {
-	case b.framing.chunked:
-		return b.readChunks(p)
-	case b.framing.toEnd:
-		n, err := b.more(p)
-		if err == io.EOF && b.ctx.Err() != nil { // it was ended from here
-			err = io.ErrUnexpectedEOF
-		}
-		return n, err
-	}
-	n, err := b.more(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
-	switch {
-	case b.left == 0:
-		return n, io.EOF
-	case err == io.EOF:
-		return n, io.ErrUnexpectedEOF
+	n, err := b.reader.read(&b.c.in, p)
+	if err == io.EOF && b.reader.framing.toEnd && b.ctx.Err() != nil { // the connection was closed by this side
+		err = io.ErrUnexpectedEOF
 	}
 	return n, err
-}
-
-func (b *responseBody) readChunks(p []byte) (int, error) {
-	for {
-		got, err := b.more(p)
-		n, used, bad := b.chunks.decode(p[:got])
-		switch {
-		case bad != nil:
-			return n, bad
-		case b.chunks.ended():
-			b.keep = b.keep && used == got
-			return n, io.EOF
-		case err == io.EOF:
-			return n, io.ErrUnexpectedEOF
-		case n > 0 || err != nil:
-			return n, err
-		}
-	}
-}
-
-// more reads what has come with the head, and then from the connection.
-func (b *responseBody) more(p []byte) (int, error) {
-	if b.c.in.buffered() > 0 {
-		return b.c.in.take(p), nil
-	}
-	return b.c.net.Read(p)
 }
 
 // finish parts with the connection.
