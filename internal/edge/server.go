@@ -52,7 +52,7 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 	s := &Server{cancel: cancel, log: log, short: telemetry.Occasional{Every: complaintPeriod}, scheme: telemetry.Occasional{Every: complaintPeriod}}
 	s.plain = &http1.Server{
 		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
-		BaseContext: ctx, Refusal: refusal, Failed: s.failed, Encrypted: func(remote string) { s.wrongScheme(telemetry.TLSOnPlain, remote) },
+		BaseContext: ctx, Refusal: refusal, OnError: s.failed, OnTLS: func(remote string) { s.wrongScheme(telemetry.TLSOnPlain, remote) },
 	}
 	s.other = &http.Server{
 		Handler: onTime(h), ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
@@ -64,7 +64,7 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 
 // failed logs what no client can be told of. Without descriptors clients wait where the kernel has them wait.
 func (s *Server) failed(err error) {
-	if http1.Exhausted(err) {
+	if http1.OutOfDescriptors(err) {
 		s.idle.close()
 		if s.short.Allow(time.Now()) {
 			s.log.Warn(telemetry.NoDescriptors, telemetry.Needed, "accept", telemetry.Err, err)

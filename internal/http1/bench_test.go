@@ -35,7 +35,7 @@ func BenchmarkParseAnswer(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(head)))
 	for b.Loop() {
-		if _, err := parseAnswer(head); err != nil {
+		if _, err := parseResponse(head); err != nil {
 			b.Fatal(err)
 		}
 	}

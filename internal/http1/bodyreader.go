@@ -20,7 +20,7 @@ func (b *bodyReader) read(in *input, p []byte) (int, error) {
 	switch {
 	case b.framing.chunked:
 		return b.readChunks(in, p)
-	case b.framing.toEnd:
+	case b.framing.untilClose:
 		return in.read(p)
 	}
 	n, err := in.read(p[:min(int64(len(p)), b.left)])
@@ -43,7 +43,7 @@ func (b *bodyReader) readChunks(in *input, p []byte) (int, error) {
 		switch {
 		case malformed != nil:
 			return n, malformed
-		case b.chunks.ended():
+		case b.chunks.isDone():
 			in.unread(p[used:got])
 			return n, io.EOF
 		case err == io.EOF:

@@ -4,14 +4,14 @@ import "math"
 
 const (
 	// maxExtension bounds what follows a chunk's size on its line; nobody uses it.
-	maxExtension = 256
+	maxChunkExtension = 256
 	// maxDigits of a chunk's size are read; leading zeros are no reason to read on for ever.
-	maxDigits = 16
+	maxSizeDigits = 16
 	// maxTrailer bounds the trailers, which are read past.
-	maxTrailer = 2 << 10
+	maxTrailerBytes = 2 << 10
 	// Sending many small chunks costs their reader more than the sender: beyond this many bytes of frames that the data does not
 	// account for, somebody does it on purpose.
-	freeFrames = 16 << 10
+	maxChunkOverhead = 16 << 10
 )
 
 // chunkState is where in a chunked body (RFC 9112, section 7.1) the next byte stands.
@@ -37,10 +37,10 @@ const (
 // chunkDecoder takes the frames out of a chunked body, wherever it was cut. The zero value is at its beginning. Chunk extensions and
 // trailers are read past.
 type chunkDecoder struct {
-	state  chunkState
-	left   int64 // of the chunk
-	line   int   // bytes of the extension, or of all trailers
-	frames int64 // bytes of frames beyond what the data accounts for
+	state     chunkState
+	left      int64 // of the chunk
+	lineBytes int   // bytes of the extension, or of all trailers
+	overhead  int64 // bytes of frames beyond what the data accounts for
 }
 
 // decode replaces p by the data in it, in place. used is how much of p belonged to the body; beyond its end, that is less than all.
@@ -56,18 +56,18 @@ func (c *chunkDecoder) decode(p []byte) (n, used int, err error) {
 			continue
 		}
 		if !c.step(p[used]) {
-			return n, used, errBody
+			return n, used, errBadFraming
 		}
 		used++
 	}
 	return n, used, nil
 }
 
-func (c *chunkDecoder) ended() bool { return c.state == chunkEnd }
+func (c *chunkDecoder) isDone() bool { return c.state == chunkEnd }
 
 // step reads one byte of a frame. It is false for one that cannot stand there.
 func (c *chunkDecoder) step(b byte) bool {
-	if c.frames++; c.frames > freeFrames {
+	if c.overhead++; c.overhead > maxChunkOverhead {
 		return false
 	}
 	switch c.state {
@@ -76,7 +76,7 @@ func (c *chunkDecoder) step(b byte) bool {
 	case chunkBlank, chunkExtension:
 		return c.extension(b)
 	case chunkSizeLF:
-		return b == '\n' && c.sized()
+		return b == '\n' && c.endSizeLine()
 	case chunkDataCR:
 		c.state = chunkDataLF
 		return b == '\r'
@@ -93,17 +93,17 @@ func (c *chunkDecoder) digit(b byte) bool {
 	switch {
 	case !ok:
 		return c.state == chunkDigits && c.extension(b)
-	case c.line == maxDigits || c.left > math.MaxInt64>>5:
+	case c.lineBytes == maxSizeDigits || c.left > math.MaxInt64>>5:
 		return false
 	}
-	c.line++
+	c.lineBytes++
 	c.state, c.left = chunkDigits, c.left<<4|int64(d)
 	return true
 }
 
 // extension reads what follows the digits: blanks, and after a semicolon anything.
 func (c *chunkDecoder) extension(b byte) bool {
-	if c.line++; c.line > maxExtension {
+	if c.lineBytes++; c.lineBytes > maxChunkExtension {
 		return false
 	}
 	switch {
@@ -123,19 +123,19 @@ func (c *chunkDecoder) extension(b byte) bool {
 }
 
 // sized is at the end of a line with a size.
-func (c *chunkDecoder) sized() bool {
-	c.line = 0
+func (c *chunkDecoder) endSizeLine() bool {
+	c.lineBytes = 0
 	if c.left == 0 {
 		c.state = trailerStart
 		return true
 	}
-	c.frames = max(0, c.frames-16-2*c.left)
+	c.overhead = max(0, c.overhead-16-2*c.left)
 	c.state = chunkData
 	return true
 }
 
 func (c *chunkDecoder) trailer(b byte) bool {
-	if c.line++; c.line > maxTrailer {
+	if c.lineBytes++; c.lineBytes > maxTrailerBytes {
 		return false
 	}
 	switch c.state {

@@ -54,7 +54,7 @@ func ours() engine {
 		server: func(h http.Handler, fault func(string)) server {
 			return &http1.Server{
 				Handler: h, ReadHeaderTimeout: headTime, IdleTimeout: restTime, MaxHeaderBytes: headLimit,
-				Failed:  func(err error) { fault(err.Error()) },
+				OnError: func(err error) { fault(err.Error()) },
 				Refusal: func(_ int, why string) (string, []byte) { return "text/plain", []byte(why) },
 			}
 		},

@@ -11,7 +11,7 @@ import (
 // refusal is why a request is not served. After it the connection ends: where the next request would begin is not known.
 type refusal struct {
 	status int
-	why    string
+	reason string
 }
 
 func badRequest(why string) *refusal { return &refusal{http.StatusBadRequest, why} }
@@ -21,12 +21,12 @@ type framing struct {
 	length  int64 // bytes; -1: not told
 	chunked bool
 	// toEnd says that the body ends with the connection.
-	toEnd bool
+	untilClose bool
 }
 
 // parseRequest reads a head into a request of ctx. What it returns shares memory with nothing.
 func parseRequest(ctx context.Context, head []byte) (*http.Request, framing, *refusal) {
-	line, rest, err := firstLine(string(head), true)
+	line, rest, err := cutStartLine(string(head), true)
 	if err != nil {
 		return nil, framing{}, badRequest(err.Error())
 	}
@@ -41,21 +41,21 @@ func parseRequest(ctx context.Context, head []byte) (*http.Request, framing, *re
 	case err != nil:
 		return nil, framing{}, badRequest(err.Error())
 	}
-	if refused := takeHost(r); refused != nil {
+	if refused := moveHost(r); refused != nil {
 		return nil, framing{}, refused
 	}
 	f, refused := requestFraming(r)
 	if refused != nil {
 		return nil, framing{}, refused
 	}
-	if expect := r.Header["Expect"]; len(expect) > 0 && !awaitsContinue(r) {
+	if expect := r.Header["Expect"]; len(expect) > 0 && !expectsContinue(r) {
 		return nil, framing{}, &refusal{http.StatusExpectationFailed, "an expectation that is not known"}
 	}
-	r.Close = r.ProtoMinor == 0 || lists(r.Header["Connection"], "close")
+	r.Close = r.ProtoMinor == 0 || hasToken(r.Header["Connection"], "close")
 	return r, f, nil
 }
 
-func awaitsContinue(r *http.Request) bool {
+func expectsContinue(r *http.Request) bool {
 	expect := r.Header["Expect"]
 	return len(expect) == 1 && equalFold(expect[0], "100-continue")
 }
@@ -72,7 +72,7 @@ func parseRequestLine(ctx context.Context, line string) (*http.Request, *refusal
 		r.ProtoMinor = 1
 	case "HTTP/1.0":
 	default:
-		if !isVersion(proto) {
+		if !isHTTPVersion(proto) {
 			return nil, badRequest("a malformed request line")
 		}
 		return nil, &refusal{http.StatusHTTPVersionNotSupported, "a version of HTTP that is not spoken here"}
@@ -92,7 +92,7 @@ func parseRequestLine(ctx context.Context, line string) (*http.Request, *refusal
 }
 
 // isVersion says whether a request line ends in the name of some version of HTTP.
-func isVersion(s string) bool {
+func isHTTPVersion(s string) bool {
 	return len(s) == len("HTTP/1.1") && s[:5] == "HTTP/" && isDigit(s[5]) && s[6] == '.' && isDigit(s[7])
 }
 
@@ -118,7 +118,7 @@ func hasScheme(s string) bool {
 }
 
 // takeHost moves the Host line to where net/http has it.
-func takeHost(r *http.Request) *refusal {
+func moveHost(r *http.Request) *refusal {
 	hosts := r.Header["Host"]
 	switch {
 	case len(hosts) > 1:

@@ -13,9 +13,9 @@ import (
 
 const (
 	// freshTime is how long a connection that has brought no request yet may still do so while the server shuts down.
-	freshTime = 5 * time.Second
+	newConnGrace = 5 * time.Second
 	// acceptPause is how long accepting rests after its first failure in a row; it doubles up to the most.
-	acceptPause, mostAcceptPause = 5 * time.Millisecond, time.Second
+	minAcceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
 )
 
 // Server serves an http.Handler. Its fields are set before the first Serve. All methods may be called from any goroutine.
@@ -33,32 +33,32 @@ type Server struct {
 	// Refusal words the answer to a request that cannot be served; nil: in plain text.
 	Refusal func(status int, why string) (contentType string, body []byte)
 	// Failed is told of what no client can be told of: connections that could not be accepted, handlers that panicked. nil: nobody is.
-	Failed func(error)
+	OnError func(error)
 	// Encrypted is called with the address of a client that speaks TLS. nil: nobody is.
-	Encrypted func(remote string)
+	OnTLS func(remote string)
 
-	mem           memory
+	pool          blockPool
 	closeNotifier socket.CloseNotifier
 	mu            sync.Mutex
 	listeners     map[net.Listener]struct{}
 	conns         map[*conn]struct{}
 	closing       bool
 	stopped       chan struct{} // closed when closing is set
-	left          chan struct{} // told when a connection has ended
+	connEnded     chan struct{} // told when a connection has ended
 }
 
 // Serve accepts connections until the listener is closed, and then returns http.ErrServerClosed if the server shuts down, else the listener's error.
 func (s *Server) Serve(l net.Listener) error {
-	if !s.listen(l) {
+	if !s.addListener(l) {
 		l.Close()
 		return http.ErrServerClosed
 	}
-	defer s.unlisten(l)
-	for pause := acceptPause; ; {
+	defer s.removeListener(l)
+	for pause := minAcceptPause; ; {
 		c, err := l.Accept()
 		switch {
 		case err == nil:
-			pause = acceptPause
+			pause = minAcceptPause
 			s.accept(c)
 			continue
 		case s.isClosing():
@@ -66,13 +66,13 @@ func (s *Server) Serve(l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return err
 		}
-		s.failed(err)
-		if Exhausted(err) {
+		s.reportError(err)
+		if OutOfDescriptors(err) {
 			s.closeIdle() // whoever is being served goes before them
 		}
 		select {
 		case <-time.After(pause):
-			pause = min(2*pause, mostAcceptPause)
+			pause = min(2*pause, maxAcceptPause)
 		case <-s.stopped:
 		}
 	}
@@ -95,8 +95,8 @@ func (s *Server) accept(c net.Conn) {
 
 // Shutdown stops listening, closes connections that are idle, and returns when the others have ended, or with ctx's error when that ends first.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.stop()
-	look := time.NewTicker(freshTime / 4)
+	s.stopListening()
+	look := time.NewTicker(newConnGrace / 4)
 	defer look.Stop()
 	for {
 		if s.closeIdle() == 0 {
@@ -104,7 +104,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-s.left:
+		case <-s.connEnded:
 		case <-look.C:
 		case <-ctx.Done():
 			return ctx.Err()
@@ -114,22 +114,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // Close breaks off whatever there is.
 func (s *Server) Close() error {
-	s.stop()
+	s.stopListening()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.net.Close()
-		c.watch.closed()
+		c.sock.Close()
+		c.watch.onServerClose()
 	}
 	s.closeNotifier.Close()
 	return nil
 }
 
 // stop ends all listening.
-func (s *Server) stop() {
+func (s *Server) stopListening() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.begin()
+	s.initLocked()
 	if !s.closing {
 		s.closing = true
 		close(s.stopped)
@@ -152,35 +152,35 @@ func (s *Server) closeIdle() int {
 }
 
 // begin makes what listening and stopping need. The caller holds the mutex.
-func (s *Server) begin() {
+func (s *Server) initLocked() {
 	if s.stopped == nil {
-		s.stopped, s.left = make(chan struct{}), make(chan struct{}, 1)
+		s.stopped, s.connEnded = make(chan struct{}), make(chan struct{}, 1)
 		s.listeners, s.conns = map[net.Listener]struct{}{}, map[*conn]struct{}{}
 	}
 }
 
-func (s *Server) listen(l net.Listener) bool {
+func (s *Server) addListener(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.begin()
+	s.initLocked()
 	if !s.closing {
 		s.listeners[l] = struct{}{}
 	}
 	return !s.closing
 }
 
-func (s *Server) unlisten(l net.Listener) {
+func (s *Server) removeListener(l net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
 }
 
-func (s *Server) forget(c *conn) {
+func (s *Server) removeConn(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
 	select {
-	case s.left <- struct{}{}:
+	case s.connEnded <- struct{}{}:
 	default:
 	}
 }
@@ -191,29 +191,29 @@ func (s *Server) isClosing() bool {
 	return s.closing
 }
 
-func (s *Server) failed(err error) {
-	if s.Failed != nil {
-		s.Failed(err)
+func (s *Server) reportError(err error) {
+	if s.OnError != nil {
+		s.OnError(err)
 	}
 }
 
-func (s *Server) maxHead() int {
+func (s *Server) maxHeader() int {
 	if s.MaxHeaderBytes > 0 {
 		return s.MaxHeaderBytes
 	}
 	return http.DefaultMaxHeaderBytes
 }
 
-func (s *Server) context() context.Context {
+func (s *Server) baseContext() context.Context {
 	if s.BaseContext != nil {
 		return s.BaseContext
 	}
 	return context.Background()
 }
 
-func (s *Server) refusal(r *refusal) (contentType string, body []byte) {
+func (s *Server) refusalBody(r *refusal) (contentType string, body []byte) {
 	if s.Refusal != nil {
-		return s.Refusal(r.status, r.why)
+		return s.Refusal(r.status, r.reason)
 	}
-	return "text/plain; charset=utf-8", []byte(http.StatusText(r.status) + ": " + r.why + "\n")
+	return "text/plain; charset=utf-8", []byte(http.StatusText(r.status) + ": " + r.reason + "\n")
 }

@@ -24,16 +24,16 @@ type Transport struct {
 	MaxResponseHeaderBytes int                                                                  // of an answer's head; 0: 1 MB
 	FreshUnlessRepeatable  bool                                                                 // a request that cannot be repeated gets a new connection
 
-	mem     memory
-	mu      sync.Mutex
-	idle    map[string][]*client // by address, the latest used last
-	kept    int
-	sweeper *time.Timer
-	closing bool // what is in use is not kept either
+	pool      blockPool
+	mu        sync.Mutex
+	idle      map[string][]*clientConn // by address, the latest used last
+	idleCount int
+	sweeper   *time.Timer
+	dropIdle  bool // what is in use is not kept either
 }
 
 // errStale says that a connection that had been idle ended without a sign of an answer: the server had most likely closed it before the request came.
-var errStale = errors.New("http1: the server closed an idle connection")
+var errStaleConn = errors.New("http1: the server closed an idle connection")
 
 // RoundTrip sends a request and returns when the head of its answer has come. The answer's body must be closed. The request's context ends
 // everything, the reading of the body included; its cause is what comes back then. A request that met a connection which the
@@ -49,14 +49,14 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	address := addressOf(r)
-	if c := t.takeFor(r, address); c != nil {
+	address := dialAddress(r)
+	if c := t.takeReusable(r, address); c != nil {
 		began := time.Now()
 		res, err := c.roundTrip(r)
-		if !errors.Is(err, errStale) {
+		if !errors.Is(err, errStaleConn) {
 			return res, err
 		}
-		if late := !isSafe(r.Method) && time.Since(began) > replayWithin; late || !rewind(&r) {
+		if late := !isSafe(r.Method) && time.Since(began) > maxReplayAge; late || !rewind(&r) {
 			return nil, io.EOF
 		}
 	}
@@ -66,7 +66,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	res, err := c.roundTrip(r)
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errStaleConn) {
 		err = io.EOF
 	}
 	return res, err
@@ -79,7 +79,7 @@ func checkRequest(r *http.Request) error {
 		return errors.New("http1: no URL of http://")
 	case r.Method != "" && !isToken(r.Method):
 		return errors.New("http1: a malformed method")
-	case !sendable(r.URL):
+	case !isWritableURL(r.URL):
 		return errors.New("http1: a malformed URL")
 	case !isHost(hostOf(r)) || hostOf(r) == "":
 		return errors.New("http1: a malformed host")
@@ -89,7 +89,7 @@ func checkRequest(r *http.Request) error {
 			return errFieldName
 		}
 		for _, v := range values {
-			if !isValue(v) {
+			if !isFieldValue(v) {
 				return errFieldValue
 			}
 		}
@@ -98,7 +98,7 @@ func checkRequest(r *http.Request) error {
 }
 
 // sendable says whether a URL's request target is one word: a path is escaped when it is written, a query is written as it is.
-func sendable(u *url.URL) bool {
+func isWritableURL(u *url.URL) bool {
 	return u.Opaque == "" && isVisible(u.RawQuery) && (u.Path == "" || u.Path[0] == '/' || u.Path == "*")
 }
 
@@ -110,7 +110,7 @@ func hostOf(r *http.Request) string {
 }
 
 // addressOf is where to connect to.
-func addressOf(r *http.Request) string {
+func dialAddress(r *http.Request) string {
 	host := r.URL.Host
 	if port := strings.LastIndexByte(host, ':'); port > strings.LastIndexByte(host, ']') && port < len(host)-1 {
 		return host
@@ -143,7 +143,7 @@ func rewind(r **http.Request) bool {
 	return true
 }
 
-func (t *Transport) dial(ctx context.Context, address string) (*client, error) {
+func (t *Transport) dial(ctx context.Context, address string) (*clientConn, error) {
 	dial := t.DialContext
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
@@ -155,33 +155,33 @@ func (t *Transport) dial(ctx context.Context, address string) (*client, error) {
 		}
 		return nil, err
 	}
-	return newClient(t, c, address), nil
+	return newClientConn(t, c, address), nil
 }
 
 // takeFor is take for a request. With FreshUnlessRepeatable, a request that cannot be repeated gets a new connection, because
 // the server may be closing an idle one.
-func (t *Transport) takeFor(r *http.Request, address string) *client {
+func (t *Transport) takeReusable(r *http.Request, address string) *clientConn {
 	if t.FreshUnlessRepeatable && !(isReplayable(r) && (r.Body == nil || r.Body == http.NoBody || r.GetBody != nil)) {
 		return nil
 	}
-	return t.take(address)
+	return t.takeAlive(address)
 }
 
 // take returns the connection to an address that was used last and still stands, nil if there is none.
-func (t *Transport) take(address string) *client {
+func (t *Transport) takeAlive(address string) *clientConn {
 	for {
-		c := t.pop(address)
+		c := t.popIdle(address)
 		if c == nil || c.isIdleAlive() {
 			return c
 		}
-		c.net.Close()
+		c.sock.Close()
 	}
 }
 
-func (t *Transport) pop(address string) *client {
+func (t *Transport) popIdle(address string) *clientConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closing = false
+	t.dropIdle = false
 	stack := t.idle[address]
 	if len(stack) == 0 {
 		return nil
@@ -190,59 +190,59 @@ func (t *Transport) pop(address string) *client {
 	c := stack[last]
 	stack[last] = nil
 	t.idle[address] = stack[:last]
-	t.kept--
+	t.idleCount--
 	return c
 }
 
 // put keeps a connection for later.
-func (t *Transport) put(c *client) {
-	c.since = time.Now()
+func (t *Transport) putIdle(c *clientConn) {
+	c.idleSince = time.Now()
 	t.mu.Lock()
-	keep := !t.closing && t.kept < t.MaxIdleConns
+	keep := !t.dropIdle && t.idleCount < t.MaxIdleConns
 	if keep {
 		if t.idle == nil {
-			t.idle = map[string][]*client{}
+			t.idle = map[string][]*clientConn{}
 		}
 		t.idle[c.address] = append(t.idle[c.address], c)
-		t.kept++
-		t.sweepLater(t.IdleConnTimeout)
+		t.idleCount++
+		t.scheduleSweepLocked(t.IdleConnTimeout)
 	}
 	t.mu.Unlock()
 	if !keep {
-		c.net.Close()
+		c.sock.Close()
 	}
 }
 
 // sweepLater has idle connections looked at. The caller holds the mutex.
-func (t *Transport) sweepLater(after time.Duration) {
+func (t *Transport) scheduleSweepLocked(after time.Duration) {
 	if t.sweeper == nil && after > 0 {
-		t.sweeper = time.AfterFunc(after, t.sweep)
+		t.sweeper = time.AfterFunc(after, t.sweepIdle)
 	}
 }
 
 // sweep closes the connections that have been idle for too long.
-func (t *Transport) sweep() {
+func (t *Transport) sweepIdle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweeper = nil
 	now, next := time.Now(), time.Duration(0)
 	for address, stack := range t.idle {
 		old := 0
-		for old < len(stack) && now.Sub(stack[old].since) >= t.IdleConnTimeout {
-			stack[old].net.Close()
+		for old < len(stack) && now.Sub(stack[old].idleSince) >= t.IdleConnTimeout {
+			stack[old].sock.Close()
 			old++
 		}
-		t.kept -= old
+		t.idleCount -= old
 		if stack = append(stack[:0:0], stack[old:]...); len(stack) == 0 {
 			delete(t.idle, address)
 			continue
 		}
 		t.idle[address] = stack
-		if left := t.IdleConnTimeout - now.Sub(stack[0].since); next == 0 || left < next {
+		if left := t.IdleConnTimeout - now.Sub(stack[0].idleSince); next == 0 || left < next {
 			next = left
 		}
 	}
-	t.sweepLater(next)
+	t.scheduleSweepLocked(next)
 }
 
 // CloseIdleConnections closes the connections that are idle, and until the next request those that become so.
@@ -251,10 +251,10 @@ func (t *Transport) CloseIdleConnections() {
 	defer t.mu.Unlock()
 	for _, stack := range t.idle {
 		for _, c := range stack {
-			c.net.Close()
+			c.sock.Close()
 		}
 	}
-	t.idle, t.kept, t.closing = nil, 0, true
+	t.idle, t.idleCount, t.dropIdle = nil, 0, true
 	if t.sweeper != nil {
 		t.sweeper.Stop()
 		t.sweeper = nil

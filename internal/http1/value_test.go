@@ -11,7 +11,7 @@ func TestIsValue(t *testing.T) {
 		for at := range n {
 			for c := range 256 {
 				s := strings.Repeat("x", at) + string([]byte{byte(c)}) + strings.Repeat("\xff", n-at-1)
-				if got, want := isValue(s), isPlain(s); got != want {
+				if got, want := isFieldValue(s), isFieldValueSlow(s); got != want {
 					t.Fatalf("%q: %t, want %t", s, got, want)
 				}
 			}

@@ -53,7 +53,7 @@ func (w *watchedFile) addFiles(files []string) (more bool) {
 func (w *watchedFile) changed() bool {
 	before := w.latest
 	latest, err := w.read()
-	if http1.Exhausted(err) { // without file descriptors nothing is known about the files
+	if http1.OutOfDescriptors(err) { // without file descriptors nothing is known about the files
 		return false
 	}
 	w.latest = latest

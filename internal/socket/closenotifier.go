@@ -13,15 +13,15 @@ import (
 type CloseNotifier struct {
 	mu      sync.Mutex
 	tried   bool
-	fd      int             // of epoll
-	file    *os.File        // around it; nil before the first watch, after Close, and where there can be none
-	last    int64           // id
-	watched map[int64]watch // by id
+	fd      int                  // of epoll
+	file    *os.File             // around it; nil before the first watch, after Close, and where there can be none
+	lastID  int64                // id
+	watched map[int64]closeWatch // by id
 }
 
-type watch struct {
-	c    *Conn
-	gone func(id int64)
+type closeWatch struct {
+	c       *Conn
+	onClose func(id int64)
 }
 
 // oneShot is EPOLLONESHOT: a connection is told of once. Package syscall has it with a sign.
@@ -32,16 +32,16 @@ const oneShot = 1 << 30
 func (d *CloseNotifier) Watch(c *Conn, gone func(id int64)) (id int64, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c.raw == nil || !d.ready() {
+	if c.raw == nil || !d.startLocked() {
 		return 0, false
 	}
-	d.last++
-	ev := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | oneShot, Fd: int32(d.last), Pad: int32(d.last >> 32)}
-	if d.control(c, syscall.EPOLL_CTL_ADD, &ev) != nil {
+	d.lastID++
+	ev := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | oneShot, Fd: int32(d.lastID), Pad: int32(d.lastID >> 32)}
+	if d.epollCtlLocked(c, syscall.EPOLL_CTL_ADD, &ev) != nil {
 		return 0, false
 	}
-	d.watched[d.last] = watch{c, gone}
-	return d.last, true
+	d.watched[d.lastID] = closeWatch{c, gone}
+	return d.lastID, true
 }
 
 // Stop ends a watch. Its function may be running by then, but is not called any more.
@@ -53,7 +53,7 @@ func (d *CloseNotifier) Stop(id int64) {
 		return
 	}
 	delete(d.watched, id)
-	_ = d.control(w.c, syscall.EPOLL_CTL_DEL, &syscall.EpollEvent{}) // of a closed connection the kernel has forgotten
+	_ = d.epollCtlLocked(w.c, syscall.EPOLL_CTL_DEL, &syscall.EpollEvent{}) // of a closed connection the kernel has forgotten
 }
 
 // Close ends all watches.
@@ -68,7 +68,7 @@ func (d *CloseNotifier) Close() {
 }
 
 // control changes what the kernel watches. The caller holds the mutex.
-func (d *CloseNotifier) control(c *Conn, op int, ev *syscall.EpollEvent) error {
+func (d *CloseNotifier) epollCtlLocked(c *Conn, op int, ev *syscall.EpollEvent) error {
 	var err error
 	if closed := c.raw.Control(func(fd uintptr) { err = syscall.EpollCtl(d.fd, op, int(fd), ev) }); closed != nil {
 		return closed
@@ -77,7 +77,7 @@ func (d *CloseNotifier) control(c *Conn, op int, ev *syscall.EpollEvent) error {
 }
 
 // ready begins to listen to the kernel, once. The caller holds the mutex.
-func (d *CloseNotifier) ready() bool {
+func (d *CloseNotifier) startLocked() bool {
 	if d.tried {
 		return d.file != nil
 	}
@@ -96,13 +96,13 @@ func (d *CloseNotifier) ready() bool {
 		_ = file.Close()
 		return false
 	}
-	d.fd, d.file, d.watched = fd, file, map[int64]watch{}
-	go d.listen(raw)
+	d.fd, d.file, d.watched = fd, file, map[int64]closeWatch{}
+	go d.poll(raw)
 	return true
 }
 
 // listen passes on what the kernel tells, until Close.
-func (d *CloseNotifier) listen(raw syscall.RawConn) {
+func (d *CloseNotifier) poll(raw syscall.RawConn) {
 	var events [64]syscall.EpollEvent
 	for {
 		n := 0
@@ -120,16 +120,16 @@ func (d *CloseNotifier) listen(raw syscall.RawConn) {
 			return
 		}
 		for _, ev := range events[:n] {
-			d.tell(int64(ev.Pad)<<32 | int64(uint32(ev.Fd)))
+			d.notify(int64(ev.Pad)<<32 | int64(uint32(ev.Fd)))
 		}
 	}
 }
 
-func (d *CloseNotifier) tell(id int64) {
+func (d *CloseNotifier) notify(id int64) {
 	d.mu.Lock()
 	w, ok := d.watched[id]
 	d.mu.Unlock()
 	if ok {
-		w.gone(id)
+		w.onClose(id)
 	}
 }

@@ -19,11 +19,11 @@ import (
 // Conn is a connection. Like those of package net it may be used by any number of goroutines.
 type Conn struct {
 	net.Conn
-	raw     syscall.RawConn // nil: the connection has none that is of use
-	reading reading
-	writing writing
-	looking looking
-	limits  limits
+	raw       syscall.RawConn // nil: the connection has none that is of use
+	readOp    readOp
+	writeOp   writeOp
+	peekOp    peekOp
+	deadlines deadlines
 }
 
 // New makes a Conn of any connection; one that is no TCP connection stays as it is underneath, and one that is a Conn already is returned.
@@ -41,24 +41,24 @@ func New(c net.Conn) *Conn {
 		return s
 	}
 	s.raw = raw
-	s.reading.attempt, s.writing.attempt, s.looking.attempt = s.reading.try, s.writing.try, s.looking.try
-	s.reading.once, s.writing.once = s.reading.last, s.writing.last
+	s.readOp.attempt, s.writeOp.attempt, s.peekOp.attempt = s.readOp.try, s.writeOp.try, s.peekOp.try
+	s.readOp.lastAttempt, s.writeOp.lastAttempt = s.readOp.tryLast, s.writeOp.tryLast
 	return s
 }
 
 // longest is how many bytes are moved at once without telling the scheduler: copying more takes a while, in which it should know.
-const longest = 64 << 10
+const maxRawBytes = 64 << 10
 
 // reading is a read under way.
-type reading struct {
-	mu      sync.Mutex
-	attempt func(fd uintptr) (done bool)
-	once    func(fd uintptr) // the last attempt, when the deadline has passed
-	p       []byte
-	n       int
-	err     syscall.Errno
-	waited  bool // an attempt found nothing
-	done    bool // the last attempt found something
+type readOp struct {
+	mu            sync.Mutex
+	attempt       func(fd uintptr) (done bool)
+	lastAttempt   func(fd uintptr) // the last attempt, when the deadline has passed
+	p             []byte
+	n             int
+	err           syscall.Errno
+	waited        bool // an attempt found nothing
+	lastSucceeded bool // the last attempt found something
 }
 
 // Read implements net.Conn. When the deadline passes while it waits, it looks once more for bytes that have come in the meantime; see limits.
@@ -66,27 +66,27 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if !rawSyscalls || c.raw == nil || len(p) == 0 {
 		return c.readFallback(p)
 	}
-	r := &c.reading
+	r := &c.readOp
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.p, r.waited = p[:min(len(p), longest)], false
+	r.p, r.waited = p[:min(len(p), maxRawBytes)], false
 	err := c.raw.Read(r.attempt)
-	if err != nil && r.waited && c.lastRead(err) {
+	if err != nil && r.waited && c.retryRead(err) {
 		err = nil
 	}
 	r.p = nil
 	switch {
 	case err != nil:
-		return 0, named("read", err)
+		return 0, setOp("read", err)
 	case r.err != 0:
-		return 0, c.failed("read", r.err)
+		return 0, c.opError("read", r.err)
 	case r.n == 0:
 		return 0, io.EOF
 	}
 	return r.n, nil
 }
 
-func (r *reading) try(fd uintptr) bool {
+func (r *readOp) try(fd uintptr) bool {
 	for {
 		r.n, r.err = readNow(fd, r.p)
 		switch r.err {
@@ -101,20 +101,20 @@ func (r *reading) try(fd uintptr) bool {
 }
 
 // pieces is how many are written together at most.
-const pieces = 3
+const maxPieces = 3
 
 // writing is a write under way.
-type writing struct {
-	mu      sync.Mutex
-	attempt func(fd uintptr) (done bool)
-	once    func(fd uintptr) // the last attempt, when the deadline has passed
-	left    [pieces][]byte
-	buffers net.Buffers // over left
-	n       int
-	err     syscall.Errno
-	vector  vector
-	waited  bool // an attempt found no room
-	done    bool // the last attempt found room for all
+type writeOp struct {
+	mu            sync.Mutex
+	attempt       func(fd uintptr) (done bool)
+	lastAttempt   func(fd uintptr) // the last attempt, when the deadline has passed
+	left          [maxPieces][]byte
+	buffers       net.Buffers // over left
+	n             int
+	err           syscall.Errno
+	iovecs        iovecs
+	waited        bool // an attempt found no room
+	lastSucceeded bool // the last attempt found room for all
 }
 
 // Write implements net.Conn.
@@ -125,30 +125,30 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	if len(p)+len(q)+len(r) == 0 {
 		return c.Conn.Write(p)
 	}
-	w := &c.writing
+	w := &c.writeOp
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.left = [pieces][]byte{p, q, r}
-	defer w.forget()
-	if !rawSyscalls || c.raw == nil || len(p)+len(q)+len(r) > longest {
+	w.left = [maxPieces][]byte{p, q, r}
+	defer w.release()
+	if !rawSyscalls || c.raw == nil || len(p)+len(q)+len(r) > maxRawBytes {
 		return c.writeFallback(w)
 	}
 	w.n, w.err, w.waited = 0, 0, false
 	err := c.raw.Write(w.attempt)
-	if err != nil && w.waited && c.lastWrite(err) {
+	if err != nil && w.waited && c.retryWrite(err) {
 		err = nil
 	}
 	switch {
 	case err != nil:
-		return w.n, named("write", err)
+		return w.n, setOp("write", err)
 	case w.err != 0:
-		return w.n, c.failed("write", w.err)
+		return w.n, c.opError("write", w.err)
 	}
 	return w.n, nil
 }
 
 // writeFallback has package net write. Empty pieces are left out: on a net.Pipe each of them would wait for a Read of its own.
-func (c *Conn) writeFallback(w *writing) (int, error) {
+func (c *Conn) writeFallback(w *writeOp) (int, error) {
 	w.buffers = w.left[:0]
 	for _, p := range w.left {
 		if len(p) > 0 {
@@ -157,14 +157,14 @@ func (c *Conn) writeFallback(w *writing) (int, error) {
 	}
 	for total, began := 0, time.Now(); ; {
 		n, err := c.writeBuffers(w)
-		if total += n; err == nil || !c.wasSuspended(err, began) {
+		if total += n; err == nil || !c.extendAfterSuspension(err, began) {
 			return total, err
 		}
 	}
 }
 
 // writeBuffers writes through package net, and keeps the unwritten remainder.
-func (c *Conn) writeBuffers(w *writing) (int, error) {
+func (c *Conn) writeBuffers(w *writeOp) (int, error) {
 	if len(w.buffers) == 1 {
 		n, err := c.Conn.Write(w.buffers[0])
 		w.buffers[0] = w.buffers[0][n:]
@@ -172,35 +172,35 @@ func (c *Conn) writeBuffers(w *writing) (int, error) {
 	}
 	n, err := w.buffers.WriteTo(c.Conn)
 	if c.raw != nil {
-		err = named("write", err) // else "writev"
+		err = setOp("write", err) // else "writev"
 	}
 	return int(n), err
 }
 
 // forget lets go of what has been written.
-func (w *writing) forget() {
-	w.left, w.buffers = [pieces][]byte{}, nil
-	w.vector.clear()
+func (w *writeOp) release() {
+	w.left, w.buffers = [maxPieces][]byte{}, nil
+	w.iovecs.clear()
 }
 
-func (w *writing) try(fd uintptr) bool {
+func (w *writeOp) try(fd uintptr) bool {
 	for {
 		var n int
-		n, w.err = w.vector.write(fd, &w.left)
+		n, w.err = w.iovecs.write(fd, &w.left)
 		w.n += n
 		switch {
 		case w.err == syscall.EINTR:
 		case w.err == syscall.EAGAIN:
 			w.waited = true
 			return false
-		case w.err != 0 || w.use(n):
+		case w.err != 0 || w.advance(n):
 			return true
 		}
 	}
 }
 
 // use counts n bytes as written, and says whether that was all.
-func (w *writing) use(n int) bool {
+func (w *writeOp) advance(n int) bool {
 	rest := 0
 	for i, p := range w.left {
 		m := min(n, len(p))
@@ -220,11 +220,11 @@ func (c *Conn) CloseWrite() error {
 }
 
 // looking is a look under way.
-type looking struct {
+type peekOp struct {
 	mu      sync.Mutex
 	attempt func(fd uintptr)
-	quiet   bool
-	one     [1]byte
+	alive   bool
+	buf     [1]byte
 }
 
 // IdleAlive says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking bytes from it,
@@ -233,22 +233,22 @@ func (c *Conn) IdleAlive() bool {
 	if c.raw == nil {
 		return true
 	}
-	l := &c.looking
+	l := &c.peekOp
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.quiet = false
-	return c.raw.Control(l.attempt) == nil && l.quiet // Read would wait for a reader to finish
+	l.alive = false
+	return c.raw.Control(l.attempt) == nil && l.alive // Read would wait for a reader to finish
 }
 
-func (l *looking) try(fd uintptr) { l.quiet = wouldBlock(fd, l.one[:]) }
+func (l *peekOp) try(fd uintptr) { l.alive = wouldBlock(fd, l.buf[:]) }
 
 // failed is an error as package net has them.
-func (c *Conn) failed(op string, err syscall.Errno) error {
+func (c *Conn) opError(op string, err syscall.Errno) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }
 
 // named has an error of a TCP connection tell what was done, and not how. Such an error is made anew each time, so it may be changed.
-func named(op string, err error) error {
+func setOp(op string, err error) error {
 	if e, ok := err.(*net.OpError); ok {
 		e.Op = op
 	}

@@ -34,7 +34,7 @@ func readSlowly(c net.Conn) ([]byte, error) {
 }
 
 // fill writes pieces until no more fits, and returns how many bytes the connection took. At least five have to be read from the peer meanwhile.
-func fill(t *testing.T, c conn, peer net.Conn, cut [pieces][]byte) (took []byte, err error) {
+func fill(t *testing.T, c conn, peer net.Conn, cut [maxPieces][]byte) (took []byte, err error) {
 	t.Helper()
 	writer := start(t, c, func() {
 		for err == nil {
@@ -109,19 +109,19 @@ func TestBytesArrive(t *testing.T) {
 		}
 		f(1)
 		f(4 << 10)
-		f(longest - 1)
-		f(longest)
-		f(longest + 1)
+		f(maxRawBytes - 1)
+		f(maxRawBytes)
+		f(maxRawBytes + 1)
 		f(1 << 20)
 		f(0, 1)
 		f(1, 0, 4<<10)
-		f(0, 0, longest)
-		f(0, longest+1, 0)
-		f(longest-1, 1)
-		f(longest-1, 1, 1)
-		f(4<<10, 1, longest-1-4<<10)
+		f(0, 0, maxRawBytes)
+		f(0, maxRawBytes+1, 0)
+		f(maxRawBytes-1, 1)
+		f(maxRawBytes-1, 1, 1)
+		f(4<<10, 1, maxRawBytes-1-4<<10)
 		f(4<<10, 4<<10, 4<<10)
-		f(1<<20, longest, 1)
+		f(1<<20, maxRawBytes, 1)
 		f(1, 0, 1<<20)
 		f(1<<20, 1<<20, 1<<20)
 	})
@@ -217,10 +217,10 @@ func TestPartialWrites(t *testing.T) {
 			<-last.done
 		}
 		f(1000)
-		f(longest)
+		f(maxRawBytes)
 		f(1000, 0, 999)
 		f(7, 16<<10, 5)
-		f(longest+1, 1, 1)
+		f(maxRawBytes+1, 1, 1)
 		f(4, 1<<20, 4)
 	})
 }
@@ -232,7 +232,7 @@ func TestTogether(t *testing.T) {
 	over(t, []kind{reference(), ours(), overPipe()}, func(t *testing.T, k kind) {
 		c, peer := k.connect(t)
 		body := func(writer, message int) []byte {
-			return bytes.Repeat([]byte{byte(writer)}, 1+(writer*messages+message)*7919%(longest+longest/2))
+			return bytes.Repeat([]byte{byte(writer)}, 1+(writer*messages+message)*7919%(maxRawBytes+maxRawBytes/2))
 		}
 		for w := range writers {
 			start(t, c, func() {

@@ -107,7 +107,7 @@ func TestErrors(t *testing.T) {
 		return err
 	})
 
-	for _, sizes := range [][]int{{1}, {longest + 1}, {0, 4, 0}, {1, 2, 3}, {1, longest, 0}, {1, 1 << 20, 3}} {
+	for _, sizes := range [][]int{{1}, {maxRawBytes + 1}, {0, 4, 0}, {1, 2, 3}, {1, maxRawBytes, 0}, {1, 1 << 20, 3}} {
 		_, cut := split(sizes)
 		write := func(c conn) (int, error) {
 			if len(sizes) == 1 {

@@ -8,10 +8,10 @@ import "syscall"
 // for the race detector, which has to see them.
 const rawSyscalls = false
 
-type vector struct{}
+type iovecs struct{}
 
-func (vector) write(uintptr, *[pieces][]byte) (int, syscall.Errno) {
+func (iovecs) write(uintptr, *[maxPieces][]byte) (int, syscall.Errno) {
 	panic("socket: package net writes here")
 }
 
-func (vector) clear() {}
+func (iovecs) clear() {}

@@ -167,7 +167,7 @@ func pattern(n int) []byte {
 }
 
 // split cuts pieces of given sizes off a pattern.
-func split(sizes []int) (whole []byte, cut [pieces][]byte) {
+func split(sizes []int) (whole []byte, cut [maxPieces][]byte) {
 	total := 0
 	for _, n := range sizes {
 		total += n

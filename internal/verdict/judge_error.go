@@ -23,7 +23,7 @@ func judgeErr(err error) Outcome {
 		return Outcome{Scope: ScopeClient, Reason: ErrOutrun.Error()}
 	case errors.Is(err, ErrClientGone), errors.Is(err, context.Canceled):
 		return Outcome{Scope: ScopeClient, Reason: ErrClientGone.Error()}
-	case http1.Exhausted(err):
+	case http1.OutOfDescriptors(err):
 		return Outcome{Scope: ScopeBalancer, Reason: "no file descriptors left", Unbilled: true}
 	}
 	o := Outcome{Scope: ScopeEndpoint}

@@ -16,55 +16,55 @@ import (
 
 // replayWithin is how soon a kept connection has to end for its request to be repeated if the method is not safe. A server that had
 // closed the connection answers with a reset within a round trip; one that ends it later has probably worked on the request.
-const replayWithin = 10 * time.Second
+const maxReplayAge = 10 * time.Second
 
 // client is a connection to a server. One request at a time uses it.
-type client struct {
-	t       *Transport
-	net     *socket.Conn
-	address string
-	in      input
-	since   time.Time // idle
-	used    bool      // it has had a request before
+type clientConn struct {
+	transport *Transport
+	sock      *socket.Conn
+	address   string
+	in        input
+	idleSince time.Time // idle
+	reused    bool      // it has had a request before
 }
 
-func newClient(t *Transport, c net.Conn, address string) *client {
+func newClientConn(t *Transport, c net.Conn, address string) *clientConn {
 	s := socket.New(c)
-	return &client{t: t, net: s, address: address, in: input{from: s, mem: &t.mem}}
+	return &clientConn{transport: t, sock: s, address: address, in: input{src: s, pool: &t.pool}}
 }
 
 // isIdleAlive says whether an idle connection stands and nothing came over it that nobody asked for.
-func (c *client) isIdleAlive() bool { return c.in.buffered() == 0 && c.net.IdleAlive() }
+func (c *clientConn) isIdleAlive() bool { return c.in.buffered() == 0 && c.sock.IdleAlive() }
 
 // roundTrip sends a request and reads the head of its answer.
-func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
-	sending := c.sending(r)
-	stop := context.AfterFunc(r.Context(), sending.breakOff)
-	sending.begin(r)
+func (c *clientConn) roundTrip(r *http.Request) (*http.Response, error) {
+	sending := c.newRequestWriter(r)
+	stop := context.AfterFunc(r.Context(), sending.abort)
+	sending.start(r)
 	var res *http.Response
-	err := sending.failure()
+	err := sending.bodyError()
 	if err == nil {
-		res, err = c.receive(r)
+		res, err = c.readResponse(r)
 	}
-	b := &responseBody{c: c, sending: sending, stop: stop, ctx: r.Context(), keep: true}
+	b := &responseBody{c: c, request: sending, stopAbort: stop, ctx: r.Context(), reusable: true}
 	if err == nil {
-		err = b.frame(r, res)
+		err = b.setFraming(r, res)
 	}
 	if err != nil {
 		stop()
-		sending.breakOff()
+		sending.abort()
 		c.in.release()
-		switch failed := sending.failure(); {
+		switch failed := sending.bodyError(); {
 		case failed != nil:
 			err = failed
-		case c.used && sending.refused():
-			err = errStale
+		case c.reused && sending.nothingSent():
+			err = errStaleConn
 		}
-		return nil, ended(r.Context(), err)
+		return nil, causeOf(r.Context(), err)
 	}
-	c.used = true
+	c.reused = true
 	res.Body = b
-	if b.over {
+	if b.done {
 		b.finish()
 		res.Body = http.NoBody
 	}
@@ -72,7 +72,7 @@ func (c *client) roundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // ended names the cause where it was the context that ended a request.
-func ended(ctx context.Context, err error) error {
+func causeOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -84,19 +84,19 @@ func malformed(why string) error { return textproto.ProtocolError("malformed ans
 
 // receive reads the header of the response, and any interim responses (1xx) before it. Their number has no limit (RFC 9110,
 // section 15.2). All of them together may be as large as one header, and the request's context limits their time.
-func (c *client) receive(r *http.Request) (*http.Response, error) {
-	limit := c.t.MaxResponseHeaderBytes
+func (c *clientConn) readResponse(r *http.Request) (*http.Response, error) {
+	limit := c.transport.MaxResponseHeaderBytes
 	if limit <= 0 {
 		limit = http.DefaultMaxHeaderBytes
 	}
 	for n := 0; ; n++ {
-		head, err := c.in.head(limit, func() {})
+		head, err := c.in.readHeader(limit, func() {})
 		if err != nil {
-			return nil, c.silent(r, err, n > 0)
+			return nil, c.headerError(r, err, n > 0)
 		}
 		limit -= len(head)
-		res, err := parseAnswer(head)
-		c.in.use(len(head))
+		res, err := parseResponse(head)
+		c.in.consume(len(head))
 		switch {
 		case err != nil:
 			return nil, err
@@ -106,26 +106,26 @@ func (c *client) receive(r *http.Request) (*http.Response, error) {
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, malformed("a change of protocol that nobody asked for")
 		case limit <= 0:
-			return nil, errHeadTooLong
+			return nil, errHeaderTooLong
 		case res.Header["Transfer-Encoding"] != nil:
 			return nil, malformed("an interim answer in chunks")
 		}
-		if _, err := soleLength(res.Header["Content-Length"]); err != nil {
+		if _, err := agreedLength(res.Header["Content-Length"]); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // silent explains why there is no head.
-func (c *client) silent(r *http.Request, err error, begun bool) error {
+func (c *clientConn) headerError(r *http.Request, err error, begun bool) error {
 	begun = begun || c.in.buffered() > 0
 	switch {
 	case errors.Is(err, io.EOF) && begun:
 		return io.ErrUnexpectedEOF
-	case begun || !c.used:
+	case begun || !c.reused:
 		return err
 	case isReplayable(r) && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
-		return errStale
+		return errStaleConn
 	}
 	return err
 }
@@ -153,8 +153,8 @@ func isSafe(method string) bool {
 }
 
 // parseAnswer reads a head. Line ends may be bare.
-func parseAnswer(head []byte) (*http.Response, error) {
-	line, rest, err := firstLine(string(head), false)
+func parseResponse(head []byte) (*http.Response, error) {
+	line, rest, err := cutStartLine(string(head), false)
 	if err != nil {
 		return nil, err
 	}

@@ -12,30 +12,30 @@ import (
 const (
 	// A body of at most this size goes out in one write with the head, which every socket buffer takes. A longer one is sent while the
 	// answer is awaited: an upstream may answer before it has read all.
-	oneWrite = 16 << 10
-	copySize = 32 << 10
+	maxSingleWrite = 16 << 10
+	copyBufferSize = 32 << 10
 )
 
 // sending is a request on its way.
-type sending struct {
-	c      *client
+type requestWriter struct {
+	conn   *clientConn
 	body   io.ReadCloser // nil: none
 	length int64         // -1: in chunks
-	head   []byte        // not sent yet
+	header []byte        // not sent yet
 	sent   int64         // of the body
 	done   chan struct{} // closed when all is sent, or cannot be; nil: sent at once
 	// untouched says that the connection took nothing of what was sent at once.
-	untouched bool
-	once      sync.Once // closes the body
+	nothingWritten bool
+	once           sync.Once // closes the body
 
-	mu     sync.Mutex
-	err    error // of a write
-	broken error // of the body
+	mu       sync.Mutex
+	writeErr error // of a write
+	bodyErr  error // of the body
 }
 
 // sending is what is to be known before a request is sent.
-func (c *client) sending(r *http.Request) *sending {
-	s := &sending{c: c, body: r.Body, length: r.ContentLength}
+func (c *clientConn) newRequestWriter(r *http.Request) *requestWriter {
+	s := &requestWriter{conn: c, body: r.Body, length: r.ContentLength}
 	switch {
 	case r.Body == nil || r.Body == http.NoBody:
 		s.body, s.length = nil, 0
@@ -46,48 +46,48 @@ func (c *client) sending(r *http.Request) *sending {
 }
 
 // begin begins to send a request, and closes its body when it has been sent. What went wrong, failure and complete tell: an answer may have come all the same.
-func (s *sending) begin(r *http.Request) {
-	c := s.c
-	room := c.t.mem.get()
-	head := s.appendHead(room[:0], r)
-	if s.length < 0 || s.length > oneWrite {
-		s.head, s.done = head, make(chan struct{})
+func (s *requestWriter) start(r *http.Request) {
+	c := s.conn
+	room := c.transport.pool.get()
+	head := s.appendHeader(room[:0], r)
+	if s.length < 0 || s.length > maxSingleWrite {
+		s.header, s.done = head, make(chan struct{})
 		go func() {
-			defer c.t.mem.put(room)
-			s.run()
+			defer c.transport.pool.put(room)
+			s.writeAll()
 		}()
 		return
 	}
-	defer c.t.mem.put(room)
+	defer c.transport.pool.put(room)
 	if s.body != nil {
 		defer s.closeBody()
-		whole, err := appendBody(head, s.body, s.length)
+		whole, err := appendWholeBody(head, s.body, s.length)
 		if err != nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.broken = err
+			s.bodyErr = err
 			return
 		}
 		head = whole
 	}
-	n, err := c.net.Write(head)
-	s.err, s.untouched = err, n == 0
+	n, err := c.sock.Write(head)
+	s.writeErr, s.nothingWritten = err, n == 0
 }
 
 // breakOff ends the connection, and with it all that is still sent: whoever waits for more of the body learns of it as well.
-func (s *sending) breakOff() {
-	s.c.net.Close()
+func (s *requestWriter) abort() {
+	s.conn.sock.Close()
 	s.closeBody()
 }
 
-func (s *sending) closeBody() {
+func (s *requestWriter) closeBody() {
 	if s.body != nil {
 		s.once.Do(func() { s.body.Close() })
 	}
 }
 
 // appendBody reads a body of a known length.
-func appendBody(b []byte, body io.Reader, length int64) ([]byte, error) {
+func appendWholeBody(b []byte, body io.Reader, length int64) ([]byte, error) {
 	begin := len(b)
 	end := begin + int(length)
 	if end > cap(b) {
@@ -112,7 +112,7 @@ func wrongLength(told, got int64) error {
 }
 
 // appendHead writes the request's head. Its parts have been checked.
-func (s *sending) appendHead(b []byte, r *http.Request) []byte {
+func (s *requestWriter) appendHeader(b []byte, r *http.Request) []byte {
 	method := r.Method
 	if method == "" {
 		method = http.MethodGet
@@ -122,8 +122,8 @@ func (s *sending) appendHead(b []byte, r *http.Request) []byte {
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, hostOf(r)...), "\r\n"...)
 	for name, values := range r.Header {
-		if !ownName(name) {
-			b = appendLines(b, name, values)
+		if !isManagedField(name) {
+			b = appendField(b, name, values)
 		}
 	}
 	switch {
@@ -136,7 +136,7 @@ func (s *sending) appendHead(b []byte, r *http.Request) []byte {
 }
 
 // appendFraming says how long the body is. Methods that usually have one say so too where there is none.
-func (s *sending) appendFraming(b []byte, method string) []byte {
+func (s *requestWriter) appendFraming(b []byte, method string) []byte {
 	switch {
 	case s.length < 0:
 		return append(b, "Transfer-Encoding: chunked\r\n\r\n"...)
@@ -148,35 +148,35 @@ func (s *sending) appendFraming(b []byte, method string) []byte {
 }
 
 // run sends head and body.
-func (s *sending) run() {
+func (s *requestWriter) writeAll() {
 	defer close(s.done)
 	defer s.closeBody()
 	var broken, err error
 	if whole, ok := s.body.(io.WriterTo); ok && s.length > 0 {
 		_, broken = whole.WriteTo(s)
 	} else {
-		broken = s.copy()
+		broken = s.copyBody()
 	}
 	s.mu.Lock()
-	if err = s.err; err == nil && broken == nil && s.length >= 0 && s.sent != s.length {
+	if err = s.writeErr; err == nil && broken == nil && s.length >= 0 && s.sent != s.length {
 		broken = wrongLength(s.length, s.sent)
 	}
 	if err == nil {
-		s.broken = broken
+		s.bodyErr = broken
 	}
 	s.mu.Unlock()
 	switch {
 	case err != nil: // whoever reads the answer sees what became of the connection
 	case broken != nil:
-		s.c.net.Close()
+		s.conn.sock.Close()
 	case s.length < 0:
 		s.write([]byte("0\r\n\r\n"), nil)
 	}
 }
 
 // copy sends the body as it comes.
-func (s *sending) copy() error {
-	room := make([]byte, copySize)
+func (s *requestWriter) copyBody() error {
+	room := make([]byte, copyBufferSize)
 	for {
 		n, err := s.body.Read(room)
 		if n > 0 {
@@ -194,7 +194,7 @@ func (s *sending) copy() error {
 }
 
 // Write sends a part of the body.
-func (s *sending) Write(p []byte) (int, error) {
+func (s *requestWriter) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -205,34 +205,36 @@ func (s *sending) Write(p []byte) (int, error) {
 	if s.length >= 0 {
 		return len(p), s.write(p, nil)
 	}
-	s.head = append(strconv.AppendInt(s.head, int64(len(p)), 16), "\r\n"...)
+	s.header = append(strconv.AppendInt(s.header, int64(len(p)), 16), "\r\n"...)
 	return len(p), s.write(p, []byte("\r\n"))
 }
 
 // write sends what waits of the head, and two pieces.
-func (s *sending) write(p, q []byte) error {
-	_, err := s.c.net.WriteTogether(s.head, p, q)
-	s.head = s.head[:0]
+func (s *requestWriter) write(p, q []byte) error {
+	_, err := s.conn.sock.WriteTogether(s.header, p, q)
+	s.header = s.header[:0]
 	if err != nil {
 		s.mu.Lock()
-		s.err = err
+		s.writeErr = err
 		s.mu.Unlock()
 	}
 	return err
 }
 
 // failure is what was wrong with the body: then the request has not been sent.
-func (s *sending) failure() error {
+func (s *requestWriter) bodyError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.broken
+	return s.bodyErr
 }
 
 // refused says whether the connection took nothing of the request, as far as is known at once.
-func (s *sending) refused() bool { return s.done == nil && s.err != nil && s.untouched }
+func (s *requestWriter) nothingSent() bool {
+	return s.done == nil && s.writeErr != nil && s.nothingWritten
+}
 
 // complete says whether all has been sent.
-func (s *sending) complete() bool {
+func (s *requestWriter) isComplete() bool {
 	if s.done != nil {
 		select {
 		case <-s.done:
@@ -242,5 +244,5 @@ func (s *sending) complete() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err == nil && s.broken == nil
+	return s.writeErr == nil && s.bodyErr == nil
 }

@@ -14,10 +14,10 @@ func TestLastAttempt(t *testing.T) {
 	near, far := tcpPair(t)
 	c := New(near)
 	late := time.Now().Add(-time.Second)
-	c.limits.read, c.limits.write = late, late
-	r, w := &c.reading, &c.writing
+	c.deadlines.read, c.deadlines.write = late, late
+	r, w := &c.readOp, &c.writeOp
 	r.p = make([]byte, 16)
-	if c.lastRead(os.ErrDeadlineExceeded) || !c.limits.read.Equal(late) {
+	if c.retryRead(os.ErrDeadlineExceeded) || !c.deadlines.read.Equal(late) {
 		t.Error("nothing has come, and it was read")
 	}
 	if _, err := far.Write([]byte("abc")); err != nil {
@@ -25,23 +25,23 @@ func TestLastAttempt(t *testing.T) {
 	}
 	for c.IdleAlive() { // the bytes are on their way
 	}
-	if c.lastRead(errors.New("reset")) {
+	if c.retryRead(errors.New("reset")) {
 		t.Error("read after another error")
 	}
-	if !c.lastRead(os.ErrDeadlineExceeded) || r.n != 3 || string(r.p[:3]) != "abc" {
+	if !c.retryRead(os.ErrDeadlineExceeded) || r.n != 3 || string(r.p[:3]) != "abc" {
 		t.Errorf("%d bytes", r.n)
 	}
-	if left := time.Until(c.limits.read); left < time.Second/2 || left > mostGrace {
+	if left := time.Until(c.deadlines.read); left < time.Second/2 || left > maxGrace {
 		t.Errorf("the deadline for reading moved to %v", left)
 	}
 	if !rawSyscalls {
 		return
 	}
-	w.left = [pieces][]byte{[]byte("abc")}
-	if !c.lastWrite(os.ErrDeadlineExceeded) || w.n != 3 {
+	w.left = [maxPieces][]byte{[]byte("abc")}
+	if !c.retryWrite(os.ErrDeadlineExceeded) || w.n != 3 {
 		t.Errorf("%d bytes written", w.n)
 	}
-	if left := time.Until(c.limits.write); left < time.Second/2 || left > mostGrace {
+	if left := time.Until(c.deadlines.write); left < time.Second/2 || left > maxGrace {
 		t.Errorf("the deadline for writing moved to %v", left)
 	}
 }
@@ -50,7 +50,7 @@ func TestExtended(t *testing.T) {
 	now := time.Now()
 	f := func(deadline time.Time, want time.Duration) {
 		t.Helper()
-		by, ok := extended(deadline, now)
+		by, ok := extendDeadline(deadline, now)
 		if ok != (want > 0) || ok && by.Sub(now) != want {
 			t.Errorf("%v: %v, %v, not %v", deadline, by, ok, want)
 		}
@@ -58,10 +58,10 @@ func TestExtended(t *testing.T) {
 	f(time.Time{}, 0)
 	f(time.Unix(1, 0), 0)
 	f(now.Add(time.Second), 0)
-	f(now, leastGrace)
-	f(now.Add(-10*time.Millisecond), leastGrace)
+	f(now, minGrace)
+	f(now.Add(-10*time.Millisecond), minGrace)
 	f(now.Add(-3*time.Second), 6*time.Second)
-	f(now.Add(-time.Hour), mostGrace)
+	f(now.Add(-time.Hour), maxGrace)
 }
 
 // TestStoodStill checks that a long write goes on after a deadline that was noticed far too late,
@@ -73,8 +73,8 @@ func TestStoodStill(t *testing.T) {
 	began := time.Now().Add(-time.Hour)
 	f := func(deadline time.Time, err error, want bool) {
 		t.Helper()
-		c.limits.write = deadline
-		if got := c.wasSuspended(err, began); got != want {
+		c.deadlines.write = deadline
+		if got := c.extendAfterSuspension(err, began); got != want {
 			t.Errorf("%v, %v: %v", deadline, err, got)
 		}
 	}

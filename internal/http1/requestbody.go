@@ -9,21 +9,21 @@ import (
 // requestBody is the body of the request that a connection serves. It may be read by one goroutine at a time, also by one that outlives the
 // handler: then it reads no more.
 type requestBody struct {
-	c      *conn
-	answer *response
+	c        *conn
+	response *responseWriter
 
-	mu     sync.Mutex
-	reader bodyReader
-	awaits bool  // the client sends it when it is told to go on
-	err    error // with which reading ended
-	closed bool
+	mu              sync.Mutex
+	reader          bodyReader
+	expectsContinue bool  // the client sends it when it is told to go on
+	err             error // with which reading ended
+	closed          bool
 }
 
 // none says that there is no body.
-func (b *requestBody) none() bool { return b.reader.framing == framing{} }
+func (b *requestBody) isEmpty() bool { return b.reader.framing == framing{} }
 
 // broken says that reading has failed: where the next request begins is not known.
-func (b *requestBody) broken() bool {
+func (b *requestBody) hasFailed() bool {
 	if b == nil || !b.mu.TryLock() { // somebody reads on
 		return false
 	}
@@ -42,9 +42,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
-	if b.awaits {
-		b.awaits = false
-		if b.err = b.answer.writeContinue(); b.err != nil {
+	if b.expectsContinue {
+		b.expectsContinue = false
+		if b.err = b.response.writeContinue(); b.err != nil {
 			return 0, b.err
 		}
 	}
@@ -67,7 +67,7 @@ func (b *requestBody) Close() error {
 // little the handler has left.
 func (b *requestBody) finish(drain bool) bool {
 	if !b.mu.TryLock() { // somebody waits for more
-		_ = b.c.setDeadline(longAgo())
+		_ = b.c.setReadDeadline(pastDeadline())
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()
@@ -75,13 +75,13 @@ func (b *requestBody) finish(drain bool) bool {
 	if b.err == io.EOF {
 		return true
 	}
-	if b.err != nil || !drain || b.awaits || b.reader.left > drained {
+	if b.err != nil || !drain || b.expectsContinue || b.reader.left > maxDrainBytes {
 		return false
 	}
-	b.c.limitRead(drainTime)
-	room := b.c.server.mem.get()
-	defer b.c.server.mem.put(room)
-	for n := 0; n <= drained; {
+	b.c.setReadTimeout(drainTimeout)
+	room := b.c.server.pool.get()
+	defer b.c.server.pool.put(room)
+	for n := 0; n <= maxDrainBytes; {
 		m, err := b.reader.read(&b.c.in, room[:])
 		n += m
 		if b.err = err; err != nil {

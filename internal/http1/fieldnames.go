@@ -4,7 +4,7 @@ import "net/textproto"
 
 // canonical is textproto.CanonicalMIMEHeaderKey with the names known by heart that this API and its clients use, as they write them. It
 // reports false for what is no name.
-func canonical(name string) (string, bool) {
+func canonicalName(name string) (string, bool) {
 	switch name {
 	case "Host", "host":
 		return "Host", true
@@ -137,7 +137,7 @@ func canonical(name string) (string, bool) {
 
 // ownName says whether a header is the engine's to say, of a request as of an answer: what tells the message's end and the connection's use, in
 // whatever case a caller has put it into the map.
-func ownName(name string) bool {
+func isManagedField(name string) bool {
 	switch len(name) {
 	case len("host"):
 		return equalFold(name, "host")

@@ -11,7 +11,7 @@ const maxFields = 2000
 
 var (
 	errLineEnd    = errors.New("a line of the head does not end in CRLF")
-	errFolded     = errors.New("a folded header line")
+	errFoldedLine = errors.New("a folded header line")
 	errFieldName  = errors.New("a malformed header name")
 	errFieldValue = errors.New("a malformed header value")
 	errFieldCount = errors.New("too many header lines")
@@ -40,22 +40,22 @@ func isToken(s string) bool {
 }
 
 // isValue says whether a value may be sent: no control characters but tabs. It looks at eight bytes at a time.
-func isValue(s string) bool {
+func isFieldValue(s string) bool {
 	const ones = 0x0101010101010101
 	const highs, blanks, deletes = 0x80 * ones, ' ' * ones, 0x7f * ones
 	for ; len(s) >= 8; s = s[8:] {
 		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 		// The high bit of a byte is set where that is below a blank or is a delete, and maybe where one before it is.
 		d := w ^ deletes
-		if ((w-blanks)&^w|(d-ones)&^d)&highs != 0 && !isPlain(s[:8]) {
+		if ((w-blanks)&^w|(d-ones)&^d)&highs != 0 && !isFieldValueSlow(s[:8]) {
 			return false
 		}
 	}
-	return isPlain(s)
+	return isFieldValueSlow(s)
 }
 
 // isPlain is isValue, byte by byte.
-func isPlain(s string) bool {
+func isFieldValueSlow(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return false
@@ -81,15 +81,15 @@ func parseFields(lines string, strict bool) (http.Header, error) {
 		case trimmed == "":
 			return fields, nil
 		case trimmed[0] == ' ' || trimmed[0] == '\t':
-			return nil, errFolded
+			return nil, errFoldedLine
 		}
 		name, value, found := strings.Cut(trimmed, ":")
-		key, ok := canonical(name)
+		key, ok := canonicalName(name)
 		if !found || !ok {
 			return nil, errFieldName
 		}
-		value = trim(value)
-		if !isValue(value) {
+		value = trimBlanks(value)
+		if !isFieldValue(value) {
 			return nil, errFieldValue
 		}
 		if former, ok := fields[key]; ok {
@@ -102,7 +102,7 @@ func parseFields(lines string, strict bool) (http.Header, error) {
 }
 
 // firstLine cuts a head after its first line.
-func firstLine(head string, strict bool) (line, rest string, err error) {
+func cutStartLine(head string, strict bool) (line, rest string, err error) {
 	line, rest, _ = strings.Cut(head, "\n")
 	trimmed := strings.TrimSuffix(line, "\r")
 	if strict && len(trimmed) == len(line) {
@@ -112,10 +112,10 @@ func firstLine(head string, strict bool) (line, rest string, err error) {
 }
 
 // lists says whether a comma-separated header names a token, in whatever case.
-func lists(values []string, token string) bool {
+func hasToken(values []string, token string) bool {
 	for _, line := range values {
 		for part := range strings.SplitSeq(line, ",") {
-			if equalFold(trim(part), token) {
+			if equalFold(trimBlanks(part), token) {
 				return true
 			}
 		}
@@ -124,7 +124,7 @@ func lists(values []string, token string) bool {
 }
 
 // trim cuts off the blanks that may surround a value: unlike textproto.TrimString, not the bytes of line ends.
-func trim(s string) string {
+func trimBlanks(s string) string {
 	for s != "" && (s[0] == ' ' || s[0] == '\t') {
 		s = s[1:]
 	}

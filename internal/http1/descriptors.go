@@ -9,7 +9,7 @@ import (
 
 // Exhausted says whether a connection could not be made or accepted because this process, or the machine, has no file
 // descriptors left: that is no fault of the other side.
-func Exhausted(err error) bool {
+func OutOfDescriptors(err error) bool {
 	for _, errno := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE} {
 		if errors.Is(err, errno) {
 			return true

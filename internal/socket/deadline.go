@@ -10,9 +10,9 @@ import (
 const (
 	// leastGrace is the minimum extension of a deadline that passed with bytes waiting: a message
 	// may need several reads.
-	leastGrace = 250 * time.Millisecond
+	minGrace = 250 * time.Millisecond
 	// mostGrace bounds that time.
-	mostGrace = 30 * time.Second
+	maxGrace = 30 * time.Second
 )
 
 // limits are the deadlines in force.
@@ -23,61 +23,61 @@ const (
 // deadline passed makes one more attempt. If that succeeds, the deadline moves by twice the delay
 // with which it was noticed, because a suspended process measures nothing. A peer that really is
 // silent still times out as configured.
-type limits struct {
+type deadlines struct {
 	mu          sync.Mutex
 	read, write time.Time // zero: none
 }
 
 // SetDeadline implements net.Conn.
 func (c *Conn) SetDeadline(t time.Time) error {
-	c.limits.mu.Lock()
-	defer c.limits.mu.Unlock()
-	c.limits.read, c.limits.write = t, t
+	c.deadlines.mu.Lock()
+	defer c.deadlines.mu.Unlock()
+	c.deadlines.read, c.deadlines.write = t, t
 	return c.Conn.SetDeadline(t)
 }
 
 // SetReadDeadline implements net.Conn.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	c.limits.mu.Lock()
-	defer c.limits.mu.Unlock()
-	c.limits.read = t
+	c.deadlines.mu.Lock()
+	defer c.deadlines.mu.Unlock()
+	c.deadlines.read = t
 	return c.Conn.SetReadDeadline(t)
 }
 
 // SetWriteDeadline implements net.Conn.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	c.limits.mu.Lock()
-	defer c.limits.mu.Unlock()
-	c.limits.write = t
+	c.deadlines.mu.Lock()
+	defer c.deadlines.mu.Unlock()
+	c.deadlines.write = t
 	return c.Conn.SetWriteDeadline(t)
 }
 
 // lastRead makes one more attempt after a Read failed with err, and reports whether it succeeded.
 // The caller holds the mutex of reading.
-func (c *Conn) lastRead(err error) bool {
-	r := &c.reading
-	if r.done = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(r.once) != nil || !r.done {
+func (c *Conn) retryRead(err error) bool {
+	r := &c.readOp
+	if r.lastSucceeded = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(r.lastAttempt) != nil || !r.lastSucceeded {
 		return false
 	}
-	c.limits.mu.Lock()
-	defer c.limits.mu.Unlock()
-	if by, ok := extended(c.limits.read, time.Now()); ok {
-		c.limits.read = by
+	c.deadlines.mu.Lock()
+	defer c.deadlines.mu.Unlock()
+	if by, ok := extendDeadline(c.deadlines.read, time.Now()); ok {
+		c.deadlines.read = by
 		_ = c.Conn.SetReadDeadline(by) // an error shows at the next Read
 	}
 	return true
 }
 
 // lastWrite is lastRead for a Write.
-func (c *Conn) lastWrite(err error) bool {
-	w := &c.writing
-	if w.done = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(w.once) != nil || !w.done {
+func (c *Conn) retryWrite(err error) bool {
+	w := &c.writeOp
+	if w.lastSucceeded = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(w.lastAttempt) != nil || !w.lastSucceeded {
 		return false
 	}
-	c.limits.mu.Lock()
-	defer c.limits.mu.Unlock()
-	if by, ok := extended(c.limits.write, time.Now()); ok {
-		c.limits.write = by
+	c.deadlines.mu.Lock()
+	defer c.deadlines.mu.Unlock()
+	if by, ok := extendDeadline(c.deadlines.write, time.Now()); ok {
+		c.deadlines.write = by
 		_ = c.Conn.SetWriteDeadline(by)
 	}
 	return true
@@ -86,36 +86,36 @@ func (c *Conn) lastWrite(err error) bool {
 // extended returns the new deadline after one that was noticed now. It returns false for a deadline
 // that was renewed in the meantime, and for one in the distant past, with which a caller interrupts
 // a wait.
-func extended(deadline, now time.Time) (time.Time, bool) {
+func extendDeadline(deadline, now time.Time) (time.Time, bool) {
 	if deadline.Unix() < 1<<30 || deadline.After(now) {
 		return time.Time{}, false
 	}
-	return now.Add(min(max(2*now.Sub(deadline), leastGrace), mostGrace)), true
+	return now.Add(min(max(2*now.Sub(deadline), minGrace), maxGrace)), true
 }
 
 // wasSuspended reports whether a long Write failed because of a deadline that was noticed far too
 // late, and moves the deadline. began is when the Write began.
-func (c *Conn) wasSuspended(err error, began time.Time) bool {
+func (c *Conn) extendAfterSuspension(err error, began time.Time) bool {
 	if c.raw == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
-	c.limits.mu.Lock()
-	defer c.limits.mu.Unlock()
+	c.deadlines.mu.Lock()
+	defer c.deadlines.mu.Unlock()
 	now := time.Now()
-	if !began.Before(c.limits.write) || now.Sub(c.limits.write) < leastGrace {
+	if !began.Before(c.deadlines.write) || now.Sub(c.deadlines.write) < minGrace {
 		return false
 	}
-	by, ok := extended(c.limits.write, now)
+	by, ok := extendDeadline(c.deadlines.write, now)
 	if ok {
-		c.limits.write = by
+		c.deadlines.write = by
 		_ = c.Conn.SetWriteDeadline(by)
 	}
 	return ok
 }
 
-func (r *reading) last(fd uintptr) { r.done = r.try(fd) }
+func (r *readOp) tryLast(fd uintptr) { r.lastSucceeded = r.try(fd) }
 
-func (w *writing) last(fd uintptr) { w.done = w.try(fd) }
+func (w *writeOp) tryLast(fd uintptr) { w.lastSucceeded = w.try(fd) }
 
 // readFallback reads through package net.
 func (c *Conn) readFallback(p []byte) (int, error) {
@@ -124,14 +124,14 @@ func (c *Conn) readFallback(p []byte) (int, error) {
 	}
 	began := time.Now()
 	n, err := c.Conn.Read(p)
-	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.waitedFor(began) {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.hasWaited(began) {
 		return n, err
 	}
-	r := &c.reading
+	r := &c.readOp
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.p = p[:min(len(p), longest)]
-	ok := c.lastRead(err)
+	r.p = p[:min(len(p), maxRawBytes)]
+	ok := c.retryRead(err)
 	r.p = nil
 	if !ok || r.err != 0 || r.n == 0 { // the next Read gets further bytes
 		return 0, err
@@ -140,8 +140,8 @@ func (c *Conn) readFallback(p []byte) (int, error) {
 }
 
 // waitedFor reports whether a Read that began at a given time waited for its deadline.
-func (c *Conn) waitedFor(began time.Time) bool {
-	c.limits.mu.Lock()
-	defer c.limits.mu.Unlock()
-	return began.Before(c.limits.read)
+func (c *Conn) hasWaited(began time.Time) bool {
+	c.deadlines.mu.Lock()
+	defer c.deadlines.mu.Unlock()
+	return began.Before(c.deadlines.read)
 }

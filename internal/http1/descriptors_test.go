@@ -17,7 +17,7 @@ import (
 func TestExhausted(t *testing.T) {
 	f := func(err error, want bool) {
 		t.Helper()
-		if got := Exhausted(err); got != want {
+		if got := OutOfDescriptors(err); got != want {
 			t.Errorf("%v: %t", err, got)
 		}
 	}
@@ -56,15 +56,15 @@ func (l *exhaustedListener) Addr() net.Addr { return &net.TCPAddr{} }
 func TestNoDescriptorsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := atomic.Int64{}
-		s := &Server{Handler: http.NotFoundHandler(), Failed: func(err error) {
-			if Exhausted(err) {
+		s := &Server{Handler: http.NotFoundHandler(), OnError: func(err error) {
+			if OutOfDescriptors(err) {
 				told.Add(1)
 			}
 		}}
-		s.begin()
+		s.initLocked()
 		here, there := net.Pipe()
 		s.accept(there)
-		time.Sleep(2 * freshTime) // it has brought nothing
+		time.Sleep(2 * newConnGrace) // it has brought nothing
 		l := &exhaustedListener{closed: make(chan struct{})}
 		ended := make(chan error, 1)
 		go func() { ended <- s.Serve(l) }()

@@ -10,11 +10,11 @@ import (
 // TestNothingIsKept of what was written, or read into: connections live for hours.
 func TestNothingIsKept(t *testing.T) {
 	t.Parallel()
-	f := func(name string, use func(c *Conn, peer net.Conn, cut [pieces][]byte), sizes ...int) {
+	f := func(name string, use func(c *Conn, peer net.Conn, cut [maxPieces][]byte), sizes ...int) {
 		t.Helper()
 		near, far := tcpPair(t)
 		c := New(near)
-		traces := used(func(cut [pieces][]byte) { use(c, far, cut) }, sizes)
+		traces := used(func(cut [maxPieces][]byte) { use(c, far, cut) }, sizes)
 		runtime.GC()
 		for i, trace := range traces {
 			if trace.Value() != nil {
@@ -23,7 +23,7 @@ func TestNothingIsKept(t *testing.T) {
 		}
 		runtime.KeepAlive(c)
 	}
-	write := func(c *Conn, peer net.Conn, cut [pieces][]byte) {
+	write := func(c *Conn, peer net.Conn, cut [maxPieces][]byte) {
 		total := len(cut[0]) + len(cut[1]) + len(cut[2])
 		writer := start(t, c, func() {
 			if n, err := c.WriteTogether(cut[0], cut[1], cut[2]); n != total || err != nil {
@@ -38,18 +38,18 @@ func TestNothingIsKept(t *testing.T) {
 	}
 	f("write", write, 1000)
 	f("write", write, 1000, 2000, 3000)
-	f("write", write, 1000, longest, 3000)
-	f("write for too long", func(c *Conn, peer net.Conn, cut [pieces][]byte) {
+	f("write", write, 1000, maxRawBytes, 3000)
+	f("write for too long", func(c *Conn, peer net.Conn, cut [maxPieces][]byte) {
 		if _, err := fill(t, c, peer, cut); err == nil {
 			t.Error("all was written")
 		}
 	}, 1000, 20_000, 3000)
-	f("write for too long", func(c *Conn, peer net.Conn, cut [pieces][]byte) {
+	f("write for too long", func(c *Conn, peer net.Conn, cut [maxPieces][]byte) {
 		if _, err := fill(t, c, peer, cut); err == nil {
 			t.Error("all was written")
 		}
-	}, 1000, 2*longest, 3000)
-	f("read", func(c *Conn, peer net.Conn, cut [pieces][]byte) {
+	}, 1000, 2*maxRawBytes, 3000)
+	f("read", func(c *Conn, peer net.Conn, cut [maxPieces][]byte) {
 		for _, p := range cut {
 			if _, err := peer.Write([]byte("abc")); err != nil {
 				t.Error(err)
@@ -58,8 +58,8 @@ func TestNothingIsKept(t *testing.T) {
 				t.Errorf("%q, %v", p[:n], err)
 			}
 		}
-	}, 1000, longest, 2*longest)
-	f("read too late", func(c *Conn, _ net.Conn, cut [pieces][]byte) {
+	}, 1000, maxRawBytes, 2*maxRawBytes)
+	f("read too late", func(c *Conn, _ net.Conn, cut [maxPieces][]byte) {
 		_ = c.SetReadDeadline(longAgo())
 		if n, err := c.Read(cut[0]); n != 0 || err == nil {
 			t.Errorf("%d bytes were read, %v", n, err)
@@ -70,8 +70,8 @@ func TestNothingIsKept(t *testing.T) {
 // used makes pieces, uses them and forgets them.
 //
 //go:noinline
-func used(use func(cut [pieces][]byte), sizes []int) (traces []weak.Pointer[byte]) {
-	var cut [pieces][]byte
+func used(use func(cut [maxPieces][]byte), sizes []int) (traces []weak.Pointer[byte]) {
+	var cut [maxPieces][]byte
 	for i, n := range sizes {
 		cut[i] = make([]byte, n)
 		traces = append(traces, weak.Make(&cut[i][0]))
