@@ -45,7 +45,7 @@ func sizes() []int64 { return []int64{2 << 10, 64 << 10, 300 << 10, 1 << 20, 8 <
 func BenchmarkReadBody(b *testing.B) {
 	for _, size := range sizes() {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
-			var p bodies
+			var p bodyReader
 			r, w := upload(size, true), httptest.NewRecorder()
 			b.SetBytes(size)
 			b.ReportAllocs()
@@ -67,16 +67,16 @@ func TestMemoryOfABody(t *testing.T) {
 	const fixed = 4 << 10
 	for _, told := range []bool{true, false} {
 		for _, size := range sizes() {
-			var p bodies
+			var p bodyReader
 			r := upload(size, told)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			l, problem := p.read(httptest.NewRecorder(), r, Limits{MaxBody: 64 << 20}, owner{})
 			runtime.ReadMemStats(&after)
-			if problem != nil || int64(len(l.b)) != size {
-				t.Fatalf("%d of %d bytes, %v", len(l.b), size, problem)
+			if problem != nil || int64(len(l.data)) != size {
+				t.Fatalf("%d of %d bytes, %v", len(l.data), size, problem)
 			}
-			held, taken := int64(cap(l.b)), int64(after.TotalAlloc-before.TotalAlloc)
+			held, taken := int64(cap(l.data)), int64(after.TotalAlloc-before.TotalAlloc)
 			most := size + fixed
 			if !told {
 				most = max(2*size, bodyStep) + fixed
@@ -103,7 +103,7 @@ func BenchmarkAdmit(b *testing.B) {
 			i := 0
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, ok := g.Admit(requests[i%keys]); !ok {
+				if _, _, ok := g.Authenticate(requests[i%keys]); !ok {
 					b.Fatal("not admitted")
 				}
 				i++

@@ -7,12 +7,12 @@ import (
 
 // forgiveBase removes a duplicate prefix from a path. Clients append /v1/… to their base URL, so a
 // base URL that ends in a slash, /v1 or /v1/messages doubles it.
-func forgiveBase(u *url.URL) {
-	path := withoutBase(u.Path)
+func removeDoubledPrefix(u *url.URL) {
+	path := trimDoubledPrefix(u.Path)
 	if path == u.Path {
 		return
 	}
-	raw := withoutBase(u.RawPath)
+	raw := trimDoubledPrefix(u.RawPath)
 	u.Path, u.RawPath = path, ""
 	if unescaped, err := url.PathUnescape(raw); err == nil && unescaped == path {
 		u.RawPath = raw
@@ -20,7 +20,7 @@ func forgiveBase(u *url.URL) {
 }
 
 // withoutBase removes duplicate prefixes from a path.
-func withoutBase(path string) string {
+func trimDoubledPrefix(path string) string {
 	for strings.HasPrefix(path, "//") {
 		path = path[1:]
 	}
@@ -31,7 +31,7 @@ func withoutBase(path string) string {
 		}
 		rest = "/" + strings.TrimLeft(rest, "/")
 		if rest == "/v1" || strings.HasPrefix(rest, "/v1/") || base == "/v1/" && strings.HasPrefix(rest, "/api/") {
-			return withoutBase(rest)
+			return trimDoubledPrefix(rest)
 		}
 		if doubled := "/v1" + rest; base == "/v1/" && len(doubled) < len(path) {
 			return doubled

@@ -39,7 +39,7 @@ func TestForgiveBase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if forgiveBase(u); u.EscapedPath() != want {
+		if removeDoubledPrefix(u); u.EscapedPath() != want {
 			t.Errorf("%s: %s, want %s", in, u.EscapedPath(), want)
 		}
 	}
@@ -54,7 +54,7 @@ func FuzzForgiveBase(f *testing.F) {
 			return
 		}
 		before := u.Path
-		forgiveBase(u)
+		removeDoubledPrefix(u)
 		if len(u.Path) > len(before) || strings.HasPrefix(u.Path, "/v1/v1/") || strings.HasPrefix(u.Path, "//") {
 			t.Errorf("%q: %q", before, u.Path)
 		}

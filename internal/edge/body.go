@@ -16,7 +16,7 @@ const (
 	bodyStall = 30 * time.Second
 	bodyStep  = 64 << 10
 	// moderate is the largest size of bodies that get all their memory at once while memory is plentiful.
-	moderate = 1 << 20
+	maxEagerBody = 1 << 20
 )
 
 // bodyProblem is why a body was not accepted.
@@ -27,68 +27,68 @@ type bodyProblem struct {
 }
 
 // bodies reads request bodies into reused memory, and bounds the total.
-type bodies struct {
-	memory   memory
-	room     inflight
+type bodyReader struct {
+	pool     bufferPool
+	limiter  inflightLimiter
 	decoders chan struct{} // bounds how many bodies are decoded at a time; nil: no bound
 }
 
 // pooledBody is a body in memory. It is given back once.
 type pooledBody struct {
-	b []byte
-	hold
+	data []byte
+	bodyMemory
 }
 
 // release ends the use of a body.
-func (p *bodies) release(l *pooledBody) {
-	p.memory.put(l.b)
-	l.b = nil
-	p.room.leave(&l.hold)
+func (p *bodyReader) release(l *pooledBody) {
+	p.pool.put(l.data)
+	l.data = nil
+	p.limiter.releaseAll(&l.bodyMemory)
 }
 
 // read reads the whole body of a request into memory that its owner is charged for.
-func (p *bodies) read(w http.ResponseWriter, r *http.Request, limits Limits, by owner) (*pooledBody, *bodyProblem) {
+func (p *bodyReader) read(w http.ResponseWriter, r *http.Request, limits Limits, by owner) (*pooledBody, *bodyProblem) {
 	if r.ContentLength > limits.MaxBody {
-		return nil, tooLarge(limits.MaxBody)
+		return nil, errBodyTooLarge(limits.MaxBody)
 	}
-	l := &pooledBody{hold: hold{owner: by}}
-	if !p.begin(r, limits, l) {
-		return nil, tooMany()
+	l := &pooledBody{bodyMemory: bodyMemory{owner: by}}
+	if !p.claimMemory(r, limits, l) {
+		return nil, errNoMemory()
 	}
-	problem := p.fill(w, r, limits, l)
+	problem := p.readInto(w, r, limits, l)
 	if problem != nil {
 		p.release(l)
 		return nil, problem
 	}
-	p.room.finish(&l.hold, int64(cap(l.b)))
+	p.limiter.bodyArrived(&l.bodyMemory, int64(cap(l.data)))
 	return l, nil
 }
 
 // begin makes the first claim of a body. While memory is plentiful a body of moderate size gets all that it announces, so
 // that it need not be moved.
-func (p *bodies) begin(r *http.Request, limits Limits, l *pooledBody) bool {
-	n := p.room.firstClaim(r.ContentLength)
-	l.small = 0 <= r.ContentLength && r.ContentLength < n
-	if !l.small && 0 < r.ContentLength && r.ContentLength < moderate {
-		whole := func(n int64) bool { return p.room.enterWhole(&l.hold, n) }
-		if l.b = p.obtain(r.ContentLength+1, whole, whole); l.b != nil {
+func (p *bodyReader) claimMemory(r *http.Request, limits Limits, l *pooledBody) bool {
+	n := p.limiter.firstClaim(r.ContentLength)
+	l.firstOnly = 0 <= r.ContentLength && r.ContentLength < n
+	if !l.firstOnly && 0 < r.ContentLength && r.ContentLength < maxEagerBody {
+		whole := func(n int64) bool { return p.limiter.claimBoth(&l.bodyMemory, n) }
+		if l.data = p.allocate(r.ContentLength+1, whole, whole); l.data != nil {
 			return true
 		}
 	}
-	l.b = p.obtain(n,
-		func(n int64) bool { return p.room.enter(r.Context(), noWait, &l.hold, n) },
-		func(n int64) bool { return p.room.enter(r.Context(), limits.BodyWait, &l.hold, n) })
-	return l.b != nil
+	l.data = p.allocate(n,
+		func(n int64) bool { return p.limiter.claimFirst(r.Context(), noWait, &l.bodyMemory, n) },
+		func(n int64) bool { return p.limiter.claimFirst(r.Context(), limits.BodyWait, &l.bodyMemory, n) })
+	return l.data != nil
 }
 
 // obtain returns memory for n bytes, nil if there is none. Reused memory may be larger than n, and is only taken if atOnce
 // grants all of it. New memory has n bytes, and wait must grant it.
-func (p *bodies) obtain(n int64, atOnce, wait func(int64) bool) []byte {
-	if used := p.memory.take(n); used != nil {
+func (p *bodyReader) allocate(n int64, atOnce, wait func(int64) bool) []byte {
+	if used := p.pool.take(n); used != nil {
 		if atOnce(int64(cap(used))) {
 			return used
 		}
-		p.memory.put(used)
+		p.pool.put(used)
 	}
 	if !wait(n) {
 		return nil
@@ -97,95 +97,95 @@ func (p *bodies) obtain(n int64, atOnce, wait func(int64) bool) []byte {
 }
 
 // fill reads a body.
-func (p *bodies) fill(w http.ResponseWriter, r *http.Request, limits Limits, l *pooledBody) *bodyProblem {
-	l.begin(http.NewResponseController(w))
-	defer l.stop()
+func (p *bodyReader) readInto(w http.ResponseWriter, r *http.Request, limits Limits, l *pooledBody) *bodyProblem {
+	l.startReading(http.NewResponseController(w))
+	defer l.stopReading()
 	body := http.MaxBytesReader(w, r.Body, limits.MaxBody)
 	for due, move := bodyStep, slowRate; ; {
-		if len(l.b) == cap(l.b) && !p.enlarge(r, limits, l) {
-			return tooMany()
+		if len(l.data) == cap(l.data) && !p.grow(r, limits, l) {
+			return errNoMemory()
 		}
-		n, err := body.Read(l.b[len(l.b):cap(l.b)])
-		l.b = l.b[:len(l.b)+n]
+		n, err := body.Read(l.data[len(l.data):cap(l.data)])
+		l.data = l.data[:len(l.data)+n]
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case err != nil && l.givenUp():
-			return tooSlow()
+		case err != nil && l.isEvicted():
+			return errSlowBody()
 		case err != nil:
-			return readProblem(err, limits.MaxBody)
+			return bodyReadError(err, limits.MaxBody)
 		}
-		if len(l.b) >= due { // a step each time, so that dripping bytes do not count as going on
-			if !l.renew(time.Now()) {
-				return tooSlow()
+		if len(l.data) >= due { // a step each time, so that dripping bytes do not count as going on
+			if !l.extendDeadline(time.Now()) {
+				return errSlowBody()
 			}
-			due, move = len(l.b)+bodyStep, len(l.b)+slowRate
-		} else if len(l.b) >= move {
-			l.moved(time.Now())
-			move = len(l.b) + slowRate
+			due, move = len(l.data)+bodyStep, len(l.data)+slowRate
+		} else if len(l.data) >= move {
+			l.recordProgress(time.Now())
+			move = len(l.data) + slowRate
 		}
 	}
 }
 
 // enlarge gets more memory for a body: its announced length. A body of unknown length claims the maximum, grows by doubling,
 // and finally keeps what it needed.
-func (p *bodies) enlarge(r *http.Request, limits Limits, l *pooledBody) bool {
+func (p *bodyReader) grow(r *http.Request, limits Limits, l *pooledBody) bool {
 	grow := func(patience time.Duration) func(int64) bool {
-		return func(n int64) bool { return p.room.grow(r.Context(), patience, &l.hold, n) }
+		return func(n int64) bool { return p.limiter.claimSecond(r.Context(), patience, &l.bodyMemory, n) }
 	}
 	if r.ContentLength >= 0 {
-		larger := p.obtain(r.ContentLength+1, grow(noWait), grow(limits.BodyWait))
+		larger := p.allocate(r.ContentLength+1, grow(noWait), grow(limits.BodyWait))
 		if larger == nil {
 			return false
 		}
-		p.move(l, larger)
+		p.moveTo(l, larger)
 		return true
 	}
-	if !l.second && !grow(limits.BodyWait)(limits.MaxBody+1) {
+	if !l.hasSecond && !grow(limits.BodyWait)(limits.MaxBody+1) {
 		return false
 	}
-	p.move(l, make([]byte, 0, min(int64(2*cap(l.b)), l.taken)))
+	p.moveTo(l, make([]byte, 0, min(int64(2*cap(l.data)), l.bytes)))
 	return true
 }
 
 // move copies a body into other memory.
-func (p *bodies) move(l *pooledBody, to []byte) {
-	to = append(to, l.b...)
-	p.memory.put(l.b)
-	l.b = to
+func (p *bodyReader) moveTo(l *pooledBody, to []byte) {
+	to = append(to, l.data...)
+	p.pool.put(l.data)
+	l.data = to
 }
 
-func tooMany() *bodyProblem {
+func errNoMemory() *bodyProblem {
 	return &bodyProblem{http.StatusTooManyRequests, claude.ErrRateLimit,
 		"claude-code-lb holds as many request bodies in memory as it may (max_inflight_bytes): try again in a moment."}
 }
 
-func tooSlow() *bodyProblem {
+func errSlowBody() *bodyProblem {
 	return &bodyProblem{http.StatusRequestTimeout, claude.ErrTimeout,
 		"The request body came too slowly while claude-code-lb was short of memory for bodies (max_inflight_bytes): send it again."}
 }
 
 // stallReader reads on while the client goes on sending.
 type stallReader struct {
-	c    *http.ResponseController
+	conn *http.ResponseController
 	body io.Reader
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {
 	// Servers without deadlines, as in tests, read on without them.
-	_ = s.c.SetReadDeadline(time.Now().Add(bodyStall))
+	_ = s.conn.SetReadDeadline(time.Now().Add(bodyStall))
 	n, err := s.body.Read(p)
 	if err != nil { // an answer may take longer than a client may pause
-		s.done()
+		s.stop()
 	}
 	return n, err
 }
 
-func (s *stallReader) done() { _ = s.c.SetReadDeadline(time.Time{}) }
+func (s *stallReader) stop() { _ = s.conn.SetReadDeadline(time.Time{}) }
 
-func readProblem(err error, limit int64) *bodyProblem {
+func bodyReadError(err error, limit int64) *bodyProblem {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return tooLarge(limit)
+		return errBodyTooLarge(limit)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &bodyProblem{http.StatusRequestTimeout, claude.ErrTimeout,
@@ -194,7 +194,7 @@ func readProblem(err error, limit int64) *bodyProblem {
 	return &bodyProblem{http.StatusBadRequest, claude.ErrInvalidRequest, "The request body broke off: send it again."}
 }
 
-func tooLarge(limit int64) *bodyProblem {
+func errBodyTooLarge(limit int64) *bodyProblem {
 	return &bodyProblem{http.StatusRequestEntityTooLarge, claude.ErrTooLarge,
 		fmt.Sprintf("The request body exceeds %d MB: shorten the conversation, or raise max_body_mb of claude-code-lb.", limit>>20)}
 }

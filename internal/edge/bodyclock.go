@@ -7,21 +7,21 @@ import (
 )
 
 // lateClock is the delay of a body timer from which we conclude that the process was suspended.
-const lateClock = 50 * time.Millisecond
+const minLateness = 50 * time.Millisecond
 
 // longAgo is the Unix time before which a deadline only ends a wait.
-const longAgo = 1 << 20
+const interruptBefore = 1 << 20
 
 // onTime serves requests with deadlines for their bodies that a process which stands still does not
 // miss. The timer of net/http ends the body although the bytes that came meanwhile are still in the
 // socket. Over HTTP/1.1 a connection of package socket looks for them itself.
-func onTime(h http.Handler) http.Handler {
+func withBodyClock(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor < 2 && hasSocket(r) {
+		if r.ProtoMajor < 2 && usesSocket(r) {
 			h.ServeHTTP(w, r)
 			return
 		}
-		c := &bodyClock{ResponseWriter: w, shared: r.ProtoMajor < 2}
+		c := &bodyClock{ResponseWriter: w, resetConn: r.ProtoMajor < 2}
 		defer c.stop()
 		h.ServeHTTP(c, r)
 	})
@@ -30,11 +30,11 @@ func onTime(h http.Handler) http.Handler {
 // bodyClock is a ResponseWriter with its own deadline for reading the body.
 type bodyClock struct {
 	http.ResponseWriter
-	shared bool // the deadline of the connection outlives the body
+	resetConn bool // the deadline of the connection outlives the body
 
-	mu    sync.Mutex
-	timer *time.Timer
-	by    time.Time // zero: none
+	mu       sync.Mutex
+	timer    *time.Timer
+	deadline time.Time // zero: none
 }
 
 // Unwrap gives http.ResponseController access to the wrapped writer.
@@ -44,11 +44,11 @@ func (c *bodyClock) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 func (c *bodyClock) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.by = t
-	if !t.IsZero() && t.Unix() < longAgo { // a deadline in the past only interrupts a read
+	c.deadline = t
+	if !t.IsZero() && t.Unix() < interruptBefore { // a deadline in the past only interrupts a read
 		return c.forward(t)
 	}
-	if t.IsZero() && c.shared {
+	if t.IsZero() && c.resetConn {
 		if err := c.forward(t); err != nil {
 			return err
 		}
@@ -71,12 +71,12 @@ func (c *bodyClock) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if c.by.IsZero() || now.Before(c.by) {
+	if c.deadline.IsZero() || now.Before(c.deadline) {
 		return
 	}
-	if late := now.Sub(c.by); late > lateClock {
+	if late := now.Sub(c.deadline); late > minLateness {
 		more := min(max(2*late, time.Second), bodyStall)
-		c.by = now.Add(more)
+		c.deadline = now.Add(more)
 		c.timer.Reset(more)
 		return
 	}

@@ -56,7 +56,7 @@ func TestBodyClock(t *testing.T) {
 // the body.
 func TestBodyClockOfASharedConnection(t *testing.T) {
 	inner := &lastDeadline{ResponseRecorder: httptest.NewRecorder()}
-	c := &bodyClock{ResponseWriter: inner, shared: true}
+	c := &bodyClock{ResponseWriter: inner, resetConn: true}
 	_ = c.SetReadDeadline(time.Unix(1, 0))
 	if inner.at != time.Unix(1, 0) {
 		t.Errorf("the deadline is %v", inner.at)

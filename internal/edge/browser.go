@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	preflightMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
-	preflightAge     = "7200" // seconds for which a browser may remember it
-	maxAskedHeaders  = 4 << 10
+	preflightMethods    = "GET, HEAD, POST, PUT, PATCH, DELETE"
+	preflightAge        = "7200" // seconds for which a browser may remember it
+	maxRequestedHeaders = 4 << 10
 )
 
 // Browsers decides which pages in browsers may use the balancer. The zero value allows none.
 type Browsers struct {
-	origins []string
-	any     bool // every page may
-	apps    bool // applications with their own scheme may
-	open    bool // no client key is asked for
+	origins   []string
+	allowAny  bool // every page may
+	allowApps bool // applications with their own scheme may
+	authOff   bool // no client key is asked for
 }
 
 // NewBrowsers returns the rules for a configuration. origins is nil if the field is not set.
@@ -32,21 +32,21 @@ type Browsers struct {
 // could spend the operator's tokens with a simple POST to 127.0.0.1, whose response it need not
 // read. So requests of pages that are not listed are refused.
 func NewBrowsers(origins []string, auth bool) *Browsers {
-	return &Browsers{origins: origins, any: slices.Contains(origins, "*"), apps: auth && origins == nil, open: !auth}
+	return &Browsers{origins: origins, allowAny: slices.Contains(origins, "*"), allowApps: auth && origins == nil, authOff: !auth}
 }
 
 // allows reports whether a page of an origin may use the balancer.
 func (b *Browsers) allows(origin string) bool {
 	if b == nil || origin == "" || origin == "null" {
-		return b != nil && b.any && origin != ""
+		return b != nil && b.allowAny && origin != ""
 	}
-	return b.any || slices.Contains(b.origins, origin) || b.apps && !isWeb(origin)
+	return b.allowAny || slices.Contains(b.origins, origin) || b.allowApps && !isWeb(origin)
 }
 
 // refuses reports whether a request comes from a page that may not use the balancer, and would not
 // need a key.
 func (b *Browsers) refuses(h http.Header) bool {
-	if b == nil || !b.open || b.any {
+	if b == nil || !b.authOff || b.allowAny {
 		return false
 	}
 	if origin, sent := h["Origin"]; sent {
@@ -75,7 +75,7 @@ func (h *Handler) serveBrowser(w http.ResponseWriter, r *http.Request, id string
 	allowed := len(r.Header["Origin"]) == 1 && b.allows(origin)
 	switch {
 	case r.Method == http.MethodOptions:
-		answerOptions(w, r.Header, origin, allowed)
+		serveOptions(w, r.Header, origin, allowed)
 		return nil
 	case allowed:
 		return &pageWriter{ResponseWriter: w, origin: origin}
@@ -92,14 +92,14 @@ func (h *Handler) serveBrowser(w http.ResponseWriter, r *http.Request, id string
 
 // logPage logs refused pages at a limited rate, because a page cannot read the refusal.
 func (h *Handler) logPage(origin string) {
-	if h.pages.Allow(time.Now()) {
+	if h.pageLog.Allow(time.Now()) {
 		h.log.Warn(telemetry.PageRefused, telemetry.Origin, printable(origin))
 	}
 }
 
 // answerOptions responds to a preflight, and to any other OPTIONS request. OPTIONS is never sent to
 // an upstream.
-func answerOptions(w http.ResponseWriter, asked http.Header, origin string, allowed bool) {
+func serveOptions(w http.ResponseWriter, asked http.Header, origin string, allowed bool) {
 	h := w.Header()
 	h.Set("Allow", preflightMethods+", OPTIONS")
 	h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
@@ -107,7 +107,7 @@ func answerOptions(w http.ResponseWriter, asked http.Header, origin string, allo
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Methods", preflightMethods)
 		h.Set("Access-Control-Max-Age", preflightAge)
-		if names := asked.Get("Access-Control-Request-Headers"); names != "" && len(names) <= maxAskedHeaders {
+		if names := asked.Get("Access-Control-Request-Headers"); names != "" && len(names) <= maxRequestedHeaders {
 			h.Set("Access-Control-Allow-Headers", names)
 		}
 		if asked.Get("Access-Control-Request-Private-Network") == "true" {
@@ -120,8 +120,8 @@ func answerOptions(w http.ResponseWriter, asked http.Header, origin string, allo
 // pageWriter adds CORS headers to every response, errors included.
 type pageWriter struct {
 	http.ResponseWriter
-	origin string
-	begun  bool
+	origin       string
+	headersAdded bool
 }
 
 // Unwrap gives http.ResponseController access to the wrapped writer.
@@ -129,21 +129,21 @@ func (w *pageWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *pageWriter) WriteHeader(status int) {
-	w.begin()
+	w.addHeaders()
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements http.ResponseWriter.
 func (w *pageWriter) Write(p []byte) (int, error) {
-	w.begin()
+	w.addHeaders()
 	return w.ResponseWriter.Write(p)
 }
 
-func (w *pageWriter) begin() {
-	if w.begun {
+func (w *pageWriter) addHeaders() {
+	if w.headersAdded {
 		return
 	}
-	w.begun = true
+	w.headersAdded = true
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", w.origin)
 	h.Set("Access-Control-Expose-Headers", "*")

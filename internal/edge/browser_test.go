@@ -67,7 +67,7 @@ func TestPages(t *testing.T) {
 	f := func(browsers *Browsers, key string, status int, readable string, header ...string) {
 		t.Helper()
 		keys := []string{}
-		if !browsers.open {
+		if !browsers.authOff {
 			keys = []string{"sk-client"}
 		}
 		front := newFront(t, 1, keys...)

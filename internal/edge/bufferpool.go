@@ -7,7 +7,7 @@ import (
 
 // memory pools the memory of bodies by size, so that large buffers need not be cleared and
 // collected for every request. Safe for concurrent use.
-type memory struct {
+type bufferPool struct {
 	classes [classes]sync.Pool // of *[]byte; each class is four times as large as the one before
 }
 
@@ -26,7 +26,7 @@ func classOf(n int64) int {
 
 // take returns pooled memory for n bytes, at most four times as large. It returns nil if there is
 // none.
-func (m *memory) take(n int64) []byte {
+func (m *bufferPool) take(n int64) []byte {
 	class := classOf(n)
 	if class == classes {
 		return nil
@@ -43,7 +43,7 @@ func (m *memory) take(n int64) []byte {
 }
 
 // put returns memory to the pool. Nothing may refer to it any more.
-func (m *memory) put(b []byte) {
+func (m *bufferPool) put(b []byte) {
 	if class := classOf(int64(cap(b))); class < classes && cap(b) > 0 {
 		m.classes[class].Put(&b)
 	}

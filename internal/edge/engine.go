@@ -16,59 +16,59 @@ import (
 // sorted is the listener of package http1. It returns connections that package http1 serves, and
 // gives those that net/http serves to given: with a certificate all of them, and without one if
 // net/http is the engine.
-type sorted struct {
+type dispatchListener struct {
 	net.Listener
-	s     *Server
-	given *chanListener
+	server  *Server
+	netHTTP *chanListener
 }
 
 // Accept implements net.Listener.
-func (l *sorted) Accept() (net.Conn, error) {
+func (l *dispatchListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		certified, standard := l.s.tls.config.Load(), l.s.engine.Load()
+		certified, standard := l.server.tls.config.Load(), l.server.useStd.Load()
 		switch {
 		case certified == nil && !standard:
 			return conn, nil
 		case certified == nil:
-			l.given.give(&checked{Conn: conn, wrong: isTLS, refuse: l.s.refuseTLS})
+			l.netHTTP.deliver(&sniffedConn{Conn: conn, isWrong: isTLS, refuse: l.server.refuseTLS})
 			continue
 		case !standard:
 			conn = socket.New(conn)
 		}
-		l.given.give(tls.Server(&checked{Conn: conn, wrong: isPlainHTTP, refuse: l.s.refusePlainHTTP}, certified)) // net/http makes the handshake
+		l.netHTTP.deliver(tls.Server(&sniffedConn{Conn: conn, isWrong: isPlainHTTP, refuse: l.server.refusePlainHTTP}, certified)) // net/http makes the handshake
 	}
 }
 
 // usesSocket is the key of a context's value: whether the connection is one of package socket.
-type usesSocket struct{}
+type socketKey struct{}
 
 // noteSocket is the ConnContext of an http.Server.
-func noteSocket(ctx context.Context, c net.Conn) context.Context {
+func connContext(ctx context.Context, c net.Conn) context.Context {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()
 	}
-	if k, ok := c.(*checked); ok {
+	if k, ok := c.(*sniffedConn); ok {
 		c = k.Conn
 	}
 	_, ok := c.(*socket.Conn)
-	return context.WithValue(ctx, usesSocket{}, ok)
+	return context.WithValue(ctx, socketKey{}, ok)
 }
 
 // hasSocket reports whether the request came over a connection of package socket.
-func hasSocket(r *http.Request) bool {
-	ok, _ := r.Context().Value(usesSocket{}).(bool)
+func usesSocket(r *http.Request) bool {
+	ok, _ := r.Context().Value(socketKey{}).(bool)
 	return ok
 }
 
 // refuseTLS answers a client that speaks TLS to a listener without a certificate.
-func (s *Server) refuseTLS(c *checked) {
-	s.wrongScheme(telemetry.TLSOnPlain, c.RemoteAddr().String())
+func (s *Server) refuseTLS(c *sniffedConn) {
+	s.logWrongProtocol(telemetry.TLSOnPlain, c.RemoteAddr().String())
 	_, body := refusal(http.StatusBadRequest, "it is TLS, and this port speaks plain HTTP: use http:// here")
-	c.answer(body)
+	c.sendError(body)
 }
 
 // idleConns are the connections of net/http on which no request is being served. The zero value is
@@ -79,7 +79,7 @@ type idleConns struct {
 }
 
 // note is the ConnState of an http.Server.
-func (i *idleConns) note(c net.Conn, state http.ConnState) {
+func (i *idleConns) track(c net.Conn, state http.ConnState) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if state != http.StateIdle {
@@ -93,7 +93,7 @@ func (i *idleConns) note(c net.Conn, state http.ConnState) {
 }
 
 // close closes them, to free their descriptors.
-func (i *idleConns) close() {
+func (i *idleConns) closeAll() {
 	i.mu.Lock()
 	all := slices.Collect(maps.Keys(i.conns))
 	i.mu.Unlock()

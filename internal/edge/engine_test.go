@@ -61,7 +61,7 @@ func TestIdleConnectionsOfNetHTTPAreClosed(t *testing.T) {
 	}()
 	shortage := &net.OpError{Op: "accept", Err: os.NewSyscallError("accept", syscall.EMFILE)}
 	for { // the connection becomes idle a moment after its answer
-		s.failed(shortage)
+		s.logServerError(shortage)
 		select {
 		case err := <-ended:
 			if !errors.Is(err, io.EOF) {

@@ -9,41 +9,41 @@ import (
 )
 
 // hold is the memory of one body.
-type hold struct {
+type bodyMemory struct {
 	owner owner
 
 	// What follows belongs to inflight's mutex.
-	taken      int64
-	small      bool  // it will make no second claim
-	second     bool  // it has made its second claim
-	waits      bool  // for that
-	leaving    int64 // part of taken that is counted as about to be free, since the body was given up
-	claim      claim // the latest
-	linked     bool
-	prev, next *hold
+	bytes          int64
+	firstOnly      bool  // it will make no second claim
+	hasSecond      bool  // it has made its second claim
+	waitsForSecond bool  // for that
+	leaving        int64 // part of taken that is counted as about to be free, since the body was given up
+	claim          claim // the latest
+	linked         bool
+	prev, next     *bodyMemory
 
-	mu      sync.Mutex
-	client  *http.ResponseController // nil: not being read
-	movedAt time.Time                // when the last slowRate bytes had arrived
-	evicted bool
+	mu         sync.Mutex
+	client     *http.ResponseController // nil: not being read
+	progressAt time.Time                // when the last slowRate bytes had arrived
+	evicted    bool
 }
 
 // begin starts the reading from a client.
-func (h *hold) begin(client *http.ResponseController) {
+func (h *bodyMemory) startReading(client *http.ResponseController) {
 	h.mu.Lock()
 	h.client = client
 	h.mu.Unlock()
-	h.renew(time.Now())
+	h.extendDeadline(time.Now())
 }
 
 // renew sets the deadline for the next step. It returns false if the body was given up.
-func (h *hold) renew(now time.Time) bool {
+func (h *bodyMemory) extendDeadline(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.evicted {
 		return false
 	}
-	h.movedAt = now
+	h.progressAt = now
 	if h.client != nil {
 		// Servers without deadlines, as in tests, read on without them.
 		_ = h.client.SetReadDeadline(now.Add(bodyStall))
@@ -52,21 +52,21 @@ func (h *hold) renew(now time.Time) bool {
 }
 
 // moved records that another slowRate bytes have arrived.
-func (h *hold) moved(now time.Time) {
+func (h *bodyMemory) recordProgress(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.movedAt = now
+	h.progressAt = now
 }
 
 // givenUp reports whether the body was given up.
-func (h *hold) givenUp() bool {
+func (h *bodyMemory) isEvicted() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.evicted
 }
 
 // stop ends the reading.
-func (h *hold) stop() {
+func (h *bodyMemory) stopReading() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_ = h.client.SetReadDeadline(time.Time{})
@@ -74,10 +74,10 @@ func (h *hold) stop() {
 }
 
 // slowFor returns how long the body has been too slow, 0 if it is not.
-func (h *hold) slowFor(now time.Time) time.Duration {
+func (h *bodyMemory) slowFor(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	took := now.Sub(h.movedAt)
+	took := now.Sub(h.progressAt)
 	if h.client == nil || h.evicted || took < slowAfter {
 		return 0
 	}
@@ -86,7 +86,7 @@ func (h *hold) slowFor(now time.Time) time.Duration {
 
 // evict gives the body up: it interrupts the goroutine that reads it, which then returns the
 // memory. It returns false if the body was given up before.
-func (h *hold) evict() bool {
+func (h *bodyMemory) evict() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.evicted {
@@ -99,7 +99,7 @@ func (h *hold) evict() bool {
 	return true
 }
 
-func (f *inflight) link(h *hold) {
+func (f *inflightLimiter) linkLocked(h *bodyMemory) {
 	h.linked, h.next = true, f.reading
 	if f.reading != nil {
 		f.reading.prev = h
@@ -107,7 +107,7 @@ func (f *inflight) link(h *hold) {
 	f.reading = h
 }
 
-func (f *inflight) unlink(h *hold) {
+func (f *inflightLimiter) unlinkLocked(h *bodyMemory) {
 	if !h.linked {
 		return
 	}
@@ -126,55 +126,55 @@ func (f *inflight) unlink(h *hold) {
 
 // makeRoom gives up bodies for the claims that are next. It does so at a limited rate, because it
 // looks at every body. The caller holds the mutex.
-func (f *inflight) makeRoom(now time.Time) {
-	if len(f.waiting) == 0 || f.total == 0 || now.Sub(f.looked) < lookPeriod/4 {
+func (f *inflightLimiter) evictLocked(now time.Time) {
+	if len(f.waiting) == 0 || f.limit == 0 || now.Sub(f.lastEviction) < evictionPeriod/4 {
 		return
 	}
-	f.looked = now
-	slow := f.slowBodies(now)
+	f.lastEviction = now
+	slow := f.slowBodiesLocked(now)
 	if len(slow) > 0 {
-		f.makeShare(slow)
+		f.evictOverShareLocked(slow)
 	}
-	anyone := func(*hold) bool { return true }
-	first, second := f.next(false), f.next(true)
+	anyone := func(*bodyMemory) bool { return true }
+	first, second := f.nextLocked(false), f.nextLocked(true)
 	if second >= 0 {
-		f.evictSlow(slow, f.missing(f.waiting[second], true)-f.leaving, anyone)
+		f.evictSlowLocked(slow, f.missingLocked(f.waiting[second], true)-f.leaving, anyone)
 	}
 	if first < 0 {
 		return
 	}
 	c := f.waiting[first]
-	if left := f.evictSlow(slow, f.missing(c, second >= 0)-f.leaving, anyone); left > 0 && c.h.small {
-		f.evictWaiting(c, left)
+	if left := f.evictSlowLocked(slow, f.missingLocked(c, second >= 0)-f.leaving, anyone); left > 0 && c.body.firstOnly {
+		f.evictWaitingLocked(c, left)
 	}
 }
 
 // makeShare gives up slow bodies of owners that have reached their share and have claims waiting.
-func (f *inflight) makeShare(slow []slowBody) {
+func (f *inflightLimiter) evictOverShareLocked(slow []slowBody) {
 	seen := map[owner]bool{}
 	for _, c := range f.waiting {
-		by := c.h.owner
-		beyond := f.beyondShare(c)
+		by := c.body.owner
+		beyond := f.overShareLocked(c)
 		if beyond <= 0 || seen[by] {
 			continue
 		}
 		seen[by] = true
 		// What is freed also raises the share.
-		f.evictSlow(slow, beyond/(ownerShare+1)+1-f.leaving, func(h *hold) bool { return h.owner == by })
+		f.evictSlowLocked(slow, beyond/(ownerShare+1)+1-f.leaving, func(h *bodyMemory) bool { return h.owner == by })
 	}
 }
 
 // slowBody is a body that arrives too slowly.
 type slowBody struct {
-	h    *hold
+	body *bodyMemory
 	took time.Duration // since it moved
 }
 
 // slowBodies lists the bodies that arrive too slowly, the slowest first.
-func (f *inflight) slowBodies(now time.Time) []slowBody {
+func (f *inflightLimiter) slowBodiesLocked(now time.Time) []slowBody {
 	var slow []slowBody
 	for h := f.reading; h != nil; h = h.next {
-		if took := h.slowFor(now); took > 0 && !h.waits {
+		if took := h.slowFor(now); took > 0 && !h.waitsForSecond {
 			slow = append(slow, slowBody{h, took})
 		}
 	}
@@ -184,13 +184,13 @@ func (f *inflight) slowBodies(now time.Time) []slowBody {
 
 // evictSlow gives up slow bodies until `missing` bytes will be free, and returns how many are still
 // missing.
-func (f *inflight) evictSlow(slow []slowBody, missing int64, may func(*hold) bool) int64 {
+func (f *inflightLimiter) evictSlowLocked(slow []slowBody, missing int64, may func(*bodyMemory) bool) int64 {
 	for _, s := range slow {
 		if missing <= 0 {
 			break
 		}
-		if may(s.h) && s.h.evict() {
-			missing -= f.leaves(s.h)
+		if may(s.body) && s.body.evict() {
+			missing -= f.markLeavingLocked(s.body)
 		}
 	}
 	return missing
@@ -198,22 +198,22 @@ func (f *inflight) evictSlow(slow []slowBody, missing int64, may func(*hold) boo
 
 // evictWaiting gives up bodies that hold a first claim and wait for the second, the youngest first.
 // It only takes bodies of owners that hold more than the owner of c.
-func (f *inflight) evictWaiting(c *claim, missing int64) {
+func (f *inflightLimiter) evictWaitingLocked(c *claim, missing int64) {
 	for _, w := range slices.Backward(slices.Clone(f.waiting)) {
 		if missing <= 0 {
 			return
 		}
-		if w.second && f.owners[w.h.owner].all > f.owners[c.h.owner].all+c.n && w.h.evict() {
-			missing -= f.leaves(w.h)
+		if w.second && f.owners[w.body.owner].all > f.owners[c.body.owner].all+c.n && w.body.evict() {
+			missing -= f.markLeavingLocked(w.body)
 			f.waiting = slices.DeleteFunc(f.waiting, func(other *claim) bool { return other == w })
-			close(w.out)
+			close(w.evicted)
 		}
 	}
 }
 
 // leaves counts the memory of a body that was given up as about to be free, and returns the amount.
-func (f *inflight) leaves(h *hold) int64 {
-	h.leaving = h.taken
-	f.leaving += h.taken
-	return h.taken
+func (f *inflightLimiter) markLeavingLocked(h *bodyMemory) int64 {
+	h.leaving = h.bytes
+	f.leaving += h.bytes
+	return h.bytes
 }

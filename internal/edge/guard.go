@@ -13,17 +13,17 @@ import (
 
 // Guard knows the client keys of one generation.
 type Guard struct {
-	open bool
-	keys *quota.Keyring
+	authOff bool
+	keys    *quota.Keyring
 }
 
 // NewGuard makes a guard that asks for one of keys, or for nothing when auth is off.
-func NewGuard(auth bool, keys *quota.Keyring) *Guard { return &Guard{open: !auth, keys: keys} }
+func NewGuard(auth bool, keys *quota.Keyring) *Guard { return &Guard{authOff: !auth, keys: keys} }
 
 // Admit says who sent a request: the key, and a name for it, which is the address where no keys are asked for.
 // It reports false for a request without a key that is known. Clients may use either credential header, and some send both.
-func (g *Guard) Admit(r *http.Request) (client string, key *quota.Key, ok bool) {
-	if g.open {
+func (g *Guard) Authenticate(r *http.Request) (client string, key *quota.Key, ok bool) {
+	if g.authOff {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		if err != nil {
 			host = r.RemoteAddr
@@ -45,7 +45,7 @@ func (g *Guard) Admit(r *http.Request) (client string, key *quota.Key, ok bool) 
 // refuseKey refuses a request without a known key. Repeated wrong keys of one address are refused with growing delays.
 func (h *Handler) refuseKey(w http.ResponseWriter, r *http.Request, s *Snapshot, id string) {
 	w.Header().Set("X-Should-Retry", "false")
-	if showsKey(r) {
+	if hasCredential(r) {
 		if wait, ok := h.guesses.Wrong(r.Context(), claude.ClientAddress(r.RemoteAddr, r.Header, s.Proxies)); !ok {
 			h.rejected.add(http.StatusTooManyRequests)
 			proxy.WriteError(w, http.StatusTooManyRequests, wait, claude.Error{
@@ -59,7 +59,7 @@ func (h *Handler) refuseKey(w http.ResponseWriter, r *http.Request, s *Snapshot,
 }
 
 // showsKey reports whether a request brings a credential at all.
-func showsKey(r *http.Request) bool {
+func hasCredential(r *http.Request) bool {
 	return r.Header.Get("X-Api-Key") != "" || r.Header.Get("Authorization") != ""
 }
 

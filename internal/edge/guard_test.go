@@ -26,7 +26,7 @@ func TestOneGoodCredentialSuffices(t *testing.T) {
 		r := httptest.NewRequest("POST", "/v1/messages", nil)
 		r.Header.Set("X-Api-Key", c.apiKey)
 		r.Header.Set("Authorization", "Bearer "+c.bearer)
-		_, key, ok := guard.Admit(r)
+		_, key, ok := guard.Authenticate(r)
 		if ok != c.known || ok && (key.Admit(r.RemoteAddr, time.Now()) == nil) != c.admits {
 			t.Errorf("%+v: %t", c, ok)
 		}

@@ -58,11 +58,11 @@ type Limits struct {
 type Handler struct {
 	current  atomic.Pointer[Snapshot]
 	open     atomic.Int64
-	bodies   bodies
+	bodies   bodyReader
 	rejected rejections
 	guesses  telemetry.Guesses
-	pages    telemetry.Occasional // refusals of pages in the log
-	loops    telemetry.Occasional // loops in the log
+	pageLog  telemetry.Occasional // refusals of pages in the log
+	loopLog  telemetry.Occasional // loops in the log
 	proxy    *proxy.Proxy
 	log      *slog.Logger
 
@@ -74,8 +74,8 @@ type Handler struct {
 // NewHandler makes a handler that starts on a first generation.
 func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 	h := &Handler{
-		proxy: p, log: log, bodies: bodies{decoders: make(chan struct{}, runtime.GOMAXPROCS(0)+1)},
-		pages: telemetry.Occasional{Every: complaintPeriod}, loops: telemetry.Occasional{Every: complaintPeriod},
+		proxy: p, log: log, bodies: bodyReader{decoders: make(chan struct{}, runtime.GOMAXPROCS(0)+1)},
+		pageLog: telemetry.Occasional{Every: logPeriod}, loopLog: telemetry.Occasional{Every: logPeriod},
 	}
 	h.guesses.Log, h.guesses.Message = log, telemetry.WrongKey
 	h.Swap(first)
@@ -85,11 +85,11 @@ func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 // Swap puts a new generation in force for all requests that arrive from now on.
 func (h *Handler) Swap(s *Snapshot) {
 	h.current.Store(s)
-	h.bodies.room.resize(s.Limits.InFlight, s.Limits.MaxBody)
+	h.bodies.limiter.resize(s.Limits.InFlight, s.Limits.MaxBody)
 }
 
 // InFlight is how many bytes of requests' bodies are held.
-func (h *Handler) InFlight() int64 { return h.bodies.room.bytes() }
+func (h *Handler) InFlight() int64 { return h.bodies.limiter.usedBytes() }
 
 // Current is the generation in force.
 func (h *Handler) Current() *Snapshot { return h.current.Load() }
@@ -104,7 +104,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID()
 	defer h.recoverPanic(w, r, id)
 
-	forgiveBase(r.URL)
+	removeDoubledPrefix(r.URL)
 	if r.Method == http.MethodOptions || r.Header["Origin"] != nil || r.Header["Sec-Fetch-Site"] != nil {
 		if w = h.serveBrowser(w, r, id); w == nil {
 			return
@@ -116,7 +116,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/health":
 		h.serveHealth(w, r, id)
 	case path == "/" || path == "/api/hello", r.Method == http.MethodPost && strings.HasPrefix(path, "/api/event_logging/"):
-		serveLocally(w, r)
+		serveStub(w, r)
 	default:
 		h.refuse(w, http.StatusNotFound, claude.ErrNotFound, id,
 			"claude-code-lb serves /v1/… and /health: set ANTHROPIC_BASE_URL to its address without a path.")
@@ -128,7 +128,7 @@ func newRequestID() string { return "req_lb_" + rand.Text()[:20] }
 
 // serveLocally answers start-up probes and telemetry of Claude Code, which are
 // not the upstreams' business.
-func serveLocally(w http.ResponseWriter, r *http.Request) {
+func serveStub(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
@@ -146,7 +146,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuseLoop(w, id)
 		return
 	}
-	client, key, ok := s.Guard.Admit(r)
+	client, key, ok := s.Guard.Authenticate(r)
 	if !ok {
 		h.refuseKey(w, r, s, id)
 		return
@@ -156,7 +156,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	if key != nil {
 		if refusal := key.Admit(r.RemoteAddr, time.Now()); refusal != nil {
-			h.reject(w, r, id, client, refusal)
+			h.refuseKnownKey(w, r, id, client, refusal)
 			return
 		}
 	}
@@ -165,7 +165,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.serveUpload(w, s, asked)
 		return
 	}
-	seat, ok := h.receive(w, s, &asked)
+	seat, ok := h.receiveBody(w, s, &asked)
 	defer seat.Leave()
 	if !ok {
 		return
@@ -175,7 +175,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 
 // refuseLoop refuses a request that has come back to the balancer.
 func (h *Handler) refuseLoop(w http.ResponseWriter, id string) {
-	if h.loops.Allow(time.Now()) {
+	if h.loopLog.Allow(time.Now()) {
 		h.log.Warn(telemetry.LoopFound, telemetry.ID, id)
 	}
 	w.Header().Set("X-Should-Retry", "false")
@@ -184,7 +184,7 @@ func (h *Handler) refuseLoop(w http.ResponseWriter, id string) {
 }
 
 // reject answers who shows a key that is known and lets nobody in from there, or no longer.
-func (h *Handler) reject(w http.ResponseWriter, r *http.Request, id, client string, refusal *quota.Refusal) {
+func (h *Handler) refuseKnownKey(w http.ResponseWriter, r *http.Request, id, client string, refusal *quota.Refusal) {
 	status := proxy.WriteError(w, refusal.Status, 0, claude.Error{Type: refusal.Type, Message: refusal.Message, RequestID: id})
 	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Client, client, telemetry.Status, status, telemetry.Reason, refusal.Reason)
 	h.proxy.Record(ledger.Entry{
@@ -201,7 +201,7 @@ func (h *Handler) serveUpload(w http.ResponseWriter, s *Snapshot, asked proxy.Re
 		return
 	}
 	body := &stallReader{http.NewResponseController(w), http.MaxBytesReader(w, r.Body, limit)}
-	defer body.done()
+	defer body.stop()
 	asked.Upload, asked.Start = proxy.NewUpload(body, r.ContentLength), time.Now()
 	h.proxy.Serve(w, asked)
 }

@@ -20,12 +20,12 @@ type Health struct {
 	LowBalance int    `json:"low_balance"`
 	Draining   int    `json:"draining"`
 	Unwritten  int    `json:"ledger_waiting,omitempty"` // requests that the ledger does not take at the moment
-	formerHealth
+	compatHealth
 	Time time.Time `json:"time"`
 }
 
-// formerHealth is what 9bingyin/claude-code-lb reported under the same path: probes written for it keep working.
-type formerHealth struct {
+// compatHealth is what 9bingyin/claude-code-lb reported under the same path: probes written for it keep working.
+type compatHealth struct {
 	TotalServers     int     `json:"total_servers"`
 	AvailableServers int     `json:"available_servers"`
 	CoolingDown      int     `json:"cooling_down"`
@@ -47,7 +47,7 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request, id string)
 	health := Health{
 		Status: "ok", Mode: s.Mode, Algorithm: s.Algorithm, Total: c.Total, Available: c.Available,
 		Cooling: c.Cooling, LowBalance: c.LowBalance, Draining: c.Draining, Time: now.UTC().Truncate(time.Second),
-		formerHealth: formerHealth{
+		compatHealth: compatHealth{
 			TotalServers: c.Total, AvailableServers: c.Available, CoolingDown: c.Cooling,
 			LoadBalancer: s.LoadBalancer, Fallback: s.Mode == string(config.ModeFallback), CooldownSeconds: s.Cooldown.Seconds(),
 		},

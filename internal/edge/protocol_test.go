@@ -92,7 +92,7 @@ func testTLSOnThePlainPort(t *testing.T, engine config.HTTPEngine) {
 		}
 		c.Close()
 	}
-	if took := time.Since(began); took > headTimeout/2 {
+	if took := time.Since(began); took > headerTimeout/2 {
 		t.Errorf("it took %v", took)
 	}
 	if n := log.count(telemetry.TLSOnPlain); n != 1 {

@@ -12,13 +12,13 @@ import (
 
 // readingTurn is how long a request waits until its body may be read while its key has all slots
 // taken.
-const readingTurn = time.Minute
+const seatWait = time.Minute
 
 // receive reads a request's body. If it returns false, it has sent an error. The caller must leave
 // the seat.
-func (h *Handler) receive(w http.ResponseWriter, s *Snapshot, asked *proxy.Request) (*quota.Seat, bool) {
+func (h *Handler) receiveBody(w http.ResponseWriter, s *Snapshot, asked *proxy.Request) (*quota.Seat, bool) {
 	r := asked.HTTP
-	seat, problem := h.seat(s, asked)
+	seat, problem := h.takeSeat(s, asked)
 	if problem != nil {
 		h.refuseBody(w, asked, problem)
 		return nil, false
@@ -29,24 +29,24 @@ func (h *Handler) receive(w http.ResponseWriter, s *Snapshot, asked *proxy.Reque
 		return seat, false
 	}
 	seat.BodyRead()
-	asked.Body, problem = h.bodies.prepare(body, r.Header["Content-Encoding"], s.Limits.MaxBody)
+	asked.Body, problem = h.bodies.newBody(body, r.Header["Content-Encoding"], s.Limits.MaxBody)
 	if problem != nil {
 		h.refuseBody(w, asked, problem)
 		return seat, false
 	}
-	s.Forward.Dump.Request(r.Context(), asked.ID, r, body.b)
+	s.Forward.Dump.Request(r.Context(), asked.ID, r, body.data)
 	asked.Seat, asked.Start = seat, time.Now()
 	return seat, true
 }
 
 // seat counts a request with a body towards the concurrency of its key.
-func (h *Handler) seat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bodyProblem) {
+func (h *Handler) takeSeat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bodyProblem) {
 	r := asked.HTTP
 	if s.Book == nil || asked.Key == nil || r.ContentLength == 0 {
 		return nil, nil
 	}
 	session := claude.SessionID(r.Header, "") + "\x00" + claude.AgentID(r.Header)
-	seat, err := s.Book.BeginBody(r.Context(), asked.Key, session, time.Now().Add(readingTurn))
+	seat, err := s.Book.BeginBody(r.Context(), asked.Key, session, time.Now().Add(seatWait))
 	if refusal, ok := errors.AsType[*quota.Refusal](err); ok {
 		return nil, &bodyProblem{refusal.Status, refusal.Type, refusal.Message}
 	}
@@ -58,14 +58,14 @@ func (h *Handler) seat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bodyPro
 }
 
 // manyUnread is how much of a body is too much to read for the sake of its connection.
-const manyUnread = 256 << 10
+const maxUnread = 256 << 10
 
 // refuseBody answers a request whose body was not accepted. The connection ends when much of it may
 // still come, or comes slowly, and the client has to know that: it would send its next request
 // there. Of HTTP/2 only the stream ends.
 func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, problem *bodyProblem) {
 	r := asked.HTTP
-	if r.ProtoMajor == 1 && (problem.status == http.StatusRequestTimeout || r.ContentLength < 0 || r.ContentLength > manyUnread) {
+	if r.ProtoMajor == 1 && (problem.status == http.StatusRequestTimeout || r.ContentLength < 0 || r.ContentLength > maxUnread) {
 		w.Header().Set("Connection", "close")
 	}
 	h.refuse(w, problem.status, problem.kind, asked.ID, problem.message)
@@ -73,24 +73,24 @@ func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, proble
 
 // prepare makes a proxy.Body of the bytes that were read. A compressed body also gets a decoded
 // copy, whose memory counts towards the bound.
-func (p *bodies) prepare(l *pooledBody, contentEncoding []string, most int64) (proxy.Body, *bodyProblem) {
+func (p *bodyReader) newBody(l *pooledBody, contentEncoding []string, most int64) (proxy.Body, *bodyProblem) {
 	done := func([]byte) { p.release(l) }
-	if len(l.b) == 0 || !proxy.IsEncoded(contentEncoding) {
-		return proxy.NewBody(l.b, done), nil
+	if len(l.data) == 0 || !proxy.IsEncoded(contentEncoding) {
+		return proxy.NewBody(l.data, done), nil
 	}
 	if p.decoders != nil { // a decoder takes up to 8 MB by itself
 		p.decoders <- struct{}{}
 		defer func() { <-p.decoders }()
 	}
-	copied := &hold{owner: l.owner}
-	text, err := proxy.DecodeRequest(l.b, contentEncoding, most, func(n int64) bool { return p.room.more(copied, n) })
+	copied := &bodyMemory{owner: l.owner}
+	text, err := proxy.DecodeRequest(l.data, contentEncoding, most, func(n int64) bool { return p.limiter.claimExtra(copied, n) })
 	if err == nil {
-		return proxy.NewEncodedBody(l.b, done, text, func() { p.room.leave(copied) }), nil
+		return proxy.NewEncodedBody(l.data, done, text, func() { p.limiter.releaseAll(copied) }), nil
 	}
-	p.room.leave(copied)
+	p.limiter.releaseAll(copied)
 	if refusal, ok := errors.AsType[*quota.Refusal](err); ok {
-		return proxy.NewUnreadableBody(l.b, done, refusal), nil
+		return proxy.NewUnreadableBody(l.data, done, refusal), nil
 	}
 	p.release(l)
-	return proxy.Body{}, tooMany()
+	return proxy.Body{}, errNoMemory()
 }

@@ -20,53 +20,53 @@ import (
 )
 
 const (
-	headTimeout    = 30 * time.Second
-	keepAlive      = 5 * time.Minute
+	headerTimeout  = 30 * time.Second
+	idleTimeout    = 5 * time.Minute
 	maxHeaderBytes = 256 << 10
 	// writeTimeout is how long a client may take to accept one write before it counts as gone.
 	writeTimeout = 5 * time.Minute
 	// complaintPeriod is how often it is logged that there are no descriptors left.
-	complaintPeriod = time.Minute
+	logPeriod = time.Minute
 )
 
 // Server listens and serves. Listen and Drain may be called from any goroutine.
 type Server struct {
-	plain  *http1.Server
-	other  *http.Server // for HTTPS, and for everything where net/http is the engine
-	log    *slog.Logger
-	short  telemetry.Occasional
-	scheme telemetry.Occasional    // clients that speak the wrong protocol, in the log
-	cancel context.CancelCauseFunc // ends all requests
-	tls    certified
-	engine atomic.Bool // whether connections that come from now on are net/http's
-	idle   idleConns   // of other
+	fast          *http1.Server
+	std           *http.Server // for HTTPS, and for everything where net/http is the engine
+	log           *slog.Logger
+	descriptorLog telemetry.Occasional
+	protocolLog   telemetry.Occasional    // clients that speak the wrong protocol, in the log
+	cancel        context.CancelCauseFunc // ends all requests
+	tls           certificate
+	useStd        atomic.Bool // whether connections that come from now on are net/http's
+	stdIdle       idleConns   // of other
 
-	mu       sync.Mutex
-	listener net.Listener
-	serving  sync.WaitGroup
+	mu        sync.Mutex
+	listener  net.Listener
+	listeners sync.WaitGroup
 }
 
 // NewServer makes a server that does not listen yet.
 func NewServer(h http.Handler, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &Server{cancel: cancel, log: log, short: telemetry.Occasional{Every: complaintPeriod}, scheme: telemetry.Occasional{Every: complaintPeriod}}
-	s.plain = &http1.Server{
-		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
-		BaseContext: ctx, Refusal: refusal, OnError: s.failed, OnTLS: func(remote string) { s.wrongScheme(telemetry.TLSOnPlain, remote) },
+	s := &Server{cancel: cancel, log: log, descriptorLog: telemetry.Occasional{Every: logPeriod}, protocolLog: telemetry.Occasional{Every: logPeriod}}
+	s.fast = &http1.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
+		BaseContext: ctx, Refusal: refusal, OnError: s.logServerError, OnTLS: func(remote string) { s.logWrongProtocol(telemetry.TLSOnPlain, remote) },
 	}
-	s.other = &http.Server{
-		Handler: onTime(h), ReadHeaderTimeout: headTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, HTTP2: overHTTP2(),
-		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: noteSocket, ConnState: s.idle.note,
+	s.std = &http.Server{
+		Handler: withBodyClock(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, HTTP2: http2Config(),
+		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: connContext, ConnState: s.stdIdle.track,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return s
 }
 
 // failed logs what no client can be told of. Without descriptors clients wait where the kernel has them wait.
-func (s *Server) failed(err error) {
+func (s *Server) logServerError(err error) {
 	if http1.OutOfDescriptors(err) {
-		s.idle.close()
-		if s.short.Allow(time.Now()) {
+		s.stdIdle.closeAll()
+		if s.descriptorLog.Allow(time.Now()) {
 			s.log.Warn(telemetry.NoDescriptors, telemetry.Needed, "accept", telemetry.Err, err)
 		}
 	}
@@ -75,8 +75,8 @@ func (s *Server) failed(err error) {
 
 // wrongScheme logs at a limited rate that a client speaks TLS to a plain port, or the reverse. The client's own message
 // seldom explains it.
-func (s *Server) wrongScheme(message, remote string) {
-	if s.scheme.Allow(time.Now()) {
+func (s *Server) logWrongProtocol(message, remote string) {
+	if s.protocolLog.Allow(time.Now()) {
 		s.log.Warn(message, telemetry.Address, s.Addr().String(), telemetry.Client, remote)
 	}
 }
@@ -94,12 +94,12 @@ func (s *Server) Listen(address string) error {
 	defer s.mu.Unlock()
 	l, err := Bind(address)
 	if err != nil && s.listener != nil && samePort(s.listener, address) {
-		l, err = s.adopt(address)
+		l, err = s.rebindLocked(address)
 	}
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	s.serve(l)
+	s.serveLocked(l)
 	return nil
 }
 
@@ -110,7 +110,7 @@ func Bind(address string) (net.Listener, error) { return net.Listen("tcp", addre
 func (s *Server) ListenOn(l net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.serve(l)
+	s.serveLocked(l)
 }
 
 // SetCertificate makes connections that come from now on speak HTTPS, HTTP/1.1
@@ -120,26 +120,26 @@ func (s *Server) SetCertificate(c *tls.Certificate) { s.tls.set(c) }
 
 // SetEngine chooses the implementation of HTTP for connections that come from now on. Those that are open go on with theirs.
 // It may be called from any goroutine.
-func (s *Server) SetEngine(e config.HTTPEngine) { s.engine.Store(e.Standard()) }
+func (s *Server) SetEngine(e config.HTTPEngine) { s.useStd.Store(e.Standard()) }
 
 // serve puts a listener in the former one's place.
-func (s *Server) serve(l net.Listener) {
+func (s *Server) serveLocked(l net.Listener) {
 	if s.listener != nil {
 		s.listener.Close()
 	}
 	s.listener = l
 	given := newChanListener(l.Addr())
 	// Both end when their listener is closed: by the next Listen or by Drain.
-	s.serving.Go(func() { _ = s.other.Serve(given) })
-	s.serving.Go(func() {
+	s.listeners.Go(func() { _ = s.std.Serve(given) })
+	s.listeners.Go(func() {
 		defer given.Close()
-		_ = s.plain.Serve(&sorted{l, s, given})
+		_ = s.fast.Serve(&dispatchListener{l, s, given})
 	})
 }
 
 // adopt changes the host on one port, which two listeners cannot share: the
 // former one makes room, and comes back if that does not help.
-func (s *Server) adopt(address string) (net.Listener, error) {
+func (s *Server) rebindLocked(address string) (net.Listener, error) {
 	former := s.listener.Addr().String()
 	s.listener.Close()
 	l, err := net.Listen("tcp", address)
@@ -150,7 +150,7 @@ func (s *Server) adopt(address string) (net.Listener, error) {
 	if backErr != nil {
 		return nil, errors.Join(err, backErr)
 	}
-	s.serve(back)
+	s.serveLocked(back)
 	return nil, err
 }
 
@@ -182,7 +182,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if lastErr := s.shutdown(last); lastErr != nil {
-		err = errors.Join(err, s.plain.Close(), s.other.Close())
+		err = errors.Join(err, s.fast.Close(), s.std.Close())
 	}
 	return err
 }
@@ -190,6 +190,6 @@ func (s *Server) Drain(ctx context.Context) error {
 // shutdown lets both servers come to their end.
 func (s *Server) shutdown(ctx context.Context) error {
 	ended := make(chan error, 1)
-	go func() { ended <- s.other.Shutdown(ctx) }()
-	return errors.Join(s.plain.Shutdown(ctx), <-ended)
+	go func() { ended <- s.std.Shutdown(ctx) }()
+	return errors.Join(s.fast.Shutdown(ctx), <-ended)
 }

@@ -17,7 +17,7 @@ func TestDrippingBodiesDoNotStarveOthers(t *testing.T) {
 	var stream bool
 	var got sent
 	h := encodedFront(t, &stream, &got)
-	h.bodies.room.resize(4<<20, 1<<20)
+	h.bodies.limiter.resize(4<<20, 1<<20)
 	post := func(do func(*http.Request) (*http.Response, error), key string, body io.Reader, length int) (int, string) {
 		r, err := http.NewRequest(http.MethodPost, "http://x"+messages, body)
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 // overHTTP2 bounds HTTP/2 connections of clients. Behind one there may be a front proxy with hundreds of agents. A
 // client that has vanished without a word costs tokens until that is noticed; one that is only suspended for a moment
 // shall find its streams again.
-func overHTTP2() *http.HTTP2Config {
+func http2Config() *http.HTTP2Config {
 	return &http.HTTP2Config{
 		MaxConcurrentStreams:          1000,
 		MaxReceiveBufferPerConnection: 3 << 20, // shared by the bodies of all its requests
@@ -24,12 +24,12 @@ func overHTTP2() *http.HTTP2Config {
 }
 
 // certified is the certificate that clients are served with. The zero value has none.
-type certified struct {
+type certificate struct {
 	config atomic.Pointer[tls.Config]
 }
 
 // set puts a certificate in force for connections that come from now on; nil lets them speak plain HTTP.
-func (c *certified) set(cert *tls.Certificate) {
+func (c *certificate) set(cert *tls.Certificate) {
 	if cert == nil {
 		c.config.Store(nil)
 		return
@@ -54,7 +54,7 @@ func newChanListener(address net.Addr) *chanListener {
 	return &chanListener{address: address, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-func (h *chanListener) give(conn net.Conn) {
+func (h *chanListener) deliver(conn net.Conn) {
 	select {
 	case h.conns <- conn:
 	case <-h.closed:

@@ -17,7 +17,7 @@ import (
 
 func TestCertificateInForce(t *testing.T) {
 	first, second := &tls.Certificate{Certificate: [][]byte{{1}, {2}}}, &tls.Certificate{Certificate: [][]byte{{1}, {3}}}
-	var c certified
+	var c certificate
 	f := func(cert *tls.Certificate, want byte, same bool) {
 		t.Helper()
 		before := c.config.Load()
@@ -72,19 +72,19 @@ func TestBodiesStallByThemselvesOverHTTP2(t *testing.T) {
 		issuer.Close()
 		cert, roots := issuer.TLS.Certificates[0], issuer.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 
-		var b bodies
-		b.room.resize(64<<20, 1<<20)
+		var b bodyReader
+		b.limiter.resize(64<<20, 1<<20)
 		s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, problem := b.read(w, r, Limits{MaxBody: 1 << 20, BodyWait: time.Second}, owner{})
 			if problem != nil {
 				w.WriteHeader(problem.status)
 				return
 			}
-			fmt.Fprintf(w, "%s %s", r.Proto, body.b)
+			fmt.Fprintf(w, "%s %s", r.Proto, body.data)
 		}), slog.New(slog.DiscardHandler))
 		s.SetCertificate(&cert)
 		p := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
-		s.serve(p)
+		s.serveLocked(p)
 		dials := 0
 		client := &http.Client{Transport: &http.Transport{
 			ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots},

@@ -13,15 +13,15 @@ import (
 )
 
 // bounded is an inflight of 80 MB with a reserve of 10 MB, for bodies of up to 32 MB.
-func bounded() *inflight {
-	f := &inflight{}
+func bounded() *inflightLimiter {
+	f := &inflightLimiter{}
 	f.resize(80*mb, 32*mb)
 	return f
 }
 
 const mb = 1 << 20
 
-func named(key string) *hold { return &hold{owner: owner{key: key}} }
+func named(key string) *bodyMemory { return &bodyMemory{owner: owner{key: key}} }
 
 // pacer is a response whose client is interrupted when its body is given up.
 type pacer struct {
@@ -44,13 +44,13 @@ func (p *pacer) interrupted() bool {
 }
 
 // reads puts a body in that is being read, with so many bytes of first claim.
-func reads(t *testing.T, f *inflight, key string, n int64) (*hold, *pacer) {
+func reads(t *testing.T, f *inflightLimiter, key string, n int64) (*bodyMemory, *pacer) {
 	t.Helper()
 	h, p := named(key), &pacer{}
-	if !f.enter(t.Context(), noWait, h, n) {
+	if !f.claimFirst(t.Context(), noWait, h, n) {
 		t.Fatalf("no room for %d bytes of %s", n, key)
 	}
-	h.begin(http.NewResponseController(p))
+	h.startReading(http.NewResponseController(p))
 	return h, p
 }
 
@@ -58,35 +58,35 @@ func TestInflightIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
 		a, _ := reads(t, f, "a", mb)
-		if !f.grow(t.Context(), noWait, a, 32*mb) || f.bytes() != 32*mb {
-			t.Fatalf("%d bytes", f.bytes())
+		if !f.claimSecond(t.Context(), noWait, a, 32*mb) || f.usedBytes() != 32*mb {
+			t.Fatalf("%d bytes", f.usedBytes())
 		}
 		b, _ := reads(t, f, "b", mb)
-		if !f.grow(t.Context(), noWait, b, 32*mb) || f.bytes() != 64*mb {
-			t.Fatalf("%d bytes", f.bytes())
+		if !f.claimSecond(t.Context(), noWait, b, 32*mb) || f.usedBytes() != 64*mb {
+			t.Fatalf("%d bytes", f.usedBytes())
 		}
 		c, _ := reads(t, f, "c", mb)
-		if f.grow(t.Context(), noWait, c, 8*mb) {
+		if f.claimSecond(t.Context(), noWait, c, 8*mb) {
 			t.Error("second claims take the reserve")
 		}
-		if !f.more(c, 10*mb) || f.more(c, 10*mb) {
+		if !f.claimExtra(c, 10*mb) || f.claimExtra(c, 10*mb) {
 			t.Error("the bound does not hold")
 		}
-		for _, h := range []*hold{a, b, c} {
-			f.leave(h)
+		for _, h := range []*bodyMemory{a, b, c} {
+			f.releaseAll(h)
 		}
-		if f.bytes() != 0 || len(f.owners) != 0 || f.reading != nil || f.large != 0 {
-			t.Errorf("%d bytes, %v", f.bytes(), f.owners)
+		if f.usedBytes() != 0 || len(f.owners) != 0 || f.reading != nil || f.large != 0 {
+			t.Errorf("%d bytes, %v", f.usedBytes(), f.owners)
 		}
 		// A body of the largest size has room whatever the bound is, and one beyond any bound when nothing else is there.
 		f.resize(mb, 32*mb)
 		d, _ := reads(t, f, "d", mb)
-		if !f.grow(t.Context(), noWait, d, 32*mb+1) {
+		if !f.claimSecond(t.Context(), noWait, d, 32*mb+1) {
 			t.Error("the largest body has no room")
 		}
-		f.leave(d)
+		f.releaseAll(d)
 		f.resize(0, 32*mb)
-		if !f.enter(t.Context(), noWait, named("e"), 1<<40) {
+		if !f.claimFirst(t.Context(), noWait, named("e"), 1<<40) {
 			t.Error("no bound does not let in")
 		}
 	})
@@ -96,26 +96,26 @@ func TestInflightIsBounded(t *testing.T) {
 func TestOwnersShareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
-		var greedy []*hold
+		var greedy []*bodyMemory
 		for range 1000 {
 			h := named("greedy")
-			if !f.enter(t.Context(), noWait, h, 256<<10) {
+			if !f.claimFirst(t.Context(), noWait, h, 256<<10) {
 				break
 			}
 			greedy = append(greedy, h)
 		}
-		if n := f.bytes(); n < f.total/2 || n > f.total*4/5 {
-			t.Errorf("one owner holds %d of %d", n, f.total)
+		if n := f.usedBytes(); n < f.limit/2 || n > f.limit*4/5 {
+			t.Errorf("one owner holds %d of %d", n, f.limit)
 		}
 		small := named("ann")
-		if !f.enter(t.Context(), noWait, small, 256<<10) {
+		if !f.claimFirst(t.Context(), noWait, small, 256<<10) {
 			t.Error("no room for another owner")
 		}
 		var mu sync.Mutex
 		var order []string
 		wait := func(key string, n int64) {
 			go func() {
-				if f.enter(t.Context(), time.Hour, named(key), n) {
+				if f.claimFirst(t.Context(), time.Hour, named(key), n) {
 					mu.Lock()
 					order = append(order, key)
 					mu.Unlock()
@@ -127,7 +127,7 @@ func TestOwnersShareMemory(t *testing.T) {
 		wait("bob", 30*mb) // more than is free
 		wait("ann", 30*mb)
 		for _, h := range greedy {
-			f.leave(h)
+			f.releaseAll(h)
 			synctest.Wait()
 		}
 		mu.Lock()
@@ -143,14 +143,14 @@ func TestLargeBodiesLeaveSmallOnesIn(t *testing.T) {
 	f := bounded()
 	for range 2 {
 		h := named("ann")
-		if !f.enter(t.Context(), noWait, h, mb) || !f.grow(t.Context(), noWait, h, 30*mb) {
+		if !f.claimFirst(t.Context(), noWait, h, mb) || !f.claimSecond(t.Context(), noWait, h, 30*mb) {
 			t.Fatal("no room")
 		}
 	}
-	if third := named("ann"); !f.enter(t.Context(), noWait, third, mb) || f.grow(t.Context(), noWait, third, 8*mb) {
+	if third := named("ann"); !f.claimFirst(t.Context(), noWait, third, mb) || f.claimSecond(t.Context(), noWait, third, 8*mb) {
 		t.Error("a third large body is within the share, or its beginning is not")
 	}
-	if !f.enter(t.Context(), noWait, named("ann"), mb) || !f.enter(t.Context(), noWait, named("bob"), mb) {
+	if !f.claimFirst(t.Context(), noWait, named("ann"), mb) || !f.claimFirst(t.Context(), noWait, named("bob"), mb) {
 		t.Error("small bodies are kept out")
 	}
 }
@@ -161,8 +161,8 @@ func TestSlowBodiesMakeRoom(t *testing.T) {
 		f := bounded()
 		slow, slowly := reads(t, f, "slow", mb)
 		fast, quickly := reads(t, f, "fast", mb)
-		for _, h := range []*hold{slow, fast} {
-			if !f.grow(t.Context(), noWait, h, 32*mb) {
+		for _, h := range []*bodyMemory{slow, fast} {
+			if !f.claimSecond(t.Context(), noWait, h, 32*mb) {
 				t.Fatal("no room")
 			}
 		}
@@ -170,35 +170,35 @@ func TestSlowBodiesMakeRoom(t *testing.T) {
 		if slowly.interrupted() || quickly.interrupted() {
 			t.Fatal("given up without need")
 		}
-		slow.renew(time.Now())
+		slow.extendDeadline(time.Now())
 		time.Sleep(slowAfter)
-		fast.moved(time.Now())
+		fast.recordProgress(time.Now())
 		next, _ := reads(t, f, "next", mb)
 		granted := make(chan bool, 1)
 		began := time.Now()
-		go func() { granted <- f.grow(t.Context(), 0, next, 32*mb) }()
+		go func() { granted <- f.claimSecond(t.Context(), 0, next, 32*mb) }()
 		synctest.Wait()
 		if !slowly.interrupted() || quickly.interrupted() {
 			t.Fatalf("slow: %t, fast: %t", slowly.interrupted(), quickly.interrupted())
 		}
-		f.leave(slow)
-		if !<-granted || time.Since(began) > lookPeriod {
+		f.releaseAll(slow)
+		if !<-granted || time.Since(began) > evictionPeriod {
 			t.Errorf("no room after %v", time.Since(began))
 		}
 		// Those that wait for their second claim are given up for first claims of others.
 		waiter, _ := reads(t, f, "fast", 8*mb)
 		second := make(chan bool, 1)
-		go func() { second <- f.grow(t.Context(), time.Hour, waiter, 32*mb) }()
+		go func() { second <- f.claimSecond(t.Context(), time.Hour, waiter, 32*mb) }()
 		synctest.Wait()
 		last := make(chan bool, 1)
 		small := named("last")
-		small.small = true
-		go func() { last <- f.enter(t.Context(), time.Hour, small, 16*mb) }()
+		small.firstOnly = true
+		go func() { last <- f.claimFirst(t.Context(), time.Hour, small, 16*mb) }()
 		if <-second {
 			t.Error("it waits in vain, and yet others wait for it")
 		}
-		f.leave(waiter)
-		f.leave(fast)
+		f.releaseAll(waiter)
+		f.releaseAll(fast)
 		if !<-last || f.leaving != 0 {
 			t.Errorf("%d leaving", f.leaving)
 		}
@@ -219,14 +219,14 @@ func TestBodiesDoNotWaitForEachOther(t *testing.T) {
 				h, size, pause, rate := named(fmt.Sprint(i%7)), random.Int64N(32*mb), time.Duration(random.Int64N(int64(10*time.Second))), mb/4+random.Int64N(4*mb)
 				wg.Go(func() {
 					time.Sleep(pause)
-					if !f.enter(t.Context(), time.Hour, h, f.firstClaim(size)) {
+					if !f.claimFirst(t.Context(), time.Hour, h, f.firstClaim(size)) {
 						t.Error("no room for a first claim")
 						return
 					}
-					defer f.leave(h)
+					defer f.releaseAll(h)
 					p := &pacer{}
-					h.begin(http.NewResponseController(p))
-					if size >= f.firstClaim(size) && !f.grow(t.Context(), time.Hour, h, size) {
+					h.startReading(http.NewResponseController(p))
+					if size >= f.firstClaim(size) && !f.claimSecond(t.Context(), time.Hour, h, size) {
 						mu.Lock()
 						refused++
 						mu.Unlock()
@@ -234,19 +234,19 @@ func TestBodiesDoNotWaitForEachOther(t *testing.T) {
 					}
 					for arrived := int64(0); arrived < size && !p.interrupted(); arrived += rate / 4 {
 						time.Sleep(time.Second / 4)
-						h.moved(time.Now())
+						h.recordProgress(time.Now())
 					}
-					h.stop()
-					f.finish(h, size)
-					if used := f.bytes(); used > f.total {
-						t.Errorf("%d of %d bytes", used, f.total)
+					h.stopReading()
+					f.bodyArrived(h, size)
+					if used := f.usedBytes(); used > f.limit {
+						t.Errorf("%d of %d bytes", used, f.limit)
 					}
 					time.Sleep(time.Second)
 				})
 			}
 			wg.Wait()
-			if f.bytes() != 0 || f.large != 0 || f.leaving != 0 || f.reading != nil || len(f.waiting) != 0 || len(f.owners) != 0 {
-				t.Errorf("seed %d: %d bytes, %d large, %d leaving", seed, f.bytes(), f.large, f.leaving)
+			if f.usedBytes() != 0 || f.large != 0 || f.leaving != 0 || f.reading != nil || len(f.waiting) != 0 || len(f.owners) != 0 {
+				t.Errorf("seed %d: %d bytes, %d large, %d leaving", seed, f.usedBytes(), f.large, f.leaving)
 			}
 			if refused > 5 {
 				t.Errorf("seed %d: %d of 150 were given up while they waited", seed, refused)
@@ -258,23 +258,23 @@ func TestBodiesDoNotWaitForEachOther(t *testing.T) {
 func TestWhoLeavesTheLineMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
-		f.enter(t.Context(), noWait, named("a"), 60*mb)
+		f.claimFirst(t.Context(), noWait, named("a"), 60*mb)
 		ctx, leave := context.WithCancel(t.Context())
 		refused := make(chan bool, 1)
-		go func() { refused <- !f.enter(ctx, time.Hour, named("b"), 60*mb) }()
+		go func() { refused <- !f.claimFirst(ctx, time.Hour, named("b"), 60*mb) }()
 		synctest.Wait()
 		let := make(chan bool, 1)
-		go func() { let <- f.enter(t.Context(), time.Hour, named("c"), 20*mb) }()
+		go func() { let <- f.claimFirst(t.Context(), time.Hour, named("c"), 20*mb) }()
 		synctest.Wait()
 		leave()
-		if !<-refused || !<-let || f.bytes() != 80*mb {
-			t.Errorf("%d bytes", f.bytes())
+		if !<-refused || !<-let || f.usedBytes() != 80*mb {
+			t.Errorf("%d bytes", f.usedBytes())
 		}
 	})
 }
 
 func TestClassesOfMemory(t *testing.T) {
-	var m memory
+	var m bufferPool
 	for _, n := range []int64{1, 4096, 4097, 16384, 16385, 70_000, 256 << 10, 256<<10 + 1, 1 << 20, 4 << 20} {
 		m.put(make([]byte, 0, n))
 		for _, want := range []int64{n, n/4 + 1} {
