@@ -96,8 +96,10 @@ func TestKeysMayDoWhatTheyMay(t *testing.T) {
 	if _, keys := b.admin(http.MethodGet, "/admin/api/keys", ""); !strings.Contains(fmt.Sprint(keys), "poor") || strings.Contains(fmt.Sprint(keys), "k-poor") {
 		t.Errorf("%v", keys)
 	}
-	if n := b.metrics()[`claude_code_lb_turned_away_total{status="401"}`]; n != 1 {
-		t.Errorf("%g were turned away", n)
+	for _, name := range []string{"rejected_requests", "turned_away"} { // the second is the deprecated name
+		if n := b.metrics()["claude_code_lb_"+name+`_total{status="401"}`]; n != 1 {
+			t.Errorf("%s: %g requests with an unknown key were counted, want 1", name, n)
+		}
 	}
 	for _, secret := range []string{"k-haiku", "k-poor", "k-unknown"} {
 		if strings.Contains(b.log.String(), secret) {

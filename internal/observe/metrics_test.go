@@ -104,7 +104,7 @@ func gather(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
 func (f families) list() []family {
 	return []family{
 		f.requests, f.requestDuration, f.firstByte, f.waits, f.routed, f.attempts, f.attemptDuration, f.firstToken, f.interToken, f.failovers,
-		f.tokens, f.serverTools, f.cost, f.unpriced, f.estimated, f.saved, f.wasted, f.openRequests, f.turnedAway, f.wrongKeys, f.bodies, f.state, f.inFlight, f.headroom, f.balance,
+		f.tokens, f.serverTools, f.cost, f.unpriced, f.estimated, f.saved, f.wasted, f.openRequests, f.rejected, f.turnedAway, f.wrongKeys, f.bodies, f.state, f.inFlight, f.headroom, f.balance,
 		f.generation, f.reloadSuccessful, f.reloadTime, f.backlog, f.backlogAge, f.late, f.folded, f.build, f.engine,
 	}
 }

@@ -51,7 +51,7 @@ type families struct {
 	requests, requestDuration, firstByte, waits, routed                                        family
 	attempts, attemptDuration, firstToken, interToken, failovers                               family
 	tokens, serverTools, cost, unpriced, estimated, saved, wasted                              family
-	openRequests, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance            family
+	openRequests, rejected, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance  family
 	generation, reloadSuccessful, reloadTime, backlog, backlogAge, late, folded, build, engine family
 }
 
@@ -95,7 +95,9 @@ func allFamilies() families {
 			[]string{labelServer, labelClient, labelModel}},
 
 		openRequests: family{"claude_code_lb_open_requests", "Requests of clients that are being served.", nil},
-		turnedAway: family{"claude_code_lb_turned_away_total", "Requests that were refused before anything was known of them, by status: 401 no client key that is known, 413 a body that is too large, 429 no memory for it.",
+		rejected: family{"claude_code_lb_rejected_requests_total", "Requests rejected before routing, by status: 401 unknown client key, 413 body too large, 429 no memory for the body.",
+			[]string{labelStatus}},
+		turnedAway: family{"claude_code_lb_turned_away_total", "Deprecated name of claude_code_lb_rejected_requests_total, with the same values.",
 			[]string{labelStatus}},
 		wrongKeys: family{"claude_code_lb_wrong_keys_total", "Requests with a wrong key, by listener: clients or admin.",
 			[]string{labelListener}},

@@ -19,7 +19,7 @@ type Backlog interface {
 type Sources struct {
 	Endpoints func() []*upstream.Endpoint // of the configuration in force
 	Open      func() int64                // requests being served
-	// Rejections counts requests that were refused before anything was known of them, by status; nil: it is not known.
+	// Rejections returns the requests rejected before routing, by status; nil: not counted.
 	Rejections func() map[int]int64
 	// WrongKeys counts wrong keys by listener; nil if unknown.
 	WrongKeys func() map[string]int64
@@ -37,8 +37,8 @@ type states struct {
 	Sources
 	labels *labels
 
-	open, rejections, wrongKeys, bodies, state, inFlight, headroom, balance *prometheus.Desc
-	backlog, backlogAge, late, folded                                       *prometheus.Desc
+	open, rejected, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance *prometheus.Desc
+	backlog, backlogAge, late, folded                                                 *prometheus.Desc
 }
 
 func newStates(s Sources, l *labels) *states {
@@ -46,14 +46,14 @@ func newStates(s Sources, l *labels) *states {
 	desc := func(f family) *prometheus.Desc { return prometheus.NewDesc(f.name, f.help, f.labels, nil) }
 	return &states{
 		Sources: s, labels: l,
-		open: desc(f.openRequests), rejections: desc(f.turnedAway), wrongKeys: desc(f.wrongKeys), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
+		open: desc(f.openRequests), rejected: desc(f.rejected), turnedAway: desc(f.turnedAway), wrongKeys: desc(f.wrongKeys), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
 		backlog: desc(f.backlog), backlogAge: desc(f.backlogAge), late: desc(f.late), folded: desc(f.folded),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (s *states) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.open, s.rejections, s.wrongKeys, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
+	for _, d := range []*prometheus.Desc{s.open, s.rejected, s.turnedAway, s.wrongKeys, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
 		out <- d
 	}
 }
@@ -72,7 +72,9 @@ func (s *states) Collect(out chan<- prometheus.Metric) {
 	}
 	if s.Rejections != nil {
 		for status, n := range s.Rejections() {
-			out <- prometheus.MustNewConstMetric(s.rejections, prometheus.CounterValue, float64(n), strconv.Itoa(status))
+			for _, d := range []*prometheus.Desc{s.rejected, s.turnedAway} {
+				out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), strconv.Itoa(status))
+			}
 		}
 	}
 	if s.Bodies != nil {
