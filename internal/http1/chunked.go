@@ -3,18 +3,19 @@ package http1
 import "math"
 
 const (
-	// maxExtension bounds what follows a chunk's size on its line; nobody uses it.
+	// maxChunkExtension bounds the rest of a line after the chunk size. Extensions are not used in
+	// practice.
 	maxChunkExtension = 256
-	// maxDigits of a chunk's size are read; leading zeros are no reason to read on for ever.
+	// maxSizeDigits bounds the digits of a chunk size, leading zeros included.
 	maxSizeDigits = 16
-	// maxTrailer bounds the trailers, which are read past.
+	// maxTrailerBytes bounds the trailers, which are discarded.
 	maxTrailerBytes = 2 << 10
-	// Sending many small chunks costs their reader more than the sender: beyond this many bytes of frames that the data does not
-	// account for, somebody does it on purpose.
+	// maxChunkOverhead bounds the framing bytes in excess of what the data justifies. Many tiny
+	// chunks cost the reader more than the sender, so a sender that exceeds it is attacking.
 	maxChunkOverhead = 16 << 10
 )
 
-// chunkState is where in a chunked body (RFC 9112, section 7.1) the next byte stands.
+// chunkState is the position in a chunked body (RFC 9112, section 7.1): what the next byte is.
 type chunkState uint8
 
 const (
@@ -34,16 +35,17 @@ const (
 	chunkEnd
 )
 
-// chunkDecoder takes the frames out of a chunked body, wherever it was cut. The zero value is at its beginning. Chunk extensions and
-// trailers are read past.
+// chunkDecoder removes the framing of a chunked body, which may arrive in pieces of any size. The
+// zero value is at the start of a body. Chunk extensions and trailers are discarded.
 type chunkDecoder struct {
 	state     chunkState
-	left      int64 // of the chunk
-	lineBytes int   // bytes of the extension, or of all trailers
-	overhead  int64 // bytes of frames beyond what the data accounts for
+	left      int64 // bytes left of the chunk
+	lineBytes int   // bytes of the digits or the extension, or of all trailers
+	overhead  int64 // framing bytes in excess of what the data justifies
 }
 
-// decode replaces p by the data in it, in place. used is how much of p belonged to the body; beyond its end, that is less than all.
+// decode replaces the start of p by the data in p, n bytes. used is the number of bytes of p that
+// belong to the body; it is less than len(p) only at the end of the body.
 func (c *chunkDecoder) decode(p []byte) (n, used int, err error) {
 	for used < len(p) && c.state != chunkEnd {
 		if c.state == chunkData {
@@ -65,7 +67,7 @@ func (c *chunkDecoder) decode(p []byte) (n, used int, err error) {
 
 func (c *chunkDecoder) isDone() bool { return c.state == chunkEnd }
 
-// step reads one byte of a frame. It is false for one that cannot stand there.
+// step reads one byte of framing. It returns false if the byte is not allowed at this position.
 func (c *chunkDecoder) step(b byte) bool {
 	if c.overhead++; c.overhead > maxChunkOverhead {
 		return false
@@ -101,7 +103,7 @@ func (c *chunkDecoder) digit(b byte) bool {
 	return true
 }
 
-// extension reads what follows the digits: blanks, and after a semicolon anything.
+// extension reads what follows the digits of a size: blanks, and after a semicolon any text.
 func (c *chunkDecoder) extension(b byte) bool {
 	if c.lineBytes++; c.lineBytes > maxChunkExtension {
 		return false
@@ -122,7 +124,7 @@ func (c *chunkDecoder) extension(b byte) bool {
 	return false
 }
 
-// sized is at the end of a line with a size.
+// endSizeLine is called at the end of a chunk size's line.
 func (c *chunkDecoder) endSizeLine() bool {
 	c.lineBytes = 0
 	if c.left == 0 {

@@ -14,18 +14,19 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/socket"
 )
 
-// replayWithin is how soon a kept connection has to end for its request to be repeated if the method is not safe. A server that had
-// closed the connection answers with a reset within a round trip; one that ends it later has probably worked on the request.
+// maxReplayAge bounds the repetition of requests whose method is not safe. If the server had closed
+// the idle connection, a reset arrives within a round trip. A connection that ends later has
+// probably reached a server that worked on the request.
 const maxReplayAge = 10 * time.Second
 
-// client is a connection to a server. One request at a time uses it.
+// clientConn is a connection to a server. One request at a time uses it.
 type clientConn struct {
 	transport *Transport
 	sock      *socket.Conn
 	address   string
 	in        input
-	idleSince time.Time // idle
-	reused    bool      // it has had a request before
+	idleSince time.Time
+	reused    bool // it has served a request before
 }
 
 func newClientConn(t *Transport, c net.Conn, address string) *clientConn {
@@ -33,10 +34,11 @@ func newClientConn(t *Transport, c net.Conn, address string) *clientConn {
 	return &clientConn{transport: t, sock: s, address: address, in: input{src: s, pool: &t.pool}}
 }
 
-// isIdleAlive says whether an idle connection stands and nothing came over it that nobody asked for.
+// isIdleAlive reports whether an idle connection is still open and has received no unsolicited
+// bytes.
 func (c *clientConn) isIdleAlive() bool { return c.in.buffered() == 0 && c.sock.IdleAlive() }
 
-// roundTrip sends a request and reads the head of its answer.
+// roundTrip sends a request and reads the response header.
 func (c *clientConn) roundTrip(r *http.Request) (*http.Response, error) {
 	sending := c.newRequestWriter(r)
 	stop := context.AfterFunc(r.Context(), sending.abort)
@@ -71,7 +73,7 @@ func (c *clientConn) roundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// ended names the cause where it was the context that ended a request.
+// causeOf returns the cause of the context if the context has ended, and otherwise err.
 func causeOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -79,24 +81,26 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// malformed is about what an upstream sent that is no answer. Its text holds nothing of that.
-func malformed(why string) error { return textproto.ProtocolError("malformed answer: " + why) }
+// malformed returns the error for an invalid response. reason must not contain bytes of the
+// response.
+func malformed(reason string) error { return textproto.ProtocolError("malformed response: " + reason) }
 
-// receive reads the header of the response, and any interim responses (1xx) before it. Their number has no limit (RFC 9110,
-// section 15.2). All of them together may be as large as one header, and the request's context limits their time.
+// readResponse reads the response header, and any interim responses (1xx) before it. Their number
+// is not limited (RFC 9110, section 15.2). Together they may be as large as one header, and the
+// request's context limits their time.
 func (c *clientConn) readResponse(r *http.Request) (*http.Response, error) {
 	limit := c.transport.MaxResponseHeaderBytes
 	if limit <= 0 {
 		limit = http.DefaultMaxHeaderBytes
 	}
 	for n := 0; ; n++ {
-		head, err := c.in.readHeader(limit, func() {})
+		header, err := c.in.readHeader(limit, func() {})
 		if err != nil {
 			return nil, c.headerError(r, err, n > 0)
 		}
-		limit -= len(head)
-		res, err := parseResponse(head)
-		c.in.consume(len(head))
+		limit -= len(header)
+		res, err := parseResponse(header)
+		c.in.consume(len(header))
 		switch {
 		case err != nil:
 			return nil, err
@@ -104,11 +108,11 @@ func (c *clientConn) readResponse(r *http.Request) (*http.Response, error) {
 			res.Request = r
 			return res, nil
 		case res.StatusCode == http.StatusSwitchingProtocols:
-			return nil, malformed("a change of protocol that nobody asked for")
+			return nil, malformed("an upgrade that was not requested")
 		case limit <= 0:
 			return nil, errHeaderTooLong
 		case res.Header["Transfer-Encoding"] != nil:
-			return nil, malformed("an interim answer in chunks")
+			return nil, malformed("a chunked interim response")
 		}
 		if _, err := agreedLength(res.Header["Content-Length"]); err != nil {
 			return nil, err
@@ -116,7 +120,8 @@ func (c *clientConn) readResponse(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// silent explains why there is no head.
+// headerError returns the error for a missing response header. begun means that an interim response
+// has arrived.
 func (c *clientConn) headerError(r *http.Request, err error, begun bool) error {
 	begun = begun || c.in.buffered() > 0
 	switch {
@@ -130,12 +135,15 @@ func (c *clientConn) headerError(r *http.Request, err error, begun bool) error {
 	return err
 }
 
-// isReplayable reports whether a request may be sent again after a kept connection ended without a byte of an answer.
+// isReplayable reports whether a request may be sent again after a kept connection ended without a
+// byte of a response.
 //
-// RFC 9110, section 9.2.2, lets a client repeat a request automatically if its method is idempotent, or if it has some means to know that
-// the original was not applied. A connection that was idle and ends before any byte of an answer is nearly always one that the server's
-// keep-alive timer closed while the request was on its way (RFC 9112, section 9.3.1), so the server has not read the request. A server
-// that dies over a request looks the same, so callers mark the requests that they are willing to repeat, with an Idempotency-Key.
+// RFC 9110, section 9.2.2, lets a client repeat a request automatically if its method is
+// idempotent, or if the client can find out that the original was not applied. A connection that
+// was idle and ends before any byte of a response was nearly always closed by the server's
+// keep-alive timer while the request was on its way (RFC 9112, section 9.3.1), so the server has
+// not read the request. A server that crashes over a request looks the same. So callers mark the
+// requests that they are willing to repeat, with an Idempotency-Key.
 func isReplayable(r *http.Request) bool {
 	if _, marked := r.Header["Idempotency-Key"]; marked {
 		return true
@@ -143,7 +151,7 @@ func isReplayable(r *http.Request) bool {
 	return isSafe(r.Method)
 }
 
-// isSafe reports whether a method only reads (RFC 9110, section 9.2.1).
+// isSafe reports whether a method is safe (RFC 9110, section 9.2.1).
 func isSafe(method string) bool {
 	switch method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
@@ -152,9 +160,9 @@ func isSafe(method string) bool {
 	return false
 }
 
-// parseAnswer reads a head. Line ends may be bare.
-func parseResponse(head []byte) (*http.Response, error) {
-	line, rest, err := cutStartLine(string(head), false)
+// parseResponse parses a response header. Lines may end in a bare LF.
+func parseResponse(header []byte) (*http.Response, error) {
+	line, rest, err := cutStartLine(string(header), false)
 	if err != nil {
 		return nil, err
 	}

@@ -8,35 +8,38 @@ import (
 	"time"
 )
 
-// watchAfter is how long a request may take before somebody looks whether its client is still there: an answer that comes sooner is
-// not worth a goroutine.
+// watchDelay is how long a request is served before its client is watched. Setting up the watch
+// costs more than it saves for a shorter request.
 const watchDelay = 100 * time.Millisecond
 
-// closeWatch notices a client that leaves while its request is served: the connection ends. Where the kernel cannot tell, it reads, at most
-// one byte of what a client sends ahead, and a client that has sent ahead is not watched.
+// closeWatch detects that the client has closed the connection while its request is being served,
+// and cancels the request's context. It asks the kernel if possible (socket.CloseNotifier).
+// Otherwise a goroutine tries to read one byte; in that mode a client that has pipelined another
+// request is not watched.
 type closeWatch struct {
 	c     *conn
 	timer *time.Timer
 
 	mu        sync.Mutex
-	cancel    context.CancelFunc // of the request being served; nil: none is
-	watchID   int64              // names the watch that the kernel keeps; 0: there is none
-	reading   chan struct{}      // closed when the read has ended; nil: nobody reads
-	armed     bool               // its body has been read
-	pipelined bool               // bytes that follow it as well
-	readAhead []byte             // what it has read
+	cancel    context.CancelFunc // cancels the request being served; nil: none
+	watchID   int64              // id of the kernel's watch; 0: none
+	reading   chan struct{}      // closed when the pending read has ended; nil: no read pending
+	armed     bool               // the request body has been read
+	pipelined bool               // bytes of the next request have been received already
+	readAhead []byte             // the byte that the pending read received
 	gone      bool
 	buf       [1]byte
 }
 
-// begin is told of a request that begins.
+// start is called at the start of a request.
 func (w *closeWatch) start(cancel context.CancelFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cancel = cancel
 }
 
-// arm is told when the request's body has been read: from now on nothing comes but what does not belong to it.
+// arm is called when the request body has been read. Any further bytes do not belong to this
+// request.
 func (w *closeWatch) arm() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,7 +54,7 @@ func (w *closeWatch) arm() {
 	w.timer.Reset(watchDelay)
 }
 
-// look waits for the client to leave.
+// watch waits for the client to close the connection.
 func (w *closeWatch) watch() {
 	w.mu.Lock()
 	if !w.armed || w.watchID != 0 || w.reading != nil || w.gone || len(w.readAhead) > 0 {
@@ -80,28 +83,28 @@ func (w *closeWatch) watch() {
 	switch {
 	case n > 0:
 		w.readAhead = w.buf[:]
-	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded): // else the read was ended
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded): // otherwise stop interrupted the read
 		w.markGoneLocked()
 	}
 }
 
-// left is told by the kernel that the client has left.
+// onClientClose is called when the kernel reports that the client has closed its side.
 func (w *closeWatch) onClientClose(id int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.watchID == id { // the request is still being served
+	if w.watchID == id { // otherwise that request has ended
 		w.markGoneLocked()
 	}
 }
 
-// closed is told that the server has closed the connection.
+// onServerClose is called when the server has closed the connection.
 func (w *closeWatch) onServerClose() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.markGoneLocked()
 }
 
-// leave notes that the client has left. The caller holds the mutex.
+// markGoneLocked records that the client has left. The caller holds the mutex.
 func (w *closeWatch) markGoneLocked() {
 	w.gone = true
 	if w.cancel != nil {
@@ -109,7 +112,8 @@ func (w *closeWatch) markGoneLocked() {
 	}
 }
 
-// end is told when the handler has returned. It is false if the client has left. What it sent ahead is put back.
+// stop is called when the handler has returned. It returns false if the client has left. A byte
+// that was read ahead goes back to the input.
 func (w *closeWatch) stop() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

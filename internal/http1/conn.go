@@ -15,54 +15,59 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/socket"
 )
 
-// connState is what a connection is at; it decides what a shutdown may do with it.
+// connState is the state of a server connection. It decides whether a shutdown may close it.
 type connState int32
 
 const (
-	stateNew           connState = iota // no request has begun yet
+	stateNew           connState = iota // no byte of a request has arrived yet
 	stateIdle                           // between two requests
-	stateReadingHeader                  // a part of a head has come
-	stateActive                         // a request has come
+	stateReadingHeader                  // part of a request header has arrived
+	stateActive                         // a request is being served
 	stateClosed
 )
 
 const (
-	// lingering is how long a client that still sends may take to read the answer and stop, before the connection is
-	// reset, which would take the answer away (RFC 9112, section 9.6). At most lingered bytes are read meanwhile.
+	// lingerTime is how long the server keeps reading, after it has sent its last response, from a
+	// client that is still sending. Closing at once would send a reset, and the client could lose
+	// the response (RFC 9112, section 9.6). At most maxLingerBytes are read.
 	lingerTime     = 500 * time.Millisecond
 	maxLingerBytes = 1 << 20
-	// drained is how much of a body that the handler has not read is read for the sake of the connection, and drainTime how long that may take.
+	// If the handler leaves part of a request body unread, up to maxDrainBytes are read and
+	// discarded within drainTimeout, so that the connection can be reused.
 	maxDrainBytes = 256 << 10
 	drainTimeout  = 2 * time.Second
 )
 
-// longAgo, as a deadline, ends whatever waits.
+// pastDeadline is a deadline that interrupts a pending read.
 func pastDeadline() time.Time { return time.Unix(1, 0) }
 
-// conn serves one connection, with one goroutine.
+// conn is one server connection. One goroutine serves it.
 type conn struct {
 	server          *Server
 	sock            *socket.Conn
 	remoteAddr      string
-	ctx             context.Context // of all requests
+	ctx             context.Context // parent of the contexts of all requests
 	acceptedAt      time.Time
 	state           atomic.Int32
-	headerStartedAt atomic.Int64 // when the first part of a head came, in nanoseconds since 1970
+	headerStartedAt atomic.Int64 // Unix time in nanoseconds of the first bytes of a header
 	in              input
 	watch           closeWatch
-	lastWasPOST     bool // the last request was a POST
+	lastWasPOST     bool
 
-	mu                   sync.Mutex      // over what follows
-	current              *responseWriter // nil between two requests
-	readDeadline         time.Time       // for reading
-	readDeadlinePending  bool            // the connection does not know it yet
+	mu                   sync.Mutex      // guards the following fields
+	current              *responseWriter // the response being written; nil between two requests
+	readDeadline         time.Time
+	readDeadlinePending  bool // readDeadline has not been set on sock yet
 	reading              bool
-	writeDeadline        time.Time // the deadline for writing
-	handlerWriteDeadline bool      // writeBy is the handler's wish
+	writeDeadline        time.Time
+	handlerWriteDeadline bool // writeDeadline was set by the handler
 }
 
 func newConn(s *Server, c net.Conn) *conn {
-	served := &conn{server: s, sock: socket.New(c), acceptedAt: time.Now(), ctx: context.WithValue(s.baseContext(), http.LocalAddrContextKey, c.LocalAddr())}
+	served := &conn{
+		server: s, sock: socket.New(c), acceptedAt: time.Now(),
+		ctx: context.WithValue(s.baseContext(), http.LocalAddrContextKey, c.LocalAddr()),
+	}
 	if address := c.RemoteAddr(); address != nil {
 		served.remoteAddr = address.String()
 	}
@@ -71,7 +76,7 @@ func newConn(s *Server, c net.Conn) *conn {
 	return served
 }
 
-// serve serves requests until one of both sides ends the connection.
+// serve serves requests until the client or the server ends the connection.
 func (c *conn) serve() {
 	defer c.server.removeConn(c)
 	defer c.sock.Close()
@@ -85,43 +90,50 @@ func (c *conn) serve() {
 	}
 }
 
-// serveOne serves one request, and reports whether another may follow.
+// serveOne serves one request. It reports whether another may follow on this connection.
 func (c *conn) serveOne() bool {
-	head, err := c.in.readHeader(c.server.maxHeader(), c.startHeaderTimer)
-	if c.lastWasPOST && string(head) == "\r\n" { // some clients end the body of a POST with an empty line (RFC 9112, section 2.2)
-		c.in.consume(len(head))
-		head, err = c.in.readHeader(c.server.maxHeader(), c.startHeaderTimer)
+	header, err := c.in.readHeader(c.server.maxHeader(), c.startHeaderTimer)
+	// Some clients end the body of a POST with an empty line (RFC 9112, section 2.2).
+	if c.lastWasPOST && string(header) == "\r\n" {
+		c.in.consume(len(header))
+		header, err = c.in.readHeader(c.server.maxHeader(), c.startHeaderTimer)
 	}
 	switch {
 	case errors.Is(err, errHeaderTooLong):
-		return c.sendRefusal(&refusal{http.StatusRequestHeaderFieldsTooLarge, "the head is too long"})
-	case errors.Is(err, errTLS): // in plain text, because clients report that clearly: "wrong version number" or "HTTP response to HTTPS client"
+		return c.sendRefusal(&refusal{http.StatusRequestHeaderFieldsTooLarge, "the header is too long"})
+	// The refusal is sent in plain text. TLS clients report that clearly: "wrong version number" or
+	// "HTTP response to HTTPS client".
+	case errors.Is(err, errTLS):
 		if c.server.OnTLS != nil {
 			c.server.OnTLS(c.remoteAddr)
 		}
 		return c.sendRefusal(&refusal{http.StatusBadRequest, "it is TLS, and this port speaks plain HTTP: use http:// here"})
-	case err != nil: // the client has left, or is slow: nobody is there to be told
+	case err != nil: // the client has left or is too slow; a response would not arrive
 		return false
 	case !c.markActive():
 		return false
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
-	r, f, refused := parseRequest(ctx, head)
+	r, f, refused := parseRequest(ctx, header)
 	if refused != nil {
 		cancel()
 		return c.sendRefusal(refused)
 	}
-	c.in.consume(len(head))
+	c.in.consume(len(header))
 	c.lastWasPOST = r.Method == http.MethodPost
 	r.RemoteAddr = c.remoteAddr
 	return c.serveRequest(r, f, cancel)
 }
 
-// answer has the handler answer a request, and reports whether another may follow.
+// serveRequest calls the handler. It reports whether another request may follow.
 func (c *conn) serveRequest(r *http.Request, f framing, cancel context.CancelFunc) (keep bool) {
 	defer cancel()
-	w := &responseWriter{c: c, isHEAD: r.Method == http.MethodHead, http10: r.ProtoMinor == 0, closeAfter: r.Close, contentLength: -1}
-	body := &requestBody{c: c, reader: newBodyReader(f), expectsContinue: expectsContinue(r) && r.ProtoMinor > 0, response: w}
+	w := &responseWriter{
+		c: c, isHEAD: r.Method == http.MethodHead, http10: r.ProtoMinor == 0, closeAfter: r.Close, contentLength: -1,
+	}
+	body := &requestBody{
+		c: c, reader: newBodyReader(f), expectsContinue: expectsContinue(r) && r.ProtoMinor > 0, response: w,
+	}
 	r.Body, w.body = body, body
 	c.attach(w)
 	c.watch.start(cancel)
@@ -142,8 +154,10 @@ func (c *conn) serveRequest(r *http.Request, f framing, cancel context.CancelFun
 		}
 	}()
 	c.server.Handler.ServeHTTP(w, r)
-	stays := c.watch.stop()
-	if !stays && w.status == 0 { // a client that has closed only its half must not take nothing for an answer
+	connected := c.watch.stop()
+	// The client may have closed only its sending half. It must not take a missing response for an
+	// empty 200, so the connection just ends.
+	if !connected && w.status == 0 {
 		w.err = errHandlerReturned
 		c.detach()
 		body.finish(false)
@@ -153,7 +167,7 @@ func (c *conn) serveRequest(r *http.Request, f framing, cancel context.CancelFun
 	c.detach()
 	read := body.finish(!w.closeAfter && finished)
 	switch {
-	case !finished || !stays:
+	case !finished || !connected:
 		return false
 	case w.closeAfter || !read:
 		c.linger(body.err == io.EOF)
@@ -162,7 +176,7 @@ func (c *conn) serveRequest(r *http.Request, f framing, cancel context.CancelFun
 	return true
 }
 
-// refuse answers what is no request that can be served.
+// sendRefusal responds to a request that cannot be served, and ends the connection.
 func (c *conn) sendRefusal(r *refusal) bool {
 	c.markActive()
 	kind, body := c.server.refusalBody(r)
@@ -175,7 +189,7 @@ func (c *conn) sendRefusal(r *refusal) bool {
 	return false
 }
 
-// begin lets a response set deadlines.
+// attach makes w the current response: from now on it may set deadlines.
 func (c *conn) attach(w *responseWriter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,7 +197,8 @@ func (c *conn) attach(w *responseWriter) {
 	c.readDeadline, c.readDeadlinePending = time.Time{}, true
 }
 
-// end takes that back: a handler's goroutine that outlives it must not touch the next request.
+// detach ends that. A goroutine that outlives its handler must not change the deadlines of the next
+// request.
 func (c *conn) detach() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -193,14 +208,15 @@ func (c *conn) detach() {
 	c.current, c.handlerWriteDeadline = nil, false
 }
 
-// write sends all of p and q, under the handler's deadline, or the server's.
+// write sends all of p and q, under the write deadline of the handler or else of the server.
 func (c *conn) write(p, q []byte) error {
 	c.renewWriteDeadline(time.Now())
 	_, err := c.sock.WriteTogether(p, q, nil)
 	return err
 }
 
-// limitWrite renews the deadline when a tenth of its time has passed: setting one costs more than looking.
+// renewWriteDeadline moves the server's write deadline if more than a tenth of it has passed.
+// Setting a deadline costs more than comparing times.
 func (c *conn) renewWriteDeadline(now time.Time) {
 	limit := c.server.WriteTimeout
 	c.mu.Lock()
@@ -212,9 +228,10 @@ func (c *conn) renewWriteDeadline(now time.Time) {
 	_ = c.sock.SetWriteDeadline(c.writeDeadline)
 }
 
-// linger ends the connection so that the answer arrives although the client may still be sending.
-func (c *conn) linger(quiet bool) {
-	if quiet && c.in.buffered() == 0 || c.sock.CloseWrite() != nil {
+// linger sends the end of the stream and reads for a moment, so that the last response arrives even
+// if the client is still sending. clean means that the whole request has been read.
+func (c *conn) linger(clean bool) {
+	if clean && c.in.buffered() == 0 || c.sock.CloseWrite() != nil {
 		return
 	}
 	c.setReadTimeout(lingerTime)
@@ -228,7 +245,7 @@ func (c *conn) linger(quiet bool) {
 	}
 }
 
-// Read reads under the deadline in force.
+// Read reads from the connection under the current read deadline.
 func (c *conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	if c.readDeadlinePending {
@@ -244,7 +261,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// setDeadline puts a deadline in force for reads. A connection is told of it only when it is read, for most bodies are here by then.
+// setReadDeadline sets the deadline for reads. It is passed to the socket only when a read starts,
+// because most request bodies have already arrived.
 func (c *conn) setReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,7 +277,7 @@ func (c *conn) setReadDeadlineLocked(t time.Time) error {
 	return nil
 }
 
-// limitRead is setDeadline for a time from now; 0 is none.
+// setReadTimeout sets the read deadline to d from now; 0 removes it.
 func (c *conn) setReadTimeout(d time.Duration) {
 	deadline := time.Time{}
 	if d > 0 {
@@ -268,8 +286,9 @@ func (c *conn) setReadTimeout(d time.Duration) {
 	_ = c.setReadDeadline(deadline)
 }
 
-// startHeaderTimer is told when a part of a head has come: the rest has to follow. Its time begins once, not with each byte, and for a
-// connection's first head it began with the connection.
+// startHeaderTimer is called when part of a header has arrived. From then on the rest must follow
+// within ReadHeaderTimeout. The time is not extended by further bytes. For the first request it
+// started with the connection.
 func (c *conn) startHeaderTimer() {
 	c.headerStartedAt.Store(time.Now().UnixNano())
 	if !c.cas(stateNew, stateReadingHeader) && c.cas(stateIdle, stateReadingHeader) {
@@ -277,18 +296,23 @@ func (c *conn) startHeaderTimer() {
 	}
 }
 
-// activate says that a request has begun. It is false when the server has closed the connection just before.
+// markActive records that a request has started. It returns false if the server has just closed the
+// connection.
 func (c *conn) markActive() bool {
-	return c.cas(stateNew, stateActive) || c.cas(stateIdle, stateActive) || c.cas(stateReadingHeader, stateActive) || connState(c.state.Load()) == stateActive
+	return c.cas(stateNew, stateActive) || c.cas(stateIdle, stateActive) ||
+		c.cas(stateReadingHeader, stateActive) || connState(c.state.Load()) == stateActive
 }
 
-// markIdle says that no request is being served. It is false when the server closes.
+// markIdle records that no request is being served. It returns false if the server is shutting
+// down.
 func (c *conn) markIdle() bool { return c.cas(stateActive, stateIdle) && !c.server.isClosing() }
 
-// closeIdle closes the connection if nobody is served on it. One that has brought nothing yet, or not all of a head, has a moment to do so.
+// closeIdle closes the connection if no request is being served on it. A connection without a
+// complete request header gets newConnGrace to send one.
 func (c *conn) closeIdle() bool {
-	waited := time.Since(c.acceptedAt) >= newConnGrace && c.cas(stateNew, stateClosed) || time.Since(time.Unix(0, c.headerStartedAt.Load())) >= newConnGrace && c.cas(stateReadingHeader, stateClosed)
-	if !waited && !c.cas(stateIdle, stateClosed) {
+	expired := time.Since(c.acceptedAt) >= newConnGrace && c.cas(stateNew, stateClosed) ||
+		time.Since(time.Unix(0, c.headerStartedAt.Load())) >= newConnGrace && c.cas(stateReadingHeader, stateClosed)
+	if !expired && !c.cas(stateIdle, stateClosed) {
 		return false
 	}
 	c.sock.Close()

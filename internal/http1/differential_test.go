@@ -19,13 +19,13 @@ var stricterRequests = map[string]string{
 	"both Content-Length and Transfer-Encoding": bothLengths,
 	"more than one Content-Length":              equalLengths,
 	"Transfer-Encoding in HTTP/1.0":             oldChunked,
-	"a line of the head does not end in CRLF":   bareLF,
+	"a header line does not end in CRLF":        bareLF,
 	"a folded header line":                      folded,
 	"a version of HTTP that is not spoken here": otherVersions,
 	"a malformed target":                        oddTargets + ", and " + userInfo,
 	"this is no proxy for other hosts":          connects,
 	"too many header lines":                     manyFields,
-	"the head is too long":                      "up to 4 KB beyond the limit of a head",
+	"the header is too long":                    "up to 4 KB beyond the limit of a head",
 	"an expectation that is not known":          "more than one Expect",
 	"a malformed request line":                  emptyLines,
 	"a malformed Content-Length":                "a Content-Length of 19 digits",
@@ -109,15 +109,15 @@ func compareRequest(got, want seen) string {
 
 // stricterAnswers are the reasons for which ours fails with what net/http takes for an answer.
 var stricterAnswers = map[string]string{
-	"malformed answer: its first line":                             "versions other than 1.0 and 1.1",
-	"malformed answer: its status":                                 oddStatus,
-	"malformed answer: a change of protocol that nobody asked for": "101",
-	"malformed answer: an interim answer in chunks":                "an interim answer in chunks",
-	"malformed answer: a folded header line":                       foldedAnswer,
-	"malformed answer: a malformed header name":                    oddNames,
-	"malformed answer: too many header lines":                      manyFields,
-	"malformed answer: its Content-Length":                         "a Content-Length of 19 digits, or one that differs in blanks",
-	"http1: the head is too long":                                  "up to 4 KB beyond the limit of a head",
+	"malformed response: its first line":                    "versions other than 1.0 and 1.1",
+	"malformed response: its status":                        oddStatus,
+	"malformed response: an upgrade that was not requested": "101",
+	"malformed response: a chunked interim response":        "an interim answer in chunks",
+	"malformed response: a folded header line":              foldedAnswer,
+	"malformed response: a malformed header name":           oddNames,
+	"malformed response: too many header lines":             manyFields,
+	"malformed response: its Content-Length":                "a Content-Length of 19 digits, or one that differs in blanks",
+	"http1: the header is too long":                         "up to 4 KB beyond the limit of a head",
 }
 
 // FuzzTransport has both transports read the same answer. What ours takes for an answer, net/http must take for the same one; and nothing that an

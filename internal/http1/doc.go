@@ -1,12 +1,16 @@
-// Package http1 speaks HTTP/1.1 (RFC 9112) over plain connections behind net/http's own types: a Server calls an
-// http.Handler, a Transport is an http.RoundTripper. A relay of long streams spends most of net/http's share of CPU and memory
-// on goroutines that hand bytes to each other and on buffers that wait with them. Here one goroutine serves a connection, one sends a
-// request and reads its answer, and no buffer is held while nothing comes.
+// Package http1 implements HTTP/1.1 (RFC 9112) over plain connections, behind the types of
+// net/http: a Server calls an http.Handler, a Transport is an http.RoundTripper.
 //
-// It is stricter than net/http where two readers of the same bytes could see two different messages: a request with
-// both Content-Length and Transfer-Encoding, a length said twice, lines that end in a bare LF, folded lines, bytes that belong in no
-// name, value or target are refused, and the connection ends. From upstreams, line ends may be bare, and what is
-// doubtful is read as net/http does, on a connection that is not used again.
+// Most of the CPU time and memory that net/http spends on relaying long streams goes to goroutines
+// that hand bytes to each other, and to buffers that are held while nothing arrives. Here one
+// goroutine serves a client's connection, the goroutine that calls RoundTrip sends the request and
+// reads the response, and no buffer is held while a connection waits for bytes.
 //
-// Left to net/http: TLS, HTTP/2, proxies, upgrades.
+// The server is stricter than net/http if two implementations could read the same bytes as two
+// different messages. It refuses, and ends the connection, for: both Content-Length and
+// Transfer-Encoding, a repeated Content-Length, lines that end in a bare LF, folded lines, and
+// bytes that are not allowed in a name, value or target. Responses of upstreams may have bare line
+// ends. What is ambiguous there is read as net/http reads it, and the connection is not reused.
+//
+// TLS, HTTP/2, proxies and upgrades are left to net/http.
 package http1

@@ -2,8 +2,8 @@ package http1
 
 import "net/textproto"
 
-// canonical is textproto.CanonicalMIMEHeaderKey with the names known by heart that this API and its clients use, as they write them. It
-// reports false for what is no name.
+// canonicalName is textproto.CanonicalMIMEHeaderKey, with a table of the names that this API and
+// its clients use, so that these need no allocation. It returns false if name is not a token.
 func canonicalName(name string) (string, bool) {
 	switch name {
 	case "Host", "host":
@@ -135,8 +135,8 @@ func canonicalName(name string) (string, bool) {
 	return textproto.CanonicalMIMEHeaderKey(name), true
 }
 
-// ownName says whether a header is the engine's to say, of a request as of an answer: what tells the message's end and the connection's use, in
-// whatever case a caller has put it into the map.
+// isManagedField reports whether the engine writes this field itself: those that frame the message
+// or concern the connection. It ignores case, because callers may set a map key in any case.
 func isManagedField(name string) bool {
 	switch len(name) {
 	case len("host"):

@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// maxFields bounds the lines of a head: each costs more memory than its bytes.
+// maxFields bounds the number of header lines, because each takes more memory than its bytes.
 const maxFields = 2000
 
 var (
-	errLineEnd    = errors.New("a line of the head does not end in CRLF")
+	errLineEnd    = errors.New("a header line does not end in CRLF")
 	errFoldedLine = errors.New("a folded header line")
 	errFieldName  = errors.New("a malformed header name")
 	errFieldValue = errors.New("a malformed header value")
 	errFieldCount = errors.New("too many header lines")
 )
 
-// The characters of a token (RFC 9110, section 5.6.2), a bit each: 0 to 63, and 64 to 127.
+// Bit sets of the characters of a token (RFC 9110, section 5.6.2), for 0 to 63 and 64 to 127.
 const (
 	tokenLow  = 0x03ff_6cfa_0000_0000 // ! # $ % & ' * + - . 0-9
 	tokenHigh = 0x57ff_ffff_c7ff_fffe // A-Z ^ _ ` a-z | ~
@@ -39,13 +39,15 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// isValue says whether a value may be sent: no control characters but tabs. It looks at eight bytes at a time.
+// isFieldValue reports whether s is a valid header value: no control characters except tabs. It
+// checks eight bytes at a time.
 func isFieldValue(s string) bool {
 	const ones = 0x0101010101010101
 	const highs, blanks, deletes = 0x80 * ones, ' ' * ones, 0x7f * ones
 	for ; len(s) >= 8; s = s[8:] {
 		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-		// The high bit of a byte is set where that is below a blank or is a delete, and maybe where one before it is.
+		// The high bit of a byte is set if the byte is below a blank or is DEL. A borrow may also
+		// set it in the next byte, so a hit is checked byte by byte.
 		d := w ^ deletes
 		if ((w-blanks)&^w|(d-ones)&^d)&highs != 0 && !isFieldValueSlow(s[:8]) {
 			return false
@@ -54,7 +56,7 @@ func isFieldValue(s string) bool {
 	return isFieldValueSlow(s)
 }
 
-// isPlain is isValue, byte by byte.
+// isFieldValueSlow is isFieldValue byte by byte.
 func isFieldValueSlow(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
@@ -64,7 +66,8 @@ func isFieldValueSlow(s string) bool {
 	return true
 }
 
-// parseFields reads the lines of a head after the first, up to the empty one. With strict, every line must end in CRLF. Names come out in their canonical form; the strings share memory with lines.
+// parseFields parses header lines up to the empty line. If strict is true, every line must end in
+// CRLF. Names are in canonical form. The strings share memory with lines.
 func parseFields(lines string, strict bool) (http.Header, error) {
 	n := strings.Count(lines, "\n")
 	if n > maxFields {
@@ -101,9 +104,9 @@ func parseFields(lines string, strict bool) (http.Header, error) {
 	}
 }
 
-// firstLine cuts a head after its first line.
-func cutStartLine(head string, strict bool) (line, rest string, err error) {
-	line, rest, _ = strings.Cut(head, "\n")
+// cutStartLine separates the start line from the header lines.
+func cutStartLine(header string, strict bool) (line, rest string, err error) {
+	line, rest, _ = strings.Cut(header, "\n")
 	trimmed := strings.TrimSuffix(line, "\r")
 	if strict && len(trimmed) == len(line) {
 		return "", "", errLineEnd
@@ -111,7 +114,8 @@ func cutStartLine(head string, strict bool) (line, rest string, err error) {
 	return trimmed, rest, nil
 }
 
-// lists says whether a comma-separated header names a token, in whatever case.
+// hasToken reports whether a comma-separated header contains a token, ignoring case. token is in
+// lower case.
 func hasToken(values []string, token string) bool {
 	for _, line := range values {
 		for part := range strings.SplitSeq(line, ",") {
@@ -123,7 +127,8 @@ func hasToken(values []string, token string) bool {
 	return false
 }
 
-// trim cuts off the blanks that may surround a value: unlike textproto.TrimString, not the bytes of line ends.
+// trimBlanks removes the optional white space around a value. Unlike textproto.TrimString it keeps
+// CR and LF, so that isFieldValue rejects them.
 func trimBlanks(s string) string {
 	for s != "" && (s[0] == ' ' || s[0] == '\t') {
 		s = s[1:]
@@ -134,7 +139,8 @@ func trimBlanks(s string) string {
 	return s
 }
 
-// equalFold compares with a word in lower case, in ASCII: to strings.EqualFold the Kelvin sign is a k, to other servers it is not.
+// equalFold compares s with a word in lower case, in ASCII only. strings.EqualFold takes the Kelvin
+// sign for a k, which other servers do not.
 func equalFold(s, word string) bool {
 	if len(s) != len(word) {
 		return false
@@ -151,9 +157,9 @@ func equalFold(s, word string) bool {
 	return true
 }
 
-// parseLength reads the digits of a Content-Length, and nothing else.
+// parseLength parses the digits of a Content-Length. It accepts no sign and no blanks.
 func parseLength(s string) (int64, bool) {
-	const most = 18 // digits, so that there is no overflow
+	const most = 18 // digits; more could overflow
 	if s == "" || len(s) > most {
 		return 0, false
 	}

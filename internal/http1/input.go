@@ -8,19 +8,19 @@ import (
 )
 
 var (
-	errHeaderTooLong   = errors.New("http1: the head is too long")
-	errTLS             = errors.New("http1: the other side speaks TLS here")
-	errBadFraming      = errors.New("http1: the body's framing is malformed")
+	errHeaderTooLong   = errors.New("http1: the header is too long")
+	errTLS             = errors.New("http1: the peer speaks TLS")
+	errBadFraming      = errors.New("http1: malformed body framing")
 	errHandlerReturned = errors.New("http1: write after the handler has returned")
 )
 
-// blockSize holds nearly every head, and an event with its frame.
+// blockSize is large enough for nearly every header, and for an event with its chunk frame.
 const blockSize = 4 << 10
 
-// block is memory that is lent while bytes are on their way.
+// block is a pooled buffer.
 type block [blockSize]byte
 
-// memory lends blocks. Safe for concurrent use.
+// blockPool is a pool of blocks. Safe for concurrent use.
 type blockPool struct{ pool sync.Pool }
 
 func (m *blockPool) get() *block {
@@ -36,19 +36,21 @@ func (m *blockPool) put(b *block) {
 	}
 }
 
-// input is what has come over a connection and has not been used. It holds memory only as long as it holds bytes.
+// input buffers bytes that have been received and not consumed. It holds memory only while it holds
+// bytes.
 type input struct {
 	src   io.Reader
 	pool  *blockPool
 	block *block
-	buf   []byte // lent, or larger memory of its own
-	r, w  int    // b[r:w] has not been used
+	buf   []byte // block, or a larger buffer of its own
+	r, w  int    // buf[r:w] has not been consumed
 }
 
-// buffered is what has not been used.
+// buffered returns the number of bytes that have not been consumed.
 func (in *input) buffered() int { return in.w - in.r }
 
-// fill reads once. It makes room where there is none, up to limit bytes.
+// fill reads from the connection once. If the buffer is full, it moves the content to the front or
+// enlarges the buffer, up to limit bytes.
 func (in *input) fill(limit int) error {
 	switch {
 	case in.buf == nil:
@@ -84,7 +86,7 @@ func (in *input) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// use counts n bytes as used.
+// consume discards n bytes, which the caller has used.
 func (in *input) consume(n int) {
 	in.r += n
 	if in.r == in.w {
@@ -92,7 +94,7 @@ func (in *input) consume(n int) {
 	}
 }
 
-// unread puts back bytes that belong to what follows, in front of those that are here.
+// unread puts p in front of the buffered bytes.
 func (in *input) unread(p []byte) {
 	if len(p) == 0 {
 		return
@@ -102,16 +104,17 @@ func (in *input) unread(p []byte) {
 	in.buf, in.r, in.w = rest, 0, len(rest)
 }
 
-// release gives the memory back with whatever is in it.
+// release returns the memory to the pool and discards the content.
 func (in *input) release() {
 	in.pool.put(in.block)
 	in.block, in.buf, in.r, in.w = nil, nil, 0, 0
 }
 
-// head reads up to the empty line that ends a head, and returns both, unused. begun is told once when some of it has come
-// but not all: the rest has to follow.
+// readHeader reads up to the empty line that ends a header. It returns the header with that line,
+// without consuming it. It calls begun once if part of the header has arrived and the rest is still
+// to come.
 func (in *input) readHeader(limit int, begun func()) ([]byte, error) {
-	hurried := false
+	called := false
 	for scanned := 0; ; {
 		if in.buffered() > 0 && startsTLS(in.buf[in.r]) {
 			return nil, errTLS
@@ -125,8 +128,8 @@ func (in *input) readHeader(limit int, begun func()) ([]byte, error) {
 		if in.buffered() > limit {
 			return nil, errHeaderTooLong
 		}
-		if in.buffered() > 0 && !hurried {
-			hurried = true
+		if in.buffered() > 0 && !called {
+			called = true
 			begun()
 		}
 		scanned = max(in.buffered()-3, 0)
@@ -136,11 +139,12 @@ func (in *input) readHeader(limit int, begun func()) ([]byte, error) {
 	}
 }
 
-// isTLS reports whether a message begins like a TLS record, an alert (RFC 8446, section 5.1) or a handshake. No HTTP header
-// begins like that.
+// startsTLS reports whether first is the first byte of a TLS record, an alert or a handshake (RFC
+// 8446, section 5.1). No HTTP message starts with either.
 func startsTLS(first byte) bool { return first == 0x15 || first == 0x16 }
 
-// headEnd is the offset past the first empty line, 0 if there is none; it looks from an offset on. An empty line at the beginning counts.
+// headerEnd returns the offset after the first empty line, or 0. It starts its search at from. An
+// empty line at the start of b counts.
 func headerEnd(b []byte, from int) int {
 	if from == 0 && len(b) > 0 && b[0] == '\n' {
 		return 1

@@ -8,25 +8,27 @@ import (
 	"strings"
 )
 
-// refusal is why a request is not served. After it the connection ends: where the next request would begin is not known.
+// refusal is the reason why a request cannot be served. The connection ends after it, because the
+// start of the next request is not known.
 type refusal struct {
 	status int
 	reason string
 }
 
-func badRequest(why string) *refusal { return &refusal{http.StatusBadRequest, why} }
+func badRequest(reason string) *refusal { return &refusal{http.StatusBadRequest, reason} }
 
-// framing is how long a body is.
+// framing is how the end of a body is found.
 type framing struct {
-	length  int64 // bytes; -1: not told
+	length  int64 // bytes; -1: unknown
 	chunked bool
-	// toEnd says that the body ends with the connection.
+	// untilClose means that the body ends with the connection.
 	untilClose bool
 }
 
-// parseRequest reads a head into a request of ctx. What it returns shares memory with nothing.
-func parseRequest(ctx context.Context, head []byte) (*http.Request, framing, *refusal) {
-	line, rest, err := cutStartLine(string(head), true)
+// parseRequest parses a request header. The request has context ctx and shares no memory with
+// header.
+func parseRequest(ctx context.Context, header []byte) (*http.Request, framing, *refusal) {
+	line, rest, err := cutStartLine(string(header), true)
 	if err != nil {
 		return nil, framing{}, badRequest(err.Error())
 	}
@@ -91,19 +93,19 @@ func parseRequestLine(ctx context.Context, line string) (*http.Request, *refusal
 	return r, nil
 }
 
-// isVersion says whether a request line ends in the name of some version of HTTP.
+// isHTTPVersion reports whether s names a version of HTTP, supported or not.
 func isHTTPVersion(s string) bool {
 	return len(s) == len("HTTP/1.1") && s[:5] == "HTTP/" && isDigit(s[5]) && s[6] == '.' && isDigit(s[7])
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// isTarget says whether a target holds only what may stand in one.
+// isTarget reports whether s contains only bytes that are allowed in a request target.
 func isTarget(s string) bool {
 	return s != "" && isVisible(s) && (s[0] == '/' || s == "*" || hasScheme(s))
 }
 
-// isVisible says whether a text is of visible ASCII, without blanks.
+// isVisible reports whether s consists of visible ASCII characters, without blanks.
 func isVisible(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] >= 0x7f {
@@ -117,7 +119,7 @@ func hasScheme(s string) bool {
 	return len(s) > 7 && equalFold(s[:7], "http://") || len(s) > 8 && equalFold(s[:8], "https://")
 }
 
-// takeHost moves the Host line to where net/http has it.
+// moveHost moves the Host field to r.Host, as net/http does.
 func moveHost(r *http.Request) *refusal {
 	hosts := r.Header["Host"]
 	switch {
@@ -137,7 +139,8 @@ func moveHost(r *http.Request) *refusal {
 	return nil
 }
 
-// isHost says whether a Host holds only what may stand in one (RFC 3986, section 3.2.2).
+// isHost reports whether s contains only bytes that are allowed in a Host field (RFC 3986, section
+// 3.2.2).
 func isHost(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -148,7 +151,8 @@ func isHost(s string) bool {
 	return true
 }
 
-// requestFraming decides where the body ends (RFC 9112, section 6.3), and takes Transfer-Encoding out of the header, as net/http does.
+// requestFraming determines the end of the body (RFC 9112, section 6.3). It removes
+// Transfer-Encoding from the header, as net/http does.
 func requestFraming(r *http.Request) (framing, *refusal) {
 	codings, lengths := r.Header["Transfer-Encoding"], r.Header["Content-Length"]
 	switch {

@@ -6,25 +6,25 @@ import (
 	"sync"
 )
 
-// requestBody is the body of the request that a connection serves. It may be read by one goroutine at a time, also by one that outlives the
-// handler: then it reads no more.
+// requestBody is the body of the request that a connection is serving. One goroutine at a time may
+// read it. A goroutine that outlives the handler gets an error.
 type requestBody struct {
 	c        *conn
 	response *responseWriter
 
 	mu              sync.Mutex
 	reader          bodyReader
-	expectsContinue bool  // the client sends it when it is told to go on
-	err             error // with which reading ended
+	expectsContinue bool  // the client waits for 100 Continue before it sends the body
+	err             error // the error that ended the body, io.EOF included
 	closed          bool
 }
 
-// none says that there is no body.
+// isEmpty reports whether the request has no body.
 func (b *requestBody) isEmpty() bool { return b.reader.framing == framing{} }
 
-// broken says that reading has failed: where the next request begins is not known.
+// hasFailed reports whether reading has failed, so that the start of the next request is not known.
 func (b *requestBody) hasFailed() bool {
-	if b == nil || !b.mu.TryLock() { // somebody reads on
+	if b == nil || !b.mu.TryLock() { // no body, or a goroutine is still reading
 		return false
 	}
 	defer b.mu.Unlock()
@@ -55,7 +55,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the reading by the handler.
+// Close makes further reads of the handler fail.
 func (b *requestBody) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -63,10 +63,10 @@ func (b *requestBody) Close() error {
 	return nil
 }
 
-// finish is told when the handler has returned. It reports whether the connection stands at the next request; with drain it reads what
-// little the handler has left.
+// finish is called when the handler has returned. It reports whether the input is at the start of
+// the next request. If drain is true, it reads and discards a short remainder.
 func (b *requestBody) finish(drain bool) bool {
-	if !b.mu.TryLock() { // somebody waits for more
+	if !b.mu.TryLock() { // a goroutine is still reading: interrupt it
 		_ = b.c.setReadDeadline(pastDeadline())
 		b.mu.Lock()
 	}
@@ -79,10 +79,10 @@ func (b *requestBody) finish(drain bool) bool {
 		return false
 	}
 	b.c.setReadTimeout(drainTimeout)
-	room := b.c.server.pool.get()
-	defer b.c.server.pool.put(room)
+	buf := b.c.server.pool.get()
+	defer b.c.server.pool.put(buf)
 	for n := 0; n <= maxDrainBytes; {
-		m, err := b.reader.read(&b.c.in, room[:])
+		m, err := b.reader.read(&b.c.in, buf[:])
 		n += m
 		if b.err = err; err != nil {
 			return err == io.EOF

@@ -10,71 +10,74 @@ import (
 )
 
 const (
-	// A body of at most this size goes out in one write with the head, which every socket buffer takes. A longer one is sent while the
-	// answer is awaited: an upstream may answer before it has read all.
+	// A body of at most maxSingleWrite bytes is written together with the header in one call, which
+	// every socket buffer takes. A larger body is sent by a goroutine while the response is
+	// awaited, because a server may respond before it has read the whole request.
 	maxSingleWrite = 16 << 10
 	copyBufferSize = 32 << 10
 )
 
-// sending is a request on its way.
+// requestWriter sends one request.
 type requestWriter struct {
 	conn   *clientConn
 	body   io.ReadCloser // nil: none
-	length int64         // -1: in chunks
+	length int64         // -1: unknown, sent in chunks
 	header []byte        // not sent yet
-	sent   int64         // of the body
-	done   chan struct{} // closed when all is sent, or cannot be; nil: sent at once
-	// untouched says that the connection took nothing of what was sent at once.
+	sent   int64         // bytes of the body
+	done   chan struct{} // closed when the request has been sent, or has failed; nil: start has sent it
+	// nothingWritten means that the socket accepted no byte of a request that was sent in one
+	// write.
 	nothingWritten bool
 	once           sync.Once // closes the body
 
 	mu       sync.Mutex
-	writeErr error // of a write
-	bodyErr  error // of the body
+	writeErr error // of a write to the connection
+	bodyErr  error // of reading the body
 }
 
-// sending is what is to be known before a request is sent.
+// newRequestWriter prepares to send r.
 func (c *clientConn) newRequestWriter(r *http.Request) *requestWriter {
 	s := &requestWriter{conn: c, body: r.Body, length: r.ContentLength}
 	switch {
 	case r.Body == nil || r.Body == http.NoBody:
 		s.body, s.length = nil, 0
-	case r.ContentLength <= 0: // net/http's word for a length that is not known
+	case r.ContentLength <= 0: // net/http uses 0 with a body for an unknown length
 		s.length = -1
 	}
 	return s
 }
 
-// begin begins to send a request, and closes its body when it has been sent. What went wrong, failure and complete tell: an answer may have come all the same.
+// start starts to send a request. It closes the body when the request has been sent. It returns no
+// error, because a response may arrive in spite of one: see bodyError and isComplete.
 func (s *requestWriter) start(r *http.Request) {
 	c := s.conn
-	room := c.transport.pool.get()
-	head := s.appendHeader(room[:0], r)
+	buf := c.transport.pool.get()
+	header := s.appendHeader(buf[:0], r)
 	if s.length < 0 || s.length > maxSingleWrite {
-		s.header, s.done = head, make(chan struct{})
+		s.header, s.done = header, make(chan struct{})
 		go func() {
-			defer c.transport.pool.put(room)
+			defer c.transport.pool.put(buf)
 			s.writeAll()
 		}()
 		return
 	}
-	defer c.transport.pool.put(room)
+	defer c.transport.pool.put(buf)
 	if s.body != nil {
 		defer s.closeBody()
-		whole, err := appendWholeBody(head, s.body, s.length)
+		whole, err := appendWholeBody(header, s.body, s.length)
 		if err != nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.bodyErr = err
 			return
 		}
-		head = whole
+		header = whole
 	}
-	n, err := c.sock.Write(head)
+	n, err := c.sock.Write(header)
 	s.writeErr, s.nothingWritten = err, n == 0
 }
 
-// breakOff ends the connection, and with it all that is still sent: whoever waits for more of the body learns of it as well.
+// abort closes the connection. This also ends a write in progress and any reader of the response.
 func (s *requestWriter) abort() {
 	s.conn.sock.Close()
 	s.closeBody()
@@ -86,7 +89,7 @@ func (s *requestWriter) closeBody() {
 	}
 }
 
-// appendBody reads a body of a known length.
+// appendWholeBody reads a body of known length.
 func appendWholeBody(b []byte, body io.Reader, length int64) ([]byte, error) {
 	begin := len(b)
 	end := begin + int(length)
@@ -107,11 +110,11 @@ func appendWholeBody(b []byte, body io.Reader, length int64) ([]byte, error) {
 	return b[:end], nil
 }
 
-func wrongLength(told, got int64) error {
-	return fmt.Errorf("http1: a body of %d bytes or more where %d were told", got, told)
+func wrongLength(declared, got int64) error {
+	return fmt.Errorf("http1: a body of at least %d bytes, but %d were declared", got, declared)
 }
 
-// appendHead writes the request's head. Its parts have been checked.
+// appendHeader writes the request header. Its parts have been checked by checkRequest.
 func (s *requestWriter) appendHeader(b []byte, r *http.Request) []byte {
 	method := r.Method
 	if method == "" {
@@ -135,7 +138,8 @@ func (s *requestWriter) appendHeader(b []byte, r *http.Request) []byte {
 	}
 }
 
-// appendFraming says how long the body is. Methods that usually have one say so too where there is none.
+// appendFraming writes the fields that frame the body. For methods that usually have a body,
+// Content-Length is sent even if it is 0.
 func (s *requestWriter) appendFraming(b []byte, method string) []byte {
 	switch {
 	case s.length < 0:
@@ -147,7 +151,7 @@ func (s *requestWriter) appendFraming(b []byte, method string) []byte {
 	return append(b, "\r\n"...)
 }
 
-// run sends head and body.
+// writeAll sends the header and the body.
 func (s *requestWriter) writeAll() {
 	defer close(s.done)
 	defer s.closeBody()
@@ -166,7 +170,7 @@ func (s *requestWriter) writeAll() {
 	}
 	s.mu.Unlock()
 	switch {
-	case err != nil: // whoever reads the answer sees what became of the connection
+	case err != nil: // the reader of the response gets the error of the connection
 	case broken != nil:
 		s.conn.sock.Close()
 	case s.length < 0:
@@ -174,13 +178,13 @@ func (s *requestWriter) writeAll() {
 	}
 }
 
-// copy sends the body as it comes.
+// copyBody sends the body as it is read.
 func (s *requestWriter) copyBody() error {
-	room := make([]byte, copyBufferSize)
+	buf := make([]byte, copyBufferSize)
 	for {
-		n, err := s.body.Read(room)
+		n, err := s.body.Read(buf)
 		if n > 0 {
-			if _, err := s.Write(room[:n]); err != nil {
+			if _, err := s.Write(buf[:n]); err != nil {
 				return err
 			}
 		}
@@ -193,7 +197,7 @@ func (s *requestWriter) copyBody() error {
 	}
 }
 
-// Write sends a part of the body.
+// Write sends a part of the body. It implements io.Writer for bodies with a WriteTo method.
 func (s *requestWriter) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -209,7 +213,7 @@ func (s *requestWriter) Write(p []byte) (int, error) {
 	return len(p), s.write(p, []byte("\r\n"))
 }
 
-// write sends what waits of the head, and two pieces.
+// write sends the unsent header, p and q.
 func (s *requestWriter) write(p, q []byte) error {
 	_, err := s.conn.sock.WriteTogether(s.header, p, q)
 	s.header = s.header[:0]
@@ -221,19 +225,21 @@ func (s *requestWriter) write(p, q []byte) error {
 	return err
 }
 
-// failure is what was wrong with the body: then the request has not been sent.
+// bodyError returns the error of reading the body. If it is not nil, the request has not been sent
+// completely.
 func (s *requestWriter) bodyError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bodyErr
 }
 
-// refused says whether the connection took nothing of the request, as far as is known at once.
+// nothingSent reports whether the socket accepted no byte of the request. It is false while this is
+// not known.
 func (s *requestWriter) nothingSent() bool {
 	return s.done == nil && s.writeErr != nil && s.nothingWritten
 }
 
-// complete says whether all has been sent.
+// isComplete reports whether the whole request has been sent.
 func (s *requestWriter) isComplete() bool {
 	if s.done != nil {
 		select {

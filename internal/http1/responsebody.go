@@ -6,20 +6,21 @@ import (
 	"net/http"
 )
 
-// responseBody is the body of an answer. One goroutine uses it; the request's context may end at any time. Frames are taken out where the
-// bytes come to lie, in the reader's own memory.
+// responseBody is the body of a response. One goroutine uses it. The request's context may end at
+// any time. Chunk framing is removed in place, in the reader's own buffer.
 type responseBody struct {
 	c         *clientConn
 	request   *requestWriter
-	stopAbort func() bool // ends the watch over the context
+	stopAbort func() bool // stops the abort at the end of ctx
 	ctx       context.Context
 	reader    bodyReader
-	reusable  bool  // the connection may be used again
-	done      bool  // there is no more
-	err       error // with which reading ended
+	reusable  bool  // the connection may be used for another request
+	done      bool  // the body has been read, or closed
+	err       error // the error that ended the body
 }
 
-// frame decides where the body ends (RFC 9112, section 6.3), and sets what net/http sets of an answer.
+// setFraming determines the end of the body (RFC 9112, section 6.3), and sets the fields of the
+// response that net/http sets.
 func (b *responseBody) setFraming(r *http.Request, res *http.Response) error {
 	codings, lengths := res.Header["Transfer-Encoding"], res.Header["Content-Length"]
 	delete(res.Header, "Transfer-Encoding")
@@ -39,7 +40,8 @@ func (b *responseBody) setFraming(r *http.Request, res *http.Response) error {
 		if len(codings) > 1 || !equalFold(codings[0], "chunked") {
 			return malformed("a Transfer-Encoding other than chunked")
 		}
-		b.reusable = b.reusable && len(lengths) == 0 // two ways to tell the end: some relays do so, and some attackers
+		// Both Content-Length and chunked: some relays send this, and some attackers.
+		b.reusable = b.reusable && len(lengths) == 0
 		delete(res.Header, "Content-Length")
 		res.TransferEncoding, length = []string{"chunked"}, -1
 	}
@@ -60,7 +62,8 @@ func (b *responseBody) setFraming(r *http.Request, res *http.Response) error {
 	return nil
 }
 
-// soleLength reads the lines of a Content-Length, which have to agree. Without any it is -1.
+// agreedLength parses the Content-Length lines, which must be identical. It returns -1 if there are
+// none.
 func agreedLength(lines []string) (int64, error) {
 	if len(lines) == 0 {
 		return -1, nil
@@ -75,7 +78,8 @@ func agreedLength(lines []string) (int64, error) {
 	return n, nil
 }
 
-// Read reads on. The last bytes come with io.EOF; an answer that breaks off ends with io.ErrUnexpectedEOF.
+// Read returns io.EOF with the last bytes. A response that is cut off ends with
+// io.ErrUnexpectedEOF.
 func (b *responseBody) Read(p []byte) (int, error) {
 	switch {
 	case b.err != nil:
@@ -98,13 +102,13 @@ func (b *responseBody) Read(p []byte) (int, error) {
 
 func (b *responseBody) read(p []byte) (int, error) {
 	n, err := b.reader.read(&b.c.in, p)
-	if err == io.EOF && b.reader.framing.untilClose && b.ctx.Err() != nil { // the connection was closed by this side
+	if err == io.EOF && b.reader.framing.untilClose && b.ctx.Err() != nil { // this side has closed the connection
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
 }
 
-// finish parts with the connection.
+// finish keeps the connection for another request, or closes it.
 func (b *responseBody) finish() {
 	b.done = true
 	undisturbed := b.stopAbort()
@@ -116,7 +120,8 @@ func (b *responseBody) finish() {
 	b.c.in.release()
 }
 
-// Close gives the rest of the answer up, and with it the connection.
+// Close abandons the rest of the response. The connection is closed, because the rest would have to
+// be read first.
 func (b *responseBody) Close() error {
 	if b.done {
 		if b.err == nil {

@@ -8,29 +8,30 @@ import (
 	"time"
 )
 
-// response is a handler's answer on its way to the client. One goroutine uses it at a time. What is written waits in a lent block until it
-// is flushed, is more than a block, or the handler returns; in between it holds no memory.
+// responseWriter is the http.ResponseWriter of one request. One goroutine at a time uses it. Bytes
+// are buffered in a pooled block until the block is full, the handler flushes, or the handler
+// returns. In between no memory is held.
 type responseWriter struct {
 	c          *conn
 	header     http.Header
 	status     int          // 0 before WriteHeader
 	isHEAD     bool         // the request was a HEAD
 	http10     bool         // the client speaks HTTP/1.0
-	closeAfter bool         // the connection ends with this answer
-	body       *requestBody // that it answers; nil: of none that could be read
+	closeAfter bool         // the connection ends after this response
+	body       *requestBody // of the request; nil: the request could not be parsed
 
 	block          *block
-	buf            []byte // lent, or larger memory: the rest of the head, and frames
-	framingDecided bool   // it is settled how the client knows the end
-	framingAt      int    // in out, where the line that says so goes, while it is not
+	buf            []byte // unsent bytes: the block, or a larger buffer
+	framingDecided bool   // the header that frames the body has been written to buf
+	framingAt      int    // offset in buf at which that header belongs
 	chunked        bool
-	noBody         bool  // there is no body
-	contentLength  int64 // promised; -1: none
-	written        int64 // of the body
+	noBody         bool  // the response has no body
+	contentLength  int64 // declared by the handler; -1: unknown
+	written        int64 // bytes of the body
 	err            error // of a write to the client
 }
 
-// Header is what WriteHeader will send.
+// Header implements http.ResponseWriter.
 func (w *responseWriter) Header() http.Header {
 	if w.header == nil {
 		w.header = make(http.Header)
@@ -38,13 +39,15 @@ func (w *responseWriter) Header() http.Header {
 	return w.header
 }
 
-// UseHeader puts h in the place of Header, for a handler that has all of it already. h is the response's from then on.
+// UseHeader replaces the map that Header returns, for a handler that has a complete one. The caller
+// must not use h afterwards.
 func (w *responseWriter) UseHeader(h http.Header) { w.header = h }
 
-// LimitsWrites says whether a client that does not take what is written is given up without the handler's doing.
+// LimitsWrites reports whether the server limits the time of a write, so that the handler need not
+// set deadlines.
 func (w *responseWriter) LimitsWrites() bool { return w.c.server.WriteTimeout > 0 }
 
-// WriteHeader settles status and header. Those of 1xx are not sent.
+// WriteHeader fixes the status and the header. A status of 1xx is ignored.
 func (w *responseWriter) WriteHeader(status int) {
 	if status < 100 || status > 999 {
 		panic(fmt.Sprintf("http1: invalid status %d", status))
@@ -80,7 +83,8 @@ func statusText(status int) string {
 	return "status code " + strconv.Itoa(status)
 }
 
-// appendFields writes the header but for what concerns the connection, which is the server's to say.
+// appendFields writes the header fields, except those that concern the connection, which the engine
+// writes itself.
 func (w *responseWriter) appendFields(b []byte) []byte {
 	dated := false
 	for name, values := range w.header {
@@ -116,7 +120,7 @@ func (w *responseWriter) appendFields(b []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
-// appendField writes a header. What would end its line becomes a blank.
+// appendSanitized writes a field. Control characters, which could end its line, become blanks.
 func appendSanitized(b []byte, name string, values []string) []byte {
 	for _, v := range values {
 		if !isFieldValue(v) {
@@ -127,7 +131,7 @@ func appendSanitized(b []byte, name string, values []string) []byte {
 	return appendField(b, name, values)
 }
 
-// appendLines writes a header whose values have been looked at.
+// appendField writes a field whose values have been checked.
 func appendField(b []byte, name string, values []string) []byte {
 	for _, v := range values {
 		b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
@@ -149,17 +153,18 @@ func withoutControls(values []string) []string {
 	return plain
 }
 
-// settle writes the line that says where the body ends, and the head's end, in front of what waits of the body.
+// writeFraming inserts the field that frames the body, and the end of the header, in front of the
+// buffered body.
 func (w *responseWriter) writeFraming(line string) {
 	w.framingDecided = true
 	w.buf = slices.Insert(w.buf, w.framingAt, append([]byte(line), "\r\n"...)...)
 }
 
-// settleOpen is settle where the body's length is not known.
+// frameUnknownLength is writeFraming for a body of unknown length.
 func (w *responseWriter) frameUnknownLength() {
 	body := len(w.buf) - w.framingAt
 	switch {
-	case w.http10: // the connection's end is the body's
+	case w.http10: // the body ends with the connection
 		line := "Connection: close\r\n"
 		if w.closeAfter {
 			line = ""
@@ -176,7 +181,7 @@ func (w *responseWriter) frameUnknownLength() {
 	}
 }
 
-// Write takes a part of the body.
+// Write implements http.ResponseWriter.
 func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -201,10 +206,10 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return len(p), w.addBody(p)
 }
 
-// frameSize is what frames a part of the body: two line ends, and the digits of a size.
+// maxChunkFrame bounds the framing of one chunk: two line ends and the digits of a size.
 const maxChunkFrame = 2*2 + 16
 
-// add puts a part of the body behind what waits, framed, or sends both.
+// addBody buffers a part of the body, as a chunk if needed, or sends it with what is buffered.
 func (w *responseWriter) addBody(p []byte) error {
 	if w.framingDecided && w.chunked {
 		w.buf = strconv.AppendInt(w.buf, int64(len(p)), 16)
@@ -221,11 +226,11 @@ func (w *responseWriter) addBody(p []byte) error {
 		return err
 	}
 	w.ensureBuffer()
-	w.buf = append(w.buf, "\r\n"...) // goes out with what follows
+	w.buf = append(w.buf, "\r\n"...) // sent together with what follows
 	return nil
 }
 
-// fetch borrows memory, unless there is some.
+// ensureBuffer takes a block from the pool if the writer has none.
 func (w *responseWriter) ensureBuffer() {
 	if w.buf == nil {
 		w.block = w.c.server.pool.get()
@@ -233,7 +238,7 @@ func (w *responseWriter) ensureBuffer() {
 	}
 }
 
-// send sends what waits, and p.
+// send sends the buffered bytes and p.
 func (w *responseWriter) send(p []byte) error {
 	if w.err == nil {
 		w.err = w.c.write(w.buf, p)
@@ -242,13 +247,13 @@ func (w *responseWriter) send(p []byte) error {
 	return w.err
 }
 
-// drop gives the memory back.
+// releaseBuffer returns the block to the pool.
 func (w *responseWriter) releaseBuffer() {
 	w.c.server.pool.put(w.block)
 	w.block, w.buf = nil, nil
 }
 
-// FlushError sends what waits.
+// FlushError sends the buffered bytes.
 func (w *responseWriter) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -262,10 +267,11 @@ func (w *responseWriter) FlushError() error {
 	return w.send(nil)
 }
 
-// Flush is FlushError for callers who do not ask.
+// Flush implements http.Flusher.
 func (w *responseWriter) Flush() { _ = w.FlushError() }
 
-// finish sends the rest when the handler has returned. An error says that the client has not got all that it was promised.
+// finish sends the rest when the handler has returned. It returns an error if the client has not
+// received the whole declared response.
 func (w *responseWriter) finish() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -284,11 +290,11 @@ func (w *responseWriter) finish() error {
 	if err == nil && w.contentLength >= 0 && w.written != w.contentLength && !w.noBody {
 		err = http.ErrContentLength
 	}
-	w.err = errHandlerReturned // whoever outlives the handler must not write into the next answer
+	w.err = errHandlerReturned // a goroutine that outlives the handler must not write into the next response
 	return err
 }
 
-// writeContinue tells the client to send its body, unless it has an answer already.
+// writeContinue sends 100 Continue, unless the final response has begun.
 func (w *responseWriter) writeContinue() error {
 	if w.status != 0 {
 		return nil
@@ -296,7 +302,8 @@ func (w *responseWriter) writeContinue() error {
 	return w.c.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), nil)
 }
 
-// SetReadDeadline sets when reading the body fails. It may be called by any goroutine; after the handler has returned it does nothing.
+// SetReadDeadline sets the deadline for reads of the body. Any goroutine may call it. After the
+// handler has returned it has no effect.
 func (w *responseWriter) SetReadDeadline(t time.Time) error {
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
@@ -306,7 +313,7 @@ func (w *responseWriter) SetReadDeadline(t time.Time) error {
 	return w.c.setReadDeadlineLocked(t)
 }
 
-// SetWriteDeadline sets when writing to the client fails, in the same way.
+// SetWriteDeadline sets the deadline for writes, under the same rules.
 func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
@@ -317,5 +324,5 @@ func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 	return w.c.sock.SetWriteDeadline(t)
 }
 
-// EnableFullDuplex changes nothing: a body may always be read while the answer is written.
+// EnableFullDuplex has no effect: the body may always be read while the response is written.
 func (w *responseWriter) EnableFullDuplex() error { return nil }

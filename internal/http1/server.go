@@ -12,29 +12,34 @@ import (
 )
 
 const (
-	// freshTime is how long a connection that has brought no request yet may still do so while the server shuts down.
+	// newConnGrace is how long a connection may still send its first request during a shutdown.
 	newConnGrace = 5 * time.Second
-	// acceptPause is how long accepting rests after its first failure in a row; it doubles up to the most.
+	// The pause after a failed accept doubles between these bounds.
 	minAcceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
 )
 
-// Server serves an http.Handler. Its fields are set before the first Serve. All methods may be called from any goroutine.
+// Server serves an http.Handler. Its fields must be set before the first Serve. All methods are
+// safe for concurrent use.
 //
-// What handlers may rely on is what net/http says, with these differences: answers of status 1xx are not sent, there is no
-// Hijacker, a Content-Type is not guessed, trailers of requests are read past, and of the context's values there is only
-// http.LocalAddrContextKey.
+// Handlers may rely on the behaviour of net/http, with these differences: interim responses (1xx)
+// are not sent, http.Hijacker is not implemented, Content-Type is not sniffed, request trailers are
+// discarded, and the only context value is http.LocalAddrContextKey.
 type Server struct {
-	Handler           http.Handler
-	ReadHeaderTimeout time.Duration   // from a request's first byte, or the connection's begin, to the end of its head; 0: none
-	IdleTimeout       time.Duration   // between two requests; 0: none
-	WriteTimeout      time.Duration   // for a client to accept one write, unless the handler sets a deadline; 0: none
-	MaxHeaderBytes    int             // of a head; 0: 1 MB, as in net/http
-	BaseContext       context.Context // of all requests; nil: the background
-	// Refusal words the answer to a request that cannot be served; nil: in plain text.
-	Refusal func(status int, why string) (contentType string, body []byte)
-	// Failed is told of what no client can be told of: connections that could not be accepted, handlers that panicked. nil: nobody is.
+	Handler http.Handler
+	// ReadHeaderTimeout limits the time from a request's first byte to the end of its header. For the
+	// first request it starts with the connection. 0: no limit.
+	ReadHeaderTimeout time.Duration
+	IdleTimeout       time.Duration   // between two requests; 0: no limit
+	WriteTimeout      time.Duration   // for one write, unless the handler sets a deadline; 0: no limit
+	MaxHeaderBytes    int             // of a request header; 0: 1 MB, as in net/http
+	BaseContext       context.Context // parent of all requests' contexts; nil: context.Background()
+	// Refusal returns the body of the response to a request that cannot be served. If it is nil,
+	// the body is plain text.
+	Refusal func(status int, reason string) (contentType string, body []byte)
+	// OnError, if not nil, is called with errors that no client sees: failed accepts and panics of
+	// handlers.
 	OnError func(error)
-	// Encrypted is called with the address of a client that speaks TLS. nil: nobody is.
+	// OnTLS, if not nil, is called with the remote address of a client that speaks TLS.
 	OnTLS func(remote string)
 
 	pool          blockPool
@@ -44,10 +49,11 @@ type Server struct {
 	conns         map[*conn]struct{}
 	closing       bool
 	stopped       chan struct{} // closed when closing is set
-	connEnded     chan struct{} // told when a connection has ended
+	connEnded     chan struct{} // signalled when a connection has ended
 }
 
-// Serve accepts connections until the listener is closed, and then returns http.ErrServerClosed if the server shuts down, else the listener's error.
+// Serve accepts connections until the listener is closed. It returns http.ErrServerClosed after
+// Shutdown or Close, and otherwise the listener's error.
 func (s *Server) Serve(l net.Listener) error {
 	if !s.addListener(l) {
 		l.Close()
@@ -68,7 +74,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		s.reportError(err)
 		if OutOfDescriptors(err) {
-			s.closeIdle() // whoever is being served goes before them
+			s.closeIdle() // idle connections give way to requests being served
 		}
 		select {
 		case <-time.After(pause):
@@ -93,7 +99,8 @@ func (s *Server) accept(c net.Conn) {
 	go served.serve()
 }
 
-// Shutdown stops listening, closes connections that are idle, and returns when the others have ended, or with ctx's error when that ends first.
+// Shutdown stops listening, closes idle connections, and waits for the others to end. If ctx ends
+// first, it returns ctx.Err().
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopListening()
 	look := time.NewTicker(newConnGrace / 4)
@@ -112,7 +119,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close breaks off whatever there is.
+// Close stops listening and closes all connections.
 func (s *Server) Close() error {
 	s.stopListening()
 	s.mu.Lock()
@@ -125,7 +132,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// stop ends all listening.
+// stopListening closes all listeners and marks the server as closing.
 func (s *Server) stopListening() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +146,7 @@ func (s *Server) stopListening() {
 	}
 }
 
-// closeIdle closes the connections on which no request is being served, and counts those that are left.
+// closeIdle closes the connections without a request, and returns the number of the remaining ones.
 func (s *Server) closeIdle() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +158,7 @@ func (s *Server) closeIdle() int {
 	return len(s.conns)
 }
 
-// begin makes what listening and stopping need. The caller holds the mutex.
+// initLocked creates channels and maps on first use. The caller holds the mutex.
 func (s *Server) initLocked() {
 	if s.stopped == nil {
 		s.stopped, s.connEnded = make(chan struct{}), make(chan struct{}, 1)

@@ -12,34 +12,43 @@ import (
 	"time"
 )
 
-// Transport sends requests over plain connections, each from the goroutine that calls RoundTrip. It is an http.RoundTripper for URLs of
-// http://. Its fields are set before the first use; all methods may be called from any goroutine.
+// Transport is an http.RoundTripper for plain http:// URLs. RoundTrip sends the request from the
+// goroutine that calls it. The fields must be set before the first use. All methods are safe for
+// concurrent use.
 //
-// It differs from net/http's in this: there are no proxies, no upgrades, no trailers and no headers of its own but Host and the body's
-// framing; answers of 1xx are read past; and a body that a request still sends when its answer is closed is broken off with the connection.
+// It differs from http.Transport: there are no proxies, no upgrades and no trailers; it adds no
+// header fields except Host and those that frame the body; interim responses (1xx) are discarded;
+// and closing a response while its request is still being sent closes the connection.
 type Transport struct {
-	DialContext            func(ctx context.Context, network, address string) (net.Conn, error) // nil: a net.Dialer's
-	MaxIdleConns           int                                                                  // kept for later requests; 0: none
-	IdleConnTimeout        time.Duration                                                        // for which they are kept; 0: for ever
-	MaxResponseHeaderBytes int                                                                  // of an answer's head; 0: 1 MB
-	FreshUnlessRepeatable  bool                                                                 // a request that cannot be repeated gets a new connection
+	// DialContext opens connections; nil: the method of a zero net.Dialer.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// MaxIdleConns limits the idle connections kept for later requests, to all addresses together.
+	MaxIdleConns           int
+	IdleConnTimeout        time.Duration // 0: no limit
+	MaxResponseHeaderBytes int           // 0: 1 MB
+	// FreshUnlessRepeatable sends every request that cannot be repeated over a new connection.
+	FreshUnlessRepeatable bool
 
 	pool      blockPool
 	mu        sync.Mutex
-	idle      map[string][]*clientConn // by address, the latest used last
+	idle      map[string][]*clientConn // by address, the most recently used last
 	idleCount int
 	sweeper   *time.Timer
-	dropIdle  bool // what is in use is not kept either
+	dropIdle  bool // connections in use are not kept either
 }
 
-// errStale says that a connection that had been idle ended without a sign of an answer: the server had most likely closed it before the request came.
+// errStaleConn means that an idle connection ended before any byte of a response. Most likely the
+// server had closed it before the request arrived.
 var errStaleConn = errors.New("http1: the server closed an idle connection")
 
-// RoundTrip sends a request and returns when the head of its answer has come. The answer's body must be closed. The request's context ends
-// everything, the reading of the body included; its cause is what comes back then. A request that met a connection which the
-// server had closed while it was idle is sent again, once and over a new one, if its body can be had again, and if nothing of it
-// was taken or it may be repeated. As in net/http, it may be repeated if its method is safe or it has an Idempotency-Key header, which
-// is not sent when it has no value.
+// RoundTrip sends a request and returns when the response header has arrived. The caller must close
+// the response body. The request's context limits the whole exchange, the body included, and its
+// cause is the error.
+//
+// A request that failed because the server had closed an idle connection is sent again, once, over
+// a new connection. This requires that its body can be obtained again, and that no byte of the
+// request was sent or that the request may be repeated. As in net/http, it may be repeated if its
+// method is safe or it has an Idempotency-Key header. That header is not sent if it has no value.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	err := checkRequest(r)
 	if err == nil {
@@ -72,11 +81,11 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// checkRequest refuses what cannot be written without saying something else.
+// checkRequest refuses requests that could be written as a different message.
 func checkRequest(r *http.Request) error {
 	switch {
 	case r.URL == nil || r.URL.Scheme != "http" || r.URL.Host == "":
-		return errors.New("http1: no URL of http://")
+		return errors.New("http1: not an http:// URL")
 	case r.Method != "" && !isToken(r.Method):
 		return errors.New("http1: a malformed method")
 	case !isWritableURL(r.URL):
@@ -97,7 +106,8 @@ func checkRequest(r *http.Request) error {
 	return nil
 }
 
-// sendable says whether a URL's request target is one word: a path is escaped when it is written, a query is written as it is.
+// isWritableURL reports whether the request target contains no blanks or control characters.
+// RequestURI escapes the path, but not the query.
 func isWritableURL(u *url.URL) bool {
 	return u.Opaque == "" && isVisible(u.RawQuery) && (u.Path == "" || u.Path[0] == '/' || u.Path == "*")
 }
@@ -109,7 +119,7 @@ func hostOf(r *http.Request) string {
 	return r.URL.Host
 }
 
-// addressOf is where to connect to.
+// dialAddress returns the host and port to connect to.
 func dialAddress(r *http.Request) string {
 	host := r.URL.Host
 	if port := strings.LastIndexByte(host, ':'); port > strings.LastIndexByte(host, ']') && port < len(host)-1 {
@@ -124,7 +134,8 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// rewind makes the request ready to be sent again, if that is possible.
+// rewind replaces *r by a copy with a fresh body. It returns false if the body cannot be obtained
+// again.
 func rewind(r **http.Request) bool {
 	old := *r
 	if old.Body == nil || old.Body == http.NoBody {
@@ -158,8 +169,9 @@ func (t *Transport) dial(ctx context.Context, address string) (*clientConn, erro
 	return newClientConn(t, c, address), nil
 }
 
-// takeFor is take for a request. With FreshUnlessRepeatable, a request that cannot be repeated gets a new connection, because
-// the server may be closing an idle one.
+// takeReusable returns an idle connection for a request, or nil. With FreshUnlessRepeatable it
+// returns nil for a request that cannot be repeated, because the server may be closing an idle
+// connection.
 func (t *Transport) takeReusable(r *http.Request, address string) *clientConn {
 	if t.FreshUnlessRepeatable && !(isReplayable(r) && (r.Body == nil || r.Body == http.NoBody || r.GetBody != nil)) {
 		return nil
@@ -167,7 +179,8 @@ func (t *Transport) takeReusable(r *http.Request, address string) *clientConn {
 	return t.takeAlive(address)
 }
 
-// take returns the connection to an address that was used last and still stands, nil if there is none.
+// takeAlive returns the most recently used idle connection to an address that is still alive, or
+// nil.
 func (t *Transport) takeAlive(address string) *clientConn {
 	for {
 		c := t.popIdle(address)
@@ -194,7 +207,7 @@ func (t *Transport) popIdle(address string) *clientConn {
 	return c
 }
 
-// put keeps a connection for later.
+// putIdle keeps a connection for later requests.
 func (t *Transport) putIdle(c *clientConn) {
 	c.idleSince = time.Now()
 	t.mu.Lock()
@@ -213,14 +226,14 @@ func (t *Transport) putIdle(c *clientConn) {
 	}
 }
 
-// sweepLater has idle connections looked at. The caller holds the mutex.
+// scheduleSweepLocked starts the timer for sweepIdle. The caller holds the mutex.
 func (t *Transport) scheduleSweepLocked(after time.Duration) {
 	if t.sweeper == nil && after > 0 {
 		t.sweeper = time.AfterFunc(after, t.sweepIdle)
 	}
 }
 
-// sweep closes the connections that have been idle for too long.
+// sweepIdle closes the connections that have been idle for longer than IdleConnTimeout.
 func (t *Transport) sweepIdle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -245,7 +258,8 @@ func (t *Transport) sweepIdle() {
 	t.scheduleSweepLocked(next)
 }
 
-// CloseIdleConnections closes the connections that are idle, and until the next request those that become so.
+// CloseIdleConnections closes all idle connections. Until the next request, connections that become
+// idle are closed as well.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -8,14 +8,15 @@ import (
 	"syscall"
 )
 
-// CloseNotifier tells of connections that their other sides end, without a goroutine that reads from each: the kernel tells of all of them
-// at one place. The zero value is ready. Safe for concurrent use.
+// CloseNotifier reports when the peers of connections close their side. One epoll descriptor serves
+// all connections, so none needs a goroutine that reads. The zero value is ready to use. Safe for
+// concurrent use.
 type CloseNotifier struct {
 	mu      sync.Mutex
 	tried   bool
-	fd      int                  // of epoll
-	file    *os.File             // around it; nil before the first watch, after Close, and where there can be none
-	lastID  int64                // id
+	fd      int      // of epoll
+	file    *os.File // wraps fd; nil before the first watch, after Close, and if epoll is not available
+	lastID  int64
 	watched map[int64]closeWatch // by id
 }
 
@@ -24,12 +25,14 @@ type closeWatch struct {
 	onClose func(id int64)
 }
 
-// oneShot is EPOLLONESHOT: a connection is told of once. Package syscall has it with a sign.
+// oneShot is EPOLLONESHOT: a connection is reported once. The constant in package syscall is
+// negative.
 const oneShot = 1 << 30
 
-// Watch has gone called, at most once and by another goroutine, when the other side has ended the connection, or its half of it, whatever
-// is still to be read. id names the watch and is not 0. It reports false where nobody can tell.
-func (d *CloseNotifier) Watch(c *Conn, gone func(id int64)) (id int64, ok bool) {
+// Watch calls onClose, at most once and from another goroutine, when the peer has closed the
+// connection or its sending half, even if unread bytes remain. id identifies the watch and is not
+// 0. It returns false if the connection cannot be watched.
+func (d *CloseNotifier) Watch(c *Conn, onClose func(id int64)) (id int64, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c.raw == nil || !d.startLocked() {
@@ -40,11 +43,11 @@ func (d *CloseNotifier) Watch(c *Conn, gone func(id int64)) (id int64, ok bool) 
 	if d.epollCtlLocked(c, syscall.EPOLL_CTL_ADD, &ev) != nil {
 		return 0, false
 	}
-	d.watched[d.lastID] = closeWatch{c, gone}
+	d.watched[d.lastID] = closeWatch{c, onClose}
 	return d.lastID, true
 }
 
-// Stop ends a watch. Its function may be running by then, but is not called any more.
+// Stop ends a watch. Its function may still be running when Stop returns, but is not called again.
 func (d *CloseNotifier) Stop(id int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,7 +56,8 @@ func (d *CloseNotifier) Stop(id int64) {
 		return
 	}
 	delete(d.watched, id)
-	_ = d.epollCtlLocked(w.c, syscall.EPOLL_CTL_DEL, &syscall.EpollEvent{}) // of a closed connection the kernel has forgotten
+	// This fails for a closed connection, which the kernel has already removed.
+	_ = d.epollCtlLocked(w.c, syscall.EPOLL_CTL_DEL, &syscall.EpollEvent{})
 }
 
 // Close ends all watches.
@@ -67,7 +71,7 @@ func (d *CloseNotifier) Close() {
 	}
 }
 
-// control changes what the kernel watches. The caller holds the mutex.
+// epollCtlLocked adds or removes a connection. The caller holds the mutex.
 func (d *CloseNotifier) epollCtlLocked(c *Conn, op int, ev *syscall.EpollEvent) error {
 	var err error
 	if closed := c.raw.Control(func(fd uintptr) { err = syscall.EpollCtl(d.fd, op, int(fd), ev) }); closed != nil {
@@ -76,7 +80,8 @@ func (d *CloseNotifier) epollCtlLocked(c *Conn, op int, ev *syscall.EpollEvent) 
 	return err
 }
 
-// ready begins to listen to the kernel, once. The caller holds the mutex.
+// startLocked creates the epoll descriptor on first use, and reports whether there is one. The
+// caller holds the mutex.
 func (d *CloseNotifier) startLocked() bool {
 	if d.tried {
 		return d.file != nil
@@ -84,9 +89,9 @@ func (d *CloseNotifier) startLocked() bool {
 	d.tried = true
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
-		return false // without descriptors there are other ways
+		return false // for example without descriptors; the caller reads instead
 	}
-	if err := syscall.SetNonblock(fd, true); err != nil { // so that Go's poller takes it
+	if err := syscall.SetNonblock(fd, true); err != nil { // Go's poller requires it
 		_ = syscall.Close(fd)
 		return false
 	}
@@ -101,7 +106,7 @@ func (d *CloseNotifier) startLocked() bool {
 	return true
 }
 
-// listen passes on what the kernel tells, until Close.
+// poll waits for events until Close.
 func (d *CloseNotifier) poll(raw syscall.RawConn) {
 	var events [64]syscall.EpollEvent
 	for {

@@ -2,14 +2,15 @@
 
 package socket
 
-// CloseNotifier cannot tell here of connections that their other sides end: somebody has to read.
+// CloseNotifier is not available on this platform. Callers have to read to notice that a connection
+// has ended.
 type CloseNotifier struct{}
 
-// Watch reports that nobody can tell.
+// Watch returns false: the connection cannot be watched.
 func (*CloseNotifier) Watch(*Conn, func(id int64)) (id int64, ok bool) { return 0, false }
 
-// Stop has nothing to end.
+// Stop has no effect.
 func (*CloseNotifier) Stop(int64) {}
 
-// Close has nothing to close.
+// Close has no effect.
 func (*CloseNotifier) Close() {}

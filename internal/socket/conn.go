@@ -1,10 +1,13 @@
-// Package socket makes reading from and writing to TCP connections cheap.
+// Package socket makes short reads and writes on TCP connections cheaper.
 //
-// Go tells its scheduler of every system call, in case it blocks. A socket's do not: they are made when there is something to read or room
-// to write, or return at once. But the scheduler's monitor, which sleeps while all is quiet, is woken by the first call after a quiet moment
-// and then looks around every 20 µs; and while all processors are busy it takes away the place of a goroutine whose call lasts longer than
-// that, as a write on a busy machine does. On Linux a Conn makes short calls without telling the scheduler. It waits as every connection of
-// Go does, so that deadlines, closing and the poller stay the same.
+// Go's runtime brackets every system call with entersyscall and exitsyscall, in case the call
+// blocks. Reads and writes on a non-blocking socket never block, but they pay for it. The first
+// system call after an idle period wakes sysmon, the runtime's monitor thread, which then runs
+// every 20 µs. And under load, sysmon retakes the P of a goroutine that has been in a system call
+// for more than 20 µs, which a write on a busy machine can take.
+//
+// On Linux a Conn makes short calls with RawSyscall, without these hooks. It waits like every
+// connection of package net, so deadlines, Close and the network poller work as usual.
 package socket
 
 import (
@@ -16,17 +19,18 @@ import (
 	"time"
 )
 
-// Conn is a connection. Like those of package net it may be used by any number of goroutines.
+// Conn is a net.Conn. Like those of package net, it is safe for concurrent use.
 type Conn struct {
 	net.Conn
-	raw       syscall.RawConn // nil: the connection has none that is of use
+	raw       syscall.RawConn // nil: not a TCP connection
 	readOp    readOp
 	writeOp   writeOp
 	peekOp    peekOp
 	deadlines deadlines
 }
 
-// New makes a Conn of any connection; one that is no TCP connection stays as it is underneath, and one that is a Conn already is returned.
+// New returns a Conn for any connection. Only TCP connections use raw system calls. A Conn is
+// returned unchanged.
 func New(c net.Conn) *Conn {
 	if s, ok := c.(*Conn); ok {
 		return s
@@ -46,22 +50,25 @@ func New(c net.Conn) *Conn {
 	return s
 }
 
-// longest is how many bytes are moved at once without telling the scheduler: copying more takes a while, in which it should know.
+// maxRawBytes bounds the bytes of one raw system call. Copying more takes long enough that the
+// scheduler should know about it.
 const maxRawBytes = 64 << 10
 
-// reading is a read under way.
+// readOp is the state of a read. The functions are created once per connection, so that a read does
+// not allocate.
 type readOp struct {
 	mu            sync.Mutex
 	attempt       func(fd uintptr) (done bool)
-	lastAttempt   func(fd uintptr) // the last attempt, when the deadline has passed
+	lastAttempt   func(fd uintptr) // tryLast: one more attempt after the deadline
 	p             []byte
 	n             int
 	err           syscall.Errno
-	waited        bool // an attempt found nothing
-	lastSucceeded bool // the last attempt found something
+	waited        bool // an attempt found no data
+	lastSucceeded bool // lastAttempt found data
 }
 
-// Read implements net.Conn. When the deadline passes while it waits, it looks once more for bytes that have come in the meantime; see limits.
+// Read implements net.Conn. If the deadline passes while it waits, it tries once more; see
+// deadlines.
 func (c *Conn) Read(p []byte) (int, error) {
 	if !rawSyscalls || c.raw == nil || len(p) == 0 {
 		return c.readFallback(p)
@@ -100,27 +107,27 @@ func (r *readOp) try(fd uintptr) bool {
 	}
 }
 
-// pieces is how many are written together at most.
+// maxPieces is the number of buffers that one call can write.
 const maxPieces = 3
 
-// writing is a write under way.
+// writeOp is the state of a write.
 type writeOp struct {
 	mu            sync.Mutex
 	attempt       func(fd uintptr) (done bool)
-	lastAttempt   func(fd uintptr) // the last attempt, when the deadline has passed
+	lastAttempt   func(fd uintptr) // tryLast: one more attempt after the deadline
 	left          [maxPieces][]byte
-	buffers       net.Buffers // over left
+	buffers       net.Buffers // shares memory with left
 	n             int
 	err           syscall.Errno
 	iovecs        iovecs
-	waited        bool // an attempt found no room
-	lastSucceeded bool // the last attempt found room for all
+	waited        bool // an attempt found the socket buffer full
+	lastSucceeded bool // lastAttempt wrote the rest
 }
 
 // Write implements net.Conn.
 func (c *Conn) Write(p []byte) (int, error) { return c.WriteTogether(p, nil, nil) }
 
-// WriteTogether writes three pieces, each of which may be empty, as if they were one.
+// WriteTogether writes three buffers, each of which may be empty, as if they were one.
 func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	if len(p)+len(q)+len(r) == 0 {
 		return c.Conn.Write(p)
@@ -147,7 +154,8 @@ func (c *Conn) WriteTogether(p, q, r []byte) (int, error) {
 	return w.n, nil
 }
 
-// writeFallback has package net write. Empty pieces are left out: on a net.Pipe each of them would wait for a Read of its own.
+// writeFallback writes through package net. Empty buffers are left out, because on a net.Pipe each
+// would wait for a Read.
 func (c *Conn) writeFallback(w *writeOp) (int, error) {
 	w.buffers = w.left[:0]
 	for _, p := range w.left {
@@ -172,12 +180,12 @@ func (c *Conn) writeBuffers(w *writeOp) (int, error) {
 	}
 	n, err := w.buffers.WriteTo(c.Conn)
 	if c.raw != nil {
-		err = setOp("write", err) // else "writev"
+		err = setOp("write", err) // otherwise it is "writev"
 	}
 	return int(n), err
 }
 
-// forget lets go of what has been written.
+// release drops the references to the caller's buffers.
 func (w *writeOp) release() {
 	w.left, w.buffers = [maxPieces][]byte{}, nil
 	w.iovecs.clear()
@@ -199,7 +207,7 @@ func (w *writeOp) try(fd uintptr) bool {
 	}
 }
 
-// use counts n bytes as written, and says whether that was all.
+// advance removes n written bytes from left. It reports whether nothing is left.
 func (w *writeOp) advance(n int) bool {
 	rest := 0
 	for i, p := range w.left {
@@ -211,7 +219,7 @@ func (w *writeOp) advance(n int) bool {
 	return rest == 0
 }
 
-// CloseWrite ends the sending, and with it the whole connection where that cannot be done alone.
+// CloseWrite closes the sending half, or the whole connection if that is not possible.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -219,7 +227,7 @@ func (c *Conn) CloseWrite() error {
 	return c.Conn.Close()
 }
 
-// looking is a look under way.
+// peekOp is the state of a check by IdleAlive.
 type peekOp struct {
 	mu      sync.Mutex
 	attempt func(fd uintptr)
@@ -227,8 +235,9 @@ type peekOp struct {
 	buf     [1]byte
 }
 
-// IdleAlive says whether the connection stands and nothing has come over it, as far as can be told without waiting or taking bytes from it,
-// whatever its deadlines are and whoever reads. Where it cannot be told, it is true. An error that it finds no Read will find again.
+// IdleAlive reports whether the connection is open and nothing has been received. It does not wait
+// and consumes nothing, and it ignores deadlines and concurrent readers. It returns true if the
+// platform cannot check. A later Read does not return an error that it found.
 func (c *Conn) IdleAlive() bool {
 	if c.raw == nil {
 		return true
@@ -237,17 +246,18 @@ func (c *Conn) IdleAlive() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.alive = false
-	return c.raw.Control(l.attempt) == nil && l.alive // Read would wait for a reader to finish
+	return c.raw.Control(l.attempt) == nil && l.alive // RawConn.Read would wait for a concurrent reader
 }
 
 func (l *peekOp) try(fd uintptr) { l.alive = wouldBlock(fd, l.buf[:]) }
 
-// failed is an error as package net has them.
+// opError returns the error that package net would return.
 func (c *Conn) opError(op string, err syscall.Errno) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }
 
-// named has an error of a TCP connection tell what was done, and not how. Such an error is made anew each time, so it may be changed.
+// setOp makes an error of a TCP connection name the operation, and not the system call. Such an
+// error is newly allocated, so it may be changed.
 func setOp(op string, err error) error {
 	if e, ok := err.(*net.OpError); ok {
 		e.Op = op

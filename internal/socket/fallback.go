@@ -4,8 +4,8 @@ package socket
 
 import "syscall"
 
-// rawSyscalls says that reads and writes are made without telling the scheduler. Elsewhere than on Linux package net makes them, and so it does
-// for the race detector, which has to see them.
+// rawSyscalls reports whether reads and writes bypass the scheduler. On other platforms than Linux,
+// and under the race detector, which has to see them, they go through package net.
 const rawSyscalls = false
 
 type iovecs struct{}

@@ -4,7 +4,7 @@ package socket
 
 import "syscall"
 
-// wouldBlock cannot be told here: a connection that has ended shows when it is used.
+// wouldBlock cannot check here. A connection that has ended fails when it is used.
 func wouldBlock(uintptr, []byte) bool { return true }
 
 // readNow is not available on this platform: only package net reads.

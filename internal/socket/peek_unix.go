@@ -4,7 +4,7 @@ package socket
 
 import "syscall"
 
-// wouldBlock says whether there is nothing to read, not even an end.
+// wouldBlock reports whether there is nothing to read, neither data nor an end.
 func wouldBlock(fd uintptr, p []byte) bool {
 	_, _, err := syscall.Recvfrom(int(fd), p, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	return err == syscall.EAGAIN || err == syscall.EWOULDBLOCK

@@ -7,20 +7,22 @@ import (
 	"unsafe"
 )
 
-// rawSyscalls says that reads and writes are made without telling the scheduler. The race detector has to see them: with it they are not.
+// rawSyscalls reports whether reads and writes bypass the scheduler. Under the race detector, which
+// has to see them, they do not.
 const rawSyscalls = true
 
 const (
-	// atOnce has a call return although there is nothing to do: it must not block even where somebody has made the descriptor a blocking one.
+	// dontWait makes a call return at once even if the descriptor has been set to blocking mode.
 	dontWait = syscall.MSG_DONTWAIT
-	// noSignal has a write to a connection that has ended fail without SIGPIPE, which Go would only ignore.
+	// noSignal makes a write to a closed connection fail without SIGPIPE, which Go would ignore
+	// anyway.
 	noSignal = syscall.MSG_NOSIGNAL
 )
 
 // readNow reads without waiting.
 func readNow(fd uintptr, p []byte) (int, syscall.Errno) { return receive(fd, p, dontWait) }
 
-// wouldBlock says whether there is nothing to read, not even an end.
+// wouldBlock reports whether there is nothing to read, neither data nor an end.
 func wouldBlock(fd uintptr, p []byte) bool {
 	_, err := receive(fd, p, dontWait|syscall.MSG_PEEK)
 	return err == syscall.EAGAIN
@@ -34,13 +36,13 @@ func receive(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-// vector is what the kernel is told of pieces.
+// iovecs are the arguments of sendmsg, kept to avoid allocations.
 type iovecs struct {
 	message syscall.Msghdr
 	vecs    [maxPieces]syscall.Iovec
 }
 
-// write writes what it can of pieces, of which one is not empty.
+// write writes as much of left as the socket buffer takes. At least one buffer must not be empty.
 func (v *iovecs) write(fd uintptr, left *[maxPieces][]byte) (int, syscall.Errno) {
 	count, last := 0, 0
 	for i, p := range left {
@@ -51,7 +53,7 @@ func (v *iovecs) write(fd uintptr, left *[maxPieces][]byte) (int, syscall.Errno)
 			count++
 		}
 	}
-	if p := left[last]; count == 1 { // which is most of the time, and for which the kernel has less to do
+	if p := left[last]; count == 1 { // the usual case, and cheaper for the kernel
 		return send(fd, p)
 	}
 	v.message.Iov, v.message.Iovlen = &v.vecs[0], uint64(count)
@@ -70,5 +72,5 @@ func send(fd uintptr, p []byte) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-// clear forgets the pieces.
+// clear drops the references to the buffers.
 func (v *iovecs) clear() { v.vecs = [maxPieces]syscall.Iovec{} }
