@@ -15,38 +15,39 @@ const (
 	// bodyStall is how long a client may take for the next bodyStep bytes.
 	bodyStall = 30 * time.Second
 	bodyStep  = 64 << 10
-	// moderate is the largest size of bodies that get all their memory at once while memory is plentiful.
+	// maxEagerBody is the largest announced size for which a body gets all its memory at once while
+	// memory is plentiful.
 	maxEagerBody = 1 << 20
 )
 
-// bodyProblem is why a body was not accepted.
+// bodyProblem is the reason why a body was not accepted.
 type bodyProblem struct {
 	status  int
 	kind    claude.ErrorType
 	message string
 }
 
-// bodies reads request bodies into reused memory, and bounds the total.
+// bodyReader reads request bodies into pooled memory and bounds their total.
 type bodyReader struct {
 	pool     bufferPool
 	limiter  inflightLimiter
-	decoders chan struct{} // bounds how many bodies are decoded at a time; nil: no bound
+	decoders chan struct{} // bounds the number of bodies decoded at a time; nil: no bound
 }
 
-// pooledBody is a body in memory. It is given back once.
+// pooledBody is a body in pooled memory. It must be released once.
 type pooledBody struct {
 	data []byte
 	bodyMemory
 }
 
-// release ends the use of a body.
+// release returns the memory of a body.
 func (p *bodyReader) release(l *pooledBody) {
 	p.pool.put(l.data)
 	l.data = nil
 	p.limiter.releaseAll(&l.bodyMemory)
 }
 
-// read reads the whole body of a request into memory that its owner is charged for.
+// read reads the whole body of a request. Its memory counts towards the share of its owner.
 func (p *bodyReader) read(w http.ResponseWriter, r *http.Request, limits Limits, by owner) (*pooledBody, *bodyProblem) {
 	if r.ContentLength > limits.MaxBody {
 		return nil, errBodyTooLarge(limits.MaxBody)
@@ -64,8 +65,8 @@ func (p *bodyReader) read(w http.ResponseWriter, r *http.Request, limits Limits,
 	return l, nil
 }
 
-// begin makes the first claim of a body. While memory is plentiful a body of moderate size gets all that it announces, so
-// that it need not be moved.
+// claimMemory makes the first claim for a body. While memory is plentiful, a body of at most
+// maxEagerBody bytes gets all its memory at once, so that it is not copied later.
 func (p *bodyReader) claimMemory(r *http.Request, limits Limits, l *pooledBody) bool {
 	n := p.limiter.firstClaim(r.ContentLength)
 	l.firstOnly = 0 <= r.ContentLength && r.ContentLength < n
@@ -81,8 +82,8 @@ func (p *bodyReader) claimMemory(r *http.Request, limits Limits, l *pooledBody) 
 	return l.data != nil
 }
 
-// obtain returns memory for n bytes, nil if there is none. Reused memory may be larger than n, and is only taken if atOnce
-// grants all of it. New memory has n bytes, and wait must grant it.
+// allocate returns memory for n bytes, or nil. Pooled memory may be larger than n, and is only used
+// if atOnce grants all of it. For new memory of n bytes it calls wait.
 func (p *bodyReader) allocate(n int64, atOnce, wait func(int64) bool) []byte {
 	if used := p.pool.take(n); used != nil {
 		if atOnce(int64(cap(used))) {
@@ -96,7 +97,7 @@ func (p *bodyReader) allocate(n int64, atOnce, wait func(int64) bool) []byte {
 	return make([]byte, 0, n)
 }
 
-// fill reads a body.
+// readInto reads the body into l.
 func (p *bodyReader) readInto(w http.ResponseWriter, r *http.Request, limits Limits, l *pooledBody) *bodyProblem {
 	l.startReading(http.NewResponseController(w))
 	defer l.stopReading()
@@ -115,7 +116,7 @@ func (p *bodyReader) readInto(w http.ResponseWriter, r *http.Request, limits Lim
 		case err != nil:
 			return bodyReadError(err, limits.MaxBody)
 		}
-		if len(l.data) >= due { // a step each time, so that dripping bytes do not count as going on
+		if len(l.data) >= due { // only every bodyStep bytes, so that a trickle does not count as progress
 			if !l.extendDeadline(time.Now()) {
 				return errSlowBody()
 			}
@@ -127,8 +128,8 @@ func (p *bodyReader) readInto(w http.ResponseWriter, r *http.Request, limits Lim
 	}
 }
 
-// enlarge gets more memory for a body: its announced length. A body of unknown length claims the maximum, grows by doubling,
-// and finally keeps what it needed.
+// grow gets more memory for a body: its announced length. A body of unknown length claims the
+// maximum, grows by doubling, and keeps only what it needs in the end.
 func (p *bodyReader) grow(r *http.Request, limits Limits, l *pooledBody) bool {
 	grow := func(patience time.Duration) func(int64) bool {
 		return func(n int64) bool { return p.limiter.claimSecond(r.Context(), patience, &l.bodyMemory, n) }
@@ -148,7 +149,7 @@ func (p *bodyReader) grow(r *http.Request, limits Limits, l *pooledBody) bool {
 	return true
 }
 
-// move copies a body into other memory.
+// moveTo copies a body into other memory.
 func (p *bodyReader) moveTo(l *pooledBody, to []byte) {
 	to = append(to, l.data...)
 	p.pool.put(l.data)
@@ -164,24 +165,6 @@ func errSlowBody() *bodyProblem {
 	return &bodyProblem{http.StatusRequestTimeout, claude.ErrTimeout,
 		"The request body came too slowly while claude-code-lb was short of memory for bodies (max_inflight_bytes): send it again."}
 }
-
-// stallReader reads on while the client goes on sending.
-type stallReader struct {
-	conn *http.ResponseController
-	body io.Reader
-}
-
-func (s *stallReader) Read(p []byte) (int, error) {
-	// Servers without deadlines, as in tests, read on without them.
-	_ = s.conn.SetReadDeadline(time.Now().Add(bodyStall))
-	n, err := s.body.Read(p)
-	if err != nil { // an answer may take longer than a client may pause
-		s.stop()
-	}
-	return n, err
-}
-
-func (s *stallReader) stop() { _ = s.conn.SetReadDeadline(time.Time{}) }
 
 func bodyReadError(err error, limit int64) *bodyProblem {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// lateClock is the delay of a body timer from which we conclude that the process was suspended.
+// minLateness is the delay of a body timer from which we conclude that the process was suspended.
 const minLateness = 50 * time.Millisecond
 
-// longAgo is the Unix time before which a deadline only ends a wait.
+// interruptBefore is the Unix time before which a deadline only interrupts a read.
 const interruptBefore = 1 << 20
 
-// onTime serves requests with deadlines for their bodies that a process which stands still does not
-// miss. The timer of net/http ends the body although the bytes that came meanwhile are still in the
-// socket. Over HTTP/1.1 a connection of package socket looks for them itself.
+// withBodyClock gives requests read deadlines that tolerate a suspension of the process (SIGSTOP, a
+// paused virtual machine). The timer of net/http ends the body even if bytes have arrived in the
+// socket meanwhile. Over HTTP/1.1 a socket.Conn looks for them itself.
 func withBodyClock(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor < 2 && usesSocket(r) {
@@ -30,7 +30,7 @@ func withBodyClock(h http.Handler) http.Handler {
 // bodyClock is a ResponseWriter with its own deadline for reading the body.
 type bodyClock struct {
 	http.ResponseWriter
-	resetConn bool // the deadline of the connection outlives the body
+	resetConn bool // reset the deadline of the connection after the body
 
 	mu       sync.Mutex
 	timer    *time.Timer
@@ -40,7 +40,7 @@ type bodyClock struct {
 // Unwrap gives http.ResponseController access to the wrapped writer.
 func (c *bodyClock) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// SetReadDeadline implements what http.ResponseController looks for.
+// SetReadDeadline is called by http.ResponseController.
 func (c *bodyClock) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,7 +83,7 @@ func (c *bodyClock) expire() {
 	_ = c.forward(now.Add(-time.Second))
 }
 
-// forward sets the deadline that net/http knows.
+// forward sets the deadline of net/http.
 func (c *bodyClock) forward(t time.Time) error {
 	return http.NewResponseController(c.ResponseWriter).SetReadDeadline(t)
 }

@@ -12,16 +12,16 @@ import (
 
 const (
 	preflightMethods    = "GET, HEAD, POST, PUT, PATCH, DELETE"
-	preflightAge        = "7200" // seconds for which a browser may remember it
+	preflightAge        = "7200" // seconds for which a browser may cache the response
 	maxRequestedHeaders = 4 << 10
 )
 
-// Browsers decides which pages in browsers may use the balancer. The zero value allows none.
+// Browsers decides which web pages may use the balancer. The zero value allows none.
 type Browsers struct {
 	origins   []string
-	allowAny  bool // every page may
-	allowApps bool // applications with their own scheme may
-	authOff   bool // no client key is asked for
+	allowAny  bool // every page is allowed
+	allowApps bool // applications with their own scheme are allowed
+	authOff   bool // no client key is required
 }
 
 // NewBrowsers returns the rules for a configuration. origins is nil if the field is not set.
@@ -43,8 +43,8 @@ func (b *Browsers) allows(origin string) bool {
 	return b.allowAny || slices.Contains(b.origins, origin) || b.allowApps && !isWeb(origin)
 }
 
-// refuses reports whether a request comes from a page that may not use the balancer, and would not
-// need a key.
+// refuses reports whether a request comes from a page that is not allowed, while no key would stop
+// it.
 func (b *Browsers) refuses(h http.Header) bool {
 	if b == nil || !b.authOff || b.allowAny {
 		return false
@@ -97,8 +97,8 @@ func (h *Handler) logPage(origin string) {
 	}
 }
 
-// answerOptions responds to a preflight, and to any other OPTIONS request. OPTIONS is never sent to
-// an upstream.
+// serveOptions responds to a preflight request, and to any other OPTIONS request. OPTIONS is never
+// sent to an upstream.
 func serveOptions(w http.ResponseWriter, asked http.Header, origin string, allowed bool) {
 	h := w.Header()
 	h.Set("Allow", preflightMethods+", OPTIONS")
@@ -117,7 +117,7 @@ func serveOptions(w http.ResponseWriter, asked http.Header, origin string, allow
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// pageWriter adds CORS headers to every response, errors included.
+// pageWriter adds CORS headers to every response, including errors.
 type pageWriter struct {
 	http.ResponseWriter
 	origin       string
@@ -150,7 +150,7 @@ func (w *pageWriter) addHeaders() {
 	h.Add("Vary", "Origin")
 }
 
-// printable shortens and escapes text of a client for the log.
+// printable shortens client text for the log and removes unprintable characters.
 func printable(text string) string {
 	const longest = 200
 	return strings.Map(func(r rune) rune {

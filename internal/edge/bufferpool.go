@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// memory pools the memory of bodies by size, so that large buffers need not be cleared and
-// collected for every request. Safe for concurrent use.
+// bufferPool pools buffers by size class, so that large buffers need not be cleared and collected
+// for every request. Safe for concurrent use.
 type bufferPool struct {
 	classes [classes]sync.Pool // of *[]byte; each class is four times as large as the one before
 }
@@ -16,7 +16,7 @@ const (
 	smallestClass = 12 // bits: 4 KB
 )
 
-// classOf finds the class of a size, classes if it is larger than all.
+// classOf returns the class for a size, or classes if the size is larger than all.
 func classOf(n int64) int {
 	if n <= 1<<smallestClass {
 		return 0
@@ -24,8 +24,7 @@ func classOf(n int64) int {
 	return min((bits.Len64(uint64(n-1))-smallestClass+1)/2, classes)
 }
 
-// take returns pooled memory for n bytes, at most four times as large. It returns nil if there is
-// none.
+// take returns a pooled buffer of at least n bytes, at most four times as large, or nil.
 func (m *bufferPool) take(n int64) []byte {
 	class := classOf(n)
 	if class == classes {
@@ -42,7 +41,7 @@ func (m *bufferPool) take(n int64) []byte {
 	return (*kept)[:0]
 }
 
-// put returns memory to the pool. Nothing may refer to it any more.
+// put returns a buffer to the pool. The caller must not use it afterwards.
 func (m *bufferPool) put(b []byte) {
 	if class := classOf(int64(cap(b))); class < classes && cap(b) > 0 {
 		m.classes[class].Put(&b)

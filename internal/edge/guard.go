@@ -11,17 +11,18 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
-// Guard knows the client keys of one generation.
+// Guard authenticates clients by the keys of one generation.
 type Guard struct {
 	authOff bool
 	keys    *quota.Keyring
 }
 
-// NewGuard makes a guard that asks for one of keys, or for nothing when auth is off.
+// NewGuard returns a guard that requires one of keys, or no key if auth is false.
 func NewGuard(auth bool, keys *quota.Keyring) *Guard { return &Guard{authOff: !auth, keys: keys} }
 
-// Admit says who sent a request: the key, and a name for it, which is the address where no keys are asked for.
-// It reports false for a request without a key that is known. Clients may use either credential header, and some send both.
+// Authenticate returns the client key of a request and a name for the client: the key's name, or
+// the address if no key is required. It returns false for a request without a known key. Clients
+// may use either credential header, and some send both.
 func (g *Guard) Authenticate(r *http.Request) (client string, key *quota.Key, ok bool) {
 	if g.authOff {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -31,7 +32,8 @@ func (g *Guard) Authenticate(r *http.Request) (client string, key *quota.Key, ok
 		return host, nil, true
 	}
 	key = g.keys.Find(r.Header.Get("X-Api-Key"))
-	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") && (key == nil || key.Replaced(time.Now())) {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if ok && strings.EqualFold(scheme, "Bearer") && (key == nil || key.Replaced(time.Now())) {
 		if other := g.keys.Find(strings.TrimSpace(token)); other != nil {
 			key = other
 		}
@@ -42,7 +44,8 @@ func (g *Guard) Authenticate(r *http.Request) (client string, key *quota.Key, ok
 	return key.Name(), key, true
 }
 
-// refuseKey refuses a request without a known key. Repeated wrong keys of one address are refused with growing delays.
+// refuseKey refuses a request without a known key. Repeated wrong keys from one address are refused
+// with growing delays.
 func (h *Handler) refuseKey(w http.ResponseWriter, r *http.Request, s *Snapshot, id string) {
 	w.Header().Set("X-Should-Retry", "false")
 	if hasCredential(r) {
@@ -58,10 +61,10 @@ func (h *Handler) refuseKey(w http.ResponseWriter, r *http.Request, s *Snapshot,
 		"claude-code-lb does not know this client key: send one of its auth_keys as ANTHROPIC_AUTH_TOKEN (Authorization: Bearer) or as x-api-key.")
 }
 
-// showsKey reports whether a request brings a credential at all.
+// hasCredential reports whether a request has any credential.
 func hasCredential(r *http.Request) bool {
 	return r.Header.Get("X-Api-Key") != "" || r.Header.Get("Authorization") != ""
 }
 
-// WrongKeys is the number of requests with an unknown client key.
+// WrongKeys returns the number of requests with an unknown client key.
 func (h *Handler) WrongKeys() int64 { return h.guesses.Total() }

@@ -1,15 +1,14 @@
-// Package edge is the face to clients: it names and authenticates requests,
-// reads their bodies under limits, answers what is the balancer's own to answer,
-// and hands everything else to the proxy.
+// Package edge serves clients: it authenticates requests, assigns request ids, reads bodies under
+// limits, responds to the paths that the balancer serves itself, and passes all other requests to
+// package proxy.
 //
-// One pointer, loaded once per request, holds everything that a reload
-// replaces: a request ends on the generation on which it began.
+// A Snapshot holds everything that a reload replaces. A request loads it once and uses it to its
+// end.
 package edge
 
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -28,30 +27,30 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
 
-// Snapshot is one generation of everything that a reload replaces. It is never changed.
+// Snapshot is one generation of everything that a reload replaces. It is immutable.
 type Snapshot struct {
 	Gen       uint64
 	Guard     *Guard
-	Book      *quota.Book    // what client keys have used
-	Proxies   []netip.Prefix // proxies in front of the balancer that are trusted to name the client
+	Book      *quota.Book    // usage of the client keys
+	Proxies   []netip.Prefix // trusted proxies, which report the client's address
 	Table     *routing.Table
 	Limits    Limits
 	Browsers  *Browsers       // nil: no page is allowed, and none is refused
-	Loop      *transport.Loop // nil: no loop is looked for
+	Loop      *transport.Loop // nil: loops are not detected
 	Forward   *proxy.Settings
 	Mode      string
 	Algorithm string
 
-	LoadBalancer string        // the configured algorithm, also in a mode that does not use it
+	LoadBalancer string        // the configured algorithm, even if the mode does not use it
 	Cooldown     time.Duration // as configured
 }
 
-// Limits bound what a client may send.
+// Limits bound the bodies of requests.
 type Limits struct {
 	MaxBody   int64         // bytes
-	MaxUpload int64         // bytes, of a file or skill
+	MaxUpload int64         // bytes of a file or skill
 	InFlight  int64         // bytes of all bodies together; 0: no bound
-	BodyWait  time.Duration // for room
+	BodyWait  time.Duration // how long a body waits for memory
 }
 
 // Handler serves clients. Safe for concurrent use.
@@ -61,17 +60,17 @@ type Handler struct {
 	bodies   bodyReader
 	rejected rejections
 	guesses  telemetry.Guesses
-	pageLog  telemetry.Occasional // refusals of pages in the log
-	loopLog  telemetry.Occasional // loops in the log
+	pageLog  telemetry.Occasional // limits log lines about refused pages
+	loopLog  telemetry.Occasional // limits log lines about loops
 	proxy    *proxy.Proxy
 	log      *slog.Logger
 
-	// Unwritten counts the requests that wait in memory because the ledger cannot be written to;
-	// nil: there is no ledger. It is set before the first request.
+	// Unwritten returns the number of ledger entries that wait in memory because the ledger cannot
+	// be written; nil: there is no ledger. It must be set before the first request.
 	Unwritten func() int
 }
 
-// NewHandler makes a handler that starts on a first generation.
+// NewHandler returns a handler with a first generation.
 func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 	h := &Handler{
 		proxy: p, log: log, bodies: bodyReader{decoders: make(chan struct{}, runtime.GOMAXPROCS(0)+1)},
@@ -82,22 +81,22 @@ func NewHandler(p *proxy.Proxy, log *slog.Logger, first *Snapshot) *Handler {
 	return h
 }
 
-// Swap puts a new generation in force for all requests that arrive from now on.
+// Swap puts a new generation in force for requests that arrive from now on.
 func (h *Handler) Swap(s *Snapshot) {
 	h.current.Store(s)
 	h.bodies.limiter.resize(s.Limits.InFlight, s.Limits.MaxBody)
 }
 
-// InFlight is how many bytes of requests' bodies are held.
+// InFlight returns the bytes of memory that request bodies use.
 func (h *Handler) InFlight() int64 { return h.bodies.limiter.usedBytes() }
 
-// Current is the generation in force.
+// Current returns the generation in force.
 func (h *Handler) Current() *Snapshot { return h.current.Load() }
 
-// Open is the number of requests being served.
+// Open returns the number of requests being served.
 func (h *Handler) Open() int64 { return h.open.Load() }
 
-// ServeHTTP answers one request.
+// ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.open.Add(1)
 	defer h.open.Add(-1)
@@ -123,11 +122,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// newRequestID names a request.
+// newRequestID returns a random request id.
 func newRequestID() string { return "req_lb_" + rand.Text()[:20] }
 
-// serveLocally answers start-up probes and telemetry of Claude Code, which are
-// not the upstreams' business.
+// serveStub responds to startup probes and telemetry of Claude Code, which do not concern the
+// upstreams.
 func serveStub(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
@@ -183,7 +182,8 @@ func (h *Handler) refuseLoop(w http.ResponseWriter, id string) {
 		"This request has already passed claude-code-lb: the url of one of its servers, or of a balancer behind it, leads back here. Correct that url.")
 }
 
-// reject answers who shows a key that is known and lets nobody in from there, or no longer.
+// refuseKnownKey refuses a request whose key is known but not accepted: it has expired, or does not
+// allow this address.
 func (h *Handler) refuseKnownKey(w http.ResponseWriter, r *http.Request, id, client string, refusal *quota.Refusal) {
 	status := proxy.WriteError(w, refusal.Status, 0, claude.Error{Type: refusal.Type, Message: refusal.Message, RequestID: id})
 	h.log.Info(telemetry.Refused, telemetry.ID, id, telemetry.Client, client, telemetry.Status, status, telemetry.Reason, refusal.Reason)
@@ -192,21 +192,8 @@ func (h *Handler) refuseKnownKey(w http.ResponseWriter, r *http.Request, id, cli
 	})
 }
 
-// serveUpload passes a body on as it comes: files may be larger than memory.
-func (h *Handler) serveUpload(w http.ResponseWriter, s *Snapshot, asked proxy.Request) {
-	r, limit := asked.HTTP, s.Limits.MaxUpload
-	if r.ContentLength > limit {
-		h.refuse(w, http.StatusRequestEntityTooLarge, claude.ErrTooLarge, asked.ID,
-			fmt.Sprintf("The upload exceeds %d MB: raise max_upload_mb of claude-code-lb.", limit>>20))
-		return
-	}
-	body := &stallReader{http.NewResponseController(w), http.MaxBytesReader(w, r.Body, limit)}
-	defer body.stop()
-	asked.Upload, asked.Start = proxy.NewUpload(body, r.ContentLength), time.Now()
-	h.proxy.Serve(w, asked)
-}
-
-// hasDotSegment finds path segments with which a client could leave the part of an upstream that it is let into.
+// hasDotSegment reports whether a path contains . or .. segments, with which a client could escape
+// from the paths that it may use on an upstream.
 func hasDotSegment(path string) bool {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "." || segment == ".." {
@@ -216,10 +203,10 @@ func hasDotSegment(path string) bool {
 	return false
 }
 
-// overloadRetryAfter is when to come again where there was no room.
+// overloadRetryAfter is the Retry-After of responses that report missing capacity.
 const overloadRetryAfter = 5 * time.Second
 
-// refuse answers with an error of our own and logs it.
+// refuse sends an error of the balancer itself, counts it and logs it.
 func (h *Handler) refuse(w http.ResponseWriter, status int, kind claude.ErrorType, id, message string) {
 	wait := time.Duration(0)
 	if status == http.StatusTooManyRequests {
@@ -228,13 +215,13 @@ func (h *Handler) refuse(w http.ResponseWriter, status int, kind claude.ErrorTyp
 	proxy.WriteError(w, status, wait, claude.Error{Type: kind, Message: message, RequestID: id})
 	h.rejected.add(status)
 	level := slog.LevelInfo
-	if status == http.StatusUnauthorized { // guessed keys must not fill the log; see Guesses
+	if status == http.StatusUnauthorized { // guessed keys must not fill the log; see telemetry.Guesses
 		level = slog.LevelDebug
 	}
 	h.log.Log(context.Background(), level, telemetry.Refused, telemetry.ID, id, telemetry.Status, status, telemetry.Reason, string(kind))
 }
 
-// recoverPanic turns a fault of ours into an error for one client instead of a dead process.
+// recoverPanic turns a panic into an error for one client, so that the process survives.
 func (h *Handler) recoverPanic(w http.ResponseWriter, r *http.Request, id string) {
 	fault := recover()
 	if fault == nil {
@@ -244,7 +231,7 @@ func (h *Handler) recoverPanic(w http.ResponseWriter, r *http.Request, id string
 		panic(fault)
 	}
 	h.log.ErrorContext(context.WithoutCancel(r.Context()), telemetry.Panicked, telemetry.ID, id, telemetry.Err, fault, telemetry.Stack, string(debug.Stack()))
-	if w.Header().Get("Content-Type") != "" { // an answer has begun: cut it
+	if w.Header().Get("Content-Type") != "" { // the response has begun: cut it off
 		panic(http.ErrAbortHandler)
 	}
 	proxy.WriteError(w, http.StatusInternalServerError, 0, claude.Error{

@@ -9,9 +9,10 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// Health is the body of GET /health. It names neither servers nor keys: anybody may read it.
+// Health is the body of GET /health. It contains no names of servers or keys, because no
+// authentication is required.
 type Health struct {
-	Status     string `json:"status"` // ok, degraded, unavailable
+	Status     string `json:"status"` // "ok", "degraded" or "unavailable"
 	Mode       string `json:"mode"`
 	Algorithm  string `json:"algorithm,omitempty"`
 	Total      int    `json:"total"`
@@ -19,22 +20,24 @@ type Health struct {
 	Cooling    int    `json:"cooling"`
 	LowBalance int    `json:"low_balance"`
 	Draining   int    `json:"draining"`
-	Unwritten  int    `json:"ledger_waiting,omitempty"` // requests that the ledger does not take at the moment
+	Unwritten  int    `json:"ledger_waiting,omitempty"` // requests that wait to be written to the ledger
 	compatHealth
 	Time time.Time `json:"time"`
 }
 
-// compatHealth is what 9bingyin/claude-code-lb reported under the same path: probes written for it keep working.
+// compatHealth has the fields that 9bingyin/claude-code-lb reported under the same path, so that
+// probes written for it still work.
 type compatHealth struct {
 	TotalServers     int     `json:"total_servers"`
 	AvailableServers int     `json:"available_servers"`
 	CoolingDown      int     `json:"cooling_down"`
-	LoadBalancer     string  `json:"load_balancer"` // the configured algorithm, whatever the mode
+	LoadBalancer     string  `json:"load_balancer"` // the configured algorithm, in every mode
 	Fallback         bool    `json:"fallback"`
 	CooldownSeconds  float64 `json:"cooldown_seconds"`
 }
 
-// serveHealth answers 200 while a server is available for new work, else 503.
+// serveHealth responds with 200 while a server is available for new requests, and otherwise with
+// 503.
 func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request, id string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

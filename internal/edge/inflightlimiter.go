@@ -2,23 +2,31 @@ package edge
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// inflight bounds the memory of all request bodies together: those being read, and those that may still have to be sent.
+// inflightLimiter bounds the memory of all request bodies together: those being read, and those
+// that may still have to be sent.
 //
-// A body claims memory at most twice: a little when it begins, and all that it announced when more than that has arrived. So no body holds a large
-// claim and waits for more, and the second claims cannot block each other. Claims that do not fit wait. Three rules keep that wait
-// short for everyone but the cause of it:
+// A body makes at most two claims: a small one when it begins, and one for its whole announced
+// length when more than the first claim has arrived. So no body holds a large claim while it waits
+// for more, and second claims cannot deadlock. Claims that do not fit wait. Three rules keep that
+// wait short for all clients except those that cause it:
 //
-//   - Shares: an owner may hold at most ownerShare times the free memory. So some memory stays free for the next owner,
-//     however many owners use their full share. The only body of an owner is exempt.
-//   - A reserve: second claims leave an eighth of the memory to first ones.
-//   - Eviction: while a claim does not fit, bodies that arrive too slowly are given up, the slowest first.
+//   - Shares: an owner may hold at most ownerShare times the free memory. So some memory stays free
+//     for the next owner, even if many owners use their full share. A single body of an owner is
+//     exempt.
+//
+//   - A reserve: second claims leave an eighth of the memory to first claims.
+//
+//   - Eviction: while a claim does not fit, bodies that arrive too slowly are evicted, the slowest
+//     first.
+//
+// A weighted semaphore cannot replace it: a semaphore has one FIFO queue for all clients, so a
+// client with many large bodies would block all others.
 //
 // Safe for concurrent use.
 type inflightLimiter struct {
@@ -26,54 +34,49 @@ type inflightLimiter struct {
 	limit        int64 // bound of used; 0: no bound
 	maxLarge     int64 // bound of large
 	used         int64
-	large        int64 // of used, by bodies with a second claim
-	leaving      int64 // of used, by bodies that were given up and have not left yet
+	large        int64 // the part of used that belongs to bodies with a second claim
+	leaving      int64 // the part of used that belongs to evicted bodies not released yet
 	owners       map[owner]ownerUsage
-	reading      *bodyMemory // list of the bodies that are being read
+	reading      *bodyMemory // linked list of the bodies being read
 	waiting      []*claim
 	lastEviction time.Time // when slow bodies were last looked for
 
-	firstClaimSize atomic.Int64 // largest first claim; 0: mostFirst
+	firstClaimSize atomic.Int64 // the largest first claim; 0: maxFirst
 }
 
 const (
 	ownerShare = 3
-	// reserveShare is the part of the memory that second claims leave to first ones.
+	// Second claims leave a 1/reserveShare of the memory to first claims.
 	reserveShare = 8
-	// Memory is plentiful while less than this part of it is taken.
+	// Memory is plentiful while less than 1/plentyShare of it is used.
 	plentyShare = 4
-	// Bounds of the first claim, which is otherwise a 4096th of the memory.
+	// Bounds of the first claim, which is otherwise 1/firstShare of the memory.
 	minFirst, maxFirst, firstShare = 64 << 10, 256 << 10, 4096
-	// A body is slow when slowRate bytes take longer than slowAfter.
+	// A body is slow if slowRate bytes take longer than slowAfter.
 	slowAfter, slowRate = time.Second, 16 << 10
-	// lookPeriod is how often slow bodies are looked for while claims wait.
+	// evictionPeriod is how often slow bodies are looked for while claims wait.
 	evictionPeriod = 200 * time.Millisecond
-	// mostWaiting bounds how many claims wait: each grant takes a look at all of them.
+	// maxWaiting bounds the number of waiting claims, because each grant looks at all of them.
 	maxWaiting = 4096
 )
 
-// owner identifies the client that the memory of a body is charged to: a client key, or an address if auth is off.
-type owner struct {
-	key     string
-	network netip.Prefix
-}
-
-// holding is what an owner holds.
+// ownerUsage is the memory that an owner holds, in bytes.
 type ownerUsage struct {
 	all   int64
 	large int64 // of bodies with a second claim
 }
 
-// claim asks for memory.
+// claim is a request for memory.
 type claim struct {
 	body    *bodyMemory
 	n       int64
 	second  bool
-	granted chan struct{} // closed when it is granted
-	evicted chan struct{} // closed when the body was given up
+	granted chan struct{} // closed when the claim is granted
+	evicted chan struct{} // closed when the body is evicted
 }
 
-// resize changes the bound. One body of maxBody bytes always has room, and the reserve beside it.
+// resize changes the bound. There is always capacity for one body of maxBody bytes, and for the
+// reserve.
 func (f *inflightLimiter) resize(limit, maxBody int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -87,7 +90,7 @@ func (f *inflightLimiter) resize(limit, maxBody int64) {
 	f.admitLocked()
 }
 
-// firstClaim is the size of the first claim of a body. A negative length is unknown.
+// firstClaim returns the size of the first claim of a body. A negative length means unknown.
 func (f *inflightLimiter) firstClaim(length int64) int64 {
 	most := f.firstClaimSize.Load()
 	if most == 0 {
@@ -96,14 +99,14 @@ func (f *inflightLimiter) firstClaim(length int64) int64 {
 	if length < 0 {
 		return minFirst
 	}
-	return min(length+1, most) // one more, to see the end
+	return min(length+1, most) // one byte more, to detect the end
 }
 
-// noWait is the patience of a claim that is granted at once or not at all.
+// noWait is the patience of a claim that must be granted at once.
 const noWait = time.Duration(-1)
 
-// enter makes a body's first claim. It waits until ctx ends, at most for patience, and returns false if there was no
-// memory.
+// claimFirst makes the first claim of a body. It waits at most for patience, and no longer than
+// ctx. It returns false if the claim was not granted.
 func (f *inflightLimiter) claimFirst(ctx context.Context, patience time.Duration, h *bodyMemory, n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,7 +118,7 @@ func (f *inflightLimiter) claimFirst(ctx context.Context, patience time.Duration
 	return true
 }
 
-// enterWhole makes both claims of a body at once. It does so only while memory is plentiful, and never waits.
+// claimBoth makes both claims of a body at once, if memory is plentiful. It never waits.
 func (f *inflightLimiter) claimBoth(h *bodyMemory, n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,7 +131,8 @@ func (f *inflightLimiter) claimBoth(h *bodyMemory, n int64) bool {
 	return true
 }
 
-// grow makes the second claim of a body that is being read, in the same way: for to bytes, including what it has.
+// claimSecond makes the second claim of a body that is being read, under the same rules as
+// claimFirst. to is the total size, including the first claim.
 func (f *inflightLimiter) claimSecond(ctx context.Context, patience time.Duration, h *bodyMemory, to int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,7 +143,7 @@ func (f *inflightLimiter) claimSecond(ctx context.Context, patience time.Duratio
 	return h.extendDeadline(time.Now()) && ok
 }
 
-// claim is called with the mutex, which it releases while it waits.
+// claimLocked makes a claim. The caller holds the mutex, which is released while the claim waits.
 func (f *inflightLimiter) claimLocked(ctx context.Context, patience time.Duration, c *claim) bool {
 	if len(f.waiting) == 0 && f.fitsLocked(c) {
 		f.grantLocked(c)
@@ -178,7 +182,7 @@ func (f *inflightLimiter) await(ctx context.Context, patience time.Duration, c *
 	}
 }
 
-// withdraw ends the wait of a claim. It returns true if the claim was granted at the same moment.
+// withdraw removes a waiting claim. It returns true if the claim was granted at the same moment.
 func (f *inflightLimiter) withdraw(c *claim) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -192,11 +196,12 @@ func (f *inflightLimiter) withdraw(c *claim) bool {
 		}
 	}
 	f.waiting = slices.Delete(f.waiting, i, i+1)
-	f.admitLocked() // it may have blocked another claim
+	f.admitLocked() // the withdrawn claim may have blocked another
 	return false
 }
 
-// more takes memory in addition to a body's claims, without waiting. It returns false if there is not enough.
+// claimExtra claims memory in addition to both claims of a body, without waiting. It returns false
+// if there is not enough.
 func (f *inflightLimiter) claimExtra(h *bodyMemory, n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -208,7 +213,7 @@ func (f *inflightLimiter) claimExtra(h *bodyMemory, n int64) bool {
 	return true
 }
 
-// finish records that a body has arrived, and returns the claimed memory beyond `needed` bytes.
+// bodyArrived records that a body has been read, and returns the memory beyond `needed` bytes.
 func (f *inflightLimiter) bodyArrived(h *bodyMemory, needed int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -219,7 +224,7 @@ func (f *inflightLimiter) bodyArrived(h *bodyMemory, needed int64) {
 	}
 }
 
-// leave gives all memory of a body back.
+// releaseAll returns all memory of a body.
 func (f *inflightLimiter) releaseAll(h *bodyMemory) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -228,7 +233,8 @@ func (f *inflightLimiter) releaseAll(h *bodyMemory) {
 	f.admitLocked()
 }
 
-// give returns n bytes of a body. The caller holds the mutex, as in all that follows.
+// returnLocked returns n bytes of a body. The caller holds the mutex, as for all methods below that
+// end in Locked.
 func (f *inflightLimiter) returnLocked(h *bodyMemory, n int64) {
 	h.bytes -= n
 	f.used -= n
@@ -247,7 +253,7 @@ func (f *inflightLimiter) returnLocked(h *bodyMemory, n int64) {
 	}
 }
 
-// grant gives a claim its memory.
+// grantLocked gives a claim its memory.
 func (f *inflightLimiter) grantLocked(c *claim) {
 	h := c.body
 	held := f.owners[h.owner]
@@ -269,29 +275,31 @@ func (f *inflightLimiter) grantLocked(c *claim) {
 	f.owners[h.owner] = held
 }
 
-// fits reports whether there is memory for a claim within its owner's share.
+// fitsLocked reports whether there is memory for a claim within its owner's share.
 func (f *inflightLimiter) fitsLocked(c *claim) bool {
 	return f.limit == 0 || f.missingLocked(c, f.nextLocked(true) >= 0) <= 0 && f.overShareLocked(c) <= 0
 }
 
-// missing is how many bytes a claim lacks, 0 or less if none. secondWaits means that a second claim within its owner's share
-// waits.
+// missingLocked returns the number of bytes that a claim lacks, 0 or less if it fits. secondWaits
+// means that a second claim within its owner's share is waiting.
 func (f *inflightLimiter) missingLocked(c *claim, secondWaits bool) int64 {
-	if f.used == c.body.bytes { // nothing else is held
+	if f.used == c.body.bytes { // no other body holds memory
 		return 0
 	}
 	missing := f.used + c.n - f.limit
 	switch {
 	case c.second:
 		missing = max(missing, f.large+c.body.bytes+c.n-f.maxLarge)
-	case secondWaits: // beyond the reserve, first claims must not take what it waits for
+	// Beyond the reserve, first claims must not take what the second claim waits for.
+	case secondWaits:
 		missing = max(missing, f.used-f.large+c.n-(f.limit-f.maxLarge))
 	}
 	return missing
 }
 
-// beyondShare is by how many bytes a claim exceeds its owner's share, 0 or less if it does not. For first claims only first
-// claims count, so that an owner's large bodies do not keep its small ones out.
+// overShareLocked returns the number of bytes by which a claim exceeds its owner's share, 0 or less
+// if it does not. For first claims only first claims count, so that an owner's large bodies do not
+// block its small ones.
 func (f *inflightLimiter) overShareLocked(c *claim) int64 {
 	held := f.owners[c.body.owner]
 	if held.all == c.body.bytes {
@@ -304,8 +312,8 @@ func (f *inflightLimiter) overShareLocked(c *claim) int64 {
 	return counted + c.n - ownerShare*(f.limit-f.used)
 }
 
-// admit grants the claims that fit: first those of the owners that hold least, and of one owner in order of arrival. A
-// smaller second claim does not overtake the second claim that is next.
+// admitLocked grants the claims that fit: first those of the owners that hold the least, and for
+// one owner in FIFO order. A smaller second claim does not overtake the second claim that is next.
 func (f *inflightLimiter) admitLocked() {
 	for len(f.waiting) > 0 {
 		first, second := f.nextLocked(false), f.nextLocked(true)
@@ -320,12 +328,12 @@ func (f *inflightLimiter) admitLocked() {
 	}
 }
 
-// ready reports whether the i-th waiting claim can be granted.
+// canGrantLocked reports whether the i-th waiting claim can be granted.
 func (f *inflightLimiter) canGrantLocked(i int, secondWaits bool) bool {
 	return i >= 0 && (f.limit == 0 || f.missingLocked(f.waiting[i], secondWaits) <= 0)
 }
 
-// admitAt grants the i-th claim that waits.
+// admitAtLocked grants the i-th waiting claim.
 func (f *inflightLimiter) admitAtLocked(i int) {
 	c := f.waiting[i]
 	f.waiting = slices.Delete(f.waiting, i, i+1)
@@ -333,7 +341,8 @@ func (f *inflightLimiter) admitAtLocked(i int) {
 	close(c.granted)
 }
 
-// next finds the first or second claim that is next, -1 if there is none within its owner's share.
+// nextLocked returns the index of the next first or second claim, or -1 if no such claim is within
+// its owner's share.
 func (f *inflightLimiter) nextLocked(second bool) int {
 	best := -1
 	for i, c := range f.waiting {
@@ -347,9 +356,36 @@ func (f *inflightLimiter) nextLocked(second bool) int {
 	return best
 }
 
-// bytes is how much is taken.
+// usedBytes returns the memory in use.
 func (f *inflightLimiter) usedBytes() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.used
+}
+
+// linkLocked adds a body to the list of bodies being read.
+func (f *inflightLimiter) linkLocked(h *bodyMemory) {
+	h.linked, h.next = true, f.reading
+	if f.reading != nil {
+		f.reading.prev = h
+	}
+	f.reading = h
+}
+
+// unlinkLocked removes a body from that list, if it is there.
+func (f *inflightLimiter) unlinkLocked(h *bodyMemory) {
+	if !h.linked {
+		return
+	}
+	if h.prev != nil {
+		h.prev.next = h.next
+	} else {
+		f.reading = h.next
+	}
+	if h.next != nil {
+		h.next.prev = h.prev
+	}
+	h.linked, h.prev, h.next = false, nil, nil
+	f.leaving -= h.leaving
+	h.leaving = 0
 }

@@ -9,19 +9,12 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/http1"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-const (
-	// lingering is how long a client that was refused may go on sending before the connection is
-	// reset, and lingered how much.
-	lingerTime     = 500 * time.Millisecond
-	maxLingerBytes = 1 << 20
-)
-
-// checked is a connection whose first byte shows whether the client speaks the right protocol. A
-// client that does not gets an error that says so; net/http has such an answer only for some of
-// them.
+// sniffedConn is a connection whose first byte shows whether the client speaks the right protocol.
+// If it does not, the client gets an explanation. net/http has such a response only for some cases.
 type sniffedConn struct {
 	net.Conn
 	isWrong func(first byte) bool
@@ -43,7 +36,7 @@ func (c *sniffedConn) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// CloseWrite ends the sending, and with it the whole connection if that cannot be done alone.
+// CloseWrite closes the sending half, or the whole connection if that is not possible.
 func (c *sniffedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -51,28 +44,33 @@ func (c *sniffedConn) CloseWrite() error {
 	return c.Conn.Close()
 }
 
-// isPlainHTTP reports whether a connection begins with a method. No record of TLS does.
+// isPlainHTTP reports whether first can start an HTTP method. No TLS record starts like that.
 func isPlainHTTP(first byte) bool { return 'A' <= first && first <= 'Z' }
 
-// isTLS reports whether a connection begins with a record of TLS: an alert or a handshake.
-func isTLS(first byte) bool { return first == 0x15 || first == 0x16 }
-
-// refusePlainHTTP answers a client that speaks plain HTTP to a listener with a certificate.
+// refusePlainHTTP responds to a client that speaks plain HTTP to a listener with a certificate.
 func (s *Server) refusePlainHTTP(c *sniffedConn) {
 	s.logWrongProtocol(telemetry.PlainOnTLS, c.RemoteAddr().String())
 	e := claude.Error{Type: claude.ErrInvalidRequest, Message: "Client sent an HTTP request to an HTTPS server: use https:// instead.", RequestID: newRequestID()}
 	c.sendError(e.AppendJSON(nil))
 }
 
-// answer sends a response with status 400, and reads on for a moment, so that the response is not
-// lost with a reset.
+// refuseTLS responds to a client that speaks TLS to a listener without a certificate.
+func (s *Server) refuseTLS(c *sniffedConn) {
+	s.logWrongProtocol(telemetry.TLSOnPlain, c.RemoteAddr().String())
+	_, body := refusal(http.StatusBadRequest, http1.TLSOnPlainPort)
+	c.sendError(body)
+}
+
+// sendError sends a response with status 400, and keeps reading for a moment, so that a reset does
+// not destroy the response.
 func (c *sniffedConn) sendError(body []byte) {
 	var out bytes.Buffer
-	out.WriteString("HTTP/1.1 " + strconv.Itoa(http.StatusBadRequest) + " Bad Request\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\nConnection: close\r\n\r\n")
+	out.WriteString("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: " +
+		strconv.Itoa(len(body)) + "\r\nConnection: close\r\n\r\n")
 	out.Write(body)
 	if _, err := c.Write(out.Bytes()); err != nil || c.CloseWrite() != nil {
 		return
 	}
-	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
-	_, _ = io.CopyN(io.Discard, c.Conn, maxLingerBytes)
+	_ = c.SetReadDeadline(time.Now().Add(http1.LingerTime))
+	_, _ = io.CopyN(io.Discard, c.Conn, http1.MaxLingerBytes)
 }

@@ -6,16 +6,16 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
+	"github.com/9bingyin/claude-code-lb/internal/http1"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
-// readingTurn is how long a request waits until its body may be read while its key has all slots
-// taken.
+// seatWait is how long a request waits to read its body while all slots of its key are taken.
 const seatWait = time.Minute
 
-// receive reads a request's body. If it returns false, it has sent an error. The caller must leave
-// the seat.
+// receiveBody reads the body of a request. If it returns false, it has sent an error. The caller
+// must call Leave on the seat.
 func (h *Handler) receiveBody(w http.ResponseWriter, s *Snapshot, asked *proxy.Request) (*quota.Seat, bool) {
 	r := asked.HTTP
 	seat, problem := h.takeSeat(s, asked)
@@ -39,7 +39,7 @@ func (h *Handler) receiveBody(w http.ResponseWriter, s *Snapshot, asked *proxy.R
 	return seat, true
 }
 
-// seat counts a request with a body towards the concurrency of its key.
+// takeSeat counts a request with a body towards the concurrency limit of its key.
 func (h *Handler) takeSeat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bodyProblem) {
 	r := asked.HTTP
 	if s.Book == nil || asked.Key == nil || r.ContentLength == 0 {
@@ -57,28 +57,25 @@ func (h *Handler) takeSeat(s *Snapshot, asked *proxy.Request) (*quota.Seat, *bod
 	return seat, nil
 }
 
-// manyUnread is how much of a body is too much to read for the sake of its connection.
-const maxUnread = 256 << 10
-
-// refuseBody answers a request whose body was not accepted. The connection ends when much of it may
-// still come, or comes slowly, and the client has to know that: it would send its next request
-// there. Of HTTP/2 only the stream ends.
+// refuseBody sends the error for a body that was not accepted. If much of the body may still
+// arrive, or arrives slowly, the connection ends, and the response says so: otherwise the client
+// would send its next request over it. Over HTTP/2 only the stream ends.
 func (h *Handler) refuseBody(w http.ResponseWriter, asked *proxy.Request, problem *bodyProblem) {
 	r := asked.HTTP
-	if r.ProtoMajor == 1 && (problem.status == http.StatusRequestTimeout || r.ContentLength < 0 || r.ContentLength > maxUnread) {
+	if r.ProtoMajor == 1 && (problem.status == http.StatusRequestTimeout || r.ContentLength < 0 || r.ContentLength > http1.MaxDrainBytes) {
 		w.Header().Set("Connection", "close")
 	}
 	h.refuse(w, problem.status, problem.kind, asked.ID, problem.message)
 }
 
-// prepare makes a proxy.Body of the bytes that were read. A compressed body also gets a decoded
+// newBody makes a proxy.Body of the bytes that were read. A compressed body also gets a decoded
 // copy, whose memory counts towards the bound.
 func (p *bodyReader) newBody(l *pooledBody, contentEncoding []string, most int64) (proxy.Body, *bodyProblem) {
 	done := func([]byte) { p.release(l) }
 	if len(l.data) == 0 || !proxy.IsEncoded(contentEncoding) {
 		return proxy.NewBody(l.data, done), nil
 	}
-	if p.decoders != nil { // a decoder takes up to 8 MB by itself
+	if p.decoders != nil { // a decoder uses up to 8 MB itself
 		p.decoders <- struct{}{}
 		defer func() { <-p.decoders }()
 	}

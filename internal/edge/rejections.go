@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// rejections counts requests that nobody was asked to serve, by the status that they got. Safe for concurrent use.
+// rejections counts requests that were rejected before routing, by status. Safe for concurrent use.
 type rejections struct {
 	mu       sync.Mutex
 	byStatus map[int]int64
@@ -20,8 +20,8 @@ func (t *rejections) add(status int) {
 	t.byStatus[status]++
 }
 
-// Rejections counts the requests that were refused before anything was known of them, such as those
-// without a key that is known, by status.
+// Rejections returns the number of requests rejected before routing, for example for an unknown
+// key, by status.
 func (h *Handler) Rejections() map[int]int64 {
 	h.rejected.mu.Lock()
 	defer h.rejected.mu.Unlock()

@@ -23,46 +23,52 @@ const (
 	headerTimeout  = 30 * time.Second
 	idleTimeout    = 5 * time.Minute
 	maxHeaderBytes = 256 << 10
-	// writeTimeout is how long a client may take to accept one write before it counts as gone.
+	// writeTimeout is how long one write to a client may take before the client counts as gone.
 	writeTimeout = 5 * time.Minute
-	// complaintPeriod is how often it is logged that there are no descriptors left.
+	// logPeriod limits repeated log lines about one kind of problem.
 	logPeriod = time.Minute
 )
 
-// Server listens and serves. Listen and Drain may be called from any goroutine.
+// Server listens for clients and serves them. All methods are safe for concurrent use.
 type Server struct {
 	fast          *http1.Server
-	std           *http.Server // for HTTPS, and for everything where net/http is the engine
+	std           *http.Server // serves HTTPS, and everything if net/http is the engine
 	log           *slog.Logger
 	descriptorLog telemetry.Occasional
-	protocolLog   telemetry.Occasional    // clients that speak the wrong protocol, in the log
+	protocolLog   telemetry.Occasional    // limits log lines about clients with the wrong protocol
 	cancel        context.CancelCauseFunc // ends all requests
 	tls           certificate
-	useStd        atomic.Bool // whether connections that come from now on are net/http's
-	stdIdle       idleConns   // of other
+	useStd        atomic.Bool // std serves connections accepted from now on
+	stdIdle       idleConns   // idle connections of std
 
 	mu        sync.Mutex
 	listener  net.Listener
 	listeners sync.WaitGroup
 }
 
-// NewServer makes a server that does not listen yet.
+// NewServer returns a server that does not listen yet.
 func NewServer(h http.Handler, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &Server{cancel: cancel, log: log, descriptorLog: telemetry.Occasional{Every: logPeriod}, protocolLog: telemetry.Occasional{Every: logPeriod}}
+	s := &Server{
+		cancel: cancel, log: log,
+		descriptorLog: telemetry.Occasional{Every: logPeriod}, protocolLog: telemetry.Occasional{Every: logPeriod},
+	}
 	s.fast = &http1.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeaderBytes,
-		BaseContext: ctx, Refusal: refusal, OnError: s.logServerError, OnTLS: func(remote string) { s.logWrongProtocol(telemetry.TLSOnPlain, remote) },
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
+		MaxHeaderBytes: maxHeaderBytes, BaseContext: ctx, Refusal: refusal, OnError: s.logServerError,
+		OnTLS: func(remote string) { s.logWrongProtocol(telemetry.TLSOnPlain, remote) },
 	}
 	s.std = &http.Server{
-		Handler: withBodyClock(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, HTTP2: http2Config(),
+		Handler: withBodyClock(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes, HTTP2: http2Config(),
 		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: connContext, ConnState: s.stdIdle.track,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return s
 }
 
-// failed logs what no client can be told of. Without descriptors clients wait where the kernel has them wait.
+// logServerError logs an error that no client sees. Without descriptors, clients wait in the
+// kernel's accept queue.
 func (s *Server) logServerError(err error) {
 	if http1.OutOfDescriptors(err) {
 		s.stdIdle.closeAll()
@@ -73,22 +79,25 @@ func (s *Server) logServerError(err error) {
 	s.log.Debug(telemetry.ServerProblem, telemetry.Err, err)
 }
 
-// wrongScheme logs at a limited rate that a client speaks TLS to a plain port, or the reverse. The client's own message
-// seldom explains it.
+// logWrongProtocol logs, at a limited rate, that a client speaks TLS to a plain port or the
+// reverse. The client's own error message seldom explains it.
 func (s *Server) logWrongProtocol(message, remote string) {
 	if s.protocolLog.Allow(time.Now()) {
 		s.log.Warn(message, telemetry.Address, s.Addr().String(), telemetry.Client, remote)
 	}
 }
 
-// refusal words the answer to what is no request.
-func refusal(status int, why string) (contentType string, body []byte) {
-	e := claude.Error{Type: claude.TypeForStatus(status), Message: "claude-code-lb cannot read the request: " + why + ".", RequestID: newRequestID()}
+// refusal returns the body of the response to an invalid HTTP request.
+func refusal(status int, reason string) (contentType string, body []byte) {
+	e := claude.Error{
+		Type: claude.TypeForStatus(status), RequestID: newRequestID(),
+		Message: "claude-code-lb cannot read the request: " + reason + ".",
+	}
 	return "application/json", e.AppendJSON(nil)
 }
 
-// Listen begins to serve on an address and then stops listening on the former
-// one, whose connections live on. On an error everything stays as it was.
+// Listen starts to serve on an address, and then closes the previous listener, whose connections
+// stay open. On an error nothing changes.
 func (s *Server) Listen(address string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,30 +115,30 @@ func (s *Server) Listen(address string) error {
 // Bind opens a listener for ListenOn.
 func Bind(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 
-// ListenOn is Listen with a listener that has been opened before.
+// ListenOn is Listen with an open listener.
 func (s *Server) ListenOn(l net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.serveLocked(l)
 }
 
-// SetCertificate makes connections that come from now on speak HTTPS, HTTP/1.1
-// and HTTP/2, with a certificate; nil makes them speak plain HTTP. Those that
-// are open go on as they began. It may be called from any goroutine.
+// SetCertificate makes connections accepted from now on speak HTTPS (HTTP/1.1 and HTTP/2) with a
+// certificate; nil makes them speak plain HTTP. Open connections do not change. Safe for concurrent
+// use.
 func (s *Server) SetCertificate(c *tls.Certificate) { s.tls.set(c) }
 
-// SetEngine chooses the implementation of HTTP for connections that come from now on. Those that are open go on with theirs.
-// It may be called from any goroutine.
+// SetEngine chooses the HTTP implementation for connections accepted from now on. Open connections
+// do not change. Safe for concurrent use.
 func (s *Server) SetEngine(e config.HTTPEngine) { s.useStd.Store(e.Standard()) }
 
-// serve puts a listener in the former one's place.
+// serveLocked replaces the listener.
 func (s *Server) serveLocked(l net.Listener) {
 	if s.listener != nil {
 		s.listener.Close()
 	}
 	s.listener = l
 	given := newChanListener(l.Addr())
-	// Both end when their listener is closed: by the next Listen or by Drain.
+	// Both Serve calls return when their listener is closed: by the next Listen or by Drain.
 	s.listeners.Go(func() { _ = s.std.Serve(given) })
 	s.listeners.Go(func() {
 		defer given.Close()
@@ -137,8 +146,8 @@ func (s *Server) serveLocked(l net.Listener) {
 	})
 }
 
-// adopt changes the host on one port, which two listeners cannot share: the
-// former one makes room, and comes back if that does not help.
+// rebindLocked changes the host on the same port, which two listeners cannot share. It closes the
+// previous listener first, and opens it again if the new one fails.
 func (s *Server) rebindLocked(address string) (net.Listener, error) {
 	former := s.listener.Addr().String()
 	s.listener.Close()
@@ -160,7 +169,7 @@ func samePort(l net.Listener, address string) bool {
 	return port == former
 }
 
-// Addr is the address that is listened on, nil before the first Listen.
+// Addr returns the address of the listener, or nil before the first Listen.
 func (s *Server) Addr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,9 +179,8 @@ func (s *Server) Addr() net.Addr {
 	return s.listener.Addr()
 }
 
-// Drain stops listening and returns when the last request has ended. When ctx
-// ends first, it breaks off those still open, lets them tell their clients, and
-// returns ctx's error.
+// Drain stops listening and waits for all requests to end. If ctx ends first, it aborts the
+// remaining requests, gives them a moment to inform their clients, and returns ctx's error.
 func (s *Server) Drain(ctx context.Context) error {
 	err := s.shutdown(ctx)
 	if err == nil {
@@ -187,7 +195,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	return err
 }
 
-// shutdown lets both servers come to their end.
+// shutdown shuts down both servers.
 func (s *Server) shutdown(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.std.Shutdown(ctx) }()

@@ -27,15 +27,17 @@ const (
 )
 
 const (
-	// lingerTime is how long the server keeps reading, after it has sent its last response, from a
+	// LingerTime is how long the server keeps reading, after it has sent its last response, from a
 	// client that is still sending. Closing at once would send a reset, and the client could lose
-	// the response (RFC 9112, section 9.6). At most maxLingerBytes are read.
-	lingerTime     = 500 * time.Millisecond
-	maxLingerBytes = 1 << 20
-	// If the handler leaves part of a request body unread, up to maxDrainBytes are read and
-	// discarded within drainTimeout, so that the connection can be reused.
-	maxDrainBytes = 256 << 10
+	// the response (RFC 9112, section 9.6). At most MaxLingerBytes are read.
+	LingerTime     = 500 * time.Millisecond
+	MaxLingerBytes = 1 << 20
+	// MaxDrainBytes is the part of a request body that is read and discarded, within drainTimeout, if
+	// the handler has not read it, so that the connection can be reused. It is that of net/http.
+	MaxDrainBytes = 256 << 10
 	drainTimeout  = 2 * time.Second
+	// TLSOnPlainPort is the reason in the response to a client that speaks TLS.
+	TLSOnPlainPort = "it is TLS, and this port speaks plain HTTP: use http:// here"
 )
 
 // pastDeadline is a deadline that interrupts a pending read.
@@ -107,7 +109,7 @@ func (c *conn) serveOne() bool {
 		if c.server.OnTLS != nil {
 			c.server.OnTLS(c.remoteAddr)
 		}
-		return c.sendRefusal(&refusal{http.StatusBadRequest, "it is TLS, and this port speaks plain HTTP: use http:// here"})
+		return c.sendRefusal(&refusal{http.StatusBadRequest, TLSOnPlainPort})
 	case err != nil: // the client has left or is too slow; a response would not arrive
 		return false
 	case !c.markActive():
@@ -234,10 +236,10 @@ func (c *conn) linger(clean bool) {
 	if clean && c.in.buffered() == 0 || c.sock.CloseWrite() != nil {
 		return
 	}
-	c.setReadTimeout(lingerTime)
+	c.setReadTimeout(LingerTime)
 	b := c.server.pool.get()
 	defer c.server.pool.put(b)
-	for n := 0; n < maxLingerBytes; {
+	for n := 0; n < MaxLingerBytes; {
 		m, err := c.Read(b[:])
 		if n += m; err != nil {
 			return

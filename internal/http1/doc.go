@@ -10,7 +10,8 @@
 // different messages. It refuses, and ends the connection, for: both Content-Length and
 // Transfer-Encoding, a repeated Content-Length, lines that end in a bare LF, folded lines, and
 // bytes that are not allowed in a name, value or target. Responses of upstreams may have bare line
-// ends. What is ambiguous there is read as net/http reads it, and the connection is not reused.
+// ends. The transport reads ambiguous responses as net/http does, and does not reuse their
+// connections.
 //
 // TLS, HTTP/2, proxies and upgrades are left to net/http.
 package http1

@@ -42,7 +42,7 @@ type input struct {
 	src   io.Reader
 	pool  *blockPool
 	block *block
-	buf   []byte // block, or a larger buffer of its own
+	buf   []byte // block, or a larger private buffer
 	r, w  int    // buf[r:w] has not been consumed
 }
 
@@ -116,7 +116,7 @@ func (in *input) release() {
 func (in *input) readHeader(limit int, begun func()) ([]byte, error) {
 	called := false
 	for scanned := 0; ; {
-		if in.buffered() > 0 && startsTLS(in.buf[in.r]) {
+		if in.buffered() > 0 && StartsTLS(in.buf[in.r]) {
 			return nil, errTLS
 		}
 		if end := headerEnd(in.buf[in.r:in.w], scanned); end > 0 {
@@ -139,9 +139,9 @@ func (in *input) readHeader(limit int, begun func()) ([]byte, error) {
 	}
 }
 
-// startsTLS reports whether first is the first byte of a TLS record, an alert or a handshake (RFC
+// StartsTLS reports whether first is the first byte of a TLS record, an alert or a handshake (RFC
 // 8446, section 5.1). No HTTP message starts with either.
-func startsTLS(first byte) bool { return first == 0x15 || first == 0x16 }
+func StartsTLS(first byte) bool { return first == 0x15 || first == 0x16 }
 
 // headerEnd returns the offset after the first empty line, or 0. It starts its search at from. An
 // empty line at the start of b counts.

@@ -75,13 +75,13 @@ func (b *requestBody) finish(drain bool) bool {
 	if b.err == io.EOF {
 		return true
 	}
-	if b.err != nil || !drain || b.expectsContinue || b.reader.left > maxDrainBytes {
+	if b.err != nil || !drain || b.expectsContinue || b.reader.left > MaxDrainBytes {
 		return false
 	}
 	b.c.setReadTimeout(drainTimeout)
 	buf := b.c.server.pool.get()
 	defer b.c.server.pool.put(buf)
-	for n := 0; n <= maxDrainBytes; {
+	for n := 0; n <= MaxDrainBytes; {
 		m, err := b.reader.read(&b.c.in, buf[:])
 		n += m
 		if b.err = err; err != nil {

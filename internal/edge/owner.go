@@ -8,6 +8,13 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
+// owner is the client that the memory of a body is charged to: a client key, or an address if auth
+// is off.
+type owner struct {
+	key     string
+	network netip.Prefix
+}
+
 // ownerOf returns the owner that the memory of a request's body is charged to.
 func ownerOf(key *quota.Key, r *http.Request, proxies []netip.Prefix) owner {
 	if key != nil {
