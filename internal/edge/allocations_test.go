@@ -29,7 +29,7 @@ func (z *zeros) Read(p []byte) (int, error) {
 
 func (z *zeros) Close() error { return nil }
 
-// upload is a request with a body of a size, which it tells or does not.
+// upload returns a request with a body of a size, which it declares or does not.
 func upload(size int64, told bool) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/v1/messages", nil)
 	r.Body, r.ContentLength = &zeros{size}, -1
@@ -41,7 +41,7 @@ func upload(size int64, told bool) *http.Request {
 
 func sizes() []int64 { return []int64{2 << 10, 64 << 10, 300 << 10, 1 << 20, 8 << 20, 32 << 20} }
 
-// BenchmarkReadBody reads a whole body, by its size.
+// BenchmarkReadBody reads whole bodies of several sizes.
 func BenchmarkReadBody(b *testing.B) {
 	for _, size := range sizes() {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
@@ -61,8 +61,9 @@ func BenchmarkReadBody(b *testing.B) {
 	}
 }
 
-// TestMemoryOfABody grows with its size and no faster: what is held is the body itself where it tells its length, and at most twice
-// that where it does not; what was taken on the way is no more than that again.
+// TestMemoryOfABody: memory grows in proportion to the body. It holds the body itself if the length
+// is declared, and at most twice its size otherwise. The allocations on the way are at most as much
+// again.
 func TestMemoryOfABody(t *testing.T) {
 	const fixed = 4 << 10
 	for _, told := range []bool{true, false} {
@@ -82,14 +83,14 @@ func TestMemoryOfABody(t *testing.T) {
 				most = max(2*size, bodyStep) + fixed
 			}
 			if held > most || taken > 2*most+fixed {
-				t.Errorf("%d bytes, length told: %t: %d held, %d taken", size, told, held, taken)
+				t.Errorf("%d bytes, length declared: %t: %d held, %d allocated", size, told, held, taken)
 			}
 		}
 	}
 }
 
-// BenchmarkAdmit looks a client key up, by the number of keys.
-func BenchmarkAdmit(b *testing.B) {
+// BenchmarkAuthenticate finds a client key among several numbers of keys.
+func BenchmarkAuthenticate(b *testing.B) {
 	for _, keys := range []int{1, 100, 10_000} {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
 			cfg := &config.Config{Auth: true}
@@ -104,7 +105,7 @@ func BenchmarkAdmit(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, _, ok := g.Authenticate(requests[i%keys]); !ok {
-					b.Fatal("not admitted")
+					b.Fatal("not authenticated")
 				}
 				i++
 			}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// forgiveBase removes a duplicate prefix from a path. Clients append /v1/… to their base URL, so a
+// removeDoubledPrefix removes a duplicate prefix from a path. Clients append /v1/… to their base URL, so a
 // base URL that ends in a slash, /v1 or /v1/messages doubles it.
 func removeDoubledPrefix(u *url.URL) {
 	path := trimDoubledPrefix(u.Path)
@@ -19,7 +19,7 @@ func removeDoubledPrefix(u *url.URL) {
 	}
 }
 
-// withoutBase removes duplicate prefixes from a path.
+// trimDoubledPrefix removes duplicate prefixes from a path.
 func trimDoubledPrefix(path string) string {
 	for strings.HasPrefix(path, "//") {
 		path = path[1:]

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestForgiveBase(t *testing.T) {
+func TestRemoveDoubledPrefix(t *testing.T) {
 	for in, want := range map[string]string{
 		"/v1/messages":                      "/v1/messages",
 		"//v1/messages":                     "/v1/messages",
@@ -45,7 +45,7 @@ func TestForgiveBase(t *testing.T) {
 	}
 }
 
-func FuzzForgiveBase(f *testing.F) {
+func FuzzRemoveDoubledPrefix(f *testing.F) {
 	f.Add("/v1/v1/messages")
 	f.Add("/v1/messages//v1/%2e%2e/x")
 	f.Fuzz(func(t *testing.T, target string) {
@@ -64,8 +64,8 @@ func FuzzForgiveBase(f *testing.F) {
 	})
 }
 
-// TestADoubledBaseIsServed checks that the upstream sees the path of the API, and that the client
-// key is still required.
+// TestADoubledBaseIsServed checks that the upstream receives the path of the API, and that the
+// client key is still required.
 func TestADoubledBaseIsServed(t *testing.T) {
 	f := newFront(t, 1, "k")
 	for target, want := range map[string]string{
@@ -76,7 +76,7 @@ func TestADoubledBaseIsServed(t *testing.T) {
 	} {
 		f.ask(t, "POST", target, `{"model":"m","messages":[]}`, "X-Api-Key", "k")
 		if f.seen == nil || f.seen.URL.RequestURI() != want {
-			t.Errorf("%s: upstream saw %v", target, f.seen)
+			t.Errorf("%s: the upstream received %v", target, f.seen)
 		}
 		if w := f.ask(t, "POST", target, `{}`); w.Code != 401 || f.seen != nil {
 			t.Errorf("%s without a key: %d", target, w.Code)

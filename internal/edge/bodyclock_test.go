@@ -25,7 +25,7 @@ func TestBodyClock(t *testing.T) {
 			inner := &deadlined{ResponseRecorder: httptest.NewRecorder()}
 			c := &bodyClock{ResponseWriter: inner}
 			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
-			if late > 0 { // the process stands still
+			if late > 0 { // the process is suspended
 				c.timer.Stop()
 				time.Sleep(time.Minute + late)
 				c.expire()
@@ -52,8 +52,8 @@ func TestBodyClock(t *testing.T) {
 	f(time.Hour, bodyStall)
 }
 
-// TestBodyClockOfASharedConnection: over HTTP/1.1 a deadline that net/http knows must not outlive
-// the body.
+// TestBodyClockOfASharedConnection: over HTTP/1.1 the deadline in net/http must not outlive the
+// body.
 func TestBodyClockOfASharedConnection(t *testing.T) {
 	inner := &lastDeadline{ResponseRecorder: httptest.NewRecorder()}
 	c := &bodyClock{ResponseWriter: inner, resetConn: true}
@@ -67,7 +67,7 @@ func TestBodyClockOfASharedConnection(t *testing.T) {
 	}
 }
 
-// lastDeadline notes the deadline that net/http knows.
+// lastDeadline records the deadline in net/http.
 type lastDeadline struct {
 	*httptest.ResponseRecorder
 	at time.Time

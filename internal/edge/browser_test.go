@@ -94,8 +94,8 @@ func TestPages(t *testing.T) {
 	f(open, "", 403, "", "Sec-Fetch-Site", "cross-site")
 	f(open, "", 403, "", "Sec-Fetch-Site", "same-site")
 	f(open, "", 200, "", "Sec-Fetch-Site", "none")
-	f(open, "", 200, "", "Sec-Fetch-Mode", "cors") // as Node sends it
-	f(open, "", 200, "", "Origin", vanilla)        // which could leave it out as well
+	f(open, "", 200, "", "Sec-Fetch-Mode", "cors") // as sent by Node
+	f(open, "", 200, "", "Origin", vanilla)        // a client that could leave it out as well
 	f(listed, "", 200, page, "Origin", page, "Sec-Fetch-Site", "cross-site", "Referer", page+"/chat", "Cookie", "session=1")
 	f(listed, "", 403, "", "Origin", "https://evil.example")
 	f(NewBrowsers([]string{"*"}, false), "", 200, "https://evil.example", "Origin", "https://evil.example")

@@ -50,8 +50,8 @@ type sent struct {
 	encoding string
 }
 
-// encodedFront serves clients with two keys, "models" with a model list and "free", before one
-// upstream that streams when stream says so.
+// encodedFront returns a handler for clients with two keys: "models", which has a list of models,
+// and "free". Its upstream streams if *stream is true.
 func encodedFront(t *testing.T, stream *bool, got *sent) *Handler {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +92,7 @@ func encodedFront(t *testing.T, stream *bool, got *sent) *Handler {
 	})
 }
 
-// engines are addresses and clients of all HTTP engines before a handler.
+// engines returns clients for servers of all HTTP engines in front of a handler.
 func engines(t *testing.T, h http.Handler) map[string]func(*http.Request) (*http.Response, error) {
 	t.Helper()
 	issuer := httptest.NewTLSServer(http.NotFoundHandler())
@@ -160,7 +160,7 @@ func TestCompressedRequests(t *testing.T) {
 		name, key, path string
 		encoding        []string
 		body            []byte
-		streams         bool // as the upstream answers
+		streams         bool // the response of the upstream is a stream
 		status          int
 		words           string
 	}
@@ -218,12 +218,12 @@ func TestCompressedRequests(t *testing.T) {
 					Error struct{ Type, Message string }
 				}
 				if json.Unmarshal(text, &e) != nil || e.Type != "error" || e.Error.Message == "" || got.body != nil {
-					t.Errorf("%s, %s: %s, upstream asked: %t", engine, c.name, text, got.body != nil)
+					t.Errorf("%s, %s: %s, reached the upstream: %t", engine, c.name, text, got.body != nil)
 				}
 				continue
 			}
 			if !bytes.Equal(got.body, c.body) || got.encoding != strings.Join(c.encoding, "|") {
-				t.Errorf("%s, %s: the upstream got %d bytes of %d, encoding %q", engine, c.name, len(got.body), len(c.body), got.encoding)
+				t.Errorf("%s, %s: the upstream received %d bytes of %d, encoding %q", engine, c.name, len(got.body), len(c.body), got.encoding)
 			}
 		}
 	}

@@ -17,8 +17,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// TestEngineOfNewConnections: a change applies to connections that come from then on, and the
-// others go on with their engine.
+// TestEngineOfNewConnections: a change applies to new connections only.
 func TestEngineOfNewConnections(t *testing.T) {
 	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, engineOf(w))
@@ -27,8 +26,8 @@ func TestEngineOfNewConnections(t *testing.T) {
 	if err := s.Listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	old := dialed(t, s)
-	want := func(c *kept, engine config.HTTPEngine) {
+	old := dialKept(t, s)
+	want := func(c *keptConn, engine config.HTTPEngine) {
 		t.Helper()
 		if got := c.ask(t); got != string(engine) {
 			t.Errorf("served by %q, want %q", got, engine)
@@ -36,15 +35,15 @@ func TestEngineOfNewConnections(t *testing.T) {
 	}
 	want(old, config.HTTPEngineFast)
 	s.SetEngine(config.HTTPEngineGo)
-	middle := dialed(t, s)
+	middle := dialKept(t, s)
 	want(middle, config.HTTPEngineGo)
 	want(old, config.HTTPEngineFast)
 	s.SetEngine(config.HTTPEngineFast)
-	want(dialed(t, s), config.HTTPEngineFast)
+	want(dialKept(t, s), config.HTTPEngineFast)
 	want(middle, config.HTTPEngineGo)
 }
 
-// TestIdleConnectionsOfNetHTTPAreClosed when there are no descriptors left.
+// TestIdleConnectionsOfNetHTTPAreClosed if there are no descriptors left.
 func TestIdleConnectionsOfNetHTTPAreClosed(t *testing.T) {
 	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, engineOf(w)) }), slog.New(slog.DiscardHandler))
 	s.SetEngine(config.HTTPEngineGo)
@@ -52,7 +51,7 @@ func TestIdleConnectionsOfNetHTTPAreClosed(t *testing.T) {
 	if err := s.Listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	c := dialed(t, s)
+	c := dialKept(t, s)
 	c.ask(t)
 	ended := make(chan error, 1)
 	go func() {
@@ -60,12 +59,12 @@ func TestIdleConnectionsOfNetHTTPAreClosed(t *testing.T) {
 		ended <- err
 	}()
 	shortage := &net.OpError{Op: "accept", Err: os.NewSyscallError("accept", syscall.EMFILE)}
-	for { // the connection becomes idle a moment after its answer
+	for { // the connection becomes idle a moment after its response
 		s.logServerError(shortage)
 		select {
 		case err := <-ended:
 			if !errors.Is(err, io.EOF) {
-				t.Errorf("the idle connection ends with %v", err)
+				t.Errorf("the idle connection ended with %v", err)
 			}
 			return
 		default:
@@ -73,7 +72,7 @@ func TestIdleConnectionsOfNetHTTPAreClosed(t *testing.T) {
 	}
 }
 
-// engineOf names the engine of a response.
+// engineOf returns the engine of a response.
 func engineOf(w http.ResponseWriter) config.HTTPEngine {
 	if clock, ok := w.(*bodyClock); ok {
 		w = clock.ResponseWriter
@@ -84,24 +83,24 @@ func engineOf(w http.ResponseWriter) config.HTTPEngine {
 	return config.HTTPEngineFast
 }
 
-// kept is a connection of a client.
-type kept struct {
+// keptConn is a client connection that is kept open.
+type keptConn struct {
 	net.Conn
 	from *bufio.Reader
 }
 
-func dialed(t *testing.T, s *Server) *kept {
+func dialKept(t *testing.T, s *Server) *keptConn {
 	t.Helper()
 	c, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &kept{c, bufio.NewReader(c)}
+	return &keptConn{c, bufio.NewReader(c)}
 }
 
-// ask sends a request and returns the body of its answer.
-func (c *kept) ask(t *testing.T) string {
+// ask sends a request and returns the body of the response.
+func (c *keptConn) ask(t *testing.T) string {
 	t.Helper()
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/quota"
 )
 
-// TestOneGoodCredentialSuffices also covers a second credential that is an expired former secret.
+// TestOneGoodCredentialSuffices also covers a second credential that is an expired previous secret.
 func TestOneGoodCredentialSuffices(t *testing.T) {
 	sum := sha256.Sum256([]byte("old"))
 	keys := []config.ClientKey{{Name: "ann", Key: config.NewSecret("new"), Previous: []config.PreviousKey{{KeySHA256: fmt.Sprintf("%x", sum), Until: "2020-01-01T00:00:00Z"}}}}

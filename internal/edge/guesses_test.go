@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestWrongKeysAreSlowedDown checks delays by the client's address, which a trusted proxy names. A
-// right key of the same address is served at once.
+// TestWrongKeysAreSlowedDown checks the delays per address of a client, which a trusted proxy
+// reports. A correct key from the same address is served at once.
 func TestWrongKeysAreSlowedDown(t *testing.T) {
 	f := newFront(t, 1, "client-key")
 	s := *f.Current()
@@ -44,7 +44,7 @@ func TestWrongKeysAreSlowedDown(t *testing.T) {
 			}
 		}
 		if last != time.Second {
-			t.Errorf("the eighth takes %v", last)
+			t.Errorf("the eighth took %v", last)
 		}
 		for range 10 {
 			if status, took, _ := ask("", "192.0.2.9"); status != http.StatusUnauthorized || took != 0 {

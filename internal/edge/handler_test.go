@@ -22,7 +22,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// front is a handler before one upstream, which answers ok and notes what it saw.
+// front is a handler in front of one upstream, which responds with ok and records the requests.
 type front struct {
 	*Handler
 	seen *http.Request
@@ -119,7 +119,7 @@ func TestErrorsHaveTheShapeOfTheAPI(t *testing.T) {
 	}
 }
 
-func TestClientKeysAreTakenFromBothHeadersAndStayHere(t *testing.T) {
+func TestClientKeysInBothHeaders(t *testing.T) {
 	f := newFront(t, 1, "other", "client-key")
 	ask := func(header ...string) {
 		t.Helper()
@@ -144,7 +144,7 @@ func TestClientKeysAreTakenFromBothHeadersAndStayHere(t *testing.T) {
 	}
 }
 
-func TestHealthTellsWhetherAServerIsAvailable(t *testing.T) {
+func TestHealthReportsAvailability(t *testing.T) {
 	f := func(weight, status int, word string) {
 		t.Helper()
 		w := newFront(t, weight).ask(t, "GET", "/health", "")
@@ -160,14 +160,14 @@ func TestHealthTellsWhetherAServerIsAvailable(t *testing.T) {
 		}
 		former := fmt.Sprintf(`"total_servers":1,"available_servers":%d,"cooling_down":0,"load_balancer":"random","fallback":false,"cooldown_seconds":1.5,"time"`, weight)
 		if !strings.Contains(w.Body.String(), former) {
-			t.Errorf("probes of the former tool look for %s: %s", former, w.Body)
+			t.Errorf("probes written for the former project need %s: %s", former, w.Body)
 		}
 	}
 	f(1, 200, "ok")
 	f(0, 503, "unavailable")
 }
 
-func TestAFaultOfOursIsAnError(t *testing.T) {
+func TestPanicsBecomeErrors(t *testing.T) {
 	f := newFront(t, 1)
 	f.current.Store(&Snapshot{Guard: NewGuard(false, nil), Limits: Limits{MaxBody: 1}, Forward: &proxy.Settings{}})
 	w := f.ask(t, "POST", "/v1/messages", "")

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// bounded is an inflight of 80 MB with a reserve of 10 MB, for bodies of up to 32 MB.
+// bounded returns a limiter of 80 MB with a reserve of 10 MB, for bodies of up to 32 MB.
 func bounded() *inflightLimiter {
 	f := &inflightLimiter{}
 	f.resize(80*mb, 32*mb)
@@ -23,7 +23,7 @@ const mb = 1 << 20
 
 func named(key string) *bodyMemory { return &bodyMemory{owner: owner{key: key}} }
 
-// pacer is a response whose client is interrupted when its body is given up.
+// pacer is a response whose client is interrupted when its body is evicted.
 type pacer struct {
 	http.ResponseWriter
 	mu   sync.Mutex
@@ -43,18 +43,18 @@ func (p *pacer) interrupted() bool {
 	return p.past
 }
 
-// reads puts a body in that is being read, with so many bytes of first claim.
+// reads adds a body that is being read, with a first claim of n bytes.
 func reads(t *testing.T, f *inflightLimiter, key string, n int64) (*bodyMemory, *pacer) {
 	t.Helper()
 	h, p := named(key), &pacer{}
 	if !f.claimFirst(t.Context(), noWait, h, n) {
-		t.Fatalf("no room for %d bytes of %s", n, key)
+		t.Fatalf("no memory for %d bytes of %s", n, key)
 	}
 	h.startReading(http.NewResponseController(p))
 	return h, p
 }
 
-func TestInflightIsBounded(t *testing.T) {
+func TestInflightLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
 		a, _ := reads(t, f, "a", mb)
@@ -67,10 +67,10 @@ func TestInflightIsBounded(t *testing.T) {
 		}
 		c, _ := reads(t, f, "c", mb)
 		if f.claimSecond(t.Context(), noWait, c, 8*mb) {
-			t.Error("second claims take the reserve")
+			t.Error("second claims used the reserve")
 		}
 		if !f.claimExtra(c, 10*mb) || f.claimExtra(c, 10*mb) {
-			t.Error("the bound does not hold")
+			t.Error("the bound was exceeded")
 		}
 		for _, h := range []*bodyMemory{a, b, c} {
 			f.releaseAll(h)
@@ -78,21 +78,23 @@ func TestInflightIsBounded(t *testing.T) {
 		if f.usedBytes() != 0 || len(f.owners) != 0 || f.reading != nil || f.large != 0 {
 			t.Errorf("%d bytes, %v", f.usedBytes(), f.owners)
 		}
-		// A body of the largest size has room whatever the bound is, and one beyond any bound when nothing else is there.
+		// A body of the maximum size fits with any bound, and a larger one fits if no other body is
+		// there.
 		f.resize(mb, 32*mb)
 		d, _ := reads(t, f, "d", mb)
 		if !f.claimSecond(t.Context(), noWait, d, 32*mb+1) {
-			t.Error("the largest body has no room")
+			t.Error("a body of the maximum size was refused")
 		}
 		f.releaseAll(d)
 		f.resize(0, 32*mb)
 		if !f.claimFirst(t.Context(), noWait, named("e"), 1<<40) {
-			t.Error("no bound does not let in")
+			t.Error("a body was refused without a bound")
 		}
 	})
 }
 
-// TestOwnersShareMemory checks that owners with a full share leave memory for others, and that the owner with the least is next.
+// TestOwnersShareMemory checks that owners with a full share leave memory for others, and that the
+// owner that holds the least is next.
 func TestOwnersShareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
@@ -109,7 +111,7 @@ func TestOwnersShareMemory(t *testing.T) {
 		}
 		small := named("ann")
 		if !f.claimFirst(t.Context(), noWait, small, 256<<10) {
-			t.Error("no room for another owner")
+			t.Error("no memory for another owner")
 		}
 		var mu sync.Mutex
 		var order []string
@@ -138,37 +140,39 @@ func TestOwnersShareMemory(t *testing.T) {
 	})
 }
 
-// TestLargeBodiesLeaveSmallOnesIn checks that an owner whose large bodies take its share can still send small ones.
-func TestLargeBodiesLeaveSmallOnesIn(t *testing.T) {
+// TestLargeBodiesDoNotBlockSmallOnes checks that an owner whose large bodies use its share can
+// still send small ones.
+func TestLargeBodiesDoNotBlockSmallOnes(t *testing.T) {
 	f := bounded()
 	for range 2 {
 		h := named("ann")
 		if !f.claimFirst(t.Context(), noWait, h, mb) || !f.claimSecond(t.Context(), noWait, h, 30*mb) {
-			t.Fatal("no room")
+			t.Fatal("no memory")
 		}
 	}
 	if third := named("ann"); !f.claimFirst(t.Context(), noWait, third, mb) || f.claimSecond(t.Context(), noWait, third, 8*mb) {
-		t.Error("a third large body is within the share, or its beginning is not")
+		t.Error("a third large body must exceed the share, and its first claim must not")
 	}
 	if !f.claimFirst(t.Context(), noWait, named("ann"), mb) || !f.claimFirst(t.Context(), noWait, named("bob"), mb) {
-		t.Error("small bodies are kept out")
+		t.Error("small bodies were refused")
 	}
 }
 
-// TestSlowBodiesMakeRoom checks that only bodies that arrive too slowly are given up while memory is short.
-func TestSlowBodiesMakeRoom(t *testing.T) {
+// TestSlowBodiesAreEvicted checks that only bodies that arrive too slowly are evicted while memory
+// is short.
+func TestSlowBodiesAreEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
 		slow, slowly := reads(t, f, "slow", mb)
 		fast, quickly := reads(t, f, "fast", mb)
 		for _, h := range []*bodyMemory{slow, fast} {
 			if !f.claimSecond(t.Context(), noWait, h, 32*mb) {
-				t.Fatal("no room")
+				t.Fatal("no memory")
 			}
 		}
 		time.Sleep(time.Minute)
 		if slowly.interrupted() || quickly.interrupted() {
-			t.Fatal("given up without need")
+			t.Fatal("evicted without need")
 		}
 		slow.extendDeadline(time.Now())
 		time.Sleep(slowAfter)
@@ -183,9 +187,9 @@ func TestSlowBodiesMakeRoom(t *testing.T) {
 		}
 		f.releaseAll(slow)
 		if !<-granted || time.Since(began) > evictionPeriod {
-			t.Errorf("no room after %v", time.Since(began))
+			t.Errorf("no memory after %v", time.Since(began))
 		}
-		// Those that wait for their second claim are given up for first claims of others.
+		// Bodies that wait for their second claim are evicted in favour of first claims of others.
 		waiter, _ := reads(t, f, "fast", 8*mb)
 		second := make(chan bool, 1)
 		go func() { second <- f.claimSecond(t.Context(), time.Hour, waiter, 32*mb) }()
@@ -195,19 +199,19 @@ func TestSlowBodiesMakeRoom(t *testing.T) {
 		small.firstOnly = true
 		go func() { last <- f.claimFirst(t.Context(), time.Hour, small, 16*mb) }()
 		if <-second {
-			t.Error("it waits in vain, and yet others wait for it")
+			t.Error("a body that cannot get its second claim still blocks others")
 		}
 		f.releaseAll(waiter)
 		f.releaseAll(fast)
 		if !<-last || f.leaving != 0 {
-			t.Errorf("%d leaving", f.leaving)
+			t.Errorf("%d bytes leaving", f.leaving)
 		}
 	})
 }
 
-// TestBodiesDoNotWaitForEachOther sends many bodies of all sizes at random times. The bound holds, all but given-up ones are
-// read, and no memory remains claimed.
-func TestBodiesDoNotWaitForEachOther(t *testing.T) {
+// TestBodiesDoNotDeadlock sends many bodies of all sizes at random times. The bound holds, all
+// bodies that are not evicted are read, and no memory remains claimed.
+func TestBodiesDoNotDeadlock(t *testing.T) {
 	for seed := range uint64(8) {
 		synctest.Test(t, func(t *testing.T) {
 			f := bounded()
@@ -220,7 +224,7 @@ func TestBodiesDoNotWaitForEachOther(t *testing.T) {
 				wg.Go(func() {
 					time.Sleep(pause)
 					if !f.claimFirst(t.Context(), time.Hour, h, f.firstClaim(size)) {
-						t.Error("no room for a first claim")
+						t.Error("no memory for a first claim")
 						return
 					}
 					defer f.releaseAll(h)
@@ -249,13 +253,13 @@ func TestBodiesDoNotWaitForEachOther(t *testing.T) {
 				t.Errorf("seed %d: %d bytes, %d large, %d leaving", seed, f.usedBytes(), f.large, f.leaving)
 			}
 			if refused > 5 {
-				t.Errorf("seed %d: %d of 150 were given up while they waited", seed, refused)
+				t.Errorf("seed %d: %d of 150 were evicted while they waited", seed, refused)
 			}
 		})
 	}
 }
 
-func TestWhoLeavesTheLineMakesRoom(t *testing.T) {
+func TestWithdrawnClaimsUnblockOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := bounded()
 		f.claimFirst(t.Context(), noWait, named("a"), 60*mb)
@@ -273,18 +277,18 @@ func TestWhoLeavesTheLineMakesRoom(t *testing.T) {
 	})
 }
 
-func TestClassesOfMemory(t *testing.T) {
+func TestBufferPool(t *testing.T) {
 	var m bufferPool
 	for _, n := range []int64{1, 4096, 4097, 16384, 16385, 70_000, 256 << 10, 256<<10 + 1, 1 << 20, 4 << 20} {
 		m.put(make([]byte, 0, n))
 		for _, want := range []int64{n, n/4 + 1} {
-			// The race detector makes pools forget at random.
+			// Under the race detector sync.Pool drops buffers at random.
 			if b := m.take(want); b != nil && (int64(cap(b)) < want || int64(cap(b)) > max(4*want, 4096)) {
 				t.Errorf("%d bytes for %d", cap(b), want)
 			}
 		}
 	}
 	if m.take(4<<20+1) != nil || !slices.Equal([]int{classOf(1), classOf(4096), classOf(4097), classOf(1 << 20), classOf(4 << 20), classOf(1 << 30)}, []int{0, 0, 1, 4, 5, 6}) {
-		t.Error("wrong classes")
+		t.Error("wrong size classes")
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// logged is a log that a test may read while it is written.
+// logged is a log that a test can read while the server writes it.
 type logged struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -36,12 +36,12 @@ func (l *logged) count(message string) int {
 	return strings.Count(l.text.String(), message)
 }
 
-// httpEngines are both implementations of HTTP.
+// httpEngines returns both HTTP implementations.
 func httpEngines() []config.HTTPEngine {
 	return []config.HTTPEngine{config.HTTPEngineFast, config.HTTPEngineGo}
 }
 
-// listening is a server of a test with or without a certificate.
+// listening starts a server with or without a certificate.
 func listening(t *testing.T, engine config.HTTPEngine, secure bool) (address string, log *logged) {
 	t.Helper()
 	log = &logged{}
@@ -63,7 +63,7 @@ func listening(t *testing.T, engine config.HTTPEngine, secure bool) (address str
 	return s.Addr().String(), log
 }
 
-// TestTLSOnThePlainPort checks that TLS is refused at once, also after its first byte, and logged.
+// TestTLSOnThePlainPort checks that TLS is refused at once, even after only one byte, and logged.
 func TestTLSOnThePlainPort(t *testing.T) {
 	for _, engine := range httpEngines() {
 		t.Run(string(engine), func(t *testing.T) { testTLSOnThePlainPort(t, engine) })

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// answers reports whether something serves HTTP on an address.
-func answers(t *testing.T, address string) bool {
+// isServing reports whether a server responds on an address.
+func isServing(t *testing.T, address string) bool {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Get("http://" + address + "/")
@@ -35,18 +35,18 @@ func TestListenMovesToAnotherAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := s.Listen(":" + port); err != nil || !answers(t, first) {
-		t.Errorf("from one host to all on the same port: %v", err)
+	if err := s.Listen(":" + port); err != nil || !isServing(t, first) {
+		t.Errorf("from one host to all hosts on the same port: %v", err)
 	}
-	if err := s.Listen("192.0.2.1:" + port); err == nil || !answers(t, first) {
-		t.Errorf("a host that is not ours: %v, and the old address must go on", err)
+	if err := s.Listen("192.0.2.1:" + port); err == nil || !isServing(t, first) {
+		t.Errorf("a foreign host: %v, and the old address must still be served", err)
 	}
-	if err := s.Listen("127.0.0.1:0"); err != nil || !answers(t, s.Addr().String()) || answers(t, first) {
+	if err := s.Listen("127.0.0.1:0"); err != nil || !isServing(t, s.Addr().String()) || isServing(t, first) {
 		t.Errorf("to another port: %v", err)
 	}
 }
 
-func TestDrainBreaksOffWhenItsTimeIsOver(t *testing.T) {
+func TestDrainAbortsAfterItsTimeout(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan error)
 	s := NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(begun)
@@ -56,7 +56,7 @@ func TestDrainBreaksOffWhenItsTimeIsOver(t *testing.T) {
 	if err := s.Listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	go answers(t, s.Addr().String())
+	go isServing(t, s.Addr().String())
 	<-begun
 	ctx, cancel := context.WithCancel(t.Context())
 	drained := make(chan error)

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// TestDrippingBodiesDoNotStarveOthers lets one key, whose clients announce much and send little,
-// take its full share. Others are served at once if they need little, and slow bodies are given up
-// if they need more.
-func TestDrippingBodiesDoNotStarveOthers(t *testing.T) {
+// TestSlowBodiesDoNotStarveOthers: one key, whose clients announce much and send little, uses its
+// full share. Small requests of others are served at once. For their large requests, slow bodies
+// are evicted.
+func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
 	var stream bool
 	var got sent
 	h := encodedFront(t, &stream, &got)
@@ -52,7 +52,7 @@ func TestDrippingBodiesDoNotStarveOthers(t *testing.T) {
 		if status, text := post(do, "free", strings.NewReader(small), len(small)); status != http.StatusOK || time.Since(began) > slowAfter/2 {
 			t.Errorf("%s: a small request: %d after %v: %s", engine, status, time.Since(began), text)
 		}
-		// Together they need more memory than there is, so slow bodies are given up.
+		// Together they need more memory than there is, so slow bodies are evicted.
 		large := fmt.Sprintf(`{"model":"m","max_tokens":9,"messages":[{"role":"user","content":%q}]}`, strings.Repeat("x", 900<<10))
 		for range 3 {
 			if status, text := post(do, "free", strings.NewReader(large), len(large)); status != http.StatusOK {
@@ -65,7 +65,7 @@ func TestDrippingBodiesDoNotStarveOthers(t *testing.T) {
 				t.Errorf("%s: %s", engine, text)
 			}
 		case <-time.After(10 * time.Second):
-			t.Errorf("%s: no slow body was given up", engine)
+			t.Errorf("%s: no slow body was evicted", engine)
 		}
 		for _, to := range pipes {
 			to.CloseWithError(io.ErrUnexpectedEOF)
@@ -78,7 +78,7 @@ func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

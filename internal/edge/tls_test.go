@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func TestCertificateInForce(t *testing.T) {
+func TestSetCertificate(t *testing.T) {
 	first, second := &tls.Certificate{Certificate: [][]byte{{1}, {2}}}, &tls.Certificate{Certificate: [][]byte{{1}, {3}}}
 	var c certificate
 	f := func(cert *tls.Certificate, want byte, same bool) {
@@ -40,7 +40,7 @@ func TestCertificateInForce(t *testing.T) {
 	f(nil, 0, true)
 }
 
-// pipes is a listener whose connections are in memory.
+// pipes is a listener for in-memory connections.
 type pipes struct {
 	dialed chan net.Conn
 	closed chan struct{}
@@ -63,11 +63,11 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443} }
 
-// TestBodiesStallByThemselvesOverHTTP2: how long a client may pause is counted for each of its requests, though they
-// share a connection.
-func TestBodiesStallByThemselvesOverHTTP2(t *testing.T) {
+// TestBodiesStallSeparatelyOverHTTP2: the pauses of a client are limited for each request, although
+// the requests share a connection.
+func TestBodiesStallSeparatelyOverHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// The certificate is that of net/http's own tests.
+		// The certificate of net/http's own tests.
 		issuer := httptest.NewTLSServer(http.NotFoundHandler())
 		issuer.Close()
 		cert, roots := issuer.TLS.Certificates[0], issuer.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
@@ -136,6 +136,6 @@ func TestBodiesStallByThemselvesOverHTTP2(t *testing.T) {
 		if err := s.Drain(t.Context()); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(bodyStall) // the client of the body that stalled writes on
+		time.Sleep(bodyStall) // the client of the stalled body continues to write
 	})
 }

@@ -174,12 +174,12 @@ func parseResponse(header []byte) (*http.Response, error) {
 		res.ProtoMinor = 1
 	case "HTTP/1.0":
 	default:
-		return nil, malformed("its first line")
+		return nil, malformed("invalid status line")
 	}
 	code, _, _ := strings.Cut(status, " ")
 	n, digits := parseLength(code)
 	if !ok || !digits || len(code) != 3 || n < 100 {
-		return nil, malformed("its status")
+		return nil, malformed("invalid status code")
 	}
 	res.StatusCode = int(n)
 	if res.Header, err = parseFields(rest, false); err != nil {

@@ -32,8 +32,8 @@ const (
 	// the response (RFC 9112, section 9.6). At most MaxLingerBytes are read.
 	LingerTime     = 500 * time.Millisecond
 	MaxLingerBytes = 1 << 20
-	// MaxDrainBytes is the part of a request body that is read and discarded, within drainTimeout, if
-	// the handler has not read it, so that the connection can be reused. It is that of net/http.
+	// MaxDrainBytes is the part of a request body that is read and discarded, within drainTimeout,
+	// if the handler has not read it, so that the connection can be reused. It is that of net/http.
 	MaxDrainBytes = 256 << 10
 	drainTimeout  = 2 * time.Second
 	// TLSOnPlainPort is the reason in the response to a client that speaks TLS.

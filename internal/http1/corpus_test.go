@@ -1,18 +1,18 @@
 package http1_test
 
-// Where net/http is laxer, see also smuggling_test.go and upstream_test.go.
+// Where net/http is laxer; see also smuggling_test.go and upstream_test.go.
 const (
-	otherExpectations = "expectations besides 100-continue, or none"
-	upgrades          = "a change of protocol that no request asked for"
+	otherExpectations = "expectations other than 100-continue, or empty ones"
+	upgrades          = "an upgrade that was not requested"
 )
 
-// publicRequests are own re-creations of cases that others have published: research on request
-// smuggling, the test suite of llhttp, and differences between servers that HTTP Garden found. They
-// have the kinds that the other tables lack.
+// publicRequests are our own re-creations of published cases: research on request smuggling, the
+// test suite of llhttp, and differences between servers found by HTTP Garden. They cover kinds of
+// attacks that the other tables do not.
 func publicRequests() []attack {
 	const hidden, last = "GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n", "0\r\n\r\n"
 	return []attack{
-		// A chunk extension ends at another place for a reader that accepts LF, or CR, alone.
+		// Readers that accept LF or CR alone see a different end of a chunk extension.
 		{chunks("2;\nxx\r\n10\r\n\r\n0\r\n\r\n"), "POST /a []!", ""},
 		{chunks("2;a\nxx\r\n0\r\n\r\n"), "POST /a []!", ""},
 		{chunks("0;\n\r\n" + hidden), "POST /a []!", ""},
@@ -27,7 +27,7 @@ func publicRequests() []attack {
 		{chunks("3 erfr\r\nabc\r\n" + last), "POST /a []!", ""},
 		{chunks("3\r\nabc\r\n0 rrrr\r\n\r\n"), "POST /a [abc]!", ""},
 
-		// Two bytes after a chunk's data are skipped by some readers, whatever they are.
+		// Some readers skip two bytes after a chunk's data without checking them.
 		{chunks("3\r\nabcXX0\r\n\r\n"), "POST /a [abc]!", ""},
 		{chunks("3\r\nabc\n\r0\r\n\r\n"), "POST /a [abc]!", ""},
 		{chunks("3\r\nabc\n0\r\n\r\n"), "POST /a [abc]!", ""},
@@ -37,7 +37,7 @@ func publicRequests() []attack {
 		{chunks("3\r\nabc\r\n0\r\n\r\n" + hidden), "POST /a [abc], GET /hidden []" + served, ""},
 		{chunks("3\r\nabc\r\n0\r\nGET /hidden HTTP/1.1\r\nHost: h\r\n\r\n"), "POST /a [abc]!", ""},
 
-		// Sizes that a lenient conversion takes for numbers.
+		// Sizes that a lenient conversion accepts as numbers.
 		{chunks("0_3\r\nabc\r\n" + last), "POST /a []!", ""},
 		{chunks("0_2e\r\n\r\n" + hidden + "0\r\n\r\n"), "POST /a []!", ""},
 		{chunks("0x0\r\n\r\n" + hidden), "POST /a []!", ""},
@@ -65,7 +65,7 @@ func publicRequests() []attack {
 		{chunks("3\r\nabc\r\n0\r\n:\r\n\r\n"), "POST /a [abc]!", ""},
 		{chunks("3\r\nabc\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ndef\r\n0\r\n\r\n"), "POST /a [abc], 400", ""},
 
-		// Codings that a lenient reader takes for chunked, or for none.
+		// Codings that a lenient reader takes for chunked, or ignores.
 		{post("Transfer-Encoding: \x85chunked", "0\r\n\r\n"), "501", ""},
 		{post("Transfer-Encoding: \xa0chunked\xa0", "0\r\n\r\n"), "501", ""},
 		{post("Transfer-Encoding: \x0cchunked", "0\r\n\r\n"), "400", ""},
@@ -91,7 +91,7 @@ func publicRequests() []attack {
 		{post("X: y\n\rTransfer-Encoding: chunked", "0\r\n\r\n"), "400", ""},
 		{post("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked", "1\r\nA\r\n0\r\n\r\n"), "POST /a [A]" + served, ""},
 
-		// Lengths that one reader sees and another does not.
+		// Lengths that only some readers recognize.
 		{post("Content-Length: 0,33", hidden), "400", ""},
 		{post("Content-Length: 33,0", hidden), "400", ""},
 		{post("Content-Length: 33\t,\t34", hidden), "400", ""},
@@ -117,7 +117,7 @@ func publicRequests() []attack {
 		{"OPTIONS /a HTTP/1.1\r\nHost: h\r\nContent-Length: 33\r\n\r\n" + hidden, "OPTIONS /a [" + hidden + "]" + served, ""},
 		{"TRACE /a HTTP/1.1\r\nHost: h\r\nContent-Length: 33\r\n\r\n" + hidden, "TRACE /a [" + hidden + "]" + served, ""},
 
-		// Expectations: the body may come before it is asked for, after, or never.
+		// Expectations: the body may arrive before 100 Continue, after it, or never.
 		{post("Expect: 100-continue\r\nContent-Length: 33", hidden), "POST /a [" + hidden + "]" + served, ""},
 		{post("Expect: y 100-continue\r\nContent-Length: 33", hidden), "417", otherExpectations},
 		{post("Expect: 100-continue, x\r\nContent-Length: 33", hidden), "417", otherExpectations},
@@ -127,7 +127,7 @@ func publicRequests() []attack {
 		{"GET /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n", "GET /a []" + served, ""},
 		{post("Expect: 100-continue\r\nTransfer-Encoding: chunked", "21\r\n"+hidden+"\r\n0\r\n\r\n"), "POST /a [" + hidden + "]" + served, ""},
 
-		// First lines.
+		// Request lines.
 		{line("GET /a HTTP/1.32"), "400", ""},
 		{line("GET /a HTTP/\r\r1.1"), "400", ""},
 		{line("GET /a HTTP/1.1\x00"), "400", ""},
@@ -164,7 +164,7 @@ func publicRequests() []attack {
 		{line("GET http://[::1/a HTTP/1.1"), "400", ""},
 		{line("GET http://h:99999/a HTTP/1.1"), "GET http://h:99999/a []" + served, ""},
 
-		// Hosts that are routed in one way and checked in another.
+		// Hosts that may be routed by one rule and checked by another.
 		{get("Host: h:80x"), "GET /a []" + served, ""},
 		{get("Host: h:-1"), "GET /a []" + served, ""},
 		{get("Host: h:"), "GET /a []" + served, ""},
@@ -180,10 +180,10 @@ func publicRequests() []attack {
 	}
 }
 
-// publicReplies are the same for responses.
+// publicReplies are the corresponding cases for responses.
 func publicReplies() []reply {
 	return []reply{
-		// A response that hides another one behind its end.
+		// A response with another response hidden behind its end.
 		{"GET", "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n" + hidden, false, "304 []", false, ""},
 		{"GET", "HTTP/1.1 204 No Content\r\nContent-Length: 42\r\n\r\n" + hidden, false, "204 []", false, ""},
 		{"GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false, "204 []", false, ""},
@@ -196,7 +196,7 @@ func publicReplies() []reply {
 		{"GET", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n" + hidden, true, "error", false, upgrades},
 		{"GET", "HTTP/1.1 200 OK\r\n\r\n" + hidden, true, "200 [" + hidden + "]", false, ""},
 
-		// Ends that two readers see at two places.
+		// Bodies whose end different readers see at different places.
 		{"GET", ok("Content-Length: 3\r\nContent-Length: 0", "abc"+hidden), false, "error", false, ""},
 		{"GET", ok("Content-Length: 3\r\nContent-Length: 3, 3", "abc"), false, "error", false, ""},
 		{"GET", ok("Content-Length: 3;x", "abc"), false, "error", false, ""},
@@ -206,8 +206,8 @@ func publicReplies() []reply {
 		{"GET", ok("Content_Length: 3", "abc"), true, "200 [abc]", false, ""},
 		{"GET", ok("Content-Length\xa0: 3", "abc"), true, "error", false, ""},
 		{"GET", ok("X: y\rContent-Length: 3", "abc"), true, "error", false, ""},
-		{"GET", ok("Content-Length:\r\n 3", "abc"), false, "error", false, foldedAnswer},
-		{"GET", ok("Transfer-Encoding:\r\n chunked", "0\r\n\r\n"), false, "error", false, foldedAnswer},
+		{"GET", ok("Content-Length:\r\n 3", "abc"), false, "error", false, foldedResponse},
+		{"GET", ok("Transfer-Encoding:\r\n chunked", "0\r\n\r\n"), false, "error", false, foldedResponse},
 		{"GET", ok("Transfer-Encoding: \xa0chunked", "0\r\n\r\n"), false, "error", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked,", "0\r\n\r\n"), false, "error", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked;q=1", "0\r\n\r\n"), false, "error", false, ""},
@@ -234,7 +234,7 @@ func publicReplies() []reply {
 		{"GET", ok("Transfer-Encoding: chunked", "3\r\nabc\r\n0\r\n"+hidden), false, "200 [abc]!", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\n"+hidden), false, "200 [abc]!", false, bareLF},
 
-		// First lines.
+		// Status lines.
 		{"GET", "HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n", false, "200 []", true, ""},
 		{"GET", "HTTP/1.1\t200 OK\r\nContent-Length: 0\r\n\r\n", false, "error", false, ""},
 		{"GET", "HTTP/1.1 200\tOK\r\nContent-Length: 0\r\n\r\n", false, "error", false, ""},

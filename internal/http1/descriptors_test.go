@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-func TestExhausted(t *testing.T) {
+func TestOutOfDescriptors(t *testing.T) {
 	f := func(err error, want bool) {
 		t.Helper()
 		if got := OutOfDescriptors(err); got != want {
@@ -33,7 +33,7 @@ func TestExhausted(t *testing.T) {
 	f(nil, false)
 }
 
-// exhaustedListener has no descriptors left until it is closed.
+// exhaustedListener fails for lack of descriptors until it is closed.
 type exhaustedListener struct {
 	tries  atomic.Int64
 	closed chan struct{}
@@ -52,7 +52,8 @@ func (l *exhaustedListener) Accept() (net.Conn, error) {
 func (l *exhaustedListener) Close() error   { close(l.closed); return nil }
 func (l *exhaustedListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestNoDescriptorsLeft: accepting is not tried all the time, and what is idle makes room.
+// TestNoDescriptorsLeft checks that the pause between failed accepts grows, and that idle
+// connections are closed.
 func TestNoDescriptorsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := atomic.Int64{}
@@ -64,7 +65,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 		s.initLocked()
 		here, there := net.Pipe()
 		s.accept(there)
-		time.Sleep(2 * newConnGrace) // it has brought nothing
+		time.Sleep(2 * newConnGrace) // it has sent nothing
 		l := &exhaustedListener{closed: make(chan struct{})}
 		ended := make(chan error, 1)
 		go func() { ended <- s.Serve(l) }()
@@ -73,7 +74,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if n := l.tries.Load(); n < 60 || n > 80 || told.Load() != n {
-			t.Errorf("tried %d times in a minute, told of %d", n, told.Load())
+			t.Errorf("%d accepts in a minute, %d errors reported", n, told.Load())
 		}
 		l.Close()
 		if err := <-ended; !errors.Is(err, net.ErrClosed) {

@@ -14,25 +14,27 @@ import (
 	"time"
 )
 
-// stricterRequests are the reasons for which ours refuses what net/http serves, by the words of the refusal.
+// stricterRequests maps the reasons for which our server refuses requests that net/http serves to
+// the rule behind them.
 var stricterRequests = map[string]string{
 	"both Content-Length and Transfer-Encoding": bothLengths,
 	"more than one Content-Length":              equalLengths,
 	"Transfer-Encoding in HTTP/1.0":             oldChunked,
 	"a header line does not end in CRLF":        bareLF,
 	"a folded header line":                      folded,
-	"a version of HTTP that is not spoken here": otherVersions,
+	"an unsupported version of HTTP":            otherVersions,
 	"a malformed target":                        oddTargets + ", and " + userInfo,
-	"this is no proxy for other hosts":          connects,
+	"this is not a proxy for other hosts":       connects,
 	"too many header lines":                     manyFields,
-	"the header is too long":                    "up to 4 KB beyond the limit of a head",
-	"an expectation that is not known":          "more than one Expect",
+	"the header is too long":                    "up to 4 KB beyond the limit of a header",
+	"an unknown expectation":                    "more than one Expect",
 	"a malformed request line":                  emptyLines,
 	"a malformed Content-Length":                "a Content-Length of 19 digits",
 }
 
-// FuzzServer has both servers read the same bytes. Whatever ours takes for a request, net/http must take for the same one, with the same
-// body, at the same place; ours may stop earlier, for a reason that is named above.
+// FuzzServer feeds the same bytes to both servers. Every request that ours accepts, net/http must
+// read as the same request, with the same body, at the same position. Ours may stop earlier for a
+// reason in stricterRequests.
 func FuzzServer(f *testing.F) {
 	for _, a := range attacks() {
 		if len(a.in) < 4<<10 {
@@ -45,19 +47,19 @@ func FuzzServer(f *testing.F) {
 		synctest.Test(t, func(t *testing.T) {
 			got, want := ours().send(t, string(in), nil), standard().send(t, string(in), nil)
 			if problem := compareRequests(got, want); problem != "" {
-				t.Errorf("%q: %s\n    ours: %s %s\nnet/http: %s", in, problem, got, got.why(), want)
+				t.Errorf("%q: %s\n    ours: %s %s\nnet/http: %s", in, problem, got, got.reason(), want)
 			}
-			if again := ours().send(t, string(in), func(c *memConn) { c.out.chop = 1 }); again.String() != got.String() {
+			if again := ours().send(t, string(in), func(c *memConn) { c.out.maxRead = 1 }); again.String() != got.String() {
 				t.Errorf("%q: byte by byte\n%s\nat once\n%s", in, again, got)
 			}
 		})
 	})
 }
 
-// compareRequests says where ours saw something that net/http did not.
+// compareRequests describes where ours read something that net/http did not, or returns "".
 func compareRequests(got, want exchange) string {
-	if got.rest != "" {
-		return "the answers cannot be told apart"
+	if got.trailing != "" {
+		return "the responses cannot be told apart"
 	}
 	for i, s := range got.seen {
 		if i >= len(want.seen) {
@@ -74,10 +76,10 @@ func compareRequests(got, want exchange) string {
 	switch {
 	case len(got.seen) == len(want.seen), last.Broken: // both end here
 		return ""
-	case last.Proto == "HTTP/1.0" && got.why() == "": // keptAlive
+	case last.Proto == "HTTP/1.0" && got.reason() == "": // keptAlive
 		return ""
-	case stricterRequests[got.why()] == "":
-		return fmt.Sprintf("refused without a reason that is known: %q", got.why())
+	case stricterRequests[got.reason()] == "":
+		return fmt.Sprintf("refused without a reason that is known: %q", got.reason())
 	}
 	return ""
 }
@@ -85,9 +87,9 @@ func compareRequests(got, want exchange) string {
 func compareRequest(got, want seen) string {
 	comparable := func(s seen) string {
 		s.Header = maps.Clone(s.Header)
-		delete(s.Header, "Trailer") // which net/http takes out
+		delete(s.Header, "Trailer") // net/http removes it
 		if s.Header.Get("Pragma") == "no-cache" {
-			delete(s.Header, "Cache-Control") // which net/http puts in
+			delete(s.Header, "Cache-Control") // net/http adds it
 		}
 		s.Body, s.Broken = "", false
 		return fmt.Sprintf("%+v", s)
@@ -95,7 +97,7 @@ func compareRequest(got, want seen) string {
 	switch a, b := comparable(got), comparable(want); {
 	case a != b:
 		return "ours saw " + a + ", net/http " + b
-	case got.Broken: // chunkText: ours may have found the body malformed sooner, or have got further
+	case got.Broken: // chunkText: ours may have detected the malformed body earlier, or may have read further
 		if !strings.HasPrefix(want.Body, got.Body) && !(want.Broken && strings.HasPrefix(got.Body, want.Body)) {
 			return "the broken bodies differ"
 		}
@@ -107,21 +109,23 @@ func compareRequest(got, want seen) string {
 	return ""
 }
 
-// stricterAnswers are the reasons for which ours fails with what net/http takes for an answer.
-var stricterAnswers = map[string]string{
-	"malformed response: its first line":                    "versions other than 1.0 and 1.1",
-	"malformed response: its status":                        oddStatus,
+// stricterResponses maps the errors of our transport for responses that net/http accepts to the
+// rule behind them.
+var stricterResponses = map[string]string{
+	"malformed response: invalid status line":               "versions other than 1.0 and 1.1",
+	"malformed response: invalid status code":               oddStatus,
 	"malformed response: an upgrade that was not requested": "101",
-	"malformed response: a chunked interim response":        "an interim answer in chunks",
-	"malformed response: a folded header line":              foldedAnswer,
+	"malformed response: a chunked interim response":        "a chunked interim response",
+	"malformed response: a folded header line":              foldedResponse,
 	"malformed response: a malformed header name":           oddNames,
 	"malformed response: too many header lines":             manyFields,
-	"malformed response: its Content-Length":                "a Content-Length of 19 digits, or one that differs in blanks",
-	"http1: the header is too long":                         "up to 4 KB beyond the limit of a head",
+	"malformed response: invalid Content-Length":            "a Content-Length of 19 digits, or one that differs in blanks",
+	"http1: the header is too long":                         "up to 4 KB beyond the limit of a header",
 }
 
-// FuzzTransport has both transports read the same answer. What ours takes for an answer, net/http must take for the same one; and nothing that an
-// upstream sends may come out as the answer to the next request.
+// FuzzTransport feeds the same response to both transports. Every response that ours accepts,
+// net/http must read as the same response. Bytes that follow it must never become the response to
+// the next request.
 func FuzzTransport(f *testing.F) {
 	for _, p := range append(replies(), publicReplies()...) {
 		if len(p.raw) < 4<<10 {
@@ -139,27 +143,27 @@ func FuzzTransport(f *testing.F) {
 	})
 }
 
-// compareFetches has both transports read an answer. It returns what ours made of it.
+// compareFetches reads a response with both transports. It returns what ours made of it.
 func compareFetches(t *testing.T, raw string, head, cut bool) (problem string, got fetch) {
 	got, want := fetchOnce(t, ours(), raw, head, cut), fetchOnce(t, standard(), raw, head, cut)
 	bodiless := head || got.status == http.StatusNoContent || got.status == http.StatusNotModified
-	if bodiless && got.header["Content-Length"] == nil { // the end said twice, of a body that does not come: net/http leaves the length
+	if bodiless && got.header["Content-Length"] == nil { // two framings of a body that is not sent: net/http keeps the length
 		want.length = got.length
 		delete(want.header, "Content-Length")
 	}
-	if problem = compareAnswers(got, want); problem != "" {
+	if problem = compareResponses(got, want); problem != "" {
 		problem = fmt.Sprintf("%q, HEAD %v, cut %v: %s\n    ours: %+v\nnet/http: %+v", raw, head, cut, problem, got, want)
 	}
 	return problem, got
 }
 
-// quiet keeps net/http's Transport from telling of unsolicited answers.
+// quiet stops net/http's Transport from logging unsolicited responses.
 func quiet(tb testing.TB) {
 	log.SetOutput(io.Discard)
 	tb.Cleanup(func() { log.SetOutput(os.Stderr) })
 }
 
-// fetch is an answer as a caller of RoundTrip got it.
+// fetch is a response as a caller of RoundTrip received it.
 type fetch struct {
 	err    error
 	status int
@@ -167,11 +171,11 @@ type fetch struct {
 	length int64
 	body   string
 	broken bool
-	next   string // the next answer, as fetched has it
+	next   string // the next response, in the form of fetched
 }
 
 func fetchOnce(t *testing.T, e engine, raw string, head, cut bool) (got fetch) {
-	u := &upstream{answers: []string{raw}, cut: cut}
+	u := &upstream{responses: []string{raw}, cut: cut}
 	tr := e.transport(u.dial)
 	defer u.over.Wait()
 	defer tr.CloseIdleConnections()
@@ -193,27 +197,27 @@ func fetchOnce(t *testing.T, e engine, raw string, head, cut bool) (got fetch) {
 		got = fetch{status: res.StatusCode, header: res.Header, length: res.ContentLength, body: string(body), broken: err != nil}
 		res.Body.Close()
 	}
-	if e.strict { // net/http notices after a while what stays in the connection
+	if e.strict { // net/http detects surplus bytes on the connection only after a while
 		got.next, _, _ = fetched(tr, request(t, "GET", "http://h/", nil))
 	}
 	return got
 }
 
-// compareAnswers says where ours got something that net/http did not.
-func compareAnswers(got, want fetch) string {
+// compareResponses describes where ours received something that net/http did not, or returns "".
+func compareResponses(got, want fetch) string {
 	comparable := func(f fetch) string {
-		for _, name := range []string{"Connection", "Trailer"} { // which net/http takes out
+		for _, name := range []string{"Connection", "Trailer"} { // net/http removes them
 			delete(f.header, name)
 		}
 		if f.header.Get("Pragma") == "no-cache" {
-			delete(f.header, "Cache-Control") // which net/http puts in
+			delete(f.header, "Cache-Control") // net/http adds it
 		}
 		return fmt.Sprint(f.status, f.header, f.length)
 	}
 	switch {
 	case got.next != "200 [calm]":
-		return "the next answer is " + got.next
-	case got.err != nil && want.err == nil && stricterAnswers[got.err.Error()] == "":
+		return "the next response is " + got.next
+	case got.err != nil && want.err == nil && stricterResponses[got.err.Error()] == "":
 		return "ours fails without a reason that is known"
 	case got.err != nil:
 		return ""

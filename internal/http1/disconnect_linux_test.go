@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestWhoLeavesIsNoticed whatever else has come of him: the kernel tells, also behind what nobody has read.
-func TestWhoLeavesIsNoticed(t *testing.T) {
+// TestDisconnectIsDetected checks that the kernel reports a client that leaves, even behind
+// pipelined bytes that have not been read.
+func TestDisconnectIsDetected(t *testing.T) {
 	began, left := make(chan struct{}), make(chan struct{})
 	at := ours().serveTCP(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		began <- struct{}{}

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// TestNothingIsNoAnswer: a client that has closed only its half of the connection reads on, and must not take nothing for an answer.
-func TestNothingIsNoAnswer(t *testing.T) {
+// TestHalfClosedClientGetsNoEmptyResponse: a client that has closed only its sending half keeps
+// reading. It must not take a missing response for an empty one.
+func TestHalfClosedClientGetsNoEmptyResponse(t *testing.T) {
 	at := ours().serveTCP(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	c := dialTCP(t, at)
 	_, _ = io.WriteString(c, get("Host: h"))
@@ -21,8 +22,9 @@ func TestNothingIsNoAnswer(t *testing.T) {
 	}
 }
 
-// TestAnnouncedEnd: a client learns that the connection ends with the answer where its request could not be read.
-func TestAnnouncedEnd(t *testing.T) {
+// TestConnectionClose checks that the response to a request whose body could not be read has
+// "Connection: close".
+func TestConnectionClose(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		at := e.serveTCP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadAll(r.Body); err == nil {
@@ -33,23 +35,24 @@ func TestAnnouncedEnd(t *testing.T) {
 		c := dialTCP(t, at)
 		_, _ = io.WriteString(c, post("Transfer-Encoding: chunked", "0x5\r\nhello\r\n"))
 		out, _ := io.ReadAll(c)
-		if all, _ := parseAnswers(out, nil); len(all) != 1 || all[0].status != 400 || !strings.Contains(string(out), "\r\nConnection: close\r\n") {
+		if all, _ := parseResponses(out, nil); len(all) != 1 || all[0].status != 400 || !strings.Contains(string(out), "\r\nConnection: close\r\n") {
 			t.Errorf("got %q", out)
 		}
 	})
 }
 
-// TestShutdownDoesNotWaitForHeads that have begun, longer than for connections that have brought nothing.
-func TestShutdownDoesNotWaitForHeads(t *testing.T) {
+// TestShutdownBoundsIncompleteHeaders: a shutdown waits for an incomplete header no longer than for
+// a connection that has sent nothing.
+func TestShutdownBoundsIncompleteHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newMemListener()
 		s := ours().server(http.HandlerFunc(hello), func(text string) { t.Error(text) })
 		go s.Serve(l)
 		first, later := l.dial(t), l.dial(t)
-		first.say("GET /hea")
-		later.say(get("Host: h"))
-		later.answer(t)
-		later.say("GET /hea")
+		first.send("GET /hea")
+		later.send(get("Host: h"))
+		later.response(t)
+		later.send("GET /hea")
 		synctest.Wait()
 		begin := time.Now()
 		if err := s.Shutdown(context.Background()); err != nil || time.Since(begin) > 7*time.Second {

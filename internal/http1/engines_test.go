@@ -18,9 +18,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/http1"
 )
 
-const headLimit = 16 << 10 // of heads, in all tests
+const headerLimit = 16 << 10 // MaxHeaderBytes in all tests
 
-// server and transport are what both engines have.
+// server and transport are the methods that both engines have.
 type server interface {
 	Serve(net.Listener) error
 	Shutdown(context.Context) error
@@ -34,18 +34,18 @@ type transport interface {
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-// engine makes servers and transports that are to be compared.
+// engine creates the servers and transports to be compared.
 type engine struct {
 	name      string
-	strict    bool // it is ours, of which more is demanded
+	strict    bool // it is ours, for which more is checked
 	server    func(h http.Handler, fault func(string)) server
 	transport func(dialer) transport
 }
 
 const (
-	headTime = 2 * time.Second  // for a head to come
-	restTime = 10 * time.Second // between two requests
-	idleTime = 30 * time.Second // of a transport's connections
+	headerTimeout   = 2 * time.Second  // ReadHeaderTimeout
+	idleTimeout     = 10 * time.Second // IdleTimeout of the server
+	idleConnTimeout = 30 * time.Second // IdleConnTimeout of the transport
 )
 
 func ours() engine {
@@ -53,14 +53,14 @@ func ours() engine {
 		name: "http1", strict: true,
 		server: func(h http.Handler, fault func(string)) server {
 			return &http1.Server{
-				Handler: h, ReadHeaderTimeout: headTime, IdleTimeout: restTime, MaxHeaderBytes: headLimit,
+				Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerLimit,
 				OnError: func(err error) { fault(err.Error()) },
 				Refusal: func(_ int, why string) (string, []byte) { return "text/plain", []byte(why) },
 			}
 		},
 		transport: func(d dialer) transport {
 			return &http1.Transport{
-				DialContext: d, MaxIdleConns: 4, IdleConnTimeout: idleTime, MaxResponseHeaderBytes: headLimit,
+				DialContext: d, MaxIdleConns: 4, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: headerLimit,
 			}
 		},
 	}
@@ -71,13 +71,13 @@ func standard() engine {
 		name: "net/http",
 		server: func(h http.Handler, fault func(string)) server {
 			return &http.Server{
-				Handler: h, ReadHeaderTimeout: headTime, IdleTimeout: restTime, MaxHeaderBytes: headLimit,
+				Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerLimit,
 				ErrorLog: log.New(writerFunc(fault), "", 0), DisableGeneralOptionsHandler: true,
 			}
 		},
 		transport: func(d dialer) transport {
 			return &http.Transport{
-				DialContext: d, MaxIdleConns: 4, IdleConnTimeout: idleTime, MaxResponseHeaderBytes: headLimit,
+				DialContext: d, MaxIdleConns: 4, IdleConnTimeout: idleConnTimeout, MaxResponseHeaderBytes: headerLimit,
 				DisableCompression: true,
 			}
 		},
@@ -88,23 +88,24 @@ type writerFunc func(string)
 
 func (f writerFunc) Write(p []byte) (int, error) { f(string(p)); return len(p), nil }
 
-// eachEngine runs a test over both: what is demanded of ours, net/http has to do as well, unless the test says otherwise.
+// eachEngine runs a test with both engines. net/http has to meet the same requirements, unless the
+// test states otherwise.
 func eachEngine(t *testing.T, test func(*testing.T, engine)) {
 	for _, e := range []engine{ours(), standard()} {
 		t.Run(e.name, func(t *testing.T) { test(t, e) })
 	}
 }
 
-// seen is a request as a handler got it.
+// seen is a request as a handler received it.
 type seen struct {
 	Method, Target, Path, Query, Host, Proto string
 	Header                                   http.Header
 	Length                                   int64
 	Body                                     string
-	Broken                                   bool // reading the body ended with an error
+	Broken                                   bool // reading the body failed
 }
 
-// String is a request in short: "POST /a [body]", with a "!" if the body was broken.
+// String returns the request in short form: "POST /a [body]", with a "!" if the body was broken.
 func (s seen) String() string {
 	text := fmt.Sprintf("%s %s [%s]", s.Method, s.Target, s.Body)
 	if s.Broken {
@@ -113,7 +114,7 @@ func (s seen) String() string {
 	return text
 }
 
-// recorder is a handler that keeps what it sees and answers with it.
+// recorder is a handler that records requests and responds with them.
 type recorder struct {
 	mu   sync.Mutex
 	seen []seen
@@ -138,20 +139,20 @@ func (rec *recorder) all() []seen {
 	return append([]seen(nil), rec.seen...)
 }
 
-// exchange is what came of a client's bytes.
+// exchange is the result of the bytes that a client sent.
 type exchange struct {
-	seen    []seen
-	answers []answer
-	rest    string // of the server's bytes, not to be read as an answer
+	seen     []seen
+	answers  []parsedResponse
+	trailing string // bytes of the server that do not form a response
 }
 
-type answer struct {
+type parsedResponse struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// String tells the requests in their order, and then the status of a refusal.
+// String returns the requests in order, and then the status of a refusal.
 func (x exchange) String() string {
 	var parts []string
 	for _, s := range x.seen {
@@ -163,22 +164,23 @@ func (x exchange) String() string {
 	if len(x.answers) < len(x.seen) {
 		parts = append(parts, fmt.Sprintf("%d unanswered", len(x.seen)-len(x.answers)))
 	}
-	if x.rest != "" {
-		parts = append(parts, fmt.Sprintf("and %q", x.rest))
+	if x.trailing != "" {
+		parts = append(parts, fmt.Sprintf("and %q", x.trailing))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// why is the text of the refusal, if there is one.
-func (x exchange) why() string {
+// reason returns the text of the refusal, or "".
+func (x exchange) reason() string {
 	if len(x.answers) <= len(x.seen) {
 		return ""
 	}
 	return x.answers[len(x.answers)-1].body
 }
 
-// send has a server of an engine read what a client sends before it half-closes the connection, and waits for the connection's end.
-// change may alter the client's end before.
+// send starts a server of the engine, sends the bytes of a client that then half-closes the
+// connection, and waits for the end of the connection. change may modify the client's end before
+// that.
 func (e engine) send(tb testing.TB, in string, change func(*memConn)) exchange {
 	tb.Helper()
 	client, end := memPair()
@@ -194,17 +196,17 @@ func (e engine) send(tb testing.TB, in string, change func(*memConn)) exchange {
 		tb.Fatal(err)
 	}
 	x := exchange{seen: rec.all()}
-	x.answers, x.rest = parseAnswers(out, x.seen)
+	x.answers, x.trailing = parseResponses(out, x.seen)
 	return x
 }
 
 // serveOne serves one connection, and waits for its end.
 func (e engine) serveOne(tb testing.TB, h http.Handler, c net.Conn) {
 	ended := make(chan struct{})
-	told := &closeTeller{Conn: c, closed: ended}
+	told := &closeSignal{Conn: c, closed: ended}
 	l := &oneConn{conn: told, ended: ended}
 	if e.strict {
-		l.conn = halfCloser{told} // net/http would sleep for half a second after it
+		l.conn = halfCloser{told} // otherwise net/http sleeps for half a second afterwards
 	}
 	s := e.server(h, func(text string) {
 		if strings.Contains(text, "panic") {
@@ -215,7 +217,7 @@ func (e engine) serveOne(tb testing.TB, h http.Handler, c net.Conn) {
 	_ = s.Close()
 }
 
-// oneConn is a listener to which one connection comes; it is closed when that has ended.
+// oneConn is a listener with a single connection. It is closed when that has ended.
 type oneConn struct {
 	conn  net.Conn
 	ended chan struct{}
@@ -233,24 +235,25 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { return nil }
 func (l *oneConn) Addr() net.Addr { return memAddr{} }
 
-type closeTeller struct {
+type closeSignal struct {
 	net.Conn
 	once   sync.Once
 	closed chan struct{}
 }
 
-func (c *closeTeller) Close() error {
+func (c *closeSignal) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() { close(c.closed) })
 	return err
 }
 
-type halfCloser struct{ *closeTeller }
+type halfCloser struct{ *closeSignal }
 
 func (c halfCloser) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }
 
-// parseAnswers reads a server's bytes with net/http, which knows from the requests where answers end.
-func parseAnswers(out []byte, requests []seen) (answers []answer, rest string) {
+// parseResponses reads a server's bytes with net/http, which needs the requests to find the ends of
+// the responses.
+func parseResponses(out []byte, requests []seen) (answers []parsedResponse, rest string) {
 	from := bufio.NewReader(bytes.NewReader(out))
 	unread := func() string { b, _ := io.ReadAll(from); return string(b) }
 	for i := 0; ; {
@@ -272,7 +275,7 @@ func parseAnswers(out []byte, requests []seen) (answers []answer, rest string) {
 		if res.StatusCode == http.StatusContinue {
 			continue
 		}
-		answers = append(answers, answer{res.StatusCode, res.Header, string(body)})
+		answers = append(answers, parsedResponse{res.StatusCode, res.Header, string(body)})
 		i++
 	}
 }

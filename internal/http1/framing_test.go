@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// framing is about chunks. What is wrong in a body shows when a handler reads it: it gets an error, and the connection ends.
+// framing has attacks on chunked bodies. A malformed body is detected when the handler reads it: it
+// gets an error, and the connection ends.
 func framing() []attack {
 	last := "0\r\n\r\n"
 	data := "POST /a [abc]" + served
@@ -25,7 +26,7 @@ func framing() []attack {
 		{chunks("\r\n" + last), broken, ""},
 		{chunks("00000000000000003\r\nabc\r\n" + last), broken, ""},
 		{chunks("10000000000000003\r\nabc\r\n" + last), broken, ""},
-		{chunks("100000003\r\nabc\r\n" + last), "POST /a [abc\r\n" + last + canary + "]!", ""}, // not cut to 32 bits
+		{chunks("100000003\r\nabc\r\n" + last), "POST /a [abc\r\n" + last + canary + "]!", ""}, // not truncated to 32 bits
 		{chunks("fffffffffffffffd\r\nabc\r\n" + last), broken, hugeSizes},
 		{chunks("8000000000000003\r\nabc\r\n" + last), broken, hugeSizes},
 		{chunks("-3\r\nabc\r\n" + last), broken, ""},
@@ -39,17 +40,17 @@ func framing() []attack {
 		{chunks("0 3\r\nabc\r\n" + last), broken, ""},
 		{chunks(" 3\r\nabc\r\n" + last), broken, ""},
 		{chunks("\t3\r\nabc\r\n" + last), broken, ""},
-		{chunks("3 \r\nabc\r\n" + last), data, ""}, // some servers write sizes like that
+		{chunks("3 \r\nabc\r\n" + last), data, ""}, // some servers send such sizes
 		{chunks("3\t \r\nabc\r\n" + last), data, ""},
 		{chunks("3\x00\r\nabc\r\n" + last), broken, ""},
 		{chunks("3\x0b\r\nabc\r\n" + last), broken, ""},
 
-		// Extensions, which no server here knows.
+		// Extensions, which no server here uses.
 		{chunks("3;a\r\nabc\r\n" + last), data, ""},
 		{chunks("3;a=b;c=\"d e\"\r\nabc\r\n0;e\r\n\r\n"), data, ""},
 		{chunks("3;a=\"\\\"\"\r\nabc\r\n" + last), data, ""},
 		{chunks("3;\r\nabc\r\n" + last), data, ""},
-		{chunks("3;a=\"\r\nabc\r\n" + last), data, ""}, // a quote holds no line end
+		{chunks("3;a=\"\r\nabc\r\n" + last), data, ""}, // a quoted string contains no line end
 		{chunks("3 ;a\r\nabc\r\n" + last), broken, ""},
 		{chunks("3;a\nabc\r\n" + last), broken, ""},
 		{chunks("3;a\rb\r\nabc\r\n" + last), broken, ""},
@@ -70,11 +71,11 @@ func framing() []attack {
 		{chunks("3\r\nabc\r\n0\n\r\n"), cut, ""},
 		{chunks("3\r\nabc\r\n0\r\n\n"), cut, bareLF},
 		{chunks("3\r\nabc\r\n0\r\n\r\r\n"), cut, ""},
-		{chunks("3\r\nabc\r\n0\r\n"), cut, ""}, // the canary is no trailer
+		{chunks("3\r\nabc\r\n0\r\n"), cut, ""}, // the canary is not a trailer
 		{chunks("3\r\nabc\r\n0\r\n\r"), cut, ""},
 		{chunks("3\r\nabc\r\n"), cut, ""},
 
-		// Trailers, which say nothing here.
+		// Trailers, which are ignored.
 		{chunks("3\r\nabc\r\n0\r\nX: y\r\n\r\n"), data, ""},
 		{chunks("3\r\nabc\r\n0\r\nX: y\r\nZ:\r\n\r\n"), data, ""},
 		{chunks("3\r\nabc\r\n0\r\nContent-Length: 33\r\nTransfer-Encoding: chunked\r\nHost: evil\r\n\r\n"), data, ""},
@@ -91,8 +92,9 @@ func framing() []attack {
 	}
 }
 
-// TestFramesThatOutweighTheirData cost their reader more than their sender: there is an end to them, but not to a body in small chunks.
-func TestFramesThatOutweighTheirData(t *testing.T) {
+// TestChunkOverheadIsBounded: framing that outweighs its data costs the reader more than the
+// sender. It is bounded, but small chunks alone do not end a body.
+func TestChunkOverheadIsBounded(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		f := func(chunk string, n int, want bool) {
 			t.Helper()
@@ -107,17 +109,18 @@ func TestFramesThatOutweighTheirData(t *testing.T) {
 	})
 }
 
-// stream is a pipeline of all kinds of requests.
+// stream is a pipeline with all kinds of requests.
 func stream() string {
 	return "GET /1 HTTP/1.1\r\nHost: h\r\nX-Count: 1\r\n\r\n" +
-		"POST /2?q=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello\r\n" + // an empty line after it is forgiven
+		"POST /2?q=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello\r\n" + // an empty line after it is tolerated
 		"POST /3 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: u\r\n\r\n" +
 		"HEAD /4 HTTP/1.1\r\nHost: h\r\n\r\n" +
 		"PUT http://other/5 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi" +
 		"OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" + canary
 }
 
-// TestPipeline sends requests without waiting for answers: every one is answered, in its order, with its own body, until one says it is the last.
+// TestPipeline sends requests without waiting for responses. Each gets its response, in order and
+// with its own body, up to the one with "Connection: close".
 func TestPipeline(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		x := e.send(t, stream(), nil)
@@ -126,26 +129,28 @@ func TestPipeline(t *testing.T) {
 		}
 		for i, a := range x.answers {
 			if s := x.seen[i]; a.status != 200 || s.Method != "HEAD" && !strings.Contains(a.body, `"Target":"`+s.Target+`"`) {
-				t.Errorf("%v is answered by %d %s", s, a.status, a.body)
+				t.Errorf("%v got the response %d %s", s, a.status, a.body)
 			}
 		}
 	})
 }
 
-// TestSplitAnywhere delivers the same bytes in two parts, cut at every place: nothing changes.
+// TestSplitAnywhere delivers the same bytes in two parts, split at every offset. The result must
+// not change.
 func TestSplitAnywhere(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		in := stream()
 		want := e.send(t, in, nil)
 		for i := range in {
-			if got := e.send(t, in, func(c *memConn) { c.out.first = i }); got.String() != want.String() {
+			if got := e.send(t, in, func(c *memConn) { c.out.maxFirstRead = i }); got.String() != want.String() {
 				t.Errorf("after %q\n got %s\nwant %s", in[:i], got, want)
 			}
 		}
 	})
 }
 
-// TestCutAnywhere has the client leave at every place: what was not complete is not taken for a request, nor a part of a body for the whole.
+// TestCutAnywhere closes the connection at every offset. An incomplete request must not be served,
+// and a partial body must not count as complete.
 func TestCutAnywhere(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		in := stream()
@@ -164,8 +169,9 @@ func TestCutAnywhere(t *testing.T) {
 	})
 }
 
-// TestTrailersSayNothing is about fields behind a body that, as headers, would change what a handler does.
-func TestTrailersSayNothing(t *testing.T) {
+// TestTrailersAreIgnored uses trailers that would change the handler's behaviour if they were
+// headers.
+func TestTrailersAreIgnored(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		in := post("Transfer-Encoding: chunked\r\nX: head", "1\r\na\r\n0\r\nX: tail\r\nAuthorization: evil\r\nHost: evil\r\n\r\n")
 		x := e.send(t, in, nil)

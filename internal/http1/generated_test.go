@@ -7,25 +7,26 @@ import (
 	"testing/synctest"
 )
 
-// mixture makes messages out of parts, most of them sound, which mutations of bytes would hardly ever bring together.
-type mixture struct {
+// generator combines message parts, most of them valid, in ways that byte mutations would hardly
+// ever produce.
+type generator struct {
 	*rand.Rand
 	first, fields, ends, bodies []string
 }
 
-func (m *mixture) one(of []string) string { return of[m.IntN(len(of))] }
+func (m *generator) pick(of []string) string { return of[m.IntN(len(of))] }
 
-func (m *mixture) message() string {
+func (m *generator) message() string {
 	var b strings.Builder
-	b.WriteString(m.one(m.first) + m.one(m.ends))
+	b.WriteString(m.pick(m.first) + m.pick(m.ends))
 	for range m.IntN(5) {
-		b.WriteString(m.one(m.fields) + m.one(m.ends))
+		b.WriteString(m.pick(m.fields) + m.pick(m.ends))
 	}
-	b.WriteString(m.one(m.ends) + m.one(m.bodies))
+	b.WriteString(m.pick(m.ends) + m.pick(m.bodies))
 	return b.String()
 }
 
-func (m *mixture) messages() string {
+func (m *generator) messages() string {
 	var b strings.Builder
 	for range 1 + m.IntN(3) {
 		b.WriteString(m.message())
@@ -33,8 +34,8 @@ func (m *mixture) messages() string {
 	return b.String()
 }
 
-func newMixture(seed uint64, first []string, more ...string) *mixture {
-	return &mixture{
+func newGenerator(seed uint64, first []string, more ...string) *generator {
+	return &generator{
 		Rand:  rand.New(rand.NewPCG(seed, 0)),
 		first: first,
 		fields: append(more, "Content-Length: 3", "content-length: 3", "Content-Length: 0", "Content-Length:", "Content-Length: 33", "Content-Length: 3x",
@@ -51,9 +52,9 @@ func newMixture(seed uint64, first []string, more ...string) *mixture {
 	}
 }
 
-// TestMixedRequests compares as FuzzServer does.
-func TestMixedRequests(t *testing.T) {
-	m := newMixture(1, []string{
+// TestGeneratedRequests compares like FuzzServer.
+func TestGeneratedRequests(t *testing.T) {
+	m := newGenerator(1, []string{
 		"GET /a HTTP/1.1\r\nHost: h", "POST /b HTTP/1.1\r\nHost: h", "POST /c HTTP/1.0", "HEAD /d HTTP/1.1\r\nHost: h", "PUT /e HTTP/1.1\r\nhost:h",
 		"OPTIONS * HTTP/1.1\r\nHost: h", "GET http://o/f HTTP/1.1\r\nHost: h", "GET /g HTTP/1.1", "POST /h HTTP/1.1\r\nHost: h\r\nHost: h",
 	}, "Host: h", "Expect: 100-continue", "Expect: x")
@@ -63,20 +64,20 @@ func TestMixedRequests(t *testing.T) {
 			in := m.messages()
 			got, want := ours().send(t, in, nil), standard().send(t, in, nil)
 			if problem := compareRequests(got, want); problem != "" {
-				t.Errorf("%q: %s\n    ours: %s %s\nnet/http: %s", in, problem, got, got.why(), want)
+				t.Errorf("%q: %s\n    ours: %s %s\nnet/http: %s", in, problem, got, got.reason(), want)
 			}
 			served += len(got.seen)
 		}
 		if served < 500 {
-			t.Errorf("only %d requests were served: the mixtures are too bad to say anything", served)
+			t.Errorf("only %d requests were served: too few to be meaningful", served)
 		}
 	})
 }
 
-// TestMixedAnswers compares as FuzzTransport does.
-func TestMixedAnswers(t *testing.T) {
+// TestGeneratedResponses compares like FuzzTransport.
+func TestGeneratedResponses(t *testing.T) {
 	quiet(t)
-	m := newMixture(2, []string{
+	m := newGenerator(2, []string{
 		"HTTP/1.1 200 OK", "HTTP/1.1 200 OK", "HTTP/1.1 404 ", "HTTP/1.0 200 OK", "HTTP/1.1 204 No Content", "HTTP/1.1 304 Not Modified",
 		"HTTP/1.1 100 Continue", "HTTP/1.1 101 Switching Protocols", "HTTP/1.1 103", "HTTP/1.2 200 OK", "HTTP/1.1 600 x", "HTTP/1.1 20 OK",
 	})
@@ -93,7 +94,7 @@ func TestMixedAnswers(t *testing.T) {
 			}
 		}
 		if taken < 500 {
-			t.Errorf("only %d answers were taken: the mixtures are too bad to say anything", taken)
+			t.Errorf("only %d responses were accepted: too few to be meaningful", taken)
 		}
 	})
 }

@@ -9,22 +9,23 @@ import (
 	"time"
 )
 
-// wire is one direction of a connection in memory. Unlike net.Pipe it has a buffer and can be closed for itself, as in TCP.
+// wire is one direction of an in-memory connection. Unlike net.Pipe it has a buffer, and can be
+// closed separately, as in TCP.
 type wire struct {
-	mu       sync.Mutex
-	changed  sync.Cond
-	b        []byte
-	room     int  // bytes that are held before a writer waits; 0: any number
-	first    int  // the first read returns at most so many bytes; 0: any number
-	chop     int  // every read returns at most so many bytes; 0: any number
-	ended    bool // the writer has closed it
-	dropped  bool // the reader has closed it
-	readBy   deadline
-	writeBy  deadline
-	consumed int // bytes that were read
+	mu           sync.Mutex
+	changed      sync.Cond
+	b            []byte
+	capacity     int  // bytes buffered before a write blocks; 0: no limit
+	maxFirstRead int  // bytes that the first read returns at most; 0: no limit
+	maxRead      int  // bytes that every read returns at most; 0: no limit
+	ended        bool // the writer has closed it
+	dropped      bool // the reader has closed it
+	readBy       deadline
+	writeBy      deadline
+	consumed     int // bytes that were read
 }
 
-// deadline wakes those who wait on a wire.
+// deadline wakes the goroutines that wait on a wire.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
@@ -70,11 +71,11 @@ func (w *wire) read(p []byte) (int, error) {
 			return 0, nil
 		case len(w.b) > 0:
 			n := len(w.b)
-			if w.chop > 0 {
-				n = min(n, w.chop)
+			if w.maxRead > 0 {
+				n = min(n, w.maxRead)
 			}
-			if w.first > 0 && w.consumed < w.first {
-				n = min(n, w.first-w.consumed)
+			if w.maxFirstRead > 0 && w.consumed < w.maxFirstRead {
+				n = min(n, w.maxFirstRead-w.consumed)
 			}
 			n = copy(p, w.b[:n])
 			w.b = w.b[n:]
@@ -103,8 +104,8 @@ func (w *wire) write(p []byte) (n int, err error) {
 			return n, nil
 		}
 		m := len(p)
-		if w.room > 0 {
-			m = min(m, w.room-len(w.b))
+		if w.capacity > 0 {
+			m = min(m, w.capacity-len(w.b))
 		}
 		if m > 0 {
 			w.b = append(w.b, p[:m]...)
@@ -123,10 +124,10 @@ func (w *wire) close(end *bool) {
 	w.changed.Broadcast()
 }
 
-// memConn is one end of a connection in memory.
+// memConn is one end of an in-memory connection.
 type memConn struct{ in, out *wire }
 
-// memPair is a connection in memory, seen from both ends.
+// memPair returns both ends of an in-memory connection.
 func memPair() (client, server *memConn) {
 	up, down := newWire(), newWire()
 	return &memConn{in: down, out: up}, &memConn{in: up, out: down}
@@ -152,8 +153,8 @@ func (c *memConn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// left says whether the other end has closed the connection.
-func (c *memConn) left() bool {
+// peerClosed reports whether the other end has closed the connection.
+func (c *memConn) peerClosed() bool {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	return c.in.ended
@@ -164,7 +165,7 @@ type memAddr struct{}
 func (memAddr) Network() string { return "memory" }
 func (memAddr) String() string  { return "192.0.2.1:1" }
 
-// memListener accepts what dial connects.
+// memListener accepts the connections that dial makes.
 type memListener struct {
 	conns chan net.Conn
 	done  chan struct{}

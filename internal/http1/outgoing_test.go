@@ -16,20 +16,21 @@ import (
 	"time"
 )
 
-// watched is a body that tells whether it was closed.
-type watched struct {
+// closeRecorder is a body that records that it was closed.
+type closeRecorder struct {
 	io.Reader
 	closed chan struct{}
 }
 
-func watchBody(from io.Reader) *watched {
-	return &watched{Reader: from, closed: make(chan struct{}, 10)}
+func watchBody(from io.Reader) *closeRecorder {
+	return &closeRecorder{Reader: from, closed: make(chan struct{}, 10)}
 }
 
-func (w *watched) Close() error { w.closed <- struct{}{}; return nil }
+func (w *closeRecorder) Close() error { w.closed <- struct{}{}; return nil }
 
-// TestRequestsThatSayMore than one request are refused before anything is sent, even before there is a connection.
-func TestRequestsThatSayMore(t *testing.T) {
+// TestUnsafeRequestsAreRefused: requests that would be written as a different message fail before
+// anything is sent, even before there is a connection.
+func TestUnsafeRequestsAreRefused(t *testing.T) {
 	f := func(strict bool, change func(*http.Request)) {
 		t.Helper()
 		bubble(t, func(t *testing.T, e engine) {
@@ -82,15 +83,15 @@ func TestRequestsThatSayMore(t *testing.T) {
 	f(false, func(r *http.Request) { r.URL = nil })
 }
 
-// TestWhatIsSent is about the bytes of requests that are sent.
-func TestWhatIsSent(t *testing.T) {
+// TestWrittenRequests checks the bytes of requests.
+func TestWrittenRequests(t *testing.T) {
 	f := func(body io.Reader, change func(*http.Request), want string) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			var out bytes.Buffer
 			d, _ := scripted(func(c *memConn, _ *bufio.Reader) {
-				take(bufio.NewReader(io.TeeReader(c, &out)))
-				c.say(calm)
+				readRequest(bufio.NewReader(io.TeeReader(c, &out)))
+				c.send(calm)
 			})
 			tr := ours().transport(d)
 			r := request(t, "POST", "http://h:81/a%2Fb%20c?d=e%20f", body)
@@ -114,7 +115,7 @@ func TestWhatIsSent(t *testing.T) {
 	f(nil, func(r *http.Request) { r.Method = "" }, strings.Replace(begin, "POST", "GET", 1)+"\r\n")
 	f(nil, func(r *http.Request) { r.Host = "other" }, strings.Replace(begin, "h:81", "other", 1)+"Content-Length: 0\r\n\r\n")
 	f(strings.NewReader("abc"), func(r *http.Request) { r.Header["X"] = []string{"a", "\tb\xff"} }, begin+"X: a\r\nX: \tb\xff\r\nContent-Length: 3\r\n\r\nabc")
-	f(strings.NewReader("abc"), func(r *http.Request) { // what the transport says itself, a header cannot contradict
+	f(strings.NewReader("abc"), func(r *http.Request) { // a caller's header cannot contradict what the transport writes itself
 		for name, v := range map[string]string{
 			"Content-Length": "40", "Transfer-Encoding": "chunked", "Host": "evil", "Connection": "Upgrade", "Trailer": "X", "Upgrade": "x",
 			"content-length": "41", "TRANSFER-ENCODING": "chunked", "host": "evil",
@@ -125,12 +126,12 @@ func TestWhatIsSent(t *testing.T) {
 	f(nil, func(r *http.Request) { r.Close = true }, begin+"Connection: close\r\nContent-Length: 0\r\n\r\n")
 	f(nil, func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/a b\r\nX: y", "" },
 		strings.Replace(begin, "/a%2Fb%20c", "/a%20b%0D%0AX:%20y", 1)+"Content-Length: 0\r\n\r\n")
-	f(nil, func(r *http.Request) { r.URL.RawPath = "/a%2Fb%20c\r\nX: y" }, // which does not fit the path, so that this is escaped
+	f(nil, func(r *http.Request) { r.URL.RawPath = "/a%2Fb%20c\r\nX: y" }, // RawPath does not match Path, so the path is escaped
 		strings.Replace(begin, "/a%2Fb%20c", "/a/b%20c", 1)+"Content-Length: 0\r\n\r\n")
 }
 
-// TestBodiesThatBreak: the server must not take what came of a body for the whole.
-func TestBodiesThatBreak(t *testing.T) {
+// TestBrokenBodies: the server must not take a partial body for the whole.
+func TestBrokenBodies(t *testing.T) {
 	errBroken := errors.New("broken")
 	f := func(size int, length int64, end error, want error) {
 		t.Helper()
@@ -141,19 +142,19 @@ func TestBodiesThatBreak(t *testing.T) {
 			r := request(t, "POST", "http://h/", body)
 			r.ContentLength = length
 			_, _, err := fetched(tr, r)
-			tooLong := length >= 0 && int64(size) > length // what net/http notices after it has sent what was told, if at all
+			tooLong := length >= 0 && int64(size) > length // net/http notices this, if at all, after it has sent the declared length
 			if (e.strict || !tooLong) && (err == nil || want != nil && !errors.Is(err, want)) {
-				t.Errorf("%d bytes of %d, %v: sent with %v", size, length, end, err)
+				t.Errorf("%d bytes, %d declared, %v: sent with error %v", size, length, end, err)
 			}
 			synctest.Wait()
 			if len(body.closed) == 0 {
-				t.Errorf("%d bytes of %d, %v: the body is not closed", size, length, end)
+				t.Errorf("%d bytes, %d declared, %v: the body is not closed", size, length, end)
 			}
 			tr.CloseIdleConnections()
 			u.over.Wait()
 			for i, got := range u.bodies {
 				if e.strict || !tooLong {
-					t.Errorf("%d bytes of %d, %v: the server has got %d bytes in request %d", size, length, end, len(got), i)
+					t.Errorf("%d bytes, %d declared, %v: the server received %d bytes in request %d", size, length, end, len(got), i)
 				}
 			}
 		})
@@ -173,22 +174,23 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// TestAnswersBeforeTheBody: a server may refuse a body without reading it. Its answer arrives, and the connection is done with.
-func TestAnswersBeforeTheBody(t *testing.T) {
+// TestResponsesBeforeTheBody: a server may refuse a body without reading it. Its response arrives,
+// and the connection is not reused.
+func TestResponsesBeforeTheBody(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		for _, closes := range []bool{false, true} {
 			d, dials := scripted(func(c *memConn, from *bufio.Reader) {
 				if _, err := http.ReadRequest(from); err != nil {
 					return
 				}
-				c.say("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nabc")
+				c.send("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nabc")
 				if !closes {
 					time.Sleep(time.Minute) // and reads no more
 				}
-			}, answering)
+			}, respondToAll)
 			tr := e.transport(func(ctx context.Context, network, address string) (net.Conn, error) {
 				c, err := d(ctx, network, address)
-				c.(*memConn).out.room = 4 << 10
+				c.(*memConn).out.capacity = 4 << 10
 				return c, err
 			})
 			body := watchBody(bytes.NewReader(make([]byte, 1<<20)))
@@ -202,7 +204,7 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 				t.Errorf("closing %v: the body is not closed", closes)
 			}
 			if text, _, err := fetched(tr, request(t, "GET", "http://h/", nil)); text != "200 [calm]" || dials() != 2 {
-				t.Errorf("closing %v: then comes %s, %v over connection %d", closes, text, err, dials())
+				t.Errorf("closing %v: then %s, %v over connection %d", closes, text, err, dials())
 			}
 			tr.CloseIdleConnections()
 			time.Sleep(time.Hour)
@@ -210,20 +212,20 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 	})
 }
 
-// TestWhatTransportsReturn of an answer is what net/http returns.
-func TestWhatTransportsReturn(t *testing.T) {
+// TestReturnedResponses checks that the fields of responses are those that net/http sets.
+func TestReturnedResponses(t *testing.T) {
 	f := func(raw string, cut bool) {
 		t.Helper()
 		var got []string
 		bubble(t, func(t *testing.T, e engine) {
-			u := &upstream{answers: []string{raw}, cut: cut}
+			u := &upstream{responses: []string{raw}, cut: cut}
 			tr := e.transport(u.dial)
 			r := request(t, "GET", "http://h/", nil)
 			_, res, err := fetched(tr, r)
 			if err != nil || res.Request != r {
 				t.Fatal(err)
 			}
-			res.Header.Del("Connection") // net/http has it in Close alone
+			res.Header.Del("Connection") // net/http has it only in Close
 			got = append(got, fmt.Sprint(res.Status, res.StatusCode, res.Proto, res.ProtoMajor, res.ProtoMinor, res.Header,
 				res.ContentLength, res.TransferEncoding, res.Close, res.Uncompressed))
 			tr.CloseIdleConnections()

@@ -51,7 +51,7 @@ func parseRequest(ctx context.Context, header []byte) (*http.Request, framing, *
 		return nil, framing{}, refused
 	}
 	if expect := r.Header["Expect"]; len(expect) > 0 && !expectsContinue(r) {
-		return nil, framing{}, &refusal{http.StatusExpectationFailed, "an expectation that is not known"}
+		return nil, framing{}, &refusal{http.StatusExpectationFailed, "an unknown expectation"}
 	}
 	r.Close = r.ProtoMinor == 0 || hasToken(r.Header["Connection"], "close")
 	return r, f, nil
@@ -77,10 +77,10 @@ func parseRequestLine(ctx context.Context, line string) (*http.Request, *refusal
 		if !isHTTPVersion(proto) {
 			return nil, badRequest("a malformed request line")
 		}
-		return nil, &refusal{http.StatusHTTPVersionNotSupported, "a version of HTTP that is not spoken here"}
+		return nil, &refusal{http.StatusHTTPVersionNotSupported, "an unsupported version of HTTP"}
 	}
 	if method == http.MethodConnect {
-		return nil, &refusal{http.StatusMethodNotAllowed, "this is no proxy for other hosts"}
+		return nil, &refusal{http.StatusMethodNotAllowed, "this is not a proxy for other hosts"}
 	}
 	if !isTarget(target) || target == "*" && method != http.MethodOptions {
 		return nil, badRequest("a malformed target")

@@ -9,11 +9,11 @@ func line(first string) string { return first + "\r\nHost: h\r\n\r\n" }
 
 func get(fields string) string { return "GET /a HTTP/1.1\r\n" + fields + "\r\n\r\n" }
 
-// requestLines is about the first line.
+// requestLines has attacks on the request line.
 func requestLines() []attack {
 	return []attack{
 		{line("GET /a HTTP/1.1"), "GET /a []" + served, ""},
-		{line("get /a HTTP/1.1"), "get /a []" + served, ""}, // methods are case-sensitive: another one
+		{line("get /a HTTP/1.1"), "get /a []" + served, ""}, // methods are case-sensitive, so this is another method
 		{line("M!#$%&'*+-.^_`|~ /a HTTP/1.1"), "M!#$%&'*+-.^_`|~ /a []" + served, ""},
 		{line("GET /a%20b%2Fc?d=%00&e=;f HTTP/1.1"), "GET /a%20b%2Fc?d=%00&e=;f []" + served, ""},
 		{line("GET //a/../b HTTP/1.1"), "GET //a/../b []" + served, ""},
@@ -95,13 +95,13 @@ func requestLines() []attack {
 		{line("GET http://h h/a HTTP/1.1"), "400", ""},
 		{line("CONNECT h:80 HTTP/1.1"), "405", connects},
 		{line("CONNECT /a HTTP/1.1"), "405", connects},
-		{line("GET /" + strings.Repeat("a", 2*headLimit) + " HTTP/1.1"), "431", ""},
-		{line(strings.Repeat("A", 2*headLimit) + " /a HTTP/1.1"), "431", ""},
-		{strings.Repeat("A", 2*headLimit), "431", ""},
+		{line("GET /" + strings.Repeat("a", 2*headerLimit) + " HTTP/1.1"), "431", ""},
+		{line(strings.Repeat("A", 2*headerLimit) + " /a HTTP/1.1"), "431", ""},
+		{strings.Repeat("A", 2*headerLimit), "431", ""},
 	}
 }
 
-// headerLines is about the lines after it.
+// headerLines has attacks on the header lines.
 func headerLines() []attack {
 	ok := "GET /a []" + served
 	return []attack{
@@ -162,7 +162,7 @@ func headerLines() []attack {
 		{get("Host: h\nX: y"), "400", bareLF},
 		{get("Host: h\r\nX: y\n\r\nZ: z"), "400", bareLF},
 
-		// What they ask for.
+		// Expectations and connection options.
 		{get("Host: h\r\nExpect: 200-ok"), "417", ""},
 		{post("Expect: later\r\nContent-Length: 1", "x"), "417", ""},
 		{post("expect: 100-CONTINUE\r\nContent-Length: 1", "x"), "POST /a [x]" + served, ""},
@@ -172,23 +172,23 @@ func headerLines() []attack {
 		{get("Host: h\r\nConnection: closed"), ok, ""},
 
 		// Floods.
-		{get("Host: h\r\nX: " + strings.Repeat("a", headLimit/2)), ok, ""},
-		{get("Host: h\r\nX: " + strings.Repeat("a", 2*headLimit)), "431", ""},
-		{get("Host: h\r\n" + strings.Repeat("a", 2*headLimit) + ": x"), "431", ""},
-		{get("Host: h\r\n" + strings.Repeat("X: y\r\n", headLimit) + "Z: z"), "431", ""},
+		{get("Host: h\r\nX: " + strings.Repeat("a", headerLimit/2)), ok, ""},
+		{get("Host: h\r\nX: " + strings.Repeat("a", 2*headerLimit)), "431", ""},
+		{get("Host: h\r\n" + strings.Repeat("a", 2*headerLimit) + ": x"), "431", ""},
+		{get("Host: h\r\n" + strings.Repeat("X: y\r\n", headerLimit) + "Z: z"), "431", ""},
 		{get("Host: h\r\n" + strings.Repeat("X:\r\n", 100) + "Z: z"), ok, ""},
 		{get("Host: h\r\n" + strings.Repeat("X:\r\n", 3000) + "Z: z"), "431", manyFields},
 	}
 }
 
-// TestWhatHandlersSee is about the parts of a request that a proxy decides by.
-func TestWhatHandlersSee(t *testing.T) {
+// TestParsedRequests checks the parts of a request by which a proxy decides.
+func TestParsedRequests(t *testing.T) {
 	f := func(in string, want func(seen) bool) {
 		t.Helper()
 		eachEngine(t, func(t *testing.T, e engine) {
 			x := e.send(t, in, nil)
 			if len(x.seen) != 1 || !want(x.seen[0]) {
-				t.Errorf("%q is seen as %+v", in, x.seen)
+				t.Errorf("%q is parsed as %+v", in, x.seen)
 			}
 		})
 	}

@@ -62,8 +62,8 @@ func (b *responseBody) setFraming(r *http.Request, res *http.Response) error {
 	return nil
 }
 
-// agreedLength parses the Content-Length lines, which must be identical. It returns -1 if there are
-// none.
+// agreedLength parses the Content-Length lines, which must be identical. It returns -1
+// without any.
 func agreedLength(lines []string) (int64, error) {
 	if len(lines) == 0 {
 		return -1, nil
@@ -73,7 +73,7 @@ func agreedLength(lines []string) (int64, error) {
 		ok = ok && line == lines[0]
 	}
 	if !ok {
-		return -1, malformed("its Content-Length")
+		return -1, malformed("invalid Content-Length")
 	}
 	return n, nil
 }

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// raw has a handler serve what a client sends before it half-closes, and returns all that the client gets.
+// raw serves what a client sends before it half-closes, with a handler, and returns all bytes that
+// the client receives.
 func (e engine) raw(t *testing.T, in string, h http.HandlerFunc) string {
 	t.Helper()
 	client, end := memPair()
@@ -26,12 +27,13 @@ func (e engine) raw(t *testing.T, in string, h http.HandlerFunc) string {
 	return string(out)
 }
 
-// first reads the first answer to a request of a method, and how many follow.
-func first(t *testing.T, out, method string) (a answer, more int) {
+// first parses the first response to a request with the method, and returns the number of the
+// following ones.
+func first(t *testing.T, out, method string) (a parsedResponse, more int) {
 	t.Helper()
-	all, rest := parseAnswers([]byte(out), []seen{{Method: method}})
+	all, rest := parseResponses([]byte(out), []seen{{Method: method}})
 	if len(all) == 0 || rest != "" {
-		t.Fatalf("%q is no answer: %s", out, rest)
+		t.Fatalf("%q is not a response: %s", out, rest)
 	}
 	return all[0], len(all) - 1
 }
@@ -42,29 +44,29 @@ func TestContinueIsSentWhenTheBodyIsRead(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		read := func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
 		if out := e.raw(t, in, read); !strings.HasPrefix(out, interim) || strings.Count(out, interim) != 1 {
-			t.Errorf("a handler that reads has the client told %q", out)
+			t.Errorf("a handler that reads the body: the client got %q", out)
 		}
 		late := func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403); read(w, r) }
 		if out := e.raw(t, in, late); strings.Contains(out, interim) {
-			t.Errorf("after the answer comes %q", out)
+			t.Errorf("after the response comes %q", out)
 		}
 		old := strings.Replace(in, "HTTP/1.1", "HTTP/1.0", 1)
 		if out := e.raw(t, old, read); strings.Contains(out, interim) {
-			t.Errorf("a client of HTTP/1.0 gets %q", out)
+			t.Errorf("an HTTP/1.0 client got %q", out)
 		}
 		ignore := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }
 		out := e.raw(t, in+canary, ignore)
 		if a, more := first(t, out, "POST"); a.status != 403 || more != 0 || strings.Contains(out, interim) {
-			t.Errorf("a handler that does not read has the client told %q", out)
+			t.Errorf("a handler that does not read the body: the client got %q", out)
 		}
 		hidden := post("Expect: 100-continue\r\nContent-Length: 33", canary)
 		if _, more := first(t, e.raw(t, hidden, ignore), "POST"); more != 0 {
-			t.Error("a body that was not asked for is served as a request")
+			t.Error("a body without 100 Continue was served as a request")
 		}
 	})
 }
 
-func TestAnswersWithoutBody(t *testing.T) {
+func TestResponsesWithoutBody(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		f := func(method string, status int, want error) {
 			t.Helper()
@@ -79,10 +81,10 @@ func TestAnswersWithoutBody(t *testing.T) {
 			})
 			a, more := first(t, out, method)
 			if a.status != status || more != 1 || a.body != "" || !errors.Is(got, want) {
-				t.Errorf("%s %d: %q, writing says %v", method, status, out, got)
+				t.Errorf("%s %d: %q, error of the write: %v", method, status, out, got)
 			}
 			if status == 204 && (a.header.Get("Content-Length") != "" || a.header.Get("Transfer-Encoding") != "") {
-				t.Errorf("204 has a length: %q", out)
+				t.Errorf("a 204 has a length: %q", out)
 			}
 		}
 		f("HEAD", 200, nil)
@@ -92,7 +94,7 @@ func TestAnswersWithoutBody(t *testing.T) {
 	})
 }
 
-// TestSplitting is about values that would end their line and go on as a header, or as an answer, of their own.
+// TestSplitting uses values that would end their line and continue as a header or a response.
 func TestSplitting(t *testing.T) {
 	evil := []string{"a\r\nEvil: 1", "a\nEvil: 1", "a\rEvil: 1", "a\r\n\r\nEvil", "\r\nEvil", "a\r\n Evil"}
 	names := []string{"Evil: 1\r\nX", "Evil\n", "Ev il", "Evil:", "", "Evil\x00", "Évil", "\r\nEvil"}
@@ -104,11 +106,11 @@ func TestSplitting(t *testing.T) {
 				head, _, _ := strings.Cut(out, "\r\n\r\n")
 				for line := range strings.SplitSeq(head, "\r\n") {
 					if strings.HasPrefix(line, "Ev") || strings.ContainsAny(line, "\r\n\x00") {
-						t.Errorf("%q comes as %q", v, out)
+						t.Errorf("%q was received as %q", v, out)
 					}
 				}
 				if _, more := first(t, out, "GET"); more != 0 {
-					t.Errorf("%q makes another answer: %q", v, out)
+					t.Errorf("%q makes another response: %q", v, out)
 				}
 			}
 		}
@@ -117,7 +119,7 @@ func TestSplitting(t *testing.T) {
 		f(func(h http.Header, v string) { h["Content-Type"] = []string{v} }, evil)
 		f(func(h http.Header, v string) { h["Content-Length"] = []string{"0" + v} }, evil)
 		f(func(h http.Header, v string) { h["Date"] = []string{v} }, evil)
-		if e.strict { // net/http takes these as they are
+		if e.strict { // net/http sends these unchanged
 			f(func(h http.Header, v string) { h["X"] = []string{v} }, []string{"a\x00Evil", "\x00", "a\x01\x7f"})
 			f(func(h http.Header, v string) { h["Connection"] = []string{v} }, evil)
 			f(func(h http.Header, v string) { h["Transfer-Encoding"] = []string{v} }, evil)
@@ -126,7 +128,7 @@ func TestSplitting(t *testing.T) {
 	})
 }
 
-func TestPromisedLengths(t *testing.T) {
+func TestDeclaredLengths(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		f := func(promised string, writes []string, wantBody string, wantErr error) {
 			t.Helper()
@@ -141,16 +143,16 @@ func TestPromisedLengths(t *testing.T) {
 				}
 			})
 			a, more := first(t, out, "GET")
-			kept := more == 1 || wantErr != nil && !e.strict // net/http ends the connection when too much was written
+			kept := more == 1 || wantErr != nil && !e.strict // net/http ends the connection if too much was written
 			if a.body != wantBody || !kept || !errors.Is(last, wantErr) {
-				t.Errorf("promised %s, written %q: %q, %v", promised, writes, out, last)
+				t.Errorf("declared %s, written %q: %q, %v", promised, writes, out, last)
 			}
 		}
 		f("5", []string{"hello"}, "hello", nil)
 		f("5", []string{"he", "llo"}, "hello", nil)
 		f("5", []string{"hello", "!"}, "hello", http.ErrContentLength)
 		f("0", []string{"x"}, "", http.ErrContentLength)
-		f("abc", []string{"hello"}, "hello", nil) // no promise
+		f("abc", []string{"hello"}, "hello", nil) // no declared length
 		f("-1", []string{"hello"}, "hello", nil)
 		if e.strict {
 			f("+5", []string{"hello"}, "hello", nil)
@@ -161,13 +163,14 @@ func TestPromisedLengths(t *testing.T) {
 			_, _ = io.WriteString(w, "he")
 		})
 		if !strings.HasSuffix(out, "\r\n\r\nhe") {
-			t.Errorf("too little written: the client takes the next answer for the rest in %q", out)
+			t.Errorf("too little written: the client takes the next response for the rest in %q", out)
 		}
 	})
 }
 
-// TestFramesOfAnswers is about what tells the client the end: a length, chunks, or for a client of HTTP/1.0 the connection.
-func TestFramesOfAnswers(t *testing.T) {
+// TestResponseFraming checks how the client finds the end of the body: by a length, by chunks, or
+// for HTTP/1.0 by the end of the connection.
+func TestResponseFraming(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		long := strings.Repeat("0123456789abcdef", 1<<10)
 		write := func(flush bool, parts ...string) http.HandlerFunc {
@@ -196,14 +199,14 @@ func TestFramesOfAnswers(t *testing.T) {
 		f(now, write(true, "", "abc", ""), "abc", "Transfer-Encoding: chunked\r\n")
 		f(now, write(false, long, long, "x"), long+long+"x", "Transfer-Encoding: chunked\r\n")
 		f(now, write(true, "x", long, "y", long), "x"+long+"y"+long, "Transfer-Encoding: chunked\r\n")
-		for n := 3800; n < 4200; n++ { // the end of a block of memory falls somewhere near the end of the body
+		for n := 3800; n < 4200; n++ { // the end of a block falls near the end of the body
 			f(now, write(false, long[:n], "y"), long[:n]+"y", "\r\n\r\n")
 			f(now, write(false, "x", long[:n]), "x"+long[:n], "\r\n\r\n")
 		}
 		f(old, write(true, "a", "bc"), "abc", "")
 		f(old, write(false, long), long, "")
 		if out := e.raw(t, old, write(true, long)); strings.Contains(out, "chunked") || !strings.HasSuffix(out, "\r\n\r\n"+long) {
-			t.Errorf("HTTP/1.0 knows no chunks: %.200q", out)
+			t.Errorf("chunks for HTTP/1.0: %.200q", out)
 		}
 	})
 }
@@ -223,14 +226,14 @@ func TestPanics(t *testing.T) {
 				}
 				panic(fault)
 			}), func(text string) { said = append(said, text) })
-			_ = s.Serve(&oneConn{conn: &closeTeller{Conn: end, closed: ended}, ended: ended})
+			_ = s.Serve(&oneConn{conn: &closeSignal{Conn: end, closed: ended}, ended: ended})
 			out, _ := io.ReadAll(client)
-			all, _ := parseAnswers(out, nil)
+			all, _ := parseResponses(out, nil)
 			if len(all) != 0 || begin != strings.Contains(string(out), "begun") {
-				t.Errorf("panic %v: the client gets %q", fault, out)
+				t.Errorf("panic %v: the client got %q", fault, out)
 			}
 			if got := strings.Contains(strings.Join(said, ""), "on purpose"); got != told || !told && len(said) > 0 {
-				t.Errorf("panic %v: said %q", fault, said)
+				t.Errorf("panic %v: logged %q", fault, said)
 			}
 		}
 		f("on purpose", false, true)
@@ -241,8 +244,9 @@ func TestPanics(t *testing.T) {
 	})
 }
 
-// TestBodiesNobodyReads: a small rest is read for the sake of the connection, a large one is not worth it. In neither case is it a request.
-func TestBodiesNobodyReads(t *testing.T) {
+// TestUnreadBodies: a small remainder is read so that the connection can be reused, a large one is
+// not. Neither is taken for a request.
+func TestUnreadBodies(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		f := func(in string, want string) {
 			t.Helper()
@@ -266,7 +270,8 @@ func TestBodiesNobodyReads(t *testing.T) {
 	})
 }
 
-// TestGoroutinesThatOutliveTheirHandler must neither read the next request nor write into its answer, nor bound its time.
+// TestGoroutinesThatOutliveTheirHandler must neither read the next request, nor write into its
+// response, nor change its deadlines.
 func TestGoroutinesThatOutliveTheirHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan error, 8)
@@ -282,7 +287,7 @@ func TestGoroutinesThatOutliveTheirHandler(t *testing.T) {
 			late <- control.SetReadDeadline(time.Now())
 			late <- control.SetWriteDeadline(time.Now())
 		}
-		l := ours().start(t, func(w http.ResponseWriter, r *http.Request) { // net/http makes no such promise
+		l := ours().start(t, func(w http.ResponseWriter, r *http.Request) { // net/http does not guarantee this
 			if r.URL.Path == "/canary" {
 				time.Sleep(2 * time.Second)
 			}
@@ -290,32 +295,32 @@ func TestGoroutinesThatOutliveTheirHandler(t *testing.T) {
 				return
 			}
 			go func() {
-				time.Sleep(time.Second) // nothing is served then
+				time.Sleep(time.Second) // no request is being served then
 				meddle(w, r)
-				time.Sleep(2 * time.Second) // the next request is served then
+				time.Sleep(2 * time.Second) // the next request is being served then
 				meddle(w, r)
 			}()
 		})
 		c := l.dial(t)
-		c.say(post("Content-Length: 3", "abc"))
+		c.send(post("Content-Length: 3", "abc"))
 		time.Sleep(2 * time.Second)
-		c.say(canary)
+		c.send(canary)
 		time.Sleep(3 * time.Second)
-		c.say(get("Host: h\r\nConnection: close"))
+		c.send(get("Host: h\r\nConnection: close"))
 		out, _ := io.ReadAll(c)
-		if all, rest := parseAnswers(out, nil); len(all) != 3 || rest != "" || strings.Contains(string(out), "evil") {
+		if all, rest := parseResponses(out, nil); len(all) != 3 || rest != "" || strings.Contains(string(out), "evil") {
 			t.Errorf("got %q", out)
 		}
 		for i := range cap(late) {
 			if err := <-late; err == nil {
-				t.Errorf("attempt %d succeeds", i)
+				t.Errorf("attempt %d succeeded", i)
 			}
 		}
 	})
 }
 
-// TestWhatHandlersSayOfTheConnection is the server's to say.
-func TestWhatHandlersSayOfTheConnection(t *testing.T) {
+// TestManagedFields: handlers cannot set the fields that concern the connection.
+func TestManagedFields(t *testing.T) {
 	e := ours()
 	names := []string{"Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer", "transfer-encoding", "content-length", "CONTENT-LENGTH"}
 	out := e.raw(t, get("Host: h")+canary, func(w http.ResponseWriter, _ *http.Request) {
@@ -331,7 +336,7 @@ func TestWhatHandlersSayOfTheConnection(t *testing.T) {
 	}
 }
 
-// start serves on a listener in memory until the test ends.
+// start serves on an in-memory listener until the test ends.
 func (e engine) start(t *testing.T, h http.HandlerFunc) *memListener {
 	t.Helper()
 	l := newMemListener()
@@ -351,4 +356,4 @@ func (l *memListener) dial(t *testing.T) *memConn {
 	return c
 }
 
-func (c *memConn) say(text string) { _, _ = c.Write([]byte(text)) }
+func (c *memConn) send(text string) { _, _ = c.Write([]byte(text)) }

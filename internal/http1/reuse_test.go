@@ -20,7 +20,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/http1"
 )
 
-// scripted dials connections whose other ends are served by one function each.
+// scripted returns a dialer. Each function serves the other end of one connection.
 func scripted(serve ...func(c *memConn, from *bufio.Reader)) (d dialer, dials func() int) {
 	n := 0
 	return func(context.Context, string, string) (net.Conn, error) {
@@ -35,8 +35,8 @@ func scripted(serve ...func(c *memConn, from *bufio.Reader)) (d dialer, dials fu
 	}, func() int { return n }
 }
 
-// take reads a whole request. It is false when there is none.
-func take(from *bufio.Reader) bool {
+// readRequest reads a whole request. It returns false if none arrived.
+func readRequest(from *bufio.Reader) bool {
 	r, err := http.ReadRequest(from)
 	if err == nil {
 		_, err = io.Copy(io.Discard, r.Body)
@@ -44,29 +44,30 @@ func take(from *bufio.Reader) bool {
 	return err == nil
 }
 
-// answering answers every request.
-func answering(c *memConn, from *bufio.Reader) {
-	for take(from) {
-		c.say(calm)
+// respondToAll responds to every request.
+func respondToAll(c *memConn, from *bufio.Reader) {
+	for readRequest(from) {
+		c.send(calm)
 	}
 }
 
-// TestSendingAgain: the server ends a kept connection when the second request has come, and nobody knows what it did with it before.
-func TestSendingAgain(t *testing.T) {
+// TestReplay: the server ends a kept connection when the second request has arrived. Whether it
+// processed that request is not known.
+func TestReplay(t *testing.T) {
 	f := func(method string, body io.Reader, cut string, want string) {
 		t.Helper()
 		bubble(t, func(t *testing.T, e engine) {
 			posts := 0
 			d, dials := scripted(func(c *memConn, from *bufio.Reader) {
-				take(from)
-				c.say(calm)
-				take(from)
-				c.say(cut)
+				readRequest(from)
+				c.send(calm)
+				readRequest(from)
+				c.send(cut)
 				posts++
 			}, func(c *memConn, from *bufio.Reader) {
-				for take(from) {
+				for readRequest(from) {
 					posts++
-					c.say(calm)
+					c.send(calm)
 				}
 			})
 			tr := e.transport(d)
@@ -87,10 +88,10 @@ func TestSendingAgain(t *testing.T) {
 	}
 	f("GET", nil, "", "200 [calm]")
 	f("OPTIONS", nil, "", "200 [calm]")
-	f("GET", nil, "H", "error") // of an answer
+	f("GET", nil, "H", "error") // of a response
 	f("GET", nil, "HTTP/1.1 100 Continue\r\n\r\n", "error")
 	f("GET", strings.NewReader("abc"), "", "200 [calm]")
-	f("GET", io.MultiReader(strings.NewReader("abc")), "", "error") // which cannot be had again
+	f("GET", io.MultiReader(strings.NewReader("abc")), "", "error") // a body that cannot be obtained again
 	f("POST", strings.NewReader("abc"), "", "error")
 	f("POST", bytes.NewReader(make([]byte, 64<<10)), "", "error")
 	f("POST", nil, "", "error")
@@ -102,10 +103,11 @@ func TestSendingAgain(t *testing.T) {
 	f("DELETE", nil, "", "error")
 }
 
-// TestFreshUnlessRepeatable checks that a request that cannot be repeated does not use a kept connection.
+// TestFreshUnlessRepeatable checks that a request that cannot be repeated does not use a kept
+// connection.
 func TestFreshUnlessRepeatable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, dials := scripted(answering)
+		d, dials := scripted(respondToAll)
 		tr := &http1.Transport{DialContext: d, MaxIdleConns: 8, FreshUnlessRepeatable: true}
 		f := func(method string, body io.Reader, marked bool, want int) {
 			t.Helper()
@@ -128,8 +130,9 @@ func TestFreshUnlessRepeatable(t *testing.T) {
 	})
 }
 
-// TestIdleConnectionsThatSpeakOrEnd are not used, over real connections: whether one stands is asked of the kernel.
-func TestIdleConnectionsThatSpeakOrEnd(t *testing.T) {
+// TestUnusableIdleConnections: connections that have ended or received bytes while idle are not
+// used. The test uses real connections, because the state is read from the kernel.
+func TestUnusableIdleConnections(t *testing.T) {
 	f := func(after func(net.Conn)) {
 		t.Helper()
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -137,8 +140,8 @@ func TestIdleConnectionsThatSpeakOrEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		told := make(chan struct{}) // that the first answer has been read
-		done := make(chan struct{}) // that what happens afterwards has happened
+		told := make(chan struct{}) // closed when the first response has been read
+		done := make(chan struct{}) // closed when the event after it has happened
 		go func() {
 			for first := true; ; first = false {
 				c, err := l.Accept()
@@ -147,7 +150,7 @@ func TestIdleConnectionsThatSpeakOrEnd(t *testing.T) {
 				}
 				defer c.Close()
 				from := bufio.NewReader(c)
-				take(from)
+				readRequest(from)
 				_, _ = io.WriteString(c, calm)
 				if first {
 					<-told
@@ -164,7 +167,8 @@ func TestIdleConnectionsThatSpeakOrEnd(t *testing.T) {
 		defer tr.CloseIdleConnections()
 		at := "http://" + l.Addr().String() + "/"
 		for i := range 2 {
-			// A POST is not sent again: the connection has to be found out before it is used.
+			// A POST is not sent again, so the state of the connection must be detected before it
+			// is used.
 			text, _, err := fetched(tr, request(t, "POST", at, strings.NewReader("abc")))
 			if text != "200 [calm]" {
 				t.Errorf("request %d: %s, %v", i, text, err)
@@ -185,13 +189,14 @@ func TestIdleConnectionsThatSpeakOrEnd(t *testing.T) {
 	f(func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0); c.Close() })
 }
 
-// TestClosingAnAnswer before its end gives its connection up: what is left of it must not be taken for the next answer.
-func TestClosingAnAnswer(t *testing.T) {
+// TestClosingAResponse before its end closes the connection: the remainder must not be taken for
+// the next response.
+func TestClosingAResponse(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		for _, raw := range []string{
 			ok("Content-Length: 100", "abc"), ok("Content-Length: 35", hidden), ok("Transfer-Encoding: chunked", "3\r\nabc\r\n"), ok("X: y", hidden),
 		} {
-			u := &upstream{answers: []string{raw}}
+			u := &upstream{responses: []string{raw}}
 			tr := e.transport(u.dial)
 			res, err := tr.RoundTrip(request(t, "GET", "http://h/", nil))
 			if err != nil {
@@ -202,13 +207,13 @@ func TestClosingAnAnswer(t *testing.T) {
 			}
 			res.Body.Close()
 			if n, err := res.Body.Read(make([]byte, 3)); n > 0 || err == nil || errors.Is(err, io.EOF) {
-				t.Errorf("%q: reading on after Close: %d, %v", raw, n, err)
+				t.Errorf("%q: a read after Close: %d, %v", raw, n, err)
 			}
 			if err := res.Body.Close(); err != nil {
-				t.Errorf("closing again: %v", err)
+				t.Errorf("a second Close: %v", err)
 			}
 			if text, _, err := fetched(tr, request(t, "GET", "http://h/", nil)); text != "200 [calm]" || u.dialled() != 2 {
-				t.Errorf("%q: then comes %s, %v over connection %d", raw, text, err, u.dialled())
+				t.Errorf("%q: then %s, %v over connection %d", raw, text, err, u.dialled())
 			}
 			tr.CloseIdleConnections()
 			u.over.Wait()
@@ -216,7 +221,7 @@ func TestClosingAnAnswer(t *testing.T) {
 	})
 }
 
-// TestIdleConnectionsAreBounded in number and time.
+// TestIdleConnectionsAreBounded checks the bounds of their number and time.
 func TestIdleConnectionsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		u := &upstream{}
@@ -239,7 +244,7 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 		standing := func() (n int) {
 			synctest.Wait()
 			for _, c := range u.conns {
-				if !c.(*memConn).left() {
+				if !c.(*memConn).peerClosed() {
 					n++
 				}
 			}
@@ -248,20 +253,20 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 		if n := standing(); n != 4 {
 			t.Errorf("%d connections are kept", n)
 		}
-		time.Sleep(idleTime / 2)
+		time.Sleep(idleConnTimeout / 2)
 		fetched(tr, request(t, "GET", "http://h/", nil))
-		time.Sleep(idleTime/2 + time.Second)
+		time.Sleep(idleConnTimeout/2 + time.Second)
 		if n := standing(); n != 1 {
-			t.Errorf("%d connections are kept after their time", n)
+			t.Errorf("%d connections are kept after IdleConnTimeout", n)
 		}
-		time.Sleep(idleTime)
+		time.Sleep(idleConnTimeout)
 		if n := standing(); n != 0 {
 			t.Errorf("%d connections are kept in the end", n)
 		}
 	})
 }
 
-// TestCancelling ends a request wherever it is, and its connection with it.
+// TestCancelling ends a request in any phase, and its connection with it.
 func TestCancelling(t *testing.T) {
 	errWhy := errors.New("why")
 	hang := func(c *memConn, _ *bufio.Reader) { _, _ = io.Copy(io.Discard, c) }
@@ -274,12 +279,12 @@ func TestCancelling(t *testing.T) {
 					select {
 					case <-ctx.Done():
 						return nil, ctx.Err()
-					case <-time.After(time.Hour): // net/http dials on, for whoever comes next
-						return nil, errors.New("nobody is there")
+					case <-time.After(time.Hour): // net/http continues to dial for a later request
+						return nil, errors.New("no server")
 					}
 				}
 				client, end := memPair()
-				client.out.room = room
+				client.out.capacity = room
 				ends = append(ends, end)
 				go func() {
 					defer end.CloseWrite()
@@ -298,20 +303,20 @@ func TestCancelling(t *testing.T) {
 			begin := time.Now()
 			_, _, err := fetched(tr, r)
 			if took := time.Since(begin); took != time.Minute || !errors.Is(err, errWhy) && !errors.Is(err, context.Canceled) {
-				t.Errorf("%s: ends after %v with %v", name, took, err)
+				t.Errorf("%s: ended after %v with %v", name, took, err)
 			}
 			if e.strict && !errors.Is(err, errWhy) {
-				t.Errorf("%s: the cause is not named: %v", name, err)
+				t.Errorf("%s: the error is not the cause: %v", name, err)
 			}
 			synctest.Wait()
 			for _, end := range ends {
-				if !end.left() {
-					t.Errorf("%s: the connection stands", name)
+				if !end.peerClosed() {
+					t.Errorf("%s: the connection is still open", name)
 				}
 				end.Close()
 			}
 			if _, err := tr.RoundTrip(request(t, "GET", "http://h/", nil).WithContext(ctx)); err == nil {
-				t.Errorf("%s: a request whose context has ended is sent", name)
+				t.Errorf("%s: a request whose context has ended was sent", name)
 			}
 			time.Sleep(2 * time.Hour)
 			for _, end := range ends {
@@ -321,20 +326,20 @@ func TestCancelling(t *testing.T) {
 	}
 	saying := func(text string) func(*memConn, *bufio.Reader) {
 		return func(c *memConn, from *bufio.Reader) {
-			take(from)
-			c.say(text)
+			readRequest(from)
+			c.send(text)
 			hang(c, from)
 		}
 	}
 	none := func() io.Reader { return nil }
 	f("dialling", nil, none, 0)
 	f("writing", func(c *memConn, _ *bufio.Reader) { time.Sleep(time.Hour) }, func() io.Reader { return bytes.NewReader(make([]byte, 1<<20)) }, 4<<10)
-	f("writing the head", func(c *memConn, _ *bufio.Reader) { time.Sleep(time.Hour) }, none, 10)
+	f("writing the header", func(c *memConn, _ *bufio.Reader) { time.Sleep(time.Hour) }, none, 10)
 	f("waiting for a body", hang, func() io.Reader { return newPending("abc", -1) }, 0)
 	f("waiting for a short body", hang, func() io.Reader { return newPending("abc", 5) }, 0)
 	f("waiting for a long body", hang, func() io.Reader { return newPending("abc", 1<<20) }, 0)
 	f("waiting", saying(""), func() io.Reader { return strings.NewReader("abc") }, 0)
-	f("in the head", saying("HTTP/1.1 200 OK\r\nX:"), none, 0)
+	f("in the header", saying("HTTP/1.1 200 OK\r\nX:"), none, 0)
 	f("after 100", saying("HTTP/1.1 100 Continue\r\n\r\n"), none, 0)
 	f("in the body", saying(ok("Content-Length: 10", "abc")), none, 0)
 	f("in a chunk", saying(ok("Transfer-Encoding: chunked", "3\r\na")), none, 0)
@@ -342,10 +347,10 @@ func TestCancelling(t *testing.T) {
 	f("before the end", saying(ok("X: y", "abc")), none, 0)
 }
 
-// pending is a body of which no more comes before it is closed.
+// pending is a body that yields no more bytes until it is closed.
 type pending struct {
 	io.Reader
-	length int64 // that is told
+	length int64 // declared
 	closed chan struct{}
 	once   sync.Once
 }
@@ -365,12 +370,12 @@ func (p *pending) Read(b []byte) (int, error) {
 
 func (p *pending) Close() error { p.once.Do(func() { close(p.closed) }); return nil }
 
-// TestNothingIsLeaked over real connections: neither goroutines nor descriptors.
-func TestNothingIsLeaked(t *testing.T) {
+// TestNothingLeaks checks goroutines and descriptors with real connections.
+func TestNothingLeaks(t *testing.T) {
 	descriptors := func() int {
 		all, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
-			t.Skip("descriptors cannot be counted here")
+			t.Skip("descriptors cannot be counted on this platform")
 		}
 		return len(all)
 	}

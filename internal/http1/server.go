@@ -26,8 +26,8 @@ const (
 // discarded, and the only context value is http.LocalAddrContextKey.
 type Server struct {
 	Handler http.Handler
-	// ReadHeaderTimeout limits the time from a request's first byte to the end of its header. For the
-	// first request it starts with the connection. 0: no limit.
+	// ReadHeaderTimeout limits the time from a request's first byte to the end of its header. For
+	// the first request it starts with the connection. 0: no limit.
 	ReadHeaderTimeout time.Duration
 	IdleTimeout       time.Duration   // between two requests; 0: no limit
 	WriteTimeout      time.Duration   // for one write, unless the handler sets a deadline; 0: no limit

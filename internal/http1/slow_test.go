@@ -12,26 +12,27 @@ import (
 	"time"
 )
 
-// bubble runs a test of both engines in time that passes only while all wait. It also fails for goroutines that are left behind.
+// bubble runs a test with both engines in a synctest bubble. It also fails if goroutines remain.
 func bubble(t *testing.T, test func(*testing.T, engine)) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		synctest.Test(t, func(t *testing.T) { test(t, e) })
 	})
 }
 
-// endsAfter waits for the server to close a connection, and says how long that took and what came before.
+// endsAfter waits for the server to close a connection. It returns how long that took and what the
+// server sent.
 func endsAfter(t *testing.T, c *memConn, most time.Duration) (took time.Duration, out string) {
 	t.Helper()
 	begin := time.Now()
 	_ = c.SetReadDeadline(begin.Add(most))
 	b, err := io.ReadAll(c)
 	if err != nil {
-		t.Errorf("after %v the connection stands", most)
+		t.Errorf("after %v the connection is still open", most)
 	}
 	return time.Since(begin), string(b)
 }
 
-// drip says one byte after the other, until the server has left.
+// drip sends one byte after the other until the server closes the connection.
 func drip(c *memConn, text string, every time.Duration) {
 	for i := range len(text) {
 		time.Sleep(every)
@@ -43,8 +44,8 @@ func drip(c *memConn, text string, every time.Duration) {
 
 func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
 
-// answer reads one answer of a length that is told.
-func (c *memConn) answer(t *testing.T) string {
+// response reads one response with a Content-Length.
+func (c *memConn) response(t *testing.T) string {
 	t.Helper()
 	var out []byte
 	for b := make([]byte, 1); ; {
@@ -57,35 +58,35 @@ func (c *memConn) answer(t *testing.T) string {
 	}
 }
 
-func TestSlowHeads(t *testing.T) {
+func TestSlowHeaders(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
-		const grace = 600 * time.Millisecond // in which the server waits for the client to leave
+		const grace = 600 * time.Millisecond // for which the server waits for the client to close
 		l := e.start(t, hello)
 
-		if took, _ := endsAfter(t, l.dial(t), time.Minute); took < headTime || took > headTime+grace {
-			t.Errorf("a silent client is left after %v", took)
+		if took, _ := endsAfter(t, l.dial(t), time.Minute); took < headerTimeout || took > headerTimeout+grace {
+			t.Errorf("the connection of a silent client ended after %v", took)
 		}
 		slow := l.dial(t)
-		go drip(slow, get("Host: h\r\nX: "+strings.Repeat("a", 1000)), headTime-time.Second)
-		if took, out := endsAfter(t, slow, time.Minute); took > headTime+grace || strings.Contains(out, "hello") {
-			t.Errorf("one that begins slowly is left after %v with %q", took, out)
+		go drip(slow, get("Host: h\r\nX: "+strings.Repeat("a", 1000)), headerTimeout-time.Second)
+		if took, out := endsAfter(t, slow, time.Minute); took > headerTimeout+grace || strings.Contains(out, "hello") {
+			t.Errorf("the connection of a slow first request ended after %v with %q", took, out)
 		}
 		again := l.dial(t)
-		again.say(get("Host: h"))
-		again.answer(t)
-		time.Sleep(restTime / 2)
-		go drip(again, get("Host: h\r\nX: "+strings.Repeat("a", 1000)), headTime-time.Second)
-		most := 2*headTime + grace
+		again.send(get("Host: h"))
+		again.response(t)
+		time.Sleep(idleTimeout / 2)
+		go drip(again, get("Host: h\r\nX: "+strings.Repeat("a", 1000)), headerTimeout-time.Second)
+		most := 2*headerTimeout + grace
 		if !e.strict {
-			most += 4 * time.Second // net/http begins to count with the fifth byte
+			most += 4 * time.Second // net/http starts its timer at the fifth byte
 		}
 		if took, out := endsAfter(t, again, time.Minute); took > most || strings.Contains(out, "hello") {
-			t.Errorf("one that goes on slowly is left after %v with %q", took, out)
+			t.Errorf("the connection of a slow second request ended after %v with %q", took, out)
 		}
 		inTime := l.dial(t)
-		go drip(inTime, canary, headTime/2/time.Duration(len(canary)))
-		inTime.answer(t)
-		time.Sleep(time.Minute) // until all have stopped
+		go drip(inTime, canary, headerTimeout/2/time.Duration(len(canary)))
+		inTime.response(t)
+		time.Sleep(time.Minute) // until all timers have stopped
 	})
 }
 
@@ -94,19 +95,19 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		l := e.start(t, hello)
 		c := l.dial(t)
 		for range 3 {
-			c.say(get("Host: h"))
-			c.answer(t)
-			time.Sleep(restTime - time.Second)
+			c.send(get("Host: h"))
+			c.response(t)
+			time.Sleep(idleTimeout - time.Second)
 		}
-		c.say(get("Host: h"))
-		c.answer(t)
-		if took, out := endsAfter(t, c, time.Hour); took != restTime || out != "" {
-			t.Errorf("left after %v with %q", took, out)
+		c.send(get("Host: h"))
+		c.response(t)
+		if took, out := endsAfter(t, c, time.Hour); took != idleTimeout || out != "" {
+			t.Errorf("ended after %v with %q", took, out)
 		}
 	})
 }
 
-// TestLongRequests: neither of the server's times concerns bodies and answers.
+// TestLongRequests: neither timeout of the server applies to bodies and responses.
 func TestLongRequests(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		l := e.start(t, func(w http.ResponseWriter, r *http.Request) {
@@ -118,16 +119,16 @@ func TestLongRequests(t *testing.T) {
 			hello(w, r)
 		})
 		c := l.dial(t)
-		c.say(post("Content-Length: 100", ""))
+		c.send(post("Content-Length: 100", ""))
 		go drip(c, strings.Repeat("a", 100), time.Minute)
-		c.answer(t)
-		c.say(post("Content-Length: 100", strings.Repeat("a", 100)))
-		c.answer(t)
+		c.response(t)
+		c.send(post("Content-Length: 100", strings.Repeat("a", 100)))
+		c.response(t)
 	})
 }
 
-// TestClientsThatLeave: whoever is gone is not worked for.
-func TestClientsThatLeave(t *testing.T) {
+// TestDisconnectCancels: the context of a request ends when its client has left.
+func TestDisconnectCancels(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		f := func(in string) {
 			t.Helper()
@@ -139,11 +140,11 @@ func TestClientsThatLeave(t *testing.T) {
 				case <-r.Context().Done():
 					ended <- r.Context().Err()
 				case <-time.After(time.Hour):
-					ended <- errors.New("nobody told the handler")
+					ended <- errors.New("the context of the handler did not end")
 				}
 			})
 			c := l.dial(t)
-			c.say(in)
+			c.send(in)
 			<-begun
 			time.Sleep(time.Minute)
 			left := time.Now()
@@ -160,8 +161,8 @@ func TestClientsThatLeave(t *testing.T) {
 	})
 }
 
-// TestWhoSendsAheadLosesNothing: the watch over a client that waits takes nothing of its next request.
-func TestWhoSendsAheadLosesNothing(t *testing.T) {
+// TestPipelinedBytesAreKept: watching a waiting client takes no byte from its next request.
+func TestPipelinedBytesAreKept(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		var got []string
 		l := e.start(t, func(w http.ResponseWriter, r *http.Request) {
@@ -172,11 +173,11 @@ func TestWhoSendsAheadLosesNothing(t *testing.T) {
 		})
 		c := l.dial(t)
 		for range 3 {
-			c.say(post("Content-Length: 3", "abc"))
+			c.send(post("Content-Length: 3", "abc"))
 			time.Sleep(time.Second) // while the first is served
 		}
 		for range 3 {
-			c.answer(t)
+			c.response(t)
 		}
 		if fmt.Sprint(got) != "[POST/aabc POST/aabc POST/aabc]" {
 			t.Error(got)
@@ -184,7 +185,7 @@ func TestWhoSendsAheadLosesNothing(t *testing.T) {
 	})
 }
 
-// TestShutdown closes what is idle at once, and waits for what is active and for whoever has only just come.
+// TestShutdown closes idle connections at once, and waits for active and for new ones.
 func TestShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		l := newMemListener()
@@ -197,43 +198,43 @@ func TestShutdown(t *testing.T) {
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(l) }()
 		idle, active, fresh := l.dial(t), l.dial(t), l.dial(t)
-		idle.say(get("Host: h"))
-		idle.answer(t)
-		active.say("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+		idle.send(get("Host: h"))
+		idle.response(t)
+		active.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
 		synctest.Wait()
 
 		begin, done := time.Now(), make(chan error, 1)
 		go func() { done <- s.Shutdown(context.Background()) }()
 		if took, out := endsAfter(t, idle, time.Minute); took > time.Second || out != "" {
-			t.Errorf("the idle one ends after %v with %q", took, out)
+			t.Errorf("the idle connection ended after %v with %q", took, out)
 		}
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("Serve says %v", err)
+			t.Errorf("Serve returned %v", err)
 		}
 		if _, err := l.connect(t.Context()); err == nil {
 			t.Error("connections are still accepted")
 		}
-		if e.strict { // a request that was under way to a new connection is served
+		if e.strict { // a request that was on its way to a new connection is served
 			time.Sleep(time.Second)
-			fresh.say(get("Host: h"))
-			fresh.answer(t)
+			fresh.send(get("Host: h"))
+			fresh.response(t)
 		}
-		if out := active.answer(t); !strings.Contains(out, "Connection: close") {
-			t.Errorf("the active one is not told that it was the last: %q", out)
+		if out := active.response(t); !strings.Contains(out, "Connection: close") {
+			t.Errorf("no Connection: close on the active connection: %q", out)
 		}
 		if took, _ := endsAfter(t, active, time.Minute); took > time.Second {
-			t.Errorf("the active one stays for %v", took)
+			t.Errorf("the active connection stayed open for %v", took)
 		}
 		if err := <-done; err != nil || time.Since(begin) < 20*time.Second || time.Since(begin) > 25*time.Second {
 			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
 		if err := s.Serve(newMemListener()); !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("it can be started again: %v", err)
+			t.Errorf("Serve after Shutdown: %v", err)
 		}
 	})
 }
 
-func TestShutdownGivesUpAndCloseBreaksOff(t *testing.T) {
+func TestCloseAfterShutdownTimeout(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		l, ended := newMemListener(), make(chan time.Time, 1)
 		s := e.server(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -242,30 +243,31 @@ func TestShutdownGivesUpAndCloseBreaksOff(t *testing.T) {
 		}), func(text string) { t.Error(text) })
 		go s.Serve(l)
 		fresh, begun, active := l.dial(t), l.dial(t), l.dial(t)
-		begun.say("GET /")
-		active.say(get("Host: h"))
+		begun.send("GET /")
+		active.send(get("Host: h"))
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Shutdown says %v", err)
+			t.Errorf("Shutdown returned %v", err)
 		}
 		closed := time.Now()
 		if err := s.Close(); err != nil {
-			t.Errorf("Close says %v", err)
+			t.Errorf("Close returned %v", err)
 		}
 		for _, c := range []*memConn{fresh, begun, active} {
 			if took, out := endsAfter(t, c, time.Minute); took > 0 || out != "" {
-				t.Errorf("ends after %v with %q", took, out)
+				t.Errorf("ended after %v with %q", took, out)
 			}
 		}
 		if at := <-ended; at.Sub(closed) > time.Second {
-			t.Errorf("the handler works on for %v", at.Sub(closed))
+			t.Errorf("the handler continued for %v", at.Sub(closed))
 		}
 	})
 }
 
-// TestReadDeadlines: a handler may bound how long a body takes. It gets an error, the client an answer, and the next request is not affected.
+// TestReadDeadlines: a handler may limit the time of a body. It gets an error, the client gets a
+// response, and the next request is not affected.
 func TestReadDeadlines(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		l := e.start(t, func(w http.ResponseWriter, r *http.Request) {
@@ -279,23 +281,23 @@ func TestReadDeadlines(t *testing.T) {
 		})
 		c := l.dial(t)
 		for range 3 {
-			c.say(post("Content-Length: 3", "abc"))
-			c.answer(t)
-			time.Sleep(restTime - time.Second)
+			c.send(post("Content-Length: 3", "abc"))
+			c.response(t)
+			time.Sleep(idleTimeout - time.Second)
 		}
-		c.say(post("Content-Length: 3", "a"))
+		c.send(post("Content-Length: 3", "a"))
 		begin := time.Now()
-		c.answer(t)
+		c.response(t)
 		if took := time.Since(begin); took != 5*time.Second {
-			t.Errorf("answered after %v", took)
+			t.Errorf("the response came after %v", took)
 		}
 		if took, out := endsAfter(t, c, time.Minute); took > 3*time.Second || out != "" {
-			t.Errorf("ends after %v with %q", took, out)
+			t.Errorf("ended after %v with %q", took, out)
 		}
 	})
 }
 
-// TestClientsThatDoNotRead: a handler may bound how long writing takes.
+// TestClientsThatDoNotRead: a handler may limit the time of a write.
 func TestClientsThatDoNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T, e engine) {
 		ended := make(chan error, 1)
@@ -309,15 +311,15 @@ func TestClientsThatDoNotRead(t *testing.T) {
 			}
 		})
 		c := l.dial(t)
-		c.in.room = 64 << 10
-		c.say(get("Host: h"))
+		c.in.capacity = 64 << 10
+		c.send(get("Host: h"))
 		begin := time.Now()
 		if err := <-ended; time.Since(begin) != 5*time.Second {
 			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
 		time.Sleep(time.Second)
-		if !c.left() {
-			t.Error("the connection stands")
+		if !c.peerClosed() {
+			t.Error("the connection is still open")
 		}
 	})
 }

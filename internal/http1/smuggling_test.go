@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-// attack is what a client sends, and what a server must make of it.
+// attack is what a client sends, and the required reaction of a server.
 type attack struct {
 	in string
-	// want is what handlers see, as seen.String has it, and then the status of a refusal. After it follows a canary, which is
-	// served exactly when it is a request of its own: if bytes of the attack swallow it or come to life in front of it, that shows.
+	// want is what handlers see, in the form of seen.String, and then the status of a refusal. The
+	// test sends a canary request after it. The canary is served exactly if want says so: bytes of
+	// the attack must neither swallow it nor form a request in front of it.
 	want string
-	// laxer names how net/http accepts what ours refuses; "" if both do the same.
+	// laxer names the rule by which net/http accepts what ours refuses; "" if both react alike.
 	laxer string
 }
 
@@ -22,18 +23,19 @@ const (
 	served = ", GET /canary []"
 )
 
-// Where net/http is laxer. What it accepts here is not always wrong, but other servers read the same bytes in another way.
+// Where net/http is laxer. Its behaviour is not always wrong, but other servers read the
+// same bytes differently.
 const (
 	bothLengths   = "Content-Length beside Transfer-Encoding"
-	equalLengths  = "Content-Length said twice"
-	oldChunked    = "Transfer-Encoding in HTTP/1.0 is passed over"
+	equalLengths  = "a repeated Content-Length"
+	oldChunked    = "Transfer-Encoding in HTTP/1.0 is ignored"
 	bareLF        = "lines that end in LF alone"
 	folded        = "folded header lines"
 	otherVersions = "versions of HTTP/1 that do not exist"
-	oddTargets    = "targets that are no path and no URL"
+	oddTargets    = "targets that are neither a path nor a URL"
 	connects      = "CONNECT"
 	userInfo      = "credentials in a target"
-	chunkText     = "bytes that have no place in a chunk's frame"
+	chunkText     = "invalid bytes in chunk framing"
 	keptAlive     = "HTTP/1.0 with keep-alive"
 	emptyLines    = "several empty lines between two requests"
 	manyFields    = "thousands of header lines"
@@ -46,11 +48,12 @@ func post(fields, body string) string {
 
 func chunks(body string) string { return post("Transfer-Encoding: chunked", body) }
 
-// smuggling is about where a body ends: whoever reads that differently from the relay in front finds another request in it.
+// smuggling has attacks on the end of a body: two readers that disagree about it see different
+// requests.
 func smuggling() []attack {
 	hidden := "GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n"
 	return []attack{
-		// Two answers to one question.
+		// Two contradictory lengths.
 		{post("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"), "400", bothLengths},
 		{post("Transfer-Encoding: chunked\r\nContent-Length: 5", "0\r\n\r\n"), "400", bothLengths},
 		{post("Content-Length: 38\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+hidden), "400", bothLengths},
@@ -65,7 +68,7 @@ func smuggling() []attack {
 		{post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", "0\r\n\r\n"), "501", ""},
 		{post("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked", "0\r\n\r\n"), "501", ""},
 
-		// Content-Length is digits.
+		// Content-Length must consist of digits.
 		{post("Content-Length: 3", "abc"), "POST /a [abc]" + served, ""},
 		{post("Content-Length:3", "abc"), "POST /a [abc]" + served, ""},
 		{post("Content-Length:  \t3 \t", "abc"), "POST /a [abc]" + served, ""},
@@ -92,9 +95,9 @@ func smuggling() []attack {
 		{post("Content-Length: 18446744073709551619", "abc"), "400", ""}, // 2^64 + 3
 		{post("Content-Length: 9223372036854775808", "abc"), "400", ""},
 		{post("Content-Length: "+strings.Repeat("0", 4000)+"x", "abc"), "400", ""},
-		{post("Content_Length: 34", hidden), "POST /a [], GET /hidden []" + served, ""}, // another name
+		{post("Content_Length: 34", hidden), "POST /a [], GET /hidden []" + served, ""}, // another field name
 
-		// Transfer-Encoding is chunked, and nothing else.
+		// Transfer-Encoding must be chunked, and nothing else.
 		{chunks("3\r\nabc\r\n0\r\n\r\n"), "POST /a [abc]" + served, ""},
 		{post("transfer-encoding: CHUNKED", "3\r\nabc\r\n0\r\n\r\n"), "POST /a [abc]" + served, ""},
 		{post("Transfer-Encoding:\tchunked\t ", "3\r\nabc\r\n0\r\n\r\n"), "POST /a [abc]" + served, ""},
@@ -121,18 +124,18 @@ func smuggling() []attack {
 		{post("Transfer-Encoding:\n chunked", "0\r\n\r\n"), "400", folded},
 		{post("Transfer-Encoding : chunked", "0\r\n\r\n"), "400", ""},
 		{post("Transfer-Encoding\t: chunked", "0\r\n\r\n"), "400", ""},
-		{post(" Transfer-Encoding: chunked", "0\r\n\r\n"), "400", ""}, // folded, it is part of Host
+		{post(" Transfer-Encoding: chunked", "0\r\n\r\n"), "400", ""}, // as a folded line it belongs to Host
 		{post("X: y\r\n\tTransfer-Encoding: chunked", ""), "400", folded},
 		{post("Transfer-Encoding\x00: chunked", "0\r\n\r\n"), "400", ""},
 		{post("\x0bTransfer-Encoding: chunked", "0\r\n\r\n"), "400", ""},
 		{post("X: y\rTransfer-Encoding: chunked", "0\r\n\r\n"), "400", ""},
 		{post("X: y\nTransfer-Encoding: chunked", "0\r\n\r\n"), "400", bareLF},
 		{post("Foo\r\nTransfer-Encoding: chunked", "0\r\n\r\n"), "400", ""},
-		{post("Transfer_Encoding: chunked\r\nContent-Length: 3", "abc"), "POST /a [abc]" + served, ""}, // another name
+		{post("Transfer_Encoding: chunked\r\nContent-Length: 3", "abc"), "POST /a [abc]" + served, ""}, // another field name
 		{"POST /a HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400", oldChunked},
 		{"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", "400", oldChunked},
 
-		// A length does not depend on the method.
+		// The length is independent of the method.
 		{"GET /a HTTP/1.1\r\nHost: h\r\nContent-Length: 33\r\n\r\n" + hidden, "GET /a [" + hidden + "]" + served, ""},
 		{"HEAD /a HTTP/1.1\r\nHost: h\r\nContent-Length: 33\r\n\r\n" + hidden, "HEAD /a [" + hidden + "]" + served, ""},
 		{"DELETE /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "DELETE /a [x]" + served, ""},
@@ -140,7 +143,8 @@ func smuggling() []attack {
 		{"POST /a HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc", "POST /a [abc]", ""},
 		{"POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc", "POST /a [abc]", ""},
 
-		// Headers that other servers let name a target, a method or a connection's use: here they mean nothing.
+		// Fields in which other servers accept a target, a method or a connection option. They have
+		// no effect here.
 		{"GET /a HTTP/1.1\r\nHost: h\r\nX-HTTP-Method-Override: DELETE\r\nX-Original-URL: /b\r\n\r\n", "GET /a []" + served, ""},
 		{"GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", "GET /a []" + served, ""},
 		{"GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n", "GET /a []" + served, ""},
@@ -148,7 +152,7 @@ func smuggling() []attack {
 	}
 }
 
-// attacks are all that have one outcome, however their bytes come.
+// attacks returns all attacks, whose result must not depend on how their bytes arrive.
 func attacks() []attack {
 	return concat(smuggling(), framing(), requestLines(), headerLines(), publicRequests())
 }
@@ -160,19 +164,19 @@ func concat(tables ...[]attack) (all []attack) {
 	return all
 }
 
-// check says what is wrong with an engine's outcome.
+// check compares the result of an engine with the wanted one.
 func (a attack) check(t *testing.T, e engine, x exchange) {
 	t.Helper()
 	if got := x.String(); got != a.want && (e.strict || a.laxer == "") {
-		t.Errorf("%q\n got %s\nwant %s\n%s", a.in, got, a.want, x.why())
+		t.Errorf("%q\n got %s\nwant %s\n%s", a.in, got, a.want, x.reason())
 	} else if got == a.want && !e.strict && a.laxer != "" {
-		t.Errorf("%q: net/http is not laxer any more", a.in)
+		t.Errorf("%q: net/http is no longer laxer", a.in)
 	}
 }
 
 func TestAttacks(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
-		synctest.Test(t, func(t *testing.T) { // for what sleeps when it has refused
+		synctest.Test(t, func(t *testing.T) { // for the pause after a refusal
 			for _, a := range attacks() {
 				a.check(t, e, e.send(t, a.in+canary, nil))
 			}
@@ -184,20 +188,21 @@ func TestAttacksByteByByte(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		synctest.Test(t, func(t *testing.T) {
 			for _, a := range attacks() {
-				a.check(t, e, e.send(t, a.in+canary, func(c *memConn) { c.out.chop = 1 }))
+				a.check(t, e, e.send(t, a.in+canary, func(c *memConn) { c.out.maxRead = 1 }))
 			}
 		})
 	})
 }
 
-// TestAttackersAreLeft is about clients that do not go by themselves: whoever was refused must not hold the connection for long.
-func TestAttackersAreLeft(t *testing.T) {
+// TestRefusedConnectionsEnd: a client that is refused and does not close the connection must not
+// keep it open for long.
+func TestRefusedConnectionsEnd(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		for _, a := range attacks() {
 			switch {
 			case a.laxer != "" && !e.strict, strings.HasSuffix(a.want, served):
 				continue
-			case strings.Contains(a.want, canary): // a body that has not ended: its handler may wait
+			case strings.Contains(a.want, canary): // an incomplete body: its handler may wait
 				continue
 			}
 			synctest.Test(t, func(t *testing.T) {
@@ -206,8 +211,8 @@ func TestAttackersAreLeft(t *testing.T) {
 				go e.serveOne(t, &recorder{}, end)
 				time.Sleep(time.Second)
 				synctest.Wait()
-				if !client.left() {
-					t.Errorf("%q: the connection stands", a.in)
+				if !client.peerClosed() {
+					t.Errorf("%q: the connection is still open", a.in)
 				}
 				client.Close()
 			})

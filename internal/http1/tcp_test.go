@@ -41,14 +41,15 @@ func dialTCP(t *testing.T, address string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// TestAttacksOverTCP: real connections are read, written and closed in other ways than those in memory.
+// TestAttacksOverTCP runs the attacks over real connections, which are read, written and closed in
+// other ways than those in memory.
 func TestAttacksOverTCP(t *testing.T) {
 	e := ours()
 	var current atomic.Pointer[recorder]
 	at := e.serveTCP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.Load().ServeHTTP(w, r) }))
 	for _, a := range attacks() {
 		if len(a.in) > 64<<10 {
-			continue // the server leaves before all is sent: what arrives of its answer depends on the kernel
+			continue // the server closes before all has been sent: how much of its response arrives depends on the kernel
 		}
 		var rec recorder
 		current.Store(&rec)
@@ -57,17 +58,18 @@ func TestAttacksOverTCP(t *testing.T) {
 		_ = c.CloseWrite()
 		out, err := io.ReadAll(c)
 		if err != nil {
-			t.Errorf("%q: the answer is taken away: %v", a.in, err)
+			t.Errorf("%q: the response was lost: %v", a.in, err)
 		}
 		c.Close()
 		x := exchange{seen: rec.all()}
-		x.answers, x.rest = parseAnswers(out, x.seen)
+		x.answers, x.trailing = parseResponses(out, x.seen)
 		a.check(t, e, x)
 	}
 }
 
-// TestAnswersArriveAtClientsThatStillSend: an answer before the end of its request must not be lost to a reset.
-func TestAnswersArriveAtClientsThatStillSend(t *testing.T) {
+// TestResponsesReachClientsThatStillSend: a reset must not destroy a response that is sent before
+// the end of its request.
+func TestResponsesReachClientsThatStillSend(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		at := e.serveTCP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "too much", http.StatusRequestEntityTooLarge)
@@ -78,14 +80,15 @@ func TestAnswersArriveAtClientsThatStillSend(t *testing.T) {
 			_, _ = io.WriteString(c, post(fmt.Sprintf("Content-Length: %d", size), ""))
 			_, _ = io.WriteString(c, strings.Repeat("a", size))
 			out, err := io.ReadAll(c)
-			if all, _ := parseAnswers(out, nil); err != nil || len(all) != 1 || all[0].status != 413 {
+			if all, _ := parseResponses(out, nil); err != nil || len(all) != 1 || all[0].status != 413 {
 				t.Errorf("got %q, %v", out, err)
 			}
 		}
 	})
 }
 
-// TestWriteTimeout bounds how long a client may take nothing of an answer, not how long the answer takes.
+// TestWriteTimeout limits how long a client may accept nothing, and not the time of the whole
+// response.
 func TestWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 10 << 20
@@ -106,8 +109,8 @@ func TestWriteTimeout(t *testing.T) {
 		defer s.Close()
 
 		slow := l.dial(t)
-		slow.in.room = 64 << 10
-		slow.say(get("Host: h"))
+		slow.in.capacity = 64 << 10
+		slow.send(get("Host: h"))
 		begin := time.Now()
 		for got := 0; got < size; {
 			n, err := io.ReadFull(slow, make([]byte, 64<<10))
@@ -121,15 +124,15 @@ func TestWriteTimeout(t *testing.T) {
 		}
 
 		still := l.dial(t)
-		still.in.room = 64 << 10
-		still.say(get("Host: h"))
+		still.in.capacity = 64 << 10
+		still.send(get("Host: h"))
 		begin = time.Now()
 		if n := <-wrote; n >= size || time.Since(begin) > 6*time.Second {
-			t.Errorf("%d bytes in %v to a client that takes nothing", n, time.Since(begin))
+			t.Errorf("%d bytes in %v to a client that accepts nothing", n, time.Since(begin))
 		}
 		time.Sleep(time.Second)
-		if !still.left() {
-			t.Error("the connection stands")
+		if !still.peerClosed() {
+			t.Error("the connection is still open")
 		}
 	})
 }

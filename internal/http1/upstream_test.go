@@ -14,21 +14,22 @@ import (
 	"time"
 )
 
-// upstream is a server of few words: each connection gets, for every request that has come whole, the next of its answers as they are.
+// upstream is a server that sends, for every complete request on a connection, the next of its
+// responses verbatim.
 type upstream struct {
-	mu      sync.Mutex
-	answers []string // to the first requests; later ones get the canary
-	cut     bool     // the connection is closed after the first answer
-	dials   int
-	conns   []net.Conn
-	got     []*http.Request
-	bodies  []string
-	over    sync.WaitGroup
+	mu        sync.Mutex
+	responses []string // to the first requests; later ones get the canary
+	cut       bool     // the connection is closed after the first response
+	dials     int
+	conns     []net.Conn
+	got       []*http.Request
+	bodies    []string
+	over      sync.WaitGroup
 }
 
 const (
-	calm   = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ncalm" // answers whatever comes after an attack
-	hidden = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL" // must not be taken for an answer
+	calm   = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ncalm" // the response to the request after an attack
+	hidden = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL" // must never be taken for a response
 )
 
 func (u *upstream) dial(context.Context, string, string) (net.Conn, error) {
@@ -56,8 +57,8 @@ func (u *upstream) serve(c net.Conn) {
 		n := len(u.got)
 		u.got, u.bodies = append(u.got, r), append(u.bodies, string(body))
 		text := calm
-		if n < len(u.answers) {
-			text = u.answers[n]
+		if n < len(u.responses) {
+			text = u.responses[n]
 		}
 		u.mu.Unlock()
 		_, _ = io.WriteString(c, text)
@@ -67,7 +68,7 @@ func (u *upstream) serve(c net.Conn) {
 	}
 }
 
-// dialled is how many connections there were.
+// dialled returns the number of connections.
 func (u *upstream) dialled() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -83,7 +84,8 @@ func request(t testing.TB, method, url string, body io.Reader) *http.Request {
 	return r
 }
 
-// fetched is an answer in short: "200 [body]", with a "!" if reading it failed; "error" if there is none.
+// fetched returns a response in short form: "200 [body]", with a "!" if reading the body failed, or
+// "error".
 func fetched(tr transport, r *http.Request) (text string, res *http.Response, err error) {
 	res, err = tr.RoundTrip(r)
 	if err != nil {
@@ -98,29 +100,29 @@ func fetched(tr transport, r *http.Request) (text string, res *http.Response, er
 	return text, res, err
 }
 
-// reply is what an upstream sends, and what a client must make of it.
+// reply is what an upstream sends, and the required reaction of a client.
 type reply struct {
 	method string
-	raw    string // its first answer; what is beyond the answer's end stays in the connection
-	cut    bool   // then it closes the connection; else the connection must be used again, or closed by the client
-	want   string // as fetched has it
-	reuse  bool   // the next request goes over the same connection
-	laxer  string // how net/http accepts what ours refuses
+	raw    string // its first response; surplus bytes stay in the connection
+	cut    bool   // the upstream then closes the connection; otherwise the client must reuse or close it
+	want   string // in the form of fetched
+	reuse  bool   // the next request uses the same connection
+	laxer  string // names the rule by which net/http accepts what ours refuses
 }
 
 func ok(fields, body string) string { return "HTTP/1.1 200 OK\r\n" + fields + "\r\n\r\n" + body }
 
 const (
-	oddStatus    = "status lines of few digits or strange versions"
-	foldedAnswer = "folded header lines in answers"
-	oddNames     = "blanks in header names"
-	laterKept    = "connections are kept where the end was said twice"
+	oddStatus      = "status lines with few digits or odd versions"
+	foldedResponse = "folded header lines in responses"
+	oddNames       = "blanks in header names"
+	laterKept      = "connections are kept after two framings of one body"
 )
 
 func replies() []reply {
-	long := strings.Repeat("a", 3*headLimit)
+	long := strings.Repeat("a", 3*headerLimit)
 	return []reply{
-		// The end by a length.
+		// Bodies with a length.
 		{"GET", ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
 		{"GET", ok("Content-Length: 0", ""), false, "200 []", true, ""},
 		{"GET", ok("Content-Length: 03", "abc"), false, "200 [abc]", true, ""},
@@ -142,7 +144,7 @@ func replies() []reply {
 		{"GET", ok("Content-Length: 3\r\nConnection: x, Close", "abc"), false, "200 [abc]", false, ""},
 		{"GET", "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", false, "200 [abc]", false, ""},
 
-		// By chunks.
+		// Chunked bodies.
 		{"GET", ok("Transfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "200 [abc]", true, ""},
 		{"GET", ok("transfer-encoding: CHUNKED", "2;x=y\r\nab\r\n001\r\nc\r\n0\r\n\r\n"), false, "200 [abc]", true, ""},
 		{"GET", ok("Transfer-Encoding: chunked", "0\r\n\r\n"), false, "200 []", true, ""},
@@ -161,7 +163,7 @@ func replies() []reply {
 		{"GET", ok("Transfer-Encoding: chunked", "3\r\nabc\r\n0\r\n"+strings.Repeat("X: y\r\n", 1<<17)+"\r\n"), true, "200 [abc]!", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked", "3;"+long+"\r\nabc\r\n0\r\n\r\n"), true, "200 []!", false, ""},
 
-		// By both, or by what nobody knows.
+		// Both framings, or unknown ones.
 		{"GET", ok("Content-Length: 40\r\nTransfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), false, "200 [abc]", false, laterKept},
 		{"GET", ok("Transfer-Encoding: chunked\r\nContent-Length: 3", "3\r\nabc\r\n0\r\n\r\n"+hidden), false, "200 [abc]", false, ""},
 		{"GET", ok("Transfer-Encoding: chunked\r\nContent-Length: x", "3\r\nabc\r\n0\r\n\r\n"), false, "error", false, ""},
@@ -173,13 +175,13 @@ func replies() []reply {
 		{"GET", ok("Transfer-Encoding:\x0bchunked", "abc"), false, "error", false, ""},
 		{"GET", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", true, "200 [3\r\nabc\r\n0\r\n\r\n]", false, ""},
 
-		// By the connection's end.
+		// Bodies that end with the connection.
 		{"GET", ok("X: y", "abc"), true, "200 [abc]", false, ""},
 		{"GET", ok("X: y", ""), true, "200 []", false, ""},
 		{"GET", ok("X: y", hidden), true, "200 [" + hidden + "]", false, ""},
 		{"GET", "HTTP/1.0 200 OK\r\n\r\nabc", true, "200 [abc]", false, ""},
 
-		// No body, whatever the head says.
+		// No body, regardless of the header.
 		{"HEAD", ok("Content-Length: 3", ""), false, "200 []", true, ""},
 		{"HEAD", ok("Transfer-Encoding: chunked", ""), false, "200 []", true, ""},
 		{"HEAD", ok("Transfer-Encoding: gzip", ""), false, "error", false, ""},
@@ -190,7 +192,7 @@ func replies() []reply {
 		{"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", false, "304 []", true, ""},
 		{"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\nabc", false, "304 []", false, ""},
 
-		// Interim answers.
+		// Interim responses.
 		{"GET", "HTTP/1.1 100 Continue\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
 		{"GET", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
 		{"GET", "HTTP/1.1 100 Continue\r\nContent-Length: 4\r\n\r\n" + ok("Content-Length: 3", "abc"), false, "200 [abc]", true, ""},
@@ -200,7 +202,7 @@ func replies() []reply {
 		{"GET", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10_000) + ok("Content-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", "HTTP/1.1 100 Continue\r\n\r\n", true, "error", false, ""},
 
-		// First lines.
+		// Status lines.
 		{"GET", "HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc", false, "200 [abc]", true, ""},
 		{"GET", "HTTP/1.1 200 \r\nContent-Length: 3\r\n\r\nabc", false, "200 [abc]", true, ""},
 		{"GET", "HTTP/1.1 599 Whatever This Is\r\nContent-Length: 3\r\n\r\nabc", false, "599 [abc]", true, ""},
@@ -227,7 +229,7 @@ func replies() []reply {
 
 		// Header lines.
 		{"GET", "HTTP/1.1 200 OK\nContent-Length: 3\n\nabc", false, "200 [abc]", true, ""},
-		{"GET", ok("X: y\r\n z\r\nContent-Length: 3", "abc"), false, "error", false, foldedAnswer},
+		{"GET", ok("X: y\r\n z\r\nContent-Length: 3", "abc"), false, "error", false, foldedResponse},
 		{"GET", ok("X\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok(": y\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok("X(: y\r\nContent-Length: 3", "abc"), false, "error", false, ""},
@@ -239,7 +241,7 @@ func replies() []reply {
 		{"GET", ok(" X: y\r\nContent-Length: 3", "abc"), false, "error", false, ""},
 		{"GET", ok("X: "+long, "abc"), true, "error", false, ""},
 		{"GET", ok(long+": x", "abc"), true, "error", false, ""},
-		{"GET", ok(strings.Repeat("X: y\r\n", headLimit)+"Z: z", "abc"), true, "error", false, ""},
+		{"GET", ok(strings.Repeat("X: y\r\n", headerLimit)+"Z: z", "abc"), true, "error", false, ""},
 		{"GET", "HTTP/1.1 200 " + long, true, "error", false, ""},
 		{"GET", long, true, "error", false, ""},
 	}
@@ -247,14 +249,14 @@ func replies() []reply {
 
 func (p reply) fetch(t *testing.T, e engine) (text string, reused bool, err error) {
 	t.Helper()
-	u := &upstream{answers: []string{p.raw}, cut: p.cut}
+	u := &upstream{responses: []string{p.raw}, cut: p.cut}
 	tr := e.transport(u.dial)
 	text, _, err = fetched(tr, request(t, p.method, "http://h/a", nil))
 	if !e.strict {
-		time.Sleep(time.Second) // net/http's connection looks at what comes after an answer by itself
+		time.Sleep(time.Second) // net/http's connection detects surplus bytes by itself
 	}
 	if next, _, err := fetched(tr, request(t, "GET", "http://h/b", nil)); next != "200 [calm]" {
-		t.Errorf("%.300q: the next request is answered by %s, %v", p.raw, next, err)
+		t.Errorf("%.300q: the next request got %s, %v", p.raw, next, err)
 	}
 	reused = u.dialled() == 1
 	tr.CloseIdleConnections()
@@ -262,7 +264,7 @@ func (p reply) fetch(t *testing.T, e engine) (text string, reused bool, err erro
 	return text, reused, err
 }
 
-// TestReplies also fails for goroutines that are left behind, and waits until all connections have been closed.
+// TestReplies also fails if goroutines remain, and waits until all connections are closed.
 func TestReplies(t *testing.T) {
 	quiet(t)
 	bubble(t, func(t *testing.T, e engine) {
@@ -273,9 +275,9 @@ func TestReplies(t *testing.T) {
 			case !same && (e.strict || p.laxer == ""):
 				t.Errorf("%s %.300q\n got %s, reused: %v\nwant %s, reused: %v\n%v", p.method, p.raw, text, reused, p.want, p.reuse, err)
 			case same && !e.strict && p.laxer != "":
-				t.Errorf("%.300q: net/http is not laxer any more", p.raw)
+				t.Errorf("%.300q: net/http is no longer laxer", p.raw)
 			case e.strict && p.cut && strings.HasSuffix(text, "!") && strings.HasPrefix(p.raw, "HTTP/1.1") && len(p.raw) < 1<<10 && !errors.Is(err, io.ErrUnexpectedEOF):
-				t.Errorf("%.300q breaks off with %v", p.raw, err)
+				t.Errorf("%.300q: the body ended with %v", p.raw, err)
 			}
 		}
 	})

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestIsValue holds the fast way against the plain one, with every byte in every place.
-func TestIsValue(t *testing.T) {
+// TestIsFieldValue compares the fast check with the slow one, with every byte in every position.
+func TestIsFieldValue(t *testing.T) {
 	for n := range 20 {
 		for at := range n {
 			for c := range 256 {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// BenchmarkPingPong sends a message to and fro over loopback.
+// BenchmarkPingPong sends a message back and forth over loopback.
 func BenchmarkPingPong(b *testing.B) {
 	f := func(name string, size int, made func(net.Conn) net.Conn) {
 		b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {

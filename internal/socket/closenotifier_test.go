@@ -8,45 +8,47 @@ import (
 	"testing"
 )
 
-// told counts for each watch how often it was told of.
-type told struct {
+// closeCounts counts the notifications of each watch.
+type closeCounts struct {
 	mu    sync.Mutex
 	times map[int64]int
 	news  chan int64
 }
 
-func newTold() *told { return &told{times: map[int64]int{}, news: make(chan int64, 1000)} }
+func newCloseCounts() *closeCounts {
+	return &closeCounts{times: map[int64]int{}, news: make(chan int64, 1000)}
+}
 
-func (d *told) gone(id int64) {
+func (d *closeCounts) add(id int64) {
 	d.mu.Lock()
 	d.times[id]++
 	d.mu.Unlock()
 	d.news <- id
 }
 
-func (d *told) of(id int64) int {
+func (d *closeCounts) of(id int64) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.times[id]
 }
 
-// watching is a pair of connections of which the near one is watched.
-func watching(t *testing.T, d *CloseNotifier, by *told) (near *Conn, far *net.TCPConn, id int64) {
+// watching returns a connection whose near end is watched.
+func watching(t *testing.T, d *CloseNotifier, by *closeCounts) (near *Conn, far *net.TCPConn, id int64) {
 	t.Helper()
 	c, far := tcpPair(t)
 	near = New(c)
-	id, ok := d.Watch(near, by.gone)
+	id, ok := d.Watch(near, by.add)
 	if !ok || id == 0 {
 		t.Fatalf("watch %d: %t", id, ok)
 	}
 	return near, far, id
 }
 
-func TestDepartures(t *testing.T) {
+func TestCloseNotifier(t *testing.T) {
 	var d CloseNotifier
 	defer d.Close()
-	by := newTold()
-	// What comes over the last pair is told behind what came over the others.
+	by := newCloseCounts()
+	// The notification of the last pair comes after those of the others.
 	settled := func() {
 		t.Helper()
 		_, far, id := watching(t, &d, by)
@@ -64,7 +66,7 @@ func TestDepartures(t *testing.T) {
 		leave(near, far, id)
 		settled()
 		if got := by.of(id); got != want {
-			t.Errorf("%s: told %d times, want %d", what, got, want)
+			t.Errorf("%s: %d notifications, want %d", what, got, want)
 		}
 		d.Stop(id)
 		near.Close()
@@ -85,7 +87,7 @@ func TestDepartures(t *testing.T) {
 	f("closed from here", 0, func(near *Conn, _ *net.TCPConn, _ int64) { near.Close() })
 	f("watched again", 1, func(near *Conn, far *net.TCPConn, id int64) {
 		d.Stop(id)
-		again, ok := d.Watch(near, func(int64) { by.gone(id) })
+		again, ok := d.Watch(near, func(int64) { by.add(id) })
 		if !ok || again == id {
 			t.Errorf("watch %d after %d: %t", again, id, ok)
 		}
@@ -98,11 +100,11 @@ func TestDepartures(t *testing.T) {
 	}
 }
 
-// TestManyDepart: all are told of that leave at once, and none that stays.
-func TestManyDepart(t *testing.T) {
+// TestManyCloses: every connection that ends is reported, and none that stays open.
+func TestManyCloses(t *testing.T) {
 	var d CloseNotifier
 	defer d.Close()
-	by := newTold()
+	by := newCloseCounts()
 	leaving, staying := map[int64]*net.TCPConn{}, map[int64]*net.TCPConn{}
 	for i := range 300 {
 		_, far, id := watching(t, &d, by)
@@ -119,22 +121,22 @@ func TestManyDepart(t *testing.T) {
 	all.Wait()
 	for range leaving {
 		if id := <-by.news; leaving[id] == nil || by.of(id) != 1 {
-			t.Errorf("%d: told %d times", id, by.of(id))
+			t.Errorf("%d: %d notifications", id, by.of(id))
 		}
 	}
 	for id := range staying {
 		if by.of(id) != 0 {
-			t.Errorf("%d: told of although it stays", id)
+			t.Errorf("%d: reported although it is open", id)
 		}
 	}
 }
 
-func TestDeparturesEnd(t *testing.T) {
+func TestCloseNotifierClose(t *testing.T) {
 	var d CloseNotifier
 	d.Close()
 	near, _ := tcpPair(t)
 	if _, ok := d.Watch(New(near), nil); ok {
-		t.Error("watched after the end")
+		t.Error("watched after Close")
 	}
 	pipe, _ := net.Pipe()
 	defer pipe.Close()

@@ -15,7 +15,7 @@ import (
 
 func longAgo() time.Time { return time.Unix(1, 0) }
 
-// readSlowly reads to the end, in steps of all sizes.
+// readSlowly reads to the end, in steps of various sizes.
 func readSlowly(c net.Conn) ([]byte, error) {
 	var got []byte
 	room := make([]byte, 200<<10)
@@ -33,7 +33,8 @@ func readSlowly(c net.Conn) ([]byte, error) {
 	}
 }
 
-// fill writes pieces until no more fits, and returns how many bytes the connection took. At least five have to be read from the peer meanwhile.
+// fill writes buffers until the socket accepts no more, and returns the bytes that it accepted. The
+// peer has to read at least five of them meanwhile.
 func fill(t *testing.T, c conn, peer net.Conn, cut [maxPieces][]byte) (took []byte, err error) {
 	t.Helper()
 	writer := start(t, c, func() {
@@ -54,12 +55,13 @@ func fill(t *testing.T, c conn, peer net.Conn, cut [maxPieces][]byte) (took []by
 	}
 	<-writer.done
 	if !bytes.HasPrefix(took, first) {
-		t.Errorf("%x was read of what was written first", first)
+		t.Errorf("the first bytes were read as %x", first)
 	}
 	return took[min(len(first), len(took)):], err
 }
 
-// TestBytesArrive whole and in order, however many pieces they are written in and however slowly they are read.
+// TestBytesArrive checks that all bytes arrive in order, for any number of buffers and any speed of
+// the reader.
 func TestBytesArrive(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours(), overPipe()}, func(t *testing.T, k kind) {
@@ -68,7 +70,7 @@ func TestBytesArrive(t *testing.T) {
 			whole, cut := split(sizes)
 			c, peer := k.connect(t)
 			var full []byte
-			if k.name != overPipe().name { // no write finds room at once
+			if k.name != overPipe().name { // no write fits into the socket buffer at once
 				full, _ = fill(t, c, peer, cut)
 				full = slices.Clone(full)
 				_ = c.SetWriteDeadline(time.Time{})
@@ -90,7 +92,7 @@ func TestBytesArrive(t *testing.T) {
 			writer.settles()
 			got, err := readSlowly(peer)
 			if err != nil || !bytes.Equal(got, slices.Concat(full, whole)) {
-				t.Errorf("%v: %d bytes came of %d, %v", sizes, len(got), len(full)+len(whole), err)
+				t.Errorf("%v: %d bytes of %d arrived, %v", sizes, len(got), len(full)+len(whole), err)
 			}
 			<-writer.done
 
@@ -127,8 +129,8 @@ func TestBytesArrive(t *testing.T) {
 	})
 }
 
-// TestNothing: reads and writes of no bytes return at once and do nothing.
-func TestNothing(t *testing.T) {
+// TestEmptyBuffers: reads and writes of no bytes return at once without effect.
+func TestEmptyBuffers(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours()}, func(t *testing.T, k kind) {
 		c, peer := k.connect(t)
@@ -148,12 +150,12 @@ func TestNothing(t *testing.T) {
 		}
 		c.Close()
 		if got, err := io.ReadAll(peer); string(got) != "x" || err != nil {
-			t.Errorf("%q came, %v", got, err)
+			t.Errorf("%q arrived, %v", got, err)
 		}
 	})
 }
 
-// TestNoEmptyWrites: a pipe gets only what there is to write, for whoever reads that reads no more.
+// TestNoEmptyWrites: empty buffers are not written to a pipe, because its reader would see them.
 func TestNoEmptyWrites(t *testing.T) {
 	t.Parallel()
 	f := func(sizes ...int) {
@@ -169,10 +171,10 @@ func TestNoEmptyWrites(t *testing.T) {
 		n, err := peer.Read(got[:sizes[0]+sizes[1]])
 		m, again := peer.Read(got[n:])
 		if !bytes.Equal(got, whole) || err != nil || again != nil {
-			t.Errorf("%v: %d and %d bytes came, %v, %v", sizes, n, m, err, again)
+			t.Errorf("%v: %d and %d bytes arrived, %v, %v", sizes, n, m, err, again)
 		}
 		if writer.settles() {
-			t.Errorf("%v: something is still to be read", sizes)
+			t.Errorf("%v: bytes are left to read", sizes)
 		}
 	}
 	f(0, 3, 4)
@@ -180,17 +182,17 @@ func TestNoEmptyWrites(t *testing.T) {
 	f(3, 0, 1)
 }
 
-// TestNew leaves a Conn as it is.
+// TestNew checks that a Conn is returned unchanged.
 func TestNew(t *testing.T) {
 	t.Parallel()
 	near, _ := tcpPair(t)
 	c := New(near)
 	if again := New(c); again != c {
-		t.Error("a Conn of a Conn")
+		t.Error("New wrapped a Conn in another Conn")
 	}
 }
 
-// TestPartialWrites are counted right.
+// TestPartialWrites checks the number of written bytes.
 func TestPartialWrites(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours(), overPipe()}, func(t *testing.T, k kind) {
@@ -203,7 +205,7 @@ func TestPartialWrites(t *testing.T) {
 				t.Errorf("%v: %v", sizes, err)
 			}
 			_ = c.SetWriteDeadline(time.Time{})
-			_ = peer.SetReadDeadline(time.Now().Add(time.Minute)) // not for ever, should too many have been counted
+			_ = peer.SetReadDeadline(time.Now().Add(time.Minute)) // so that the test ends if too many were counted
 			last := start(t, c, func() {
 				if n, err := c.Write([]byte("last")); n != 4 || err != nil {
 					t.Errorf("%v: %d written after the deadline, %v", sizes, n, err)
@@ -212,7 +214,7 @@ func TestPartialWrites(t *testing.T) {
 			})
 			got, err := readSlowly(peer)
 			if want := append(took, "last"...); err != nil || !bytes.Equal(got, want) {
-				t.Errorf("%v: %d bytes came where %d were counted, %v", sizes, len(got), len(want), err)
+				t.Errorf("%v: %d bytes arrived, but %d were counted, %v", sizes, len(got), len(want), err)
 			}
 			<-last.done
 		}
@@ -225,8 +227,8 @@ func TestPartialWrites(t *testing.T) {
 	})
 }
 
-// TestTogether: what is written together is not mixed with what others write.
-func TestTogether(t *testing.T) {
+// TestWriteTogether: concurrent writes do not interleave.
+func TestWriteTogether(t *testing.T) {
 	t.Parallel()
 	const writers, messages = 8, 30
 	over(t, []kind{reference(), ours(), overPipe()}, func(t *testing.T, k kind) {
@@ -269,7 +271,7 @@ func TestTogether(t *testing.T) {
 	})
 }
 
-// TestManyReaders lose nothing between them.
+// TestManyReaders: concurrent readers lose no bytes.
 func TestManyReaders(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours(), overPipe()}, func(t *testing.T, k kind) {
@@ -311,12 +313,12 @@ func TestManyReaders(t *testing.T) {
 			counts[b]--
 		}
 		if counts != [256]int{} {
-			t.Error("bytes were lost, or came twice")
+			t.Error("bytes were lost or duplicated")
 		}
 	})
 }
 
-// TestHalfClose: after its end has been sent a connection still reads.
+// TestHalfClose: a connection can be read after CloseWrite.
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours()}, func(t *testing.T, k kind) {
@@ -344,12 +346,12 @@ func TestHalfClose(t *testing.T) {
 			t.Errorf("%d, %v", n, err)
 		}
 		if n, err := c.Read(make([]byte, 1)); err != io.ErrClosedPipe {
-			t.Errorf("a pipe ends as a whole: %d, %v", n, err)
+			t.Errorf("CloseWrite must close the whole pipe: %d, %v", n, err)
 		}
 	})
 }
 
-// TestDeadlines end what waits, and no longer when they are taken back.
+// TestDeadlines end pending calls, and have no effect after they have been reset.
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours(), overPipe()}, func(t *testing.T, k kind) {
@@ -376,7 +378,7 @@ func TestDeadlines(t *testing.T) {
 			if k.name != overPipe().name {
 				<-writer.done
 			}
-			f(c.Read(one)) // although there is something
+			f(c.Read(one)) // although bytes are available
 			_ = c.SetReadDeadline(time.Now().Add(time.Hour))
 			if n, err := c.Read(one); n != 1 || one[0] != 'x' || err != nil {
 				t.Errorf("after the deadline: %d %q, %v", n, one, err)

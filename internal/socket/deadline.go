@@ -8,21 +8,21 @@ import (
 )
 
 const (
-	// leastGrace is the minimum extension of a deadline that passed with bytes waiting: a message
-	// may need several reads.
+	// minGrace is the minimum extension of a deadline that passed while bytes were waiting: a
+	// message may need several reads.
 	minGrace = 250 * time.Millisecond
-	// mostGrace bounds that time.
+	// maxGrace is the maximum extension.
 	maxGrace = 30 * time.Second
 )
 
-// limits are the deadlines in force.
+// deadlines are the deadlines in force.
 //
 // A deadline measures how long the peer is silent. While the process is suspended (SIGSTOP, a
-// paused virtual machine, a machine that swaps) the peer may keep sending, and the kernel buffers
-// the bytes, but the deadline passes all the same. So a Read or Write that was waiting when its
-// deadline passed makes one more attempt. If that succeeds, the deadline moves by twice the delay
-// with which it was noticed, because a suspended process measures nothing. A peer that really is
-// silent still times out as configured.
+// paused virtual machine, heavy swapping) the peer may keep sending, and the kernel buffers the
+// bytes, but the deadline still passes. So a Read or Write that was waiting when its deadline
+// passed makes one more attempt. If that succeeds, the deadline moves by twice the delay with which
+// it was noticed, because a suspended process measures nothing. A peer that really is silent still
+// times out as configured.
 type deadlines struct {
 	mu          sync.Mutex
 	read, write time.Time // zero: none
@@ -52,8 +52,8 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// lastRead makes one more attempt after a Read failed with err, and reports whether it succeeded.
-// The caller holds the mutex of reading.
+// retryRead makes one more attempt after a Read failed with err, and reports whether it succeeded.
+// The caller holds the mutex of readOp.
 func (c *Conn) retryRead(err error) bool {
 	r := &c.readOp
 	if r.lastSucceeded = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(r.lastAttempt) != nil || !r.lastSucceeded {
@@ -63,12 +63,12 @@ func (c *Conn) retryRead(err error) bool {
 	defer c.deadlines.mu.Unlock()
 	if by, ok := extendDeadline(c.deadlines.read, time.Now()); ok {
 		c.deadlines.read = by
-		_ = c.Conn.SetReadDeadline(by) // an error shows at the next Read
+		_ = c.Conn.SetReadDeadline(by) // the next Read gets the error
 	}
 	return true
 }
 
-// lastWrite is lastRead for a Write.
+// retryWrite is retryRead for a Write.
 func (c *Conn) retryWrite(err error) bool {
 	w := &c.writeOp
 	if w.lastSucceeded = false; !errors.Is(err, os.ErrDeadlineExceeded) || c.raw.Control(w.lastAttempt) != nil || !w.lastSucceeded {
@@ -83,8 +83,8 @@ func (c *Conn) retryWrite(err error) bool {
 	return true
 }
 
-// extended returns the new deadline after one that was noticed now. It returns false for a deadline
-// that was renewed in the meantime, and for one in the distant past, with which a caller interrupts
+// extendDeadline returns the new deadline after one that was noticed now. It returns false if the
+// deadline was renewed in the meantime, or lies in the distant past, which callers use to interrupt
 // a wait.
 func extendDeadline(deadline, now time.Time) (time.Time, bool) {
 	if deadline.Unix() < 1<<30 || deadline.After(now) {
@@ -93,8 +93,8 @@ func extendDeadline(deadline, now time.Time) (time.Time, bool) {
 	return now.Add(min(max(2*now.Sub(deadline), minGrace), maxGrace)), true
 }
 
-// wasSuspended reports whether a long Write failed because of a deadline that was noticed far too
-// late, and moves the deadline. began is when the Write began.
+// extendAfterSuspension reports whether a long Write failed because of a deadline that was noticed
+// far too late, and moves the deadline. began is when the Write began.
 func (c *Conn) extendAfterSuspension(err error, began time.Time) bool {
 	if c.raw == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
@@ -133,13 +133,13 @@ func (c *Conn) readFallback(p []byte) (int, error) {
 	r.p = p[:min(len(p), maxRawBytes)]
 	ok := c.retryRead(err)
 	r.p = nil
-	if !ok || r.err != 0 || r.n == 0 { // the next Read gets further bytes
+	if !ok || r.err != 0 || r.n == 0 { // the next Read gets any further bytes
 		return 0, err
 	}
 	return r.n, nil
 }
 
-// waitedFor reports whether a Read that began at a given time waited for its deadline.
+// hasWaited reports whether a Read that began at a given time was waiting when its deadline passed.
 func (c *Conn) hasWaited(began time.Time) bool {
 	c.deadlines.mu.Lock()
 	defer c.deadlines.mu.Unlock()

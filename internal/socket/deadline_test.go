@@ -18,12 +18,12 @@ func TestLastAttempt(t *testing.T) {
 	r, w := &c.readOp, &c.writeOp
 	r.p = make([]byte, 16)
 	if c.retryRead(os.ErrDeadlineExceeded) || !c.deadlines.read.Equal(late) {
-		t.Error("nothing has come, and it was read")
+		t.Error("a read succeeded without data")
 	}
 	if _, err := far.Write([]byte("abc")); err != nil {
 		t.Fatal(err)
 	}
-	for c.IdleAlive() { // the bytes are on their way
+	for c.IdleAlive() { // until the bytes have arrived
 	}
 	if c.retryRead(errors.New("reset")) {
 		t.Error("read after another error")
@@ -46,7 +46,7 @@ func TestLastAttempt(t *testing.T) {
 	}
 }
 
-func TestExtended(t *testing.T) {
+func TestExtendDeadline(t *testing.T) {
 	now := time.Now()
 	f := func(deadline time.Time, want time.Duration) {
 		t.Helper()
@@ -64,9 +64,9 @@ func TestExtended(t *testing.T) {
 	f(now.Add(-time.Hour), maxGrace)
 }
 
-// TestStoodStill checks that a long write goes on after a deadline that was noticed far too late,
-// and ends at a punctual one.
-func TestStoodStill(t *testing.T) {
+// TestSuspension checks that a long write continues after a deadline that was noticed far too late,
+// and ends at one that was noticed in time.
+func TestSuspension(t *testing.T) {
 	t.Parallel()
 	near, _ := tcpPair(t)
 	c := New(near)
@@ -86,8 +86,8 @@ func TestStoodStill(t *testing.T) {
 	f(now.Add(-time.Minute), os.ErrClosed, false)
 }
 
-// TestDeadlineOfASilentPeer checks that the deadline holds, also for the next Read although bytes
-// are there.
+// TestDeadlineOfASilentPeer checks that the deadline holds, and that it also holds for the next
+// Read although bytes are available.
 func TestDeadlineOfASilentPeer(t *testing.T) {
 	t.Parallel()
 	over(t, []kind{reference(), ours()}, func(t *testing.T, k kind) {

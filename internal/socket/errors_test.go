@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestErrors are those of package net, of the same types, words and causes.
+// TestErrors compares errors with those of package net: types, texts and causes.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	f := func(name, op string, cause error, do func(t *testing.T, c conn, peer *net.TCPConn) error) {
@@ -25,7 +25,7 @@ func TestErrors(t *testing.T) {
 				case !errors.Is(err, cause):
 					t.Errorf("%s: %v, not %v", k.name, err, cause)
 				case op == "" && err != cause:
-					t.Errorf("%s: %#v is not bare", k.name, err)
+					t.Errorf("%s: %#v is wrapped", k.name, err)
 				case op != "" && (failed == nil || failed.Op != op && (failed.Op != "writev" || k.name == ours().name)):
 					t.Errorf("%s: %#v is not of a %s", k.name, err, op)
 				}
@@ -84,7 +84,7 @@ func TestErrors(t *testing.T) {
 	f("reset while reading", "read", syscall.ECONNRESET, func(t *testing.T, c conn, peer *net.TCPConn) error {
 		return meanwhile(t, c, readError, func() { reset(t, peer) })
 	})
-	f("read after a reset was told", "", io.EOF, func(t *testing.T, c conn, peer *net.TCPConn) error {
+	f("read after a reset was reported", "", io.EOF, func(t *testing.T, c conn, peer *net.TCPConn) error {
 		reset(t, peer)
 		_ = readError(t, c)
 		return readError(t, c)
@@ -161,7 +161,7 @@ func TestErrors(t *testing.T) {
 		})
 		f("write when reset", syscall.EPIPE, func(t *testing.T, c conn, peer *net.TCPConn) error {
 			reset(t, peer)
-			_ = readError(t, c) // which is told of it
+			_ = readError(t, c) // it consumes the error
 			return one(t, c)
 		})
 		f("write after the end", syscall.EPIPE, func(t *testing.T, c conn, _ *net.TCPConn) error {
@@ -173,7 +173,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// described is an error with all it wraps, but for the addresses.
+// described returns the text of an error and of all it wraps, without addresses.
 func described(err error, c conn) string {
 	var b strings.Builder
 	for ; err != nil; err = errors.Unwrap(err) {
@@ -187,7 +187,7 @@ func described(err error, c conn) string {
 	return b.String()
 }
 
-// readError is that of a read that has to fail.
+// readError returns the error of a read that must fail.
 func readError(t *testing.T, c conn) error {
 	n, err := c.Read(make([]byte, 10))
 	if n != 0 || err == nil {
@@ -196,7 +196,7 @@ func readError(t *testing.T, c conn) error {
 	return err
 }
 
-// meanwhile has something happen while do waits.
+// meanwhile calls happens while do is waiting.
 func meanwhile(t *testing.T, c conn, do func(*testing.T, conn) error, happens func()) (err error) {
 	x := start(t, c, func() { err = do(t, c) })
 	x.waits(t)
@@ -205,7 +205,7 @@ func meanwhile(t *testing.T, c conn, do func(*testing.T, conn) error, happens fu
 	return err
 }
 
-// reset breaks a connection off.
+// reset closes a connection with a reset.
 func reset(t *testing.T, c *net.TCPConn) {
 	if err := c.SetLinger(0); err != nil {
 		t.Error(err)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestQuiet: a connection is looked at without a change to it.
-func TestQuiet(t *testing.T) {
+// TestIdleAlive checks that IdleAlive does not change the connection.
+func TestIdleAlive(t *testing.T) {
 	t.Parallel()
 	f := func(name string, end func(t *testing.T, c *Conn, peer *net.TCPConn)) {
 		t.Run(name, func(t *testing.T) {
@@ -18,7 +18,7 @@ func TestQuiet(t *testing.T) {
 			quiet := func(when string) {
 				t.Helper()
 				if !c.IdleAlive() {
-					t.Errorf("not quiet %s", when)
+					t.Errorf("not alive %s", when)
 				}
 			}
 			quiet("at the beginning")
@@ -33,7 +33,7 @@ func TestQuiet(t *testing.T) {
 				}
 			})
 			reader.waits(t)
-			quiet("while somebody reads")
+			quiet("with a concurrent reader")
 			if _, err := far.Write([]byte("abc")); err != nil {
 				t.Error(err)
 			}
@@ -45,10 +45,10 @@ func TestQuiet(t *testing.T) {
 			}
 			until(func() bool { return !c.IdleAlive() })
 			if n, err := io.ReadFull(c, room[:2]); string(room[:n]) != "de" || err != nil {
-				t.Errorf("%q after a look, %v", room[:n], err)
+				t.Errorf("%q after IdleAlive, %v", room[:n], err)
 			}
 			if c.IdleAlive() {
-				t.Error("quiet with a byte left")
+				t.Error("alive with an unread byte")
 			}
 			if n, err := c.Read(room); string(room[:n]) != "f" || err != nil {
 				t.Errorf("%q, %v", room[:n], err)
@@ -63,7 +63,7 @@ func TestQuiet(t *testing.T) {
 			end(t, c, far)
 			until(func() bool { return !c.IdleAlive() })
 			if c.IdleAlive() {
-				t.Error("quiet again")
+				t.Error("alive again")
 			}
 		})
 	}
@@ -73,14 +73,14 @@ func TestQuiet(t *testing.T) {
 	f("closed from here", func(_ *testing.T, c *Conn, _ *net.TCPConn) { c.Close() })
 }
 
-// TestQuietOverPipe cannot tell.
-func TestQuietOverPipe(t *testing.T) {
+// TestIdleAliveOfAPipe: for a pipe the result is always true.
+func TestIdleAliveOfAPipe(t *testing.T) {
 	t.Parallel()
 	near, far := net.Pipe()
 	c := New(near)
 	writer := start(t, far, func() { _, _ = far.Write([]byte("x")) })
 	writer.waits(t)
 	if !c.IdleAlive() {
-		t.Error("not quiet")
+		t.Error("not alive")
 	}
 }

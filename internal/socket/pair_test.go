@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// conn is what Conn is compared with: a connection as package net has it.
+// conn is implemented by Conn and by the connection of package net that it is compared with.
 type conn interface {
 	net.Conn
 	CloseWrite() error
@@ -54,7 +54,7 @@ func overPipe() kind {
 	}}
 }
 
-// over runs a test over kinds of connections.
+// over runs a test over several kinds of connections.
 func over(t *testing.T, kinds []kind, f func(t *testing.T, k kind)) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
@@ -64,14 +64,16 @@ func over(t *testing.T, kinds []kind, f func(t *testing.T, k kind)) {
 	}
 }
 
-// tcpPair is both ends of a connection over loopback. Little fits into it, so that writes are taken in parts.
+// tcpPair returns both ends of a loopback connection with small buffers, so that writes are
+// accepted in parts.
 func tcpPair(t testing.TB) (near, far *net.TCPConn) {
 	t.Helper()
-	// Not later by SetReadBuffer: a window that has been offered once would have the kernel wait for its timers.
-	return loopback(t, func(_, _ string, raw syscall.RawConn) error { return raw.Control(little) })
+	// SetReadBuffer after connecting would be too late: if the window shrinks, the kernel waits for
+	// its timers.
+	return loopback(t, func(_, _ string, raw syscall.RawConn) error { return raw.Control(smallBuffers) })
 }
 
-// loopback is both ends of a connection whose sockets control may set up.
+// loopback returns both ends of a loopback connection. control may set socket options.
 func loopback(t testing.TB, control func(_, _ string, raw syscall.RawConn) error) (near, far *net.TCPConn) {
 	t.Helper()
 	l, err := (&net.ListenConfig{Control: control}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -92,7 +94,7 @@ func loopback(t testing.TB, control func(_, _ string, raw syscall.RawConn) error
 	return dialed.(*net.TCPConn), accepted.(*net.TCPConn)
 }
 
-// task is a goroutine.
+// task is a function that runs in a goroutine.
 type task struct {
 	id   string
 	done chan struct{}
@@ -116,15 +118,15 @@ func start(t testing.TB, c net.Conn, f func()) *task {
 	return x
 }
 
-// waits returns when the task waits: for its connection, or for another one that uses it.
+// waits returns when the task is blocked on its connection, or on another user of it.
 func (x *task) waits(t testing.TB) {
 	t.Helper()
 	if !x.settles() {
-		t.Fatal("it does not wait")
+		t.Fatal("the task is not blocked")
 	}
 }
 
-// settles returns when the task waits or has ended, and says whether it waits.
+// settles returns when the task is blocked or has ended, and reports whether it is blocked.
 func (x *task) settles() bool {
 	for {
 		select {
@@ -148,14 +150,14 @@ func stacks(all bool) []byte {
 	return b[:runtime.Stack(b, all)]
 }
 
-// until returns when something has come to be.
+// until returns when the condition is true.
 func until(is func() bool) {
 	for !is() {
 		runtime.Gosched()
 	}
 }
 
-// pattern is bytes of which no stretch looks like one nearby.
+// pattern returns bytes without repetitions nearby.
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	x := uint32(1)
@@ -166,7 +168,7 @@ func pattern(n int) []byte {
 	return b
 }
 
-// split cuts pieces of given sizes off a pattern.
+// split cuts buffers of the given sizes from a pattern.
 func split(sizes []int) (whole []byte, cut [maxPieces][]byte) {
 	total := 0
 	for _, n := range sizes {

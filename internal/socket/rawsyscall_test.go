@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestNothingIsAllocated(t *testing.T) {
+func TestNoAllocations(t *testing.T) {
 	near, far := tcpPair(t)
 	c, peer := New(near), New(far)
 	p, q, r := []byte("a"), []byte("bc"), []byte("def")
@@ -27,8 +27,8 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
-// TestNothingBlocks, even where somebody has made the descriptor a blocking one: a thread that hangs in a call the scheduler does not know
-// of would stop everything.
+// TestNothingBlocks checks calls on a descriptor in blocking mode. A thread that blocked in a raw
+// system call would stall the scheduler.
 func TestNothingBlocks(t *testing.T) {
 	near, far := tcpPair(t)
 	c := New(near)
@@ -37,7 +37,7 @@ func TestNothingBlocks(t *testing.T) {
 		t.Fatal(err, blocking)
 	}
 	if !c.IdleAlive() {
-		t.Error("not quiet")
+		t.Error("not alive")
 	}
 	reader := start(t, c, func() {
 		if n, err := c.Read(make([]byte, 10)); n != 1 || err != nil {

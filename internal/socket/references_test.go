@@ -7,8 +7,9 @@ import (
 	"weak"
 )
 
-// TestNothingIsKept of what was written, or read into: connections live for hours.
-func TestNothingIsKept(t *testing.T) {
+// TestNoReferencesRemain: connections live for hours, so they must not keep buffers that were
+// written or read into alive.
+func TestNoReferencesRemain(t *testing.T) {
 	t.Parallel()
 	f := func(name string, use func(c *Conn, peer net.Conn, cut [maxPieces][]byte), sizes ...int) {
 		t.Helper()
@@ -18,7 +19,7 @@ func TestNothingIsKept(t *testing.T) {
 		runtime.GC()
 		for i, trace := range traces {
 			if trace.Value() != nil {
-				t.Errorf("%s: piece %d of %v is kept", name, i, sizes)
+				t.Errorf("%s: buffer %d of %v is still referenced", name, i, sizes)
 			}
 		}
 		runtime.KeepAlive(c)
@@ -32,7 +33,7 @@ func TestNothingIsKept(t *testing.T) {
 			c.Close()
 		})
 		if got, err := readSlowly(peer); len(got) != total || err != nil {
-			t.Errorf("%d bytes came, %v", len(got), err)
+			t.Errorf("%d bytes arrived, %v", len(got), err)
 		}
 		<-writer.done
 	}
@@ -67,7 +68,7 @@ func TestNothingIsKept(t *testing.T) {
 	}, 1000)
 }
 
-// used makes pieces, uses them and forgets them.
+// used allocates buffers, passes them to use, and keeps only weak pointers.
 //
 //go:noinline
 func used(use func(cut [maxPieces][]byte), sizes []int) (traces []weak.Pointer[byte]) {

@@ -2,5 +2,5 @@
 
 package socket
 
-// little leaves the buffers of a socket as they are.
-func little(uintptr) {}
+// smallBuffers has no effect on this platform.
+func smallBuffers(uintptr) {}
