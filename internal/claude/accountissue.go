@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// AccountIssue is what an error says about the account or key behind a request, beyond what its type tells.
+// AccountIssue is the state of an account or key that an error reports, beyond its type.
 type AccountIssue uint8
 
-// The kinds of trouble.
+// The issues.
 const (
 	NoIssue              AccountIssue = iota
 	CreditExhausted                   // the prepaid credit is used up (observed, with status 400)
@@ -18,13 +18,13 @@ const (
 	OAuthNotAllowed                   // the organization does not allow OAuth tokens (observed, with status 403)
 )
 
-// String names the trouble in a few words.
+// String returns a short description.
 func (t AccountIssue) String() string {
 	return [...]string{"none", "no credit", "spending limit", "workspace limit", "organization disabled", "OAuth not allowed"}[t]
 }
 
-// AccountIssue reads the error's code and message. A message tells by its beginning: an
-// error of the request may quote the client's words further on, and those prove nothing.
+// AccountIssue derives the issue from the code and the message of the error. Only the beginning of
+// a message counts: the rest may quote the client's words, which prove nothing.
 func (e Error) AccountIssue() AccountIssue {
 	switch e.Code {
 	case "enforced_spend_limit_reached":
@@ -49,14 +49,15 @@ func (e Error) AccountIssue() AccountIssue {
 	return NoIssue
 }
 
-// NextSpendingPeriod is when monthly spending limits begin anew: at the first of the next month (rate-limits docs).
+// NextSpendingPeriod returns when monthly spending limits start again: on the first day of the next
+// month (rate-limits docs).
 func NextSpendingPeriod(now time.Time) time.Time {
 	now = now.UTC()
 	return time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
 }
 
-// AccessRegained is when a spending limit is lifted, as its message says
-// ("… on 2026-01-01 at 00:00 UTC", errors docs). It reports false when the message names no moment.
+// AccessRegained returns when a spending limit ends, from the message of the error
+// ("… on 2026-01-01 at 00:00 UTC", errors docs). It returns false if the message has no time.
 func (e Error) AccessRegained() (time.Time, bool) {
 	const form = "2006-01-02 at 15:04 UTC"
 	_, rest, found := strings.Cut(e.Message, "regain access on ")
@@ -67,8 +68,8 @@ func (e Error) AccessRegained() (time.Time, bool) {
 	return at, err == nil
 }
 
-// ConcernsModel says whether the error is about a model: its message quotes the
-// model, or has the API's own form "model: …" (observed).
+// ConcernsModel reports whether the error is about a model: its message contains the name of the
+// model, or has the API's form "model: …" (observed).
 func (e Error) ConcernsModel(model string) bool {
 	message := strings.ToLower(e.Message)
 	return model != "" && strings.Contains(message, strings.ToLower(model)) || strings.HasPrefix(message, "model:")

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// CollectionOf reads the path of a request to an API, other than those of ResourceOf, under which
-// something is created and kept (API reference, managed agents). It sets ID, List, Name and Action.
+// CollectionOf parses the path of a request to an API that stores resources, other than those of
+// ResourceOf (API reference, managed agents). It sets List, Data, Name and Action.
 func CollectionOf(method, path string) (Resource, bool) {
-	rest, ok := strings.CutPrefix(strings.ToLower(plainPath(path)), "/v1/")
+	rest, ok := strings.CutPrefix(strings.ToLower(normalizePath(path)), "/v1/")
 	if !ok {
 		return Resource{}, false
 	}
@@ -22,16 +22,16 @@ func CollectionOf(method, path string) (Resource, bool) {
 	default:
 		return Resource{}, false
 	}
-	below := plainPath(path)[len("/v1/")+len(root):]
+	below := normalizePath(path)[len("/v1/")+len(root):]
 	name, action, _ := strings.Cut(strings.Trim(below, "/"), "/")
 	return Resource{Name: name, Action: action, List: method == http.MethodGet && name == "", Data: action != ""}, true
 }
 
-// anyID is what ids of the API look like.
+// anyID matches the ids of the API.
 var anyID = regexp.MustCompile(`^[a-z]+_[A-Za-z0-9_-]+$`)
 
-// AllIDs lists all strings in a JSON text that look like ids. It serves paths for which we do
-// not know where they name resources.
+// AllIDs lists all strings in a JSON text that look like ids. It is used for paths whose body is
+// not known.
 func AllIDs(body []byte) []string {
 	s := scanner{text: body, loose: true}
 	if s.peek() != '{' && s.peek() != '[' {
@@ -39,7 +39,7 @@ func AllIDs(body []byte) []string {
 	}
 	var ids []string
 	s.strings(func(raw []byte) {
-		if len(raw) > 6*maxID || len(ids) >= maxNamed { // every character may be escaped
+		if len(raw) > 6*maxID || len(ids) >= maxIDs { // every character may be escaped
 			return
 		}
 		if id := decodeString(raw); len(id) <= maxID && anyID.MatchString(id) {
@@ -49,11 +49,11 @@ func AllIDs(body []byte) []string {
 	return ids
 }
 
-// idWithin finds what looks like an id inside a longer text.
+// idWithin matches an id in a longer text.
 var idWithin = regexp.MustCompile(`[A-Za-z]+_[A-Za-z0-9_-]+`)
 
-// IDsInText lists what looks like an id in a part of an address, also where it is escaped more than
-// once: some servers behind an upstream decode again.
+// IDsInText lists everything that looks like an id in a part of a URL, even if it is escaped more
+// than once, because some servers behind an upstream decode it again.
 func IDsInText(text string) (ids []string) {
 	const decodings = 3
 	for range decodings {
@@ -72,10 +72,10 @@ func IDsInText(text string) (ids []string) {
 	return ids
 }
 
-// FindForeignID finds an id anywhere in the body of a request for which foreign reports true, whatever
-// the member is called that holds it. Texts, and the input of tools, are content and do not count.
+// FindForeignID returns an id in the body of a request for which foreign reports true, regardless
+// of the name of its member. Texts and the input of tools are content and do not count.
 func FindForeignID(body []byte, foreign func(id string) bool) (id string, found bool) {
-	if !mentions(body, foreign) {
+	if !mayContainForeignID(body, foreign) {
 		return "", false
 	}
 	s := scanner{text: body, loose: true}
@@ -106,15 +106,15 @@ func FindForeignID(body []byte, foreign func(id string) bool) (id string, found 
 	return id, found
 }
 
-// mentions reports whether a text holds an id for which foreign reports true, or may hold one in
-// escapes.
-func mentions(body []byte, foreign func(id string) bool) bool {
+// mayContainForeignID reports whether a text contains an id for which foreign reports true, or may
+// contain one in escapes.
+func mayContainForeignID(body []byte, foreign func(id string) bool) bool {
 	for _, sign := range [...]string{`\u003`, `\u004`, `\u005`, `\u006`, `\u007`} {
 		if bytes.Contains(body, []byte(sign)) {
 			return true
 		}
 	}
-	var last [8]string // most of what is found is a name such as file_path, again and again
+	var last [8]string // most matches are the same names again, such as file_path
 	next := 0
 	for _, prefix := range [...]string{"file_", "container_", "skill_", "skillver_", "msgbatch_"} {
 		for rest := body; ; {

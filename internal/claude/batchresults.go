@@ -5,17 +5,17 @@ import "bytes"
 // maxResult bounds the memory for one result of a batch.
 const maxResult = 4 << 20
 
-// BatchResults reads the results of a batch (message batches API): one JSON object per line. They
-// may come in arbitrary pieces. Not safe for concurrent use.
+// BatchResults reads the results of a batch (message batches API): one JSON object per line, in
+// pieces of any size. Not safe for concurrent use.
 type BatchResults struct {
 	OnMessage func(*Message) // called for each message; it may not keep it
-	Skipped   int            // lines that were too long to be read
+	Skipped   int            // number of lines that were too long
 
 	line []byte
 	long bool // the line is too long
 }
 
-// Feed takes the next bytes.
+// Feed processes the next bytes.
 func (r *BatchResults) Feed(p []byte) {
 	for {
 		i := bytes.IndexByte(p, '\n')
@@ -37,7 +37,8 @@ func (r *BatchResults) add(p []byte) {
 	r.line = append(r.line, p...)
 }
 
-// End ends a line, also the last one if it is not empty.
+// End ends the current line. The caller calls it after the last bytes, because the last line may
+// have no line feed.
 func (r *BatchResults) End() {
 	if r.long {
 		r.Skipped++

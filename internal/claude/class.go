@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// ModelClass is the class of models that shares one rate limit with a model
-// (rate-limits docs): "opus", "sonnet", "haiku" and so on. For a model of no known family it
-// is its name without the date at its end; for "" it is "".
+// ModelClass returns the class of models that share one rate limit with a model (rate-limits docs):
+// "opus", "sonnet", "haiku" and so on. For a model of an unknown family it is the name without the
+// date at its end; for "" it is "".
 func ModelClass(model string) string {
 	lower := strings.ToLower(model)
 	for _, family := range [...]string{"opus", "sonnet", "haiku", "fable", "mythos"} {

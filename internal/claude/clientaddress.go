@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// mostHops bounds how many hops of a forwarding header are looked at.
-const mostHops = 32
+// maxHops bounds how many hops of a forwarding header are evaluated.
+const maxHops = 32
 
 // ClientAddress returns the client's address for a connection from remote, host:port. If remote is
 // a trusted proxy, it is the last hop in the forwarding header that is not a trusted proxy. Earlier
@@ -34,14 +34,14 @@ func isTrusted(address netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// hops returns the addresses in the forwarding header, the nearest hop last. Of several headers the
-// most common one counts.
+// hops returns the addresses in the forwarding header, the nearest hop last. If there are several
+// headers, the most common one counts.
 func hops(h http.Header) []string {
 	if lines := h["X-Forwarded-For"]; len(lines) > 0 {
-		return lastParts(strings.Join(lines, ","))
+		return lastElements(strings.Join(lines, ","))
 	}
 	if lines := h["Forwarded"]; len(lines) > 0 {
-		list := lastParts(strings.Join(lines, ","))
+		list := lastElements(strings.Join(lines, ","))
 		for i, element := range list {
 			list[i] = forwardedFor(element)
 		}
@@ -50,10 +50,10 @@ func hops(h http.Header) []string {
 	return h["X-Real-Ip"]
 }
 
-// lastParts splits the last mostHops elements of a comma-separated list.
-func lastParts(list string) []string {
+// lastElements splits the last maxHops elements of a comma-separated list.
+func lastElements(list string) []string {
 	var parts []string
-	for range mostHops {
+	for range maxHops {
 		i := strings.LastIndexByte(list, ',')
 		parts = append(parts, list[i+1:])
 		if i < 0 {

@@ -8,27 +8,27 @@ import (
 )
 
 const (
-	// maxFollowed bounds the names of one request or response.
-	maxFollowed = 8
-	// maxFollowedName bounds a name. Tokens that resume a stream should be shorter.
-	maxFollowedName = 4 << 10
-	// maxMentions bounds the text that is searched for ids of messages.
-	maxMentions = 64 << 10
+	// maxContinuationIDs bounds the number of ids of one request or response.
+	maxContinuationIDs = 8
+	// maxContinuationID bounds the length of an id. Tokens that resume a stream are shorter.
+	maxContinuationID = 4 << 10
+	// maxSearchedText bounds the size of a text that is searched for ids of messages.
+	maxSearchedText = 64 << 10
 )
 
-// followed collects the names by which a request continues an earlier response, or by which later
-// requests may continue a response: ids of messages, and tokens. One account keeps their state.
-type followed []string
+// continuationIDs collects the ids and tokens by which a request continues an earlier response, or
+// by which later requests may continue a response. One account keeps their state.
+type continuationIDs []string
 
-func (f *followed) add(name string) {
+func (f *continuationIDs) add(name string) {
 	const least = 4
-	if len(*f) < maxFollowed && least <= len(name) && len(name) <= maxFollowedName {
+	if len(*f) < maxContinuationIDs && least <= len(name) && len(name) <= maxContinuationID {
 		*f = append(*f, name)
 	}
 }
 
-// addStrings takes a JSON value: a string, or all strings in it but those of type.
-func (f *followed) addStrings(value []byte) {
+// addStrings adds a JSON value: a string, or all strings in it except the values of type.
+func (f *continuationIDs) addStrings(value []byte) {
 	s := scanner{text: value}
 	if s.peek() == '"' {
 		if name, ok := s.string(); ok {
@@ -46,10 +46,10 @@ func (f *followed) addStrings(value []byte) {
 	}
 }
 
-// addMessageIDs takes the ids of messages in a text, such as a path or JSON.
-func (f *followed) addMessageIDs(text []byte) {
+// addMessageIDs adds the ids of messages in a text, such as a path or JSON.
+func (f *continuationIDs) addMessageIDs(text []byte) {
 	const start = "msg_"
-	if len(text) > maxMentions {
+	if len(text) > maxSearchedText {
 		return
 	}
 	for i := 0; ; {
@@ -59,23 +59,19 @@ func (f *followed) addMessageIDs(text []byte) {
 		}
 		begin := i + at
 		i = begin + len(start)
-		for i < len(text) && inID(text[i]) {
+		for i < len(text) && isIDByte(text[i]) {
 			i++
 		}
-		if i > begin+len(start) && i-begin <= maxID && (begin == 0 || !inID(text[begin-1])) {
+		if i > begin+len(start) && i-begin <= maxID && (begin == 0 || !isIDByte(text[begin-1])) {
 			f.add(string(text[begin:i]))
 		}
 	}
 }
 
-func inID(c byte) bool {
-	return c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
 // MessageIDsIn lists the ids of messages in a path, its query and the headers of Anthropic and
 // Claude Code.
 func MessageIDsIn(u *url.URL, h http.Header) []string {
-	var f followed
+	var f continuationIDs
 	f.addMessageIDs([]byte(u.Path))
 	f.addMessageIDs([]byte(u.RawQuery))
 	for name, values := range h {

@@ -29,8 +29,8 @@ func TestWhatARequestFollows(t *testing.T) {
 	f(`{"messages":[{"role":"user","content":"msg_01A"}],"system":"msg_2","tools":[{"name":"msg_3"}],"metadata":{"user_id":"msg_4"}}`)
 	f(`{"diagnostics":{"previous_message_id":"msg_01A"}}`)
 	f(`{"thread":7,"resumption":null,"x":"msg_","y":"xmsg_1"}`)
-	f(`{"resumption":"` + strings.Repeat("x", maxFollowedName+1) + `"}`)
-	f(`{"x":["`+strings.Repeat(`msg_1 `, 100)+`"]}`, slices.Repeat([]string{"msg_1"}, maxFollowed)...)
+	f(`{"resumption":"` + strings.Repeat("x", maxContinuationID+1) + `"}`)
+	f(`{"x":["`+strings.Repeat(`msg_1 `, 100)+`"]}`, slices.Repeat([]string{"msg_1"}, maxContinuationIDs)...)
 	f(`{"requests":[{"custom_id":"msg_1"}]}`)
 }
 
@@ -60,10 +60,10 @@ func FuzzMessageIDs(f *testing.F) {
 	f.Add([]byte(`{"thread":{"previous_message_id":"msg_1"}}`))
 	f.Add([]byte(`amsg_1 msg_ msg_2`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		var ids, strs followed
+		var ids, strs continuationIDs
 		ids.addMessageIDs(text)
 		strs.addStrings(text)
-		if len(ids) > maxFollowed || len(strs) > maxFollowed {
+		if len(ids) > maxContinuationIDs || len(strs) > maxContinuationIDs {
 			t.Errorf("%d and %d names", len(ids), len(strs))
 		}
 		for _, id := range ids {

@@ -6,37 +6,37 @@ import (
 	"strconv"
 )
 
-// maxCount is far beyond every context window. A larger count is an upstream's mistake.
+// maxCount is far larger than every context window. A larger count is an error of the upstream.
 const maxCount = 100_000_000
 
 // count is one number of a usage object.
 type count struct {
 	n       int64
-	counted bool // present and usable
-	refused bool // present but unusable
+	valid   bool // present and valid
+	invalid bool // present and not valid
 }
 
-// count takes the value that comes next. null is the same as no value.
+// count reads the next value. null counts as missing.
 func (s *scanner) count() count {
 	raw := s.value()
 	if len(raw) == 0 || string(raw) == "null" {
 		return count{}
 	}
-	n, ok := readCount(raw)
-	return count{n: n, counted: ok, refused: !ok}
+	n, ok := parseTokenCount(raw)
+	return count{n: n, valid: ok, invalid: !ok}
 }
 
-// readCount reads a count of tokens or requests. Some relays send numbers with a fraction or as
-// strings: fractions are rounded. Negative counts, counts above maxCount and other values are
-// rejected.
-func readCount(raw []byte) (int64, bool) {
+// parseTokenCount parses a count of tokens or requests. Some relays send numbers with a fraction or
+// as strings; fractions are rounded. Negative counts, counts above maxCount and other values are
+// not valid.
+func parseTokenCount(raw []byte) (int64, bool) {
 	if raw[0] == '"' {
 		raw = bytes.TrimSpace(raw[1 : len(raw)-1])
 	}
 	if n, ok := parseDigits(raw); ok {
 		return n, n <= maxCount
 	}
-	for _, c := range raw { // ParseFloat takes more than JSON does: "inf", "0x1p4"
+	for _, c := range raw { // ParseFloat accepts more than JSON: "inf", "0x1p4"
 		if (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c|0x20 != 'e' {
 			return 0, false
 		}
@@ -48,7 +48,7 @@ func readCount(raw []byte) (int64, bool) {
 	return int64(math.Round(f)), true
 }
 
-// parseDigits reads a number of at most 18 digits.
+// parseDigits parses a number of at most 18 digits.
 func parseDigits(raw []byte) (n int64, ok bool) {
 	if len(raw) == 0 || len(raw) > 18 {
 		return 0, false
@@ -62,12 +62,12 @@ func parseDigits(raw []byte) (n int64, ok bool) {
 	return n, true
 }
 
-// maxWord bounds a name in a usage object, such as a service tier.
-const maxWord = 40
+// maxEnumString bounds the length of a name in a usage object, such as a service tier.
+const maxEnumString = 40
 
-// word takes the value that comes next and stores it if it is a string. The usual words take no
-// memory.
-func (s *scanner) word(to *string) {
+// enumString reads the next value and stores it if it is a string. Common values need no
+// allocation.
+func (s *scanner) enumString(to *string) {
 	raw := s.value()
 	if len(raw) < 2 || raw[0] != '"' {
 		return
@@ -79,5 +79,5 @@ func (s *scanner) word(to *string) {
 		}
 	}
 	text := decodeString(raw)
-	*to = text[:min(len(text), maxWord)]
+	*to = text[:min(len(text), maxEnumString)]
 }

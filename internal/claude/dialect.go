@@ -13,13 +13,13 @@ type Meaning uint8
 // The meanings of a refusal.
 const (
 	Unclassified           Meaning = iota // unknown: the status decides
-	InvalidRequest                        // the request itself is refused, whatever else the text mentions
-	PolicyBlocked                         // a policy of the vendor or gateway forbids the prompt: final (gateway protocol)
+	InvalidRequest                        // the request itself is not valid, regardless of the rest of the text
+	PolicyBlocked                         // a policy of the vendor or gateway forbids the prompt; no retry elsewhere (gateway protocol)
 	LongContextUnavailable                // the account may not use the long context
 	ModelUnavailable                      // the model is not available there
 	RateLimited                           // a rate limit
 	QuotaExhausted                        // balance, credit or quota of the account is used up
-	Overloaded                            // the service behind is overloaded
+	Overloaded                            // the service is overloaded
 	PathUnavailable                       // the path is not served there
 	RelayFailed                           // the relay's own request to its upstream failed
 	RelayRefused                          // a relay refused without a reason
@@ -29,14 +29,14 @@ var meaningNames = [...]string{
 	"", "fault of the request", "policy", "long context not available", "model not available", "rate limit", "no balance or quota left", "overloaded", "path not served", "failure behind the relay", "unclear refusal of a relay",
 }
 
-// String names the meaning in a few words, for logs.
+// String returns a short description, for logs.
 func (m Meaning) String() string { return meaningNames[m] }
 
-// dialect is one vendor's wording of a meaning. It fits a refusal that has one of the codes, or whose text
-// matches one of the phrases.
+// dialect is one vendor's wording of a meaning. It matches a refusal that has one of the codes, or
+// whose text matches one of the phrases.
 //
-// The text is in lower case, without anything in quotes and without the name of the model that was
-// asked for: both are the client's words and prove nothing.
+// The text is in lower case, without quoted parts and without the name of the requested model: both
+// contain the client's words and prove nothing.
 type dialect struct {
 	name    string // of the vendors and programs that use it
 	meaning Meaning
@@ -44,8 +44,8 @@ type dialect struct {
 	phrases []string // regular expressions
 }
 
-// dialects lists the known wordings. Codes are tried before phrases, and then the first entry that
-// fits counts. Order matters: a relay that lacks a model may name a quota further on.
+// dialects lists the known wordings. Codes are tried before phrases, and then the first matching
+// entry counts. The order matters: a relay that lacks a model may also mention a quota.
 var dialects = [...]dialect{
 	{name: "Anthropic", meaning: InvalidRequest, phrases: []string{
 		// Validation errors begin with the path of the field.
@@ -70,11 +70,11 @@ var dialects = [...]dialect{
 			`\bmodel\b.{0,80}\b(does not|doesn't|not) exist`,
 			`\bmodel\b.{0,80}\bnot found\b`,
 			`\bmodel\b.{0,80}\b(is|was|has been) (retired|deprecated|removed|decommissioned|disabled|not enabled|not activated|unavailable|not available|no longer available)\b`,
-			`\bmodel\b.{0,80}\b(is )?(not supported|unsupported)\s*($|[.,;(\n]|` + ofPlace + `)`,
+			`\bmodel\b.{0,80}\b(is )?(not supported|unsupported)\s*($|[.,;(\n]|` + locationPhrase + `)`,
 			`\b(unsupported|unknown|invalid|unrecognized) model\b`, `\b(unsupported|unknown|invalid) value for (the )?(field |parameter )?model\b`,
 			`\bmodel (id|identifier|name)\b.{0,40}\b(invalid|not valid|not recognized|unknown)\b`, `\bmodel\b.{0,40}\breached (the |its )?end of (its )?life\b`,
 			`\bon-demand throughput\b`, `\bmodel (is )?not (allowed|permitted|accessible)\b`, `\bmodel\b.{0,80}\bnot supported when using codex\b`,
-			asked + `\s*(is |was |has been )?(currently |temporarily )?(not (currently |yet )?(supported|available|found|allowed|enabled|accessible)|unsupported|unavailable|retired|deprecated)\b\s*($|[.,;!(\n]|here\b|` + ofPlace + `)`,
+			modelPlaceholder + `\s*(is |was |has been )?(currently |temporarily )?(not (currently |yet )?(supported|available|found|allowed|enabled|accessible)|unsupported|unavailable|retired|deprecated)\b\s*($|[.,;!(\n]|here\b|` + locationPhrase + `)`,
 			`\bnot a (valid|supported) model\b`,
 			`\b(no|not have|without|denied) (access|permission)\b.{0,30}\bmodel\b`,
 			`\bnot (allowed|authorized|permitted) to (use|access|call)\b.{0,30}\bmodel\b`,
@@ -135,14 +135,14 @@ var dialects = [...]dialect{
 	{name: "new-api and one-api", meaning: RelayRefused, codes: []string{"new_api_error", "one_api_error", "shell_api_error", "rix_api_error", "bad_gateway"}},
 }
 
-// longContext is the context window of a million tokens in a phrase.
+// longContext matches the context window of a million tokens.
 const longContext = `\b(long.context|1 ?m(illion)?[ -](tokens? )?context)\b`
 
-// ofPlace names where something is not to be had, in a phrase.
-const ofPlace = `(by|on|in|under|for|with) (this|the|your|our|any|current)\s+\w*\s*(group|channel|account|key|token|provider|endpoint|server|plan|subscription|api|platform|gateway|relay|region|project|upstream)\b`
+// locationPhrase matches the place where something is not available.
+const locationPhrase = `(by|on|in|under|for|with) (this|the|your|our|any|current)\s+\w*\s*(group|channel|account|key|token|provider|endpoint|server|plan|subscription|api|platform|gateway|relay|region|project|upstream)\b`
 
-// phrasebook compiles the phrases of all dialects once.
-var phrasebook = sync.OnceValue(func() [][]*regexp.Regexp {
+// compiledPhrases returns the compiled phrases of each dialect.
+var compiledPhrases = sync.OnceValue(func() [][]*regexp.Regexp {
 	book := make([][]*regexp.Regexp, len(dialects))
 	for i, d := range dialects {
 		for _, phrase := range d.phrases {
@@ -166,10 +166,10 @@ func (r Refusal) Classify(model string) Classification {
 			return Classification{d.meaning, d.name}
 		}
 	}
-	text := withoutQuotes(withoutModel(r.Text, model))
+	text := removeQuotes(replaceModel(r.Text, model))
 	for i, d := range dialects {
-		says := func(e *regexp.Regexp) bool { return e.MatchString(text) }
-		if r.hasCode(d.codes) || slices.ContainsFunc(phrasebook()[i], says) {
+		matches := func(e *regexp.Regexp) bool { return e.MatchString(text) }
+		if r.hasCode(d.codes) || slices.ContainsFunc(compiledPhrases()[i], matches) {
 			return Classification{d.meaning, d.name}
 		}
 	}
@@ -180,26 +180,28 @@ func (r Refusal) hasCode(codes []string) bool {
 	return slices.ContainsFunc(codes, func(code string) bool { return slices.Contains(r.Codes, code) })
 }
 
-// Mentions reports whether the text has a phrase outside of quotes.
+// Mentions reports whether the text contains a phrase outside of quotes.
 func (r Refusal) Mentions(phrase string) bool {
-	return strings.Contains(withoutQuotes(r.Text), phrase)
+	return strings.Contains(removeQuotes(r.Text), phrase)
 }
 
-// asked stands for the name of the model that was asked for. It is white space in regular expressions.
-const asked = "\f"
+// modelPlaceholder replaces the name of the requested model. Regular expressions match it as white
+// space.
+const modelPlaceholder = "\f"
 
-// withoutModel replaces the name of the model that the client chose with asked, between blanks. Short names
-// are not replaced, because they may be part of any word.
-func withoutModel(text, model string) string {
+// replaceModel replaces the name of the model, which the client chose, with modelPlaceholder
+// between blanks. It does not replace short names, because they may be part of any word.
+func replaceModel(text, model string) string {
 	const shortest = 4
 	if len(model) < shortest {
 		return text
 	}
-	return strings.ReplaceAll(text, strings.ToLower(model), " "+asked+" ")
+	return strings.ReplaceAll(text, strings.ToLower(model), " "+modelPlaceholder+" ")
 }
 
-// withoutQuotes removes what stands between two quotes of the same kind on one line, except for asked.
-func withoutQuotes(text string) string {
+// removeQuotes removes the text between two quotes of the same kind on one line, except for
+// modelPlaceholder.
+func removeQuotes(text string) string {
 	if !strings.ContainsAny(text, "\"'`") {
 		return text
 	}
@@ -210,8 +212,8 @@ func withoutQuotes(text string) string {
 			line, _, _ := strings.Cut(text[i+1:], "\n")
 			if end := strings.IndexByte(line, c); end >= 0 {
 				out.WriteByte(' ')
-				if strings.TrimSpace(line[:end]) == "" && strings.Contains(line[:end], asked) {
-					out.WriteString(asked + " ")
+				if strings.TrimSpace(line[:end]) == "" && strings.Contains(line[:end], modelPlaceholder) {
+					out.WriteString(modelPlaceholder + " ")
 				}
 				i += end + 1
 				continue

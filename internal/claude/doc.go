@@ -1,9 +1,8 @@
-// Package claude holds the facts of the Anthropic Messages API that a load
-// balancer must know: the error envelope, the framing of its event streams, what
-// an answer says about itself, rate-limit headers, and what a request body asks for.
+// Package claude parses the parts of the Anthropic Messages API that a load balancer needs: the
+// error envelope, event streams, messages and their usage, rate-limit headers, and request bodies.
 //
-// It is pure: no I/O, no clock, no state between calls but that of a scanner in
-// the caller's hands. It reads what strangers send, so every parser takes any
-// input without a panic, in one pass and in bounded memory, and treats
-// nonsense as absence. It never changes a byte of what it reads.
+// It is pure: it has no I/O, no clock, and no state between calls except in scanners that the
+// caller owns. Its input is not trusted: every parser accepts any input without a panic, reads it
+// in one pass and in bounded memory, and treats invalid values as missing. No parser changes its
+// input.
 package claude

@@ -24,7 +24,7 @@ const (
 	ErrOverloaded     ErrorType = "overloaded_error"
 )
 
-// StatusOverloaded is the status that comes with ErrOverloaded; net/http has no name for it.
+// StatusOverloaded is the status of ErrOverloaded; net/http has no name for it.
 const StatusOverloaded = 529
 
 // Error is the error envelope of the Messages API (api/errors docs): the body of an
@@ -36,10 +36,10 @@ type Error struct {
 	RequestID string
 }
 
-// ParseError reads an error envelope and tolerates parts that are missing or of the
-// wrong type. Where error is a mere string, as relays write it, that is the Message
-// and the Type is "". It reports false when body is not an envelope: not a JSON
-// object, of another type than "error", or without an error in it.
+// ParseError reads an error envelope. It accepts parts that are missing or of the wrong type. If
+// error is a string, as some relays write it, it is the Message, and the Type is "". ParseError
+// returns false if body is not an envelope: not a JSON object, of another type than "error", or
+// without an error.
 func ParseError(body []byte) (Error, bool) {
 	var e Error
 	kind, found := "error", false
@@ -60,7 +60,7 @@ func ParseError(body []byte) (Error, bool) {
 	return e, true
 }
 
-// scan takes the value of the envelope's member error and reports whether it can be one.
+// scan reads the value of the member error and reports whether it can be an error.
 func (e *Error) scan(s *scanner) bool {
 	e.Type, e.Message, e.Code = "", "", ""
 	if s.peek() != '{' {
@@ -91,7 +91,7 @@ func (e *Error) scanDetails(s *scanner) {
 	}
 }
 
-// envelope is Error as it is written.
+// envelope is the JSON form of Error.
 type envelope struct {
 	Type      string        `json:"type"`
 	Error     envelopeError `json:"error"`
@@ -108,7 +108,8 @@ type envelopeDetails struct {
 	ErrorCode string `json:"error_code"`
 }
 
-// AppendJSON appends the envelope, on one line and without a line end. An empty Type is written as ErrAPI.
+// AppendJSON appends the envelope, on one line and without a line end. An empty Type is written as
+// ErrAPI.
 func (e Error) AppendJSON(dst []byte) []byte {
 	out := envelope{Type: "error", Error: envelopeError{Type: e.Type, Message: e.Message}, RequestID: e.RequestID}
 	if e.Type == "" {

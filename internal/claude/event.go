@@ -56,11 +56,11 @@ func (e Event) Kind() string {
 	return ""
 }
 
-// Relabel returns the name that the event needs so that official SDKs read it correctly, and "" if
-// it needs none. The SDKs skip events without a name, and the Go and older TypeScript SDKs skip
-// unknown names: such an event gets the type in its data as its name. The SDKs fail at a named
-// event other than ping whose data is not JSON (a [DONE], or free text): such an event becomes a
-// ping, whose data they do not read.
+// Relabel returns the name that the event needs so that the official SDKs read it correctly, or ""
+// if it has the right one. The SDKs skip events without a name, and the Go and older TypeScript
+// SDKs skip unknown names: such an event gets the type in its data as its name. The SDKs fail at a
+// named event other than ping whose data is not JSON (a [DONE], or free text): such an event
+// becomes a ping, whose data they do not read.
 func (e Event) Relabel() string {
 	if isEventType(e.Name) {
 		return ""
@@ -84,8 +84,8 @@ func (e Event) Malformed() bool {
 	return isEventType(e.Name) && len(e.Data) > 0 && !e.Truncated && !json.Valid(e.Data)
 }
 
-// Foreign reports whether the event belongs to the stream of another API: to one of the two of
-// OpenAI, or Gemini's.
+// Foreign reports whether the event belongs to the stream of another API: one of the two of OpenAI,
+// or that of Gemini.
 func (e Event) Foreign() bool {
 	if isEventType(e.Name) || len(e.Data) == 0 {
 		return false
@@ -104,8 +104,7 @@ func (e Event) Foreign() bool {
 	return foreign
 }
 
-// IsObject reports whether data is one whole JSON object, and neither a part of one nor followed by
-// something.
+// IsObject reports whether data is one complete JSON object and nothing else.
 func IsObject(data []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) && json.Valid(data)
 }

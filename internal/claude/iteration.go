@@ -3,7 +3,7 @@ package claude
 // Iteration is one model call within a response (usage.iterations).
 type Iteration struct {
 	Type  string
-	Model string // "" if it is the answer's
+	Model string // "" if it is that of the response
 	Usage Usage
 }
 
@@ -14,9 +14,9 @@ type Iteration struct {
 // all the same (SDK: BetaUsage.Iterations; docs: advisor tool, compaction, refusals and fallback):
 //
 //   - advisor_message: a call of the advisor's model, at that model's price;
-//   - compaction: the summary of a context that was too long, by the answer's model;
-//   - message of another model in an answer that a fallback served: a model that declined. Before its
-//     first output that is not billed.
+//   - compaction: the summary of a context that was too long, by the model of the response;
+//   - message of another model in a response that a fallback served: a model that declined. It is not
+//     billed if it declined before its first output.
 const (
 	iterationMessage    = "message"
 	IterationFallback   = "fallback_message"
@@ -24,11 +24,11 @@ const (
 	iterationCompaction = "compaction"
 )
 
-// maxIterations bounds what is kept of one answer. Further calls are added to the last one of their
-// kind.
+// maxIterations bounds the iterations of one response. Further calls are added to the last one of
+// their kind.
 const maxIterations = 64
 
-// scanIterations replaces the iterations by those of the array that comes next.
+// scanIterations reads the next value, an array, and replaces the iterations.
 func scanIterations(s *scanner, all *[]Iteration) {
 	if s.peek() != '[' {
 		return // the caller skips it
@@ -51,7 +51,7 @@ func scanIterations(s *scanner, all *[]Iteration) {
 	}
 }
 
-// iterationType is the type that a JSON string names. The known ones take no memory.
+// iterationType returns the value of a JSON string. Known types need no allocation.
 func iterationType(raw []byte) string {
 	if len(raw) < 2 || raw[0] != '"' {
 		return ""
@@ -62,7 +62,7 @@ func iterationType(raw []byte) string {
 		}
 	}
 	text := decodeString(raw)
-	return text[:min(len(text), maxWord)]
+	return text[:min(len(text), maxEnumString)]
 }
 
 func addIteration(all []Iteration, each Iteration) []Iteration {
@@ -80,10 +80,10 @@ func addIteration(all []Iteration, each Iteration) []Iteration {
 
 // Bill is the billable usage of a response.
 type Bill struct {
-	Usage   Usage       // by the answer's model
-	Calls   []Usage     // the calls that Usage is the sum of, if the answer reports several
+	Usage   Usage       // of the model of the response
+	Calls   []Usage     // the calls whose sum is Usage, if the response reports several
 	Extra   []Iteration // calls that Usage leaves out
-	Unknown string      // a type of iteration that this program does not know, "" if there is none
+	Unknown string      // an iteration type that this program does not know, or ""
 	// Free reports that Usage is not billed: the model declined before its first output (docs:
 	// refusals and fallback, how refusals are billed). The counts are reported all the same.
 	Free bool
@@ -98,8 +98,8 @@ func (m *Message) Bill(u Usage) Bill {
 	return b
 }
 
-// divide is Bill for a message with iterations. It is not inlined: most messages have none, and its
-// locals would enlarge the stack of every open stream.
+// divide completes a Bill for a message with iterations. It is not inlined: most messages have no
+// iterations, and its locals would enlarge the stack of every open stream.
 //
 //go:noinline
 func (m *Message) divide(b *Bill) {
@@ -151,7 +151,7 @@ func (b *Bill) useCalls() {
 	u.CacheCreation5mTokens, u.CacheCreation1hTokens = sum.CacheCreation5mTokens, sum.CacheCreation1hTokens
 }
 
-// FellBack reports whether a fallback model served the answer (SDK:
+// FellBack reports whether a fallback model served the response (SDK:
 // BetaFallbackMessageIterationUsage).
 func (m *Message) FellBack() bool {
 	for i := range m.Iterations {

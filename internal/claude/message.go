@@ -2,20 +2,21 @@ package claude
 
 import "bytes"
 
-// Message is what one answer of /v1/messages tells about itself. The zero value
-// is ready to observe a stream. Not safe for concurrent use.
+// Message is what one response of /v1/messages reports about itself. The zero value is ready to
+// observe a stream. Not safe for concurrent use.
 type Message struct {
 	ID, Model, StopReason string
 	Usage                 Usage
 	Reported              Reported    // parts of Usage
-	Iterations            []Iteration // model calls within the answer, as far as it reports them
-	// EstimatedOutput estimates the output tokens from the size of the content that came. It stands in for a count
-	// that the upstream does not report.
+	Iterations            []Iteration // model calls within the response, if it reports them
+	// EstimatedOutput is an estimate of the output tokens, from the size of the received content.
+	// It replaces a count that the upstream does not report.
 	EstimatedOutput int64
-	// ResourceIDs are the ids of what the answering account keeps: the container that was used, and files that
-	// were made in it. It only ever grows while a stream is observed.
+	// ResourceIDs are the ids of resources of the account: the container that was used, and the
+	// files that were created in it. It only grows while a stream is observed.
 	ResourceIDs []string
-	// ContinuationIDs are further names, besides ID, by which later requests may continue the response. It only grows.
+	// ContinuationIDs are ids and tokens, besides ID, by which later requests may continue the
+	// response. It only grows.
 	ContinuationIDs []string
 
 	Started        bool   // message_start was seen
@@ -26,24 +27,25 @@ type Message struct {
 	ErrData        []byte // the data of that event, up to a few KB
 	ContentMissing bool   // a plain message lacks the list of its content
 
-	// produced is set if output tokens were reported: at the end of a stream, because the count in message_start is
-	// only a first value, or in a plain message.
+	// produced is set if output tokens were reported: in a plain message, or at the end of a
+	// stream, because the count in message_start is only an initial value.
 	produced bool
-	// emptyText is set while the only content block so far is a text block in which no text has come.
+	// emptyText is set while the only content block so far is a text block without text.
 	emptyText bool
 }
 
-// Empty reports whether a complete message has neither content nor output tokens, and no reason for that. Some valid
-// messages have no content: a turn in which the model had nothing to add has output tokens, and a refusal or a prompt
-// that fills the context window may have none, but states its stop reason.
+// Empty reports whether a complete message has neither content nor output tokens, and no reason for
+// that. Some valid messages have no content: a turn in which the model had nothing to add has
+// output tokens; a refusal, or a prompt that fills the context window, may have no output tokens,
+// but has a stop reason.
 func (m *Message) Empty() bool {
 	return !m.Content && !m.produced && m.StopReason != "refusal" && m.StopReason != "model_context_window_exceeded"
 }
 
-// Observe takes the next event of a stream: message_start is the base, and each
-// message_delta overwrites the fields that it has (streaming docs). Data that
-// breaks off counts as far as it goes. Nothing of ev is kept. An event that the
-// official SDKs skip for want of data changes nothing, message_stop apart.
+// Observe processes the next event of a stream: message_start is the base, and each message_delta
+// overwrites the fields that it has (streaming docs). The valid part of truncated data counts.
+// Observe keeps no reference to ev. An event that the official SDKs skip because it has no data
+// changes nothing, except for message_stop.
 func (m *Message) Observe(ev Event) {
 	switch ev.Kind() {
 	case "message_start":
@@ -52,7 +54,7 @@ func (m *Message) Observe(ev Event) {
 		if !m.Content && len(ev.Data) > 0 {
 			m.Content, m.emptyText = true, startsEmptyText(ev.Data)
 		}
-		(*namedIDs)(&m.ResourceIDs).addWithin(ev.Data)
+		(*resourceIDs)(&m.ResourceIDs).addWithin(ev.Data)
 	case "content_block_delta":
 		m.emptyText = m.emptyText && isEmptyDelta(ev.Data)
 		m.EstimatedOutput += tokensOfDelta(ev.Size)
@@ -83,7 +85,7 @@ func (m *Message) Observe(ev Event) {
 		m.produced = m.produced || !m.Content && reportsOutput(ev.Data)
 		s := scanner{text: ev.Data}
 		for name := range s.document {
-			if string(name) == "usage" { // of some relays
+			if string(name) == "usage" { // some relays send it here
 				m.scanUsage(&s)
 			}
 		}
@@ -92,7 +94,7 @@ func (m *Message) Observe(ev Event) {
 	}
 }
 
-// observeStart processes a message_start. It is valid only if it has a message, which clients need.
+// observeStart processes a message_start. Without a message, which clients need, it is not valid.
 func (m *Message) observeStart(data []byte) {
 	s := scanner{text: data}
 	for name := range s.document {
@@ -111,7 +113,7 @@ func (m *Message) observeStart(data []byte) {
 	}
 }
 
-// reportsOutput reports whether the usage that an object has, of a message or of an event, counts output tokens.
+// reportsOutput reports whether the usage in a message or an event counts output tokens.
 func reportsOutput(data []byte) bool {
 	reported := false
 	s := scanner{text: data}
@@ -122,7 +124,7 @@ func reportsOutput(data []byte) bool {
 		for name := range s.members {
 			if string(name) == "output_tokens" {
 				n := s.count()
-				reported = n.counted && n.n > 0
+				reported = n.valid && n.n > 0
 			}
 		}
 	}
@@ -132,11 +134,11 @@ func reportsOutput(data []byte) bool {
 const (
 	// deltaFrame is the usual size of a content_block_delta without its text, in bytes.
 	deltaFrame = 82
-	// bytesPerToken is what a token of an answer usually has.
+	// bytesPerToken is the usual size of an output token.
 	bytesPerToken = 4
 )
 
-// tokensOfDelta is about how many tokens a delta of some bytes holds.
+// tokensOfDelta estimates the tokens in a content_block_delta from its size in bytes.
 func tokensOfDelta(size int) int64 {
 	return max(int64(size-deltaFrame+bytesPerToken-1)/bytesPerToken, 1)
 }
@@ -147,8 +149,9 @@ func tokensOfContent(size int) int64 {
 	return int64(max(size-frame, 0)+bytesPerToken-1) / bytesPerToken
 }
 
-// CompletedUsage returns the usage that the upstream reported, completed by estimates. prompt is the balancer's
-// own estimate of the prompt. estimated reports whether any part is an estimate.
+// CompletedUsage returns the usage that the upstream reported, with estimates for the missing
+// parts. prompt is the balancer's own estimate of the prompt in tokens. estimated reports whether
+// any part is an estimate.
 func (m *Message) CompletedUsage(prompt int64) (u Usage, estimated bool) {
 	u = m.Usage
 	if !m.Started {
@@ -170,7 +173,7 @@ func (m *Message) CompletedUsage(prompt int64) (u Usage, estimated bool) {
 	return u, estimated || m.Reported&ReportedInvalid != 0
 }
 
-// scanUsage takes a usage object.
+// scanUsage reads a usage object.
 func (m *Message) scanUsage(s *scanner) { m.Reported |= m.Usage.scan(s, &m.Iterations) }
 
 func (m *Message) observeError(data []byte) {
@@ -184,7 +187,7 @@ func (m *Message) observeError(data []byte) {
 	m.Err, m.ErrData = &e, bytes.Clone(data[:min(len(data), maxRefusal)])
 }
 
-// scan takes the value of one member of a message object.
+// scan reads the value of one member of a message object.
 func (m *Message) scan(name []byte, s *scanner) {
 	switch string(name) {
 	case "id":
@@ -196,23 +199,23 @@ func (m *Message) scan(name []byte, s *scanner) {
 	case "container":
 		for name := range s.members {
 			if string(name) == "id" {
-				(*namedIDs)(&m.ResourceIDs).add(s.value())
+				(*resourceIDs)(&m.ResourceIDs).add(s.value())
 			}
 		}
 	case "content":
 		content := s.value()
 		m.EstimatedOutput = tokensOfContent(len(content))
-		(*namedIDs)(&m.ResourceIDs).addWithin(content)
+		(*resourceIDs)(&m.ResourceIDs).addWithin(content)
 	case "usage":
 		m.scanUsage(s)
 	case "thread", "resumption":
-		(*followed)(&m.ContinuationIDs).addStrings(s.value())
+		(*continuationIDs)(&m.ContinuationIDs).addStrings(s.value())
 	}
 }
 
-// ParseMessage reads a plain answer of /v1/messages in one pass over its text,
-// whatever the size of its content. The Message is one that has gone through all
-// stages of a stream. It reports false when body is not a JSON object of type "message".
+// ParseMessage reads a plain response of /v1/messages in one pass. The Message has the state of one
+// whose stream has ended. ParseMessage returns false if body is not a JSON object of type
+// "message".
 func ParseMessage(body []byte) (Message, bool) {
 	m := Message{Started: true, Delta: true, Stopped: true, ContentMissing: true}
 	kind := ""
@@ -234,7 +237,8 @@ func ParseMessage(body []byte) (Message, bool) {
 	return m, true
 }
 
-// hasContent reports whether text begins with a list of content blocks of which one is not an empty text.
+// hasContent reports whether text begins with a list of content blocks, one of which is not an
+// empty text.
 func hasContent(text []byte) bool {
 	s := scanner{text: text}
 	for range s.elements {
@@ -256,7 +260,7 @@ func startsEmptyText(data []byte) bool {
 	return false
 }
 
-// isFilledBlock takes a content block and reports whether it is something else than an empty text.
+// isFilledBlock reads a content block and reports whether it is not an empty text.
 func (s *scanner) isFilledBlock() bool {
 	kind := ""
 	for name := range s.members {
@@ -272,7 +276,8 @@ func (s *scanner) isFilledBlock() bool {
 	return kind != "text"
 }
 
-// isEmptyDelta reports whether a content_block_delta adds no text. Without its data, which relays do not keep, it is false.
+// isEmptyDelta reports whether a content_block_delta adds no text. It is false if the data of the
+// event was not kept.
 func isEmptyDelta(data []byte) bool {
 	s := scanner{text: data}
 	for name := range s.document {
@@ -289,7 +294,7 @@ func isEmptyDelta(data []byte) bool {
 	return false
 }
 
-// replace takes the value that comes next and stores it if it is a string.
+// replace reads the next value and stores it if it is a string.
 func (s *scanner) replace(to *string) {
 	if v, ok := s.string(); ok {
 		*to = v

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// observe feeds a whole stream and returns what its events told.
+// observe feeds a whole stream and returns its message.
 func observe(stream string) Message {
 	var m Message
 	s := EventScanner{KeepData: NeedsData}

@@ -2,12 +2,13 @@ package claude
 
 import "strings"
 
-// SameModel says whether two names may be those of one model: an alias and its dated version, or the names that
-// clouds give it (us.anthropic.claude-opus-4-5-20251101-v1:0, claude-opus-4-5@20251101).
-func SameModel(a, b string) bool { return a == b || bareModel(a) == bareModel(b) }
+// SameModel reports whether two names may name the same model: an alias and its dated version, or
+// the names that clouds use (us.anthropic.claude-opus-4-5-20251101-v1:0,
+// claude-opus-4-5@20251101).
+func SameModel(a, b string) bool { return a == b || baseModelName(a) == baseModelName(b) }
 
-// bareModel strips from a model's name what says nothing of the model itself.
-func bareModel(name string) string {
+// baseModelName returns the name of a model without its cloud, version, context window and date.
+func baseModelName(name string) string {
 	name = strings.ToLower(name)
 	if i := strings.LastIndex(name, "/"); i >= 0 {
 		name = name[i+1:]
@@ -22,7 +23,7 @@ func bareModel(name string) string {
 		name = strings.TrimSuffix(name, version)
 	}
 	name = strings.TrimSuffix(name, "-latest")
-	if i := strings.LastIndex(name, "-"); i >= 0 && len(name)-i == len("-20250929") && strings.Trim(name[i+1:], "0123456789") == "" {
+	if i := strings.LastIndexByte(name, '-'); i >= 0 && isDate(name[i+1:]) {
 		name = name[:i]
 	}
 	return name

@@ -8,19 +8,20 @@ import (
 
 // Models are the models that a request may use.
 type Models struct {
-	First  string   // the one that it asks for
-	Others []string // others that it names, each once: an advisor's, fallbacks
-	// DefaultFallback reports that the request lets the API choose a further one (fallbacks: "default").
+	First  string   // the requested model
+	Others []string // further models that it names, each once: of an advisor, of fallbacks
+	// DefaultFallback reports that the API may choose another model (fallbacks: "default").
 	DefaultFallback bool
 }
 
 // RequestModels lists the models of a Messages request. It returns false if the request is
-// ambiguous: some servers use the first of two members with the same name and others the last, and
-// some ignore the case of names.
+// ambiguous: of two members with the same name, some servers use the first and others the last, and
+// some servers ignore the case of names.
 //
-// A member named model counts wherever it may be a setting: in tools, in fallbacks, and in members
-// that the API may add. It does not count in the content of messages and system, in metadata, and
-// in JSON schemas and examples, whose members are named by the client.
+// A member named model counts everywhere it may be a setting: in tools, in fallbacks, and in
+// members that the API may add. It does not count in the content of messages and system, in
+// metadata, and in JSON schemas and examples, because the client chooses the names of their
+// members.
 func RequestModels(body []byte) (m Models, ok bool) {
 	s := scanner{text: body}
 	ok = m.scan(&s, s.document)
@@ -56,7 +57,7 @@ func (m *Models) add(model string) {
 	}
 }
 
-// scanBatched takes one request of a batch.
+// scanBatched reads one request of a batch.
 func (m *Models) scanBatched(s *scanner) (ok bool) {
 	found, ok := 0, true
 	for name := range s.members {
@@ -68,7 +69,7 @@ func (m *Models) scanBatched(s *scanner) (ok bool) {
 	return ok && found == 1
 }
 
-// scan takes the members of a request.
+// scan reads the members of a request.
 func (m *Models) scan(s *scanner, members func(func([]byte) bool)) (ok bool) {
 	found, ok := 0, true
 	for name := range members {
@@ -93,8 +94,8 @@ func (m *Models) scan(s *scanner, members func(func([]byte) bool)) (ok bool) {
 	return ok && found == 1 && m.First != ""
 }
 
-// scanMember takes the value of a member that is not named model. The members models and
-// fallback_model of relays, and others of their kind, hold names themselves.
+// scanMember reads the value of a member that is not named model. Members of relays such as models
+// and fallback_model contain names of models.
 func (m *Models) scanMember(s *scanner, name []byte) (ok bool) {
 	lower := bytes.ToLower(name)
 	if string(lower) == "models" || bytes.HasSuffix(lower, []byte("_model")) || bytes.HasSuffix(lower, []byte("_models")) {
@@ -103,7 +104,7 @@ func (m *Models) scanMember(s *scanner, name []byte) (ok bool) {
 	return m.scanNested(s)
 }
 
-// scanNames takes a model's name, or a list of names or of objects that hold models.
+// scanNames reads the name of a model, or a list of names or of objects with models.
 func (m *Models) scanNames(s *scanner) (ok bool) {
 	switch s.peek() {
 	case '"':
@@ -125,7 +126,7 @@ func (m *Models) scanNames(s *scanner) (ok bool) {
 	return m.scanNested(s)
 }
 
-// lowered is a name in lower case, written into buf; longer ones are left as they are.
+// lowered returns a name in lower case, written into buf. It returns longer names unchanged.
 func lowered(name []byte, buf *[16]byte) []byte {
 	if len(name) > len(buf) {
 		return name
@@ -139,7 +140,7 @@ func lowered(name []byte, buf *[16]byte) []byte {
 	return buf[:len(name)]
 }
 
-// scanNested takes a value and finds the models in it.
+// scanNested reads a value and finds the models in it.
 func (m *Models) scanNested(s *scanner) (ok bool) {
 	ok = true
 	for name := range s.within {

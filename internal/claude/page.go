@@ -9,17 +9,17 @@ import (
 type Page struct {
 	Data    []json.RawMessage
 	IDs     []string // of the elements, "" for one without
-	BuiltIn []bool   // the element is Anthropic's own and known everywhere
+	BuiltIn []bool   // whether the element is Anthropic's and the same for all accounts
 	HasMore bool
-	// ByToken reports a list that pages by tokens, of which NextToken is the next, instead of by ids.
-	ByToken   bool
-	NextToken string
-	Members   map[string]json.RawMessage // all members
+	// UsesTokens reports that clients request the next page by NextToken instead of by an id.
+	UsesTokens bool
+	NextToken  string
+	Members    map[string]json.RawMessage // all members
 }
 
 var errNoPage = errors.New("not a page of a list")
 
-// ParsePage reads an answer that is a page of a list.
+// ParsePage reads a response that is a page of a list.
 func ParsePage(body []byte) (Page, error) {
 	p := Page{}
 	if err := json.Unmarshal(body, &p.Members); err != nil || p.Members == nil {
@@ -41,18 +41,19 @@ func ParsePage(body []byte) (Page, error) {
 		p.IDs = append(p.IDs, element.ID)
 		p.BuiltIn = append(p.BuiltIn, element.Type == "skill" && element.Source == "anthropic" && !isID(element.ID))
 	}
-	_ = json.Unmarshal(p.Members["has_more"], &p.HasMore) // missing or odd: no
+	_ = json.Unmarshal(p.Members["has_more"], &p.HasMore) // stays false if it is missing or invalid
 	var next *string
 	text, tokens := p.Members["next_page"]
 	_ = json.Unmarshal(text, &next)
-	if p.ByToken = tokens; next != nil {
+	if p.UsesTokens = tokens; next != nil {
 		p.NextToken = *next
 	}
 	p.HasMore = p.HasMore && (!tokens || p.NextToken != "") || p.NextToken != ""
 	return p, nil
 }
 
-// CreatedID is the id of what a request has created, by the answer to it, in a list of at most one.
+// CreatedID returns the id of the resource that a request created, from its response, in a list of
+// at most one.
 func CreatedID(body []byte) []string {
 	var created struct {
 		ID string `json:"id"`

@@ -14,7 +14,7 @@ func FuzzParsePage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(p.Data) != len(p.IDs) || len(p.Data) != len(p.BuiltIn) || p.Members == nil || p.HasMore && p.ByToken && p.NextToken == "" {
+		if len(p.Data) != len(p.IDs) || len(p.Data) != len(p.BuiltIn) || p.Members == nil || p.HasMore && p.UsesTokens && p.NextToken == "" {
 			t.Fatalf("%q: %+v", text, p)
 		}
 		for i, each := range p.Data {

@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// Path classes group the paths of the API. A failure on a path counts for its class. Creating a
-// message is the class "", the default.
+// Path classes group the paths of the API. A failure on a path counts for its class. Requests that
+// create a message have the class "", the default.
 const (
 	PathMessages    = ""
 	PathCountTokens = "count_tokens"
 	PathModels      = "models"  // the list
-	PathBatches     = "batches" // of messages, also their creation
+	PathBatches     = "batches" // of messages, with their creation
 	PathFiles       = "files"
 	PathSkills      = "skills"
 )
 
 const maxPathClass = 64
 
-// PathClass returns the class of a request. Unknown paths are classed by the
-// segment after /v1/. Their class is never empty, and of bounded length.
+// PathClass returns the class of a request. The class of an unknown path is the segment after /v1/.
+// It is never empty and has a bounded length.
 func PathClass(method, path string) string {
 	switch {
 	case method == http.MethodPost && path == "/v1/messages":
@@ -44,8 +44,8 @@ func PathClass(method, path string) string {
 	return firstSegment("", rest)
 }
 
-// firstSegment appends the first segment of a path, as much as is printable and not an id, to a
-// prefix.
+// firstSegment appends the first segment of a path to a prefix, or "other" if the segment is long
+// or may be an id.
 func firstSegment(prefix, path string) string {
 	segment, _, _ := strings.Cut(path, "/")
 	for _, r := range segment {

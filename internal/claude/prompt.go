@@ -6,37 +6,38 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// Prompt is what a request's body asks the prompt cache for: fingerprints of
-// every prefix at which two requests of one conversation can meet. The cache
-// looks at tools, system and messages in this order, whatever their order in the
-// body (prompt-caching docs).
+// Prompt is the cacheable content of a request: the fingerprints of every prefix that two requests
+// of one conversation can share. The order of the cache is tools, system, messages, regardless of
+// their order in the body (prompt-caching docs).
 //
-// Two prefixes have one fingerprint if they are the same to the cache: where
-// cache_control stands makes no difference, nor whether a lone text is written as
-// a string or as a block, for Claude Code moves the one and rewrites the other
-// from turn to turn (observed).
+// Two prefixes have the same fingerprint if the cache treats them as equal. The position of
+// cache_control makes no difference, and a text block equals the same text as a string, because
+// Claude Code moves the former and rewrites the latter from turn to turn (observed).
 type Prompt struct {
 	Tools         Boundary   // end of tools
 	System        Boundary   // end of system
 	Turns         []Boundary // end of every message
-	HasBreakpoint bool       // there is a cache_control: without one nothing is cached (prompt-caching docs)
-	LongTTL       bool       // some mark asks for the cache's longer time to live
-	// Thinking says that some message holds thinking of a model: later models drop what another account has signed (preserved-thinking docs).
+	HasBreakpoint bool       // there is a cache_control; without one nothing is cached (prompt-caching docs)
+	LongTTL       bool       // a cache_control asks for the longer time to live
+	// Thinking reports that a message contains thinking. Later models ignore thinking that another
+	// account has signed (preserved-thinking docs).
 	Thinking bool
-	// IDs are what the request names of things that one account keeps: files, a container, skills. In the order of the body.
+	// IDs are the ids of files, containers and skills that the request names, in the order of the
+	// body. Only one account has such a resource.
 	IDs []string
-	// ContinuationIDs names what the request goes on from: the message before it in its thread, the token of a stream to be resumed, and
-	// what other members mention by the id of a message; those that hold the prompt, metadata and diagnostics excepted.
+	// ContinuationIDs are the ids and tokens of what the request continues: the message before it
+	// in its thread, the token of a stream to resume, and the ids of messages in other members,
+	// except those of the prompt, metadata and diagnostics.
 	ContinuationIDs []string
 }
 
 // Boundary is the end of a prefix.
 type Boundary struct {
 	Fingerprint uint64
-	Bytes       int // of the body's text up to here, counted in the cache's order
+	Bytes       int // of the prefix in the body's text, in the order of the cache
 }
 
-// Last is the longest prefix: all of the prompt.
+// Last returns the boundary of the longest prefix, the whole prompt.
 func (p *Prompt) Last() Boundary {
 	if n := len(p.Turns); n > 0 {
 		return p.Turns[n-1]
@@ -44,49 +45,49 @@ func (p *Prompt) Last() Boundary {
 	return p.System
 }
 
-// PromptScanner takes fingerprints. Its zero value is ready; it may be used for one body after the
-// other, and its memory is used again. Not safe for concurrent use.
+// PromptScanner computes fingerprints. The zero value is ready to use. It can be used for many
+// bodies and reuses its memory. Not safe for concurrent use.
 type PromptScanner struct {
-	// Seed makes the fingerprints of one installation incomparable with those of others.
+	// Seed makes the fingerprints of each installation different.
 	Seed uint64
 
 	hash   xxh3.Hasher
-	turns  []part
-	tools  part
-	system part
+	turns  []segment
+	tools  segment
+	system segment
 	prompt Prompt
-	ids    namedIDs
+	ids    resourceIDs
 
-	follows followed
+	continuationIDs continuationIDs
 }
 
-// part is one stretch of the prompt by itself: the parts are chained when all of them are known.
-type part struct {
+// segment is one part of the prompt. The segments are chained when all of them are known.
+type segment struct {
 	sum   uint64
 	bytes int
 }
 
-// Scan reads a request body in one pass, as ScanRequest does, and takes its
-// fingerprints. The Prompt is valid until the next Scan. It reports false when
-// body is not a JSON object: what cannot be read has no fingerprints. What JSON forbids in strings, control characters
-// and unknown escapes, is not looked for: that would take longer than all the rest, and the upstream finds it.
+// Scan reads a request body in one pass, as ScanRequest does, and computes its fingerprints. The
+// Prompt is valid until the next Scan. It is nil, with an error, if body is not a JSON object. Scan
+// does not look for control characters and unknown escapes in strings, which JSON forbids: that
+// would take longer than everything else, and the upstream finds them.
 func (p *PromptScanner) Scan(body []byte) (Request, *Prompt, error) {
-	p.turns, p.tools, p.system, p.prompt.LongTTL = p.turns[:0], part{}, part{}, false
+	p.turns, p.tools, p.system, p.prompt.LongTTL = p.turns[:0], segment{}, segment{}, false
 	p.prompt.HasBreakpoint, p.prompt.Thinking, p.ids = false, false, p.ids[:0]
-	p.follows = p.follows[:0]
+	p.continuationIDs = p.continuationIDs[:0]
 	r, err := scanRequest(body, p)
 	if err != nil {
 		return r, nil, err
 	}
 	p.chain(r.Model)
-	p.prompt.IDs, p.prompt.ContinuationIDs = p.ids, p.follows
+	p.prompt.IDs, p.prompt.ContinuationIDs = p.ids, p.continuationIDs
 	return r, &p.prompt, nil
 }
 
-// chain turns the parts into prefixes.
+// chain computes the fingerprints of the prefixes from those of the segments.
 func (p *PromptScanner) chain(model string) {
 	at := Boundary{Fingerprint: xxh3.HashStringSeed(model, p.Seed)}
-	next := func(each part) Boundary {
+	next := func(each segment) Boundary {
 		var pair [16]byte
 		binary.LittleEndian.PutUint64(pair[:8], at.Fingerprint)
 		binary.LittleEndian.PutUint64(pair[8:], each.sum)
@@ -100,36 +101,36 @@ func (p *PromptScanner) chain(model string) {
 	}
 }
 
-// begin starts a part.
+// begin starts a segment.
 func (p *PromptScanner) begin() { p.hash.Reset() }
 
-// end ends the part that began at offset start.
-func (p *PromptScanner) end(s *scanner, start int) part {
-	return part{sum: p.hash.Sum64() ^ p.Seed, bytes: s.at - start}
+// end ends the segment that began at offset start.
+func (p *PromptScanner) end(s *scanner, start int) segment {
+	return segment{sum: p.hash.Sum64() ^ p.Seed, bytes: s.at - start}
 }
 
-// takeTools takes the value of tools.
-func (p *PromptScanner) takeTools(s *scanner) {
+// scanTools reads the value of tools.
+func (p *PromptScanner) scanTools(s *scanner) {
 	p.begin()
 	start := s.at
 	named := len(p.ids)
 	for range s.elements {
-		p.takeBlock(s)
+		p.scanBlock(s)
 	}
-	p.ids = p.ids[:named] // what a tool is called like names nothing
+	p.ids = p.ids[:named] // a tool's file_id names no file
 	p.tools = p.end(s, start)
 }
 
-// takeSystem takes the value of system: a string or a list of blocks.
-func (p *PromptScanner) takeSystem(s *scanner) {
+// scanSystem reads the value of system: a string or a list of blocks.
+func (p *PromptScanner) scanSystem(s *scanner) {
 	p.begin()
 	start := s.at
-	p.takeContent(s)
+	p.scanContent(s)
 	p.system = p.end(s, start)
 }
 
-// takeTurns takes the value of messages and returns how many there are.
-func (p *PromptScanner) takeTurns(s *scanner) (n int) {
+// scanMessages reads the value of messages and returns how many there are.
+func (p *PromptScanner) scanMessages(s *scanner) (n int) {
 	for range s.elements {
 		n++
 		p.begin()
@@ -137,7 +138,7 @@ func (p *PromptScanner) takeTurns(s *scanner) (n int) {
 		for name := range s.members {
 			p.write(name)
 			if string(name) == "content" {
-				p.takeContent(s)
+				p.scanContent(s)
 			} else {
 				p.write(s.value())
 			}
@@ -147,23 +148,24 @@ func (p *PromptScanner) takeTurns(s *scanner) (n int) {
 	return n
 }
 
-// takeContent takes a string or a list of blocks. A string counts as one block of text.
-func (p *PromptScanner) takeContent(s *scanner) {
+// scanContent reads a string or a list of blocks. A string counts as one text block.
+func (p *PromptScanner) scanContent(s *scanner) {
 	if s.peek() != '[' {
-		p.mark(textMark)
+		p.writeTag(textTag)
 		p.write(s.value())
 		return
 	}
 	for range s.elements {
-		p.takeBlock(s)
+		p.scanBlock(s)
 	}
 }
 
-// takeBlock takes a block or a tool, cache_control left out. A block of nothing
-// but text is the text; of any other the members come in their order, but type and text last.
-func (p *PromptScanner) takeBlock(s *scanner) {
+// scanBlock reads a block or a tool, without its cache_control. A block that has only a text is
+// hashed as the text. In any other block the members are hashed in their order, with type and text
+// last.
+func (p *PromptScanner) scanBlock(s *scanner) {
 	if s.peek() != '{' {
-		p.mark(otherMark)
+		p.writeTag(otherTag)
 		p.write(s.value())
 		return
 	}
@@ -172,7 +174,7 @@ func (p *PromptScanner) takeBlock(s *scanner) {
 	for name := range s.members {
 		switch string(name) {
 		case "cache_control":
-			p.takeMark(s)
+			p.scanCacheControl(s)
 		case "type":
 			kind = s.value()
 		case "text":
@@ -186,20 +188,20 @@ func (p *PromptScanner) takeBlock(s *scanner) {
 		}
 	}
 	if others == 0 && text != nil && string(kind) == `"text"` {
-		p.mark(textMark)
+		p.writeTag(textTag)
 		p.write(text)
 		return
 	}
 	if k := string(kind); k == `"thinking"` || k == `"redacted_thinking"` {
 		p.prompt.Thinking = true
 	}
-	p.mark(blockMark)
+	p.writeTag(blockTag)
 	p.write(kind)
 	p.write(text)
 }
 
-// takeMark notes the time to live that a mark asks for.
-func (p *PromptScanner) takeMark(s *scanner) {
+// scanCacheControl reads a cache_control and its time to live.
+func (p *PromptScanner) scanCacheControl(s *scanner) {
 	p.prompt.HasBreakpoint = p.prompt.HasBreakpoint || s.peek() == '{'
 	for name := range s.members {
 		if string(name) == "ttl" && string(s.value()) == `"1h"` {
@@ -208,21 +210,22 @@ func (p *PromptScanner) takeMark(s *scanner) {
 	}
 }
 
-// The marks stand where a piece's length would, and are longer than any.
+// The tags take the place of the length of a piece. They are greater than any length.
 const (
-	textMark  = ^uint64(0) - iota // a text follows
-	blockMark                     // the end of a block: type and text follow
-	otherMark                     // something follows that is no block
+	textTag  = ^uint64(0) - iota // a text follows
+	blockTag                     // the end of a block: type and text follow
+	otherTag                     // a value follows that is not a block
 )
 
-func (p *PromptScanner) mark(m uint64) {
+func (p *PromptScanner) writeTag(tag uint64) {
 	var word [8]byte
-	binary.LittleEndian.PutUint64(word[:], m)
+	binary.LittleEndian.PutUint64(word[:], tag)
 	_, _ = p.hash.Write(word[:])
 }
 
-// write adds a piece so that no two sequences of pieces are the same bytes.
+// write hashes a piece with its length, so that two different sequences of pieces never hash the
+// same bytes.
 func (p *PromptScanner) write(piece []byte) {
-	p.mark(uint64(len(piece)))
+	p.writeTag(uint64(len(piece)))
 	_, _ = p.hash.Write(piece)
 }

@@ -148,10 +148,11 @@ func FuzzPrompt(f *testing.F) {
 	})
 }
 
-// escapesNames says whether a member's name may be written in two ways, on which the two ways of reading differ.
+// escapesNames reports whether a member's name may be written in two ways, on which the two ways of
+// reading differ.
 func escapesNames(text string) bool { return strings.Contains(text, `\`) }
 
-// canonical writes every message in one way, whatever it was written like.
+// canonical writes every message in one way, regardless of its form.
 func canonical(t *testing.T, messages string) []string {
 	var elements []json.RawMessage
 	if json.Unmarshal([]byte(messages), &elements) != nil {

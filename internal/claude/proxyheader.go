@@ -25,7 +25,7 @@ var proxyHeaders = [...]string{
 // in canonical form. The function runs for every header of every request, so it compares only names
 // with the same letter.
 func IsProxyHeader(name string) bool {
-	for _, h := range proxyByLetter[letterOf(name)] {
+	for _, h := range proxyHeadersByLetter[indexLetter(name)] {
 		if name == h.name || h.prefix && strings.HasPrefix(name, h.name) {
 			return true
 		}
@@ -38,18 +38,18 @@ type proxyHeader struct {
 	prefix bool
 }
 
-// proxyByLetter are proxyHeaders by letterOf. It is never changed.
-var proxyByLetter = func() (table [256][]proxyHeader) {
+// proxyHeadersByLetter are proxyHeaders by indexLetter. It is never changed.
+var proxyHeadersByLetter = func() (table [256][]proxyHeader) {
 	for _, entry := range proxyHeaders {
 		name, prefix := strings.CutSuffix(entry, "*")
-		table[letterOf(name)] = append(table[letterOf(name)], proxyHeader{name, prefix})
+		table[indexLetter(name)] = append(table[indexLetter(name)], proxyHeader{name, prefix})
 	}
 	return table
 }()
 
-// letterOf is a letter by which names differ: the first one, or the one behind "X-", which is then
-// a small letter.
-func letterOf(name string) byte {
+// indexLetter returns a letter by which names differ: the first one, or the one after "X-" in lower
+// case.
+func indexLetter(name string) byte {
 	switch {
 	case len(name) > 2 && name[:2] == "X-":
 		return name[2] | 0x20

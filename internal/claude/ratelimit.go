@@ -10,38 +10,39 @@ import (
 	"time"
 )
 
-// Bucket is one token bucket of an account as an answer describes it (rate-limits docs).
+// Bucket is one token bucket of an account as a response reports it (rate-limits docs).
 type Bucket struct {
 	Limit, Remaining int64     // requests or tokens; tokens remaining are rounded to thousands
-	Reset            time.Time // when the bucket is full again; zero when the answer does not tell
-	Known            bool      // the answer tells of this bucket, and all it tells makes sense
+	Reset            time.Time // when the bucket is full again; zero if not reported
+	Known            bool      // the response reports this bucket, and all of its values are valid
 }
 
 // Window is one usage window of a subscription (observed).
 type Window struct {
 	Status      string    // allowed, allowed_warning, rejected; an open set
-	Reset       time.Time // zero when the answer does not tell
-	Utilization float64   // used part, 1 is all of it; may exceed 1
-	Known       bool      // status or utilization was told
+	Reset       time.Time // zero if not reported
+	Utilization float64   // used part: 1 is the whole window; may exceed 1
+	Known       bool      // status or utilization was reported
 }
 
 // Unified is the state of a subscription's limits as a whole and by window (observed).
 type Unified struct {
 	Status   string    // allowed, allowed_warning, rejected; an open set
-	Reset    time.Time // zero when the answer does not tell
+	Reset    time.Time // zero if not reported
 	FiveHour Window
 	SevenDay Window
 	Families Families // windows of single families of models
-	Claim    string   // the window that decided, such as five_hour or seven_day_opus; "" when the answer does not tell
-	Overage  bool     // usage beyond the windows is allowed: it is billed
-	Known    bool     // the answer comes from a subscription
+	Claim    string   // the window that decided, such as five_hour or seven_day_opus; "" if not reported
+	Overage  bool     // usage beyond the windows is allowed, and billed
+	Known    bool     // the account is a subscription
 }
 
 // maxFamilies bounds the windows of families that are read from one response.
 const maxFamilies = 4
 
-// Families are windows of single families of models, in the order of their names. They are a slice because most responses
-// have none: by value, they would make the stack of every open stream outgrow its 8 KB.
+// Families are windows of single families of models, in the order of their names. They are a slice
+// because most responses have none: by value, they would make the stack of every open stream larger
+// than 8 KB.
 type Families []FamilyWindow
 
 // FamilyWindow is a usage window that only one family of models has (observed: 7d_opus, 7d_sonnet).
@@ -50,7 +51,7 @@ type FamilyWindow struct {
 	Window
 }
 
-// Of returns the longest window of a class of models; it is not Known when there is none.
+// Of returns the longest window of a class of models. Without one it is not Known.
 func (f Families) Of(class string) Window {
 	var found Window
 	for _, w := range f {
@@ -61,8 +62,9 @@ func (f Families) Of(class string) Window {
 	return found
 }
 
-// IsFamilyOnly reports whether a refusal concerns one family of models and not the whole subscription: the
-// family's window is used up or named as the reason, and no common window is used up.
+// IsFamilyOnly reports whether a refusal concerns one family of models and not the whole
+// subscription: the window of the family is used up or named as the reason, and no common window is
+// used up.
 func (u Unified) IsFamilyOnly() bool {
 	if u.FiveHour.Status == "rejected" || u.SevenDay.Status == "rejected" {
 		return false
@@ -84,18 +86,18 @@ func (u Unified) familyRejected() bool {
 	return false
 }
 
-// IsUsedUp reports whether a refusal with these headers means that the subscription is used up. While usage beyond the
-// windows is allowed, the status rejected only means that it has begun.
+// IsUsedUp reports whether a refusal with these headers means that the subscription is used up. If
+// usage beyond the windows is allowed, the status rejected only means that such usage has begun.
 func (u Unified) IsUsedUp() bool { return u.Status == "rejected" && !u.Overage }
 
-// RateLimits is what the headers of an answer tell about the account's limits.
+// RateLimits are the limits of an account that the headers of a response report.
 type RateLimits struct {
 	Requests, Tokens, InputTokens, OutputTokens Bucket
 	Unified                                     Unified
 }
 
-// RejectedUntil is when the last of the used-up limits ends: that of the
-// subscription as a whole or of a window with status rejected; zero when the answer does not tell.
+// RejectedUntil returns when the last of the used-up limits ends: that of the subscription as a
+// whole or of a window with the status rejected. It is zero if not reported.
 func (u Unified) RejectedUntil() time.Time {
 	var end time.Time
 	if u.Status == "rejected" {
@@ -109,7 +111,8 @@ func (u Unified) RejectedUntil() time.Time {
 	return end
 }
 
-// FamilyRejectedUntil returns when the used-up window of a class of models ends, zero if the response does not report it.
+// FamilyRejectedUntil returns when the used-up window of a class of models ends. It is zero if not
+// reported.
 func (u Unified) FamilyRejectedUntil(class string) time.Time {
 	if w := u.Families.Of(class); w.Status == "rejected" && !w.Reset.IsZero() {
 		return w.Reset
@@ -123,7 +126,8 @@ func (u Unified) FamilyRejectedUntil(class string) time.Time {
 // limitPrefix begins the name of every header about the account's limits.
 const limitPrefix = "Anthropic-Ratelimit-"
 
-// HasRateLimits says whether an answer tells of any limit, be it one that RateLimits does not have.
+// HasRateLimits reports whether a response has a header about any limit, even one that RateLimits
+// does not have.
 func HasRateLimits(h http.Header) bool {
 	for name := range h {
 		if strings.HasPrefix(name, limitPrefix) {
@@ -133,7 +137,7 @@ func HasRateLimits(h http.Header) bool {
 	return false
 }
 
-// limitFields are the headers about one limit, as they came.
+// limitFields are the values of the headers about one limit.
 type limitFields struct{ limit, remaining, reset, status, utilization string }
 
 // ParseRateLimits reads the anthropic-ratelimit-* headers.
@@ -144,15 +148,16 @@ func ParseRateLimits(h http.Header) RateLimits {
 		if !ok || len(values) == 0 {
 			continue
 		}
-		p.take(rest, values[0])
+		p.add(rest, values[0])
 	}
 	return p.limits()
 }
 
-// fastPrefix begins the name of every header about the limits of fast mode, which are separate from all others.
+// fastPrefix begins the name of every header about the limits of fast mode, which are separate from
+// all others.
 const fastPrefix = "Anthropic-Fast-"
 
-// ParseFastLimits reads the anthropic-fast-* headers. It reports false when there are none.
+// ParseFastLimits reads the anthropic-fast-* headers. It returns false without any.
 func ParseFastLimits(h http.Header) (RateLimits, bool) {
 	var p limitParser
 	found := false
@@ -162,20 +167,20 @@ func ParseFastLimits(h http.Header) (RateLimits, bool) {
 			continue
 		}
 		found = true
-		p.take(rest, values[0])
+		p.add(rest, values[0])
 	}
 	return p.limits(), found
 }
 
-// limitParser gathers the headers about each limit.
+// limitParser collects the headers about each limit.
 type limitParser struct {
 	requests, tokens, input, output, unified, fiveHour, sevenDay limitFields
 	families                                                     map[string]*limitFields
 	claim, overageStatus, overageInUse                           string
 }
 
-// take takes one header; its name is without the prefix.
-func (p *limitParser) take(name, value string) {
+// add stores one header. name is without the prefix.
+func (p *limitParser) add(name, value string) {
 	dash := strings.LastIndexByte(name, '-')
 	if dash < 0 {
 		return
@@ -183,34 +188,34 @@ func (p *limitParser) take(name, value string) {
 	limit, field := name[:dash], name[dash+1:]
 	switch limit {
 	case "Requests":
-		p.requests.take(field, value)
+		p.requests.add(field, value)
 	case "Tokens":
-		p.tokens.take(field, value)
+		p.tokens.add(field, value)
 	case "Input-Tokens":
-		p.input.take(field, value)
+		p.input.add(field, value)
 	case "Output-Tokens":
-		p.output.take(field, value)
+		p.output.add(field, value)
 	case "Unified":
-		p.unified.take(field, value)
+		p.unified.add(field, value)
 	case "Unified-5h":
-		p.fiveHour.take(field, value)
+		p.fiveHour.add(field, value)
 	case "Unified-7d":
-		p.sevenDay.take(field, value)
+		p.sevenDay.add(field, value)
 	case "Unified-Representative":
-		p.claim = parseWord(value)
+		p.claim = parseStatus(value)
 	case "Unified-Overage":
 		if field == "Status" {
-			p.overageStatus = parseWord(value)
+			p.overageStatus = parseStatus(value)
 		}
 	case "Unified-Overage-In":
 		p.overageInUse = value
 	default:
-		p.takeFamily(limit, field, value)
+		p.addFamily(limit, field, value)
 	}
 }
 
-// takeFamily takes a header about the window of one family of models, such as Unified-7d_opus.
-func (p *limitParser) takeFamily(limit, field, value string) {
+// addFamily stores a header about the window of one family of models, such as Unified-7d_opus.
+func (p *limitParser) addFamily(limit, field, value string) {
 	const most, longest = 16, 40
 	window, ok := strings.CutPrefix(limit, "Unified-")
 	_, family, named := strings.Cut(window, "_")
@@ -226,7 +231,7 @@ func (p *limitParser) takeFamily(limit, field, value string) {
 		}
 		p.families[window] = &limitFields{}
 	}
-	p.families[window].take(field, value)
+	p.families[window].add(field, value)
 }
 
 func (p *limitParser) limits() RateLimits {
@@ -243,7 +248,7 @@ func (p *limitParser) limits() RateLimits {
 	return RateLimits{Requests: p.requests.bucket(), Tokens: p.tokens.bucket(), InputTokens: p.input.bucket(), OutputTokens: p.output.bucket(), Unified: u}
 }
 
-func (f *limitFields) take(name, value string) {
+func (f *limitFields) add(name, value string) {
 	switch name {
 	case "Limit":
 		f.limit = value
@@ -272,22 +277,22 @@ func (f *limitFields) bucket() Bucket {
 }
 
 func (f *limitFields) unified(fiveHour, sevenDay Window) Unified {
-	u := Unified{Status: parseWord(f.status), FiveHour: fiveHour, SevenDay: sevenDay}
+	u := Unified{Status: parseStatus(f.status), FiveHour: fiveHour, SevenDay: sevenDay}
 	u.Reset, _ = parseReset(f.reset)
 	u.Known = u.Status != "" || u.FiveHour.Known || u.SevenDay.Known
 	return u
 }
 
 func (f *limitFields) window() Window {
-	w := Window{Status: parseWord(f.status)}
-	told := false
+	w := Window{Status: parseStatus(f.status)}
+	reported := false
 	if f.utilization != "" {
 		used, err := strconv.ParseFloat(f.utilization, 64)
-		if told = err == nil && used >= 0 && !math.IsInf(used, 0); told { // a NaN is not ≥ 0
+		if reported = err == nil && used >= 0 && !math.IsInf(used, 0); reported { // a NaN is not ≥ 0
 			w.Utilization = used
 		}
 	}
-	if w.Known = told || w.Status != ""; w.Known {
+	if w.Known = reported || w.Status != ""; w.Known {
 		w.Reset, _ = parseReset(f.reset)
 	}
 	return w
@@ -301,8 +306,8 @@ func parseCount(s string) (int64, bool) {
 	return n, err == nil && n >= 0
 }
 
-// parseReset reads RFC 3339, as the documented headers have it, or Unix seconds, as
-// the unified ones have it. A missing value is a zero time; only nonsense is refused.
+// parseReset reads RFC 3339, the format of the documented headers, or Unix seconds, the format of
+// the unified ones. A missing value is a zero time. It returns false if the value is not valid.
 func parseReset(s string) (time.Time, bool) {
 	if s == "" {
 		return time.Time{}, true
@@ -323,8 +328,8 @@ func parseReset(s string) (time.Time, bool) {
 	return t.UTC(), true
 }
 
-// parseWord returns s if it can be a status: it ends up in logs.
-func parseWord(s string) string {
+// parseStatus returns s if it can be a status, otherwise "". The result appears in logs.
+func parseStatus(s string) string {
 	if len(s) > 64 || !isGraphic(s) {
 		return ""
 	}

@@ -6,16 +6,16 @@ import (
 )
 
 const (
-	// maxRefusal bounds what is read of a refusal to classify it.
+	// maxRefusal bounds the bytes of a refusal that are read to classify it.
 	maxRefusal = 8 << 10
-	// maxRefusalTexts bounds the codes and the texts that are taken from it.
+	// maxRefusalTexts bounds the number of codes and of texts that are read.
 	maxRefusalTexts = 8
 )
 
-// Refusal holds the codes and texts of an error response of any form. It only serves to classify the
-// response (see Reading), and is never shown.
+// Refusal holds the codes and texts of an error response of any form. It only serves to classify
+// the response (see Reading), and is never shown.
 type Refusal struct {
-	Enveloped bool     // it has the shape of the Messages API: {"type":"error","error":{…}}
+	Enveloped bool     // it is an error of the Messages API: {"type":"error","error":{…}}
 	Page      bool     // it is a web page
 	Codes     []string // machine-readable codes and types, in lower case
 	Text      string   // its human-readable text, in lower case
@@ -47,7 +47,7 @@ func ReadRefusal(body []byte) Refusal {
 	return r
 }
 
-// RefusalOf is ReadRefusal for an error of which the body is not known.
+// RefusalOf is ReadRefusal for an error whose body is not known.
 func RefusalOf(e Error) Refusal {
 	r := Refusal{Enveloped: true, Text: strings.ToLower(e.Message)}
 	r.addCode(string(e.Type))
@@ -69,11 +69,11 @@ func (r *Refusal) scan(body []byte) {
 	for name := range s.within {
 		switch string(name) {
 		case "type", "code", "errorCode", "error_code", "err_code":
-			r.takeCode(&s)
+			r.scanCode(&s)
 		case "message", "msg", "detail", "error", "errors", "errmsg", "err_msg", "error_msg", "errorMessage", "error_message", "error_description", "title", "reason":
 			if s.peek() == '"' {
 				if text, _ := s.string(); text != "" && len(texts) < maxRefusalTexts {
-					texts = append(texts, unwrapped(text))
+					texts = append(texts, unwrapLiteLLM(text))
 				}
 			}
 		}
@@ -81,8 +81,9 @@ func (r *Refusal) scan(body []byte) {
 	r.Text = strings.ToLower(strings.Join(texts, "\n"))
 }
 
-// takeCode takes a code that is a string or a number, and leaves anything else to be searched.
-func (r *Refusal) takeCode(s *scanner) {
+// scanCode reads a code that is a string or a number. Any other value stays unread, so that it is
+// searched too.
+func (r *Refusal) scanCode(s *scanner) {
 	switch c := s.peek(); {
 	case c == '"':
 		code, _ := s.string()
@@ -98,7 +99,8 @@ func (r *Refusal) addCode(code string) {
 	}
 }
 
-// onlyElement returns the element of an array of one object, as Vertex AI wraps its errors, and any other body unchanged.
+// onlyElement returns the element of an array of one object, as Vertex AI wraps its errors, and any
+// other body unchanged.
 func onlyElement(body []byte) []byte {
 	inner, opened := bytes.CutPrefix(body, []byte("["))
 	inner, closed := bytes.CutSuffix(inner, []byte("]"))
@@ -108,8 +110,9 @@ func onlyElement(body []byte) []byte {
 	return body
 }
 
-// unwrapped returns the text of an error that LiteLLM wraps as Python prints it: {'error': '…'}.
-func unwrapped(text string) string {
+// unwrapLiteLLM returns the text of an error that LiteLLM wraps in a printed Python dictionary:
+// {'error': '…'}.
+func unwrapLiteLLM(text string) string {
 	inner, ok := strings.CutPrefix(text, "{'error': '")
 	if !ok {
 		return text
@@ -117,8 +120,13 @@ func unwrapped(text string) string {
 	return strings.TrimSuffix(inner, "'}")
 }
 
-// isPage recognizes a web page by its first bytes.
+// isPage reports whether a body is a web page, by its first bytes.
 func isPage(body []byte) bool {
-	head := strings.ToLower(string(body[:min(len(body), 64)]))
-	return strings.HasPrefix(head, "<!doctype html") || strings.HasPrefix(head, "<html") || strings.HasPrefix(head, "<head") || strings.HasPrefix(head, "<!--")
+	start := strings.ToLower(string(body[:min(len(body), 64)]))
+	for _, prefix := range [...]string{"<!doctype html", "<html", "<head", "<!--"} {
+		if strings.HasPrefix(start, prefix) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,32 +1,32 @@
 package claude
 
-// Request is what the body of a Messages request says to a load balancer.
+// Request holds the members of a Messages request that a load balancer needs.
 type Request struct {
 	Model string
-	// ModelStart and ModelEnd are the byte range of the model's JSON string with
-	// its quotes, so that another name can be put there; both 0 without a Model.
+	// ModelStart and ModelEnd are the byte range of the model's JSON string with its quotes, for
+	// replacing it. Both are 0 without a Model.
 	ModelStart, ModelEnd int
 	Stream               bool
-	// StreamUnclear is set if stream is not true, false or null: some servers accept "true" or 1 as true.
+	// StreamUnclear is set if stream is not true, false or null. Some servers accept "true" or 1 as
+	// true.
 	StreamUnclear bool
 	MaxTokens     int64
 	UserID        string // metadata.user_id
-	Messages      int    // elements of messages
-	// The price depends on Speed and InferenceGeo, unless the response reports other values. Speed is "fast", or ""
-	// if the request does not set it.
+	Messages      int    // number of messages
+	// The price depends on Speed and InferenceGeo, unless the response reports other values. Speed
+	// is "fast", or "" if the request does not set it.
 	Speed, InferenceGeo string
 }
 
-// ScanRequest reads a request body in one pass, without a tree and without
-// allocating more than its strings. A member that is missing or of the wrong
-// type stays zero: the upstream says best what is wrong with it. Of members with
-// the same name the last one counts, as in encoding/json.
+// ScanRequest reads a request body in one pass. It builds no tree and allocates only its strings. A
+// member that is missing or of the wrong type stays zero, because the upstream reports such errors
+// best. Of members with the same name the last one counts, as in encoding/json.
 //
-// The error is a *SyntaxError exactly when body is not a JSON object; Request
-// then holds what stood before the fault.
+// The error is a *SyntaxError if body is not a JSON object. The Request then has the members before
+// the error.
 func ScanRequest(body []byte) (Request, error) { return scanRequest(body, nil) }
 
-// scanRequest is ScanRequest that takes the prompt's parts on the way, unless p is nil.
+// scanRequest is ScanRequest that also scans the prompt, unless p is nil.
 func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 	var r Request
 	s := scanner{text: body, loose: p != nil}
@@ -39,16 +39,16 @@ func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 		case "max_tokens":
 			r.MaxTokens, _ = s.integer()
 		case "speed":
-			s.word(&r.Speed)
+			s.enumString(&r.Speed)
 		case "inference_geo":
-			s.word(&r.InferenceGeo)
+			s.enumString(&r.InferenceGeo)
 		case "metadata":
 			r.scanMetadata(&s)
 		case "messages":
 			r.scanMessages(&s, p)
 		case "tools":
 			if p != nil {
-				p.takeTools(&s)
+				p.scanTools(&s)
 			}
 		case "container":
 			if p != nil {
@@ -56,21 +56,21 @@ func scanRequest(body []byte, p *PromptScanner) (Request, error) {
 			}
 		case "cache_control": // of the whole request
 			if p != nil {
-				p.takeMark(&s)
+				p.scanCacheControl(&s)
 			}
 		case "system":
 			if p != nil {
-				p.takeSystem(&s)
+				p.scanSystem(&s)
 			}
 		case "thread", "resumption":
 			if p != nil {
-				p.follows.addStrings(s.value())
+				p.continuationIDs.addStrings(s.value())
 			}
 		case "requests": // of a batch
-		case "diagnostics": // compares with an earlier message, and binds to no account
+		case "diagnostics": // compares with an earlier message, but needs no particular account
 		default:
 			if p != nil {
-				p.follows.addMessageIDs(s.value())
+				p.continuationIDs.addMessageIDs(s.value())
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func (r *Request) scanMessages(s *scanner, p *PromptScanner) {
 	r.Messages = 0
 	if p != nil {
 		p.turns = p.turns[:0]
-		r.Messages = p.takeTurns(s)
+		r.Messages = p.scanMessages(s)
 		return
 	}
 	for range s.elements {
@@ -103,7 +103,8 @@ func (r *Request) scanStream(value []byte) {
 	}
 }
 
-// IsRequest reports whether body is a JSON object, as far as ScanRequest reads it.
+// IsRequest reports whether body is a JSON object. Like PromptScanner, it does not check the text
+// in strings.
 func IsRequest(body []byte) bool {
 	s := scanner{text: body, loose: true}
 	for range s.document {

@@ -83,7 +83,7 @@ func TestScanRequestSyntaxError(t *testing.T) {
 	f(`{"a":}`, 5, "want a value")
 	f(`{"a":+1}`, 5, "want a value")
 	f(`{"a":01}`, 6, "want a comma or the end of the object")
-	f(`{"a":1.}`, 7, "want a digit behind the decimal point")
+	f(`{"a":1.}`, 7, "want a digit after the decimal point")
 	f(`{"a":1e+}`, 8, "want a digit of the exponent")
 	f(`{"a":True}`, 5, "want a value")
 	f(`{"a":"\x"}`, 7, "unknown escape in a string")

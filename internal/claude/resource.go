@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// What an account keeps under an id knows no other account: batches, files, skills of
-// one's own, containers (API reference of each). Ids begin with the name of what they stand for.
+// An account stores resources under ids that no other account knows: batches, files, custom skills,
+// containers (API reference of each). Ids begin with the type of the resource.
 const (
 	batchesPath = "/v1/messages/batches"
 	filesPath   = "/v1/files"
@@ -21,18 +21,18 @@ const (
 // maxID is longer than any id of the API.
 const maxID = 128
 
-// idPattern is an id of something that belongs to one account.
+// idPattern matches the id of a resource that belongs to one account.
 var idPattern = regexp.MustCompile(`^(?:msgbatch|file|skill|skillver|container)_[A-Za-z0-9_-]+$`)
 
-// isID says whether s can be the id of something that belongs to one account.
+// isID reports whether s can be the id of a resource that belongs to one account.
 func isID(s string) bool { return len(s) <= maxID && idPattern.MatchString(s) }
 
 var longID = regexp.MustCompile(`\b((?:msgbatch|file|skill|skillver|container)_[A-Za-z0-9]{8})[A-Za-z0-9_-]+`)
 
-// ShortenIDs cuts the ids in a text, such as a path, to what tells them apart in a log.
+// ShortenIDs shortens the ids in a text, such as a path, for logs. They stay distinguishable.
 func ShortenIDs(text string) string {
 	if strings.IndexByte(text, '_') < 0 {
-		return text // nearly always
+		return text // the common case
 	}
 	for _, kind := range [...]string{"msgbatch_", "file_", "skill_", "skillver_", "container_"} {
 		if strings.Contains(text, kind) {
@@ -44,30 +44,30 @@ func ShortenIDs(text string) string {
 
 var keyLike = regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{4,}`)
 
-// RedactKeys takes out of a path what looks like a key that somebody has put there.
+// RedactKeys removes everything that looks like an API key from a path.
 func RedactKeys(path string) string {
-	if !strings.Contains(path, "sk-") { // nearly always
+	if !strings.Contains(path, "sk-") { // the common case
 		return path
 	}
 	return keyLike.ReplaceAllString(path, "sk-…")
 }
 
-// Resource is what a request asks of the APIs for batches, files and skills.
+// Resource describes a request to the APIs for batches, files and skills.
 type Resource struct {
-	ID     string // named by the path, or by the cursor of a list; "" if none is
-	List   bool   // the answer is a list
+	ID     string // in the path, or in the cursor of a list; or ""
+	List   bool   // the response is a list
 	Upload bool   // the body is a file, which may be larger than any message
-	Batch  bool   // the body is a batch, which may be so too: 256 MB (API reference)
-	Data   bool   // the answer is what is stored, not what is said about it
+	Batch  bool   // the body is a batch, which may be larger too: 256 MB (API reference)
+	Data   bool   // the response is the stored content, not its description
 	Name   string // the path segment after the collection, in any form
 	Action string // the path after that
 	Prefix string // of the ids in the collection
 }
 
-// ResourceOf reads the path and query of a request. It reports false for other APIs.
+// ResourceOf parses the path and query of a request. It returns false for other APIs.
 func ResourceOf(method string, u *url.URL) (Resource, bool) {
 	var rest, prefix string
-	path := plainPath(u.Path)
+	path := normalizePath(u.Path)
 	switch {
 	case below(path, batchesPath):
 		rest, prefix = path[len(batchesPath):], "msgbatch_"
@@ -99,10 +99,11 @@ func ResourceOf(method string, u *url.URL) (Resource, bool) {
 	return r, true
 }
 
-// plainPath normalizes a path as less strict servers may read it: without empty segments, and without
-// parameters after a semicolon. The spelling of a path must not change what it names here.
-func plainPath(path string) string {
-	if !strings.Contains(path, "//") && !strings.ContainsAny(path, `;\`) { // nearly always
+// normalizePath returns a path as less strict servers may read it: without empty segments, and
+// without parameters after a semicolon. The spelling of a path must not change which resource it
+// names.
+func normalizePath(path string) string {
+	if !strings.Contains(path, "//") && !strings.ContainsAny(path, `;\`) { // the common case
 		return path
 	}
 	path = strings.ReplaceAll(path, `\`, "/")
@@ -120,22 +121,23 @@ func below(path, root string) bool {
 	return len(path) >= len(root) && strings.EqualFold(path[:len(root)], root) && (len(path) == len(root) || path[len(root)] == '/')
 }
 
-// ResourceIDs lists the ids in an answer of these APIs: of the object itself, or of the elements of a list.
+// ResourceIDs lists the ids in a response of these APIs: of the object, or of the elements of a
+// list.
 func ResourceIDs(body []byte) []string {
-	var answer struct {
+	var response struct {
 		ID   string `json:"id"`
 		Data []struct {
 			ID string `json:"id"`
 		} `json:"data"`
 	}
-	if json.Unmarshal(body, &answer) != nil {
+	if json.Unmarshal(body, &response) != nil {
 		return nil
 	}
 	var ids []string
-	if isID(answer.ID) {
-		ids = append(ids, answer.ID)
+	if isID(response.ID) {
+		ids = append(ids, response.ID)
 	}
-	for _, element := range answer.Data {
+	for _, element := range response.Data {
 		if isID(element.ID) {
 			ids = append(ids, element.ID)
 		}
@@ -145,8 +147,9 @@ func ResourceIDs(body []byte) []string {
 
 var resultsURL = regexp.MustCompile(`"results_url"\s*:\s*"([^"\\]*)"`)
 
-// RewriteResultsURLs replaces the origin in every results_url of an answer by another
-// one, such as "https://lb.example": SDKs fetch results from the address that is told. It returns body itself when there is none.
+// RewriteResultsURLs replaces the origin in every results_url of a response by another one, such as
+// "https://lb.example", because SDKs fetch results from that URL. It returns body itself if there
+// is no results_url.
 func RewriteResultsURLs(body []byte, origin string) []byte {
 	found := resultsURL.FindAllSubmatchIndex(body, -1)
 	if len(found) == 0 {
@@ -165,9 +168,9 @@ func RewriteResultsURLs(body []byte, origin string) []byte {
 	return append(out, body[done:]...)
 }
 
-// IDsInBatch lists what the requests of a batch name, as Prompt.IDs does for one request.
+// IDsInBatch lists the ids that the requests of a batch name, as Prompt.IDs does for one request.
 func IDsInBatch(body []byte) []string {
-	var ids namedIDs
+	var ids resourceIDs
 	s := scanner{text: body, loose: true}
 	for name := range s.document {
 		if string(name) != "requests" {
@@ -184,29 +187,29 @@ func IDsInBatch(body []byte) []string {
 	return ids
 }
 
-// namedIDs collects the ids that the body of a Messages request names, mostly each once: looking through
-// all for every one of them would keep a processor busy for minutes.
-type namedIDs []string
+// resourceIDs collects the ids that the body of a Messages request names, most of them once. It
+// compares a new id only with the last ones: comparing it with all could take minutes.
+type resourceIDs []string
 
 const (
-	// maxNamed bounds the ids of one body: a batch has no more requests than this (API reference).
-	maxNamed = 100_000
-	// recentlyNamed is how many of the last ids are not named again.
-	recentlyNamed = 32
+	// maxIDs bounds the ids of one body. A batch has at most as many requests (API reference).
+	maxIDs = 100_000
+	// recentIDs is the number of the last ids that are not added again.
+	recentIDs = 32
 )
 
-func (n *namedIDs) add(value []byte) {
+func (n *resourceIDs) add(value []byte) {
 	s := scanner{text: value}
 	id, ok := s.string()
-	if !ok || !isID(id) || len(*n) >= maxNamed || slices.Contains((*n)[max(0, len(*n)-recentlyNamed):], id) {
+	if !ok || !isID(id) || len(*n) >= maxIDs || slices.Contains((*n)[max(0, len(*n)-recentIDs):], id) {
 		return
 	}
 	*n = append(*n, id)
 }
 
-// addContainer takes the value of container: an id, or an object with an id and skills. Skills
-// of type anthropic are known everywhere.
-func (n *namedIDs) addContainer(value []byte) {
+// addContainer adds the value of container: an id, or an object with an id and skills. Skills of
+// type anthropic have other ids and are the same for all accounts.
+func (n *resourceIDs) addContainer(value []byte) {
 	n.add(value)
 	s := scanner{text: value, loose: true}
 	for name := range s.members {
@@ -225,8 +228,8 @@ func (n *namedIDs) addContainer(value []byte) {
 	}
 }
 
-// addRequest takes the body of a Messages request.
-func (n *namedIDs) addRequest(s *scanner) {
+// addRequest adds the ids in the body of a Messages request.
+func (n *resourceIDs) addRequest(s *scanner) {
 	for name := range s.members {
 		switch string(name) {
 		case "container":
@@ -237,8 +240,8 @@ func (n *namedIDs) addRequest(s *scanner) {
 	}
 }
 
-// addMember takes a member of a block: a file's id, or what may hold one further inside.
-func (n *namedIDs) addMember(name, value []byte) {
+// addMember adds a member of a block: the id of a file, or a value that may contain one.
+func (n *resourceIDs) addMember(name, value []byte) {
 	switch string(name) {
 	case "file_id":
 		n.add(value)
@@ -248,10 +251,10 @@ func (n *namedIDs) addMember(name, value []byte) {
 	}
 }
 
-// addWithin takes blocks, which may hold others, as results of tools and documents
-// do. The input of a tool is the tool's own affair.
-func (n *namedIDs) addWithin(value []byte) {
-	if len(value) > 0 && value[0] == '"' || !mayNameFile(value) {
+// addWithin adds the ids in blocks, which may contain other blocks, such as results of tools and
+// documents. The input of a tool is content.
+func (n *resourceIDs) addWithin(value []byte) {
+	if len(value) > 0 && value[0] == '"' || !mayContainFileID(value) {
 		return
 	}
 	s := scanner{text: value, loose: true}
@@ -265,9 +268,10 @@ func (n *namedIDs) addWithin(value []byte) {
 	}
 }
 
-// mayNameFile reports whether a value may have a member file_id: the name in quotes, which text would
-// escape, or an escape of one of its letters, because a name may be spelled with escapes.
-func mayNameFile(value []byte) bool {
+// mayContainFileID reports whether a value may have a member file_id. It looks for the name in
+// quotes, which a text would escape, and for an escape of one of its letters, because a name may be
+// written with escapes.
+func mayContainFileID(value []byte) bool {
 	for _, sign := range [...]string{`"file_id"`, `\u006`, `\u005`} {
 		if bytes.Contains(value, []byte(sign)) {
 			return true
@@ -276,8 +280,8 @@ func mayNameFile(value []byte) bool {
 	return false
 }
 
-// MentionsResources reports whether a text that we cannot parse as JSON may name resources for another
-// parser.
+// MentionsResources reports whether a text that we cannot parse as JSON may name resources for
+// another parser.
 func MentionsResources(body []byte) bool {
 	for _, sign := range [...]string{"file", "container", "skill", `\u00`} {
 		if bytes.Contains(body, []byte(sign)) {

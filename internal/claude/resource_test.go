@@ -169,7 +169,7 @@ func FuzzNamedIDs(f *testing.F) {
 		if json.Unmarshal(block, &tree) != nil || !bytes.Contains(block, []byte(`"file_id"`)) || bytes.Contains(block, []byte(`\u`)) {
 			return
 		}
-		var got namedIDs
+		var got resourceIDs
 		got.addWithin(block)
 		for _, id := range treeIDs(tree, nil) { // of twins in one object a tree keeps the last alone
 			if !slices.Contains(got, id) {
@@ -199,7 +199,7 @@ func treeIDs(tree any, ids []string) []string {
 	return ids
 }
 
-// TestManyIDs are found in time in proportion to the body, and no more of them than anybody needs.
+// TestManyIDs are found in linear time, and at most maxIDs of them.
 func TestManyIDs(t *testing.T) {
 	f := func(named, want int) {
 		t.Helper()
@@ -215,8 +215,8 @@ func TestManyIDs(t *testing.T) {
 			t.Errorf("%d ids: %d in a batch and %d in a message, want %d", named, len(batch), len(prompt.IDs), want)
 		}
 	}
-	f(recentlyNamed+1, recentlyNamed+1)
-	f(maxNamed+1, maxNamed)
+	f(recentIDs+1, recentIDs+1)
+	f(maxIDs+1, maxIDs)
 }
 
 func TestHideKeys(t *testing.T) {

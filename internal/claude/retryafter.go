@@ -7,14 +7,13 @@ import (
 	"time"
 )
 
-// maxRetryAfter is the longest wait that is taken at its word: longer than any limit lasts.
+// maxRetryAfter bounds the wait. It is longer than any limit lasts.
 const maxRetryAfter = 366 * 24 * time.Hour
 
-// RetryAfter is how long an answer asks to wait: retry-after-ms, else retry-after in
-// seconds (a fraction is allowed) or as an HTTP date, which is how the official SDKs
-// read them. A number that would mean decades is a Unix time, in seconds or milliseconds.
-// The result is from 0 to 366 days; a time in the past gives 0.
-// It reports false where no header makes sense.
+// RetryAfter returns the wait that a response asks for: retry-after-ms, or retry-after in seconds
+// (with an optional fraction) or as an HTTP date, as the official SDKs read them. A number that
+// would mean decades is a Unix time, in seconds or milliseconds. The result is between 0 and 366
+// days; a time in the past gives 0. RetryAfter returns false if no header is valid.
 func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	if d, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond, now); ok {
 		return d, true
@@ -31,7 +30,8 @@ func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 }
 
 const (
-	// firstUnixTime is the least number of seconds that is read as a moment: 2001, or a wait of 31 years.
+	// firstUnixTime is the smallest number of seconds that is a Unix time: 2001, or a wait of 31
+	// years.
 	firstUnixTime = 1e9
 	// firstUnixMilli is the same in milliseconds.
 	firstUnixMilli = firstUnixTime * 1000

@@ -10,10 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how deep JSON may be nested, as in encoding/json.
+// maxDepth is the maximum nesting depth, as in encoding/json.
 const maxDepth = 10000
 
-// SyntaxError tells where a text stops being the JSON object that it should be.
+// SyntaxError is the first error in a text that should be a JSON object.
 type SyntaxError struct {
 	Offset int // in bytes from the start of the text
 	Msg    string
@@ -21,21 +21,21 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Msg) }
 
-// scanner walks once over a JSON text, building no tree and without recursion.
-// It accepts what json.Valid accepts, and with loose any text in strings up to their end: unknown escapes and control characters
-// are then for the one to find who reads the text next. The first error sticks, and after it nothing is yielded.
+// scanner reads a JSON text in one pass, without a tree and without recursion. It accepts the same
+// texts as json.Valid. With loose, it does not look for unknown escapes and control characters in
+// strings. After the first error, the iterators yield nothing.
 type scanner struct {
 	text    []byte
 	at      int // offset of the next byte
 	loose   bool
-	depth   int // containers open here
+	depth   int // number of open objects and arrays
 	err     *SyntaxError
-	objects [2]uint64 // bit d is set where the container at depth d is an object
-	deep    []uint64  // the same beyond: who waits for an answer with a stack of this size should not hold memory for what hardly anybody sends
+	objects [2]uint64 // bit d is set if the container at depth d is an object
+	deep    []uint64  // the same for greater depths, which are rare: a larger array would enlarge every stack with a scanner
 }
 
-// document yields the member names of the object that is the whole text.
-// It and the other iterators demand a loop that runs to its end.
+// document yields the names of the members of the object that is the whole text. The loops over
+// this and the other iterators must not break.
 func (s *scanner) document(yield func(name []byte) bool) {
 	if s.peek() != '{' {
 		s.fail("want a JSON object")
@@ -47,8 +47,8 @@ func (s *scanner) document(yield func(name []byte) bool) {
 	}
 }
 
-// members yields the member names of the object that comes next; anything else is
-// skipped. The body of the loop takes the member's value, or leaves it to be skipped.
+// members yields the names of the members of the next value, an object. It skips any other value.
+// The body of the loop reads the value of the member; a value that it does not read is skipped.
 func (s *scanner) members(yield func(name []byte) bool) {
 	if s.peek() != '{' {
 		s.skip()
@@ -57,14 +57,14 @@ func (s *scanner) members(yield func(name []byte) bool) {
 	for more := s.enter(); more; more = s.next() {
 		name, ok := s.name()
 		value := s.at
-		if !ok || !yield(unescaped(name)) || s.at == value && !s.skip() {
+		if !ok || !yield(memberName(name)) || s.at == value && !s.skip() {
 			return
 		}
 	}
 }
 
-// elements yields once for each element of the array that comes next; anything
-// else is skipped. The body of the loop takes the element, or leaves it to be skipped.
+// elements yields once for each element of the next value, an array. It skips any other value. The
+// body of the loop reads the element; an element that it does not read is skipped.
 func (s *scanner) elements(yield func() bool) {
 	if s.peek() != '[' {
 		s.skip()
@@ -79,15 +79,15 @@ func (s *scanner) elements(yield func() bool) {
 	}
 }
 
-// within yields the member names of every object in the value that comes next,
-// at any depth. The body of the loop takes the member's value, or leaves it to be searched too.
+// within yields the names of the members of all objects in the next value, at any depth. The body
+// of the loop reads the value of the member; a value that it does not read is searched too.
 func (s *scanner) within(yield func(name []byte) bool) {
 	outer := s.depth
 	for {
 		more := false
 		switch s.peek() {
 		case '"':
-			s.quoted()
+			s.stringLiteral()
 		case '{', '[':
 			more = s.enter()
 		default:
@@ -105,7 +105,7 @@ func (s *scanner) within(yield func(name []byte) bool) {
 			}
 			name, ok := s.name()
 			value := s.at
-			if !ok || !yield(unescaped(name)) {
+			if !ok || !yield(memberName(name)) {
 				return
 			}
 			taken = s.at != value
@@ -114,14 +114,15 @@ func (s *scanner) within(yield func(name []byte) bool) {
 	}
 }
 
-// strings passes on every string in the value that comes next, at any depth, with its quotes. Names of members are none.
+// strings calls take with every string in the next value, at any depth, with its quotes. It leaves
+// out the names of members.
 func (s *scanner) strings(take func(raw []byte)) {
 	outer := s.depth
 	for {
 		more := false
 		switch s.peek() {
 		case '"':
-			if raw := s.quoted(); s.err == nil {
+			if raw := s.stringLiteral(); s.err == nil {
 				take(raw)
 			}
 		case '{', '[':
@@ -143,7 +144,7 @@ func (s *scanner) strings(take func(raw []byte)) {
 	}
 }
 
-// value takes the value that comes next and returns its text, nil after an error.
+// value reads the next value and returns its text, or nil after an error.
 func (s *scanner) value() []byte {
 	s.peek()
 	start := s.at
@@ -153,7 +154,7 @@ func (s *scanner) value() []byte {
 	return s.text[start:s.at]
 }
 
-// string takes the value that comes next and returns it decoded if it is a string.
+// string reads the next value and returns it decoded if it is a string.
 func (s *scanner) string() (string, bool) {
 	raw := s.value()
 	if len(raw) == 0 || raw[0] != '"' {
@@ -162,7 +163,7 @@ func (s *scanner) string() (string, bool) {
 	return decodeString(raw), true
 }
 
-// integer takes the value that comes next and returns it if it is a whole number.
+// integer reads the next value and returns it if it is an integer.
 func (s *scanner) integer() (int64, bool) {
 	n, err := strconv.ParseInt(string(s.value()), 10, 64)
 	if err != nil {
@@ -171,14 +172,14 @@ func (s *scanner) integer() (int64, bool) {
 	return n, true
 }
 
-// skip passes over the value that comes next, however deep it is.
+// skip reads the next value.
 func (s *scanner) skip() bool {
 	outer := s.depth
 	for {
 		more := false
 		switch s.peek() {
 		case '"':
-			s.quoted()
+			s.stringLiteral()
 		case '{', '[':
 			more = s.enter()
 		default:
@@ -198,13 +199,14 @@ func (s *scanner) skip() bool {
 	}
 }
 
-// enter opens the container that comes next and reports whether it has an item; an empty one is closed at once.
+// enter opens the next value, an object or array, and reports whether it has an item. It closes an
+// empty one.
 func (s *scanner) enter() bool {
 	if s.depth == maxDepth {
 		return s.fail("nested too deep")
 	}
 	s.depth++
-	word, bit := s.kinds(), uint64(1)<<(s.depth%64)
+	word, bit := s.containerBits(), uint64(1)<<(s.depth%64)
 	closer := byte(']')
 	if s.text[s.at] == '{' {
 		closer = '}'
@@ -221,7 +223,8 @@ func (s *scanner) enter() bool {
 	return false
 }
 
-// next stands behind an item and reports whether its container has another; if not, it closes the container.
+// next reports, after an item, whether the container has another one. If not, it closes the
+// container.
 func (s *scanner) next() bool {
 	if s.err != nil {
 		return false
@@ -242,10 +245,10 @@ func (s *scanner) next() bool {
 	}
 }
 
-func (s *scanner) inObject() bool { return *s.kinds()>>(s.depth%64)&1 == 1 }
+func (s *scanner) inObject() bool { return *s.containerBits()>>(s.depth%64)&1 == 1 }
 
-// kinds is where the container that was opened last has its bit.
-func (s *scanner) kinds() *uint64 {
+// containerBits returns the word that has the bit of the innermost open container.
+func (s *scanner) containerBits() *uint64 {
 	word := s.depth / 64
 	if word < len(s.objects) {
 		return &s.objects[word]
@@ -256,12 +259,12 @@ func (s *scanner) kinds() *uint64 {
 	return &s.deep[word]
 }
 
-// name takes a member's name, still escaped, and the colon, and stops at the value.
+// name reads the name of a member and the colon, and returns the name with its quotes and escapes.
 func (s *scanner) name() ([]byte, bool) {
 	if s.peek() != '"' {
 		return nil, s.fail("want the name of a member")
 	}
-	raw := s.quoted()
+	raw := s.stringLiteral()
 	if s.err != nil {
 		return nil, false
 	}
@@ -273,7 +276,7 @@ func (s *scanner) name() ([]byte, bool) {
 	return raw, true
 }
 
-// peek passes over white space and returns the byte behind it, 0 at the end of the text.
+// peek skips white space and returns the next byte, 0 at the end of the text.
 func (s *scanner) peek() byte {
 	for ; s.at < len(s.text); s.at++ {
 		switch c := s.text[s.at]; c {
@@ -285,21 +288,21 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// quoted takes the string that begins here and returns its text with the quotes.
-func (s *scanner) quoted() []byte {
+// stringLiteral reads the string at this position and returns its text with the quotes.
+func (s *scanner) stringLiteral() []byte {
 	if s.loose {
-		return s.quotedLoosely()
+		return s.looseString()
 	}
 	start := s.at
 	for s.at++; ; {
-		s.at = plainEnd(s.text, s.at)
+		s.at = plainTextEnd(s.text, s.at)
 		switch s.byteAt(s.at) {
 		case '"':
 			s.at++
 			return s.text[start:s.at]
 		case '\\':
 			s.at++
-			if !s.escaped() {
+			if !s.escapeSequence() {
 				return nil
 			}
 		default:
@@ -309,8 +312,9 @@ func (s *scanner) quoted() []byte {
 	}
 }
 
-// quotedLoosely goes from quote to quote, for there are many fewer of them than escapes, and processors find them fast.
-func (s *scanner) quotedLoosely() []byte {
+// looseString searches for quotes only. They are much rarer than escapes, and bytes.IndexByte is
+// fast.
+func (s *scanner) looseString() []byte {
 	start := s.at
 	for s.at++; ; s.at++ {
 		quote := bytes.IndexByte(s.text[s.at:], '"')
@@ -321,7 +325,7 @@ func (s *scanner) quotedLoosely() []byte {
 		}
 		s.at += quote
 		slashes := 0
-		for s.text[s.at-1-slashes] == '\\' { // the quote that begins the string ends this
+		for s.text[s.at-1-slashes] == '\\' { // the loop ends at the opening quote at the latest
 			slashes++
 		}
 		if slashes%2 == 0 {
@@ -331,8 +335,8 @@ func (s *scanner) quotedLoosely() []byte {
 	}
 }
 
-// escaped takes what stands behind a backslash.
-func (s *scanner) escaped() bool {
+// escapeSequence reads the part of an escape after the backslash.
+func (s *scanner) escapeSequence() bool {
 	switch s.byteAt(s.at) {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		s.at++
@@ -353,7 +357,7 @@ func (s *scanner) escaped() bool {
 	return true
 }
 
-// scalar takes a number, true, false or null.
+// scalar reads a number, true, false or null.
 func (s *scanner) scalar() bool {
 	for _, literal := range [...]string{"true", "false", "null"} {
 		if s.byteAt(s.at) == literal[0] {
@@ -378,7 +382,7 @@ func (s *scanner) number() bool {
 	}
 	if s.byteAt(s.at) == '.' {
 		s.at++
-		if !s.digits("want a digit behind the decimal point") {
+		if !s.digits("want a digit after the decimal point") {
 			return false
 		}
 	}
@@ -392,7 +396,7 @@ func (s *scanner) number() bool {
 	return true
 }
 
-// digits takes one digit or more.
+// digits reads one or more digits.
 func (s *scanner) digits(otherwise string) bool {
 	start := s.at
 	for c := s.byteAt(s.at); '0' <= c && c <= '9'; c = s.byteAt(s.at) {
@@ -401,7 +405,8 @@ func (s *scanner) digits(otherwise string) bool {
 	return s.at > start || s.fail(otherwise)
 }
 
-// byteAt is the byte at offset i, 0 behind the end: no JSON holds one.
+// byteAt returns the byte at offset i. After the end of the text it returns 0, which JSON does not
+// contain.
 func (s *scanner) byteAt(i int) byte {
 	if i >= len(s.text) {
 		return 0
@@ -409,7 +414,7 @@ func (s *scanner) byteAt(i int) byte {
 	return s.text[i]
 }
 
-// fail notes the first error and returns false.
+// fail stores the first error and returns false.
 func (s *scanner) fail(msg string) bool {
 	if s.at >= len(s.text) {
 		msg = "the text ends too early"
@@ -420,14 +425,14 @@ func (s *scanner) fail(msg string) bool {
 	return false
 }
 
-// plainEnd returns the offset, from i on, of the first byte that cannot stand for
-// itself in a JSON string: a quote, a backslash or a control character. It looks at
-// many bytes at a time, since nearly all of a request body is inside of strings.
-func plainEnd(text []byte, i int) int {
+// plainTextEnd returns the offset, from i on, of the first byte with a special meaning in a JSON
+// string: a quote, a backslash or a control character. It processes 32 bytes at a time, because
+// nearly all of a request body is in strings.
+func plainTextEnd(text []byte, i int) int {
 	for ; i+32 <= len(text); i += 32 {
 		b := text[i : i+32 : i+32]
-		first, second := marks(binary.LittleEndian.Uint64(b)), marks(binary.LittleEndian.Uint64(b[8:]))
-		third, fourth := marks(binary.LittleEndian.Uint64(b[16:])), marks(binary.LittleEndian.Uint64(b[24:]))
+		first, second := specialBytes(binary.LittleEndian.Uint64(b)), specialBytes(binary.LittleEndian.Uint64(b[8:]))
+		third, fourth := specialBytes(binary.LittleEndian.Uint64(b[16:])), specialBytes(binary.LittleEndian.Uint64(b[24:]))
 		if first|second|third|fourth == 0 {
 			continue
 		}
@@ -438,7 +443,7 @@ func plainEnd(text []byte, i int) int {
 		}
 	}
 	for ; i+8 <= len(text); i += 8 {
-		if found := marks(binary.LittleEndian.Uint64(text[i:])); found != 0 {
+		if found := specialBytes(binary.LittleEndian.Uint64(text[i:])); found != 0 {
 			return i + bits.TrailingZeros64(found)/8
 		}
 	}
@@ -450,8 +455,9 @@ func plainEnd(text []byte, i int) int {
 	return i
 }
 
-// marks sets the high bit of the first byte in w that plainEnd looks for, and maybe of some behind it.
-func marks(w uint64) uint64 {
+// specialBytes sets the high bit of the first byte in w that plainTextEnd looks for, and possibly
+// the high bits of later bytes.
+func specialBytes(w uint64) uint64 {
 	const (
 		low   = 0x0101010101010101
 		high  = 0x80 * low
@@ -460,23 +466,24 @@ func marks(w uint64) uint64 {
 		space = ' ' * low
 	)
 	q, b := w^quote, w^slash
-	// Subtracting borrows into the high bit of a byte that is 0 (below ' ' for w). A borrow may spill
-	// into bytes behind that one, never into those before it, so that the first mark is always true.
+	// The subtraction borrows into the high bit of a byte that is 0 (below ' ' for w). A borrow may
+	// carry into later bytes, never into earlier ones, so that the first set bit is always right.
 	return ((q-low)&^q | (b-low)&^b | (w-space)&^w) & high
 }
 
-// unescaped is a member's name without its quotes.
-func unescaped(raw []byte) []byte {
+// memberName returns the decoded name of a member.
+func memberName(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\\') >= 0 {
 		return []byte(decodeString(raw))
 	}
 	return raw[1 : len(raw)-1]
 }
 
-// decodeString decodes a JSON string, bad UTF-8 as encoding/json does it; one that is not valid is empty.
+// decodeString decodes a JSON string. It treats invalid UTF-8 as encoding/json does, and returns ""
+// if the string is not valid.
 func decodeString(raw []byte) string {
 	plain := raw[1 : len(raw)-1]
-	if plainEnd(plain, 0) == len(plain) && utf8.Valid(plain) {
+	if plainTextEnd(plain, 0) == len(plain) && utf8.Valid(plain) {
 		return string(plain)
 	}
 	var s string

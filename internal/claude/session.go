@@ -12,10 +12,10 @@ const (
 	agentHeader  = "X-Claude-Code-Agent-Id"
 )
 
-// SessionID is the client's session: the header that Claude Code sends, else the
-// session inside metadata.user_id, where Claude Code writes a JSON object into the
-// string, and wrote user_…_session_<uuid> before 2.1.78 (observed). It is "" when
-// there is none, and when it is too long or not printable to serve as a key.
+// SessionID returns the session of the client: the header that Claude Code sends, or the session in
+// metadata.user_id. Claude Code writes a JSON object into that string; before 2.1.78 it wrote
+// user_…_session_<uuid> (observed). The result is "" if there is no session, or if the id is too
+// long or not printable.
 func SessionID(h http.Header, userID string) string {
 	if id := h.Get("X-Claude-Code-Session-Id"); validSessionID(id) {
 		return id
@@ -26,7 +26,8 @@ func SessionID(h http.Header, userID string) string {
 	return ""
 }
 
-// AgentID is the client's id of the agent that asks, "" for the main one. Claude Code sends it since 2.1.139 (observed).
+// AgentID returns the client's id of the agent that sends the request, "" for the main agent.
+// Claude Code sends it since 2.1.139 (observed).
 func AgentID(h http.Header) string {
 	if id := h.Get(agentHeader); validSessionID(id) {
 		return id
@@ -34,9 +35,9 @@ func AgentID(h http.Header) string {
 	return ""
 }
 
-// ConversationKey names the conversation that a request belongs to: the session and, within it,
-// the agent and the model, for each of these sends a prompt of its own. It is 0
-// when no session is known. The header names the agent on requests of spawned agents only.
+// ConversationKey returns a key of the conversation of a request: the session, the agent and the
+// model, because each of them has separate prompts. It is 0 if the session is not known. Only
+// requests of spawned agents name the agent in the header.
 func ConversationKey(h http.Header, session, model string, seed uint64) uint64 {
 	if session == "" {
 		return 0
@@ -76,7 +77,7 @@ func sessionInUserID(userID string) string {
 	return id
 }
 
-// isGraphic reports whether s consists of ASCII characters that leave ink.
+// isGraphic reports whether s consists of printable ASCII characters other than spaces.
 func isGraphic(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }

@@ -2,10 +2,10 @@ package claude
 
 import "strconv"
 
-// The shapes of successful responses other than messages. Any other body with status 200 on these
-// paths, such as a gateway's own JSON, is not a response of the API.
+// The functions of this file check successful responses other than messages. Any other body with
+// status 200 on these paths, such as JSON of a gateway, is not a response of the API.
 
-// IsTokenCount reports whether body is an answer of /v1/messages/count_tokens.
+// IsTokenCount reports whether body is a response of /v1/messages/count_tokens.
 func IsTokenCount(body []byte) bool {
 	counted := false
 	s := scanner{text: body}
@@ -30,7 +30,7 @@ func IsModelList(body []byte) bool {
 	return listed && s.err == nil
 }
 
-// IsModel reports whether body is an answer of /v1/models/{id}.
+// IsModel reports whether body is a response of /v1/models/{id}.
 func IsModel(body []byte) bool {
 	kind, object, id := "", "", ""
 	s := scanner{text: body}

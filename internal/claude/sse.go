@@ -6,101 +6,100 @@ const (
 	defaultMaxData = 1 << 20
 	maxEventName   = 128
 	byteOrderMark  = "\ufeff"
-	maxFieldName   = len(byteOrderMark+"event") + 1 // a longer one is no field that matters
+	maxFieldName   = len(byteOrderMark+"event") + 1 // a longer name is an unknown field
 )
 
 // Event is one event of a stream.
 type Event struct {
-	Name      string // of the event: field, cut at 128 bytes; "" without one, and the official SDKs skip such an event
-	Named     bool   // there was an event: field, be it an empty one
-	Data      []byte // lines joined by LF; valid until emit returns; nil when the event is not wanted
-	Truncated bool   // Data is not all of it
-	Size      int    // bytes of the data, wanted or not
-	Blank     int    // offset in the fed slice of the blank line that ends the event: a line written there still belongs to it
-	End       int    // offset in the fed slice just past that blank line
+	Name      string // value of the event field, at most 128 bytes; "" without one: the official SDKs skip such an event
+	Named     bool   // there is an event field, even if it is empty
+	Data      []byte // values of the data fields, joined by LF; valid until emit returns; nil if KeepData is false
+	Truncated bool   // Data is incomplete
+	Size      int    // bytes of the data, even if it is not kept
+	Blank     int    // offset in the fed slice of the blank line that ends the event; a line inserted there belongs to it
+	End       int    // offset in the fed slice after that blank line
 }
 
-// EventScanner finds the events of a text/event-stream that comes in arbitrary
-// pieces: the events are the same however the bytes are cut. It frames as the
-// official SDKs do: lines end with LF, CRLF or CR alone, a byte order mark at the
-// beginning of a line is not part of it, comments and unknown fields do not make
-// an event, and data may stand before the name.
+// EventScanner parses a text/event-stream (WHATWG HTML, server-sent events) in pieces. The events
+// do not depend on how the stream is split. The scanner parses as the official SDKs do: lines end
+// with LF, CRLF or CR, a byte order mark at the beginning of any line is ignored, a block of only
+// comments and unknown fields is not an event, and a data field may come before the event field.
 //
-// The zero value keeps the data of all events. Memory is bounded by MaxData, and
-// an event with one of the documented names costs no allocation. Not safe for concurrent use.
+// The zero value keeps the data of all events. MaxData bounds the memory. An event with a
+// documented name needs no allocation. Not safe for concurrent use.
 type EventScanner struct {
-	KeepData func(name string) bool // the events whose data is kept; nil: all
-	MaxData  int                    // bytes kept of one event's data; 0: 1 MiB
+	KeepData func(name string) bool // whether to keep the data of events with this name; nil: always
+	MaxData  int                    // bytes of the data of one event that are kept; 0: 1 MiB
 
-	event  pendingEvent
-	data   []byte // of the event, reused
-	line   pendingLine
-	field  []byte // name of the line's field so far, while no colon has come; reused
-	name   []byte // value of an event: line so far; reused
-	begun  bool   // bytes were fed after the last boundary
-	skipLF bool   // the last byte was a CR that ended a line: an LF that follows belongs to it
+	event   pendingEvent
+	data    []byte // data buffer; reused
+	line    pendingLine
+	field   []byte // field name of the line, up to the colon; reused
+	name    []byte // value of the event field so far; reused
+	inEvent bool   // bytes were fed after the last boundary
+	skipLF  bool   // the last byte was a CR that ended a line: a following LF belongs to it
 }
 
-// pendingEvent is what the lines of the present event have told.
+// pendingEvent is the state of the event whose blank line has not been read.
 type pendingEvent struct {
 	name    string
 	named   bool
-	wanted  bool // holds only when named
+	keep    bool // KeepData of the name; valid only if named
 	hasData bool
-	lost    bool // some data was not kept
+	lost    bool // a part of the data was not kept
 	size    int
 }
 
-// pendingLine is what the bytes of the present line have told.
+// pendingLine is the state of the current line.
 type pendingLine struct {
-	kind       lineKind
-	afterColon bool // a space that comes now is not part of the value
+	kind       fieldKind
+	afterColon bool // a space at this position is not part of the value
 }
 
-type lineKind uint8
+type fieldKind uint8
 
 const (
-	lineUndecided lineKind = iota // no colon yet
-	lineName
-	lineData
-	lineIgnored
+	fieldUndecided fieldKind = iota // the colon has not been read
+	fieldEvent
+	fieldData
+	fieldIgnored
 )
 
-// Feed takes the next piece of the stream and calls emit for each event that ends
-// in it. It returns the offset in p just past the last blank line, which is where
-// the stream can be cut without tearing an event or a comment, and 0 when p has none.
+// Feed processes the next piece of the stream and calls emit for each event that ends in it. It
+// returns the offset in p after the last blank line, or 0 if p has none. The stream can be split
+// there without splitting an event or a comment.
 func (s *EventScanner) Feed(p []byte, emit func(Event)) (boundary int) {
 	at := 0
 	if s.skipLF && len(p) > 0 {
 		s.skipLF = false
 		if p[0] == '\n' {
 			at = 1
-			if !s.begun { // the rest of the blank line that the last piece ended with
+			if !s.inEvent { // the LF of the blank line that ended the last piece
 				boundary = at
 			}
 		}
 	}
 	for at < len(p) {
-		s.begun = true
+		s.inEvent = true
 		n, ending := lineEnd(p[at:])
 		if ending == 0 {
-			s.takeText(p[at:])
+			s.feedLine(p[at:])
 			break
 		}
-		s.takeText(p[at : at+n])
+		s.feedLine(p[at : at+n])
 		blank := at + n
 		at = blank + ending
 		s.skipLF = at == len(p) && p[at-1] == '\r'
 		if s.endLine() {
 			boundary = at
-			s.endEvent(blank, at, emit)
+			s.dispatch(blank, at, emit)
 		}
 	}
 	return boundary
 }
 
-// lineEnd returns the length of the line that p begins with and the length of its ending, which is 0 when p has no
-// ending. A CR at the very end of p is an ending, whether or not an LF follows in the next piece.
+// lineEnd returns the length of the first line in p and the length of its line ending, 0 without
+// one. A CR at the end of p is a line ending, even if the next piece begins with an LF.
 func lineEnd(p []byte) (n, ending int) {
 	n = bytes.IndexByte(p, '\n')
 	line := p
@@ -119,27 +118,29 @@ func lineEnd(p []byte) (n, ending int) {
 	}
 }
 
-// InEvent reports whether anything, be it part of a comment, was fed after the last blank line.
-func (s *EventScanner) InEvent() bool { return s.begun }
+// InEvent reports whether bytes were fed after the last blank line, even if they are part of a
+// comment.
+func (s *EventScanner) InEvent() bool { return s.inEvent }
 
-// Incomplete is the event that the end of the stream would cut off, because the blank line after it is missing, as far
-// as its lines have come. The official SDKs drop such an event.
+// Incomplete returns the received part of an event whose blank line has not been read. The official
+// SDKs discard such an event at the end of the stream.
 func (s *EventScanner) Incomplete() Event {
-	if !s.begun {
+	if !s.inEvent {
 		return Event{}
 	}
 	return Event{Name: s.event.name, Named: s.event.named, Data: s.data, Truncated: s.event.lost, Size: s.event.size}
 }
 
-func (s *EventScanner) takeText(p []byte) {
-	if s.line.kind == lineUndecided {
+// feedLine processes the next part of a line, without its ending.
+func (s *EventScanner) feedLine(p []byte) {
+	if s.line.kind == fieldUndecided {
 		colon := bytes.IndexByte(p, ':')
 		if colon < 0 {
 			s.field = appendBounded(s.field, p, maxFieldName)
 			return
 		}
 		s.field = appendBounded(s.field, p[:colon], maxFieldName)
-		s.beginValue()
+		s.beginFieldValue()
 		p = p[colon+1:]
 	}
 	if s.line.afterColon && len(p) > 0 {
@@ -149,39 +150,40 @@ func (s *EventScanner) takeText(p []byte) {
 		}
 	}
 	switch s.line.kind {
-	case lineName:
+	case fieldEvent:
 		s.name = appendBounded(s.name, p, maxEventName)
-	case lineData:
-		s.keep(p)
+	case fieldData:
+		s.appendData(p)
 	}
 }
 
-// beginValue knows the line's field.
-func (s *EventScanner) beginValue() {
+// beginFieldValue starts the value of the line's field.
+func (s *EventScanner) beginFieldValue() {
 	s.line.afterColon = true
 	switch string(s.fieldName()) {
 	case "event":
-		s.line.kind = lineName
+		s.line.kind = fieldEvent
 		s.name = s.name[:0]
 	case "data":
-		s.line.kind = lineData
+		s.line.kind = fieldData
 		if s.event.hasData {
-			s.keep([]byte{'\n'})
+			s.appendData([]byte{'\n'})
 		}
 		s.event.hasData = true
 	default:
-		s.line.kind = lineIgnored
+		s.line.kind = fieldIgnored
 	}
 }
 
-// fieldName is the name of the line's field. Like the official TypeScript SDK it drops a byte order mark at the
-// beginning of any line, for relays write one wherever they join pieces.
+// fieldName returns the field name of the line. Like the official TypeScript SDK, it removes a byte
+// order mark at the beginning of any line, because relays write one when they join pieces.
 func (s *EventScanner) fieldName() []byte { return bytes.TrimPrefix(s.field, []byte(byteOrderMark)) }
 
-// keep appends to the event's data, as far as it is wanted or may turn out to be.
-func (s *EventScanner) keep(p []byte) {
+// appendData adds to the data of the event, unless the event is known to be one whose data is not
+// kept.
+func (s *EventScanner) appendData(p []byte) {
 	s.event.size += len(p)
-	if s.event.named && !s.event.wanted {
+	if s.event.named && !s.event.keep {
 		s.event.lost = true
 		return
 	}
@@ -196,49 +198,49 @@ func (s *EventScanner) keep(p []byte) {
 	}
 }
 
-// endLine ends the present line and reports whether it is blank.
+// endLine ends the current line and reports whether it is blank.
 func (s *EventScanner) endLine() (blank bool) {
-	if s.line.kind == lineUndecided {
+	if s.line.kind == fieldUndecided {
 		if len(s.fieldName()) == 0 {
 			s.line, s.field = pendingLine{}, s.field[:0]
 			return true
 		}
-		s.beginValue() // a field without a colon has an empty value
+		s.beginFieldValue() // a field without a colon has an empty value
 	}
-	if s.line.kind == lineName {
-		s.endName()
+	if s.line.kind == fieldEvent {
+		s.endEventField()
 	}
 	s.line, s.field = pendingLine{}, s.field[:0]
 	return false
 }
 
-func (s *EventScanner) endName() {
+func (s *EventScanner) endEventField() {
 	e := &s.event
 	e.name, e.named = eventName(s.name), true
-	e.wanted = s.wants(e.name)
-	if !e.wanted && len(s.data) > 0 {
+	e.keep = s.keepsData(e.name)
+	if !e.keep && len(s.data) > 0 {
 		s.data, e.lost = s.data[:0], true
 	}
 }
 
-func (s *EventScanner) endEvent(blank, end int, emit func(Event)) {
+func (s *EventScanner) dispatch(blank, end int, emit func(Event)) {
 	if s.event.named || s.event.hasData {
 		ev := Event{Name: s.event.name, Named: s.event.named, Blank: blank, End: end, Size: s.event.size}
-		if s.wants(ev.Name) {
+		if s.keepsData(ev.Name) {
 			ev.Data, ev.Truncated = s.data, s.event.lost
 		}
 		emit(ev)
 	}
-	s.event, s.data, s.begun = pendingEvent{}, s.data[:0], false
+	s.event, s.data, s.inEvent = pendingEvent{}, s.data[:0], false
 }
 
-func (s *EventScanner) wants(name string) bool { return s.KeepData == nil || s.KeepData(name) }
+func (s *EventScanner) keepsData(name string) bool { return s.KeepData == nil || s.KeepData(name) }
 
 func appendBounded(dst, p []byte, bound int) []byte {
 	return append(dst, p[:min(len(p), max(bound-len(dst), 0))]...)
 }
 
-// eventName is string(name), without an allocation for the names of the API (streaming docs).
+// eventName returns string(name), without an allocation for the names of the API (streaming docs).
 func eventName(name []byte) string {
 	switch string(name) {
 	case "message_start":

@@ -5,24 +5,24 @@ type Usage struct {
 	InputTokens           int64 // of the prompt, neither read from the cache nor written to it
 	OutputTokens          int64
 	CacheReadTokens       int64
-	CacheCreation5mTokens int64 // also those whose lifetime the answer does not report
+	CacheCreation5mTokens int64 // with those whose lifetime the response does not report
 	CacheCreation1hTokens int64
 	WebSearchRequests     int64
 	CodeRequests          int64 // of the code execution tool
 	OtherToolRequests     int64 // of server tools that this program does not know
 
-	// What the price depends on, "" if the answer does not report it.
+	// The price depends on these. They are "" if the response does not report them.
 	ServiceTier  string
 	Speed        string
 	InferenceGeo string
 }
 
-// CacheCreationTokens is what was written to the prompt cache, for whatever lifetime.
+// CacheCreationTokens returns the tokens that were written to the prompt cache, for any lifetime.
 func (u Usage) CacheCreationTokens() int64 {
 	return u.CacheCreation5mTokens + u.CacheCreation1hTokens
 }
 
-// TotalInputTokens is the size of the whole prompt (prompt-caching docs).
+// TotalInputTokens returns the size of the whole prompt (prompt-caching docs).
 func (u Usage) TotalInputTokens() int64 {
 	return u.InputTokens + u.CacheReadTokens + u.CacheCreationTokens()
 }
@@ -53,28 +53,28 @@ func (u Usage) sameTokens(o Usage) bool {
 		u.CacheCreationTokens() == o.CacheCreationTokens()
 }
 
-// Reported is the set of parts of a usage that an upstream reported in usable counts.
+// Reported is the set of parts of a usage that an upstream reported.
 type Reported uint8
 
 // The parts.
 const (
 	ReportedInput        Reported = 1 << iota
-	ReportedOutput                // the final count: message_start has only a first one
-	ReportedInvalidInput          // some count of the prompt could not be used
-	ReportedInvalid               // so could another one, or two contradict each other
+	ReportedOutput                // the final count: message_start has only an initial one
+	ReportedInvalidInput          // a count of the prompt is not valid
+	ReportedInvalid               // another count is not valid, or two contradict each other
 )
 
 // usageCounts are the counts of one usage object.
 type usageCounts struct {
 	input, output, read       count
-	created, fresh5m, fresh1h count // to the cache: in all, and by lifetime
+	created, write5m, write1h count // written to the cache: the total, and by lifetime
 }
 
-// scan overwrites the fields that the usage object which comes next has, and replaces the iterations
-// unless they are nil. Counts are cumulative (streaming docs): they are never added up.
+// scan reads the next value, a usage object, and overwrites the fields that it has. It replaces the
+// iterations unless they are nil. Counts are cumulative (streaming docs), so they are never added.
 func (u *Usage) scan(s *scanner, iterations *[]Iteration) Reported {
 	var c usageCounts
-	odd := false
+	invalid := false
 	for name := range s.members {
 		switch string(name) {
 		case "input_tokens":
@@ -88,36 +88,36 @@ func (u *Usage) scan(s *scanner, iterations *[]Iteration) Reported {
 		case "cache_creation":
 			c.scanCreation(s)
 		case "server_tool_use":
-			odd = u.scanServerTools(s) || odd
+			invalid = u.scanServerTools(s) || invalid
 		case "service_tier":
-			s.word(&u.ServiceTier)
+			s.enumString(&u.ServiceTier)
 		case "speed":
-			s.word(&u.Speed)
+			s.enumString(&u.Speed)
 		case "inference_geo":
-			s.word(&u.InferenceGeo)
+			s.enumString(&u.InferenceGeo)
 		case "iterations":
 			if iterations != nil {
 				scanIterations(s, iterations)
 			}
 		}
 	}
-	return u.take(&c, odd)
+	return u.apply(&c, invalid)
 }
 
 func (c *usageCounts) scanCreation(s *scanner) {
 	for name := range s.members {
 		switch string(name) {
 		case "ephemeral_5m_input_tokens":
-			c.fresh5m = s.count()
+			c.write5m = s.count()
 		case "ephemeral_1h_input_tokens":
-			c.fresh1h = s.count()
+			c.write1h = s.count()
 		}
 	}
 }
 
-// scanServerTools reports whether a count could not be used. Fetching pages and searching tools costs
-// nothing but tokens (pricing page).
-func (u *Usage) scanServerTools(s *scanner) (odd bool) {
+// scanServerTools reports whether a count is not valid. Fetching pages and searching tools costs
+// only tokens (pricing page).
+func (u *Usage) scanServerTools(s *scanner) (invalid bool) {
 	other := int64(0)
 	for name := range s.members {
 		to := &other
@@ -132,62 +132,63 @@ func (u *Usage) scanServerTools(s *scanner) (odd bool) {
 		switch n := s.count(); {
 		case to == &other:
 			other += n.n
-		case n.counted && n.n > 0:
+		case n.valid && n.n > 0:
 			*to = n.n
 		default:
-			odd = odd || n.refused
+			invalid = invalid || n.invalid
 		}
 	}
 	if other > 0 {
 		u.OtherToolRequests = other
 	}
-	return odd
+	return invalid
 }
 
-// take overwrites u with the counts of a usage object. A zero is accepted if another count of the prompt is
-// not zero. Zeros alone do not replace earlier counts, because some relays send them for unknown counts.
-func (u *Usage) take(c *usageCounts, odd bool) Reported {
-	beside := c.input.n+c.read.n+c.created.n+c.fresh5m.n+c.fresh1h.n > 0
+// apply overwrites u with the counts of a usage object. A zero is accepted if another count of the
+// prompt is not zero. Zeros alone do not replace earlier counts, because some relays send them for
+// unknown counts.
+func (u *Usage) apply(c *usageCounts, invalid bool) Reported {
+	nonZero := c.input.n+c.read.n+c.created.n+c.write5m.n+c.write1h.n > 0
 	var r Reported
-	set := func(to *int64, c count, hole Reported) {
+	set := func(to *int64, c count, missing Reported) {
 		switch {
-		case c.counted && (c.n > 0 || beside):
+		case c.valid && (c.n > 0 || nonZero):
 			*to = c.n
-		case c.refused && *to == 0:
-			r |= hole
-		case c.refused:
+		case c.invalid && *to == 0:
+			r |= missing
+		case c.invalid:
 			r |= ReportedInvalid
 		}
 	}
 	set(&u.InputTokens, c.input, ReportedInvalidInput)
 	set(&u.OutputTokens, c.output, ReportedInvalid)
 	set(&u.CacheReadTokens, c.read, ReportedInvalidInput)
-	set(&u.CacheCreation5mTokens, c.fresh5m, ReportedInvalidInput)
-	set(&u.CacheCreation1hTokens, c.fresh1h, ReportedInvalidInput)
-	split := c.fresh5m.n + c.fresh1h.n
+	set(&u.CacheCreation5mTokens, c.write5m, ReportedInvalidInput)
+	set(&u.CacheCreation1hTokens, c.write1h, ReportedInvalidInput)
+	split := c.write5m.n + c.write1h.n
 	switch {
 	case c.created.n > 0:
-		odd = odd || split > 0 && split != c.created.n
+		invalid = invalid || split > 0 && split != c.created.n
 		u.splitCacheCreation(c.created.n)
-	case c.created.counted && beside && split == 0:
+	case c.created.valid && nonZero && split == 0:
 		u.CacheCreation5mTokens, u.CacheCreation1hTokens = 0, 0
-	case c.created.refused && u.CacheCreationTokens() == 0:
+	case c.created.invalid && u.CacheCreationTokens() == 0:
 		r |= ReportedInvalidInput
 	}
-	if c.input.counted || beside {
+	if c.input.valid || nonZero {
 		r |= ReportedInput
 	}
-	if c.output.counted {
+	if c.output.valid {
 		r |= ReportedOutput
 	}
-	if odd {
+	if invalid {
 		r |= ReportedInvalid
 	}
 	return r
 }
 
-// splitCacheCreation fits the two lifetimes to a total that came without them, as
-// message_delta has it. What had one lifetime so far keeps it.
+// splitCacheCreation divides a total without lifetimes, as message_delta reports it, into the two
+// lifetimes. Tokens with a known lifetime keep it.
 func (u *Usage) splitCacheCreation(total int64) {
 	if total == u.CacheCreationTokens() {
 		return

@@ -75,7 +75,7 @@ func (x *exchange) ownPage(a *attempt) ([]byte, error) {
 		return nil, errUnreadableList
 	}
 	query := x.req.HTTP.URL.Query()
-	l := &listing{rest: page.Members, wanted: usualPage, back: query.Get("before_id") != "", tokens: page.ByToken}
+	l := &listing{rest: page.Members, wanted: usualPage, back: query.Get("before_id") != "", tokens: page.UsesTokens}
 	if n, err := strconv.Atoi(query.Get("limit")); err == nil && n > 0 {
 		l.wanted = min(n, largestPage)
 	}
@@ -184,7 +184,7 @@ func (x *exchange) nextPage(ctx context.Context, a *attempt, l *listing, page *c
 		return claude.Page{}, err
 	}
 	next, err := claude.ParsePage(text)
-	if err != nil || next.ByToken != l.tokens || slices.Equal(next.IDs, page.IDs) { // an upstream that ignores the cursor
+	if err != nil || next.UsesTokens != l.tokens || slices.Equal(next.IDs, page.IDs) { // an upstream that ignores the cursor
 		return claude.Page{}, errUnreadableList
 	}
 	return next, nil
