@@ -14,20 +14,20 @@ import (
 const checkIntro = `claude-code-lb check reads the configuration file and prints all its problems on
 standard error. Without errors, the configuration in effect follows on standard
 output, with secrets redacted. With -online it then asks each server for its models
-(GET /v1/models) or, where that is unknown, for a count of tokens. That costs nothing,
-and shows whether the server can be reached and takes its token.
+(GET /v1/models) or, if the server does not know that path, for a count of tokens.
+That costs nothing, and shows whether the server can be reached and accepts its token.
 
 Usage: claude-code-lb check [-online] [-c FILE]
 
 Flags:
 `
 
-// runCheck prints the problems of the configuration file, and what it amounts
-// to if it can be used. Warnings alone do not make the exit status 1.
+// runCheck prints the problems of the configuration file, and without errors the configuration in
+// effect. Warnings alone do not make the exit status 1.
 func runCheck(ctx context.Context, std service.Std, args []string) int {
 	flags := newFlags("check", checkIntro)
 	file := flags.String("c", "", configFlagUsage)
-	try := flags.Bool("online", false, "also test every server with its credential, with calls that are free; exit status 1 if one cannot be used")
+	try := flags.Bool("online", false, "also test every server and its credential with free calls; exit status 1 if one cannot be used")
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
@@ -88,7 +88,7 @@ func countProblems(problems config.Problems) string {
 
 const configFlagUsage = "configuration `FILE` (default: $CONFIG_FILE, else config.json)"
 
-// newFlags makes a flag set for a command that takes no arguments besides flags.
+// newFlags returns the flag set of a command.
 func newFlags(name, intro string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.Usage = func() {
@@ -98,14 +98,14 @@ func newFlags(name, intro string) *flag.FlagSet {
 	return flags
 }
 
-// parseFlags parses args. It reports true, with the exit status, when the
-// command has nothing more to do: help was asked for, or args make no sense.
+// parseFlags parses the flags of a command without arguments. If done, the command ends with the
+// status: args ask for help or are invalid.
 func parseFlags(flags *flag.FlagSet, std service.Std, args []string) (status int, done bool) {
 	if status, done := parseLeading(flags, std, args); done {
 		return status, true
 	}
 	if flags.NArg() > 0 {
-		fmt.Fprintf(std.Err, "%s: %q is not an option (%s -h tells them)\n", flags.Name(), flags.Arg(0), flags.Name())
+		fmt.Fprintf(std.Err, "%s: %q is not an option (%s -h lists them)\n", flags.Name(), flags.Arg(0), flags.Name())
 		return service.ExitUsage, true
 	}
 	return service.ExitOK, false
@@ -113,15 +113,15 @@ func parseFlags(flags *flag.FlagSet, std service.Std, args []string) (status int
 
 // parseLeading is parseFlags for a command that takes arguments after its flags.
 func parseLeading(flags *flag.FlagSet, std service.Std, args []string) (status int, done bool) {
-	var said strings.Builder
-	flags.SetOutput(&said)
+	var output strings.Builder
+	flags.SetOutput(&output)
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(std.Out, said.String())
+		fmt.Fprint(std.Out, output.String())
 		return service.ExitOK, true
 	case err != nil:
-		fmt.Fprintf(std.Err, "%s: %v (%s -h tells its options)\n", flags.Name(), err, flags.Name())
+		fmt.Fprintf(std.Err, "%s: %v (%s -h lists its options)\n", flags.Name(), err, flags.Name())
 		return service.ExitUsage, true
 	}
 	return service.ExitOK, false

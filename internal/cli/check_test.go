@@ -12,8 +12,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// run runs a command with the given standard input and environment.
-func Run(t *testing.T, command string, in string, env map[string]string, args ...string) (status int, out, errOut string) {
+// runCommand runs a command with the given standard input and environment.
+func runCommand(t *testing.T, command string, in string, env map[string]string, args ...string) (status int, out, errOut string) {
 	t.Helper()
 	var stdout, stderr strings.Builder
 	std := service.Std{In: strings.NewReader(in), Out: &stdout, Err: &stderr, Env: func(name string) (string, bool) {
@@ -45,7 +45,7 @@ func TestCheckPrintsProblems(t *testing.T) {
   "port": 3000,
   "servers": [{"url": "https://a.example", "wieght": 2, "token": "${TOKEN}", "priority": 1}]
 }`)
-	status, out, errOut := Run(t, "check", "", nil, "-c", path)
+	status, out, errOut := runCommand(t, "check", "", nil, "-c", path)
 	want := path + `:2:11: port: error: must be a string, not a number: write "3000"
 ` + path + `:3:44: servers[0].wieght: error: unknown field "wieght", did you mean "weight"?
 ` + path + `:3:66: servers[0].token: error: the variable TOKEN is not set: export it, or write ${TOKEN:-default}
@@ -59,7 +59,7 @@ func TestCheckPrintsProblems(t *testing.T) {
 
 func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
 	path := writeConfig(t, `{"listen": "127.0.0.1:3000", "servers": [{"url": "http://a.example", "token": "${TOKEN}"}]}`)
-	status, out, errOut := Run(t, "check", "", map[string]string{"TOKEN": "s3cr3t", "CONFIG_FILE": path})
+	status, out, errOut := runCommand(t, "check", "", map[string]string{"TOKEN": "s3cr3t", "CONFIG_FILE": path})
 	if status != service.ExitOK || !strings.HasSuffix(errOut, path+": ok, 1 warning\n") {
 		t.Errorf("status %d, %s", status, errOut)
 	}
@@ -68,8 +68,8 @@ func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
 	}
 }
 
-func TestCheckTakesTheExamples(t *testing.T) {
-	// They are examples of the former tool: open to every client, and with well-known keys.
+func TestCheckAcceptsTheExamples(t *testing.T) {
+	// The files are examples of the former tool: open to every client, and with well-known keys.
 	for name, warnings := range map[string][]string{
 		"config.example.json":          {"auth: warning: is off, and other machines can reach :3000"},
 		"config.fallback.example.json": {"auth_keys[0]: warning: is a sample key", "auth_keys[1]: warning: is a sample key"},
@@ -79,7 +79,7 @@ func TestCheckTakesTheExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := writeConfig(t, string(src))
-		status, _, errOut := Run(t, "check", "", nil, "-c", path)
+		status, _, errOut := runCommand(t, "check", "", nil, "-c", path)
 		if status != service.ExitOK || strings.Count(errOut, "\n") != len(warnings)+1 || !strings.Contains(errOut, path+": ok") {
 			t.Errorf("status %d, %s", status, errOut)
 		}
@@ -91,9 +91,9 @@ func TestCheckTakesTheExamples(t *testing.T) {
 	}
 }
 
-func TestCheckWithoutFileTellsWhatToDo(t *testing.T) {
+func TestCheckWithoutFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none.json")
-	status, out, errOut := Run(t, "check", "", nil, "-c", path)
+	status, out, errOut := runCommand(t, "check", "", nil, "-c", path)
 	if status != service.ExitError || out != "" || !strings.Contains(errOut, path) || !strings.Contains(errOut, "claude-code-lb init") {
 		t.Errorf("status %d\n%s%s", status, out, errOut)
 	}
@@ -101,20 +101,20 @@ func TestCheckWithoutFileTellsWhatToDo(t *testing.T) {
 
 func TestCommandUsage(t *testing.T) {
 	for _, name := range []string{"check", "init", "schema", "explain-error"} {
-		if status, out, errOut := Run(t, name, "", nil, "-h"); status != service.ExitOK || !strings.Contains(out, "Usage:") || errOut != "" {
+		if status, out, errOut := runCommand(t, name, "", nil, "-h"); status != service.ExitOK || !strings.Contains(out, "Usage:") || errOut != "" {
 			t.Errorf("%s -h: status %d, out %q, err %q", name, status, out, errOut)
 		}
-		if status, out, errOut := Run(t, name, "", nil, "-nonsense"); status != service.ExitUsage || out != "" || strings.Count(errOut, "\n") != 1 {
+		if status, out, errOut := runCommand(t, name, "", nil, "-nonsense"); status != service.ExitUsage || out != "" || strings.Count(errOut, "\n") != 1 {
 			t.Errorf("%s -nonsense: status %d, out %q, err %q", name, status, out, errOut)
 		}
-		if status, out, errOut := Run(t, name, "", nil, "config.json"); status != service.ExitUsage || out != "" || !strings.Contains(errOut, `"config.json" is not an option`) {
+		if status, out, errOut := runCommand(t, name, "", nil, "config.json"); status != service.ExitUsage || out != "" || !strings.Contains(errOut, `"config.json" is not an option`) {
 			t.Errorf("%s config.json: status %d, out %q, err %q", name, status, out, errOut)
 		}
 	}
 }
 
 func TestSchemaCommand(t *testing.T) {
-	status, out, errOut := Run(t, "schema", "", nil)
+	status, out, errOut := runCommand(t, "schema", "", nil)
 	var schema struct {
 		Dialect    string         `json:"$schema"`
 		Properties map[string]any `json:"properties"`

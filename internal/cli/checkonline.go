@@ -26,7 +26,7 @@ import (
 
 const (
 	onlineTime    = 10 * time.Second // for one server
-	onlineAtOnce  = 8                // servers that are tried at the same time
+	onlineAtOnce  = 8                // servers that are tested at the same time
 	onlineMaxBody = 1 << 20
 )
 
@@ -48,15 +48,15 @@ func bad(format string, args ...any) online  { return online{true, fmt.Sprintf(f
 // checkOnline tests every server with its credential, and reports whether all can be used. It
 // prints no token, and nothing of a response except its status and an error message.
 func checkOnline(ctx context.Context, out io.Writer, cfg *config.Config) bool {
-	fmt.Fprintf(out, "testing %d servers with GET %s, or POST %s where the server does not know that; both are free\n", len(cfg.Servers), modelsCall, countCall)
+	fmt.Fprintf(out, "testing %d servers with GET %s, or POST %s if the server does not know that; both are free\n", len(cfg.Servers), modelsCall, countCall)
 	results := make([]online, len(cfg.Servers))
 	var wg sync.WaitGroup
-	room := make(chan struct{}, onlineAtOnce)
+	slots := make(chan struct{}, onlineAtOnce)
 	for i := range cfg.Servers {
 		wg.Go(func() {
-			room <- struct{}{}
-			defer func() { <-room }()
-			results[i] = tryServer(ctx, &cfg.Servers[i])
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			results[i] = testServer(ctx, &cfg.Servers[i])
 		})
 	}
 	wg.Wait()
@@ -71,8 +71,8 @@ func checkOnline(ctx context.Context, out io.Writer, cfg *config.Config) bool {
 	return usable
 }
 
-// tryServer makes one free call to a server, or two.
-func tryServer(ctx context.Context, s *config.Server) online {
+// testServer makes one or two free calls to a server.
+func testServer(ctx context.Context, s *config.Server) online {
 	ctx, cancel := context.WithTimeout(ctx, onlineTime)
 	defer cancel()
 	began := time.Now()
@@ -98,6 +98,7 @@ type reply struct {
 	err    error
 }
 
+// askServer sends one call to a server, with its credential.
 func askServer(ctx context.Context, s *config.Server, call string) reply {
 	method, body := http.MethodGet, io.Reader(nil)
 	if call == countCall {
@@ -130,32 +131,32 @@ func askServer(ctx context.Context, s *config.Server, call string) reply {
 
 // judgeOnline interprets a reply.
 func judgeOnline(s *config.Server, a reply, took time.Duration) online {
-	says := ""
+	detail := ""
 	if e, ok := claude.ParseError(a.body); ok {
-		says = fmt.Sprintf(" (%.200s)", cmp.Or(withoutToken(s, e.Message), string(e.Type)))
+		detail = fmt.Sprintf(" (%.200s)", cmp.Or(withoutToken(s, e.Message), string(e.Type)))
 	}
 	html := strings.Contains(a.header.Get("Content-Type"), "html") || bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<"))
 	switch {
 	case a.status == http.StatusUnauthorized && s.Token.Empty():
 		return fine("reached in %s; it has no token, so the credential of each client decides", took.Round(time.Millisecond))
 	case a.status == http.StatusUnauthorized:
-		return bad("status 401%s: the token is refused; check it, and auth_header", says)
+		return bad("status 401%s: the token is refused; check it, and auth_header", detail)
 	case a.header.Get("Cf-Mitigated") != "", a.status == http.StatusForbidden && html:
 		return bad("status %d: a firewall's page instead of an API response: it blocks this machine, or all programs", a.status)
 	case a.status == http.StatusForbidden:
-		return bad("status 403%s: the token is not allowed here, or not for this call", says)
+		return bad("status 403%s: the token is not allowed here, or not for this call", detail)
 	case a.status >= 300 && a.status < 400:
 		return bad("status %d: it redirects, and redirects are not followed; write the address that it redirects to", a.status)
 	case html:
 		return bad("status %d: a web page instead of an API response: the url leads to a site, not to its API", a.status)
 	case a.status == http.StatusTooManyRequests, a.status == 529:
-		return fine("reached in %s, and limited or overloaded at the moment: status %d%s", took.Round(time.Millisecond), a.status, says)
+		return fine("reached in %s, and limited or overloaded at the moment: status %d%s", took.Round(time.Millisecond), a.status, detail)
 	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed, a.status == http.StatusNotImplemented:
 		return fine("reached in %s, but it knows neither GET %s nor POST %s: the first message will show whether the token is accepted", took.Round(time.Millisecond), modelsCall, countCall)
 	case a.status >= 500:
-		return bad("status %d%s: the server is failing, or cannot reach its upstream", a.status, says)
+		return bad("status %d%s: the server is failing, or cannot reach its upstream", a.status, detail)
 	case a.status >= 400:
-		return fine("reached in %s; %s was refused with status %d%s", took.Round(time.Millisecond), a.call, a.status, says)
+		return fine("reached in %s; %s was refused with status %d%s", took.Round(time.Millisecond), a.call, a.status, detail)
 	}
 	var object struct {
 		Data   []any    `json:"data"`
@@ -181,7 +182,7 @@ func withoutToken(s *config.Server, text string) string {
 // explainDial explains why there is no response, and what to write instead if that is known.
 func explainDial(ctx context.Context, s *config.Server, err error) string {
 	host, port := s.URL.Hostname(), cmp.Or(s.URL.Port(), map[string]string{"https": "443", "http": "80"}[s.URL.Scheme])
-	if s.URL.Scheme == "https" && isPlainAnswer(err) {
+	if s.URL.Scheme == "https" && isPlainHTTP(err) {
 		return fmt.Sprintf("this port speaks plain HTTP: write http://%s, if the network in between is trusted", s.URL.Host)
 	}
 	if s.URL.Scheme == "http" && speaksTLS(ctx, net.JoinHostPort(host, port)) {
@@ -200,14 +201,15 @@ func explainDial(ctx context.Context, s *config.Server, err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("connection refused: nothing listens on port %s of %s", port, host)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Sprintf("no answer within %s: a firewall, a wrong port, or a proxy that is missing (HTTPS_PROXY)", onlineTime)
+		return fmt.Sprintf("no response within %s: a firewall, a wrong port, or a proxy that is missing (HTTPS_PROXY)", onlineTime)
 	}
-	if e, ok := errors.AsType[*url.Error](err); ok { // it names the url, which stands beside it
+	if e, ok := errors.AsType[*url.Error](err); ok { // it repeats the URL
 		err = e.Err
 	}
 	return withoutToken(s, err.Error())
 }
 
+// explainCertificate explains why a certificate was refused. It returns "" for other errors.
 func explainCertificate(err error) string {
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fmt.Sprintf("the certificate is not for %s: the url names another host, or a proxy intercepts the connection", e.Host)
@@ -224,8 +226,8 @@ func explainCertificate(err error) string {
 	return ""
 }
 
-// isPlainAnswer reports whether the peer of a TLS handshake did not speak TLS.
-func isPlainAnswer(err error) bool {
+// isPlainHTTP reports whether the peer of a TLS handshake did not speak TLS.
+func isPlainHTTP(err error) bool {
 	_, ok := errors.AsType[tls.RecordHeaderError](err)
 	return ok || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }

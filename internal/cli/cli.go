@@ -11,28 +11,28 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
-	_ "time/tzdata" // budgets and reports have time zones, also where the system has none
+	_ "time/tzdata" // for time zones of budgets and reports, if the system has no database of them
 
 	"github.com/9bingyin/claude-code-lb/internal/demo"
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// command is a word after the program's name.
+// command is a subcommand.
 type command struct {
 	name, summary string
-	takesConfig   bool // understands -c FILE
+	takesConfig   bool // has the flag -c FILE
 	run           func(ctx context.Context, std service.Std, args []string) int
 }
 
 func commands() []command {
 	return []command{
 		{"init", "write a first configuration file", true, runInit},
-		{"check", "check the configuration file and print what it amounts to", true, runCheck},
+		{"check", "check the configuration file and print the configuration in effect", true, runCheck},
 		{"secret", "encrypt secrets of the configuration file", true, runSecret},
 		{"schema", "print the JSON Schema of the configuration file", false, runSchema},
-		{"explain-error", "tell how a pasted answer of an upstream is judged", true, runExplain},
-		{"key", "make, list, rotate and revoke client keys", true, runKey},
-		{"report", "sum up the ledger: what was used, what it cost, what the cache saved", true, runReport},
+		{"explain-error", "explain how a pasted response of an upstream is judged", true, runExplain},
+		{"key", "create, list, rotate and revoke client keys", true, runKey},
+		{"report", "sum up the ledger: usage, cost, and savings by the cache", true, runReport},
 		{"ledger", "import requests that a balancer could not write before it stopped", true, runLedger},
 		{"export-trace", "write the ledger's history as a trace for simulate, without any content", true, runExportTrace},
 		{"webhook-test", "send a test message to every webhook", true, runWebhookTest},
@@ -66,7 +66,7 @@ func Main(args []string, std service.Std) int {
 	return dispatch(std, *file, flags.Args())
 }
 
-// dispatch runs a sub-command, which the first SIGINT or SIGTERM asks to end.
+// dispatch runs a subcommand. The first SIGINT or SIGTERM ends its context.
 func dispatch(std service.Std, file string, args []string) int {
 	all := commands()
 	i := slices.IndexFunc(all, func(c command) bool { return c.name == args[0] })
@@ -93,7 +93,7 @@ func usage(w io.Writer) {
 
 Usage:
   claude-code-lb [-c FILE]           serve, with the configuration in FILE
-  claude-code-lb COMMAND [options]   (COMMAND -h tells its options)
+  claude-code-lb COMMAND [options]   (COMMAND -h lists its options)
 
 Options:
   -c FILE         configuration file (default: $CONFIG_FILE, else config.json)

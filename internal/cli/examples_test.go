@@ -23,7 +23,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// exampleCase is a directory of examples and what is sent through its configuration.
+// exampleCase is an example directory, with the requests to send through its configuration.
 type exampleCase struct {
 	name     string
 	warnings []string // of check
@@ -78,7 +78,7 @@ func TestExamples(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join("..", "..", "examples", c.name, "config.json")
 			env := exampleEnv(t, path)
-			status, _, errOut := Run(t, "check", "", env, "-c", path)
+			status, _, errOut := runCommand(t, "check", "", env, "-c", path)
 			if status != service.ExitOK || strings.Count(errOut, "\n") != len(c.warnings)+1 {
 				t.Fatalf("check: status %d\n%s", status, errOut)
 			}
@@ -111,7 +111,8 @@ func exampleEnv(t *testing.T, path string) map[string]string {
 	return env
 }
 
-// startExample serves an example's configuration with simulated upstreams in place of the real ones.
+// startExample serves an example's configuration with simulated upstreams instead of the real
+// ones.
 func startExample(t *testing.T, path string, env map[string]string) *example {
 	t.Helper()
 	src, err := os.ReadFile(path)
@@ -181,7 +182,7 @@ func TestFrontPageConfiguration(t *testing.T) {
 		_, block, _ := strings.Cut(string(text), "```jsonc\n")
 		block, _, ok := strings.Cut(block, "```")
 		path := writeConfig(t, block)
-		if status, _, errOut := Run(t, "check", "", exampleEnv(t, path), "-c", path); !ok || status != service.ExitOK || strings.Count(errOut, "\n") != 1 {
+		if status, _, errOut := runCommand(t, "check", "", exampleEnv(t, path), "-c", path); !ok || status != service.ExitOK || strings.Count(errOut, "\n") != 1 {
 			t.Errorf("%s: status %d\n%s", name, status, errOut)
 		}
 	}
@@ -209,8 +210,8 @@ func TestExampleCompose(t *testing.T) {
 	}
 }
 
-// TestExampleProxies checks that the proxies lead to where the balancer listens and hold nothing
-// back.
+// TestExampleProxies checks that the proxies forward to the balancer's address and do not buffer
+// responses.
 func TestExampleProxies(t *testing.T) {
 	for name, wants := range map[string][]string{
 		"nginx.conf": {"proxy_pass http://127.0.0.1:3000;", "proxy_buffering off;", "proxy_request_buffering off;", "proxy_read_timeout 15m;", "proxy_next_upstream off;", "proxy_set_header X-Forwarded-For"},
@@ -222,7 +223,7 @@ func TestExampleProxies(t *testing.T) {
 		}
 		for _, want := range wants {
 			if !strings.Contains(string(text), want) {
-				t.Errorf("%s does not hold %q", name, want)
+				t.Errorf("%s does not contain %q", name, want)
 			}
 		}
 		if strings.Count(string(text), "{") != strings.Count(string(text), "}") {

@@ -18,21 +18,21 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-const explainIntro = `claude-code-lb explain-error reads an answer of an upstream and tells how it is judged:
-whom it concerns, what the client sees, who rests and for how long. The answer is
-pasted on standard input: what curl -i or curl -v printed, the body alone, the
-error event of a stream, or the line in which a client shows it.
+const explainIntro = `claude-code-lb explain-error reads a response of an upstream and explains how it is
+judged: its scope, what the client sees, and the cooldown. Paste the response on standard
+input: the output of curl -i or curl -v, the body alone, the error event of a stream, or
+the line in which a client shows the error.
 
-Usage: claude-code-lb explain-error [flags] < ANSWER
+Usage: claude-code-lb explain-error [flags] < RESPONSE
 
 Flags:
 `
 
-// maxPaste bounds what is read of an answer.
+// maxPaste is the largest response that is accepted.
 const maxPaste = 4 << 20
 
-// explaining is what the command line asks for.
-type explaining struct {
+// explainCommand has the flags of explain-error.
+type explainCommand struct {
 	file, config  string
 	status        int
 	server, model string
@@ -42,13 +42,13 @@ type explaining struct {
 
 func runExplain(_ context.Context, std service.Std, args []string) int {
 	flags := newFlags("explain-error", explainIntro)
-	var e explaining
-	flags.StringVar(&e.config, "c", "", "configuration `FILE` whose error_rules and cooldown count (default: none, what is built in)")
-	flags.StringVar(&e.file, "f", "", "read the answer from `FILE` instead of standard input")
-	flags.IntVar(&e.status, "status", 0, "`STATUS` of the answer, where the pasted text does not tell it")
-	flags.StringVar(&e.server, "server", "", "`NAME` of the server that gave the answer, for rules that name one")
-	flags.StringVar(&e.model, "model", "", "`MODEL` that was asked for")
-	flags.StringVar(&e.path, "path", "", "`PATH` that was asked for, such as /v1/messages/count_tokens (default: /v1/messages)")
+	var e explainCommand
+	flags.StringVar(&e.config, "c", "", "configuration `FILE` whose error_rules and cooldown apply (default: only the built-in rules)")
+	flags.StringVar(&e.file, "f", "", "read the response from `FILE` instead of standard input")
+	flags.IntVar(&e.status, "status", 0, "`STATUS` of the response, if the pasted text does not contain it")
+	flags.StringVar(&e.server, "server", "", "`NAME` of the server that sent the response, for rules that name one")
+	flags.StringVar(&e.model, "model", "", "`MODEL` of the request")
+	flags.StringVar(&e.path, "path", "", "`PATH` of the request, such as /v1/messages/count_tokens (default: /v1/messages)")
 	flags.BoolVar(&e.own, "own-credential", false, "the client's own credential was sent, because the server has no token")
 	if status, done := parseFlags(flags, std, args); done {
 		return status
@@ -60,31 +60,31 @@ func runExplain(_ context.Context, std service.Std, args []string) int {
 	return service.ExitOK
 }
 
-func (e *explaining) explain(std service.Std) error {
-	cfg, err := e.configuration(std)
+func (e *explainCommand) explain(std service.Std) error {
+	cfg, err := e.loadConfig(std)
 	if err != nil {
 		return err
 	}
-	text, err := e.paste(std)
+	text, err := e.readPaste(std)
 	if err != nil {
 		return err
 	}
-	answer, err := parsePaste(text)
+	response, err := parsePaste(text)
 	if err != nil {
 		return err
 	}
-	ev, err := e.evidence(answer)
+	ev, err := e.evidence(response)
 	if err != nil {
 		return err
 	}
-	v := verdictOn{ev: ev, begun: answer.event && answer.content, cfg: cfg, file: e.config}
-	v.Outcome, v.rule = verdict.NewRules(cfg.ErrorRules).Explain(ev)
-	_, err = io.WriteString(std.Out, v.String())
+	x := explanation{ev: ev, begun: response.event && response.content, cfg: cfg, file: e.config}
+	x.Outcome, x.rule = verdict.NewRules(cfg.ErrorRules).Explain(ev)
+	_, err = io.WriteString(std.Out, x.String())
 	return err
 }
 
-// configuration is the operator's where one is named, and the defaults otherwise.
-func (e *explaining) configuration(std service.Std) (*config.Config, error) {
+// loadConfig returns the configuration of -c, or the defaults.
+func (e *explainCommand) loadConfig(std service.Std) (*config.Config, error) {
 	if e.config == "" {
 		cfg, _ := config.Decode("", []byte("{}"), std.Env)
 		return cfg, nil
@@ -94,7 +94,7 @@ func (e *explaining) configuration(std service.Std) (*config.Config, error) {
 		return nil, err
 	}
 	if problems.Failed() {
-		return nil, fmt.Errorf("%s has errors: claude-code-lb check -c %s tells them", e.config, e.config)
+		return nil, fmt.Errorf("%s has errors: claude-code-lb check -c %s lists them", e.config, e.config)
 	}
 	named := func(s config.Server) bool { return s.Name == e.server }
 	if e.server != "" && !slices.ContainsFunc(cfg.Servers, named) {
@@ -103,7 +103,8 @@ func (e *explaining) configuration(std service.Std) (*config.Config, error) {
 	return cfg, nil
 }
 
-func (e *explaining) paste(std service.Std) ([]byte, error) {
+// readPaste reads the response from the file of -f or from standard input.
+func (e *explainCommand) readPaste(std service.Std) ([]byte, error) {
 	from := std.In
 	if e.file != "" {
 		f, err := os.Open(e.file)
@@ -118,17 +119,18 @@ func (e *explaining) paste(std service.Std) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(text) > maxPaste:
-		return nil, errors.New("the answer is longer than 4 MiB")
+		return nil, errors.New("the response is longer than 4 MiB")
 	case len(strings.TrimSpace(string(text))) == 0:
-		return nil, errors.New("there is no answer: paste one on standard input, or name a file with -f")
+		return nil, errors.New("there is no response: paste one on standard input, or name a file with -f")
 	}
 	return text, nil
 }
 
-// evidence is what the balancer would have known of such an answer.
-func (e *explaining) evidence(a pasted) (verdict.Evidence, error) {
+// evidence returns what the balancer would know of such a response.
+func (e *explainCommand) evidence(p pasted) (verdict.Evidence, error) {
 	ev := verdict.Evidence{
-		Header: a.header, Body: a.body, Error: a.claimed, Server: e.server, Model: e.model, OwnCredential: e.own, Now: time.Now(),
+		Header: p.header, Body: p.body, Error: p.err,
+		Server: e.server, Model: e.model, OwnCredential: e.own, Now: time.Now(),
 	}
 	if e.path != "" {
 		ev.Path = classOf(e.path)
@@ -136,20 +138,20 @@ func (e *explaining) evidence(a pasted) (verdict.Evidence, error) {
 	if claude.WantsLongContext(nil, e.model) {
 		ev.Variant = verdict.LongContext
 	}
-	ev.Status = cmp.Or(a.status, e.status, a.said)
+	ev.Status = cmp.Or(p.status, e.status, p.lineStatus)
 	switch {
-	case a.event && ev.Status == 0:
+	case p.event && ev.Status == 0:
 		ev.Status = http.StatusOK
 	case ev.Status == 0 && ev.Error != nil && ev.Error.Type != "":
 		ev.Status = claude.StatusForType(ev.Error.Type)
 	case ev.Status == 0:
-		return ev, errors.New("no status, no error of the API: paste the head of the answer too (curl -i), or add -status")
+		return ev, errors.New("no status, no error of the API: paste the response header too (curl -i), or add -status")
 	case ev.Status < 100 || ev.Status > 599:
-		return ev, fmt.Errorf("status %d is none: write one from 100 to 599", ev.Status)
+		return ev, fmt.Errorf("-status %d: want a status from 100 to 599", ev.Status)
 	case ev.Status < http.StatusBadRequest && ev.Status != http.StatusOK:
 		ev.Err = fmt.Errorf("%w: neither a 200 nor an error", verdict.ErrUnusable)
-	case ev.Status == http.StatusOK && ev.Error == nil && !a.content:
-		ev.Err = fmt.Errorf("%w: %s", verdict.ErrUnusable, a.oddity())
+	case ev.Status == http.StatusOK && ev.Error == nil && !p.content:
+		ev.Err = fmt.Errorf("%w: %s", verdict.ErrUnusable, p.unusableReason())
 	}
 	return ev, nil
 }

@@ -9,22 +9,22 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// maxBraces bounds how many objects are looked at in a line.
+// maxBraces limits how many objects of a line are parsed.
 const maxBraces = 100
 
-// readLine reads an error as clients and logs show it: a status, and the body
-// behind it, in a line with other words, such as "API Error: 529 {…}".
-func (a *pasted) readLine(text []byte) {
+// readLine reads an error as clients and logs show it: a status, then the body, in a line with
+// other words, such as "API Error: 529 {…}".
+func (p *pasted) readLine(text []byte) {
 	e, body := errorIn(text)
 	if e != nil {
-		a.claimed, a.body = e, body
+		p.err, p.body = e, body
 	}
 	before, after, _ := bytes.Cut(text, body)
 	if body == nil {
 		before, _, _ = bytes.Cut(text, []byte("{"))
 	}
-	if a.said = statusIn(before); a.said == 0 {
-		a.said = statusIn(after)
+	if p.lineStatus = statusIn(before); p.lineStatus == 0 {
+		p.lineStatus = statusIn(after)
 	}
 }
 
@@ -47,7 +47,8 @@ func errorIn(text []byte) (e *claude.Error, body []byte) {
 	return nil, nil
 }
 
-// statusIn finds the status of an error in a text, 0 if there is none. A part of a larger number is none, nor is a port.
+// statusIn finds the status of an error in a text, or returns 0. Parts of larger numbers and ports
+// do not count.
 func statusIn(text []byte) int {
 	number := regexp.MustCompile(`(?i)(?:^|[\s("'=]|(?:status|code):)([45][0-9]{2})(?:$|[\s)"',:;.])`).FindSubmatch(text)
 	if number == nil {

@@ -14,51 +14,52 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// pasted is an answer as somebody copied it from a terminal.
+// pasted is a response as copied from a terminal.
 type pasted struct {
-	status  int // 0 when the text has no head
-	said    int // what a line without a head seems to call the status; 0 when nothing looks like one
-	header  http.Header
-	body    []byte
-	claimed *claude.Error // what the body says, if it is an error of the API
-	event   bool          // claimed came in an event of a stream
-	content bool          // the body is a message, or a stream that has begun to be one
+	status     int // of the status line; 0 without one
+	lineStatus int // the likely status in a line without a header; 0 if there is no candidate
+	header     http.Header
+	body       []byte
+	err        *claude.Error // of the body, if it is an error of the API
+	event      bool          // err came in an event of a stream
+	content    bool          // the body is a message, or a stream with the beginning of one
 }
 
-// parsePaste reads what curl -i or curl -v printed, a body alone, events of a
-// stream, or a line in which a client shows an error.
+// parsePaste parses the output of curl -i or curl -v, a body alone, events of a stream, or a line
+// in which a client shows an error.
 func parsePaste(text []byte) (pasted, error) {
 	text = bytes.ReplaceAll(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\r\n"), []byte("\n"))
-	a := pasted{header: http.Header{}, body: fromHead(bytes.TrimLeft(onlyReceived(text), "\n \t"))}
+	p := pasted{header: http.Header{}, body: skipToHeader(bytes.TrimLeft(onlyReceived(text), "\n \t"))}
 	statusLine := regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([0-9]{3})(?: ([^\n]*))?(?:\n|$)`)
 	var phrase []byte
-	for { // the last head counts: those before it are of a proxy, a redirect or a 100
-		head := statusLine.FindSubmatch(a.body)
-		if head == nil {
+	for { // the last header counts: earlier ones are of a proxy, a redirect or a 100
+		first := statusLine.FindSubmatch(p.body)
+		if first == nil {
 			break
 		}
-		a.status, _ = strconv.Atoi(string(head[1]))
-		phrase = head[2]
-		lines, rest := cutHead(a.body[len(head[0]):])
+		p.status, _ = strconv.Atoi(string(first[1]))
+		phrase = first[2]
+		lines, body := cutHeader(p.body[len(first[0]):])
 		header, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(append(bytes.Clone(lines), "\n\n"...)))).ReadMIMEHeader()
 		if err != nil {
-			return a, errors.New("the head of the answer cannot be read: a status line, header lines and an empty line are expected")
+			return p, errors.New("the response header cannot be read: a status line, header lines and an empty line are expected")
 		}
-		a.header, a.body = http.Header(header), bytes.TrimLeft(rest, "\n")
+		p.header, p.body = http.Header(header), bytes.TrimLeft(body, "\n")
 	}
-	a.read()
+	p.readBody()
 	switch {
-	case a.claimed != nil || a.content:
-	case a.status == 0:
-		a.readLine(a.body)
-	case len(a.body) == 0:
-		a.readLine(phrase)
+	case p.err != nil || p.content:
+	case p.status == 0:
+		p.readLine(p.body)
+	case len(p.body) == 0:
+		p.readLine(phrase)
 	}
-	return a, nil
+	return p, nil
 }
 
-// cutHead parts the header lines from the body. The empty line between them gets lost when people copy.
-func cutHead(text []byte) (lines, body []byte) {
+// cutHeader separates the header lines from the body. The empty line between them may be missing:
+// it gets lost when people copy.
+func cutHeader(text []byte) (lines, body []byte) {
 	for end := 0; end < len(text); {
 		line, _, _ := bytes.Cut(text[end:], []byte("\n"))
 		if len(line) == 0 || line[0] == '{' || line[0] == '<' {
@@ -69,16 +70,17 @@ func cutHead(text []byte) (lines, body []byte) {
 	return text, nil
 }
 
-// fromHead leaves out what stands before the head of an answer, such as the command that was typed.
-func fromHead(text []byte) []byte {
-	head := regexp.MustCompile(`(?m)^HTTP/[0-9](?:\.[0-9])? [0-9]{3}\b`).FindIndex(text)
-	if head == nil || bytes.HasPrefix(text, []byte("{")) || bytes.HasPrefix(text, []byte("event:")) {
+// skipToHeader removes the text before the status line, such as the command that was typed.
+func skipToHeader(text []byte) []byte {
+	statusLine := regexp.MustCompile(`(?m)^HTTP/[0-9](?:\.[0-9])? [0-9]{3}\b`).FindIndex(text)
+	if statusLine == nil || bytes.HasPrefix(text, []byte("{")) || bytes.HasPrefix(text, []byte("event:")) {
 		return text
 	}
-	return text[head[0]:]
+	return text[statusLine[0]:]
 }
 
-// onlyReceived picks what was received out of the marked lines of curl -v, and returns every other text as it is.
+// onlyReceived extracts the received lines from the output of curl -v, and returns any other text
+// unchanged.
 func onlyReceived(text []byte) []byte {
 	if !regexp.MustCompile(`(?m)^< HTTP/`).Match(text) {
 		return text
@@ -99,41 +101,42 @@ func onlyReceived(text []byte) []byte {
 	return out
 }
 
-// read takes the body as a plain answer, or else as events of a stream.
-func (a *pasted) read() {
-	if e, ok := claude.ParseError(a.body); ok {
-		a.claimed = &e
+// readBody parses the body as a plain response, or else as events of a stream.
+func (p *pasted) readBody() {
+	if e, ok := claude.ParseError(p.body); ok {
+		p.err = &e
 		return
 	}
-	if json.Valid(a.body) {
-		a.content = isAnswer(a.body) || a.status == 0 && claude.IsObject(a.body)
+	if json.Valid(p.body) {
+		p.content = isResponse(p.body) || p.status == 0 && claude.IsObject(p.body)
 		return
 	}
 	var m claude.Message
 	s := claude.EventScanner{KeepData: claude.NeedsData}
-	s.Feed(append(bytes.Clone(a.body), "\n\n"...), m.Observe)
-	a.claimed, a.event, a.content = m.Err, m.Err != nil, m.Content || m.Delta && !m.Empty()
-	if a.event {
-		a.body = m.ErrData
+	s.Feed(append(bytes.Clone(p.body), "\n\n"...), m.Observe)
+	p.err, p.event, p.content = m.Err, m.Err != nil, m.Content || m.Delta && !m.Empty()
+	if p.event {
+		p.body = m.ErrData
 	}
 }
 
-// isAnswer reports whether a JSON text is a successful response on one of the paths whose responses are checked.
-func isAnswer(body []byte) bool {
+// isResponse reports whether a JSON text is a successful response on one of the paths whose
+// responses are checked.
+func isResponse(body []byte) bool {
 	if m, ok := claude.ParseMessage(body); ok {
 		return !m.Empty()
 	}
 	return claude.IsTokenCount(body) || claude.IsModelList(body) || claude.IsModel(body)
 }
 
-// oddity says what a body is that is neither a message nor an error.
-func (a *pasted) oddity() string {
-	switch body := bytes.TrimSpace(a.body); {
+// unusableReason describes a body that is neither a message nor an error.
+func (p *pasted) unusableReason() string {
+	switch body := bytes.TrimSpace(p.body); {
 	case len(body) == 0:
-		return "nothing in it"
+		return "it is empty"
 	case body[0] == '<':
-		return "a web page, no message of the API"
+		return "a web page, not a message of the API"
 	default:
-		return "no message of the API"
+		return "not a message of the API"
 	}
 }

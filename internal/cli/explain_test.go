@@ -10,14 +10,15 @@ import (
 
 func explain(t *testing.T, paste string, args ...string) (out, errs string, status int) {
 	t.Helper()
-	status, out, errs = Run(t, "explain-error", paste, nil, args...)
+	status, out, errs = runCommand(t, "explain-error", paste, nil, args...)
 	return out, errs, status
 }
 
 const creditError = `{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}`
 
-func TestExplainError(t *testing.T) {
-	f := func(paste string, args []string, want ...string) {
+// explains returns a check that explain-error accepts a paste and prints some texts.
+func explains(t *testing.T) func(paste string, args []string, want ...string) {
+	return func(paste string, args []string, want ...string) {
 		t.Helper()
 		out, errs, status := explain(t, paste, args...)
 		if status != service.ExitOK || errs != "" {
@@ -29,34 +30,42 @@ func TestExplainError(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestExplainError(t *testing.T) {
+	f := explains(t)
 	f("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 12\r\n\r\n{}", nil, "read as     status 429, no error of the API", "scope       rate_limit", "for 12s", "costs nothing")
 	f("HTTP/2 400\ncontent-type: application/json\n\n"+creditError, nil, "status 400, type invalid_request_error", "scope       account", "every server with this account, for 1m0s, doubled")
-	f(creditError, []string{"-own-credential"}, "scope       request: the request, or a peculiarity", "rests       nobody")
+	f(creditError, []string{"-own-credential"}, "scope       request: the request, or a peculiarity", "cooldown    none")
 	f("HTTP/1.1 100 Continue\n\nHTTP/1.1 529\n\n", nil, "scope       capacity", "for a second or two")
 	f("*   Trying 1.2.3.4:443...\n> POST /v1/messages HTTP/2\n> x-api-key: sk-ant-api03-secret\n>\n< HTTP/2 404\n< content-type: application/json\n<\n{ [90 bytes data]\n"+
 		`{"type":"error","error":{"type":"not_found_error","message":"model: claude-x"}}`, []string{"-model", "claude-x"}, "scope       model")
 	f("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}", nil, "with an error inside", "scope       capacity", "may be billed")
-	f("<html>busy</html>", []string{"-status", "503", "-path", "/v1/messages/count_tokens?beta=true"}, "rests       count_tokens alone on this server (messages go on)")
-	f("<html>none</html>", []string{"-status", "404", "-path", "/v1/models"}, "scope       endpoint", "rests       models alone")
-	f("<html>busy</html>", []string{"-status", "503", "-path", "/v1/messages"}, "rests       this server")
+	f("<html>busy</html>", []string{"-status", "503", "-path", "/v1/messages/count_tokens?beta=true"}, "cooldown    only count_tokens on this server (messages continue)")
+	f("<html>none</html>", []string{"-status", "404", "-path", "/v1/models"}, "scope       endpoint", "cooldown    only models on")
+	f("<html>busy</html>", []string{"-status", "503", "-path", "/v1/messages"}, "cooldown    this server")
 	f("<html>busy</html>", []string{"-status", "503"}, "scope       endpoint: the server itself")
-	f("<html>no</html>", []string{"-status", "418"}, "another server is asked; two refusals alike")
-	f(`{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"}}`, nil, "gets the answer as it is", "rests       nobody")
+	f("<html>no</html>", []string{"-status", "418"}, "another server is asked; two equal refusals")
+	f(`{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"}}`, nil, "gets the response unchanged", "cooldown    none")
 	f("HTTP/1.1 200 OK\n\n{\"type\":\"message\",\"content\":[],\"usage\":{\"output_tokens\":3}}", nil, "scope       none: nothing is wrong")
 	f("HTTP/1.1 200 OK\n\n{\"input_tokens\":3}", nil, "scope       none: nothing is wrong")
 	f("$ curl -i https://a.example/v1/messages\nHTTP/1.1 503 Busy\n\n", nil, "status 503", "scope       endpoint")
+}
 
-	// Answers that are none.
-	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<html>Log in</html>", nil, "status 200, unusable answer: a web page, no message of the API", "scope       endpoint", "may be billed")
-	f("<!DOCTYPE html><p>Log in</p>", []string{"-status", "200"}, "unusable answer: a web page", "sees nothing of it while another server can answer")
+func TestExplainUnusableResponses(t *testing.T) {
+	f := explains(t)
+	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<html>Log in</html>", nil, "status 200, unusable answer: a web page, not a message of the API", "scope       endpoint", "may be billed")
+	f("<!DOCTYPE html><p>Log in</p>", []string{"-status", "200"}, "unusable answer: a web page", "does not notice while another server can respond")
 	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<script>e = {\"error\":{\"type\":\"overloaded_error\"}}</script>", nil, "unusable answer: a web page", "scope       endpoint")
-	f("HTTP/1.1 200 OK\n\n{\"code\":500,\"msg\":\"404 NOT_FOUND\"}", nil, "unusable answer: no message of the API", "scope       endpoint")
-	f("HTTP/1.1 200 OK\ncontent-length: 0\n\n", nil, "unusable answer: nothing in it", "scope       endpoint")
+	f("HTTP/1.1 200 OK\n\n{\"code\":500,\"msg\":\"404 NOT_FOUND\"}", nil, "unusable answer: not a message of the API", "scope       endpoint")
+	f("HTTP/1.1 200 OK\ncontent-length: 0\n\n", nil, "unusable answer: it is empty", "scope       endpoint")
 	f("HTTP/1.1 302 Found\nlocation: https://a.example/login\n\n", nil, "status 302, unusable answer: neither a 200 nor an error", "scope       endpoint")
-	f("event: message_start\ndata: {}\n\n", []string{"-status", "200"}, "no message of the API")
+	f("event: message_start\ndata: {}\n\n", []string{"-status", "200"}, "not a message of the API")
 	f("event: message_start\ndata: {}\n\nevent: content_block_start\ndata: {}\n\nevent: error\ndata: "+creditError, nil, "has content already")
+}
 
-	// As clients show it.
+func TestExplainErrorsAsClientsShowThem(t *testing.T) {
+	f := explains(t)
 	overloaded := `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}`
 	f("API Error: 529 "+overloaded, nil, "status 529, type overloaded_error", "scope       capacity")
 	f("  ⎿  API Error (529 "+overloaded+") · Retrying in 1 seconds… (attempt 1/10)", nil, "status 529, type overloaded_error", "scope       capacity")
@@ -70,25 +79,30 @@ func TestExplainError(t *testing.T) {
 	f("dial b:443: status:503", nil, "status 503")
 	f("it was 503", []string{"-status", "529"}, "status 529")
 	f("API Error: Repeated 529 Overloaded errors", nil, "status 529, no error of the API", "scope       capacity")
+}
 
-	// Other vendors' words.
+func TestExplainErrorsOfOtherVendors(t *testing.T) {
+	f := explains(t)
 	f(`{"error":{"code":"model_not_found","message":"No available channel for model x"}}`, []string{"-status", "503", "-model", "x"}, "scope       model")
 	f("HTTP/1.1 403 Forbidden\nContent-Type: application/json\n\n"+`{"code":403,"msg":"余额不足"}`, nil, "scope       account")
 	f("HTTP/1.1 404 Not Found\nContent-Type: text/plain\n\n404 page not found", nil, "scope       endpoint")
 	f("event: error\ndata: {\"error\":{\"code\":\"insufficient_user_quota\",\"message\":\"x\"}}", nil, "scope       account")
-	f(`{"type":"error","error":{"type":"policy_blocked","message":"x"}}`, []string{"-status", "403"}, "scope       request", "gets the answer as it is")
+	f(`{"type":"error","error":{"type":"policy_blocked","message":"x"}}`, []string{"-status", "403"}, "scope       request", "gets the response unchanged")
+}
 
-	// How long.
+func TestExplainCooldowns(t *testing.T) {
+	f := explains(t)
 	f("HTTP/1.1 429 Too Many\nRetry-After-Ms: 1500\n\n{}", nil, "for 1.5s\n")
-	f("HTTP/1.1 503 Busy\nRetry-After: 86400\n\n", nil, "for 1h0m0s at a time: the answer speaks of 24h0m0s, until 2")
-	f("HTTP/1.1 429 Later\nRetry-After: 259200\n\n", nil, "for 1h0m0s at a time: the answer speaks of 3 days, until 2")
-	f("HTTP/1.1 429 Later\nRetry-After: 1e99\n\n", nil, "for 1h0m0s at a time: the answer speaks of 366 days, until 2")
-	f("HTTP/1.1 529\nRetry-After: 90\n\n", nil, "for 1m0s at a time: the answer speaks of 1m30s\n")
+	f("HTTP/1.1 503 Busy\nRetry-After: 86400\n\n", nil, "for 1h0m0s at a time: the response asks for 24h0m0s, until 2")
+	f("HTTP/1.1 429 Later\nRetry-After: 259200\n\n", nil, "for 1h0m0s at a time: the response asks for 3 days, until 2")
+	f("HTTP/1.1 429 Later\nRetry-After: 1e99\n\n", nil, "for 1h0m0s at a time: the response asks for 366 days, until 2")
+	f("HTTP/1.1 529\nRetry-After: 90\n\n", nil, "for 1m0s at a time: the response asks for 1m30s\n")
 	f(`{"type":"error","error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}`, nil,
 		"code enforced_spend_limit_reached", "scope       account", "-01 00:00 UTC")
 }
 
-// Whatever is pasted may hold a credential; it is never shown, and neither is any other text of the answer.
+// TestExplainErrorShowsNoSecret checks that no pasted text is shown, because it may contain a
+// credential.
 func TestExplainErrorShowsNoSecret(t *testing.T) {
 	const secret = "sk-ant-api03-s3cr3t"
 	for _, paste := range []string{
@@ -133,11 +147,11 @@ func TestExplainErrorRefuses(t *testing.T) {
 			t.Errorf("%q %q: status %d, %q, %q", paste, args, status, out, errs)
 		}
 	}
-	f("", "there is no answer")
+	f("", "there is no response")
 	f("hello", "no status, no error of the API")
 	f("request 42429 at b:443", "no status, no error of the API")
-	f("HTTP/1.1 500 Oops\nno colon here\n\n", "the head of the answer cannot be read")
-	f("x", "status 42 is none", "-status", "42")
+	f("HTTP/1.1 500 Oops\nno colon here\n\n", "the response header cannot be read")
+	f("x", "-status 42: want a status", "-status", "42")
 	f("x", "no such file", "-f", filepath.Join(t.TempDir(), "none"))
 	f("x", "no such file", "-c", filepath.Join(t.TempDir(), "none"))
 	f("x", "has errors", "-c", writeConfig(t, "{}"))
@@ -154,7 +168,7 @@ func FuzzParsePaste(f *testing.F) {
 		if err == nil && a.status != 0 && (a.status < 0 || a.status > 999) {
 			t.Errorf("status %d", a.status)
 		}
-		if a.event && a.claimed == nil {
+		if a.event && a.err == nil {
 			t.Error("an event without an error")
 		}
 	})

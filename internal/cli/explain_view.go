@@ -11,41 +11,47 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// verdictOn is the verdict on a pasted answer, with what it takes to explain it.
-type verdictOn struct {
+// explanation is the outcome of a pasted response with the data to explain it.
+type explanation struct {
 	verdict.Outcome
 	ev    verdict.Evidence
 	begun bool // content came before the error: the client has it
-	rule  int  // that decided; -1: built in
+	rule  int  // the index in error_rules; -1: built in
 	cfg   *config.Config
 	file  string // of the configuration
 }
 
-// String tells the verdict in a few lines. Nothing of the answer is quoted but its status and the names of the API.
-func (v verdictOn) String() string {
+// String explains the outcome in a few lines. Of the response it quotes only the status and names
+// of the API.
+func (x explanation) String() string {
 	var b strings.Builder
-	line := func(what, text string) { fmt.Fprintf(&b, "%-10s  %s\n", what, text) }
-	line("read as", v.readAs())
-	line("decided by", v.decidedBy())
-	line("scope", v.Scope.String()+": "+v.concerned())
-	line("client", v.seenByClient())
-	line("rests", v.whoRests())
-	if v.Failover() && !v.Ambiguous && !v.begun {
-		line("again", map[bool]string{true: "costs nothing: the same server may be asked once more when its rest is over", false: "may be billed: the same server is not asked again by this request"}[v.Unbilled])
+	line := func(label, text string) { fmt.Fprintf(&b, "%-10s  %s\n", label, text) }
+	line("read as", x.readAs())
+	line("decided by", x.decidedBy())
+	line("scope", x.Scope.String()+": "+x.scope())
+	line("client", x.client())
+	line("cooldown", x.cooldown())
+	if x.Failover() && !x.Ambiguous && !x.begun {
+		retry := "may be billed: this request is not sent to the same server again"
+		if x.Unbilled {
+			retry = "costs nothing: the same server may get the request once more after its cooldown"
+		}
+		line("retry", retry)
 	}
 	return b.String()
 }
 
-func (v verdictOn) readAs() string {
-	text, e := fmt.Sprintf("status %d", v.ev.Status), v.ev.Error
+// readAs states how the response was understood.
+func (x explanation) readAs() string {
+	text, e := fmt.Sprintf("status %d", x.ev.Status), x.ev.Error
 	switch {
-	case v.ev.Err != nil:
-		return text + ", " + v.ev.Err.Error()
-	case e == nil && v.ev.Status >= 400:
+	case x.ev.Err != nil:
+		return text + ", " + x.ev.Err.Error()
+	case e == nil && x.ev.Status >= 400:
 		return text + ", no error of the API"
 	case e == nil:
 		return text
-	case v.ev.Status < 400:
+	case x.ev.Status < 400:
 		text += ", with an error inside"
 	}
 	text += ", type " + wireName(string(e.Type))
@@ -55,27 +61,29 @@ func (v verdictOn) readAs() string {
 	return text
 }
 
-// wireName shows what looks like a name of the API, and nothing else: whatever was pasted may be a secret.
+// wireName returns s if it looks like a name of the API. Any other pasted text may be a secret and
+// is not shown.
 func wireName(s string) string {
 	switch {
 	case s == "":
-		return "not told"
+		return "not stated"
 	case len(s) <= 60 && regexp.MustCompile(`^[a-z_]+$`).MatchString(s):
 		return s
 	default:
-		return "not shown, it is no name of the API"
+		return "not shown, because it is not a name of the API"
 	}
 }
 
-func (v verdictOn) decidedBy() string {
-	if v.rule < 0 {
-		return "what is built in"
+func (x explanation) decidedBy() string {
+	if x.rule < 0 {
+		return "the built-in rules"
 	}
-	return fmt.Sprintf("error_rules[%d], %s:%d", v.rule, v.file, v.cfg.ErrorRules[v.rule].Line)
+	return fmt.Sprintf("error_rules[%d], %s:%d", x.rule, x.file, x.cfg.ErrorRules[x.rule].Line)
 }
 
-func (v verdictOn) concerned() string {
-	if v.Ambiguous {
+// scope describes the scope of the outcome.
+func (x explanation) scope() string {
+	if x.Ambiguous {
 		return "the request, or a peculiarity of this server"
 	}
 	return map[verdict.Scope]string{
@@ -87,59 +95,66 @@ func (v verdictOn) concerned() string {
 		verdict.ScopeRateLimit:  "the account's rate limit for this class of models",
 		verdict.ScopeCapacity:   "the service, which is overloaded",
 		verdict.ScopeEndpoint:   "the server itself",
-	}[v.Scope]
+	}[x.Scope]
 }
 
-func (v verdictOn) seenByClient() string {
+// client states what the client gets.
+func (x explanation) client() string {
 	switch {
-	case v.begun:
-		return "has content already, and gets the error as it is"
-	case v.Ambiguous:
-		return "another server is asked; two refusals alike are passed on"
-	case v.Failover():
-		return "sees nothing of it while another server can answer"
+	case x.begun:
+		return "has content already, and gets the error unchanged"
+	case x.Ambiguous:
+		return "another server is asked; two equal refusals are passed on"
+	case x.Failover():
+		return "does not notice while another server can respond"
 	default:
-		return "gets the answer as it is"
+		return "gets the response unchanged"
 	}
 }
 
-func (v verdictOn) whoRests() string {
-	who := map[verdict.Scope]string{
-		verdict.ScopeCredential: "this server", verdict.ScopeAccount: "every server with this account", verdict.ScopeModel: "this model on this server",
-		verdict.ScopeRateLimit: "this class of models on every server with this account", verdict.ScopeCapacity: "this class of models on this server", verdict.ScopeEndpoint: "this server",
-	}[v.Scope]
-	if who == "" {
-		return "nobody"
+// cooldown states what is not used for a while, and for how long.
+func (x explanation) cooldown() string {
+	subject := map[verdict.Scope]string{
+		verdict.ScopeCredential: "this server",
+		verdict.ScopeAccount:    "every server with this account",
+		verdict.ScopeModel:      "this model on this server",
+		verdict.ScopeRateLimit:  "this class of models on every server with this account",
+		verdict.ScopeCapacity:   "this class of models on this server",
+		verdict.ScopeEndpoint:   "this server",
+	}[x.Scope]
+	if subject == "" {
+		return "none"
 	}
-	if v.ev.Path != claude.PathMessages {
-		who = v.ev.Path + " alone on this server (messages go on)"
+	if x.ev.Path != claude.PathMessages {
+		subject = "only " + x.ev.Path + " on this server (messages continue)"
 	}
-	if n := v.cfg.Breaker.Consecutive; v.Scope == verdict.ScopeEndpoint && n > 1 {
-		who = fmt.Sprintf("%s after %d failures in a row or %d %% of its attempts", who, n, v.cfg.Breaker.Percent)
+	if n := x.cfg.Breaker.Consecutive; x.Scope == verdict.ScopeEndpoint && n > 1 {
+		subject = fmt.Sprintf("%s after %d failures in a row or %d %% of its attempts", subject, n, x.cfg.Breaker.Percent)
 	}
 	switch {
-	case v.RetryAfter > 0:
-		return who + ", " + v.howLong()
-	case v.Scope == verdict.ScopeCapacity:
-		return who + ", for a second or two, growing to 30s"
+	case x.RetryAfter > 0:
+		return subject + ", " + x.requestedTime()
+	case x.Scope == verdict.ScopeCapacity:
+		return subject + ", for a second or two, growing to 30s"
 	default:
-		return fmt.Sprintf("%s, for %s, doubled with every further failure", who, v.cfg.Cooldown)
+		return fmt.Sprintf("%s, for %s, doubled with every further failure", subject, x.cfg.Cooldown)
 	}
 }
 
-// howLong tells a rest that the answer or a rule asks for. Where it is too long to be believed, somebody looks sooner.
-func (v verdictOn) howLong() string {
-	length := inWords(v.RetryAfter)
-	if v.RetryAfter >= time.Hour {
-		length += ", until " + v.ev.Now.Add(v.RetryAfter).UTC().Format("2006-01-02 15:04 UTC")
+// requestedTime states the cooldown that the response or a rule asks for. If it is longer than the
+// limit, the server is tried again sooner.
+func (x explanation) requestedTime() string {
+	length := inWords(x.RetryAfter)
+	if x.RetryAfter >= time.Hour {
+		length += ", until " + x.ev.Now.Add(x.RetryAfter).UTC().Format("2006-01-02 15:04 UTC")
 	}
-	if rest := v.Cooldown(); rest < v.RetryAfter {
-		return fmt.Sprintf("for %s at a time: the answer speaks of %s", rest, length)
+	if cooldown := x.Cooldown(); cooldown < x.RetryAfter {
+		return fmt.Sprintf("for %s at a time: the response asks for %s", cooldown, length)
 	}
 	return "for " + length
 }
 
-// inWords makes a wait readable and never 0.
+// inWords formats a wait. It rounds up, so that the result is never 0.
 func inWords(d time.Duration) string {
 	const day = 24 * time.Hour
 	unit := time.Millisecond

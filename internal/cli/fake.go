@@ -17,18 +17,18 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-const fakeIntro = `claude-code-lb fake answers as the Anthropic Messages API does, and fails as it does when told to.
+const fakeIntro = `claude-code-lb fake is a simulator of the Anthropic Messages API, with the faults that you choose.
 
 Usage: claude-code-lb fake [flags]
 
-The first line of standard output is the URL; on SIGINT or SIGTERM what has been
-counted follows as JSON. While it runs, URL/_fake/ has faults, script, settings,
-stats, requests and reset.
+The first line of standard output is the URL. On SIGINT or SIGTERM it prints its
+statistics as JSON. While it runs, URL/_fake/ has faults, script, settings, stats,
+requests and reset.
 
 Flags:
 `
 
-// fakeFlags is what the command line of fake says.
+// fakeFlags has the flags of fake.
 type fakeFlags struct {
 	listen  string
 	options fakeclaude.Options
@@ -36,8 +36,8 @@ type fakeFlags struct {
 	script  []fault.Fault
 }
 
-// runFake serves a simulated Messages API until ctx ends. The exit status
-// is 1 when it cannot serve and 2 when the command line makes no sense.
+// runFake serves a simulated Messages API until ctx ends. The exit status is 1 if it cannot serve,
+// and 2 if the command line is invalid.
 func runFake(ctx context.Context, std service.Std, args []string) int {
 	f, err := parseFakeFlags(std.Out, args)
 	switch {
@@ -91,44 +91,45 @@ func parseFakeFlags(helpOut io.Writer, args []string) (fakeFlags, error) {
 	return f, f.options.Settings.Validate()
 }
 
-// defineModel declares the flags about the healthy service.
+// defineModel declares the flags of the healthy service.
 func (f *fakeFlags) defineModel(flags *flag.FlagSet) {
 	o := &f.options
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:0", "`address` to listen on; port 0 picks a free one")
-	flags.StringVar(&o.Name, "name", "fake", "`name` of the account, from which its organization id follows")
-	flags.Uint64Var(&o.Seed, "seed", 1, "`number` that answers, ids and the dice of faults depend on")
-	flags.Func("keys", "accepted credentials, a `list` with commas; none given: any will do", listOf(&o.Keys))
-	flags.Func("models", "ids served, a `list` with commas; none given: all that contain \"claude\"", listOf(&o.Models))
+	flags.StringVar(&o.Name, "name", "fake", "`name` of the account, which determines its organization id")
+	flags.Uint64Var(&o.Seed, "seed", 1, "`number` that determines responses, ids and random faults")
+	flags.Func("keys", "accepted credentials, a `list` separated by commas (default: any)", listOf(&o.Keys))
+	flags.Func("models", "ids of models, a `list` separated by commas (default: all that contain \"claude\")", listOf(&o.Models))
 	flags.Int64Var(&o.Limits.Requests, "rpm", 1000, "`requests` per minute and model family; 0 is no limit")
 	flags.Int64Var(&o.Limits.InputTokens, "itpm", 2_000_000, "uncached input `tokens` per minute and model family; 0 is no limit")
 	flags.Int64Var(&o.Limits.OutputTokens, "otpm", 400_000, "output `tokens` per minute and model family; 0 is no limit")
 	duration := func(into *fakeclaude.Duration, name string, value time.Duration, usage string) {
 		flags.DurationVar((*time.Duration)(into), name, value, usage)
 	}
-	duration(&o.FirstToken, "first-token", 300*time.Millisecond, "`time` to the head of an answer")
+	duration(&o.FirstToken, "first-token", 300*time.Millisecond, "`time` to the response header")
 	duration(&o.Prefill, "prefill", 10*time.Millisecond, "`time` added for every 1000 uncached input tokens")
 	duration(&o.TokenInterval, "token-interval", 10*time.Millisecond, "`time` per output token")
 	duration(&o.PingInterval, "ping-interval", 10*time.Second, "longest `time` of silence within a stream before a ping")
-	flags.IntVar(&o.MinOutput, "min-output", 20, "fewest `tokens` of text in an answer")
-	flags.IntVar(&o.MaxOutput, "max-output", 120, "most `tokens` of text in an answer")
-	flags.IntVar(&o.CacheMin, "cache-min", 0, "fewest `tokens` of a cacheable prefix; 0 is what the model has")
+	flags.IntVar(&o.MinOutput, "min-output", 20, "minimum `tokens` of text in a response")
+	flags.IntVar(&o.MaxOutput, "max-output", 120, "maximum `tokens` of text in a response")
+	flags.IntVar(&o.CacheMin, "cache-min", 0, "minimum `tokens` of a cacheable prefix; 0 is the minimum of the model")
 }
 
-// defineFaults declares the flags about what goes wrong.
+// defineFaults declares the flags of faults.
 func (f *fakeFlags) defineFaults(flags *flag.FlagSet) {
-	flags.Func("fault", "a `fault` and when it happens, as below; may be repeated, the first that strikes decides", func(text string) error {
+	flags.Func("fault", "a `fault` and its conditions, as below; may be repeated, and the first one that matches is injected", func(text string) error {
 		rule, err := fault.ParseRule(text)
 		f.rules = append(f.rules, rule)
 		return err
 	})
-	flags.Func("faults", "`file` with a JSON list of such rules, as PUT /_fake/faults takes it", f.readRules)
-	flags.Func("script", "`fault` of the next request, empty for none; may be repeated, one for each request in order", func(text string) error {
+	flags.Func("faults", "`file` with a JSON list of such rules, in the format of PUT /_fake/faults", f.readRules)
+	flags.Func("script", "`fault` of the next request, empty for none; may be repeated, for one request each", func(text string) error {
 		parsed, err := fault.Parse(text)
 		f.script = append(f.script, parsed)
 		return err
 	})
 }
 
+// readRules adds the rules in a JSON file.
 func (f *fakeFlags) readRules(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -142,7 +143,7 @@ func (f *fakeFlags) readRules(path string) error {
 	return nil
 }
 
-// listOf reads a comma-separated list and leaves out empty parts.
+// listOf returns the parser of a list separated by commas. It skips empty elements.
 func listOf(into *[]string) func(string) error {
 	return func(text string) error {
 		for part := range strings.SplitSeq(text, ",") {

@@ -120,7 +120,7 @@ func TestFakeEndsItsStallsWhenItStops(t *testing.T) {
 		t.Errorf("exit status %d", code)
 	}
 	if _, err := io.ReadAll(resp.Body); err == nil || ctx.Err() != nil {
-		t.Errorf("the stalled answer ended with %v", err)
+		t.Errorf("the stalled response ended with %v", err)
 	}
 }
 

@@ -7,9 +7,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// runHealthCheck asks the instance that the configuration names. It works with
-// a configuration that has errors as long as the address can be read: the
-// running instance may still be on the one before.
+// runHealthCheck asks the instance of a configuration for its health. A configuration with errors
+// is enough if it has the address: the running instance may still use the previous one.
 func runHealthCheck(ctx context.Context, std service.Std, file string) int {
 	path := service.ConfigPath(std, file)
 	cfg, _, err := service.LoadConfig(std, path, service.UnusedByRules()...)

@@ -22,13 +22,13 @@ Usage:
   claude-code-lb init -url https://a.example -token '${A_TOKEN}' \
                       -url https://b.example -token '${file:/run/secrets/b}' -mode fallback -auth
 
-A token on the command line can be seen by everybody on this machine. Better name
+All users of this machine can see a token on the command line. It is better to name
 a variable or a file, in single quotes as above: it is read at each start.
 
 Flags:
 `
 
-// initFlags is what the command line of init says.
+// initFlags has the flags of init.
 type initFlags struct {
 	file   string
 	urls   []string
@@ -41,7 +41,7 @@ type initFlags struct {
 	keys   []config.Secret
 }
 
-// runInit writes a first configuration file, from flags or from answers.
+// runInit writes a first configuration file from flags, or from answers to questions.
 func runInit(ctx context.Context, std service.Std, args []string) int {
 	f, status, done := parseInitFlags(std, args)
 	if done {
@@ -91,11 +91,11 @@ func parseInitFlags(std service.Std, args []string) (f initFlags, status int, do
 		return nil
 	})
 	flags.StringVar(&f.listen, "listen", "", "`HOST:PORT` to listen on (default: "+defaultListen+")")
-	flags.StringVar(&f.cert, "tls-cert", "", "`FILE` with a certificate, to speak HTTPS with clients; needs -tls-key")
-	flags.StringVar(&f.key, "tls-key", "", "`FILE` with its private key")
+	flags.StringVar(&f.cert, "tls-cert", "", "`FILE` with a certificate, for HTTPS with clients; needs -tls-key")
+	flags.StringVar(&f.key, "tls-key", "", "`FILE` with the private key of the certificate")
 	flags.StringVar(&f.mode, "mode", "", "`MODE`, load_balance or fallback (default: load_balance)")
-	flags.BoolVar(&f.auth, "auth", false, "ask clients for a key; one is made unless -auth-key gives it")
-	flags.Func("auth-key", "`KEY` that clients must show; may be repeated", func(s string) error {
+	flags.BoolVar(&f.auth, "auth", false, "require a client key; init makes one unless -auth-key has one")
+	flags.Func("auth-key", "`KEY` that clients must send; may be repeated", func(s string) error {
 		f.keys = append(f.keys, config.NewSecret(s))
 		return nil
 	})
@@ -103,7 +103,8 @@ func parseInitFlags(std service.Std, args []string) (f initFlags, status int, do
 	return f, status, done
 }
 
-// draft is what the flags amount to; without servers the rest is to be asked for.
+// draft returns the configuration of the flags. If it has no servers, the questionnaire completes
+// it.
 func (f initFlags) draft() (firstConfig, error) {
 	first := firstConfig{listen: f.listen, cert: f.cert, key: f.key, mode: config.Mode(f.mode), keys: f.keys}
 	if f.auth && len(f.keys) == 0 {
@@ -126,13 +127,14 @@ func (f initFlags) draft() (firstConfig, error) {
 	return first, nil
 }
 
-// makeKey draws a client key that nobody can guess.
+// makeKey generates a random client key.
 func (c *firstConfig) makeKey() {
 	c.madeKey = config.NewSecret("sk-lb-" + strings.ToLower(rand.Text()))
 	c.keys = []config.Secret{c.madeKey}
 }
 
-// assumeSet is env with every variable set that a file may name: the file is for a later start, maybe in another environment.
+// assumeSet returns an environment in which every variable is set: the file is for a later start,
+// maybe in another environment.
 func assumeSet(env func(string) (string, bool)) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		if value, ok := env(name); ok || name == config.IdentityVariable {
@@ -142,7 +144,7 @@ func assumeSet(env func(string) (string, bool)) func(string) (string, bool) {
 	}
 }
 
-// writeNew writes a file that did not exist, whole or not at all.
+// writeNew writes a file that does not exist yet. On an error there is no file.
 func writeNew(path string, content []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -155,9 +157,10 @@ func writeNew(path string, content []byte) error {
 	return nil
 }
 
+// initFailed prints why the file was not written, and returns the exit status.
 func initFailed(std service.Std, path string, err error) int {
 	if errors.Is(err, fs.ErrExist) {
-		fmt.Fprintf(std.Err, "init: %s exists already, and is left as it is. Remove it first, or write another one with -c FILE.\n", path)
+		fmt.Fprintf(std.Err, "init: %s exists already and was not changed. Remove it first, or write another file with -c FILE.\n", path)
 	} else {
 		fmt.Fprintln(std.Err, "init: cannot write the configuration file:", err)
 	}

@@ -16,11 +16,11 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// questionnaire asks for what a first configuration needs, on a terminal or
-// through a pipe with one answer per line.
+// questionnaire asks the operator for the first configuration, on a terminal or through a pipe with
+// one answer per line.
 type questionnaire struct {
 	ctx      context.Context
-	path     string // of the file to be, where relative ${file:…} paths start
+	path     string // of the new file: relative ${file:…} paths start in its directory
 	env      func(string) (string, bool)
 	in       *bufio.Reader
 	out      io.Writer
@@ -35,7 +35,7 @@ func newQuestionnaire(ctx context.Context, std service.Std, path string) *questi
 	return q
 }
 
-// fill asks for everything that c does not say yet.
+// fill asks for everything that c does not have yet.
 func (q *questionnaire) fill(c *firstConfig) error {
 	fmt.Fprintln(q.out, "An empty answer takes the value in brackets. ${NAME} stands for an environment variable.")
 	if err := q.servers(c); err != nil {
@@ -43,7 +43,7 @@ func (q *questionnaire) fill(c *firstConfig) error {
 	}
 	if c.mode == "" && len(c.servers) > 1 {
 		answer, err := q.ask("Mode, load_balance or fallback", string(config.ModeLoadBalance), func(s string) string {
-			return q.complaint(firstConfig{mode: config.Mode(s), servers: c.servers}, "mode")
+			return q.firstError(firstConfig{mode: config.Mode(s), servers: c.servers}, "mode")
 		})
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (q *questionnaire) fill(c *firstConfig) error {
 	}
 	if c.listen == "" {
 		answer, err := q.ask("Address to listen on", defaultListen, func(s string) string {
-			return q.complaint(firstConfig{listen: s, servers: c.servers}, "listen")
+			return q.firstError(firstConfig{listen: s, servers: c.servers}, "listen")
 		})
 		if err != nil {
 			return err
@@ -73,7 +73,7 @@ func (q *questionnaire) servers(c *firstConfig) error {
 			if s == "" && len(c.servers) > 0 {
 				return ""
 			}
-			return q.complaint(firstConfig{servers: []firstServer{{url: s}}}, "servers[0].url")
+			return q.firstError(firstConfig{servers: []firstServer{{url: s}}}, "servers[0].url")
 		})
 		if err != nil {
 			return err
@@ -82,7 +82,7 @@ func (q *questionnaire) servers(c *firstConfig) error {
 			return nil
 		}
 		token, err := q.askHidden("Token for it (empty: the one each client sends)", func(s string) string {
-			return q.complaint(firstConfig{servers: []firstServer{{url: url, token: config.NewSecret(s)}}}, "servers[0].token")
+			return q.firstError(firstConfig{servers: []firstServer{{url: url, token: config.NewSecret(s)}}}, "servers[0].token")
 		})
 		if err != nil {
 			return err
@@ -92,13 +92,14 @@ func (q *questionnaire) servers(c *firstConfig) error {
 	}
 }
 
-// clientKey offers to make a key for clients, and proposes it where strangers could connect.
+// clientKey asks whether to make a key for clients. The default is yes if other machines can
+// connect.
 func (q *questionnaire) clientKey(c *firstConfig) error {
 	preset := "yes"
 	if host, _, err := net.SplitHostPort(c.listen); err == nil && service.IsLoopback(host) {
 		preset = "no"
 	}
-	answer, err := q.ask("Make a key that clients must show, yes or no", preset, func(s string) string {
+	answer, err := q.ask("Make a key that clients must send, yes or no", preset, func(s string) string {
 		if _, ok := yesOrNo(s); !ok {
 			return "answer yes or no"
 		}
@@ -123,8 +124,8 @@ func yesOrNo(s string) (yes, ok bool) {
 	return false, false
 }
 
-// complaint is the first error at one field of c, "" if there is none.
-func (q *questionnaire) complaint(c firstConfig, field string) string {
+// firstError returns the first error of one field of c, or "".
+func (q *questionnaire) firstError(c firstConfig, field string) string {
 	for _, p := range c.problems(q.path, q.env) {
 		if !p.Warning && p.Path == field {
 			return p.Msg
@@ -133,22 +134,24 @@ func (q *questionnaire) complaint(c firstConfig, field string) string {
 	return ""
 }
 
-// ask repeats a question until the answer has no complaint. An empty answer is the preset.
-func (q *questionnaire) ask(question, preset string, complaint func(string) string) (string, error) {
-	return q.repeat(question, preset, complaint, q.readLine)
+// ask repeats a question until check returns no problem with the answer. An empty answer stands for
+// the preset.
+func (q *questionnaire) ask(question, preset string, check func(string) string) (string, error) {
+	return q.repeat(question, preset, check, q.readLine)
 }
 
 // askHidden asks without echo on a terminal.
-func (q *questionnaire) askHidden(question string, complaint func(string) string) (config.Secret, error) {
+func (q *questionnaire) askHidden(question string, check func(string) string) (config.Secret, error) {
 	read := q.readLine
 	if q.terminal != nil {
 		question, read = question+", not shown", q.readHidden
 	}
-	answer, err := q.repeat(question, "", complaint, read)
+	answer, err := q.repeat(question, "", check, read)
 	return config.NewSecret(answer), err
 }
 
-func (q *questionnaire) repeat(question, preset string, complaint func(string) string, read func() (string, error)) (string, error) {
+// repeat asks a question until the answer passes check.
+func (q *questionnaire) repeat(question, preset string, check func(string) string, read func() (string, error)) (string, error) {
 	if preset != "" {
 		question += " [" + preset + "]"
 	}
@@ -161,7 +164,7 @@ func (q *questionnaire) repeat(question, preset string, complaint func(string) s
 		if answer = strings.TrimSpace(answer); answer == "" {
 			answer = preset
 		}
-		problem := complaint(answer)
+		problem := check(answer)
 		if problem == "" {
 			return answer, nil
 		}
@@ -169,14 +172,14 @@ func (q *questionnaire) repeat(question, preset string, complaint func(string) s
 	}
 }
 
-// await waits for an answer or the end of the context. In the latter case the
-// reading goes on in the background, for nothing can interrupt it; the program is about to end.
+// await waits for an answer or the end of the context. In the latter case the read continues in the
+// background, because nothing can interrupt it; the program is about to end.
 func (q *questionnaire) await(read func() (string, error)) (string, error) {
 	type result struct {
 		answer string
 		err    error
 	}
-	restore := q.keepTerminal()
+	restore := q.terminalState()
 	done := make(chan result, 1)
 	go func() {
 		answer, err := read()
@@ -191,8 +194,9 @@ func (q *questionnaire) await(read func() (string, error)) (string, error) {
 	}
 }
 
-// keepTerminal returns a function that brings back the echo that reading a token switches off.
-func (q *questionnaire) keepTerminal() (restore func()) {
+// terminalState saves the state of the terminal. restore brings back the echo, which reading a
+// token switches off.
+func (q *questionnaire) terminalState() (restore func()) {
 	if q.terminal == nil {
 		return func() {}
 	}
@@ -204,7 +208,7 @@ func (q *questionnaire) keepTerminal() (restore func()) {
 	return func() { _ = term.Restore(fd, state) } // nothing else could be done
 }
 
-// readLine reads one line. A last line without a line break counts.
+// readLine reads one line. The last line may lack a line break.
 func (q *questionnaire) readLine() (string, error) {
 	line, err := q.in.ReadString('\n')
 	if err == nil || errors.Is(err, io.EOF) && line != "" {

@@ -19,14 +19,15 @@ const (
 // firstConfig is the configuration that init writes.
 type firstConfig struct {
 	listen  string
-	cert    string // for HTTPS, with its key; both are names of files
-	key     string
+	cert    string // file with the certificate for HTTPS
+	key     string // file with its private key
 	mode    config.Mode
 	servers []firstServer
-	keys    []config.Secret // of clients; none means that none is asked for
-	madeKey config.Secret   // the one of keys that init made itself
+	keys    []config.Secret // client keys; without any, clients need none
+	madeKey config.Secret   // the client key that init generated
 }
 
+// firstServer is an upstream in a firstConfig.
 type firstServer struct {
 	url   string
 	token config.Secret
@@ -41,7 +42,7 @@ func (c *firstConfig) fillDefaults() {
 	}
 }
 
-// render writes the file, secrets included.
+// render returns the content of the file, including the secrets.
 func (c *firstConfig) render() []byte {
 	type server struct {
 		URL   string `json:"url"`
@@ -67,18 +68,18 @@ func (c *firstConfig) render() []byte {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	if err := e.Encode(file); err != nil {
-		panic("app: encode a first configuration: " + err.Error()) // strings always encode
+		panic("cli: encode a first configuration: " + err.Error()) // strings always encode
 	}
 	return b.Bytes()
 }
 
-// problems is what would be wrong with the file if it were at path.
+// problems returns the problems that the file would have at path.
 func (c *firstConfig) problems(path string, env func(string) (string, bool)) config.Problems {
 	_, problems := config.Decode(path, c.render(), env)
 	return problems
 }
 
-// nextSteps tells what to type after the file has been written.
+// nextSteps returns the commands that come after init.
 func nextSteps(std service.Std, path string, c firstConfig) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Wrote %s, readable by you alone.\n", path)
@@ -101,7 +102,7 @@ Then, where Claude Code runs:
 	return b.String()
 }
 
-// baseURL is where clients on this machine find the balancer that runs with the file at path.
+// baseURL is the URL of the balancer for clients on this machine, with the file at path.
 func (c *firstConfig) baseURL(path string, env func(string) (string, bool)) string {
 	address := service.LocalAddress(c.listen)
 	if c.cert == "" {
@@ -111,7 +112,7 @@ func (c *firstConfig) baseURL(path string, env func(string) (string, bool)) stri
 	if err != nil {
 		return "https://" + address
 	}
-	// A certificate is hardly ever for an address of this machine.
+	// A certificate is rarely valid for an address such as 127.0.0.1: use one of its names.
 	if cfg, _ := config.Decode(path, c.render(), assumeSet(env)); cfg.Certificate != nil && cfg.Certificate.Leaf.VerifyHostname(host) != nil {
 		for _, name := range cfg.Certificate.Leaf.DNSNames {
 			if !strings.HasPrefix(name, "*") {
@@ -122,10 +123,10 @@ func (c *firstConfig) baseURL(path string, env func(string) (string, bool)) stri
 	return "https://" + address
 }
 
-// clientToken is the value of ANTHROPIC_AUTH_TOKEN, with a comment where it is not what it seems.
+// clientToken is the value for ANTHROPIC_AUTH_TOKEN, with a shell comment if it is a placeholder.
 func (c *firstConfig) clientToken() string {
 	if !c.madeKey.Empty() {
-		return c.madeKey.Reveal() // made here, and shown once to the one who has to copy it
+		return c.madeKey.Reveal() // shown once: the operator has to copy it
 	}
 	if len(c.keys) > 0 {
 		return "YOUR_KEY   # one of auth_keys"

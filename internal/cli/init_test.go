@@ -13,11 +13,12 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// initialized runs init, which must succeed, and returns the file's configuration, its text and what init said.
-func initialized(t *testing.T, in string, env map[string]string, args ...string) (cfg *config.Config, text, said string) {
+// initialized runs init, which must succeed, and returns the file's configuration, its text and
+// what init output.
+func initialized(t *testing.T, in string, env map[string]string, args ...string) (cfg *config.Config, text, output string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "my config.json")
-	status, out, errOut := Run(t, "init", in, env, append(args, "-c", path)...)
+	status, out, errOut := runCommand(t, "init", in, env, append(args, "-c", path)...)
 	if status != service.ExitOK || errOut != "" {
 		t.Fatalf("status %d\n%s%s", status, out, errOut)
 	}
@@ -40,13 +41,13 @@ func initialized(t *testing.T, in string, env map[string]string, args ...string)
 		t.Errorf("%v\n%s", problems, src)
 	}
 	if !strings.Contains(out, "claude-code-lb -c '"+path+"'\n") {
-		t.Errorf("does not tell how to start: %s", out)
+		t.Errorf("the command that starts the balancer is missing: %s", out)
 	}
 	return cfg, string(src), out
 }
 
 func TestInitFromFlags(t *testing.T) {
-	cfg, text, said := initialized(t, "", map[string]string{"A": "sk-a"},
+	cfg, text, output := initialized(t, "", map[string]string{"A": "sk-a"},
 		"-url", "https://a.example", "-token", "${A}", "-url", "https://b.example", "-token", `with"quote`, "-mode", "fallback", "-listen", ":3001", "-auth")
 	if len(cfg.Servers) != 2 || cfg.Servers[0].Token.Reveal() != "sk-a" || cfg.Servers[1].Token.Reveal() != `with"quote` {
 		t.Errorf("servers: %s", text)
@@ -62,35 +63,35 @@ func TestInitFromFlags(t *testing.T) {
 		t.Errorf("key %q", key)
 	}
 	for _, want := range []string{"export ANTHROPIC_BASE_URL=http://127.0.0.1:3001\n", "export ANTHROPIC_AUTH_TOKEN=" + key + "\n"} {
-		if !strings.Contains(said, want) {
-			t.Errorf("does not say %q: %s", want, said)
+		if !strings.Contains(output, want) {
+			t.Errorf("no %q in: %s", want, output)
 		}
 	}
 }
 
 func TestInitDefaults(t *testing.T) {
-	cfg, _, said := initialized(t, "", nil, "-token", "s3cr3t")
+	cfg, _, output := initialized(t, "", nil, "-token", "s3cr3t")
 	if cfg.Servers[0].URL.String() != "https://api.anthropic.com" || cfg.Address() != "127.0.0.1:3000" || cfg.Mode != config.ModeLoadBalance || cfg.Auth {
 		t.Errorf("config: %s", cfg.Redacted())
 	}
-	if strings.Contains(said, "s3cr3t") || !strings.Contains(said, "ANTHROPIC_AUTH_TOKEN=unused ") {
-		t.Errorf("said: %s", said)
+	if strings.Contains(output, "s3cr3t") || !strings.Contains(output, "ANTHROPIC_AUTH_TOKEN=unused ") {
+		t.Errorf("output: %s", output)
 	}
 
-	_, _, said = initialized(t, "", nil, "-url", "https://a.example", "-auth-key", "s3cr3t")
-	if strings.Contains(said, "s3cr3t") || !strings.Contains(said, "ANTHROPIC_AUTH_TOKEN=YOUR_KEY ") {
-		t.Errorf("said: %s", said)
+	_, _, output = initialized(t, "", nil, "-url", "https://a.example", "-auth-key", "s3cr3t")
+	if strings.Contains(output, "s3cr3t") || !strings.Contains(output, "ANTHROPIC_AUTH_TOKEN=YOUR_KEY ") {
+		t.Errorf("output: %s", output)
 	}
 }
 
 func TestInitNotesUnsetVariables(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
-	status, out, errOut := Run(t, "init", "", map[string]string{"CONFIG_FILE": path}, "-token", "${LATER}")
+	status, out, errOut := runCommand(t, "init", "", map[string]string{"CONFIG_FILE": path}, "-token", "${LATER}")
 	if status != service.ExitOK || errOut != "" || !strings.Contains(out, "note: servers[0].token: the variable LATER is not set") {
 		t.Errorf("status %d\n%s%s", status, out, errOut)
 	}
 	if !strings.Contains(out, "\n  claude-code-lb\n") {
-		t.Errorf("names a file that is found without: %s", out)
+		t.Errorf("-c is not necessary for the default file: %s", out)
 	}
 }
 
@@ -108,27 +109,27 @@ func TestInitAsks(t *testing.T) {
 		"3000",     // not accepted
 		"0.0.0.0:3000",
 		"maybe", // not accepted
-		"",      // key: proposed, as everybody could connect
+		"",      // key: the default is yes, because other machines can connect
 	}
-	cfg, text, said := initialized(t, strings.Join(answers, "\n")+"\n", map[string]string{"B": "sk-2"})
+	cfg, text, output := initialized(t, strings.Join(answers, "\n")+"\n", map[string]string{"B": "sk-2"})
 	if len(cfg.Servers) != 2 || cfg.Servers[0].Token.Reveal() != "sk-1" || cfg.Servers[1].Token.Reveal() != "sk-2" || cfg.Mode != config.ModeFallback || cfg.Address() != "0.0.0.0:3000" || !cfg.Auth {
 		t.Errorf("file: %s", text)
 	}
-	if n := strings.Count(said, "Not accepted:"); n != 5 {
-		t.Errorf("%d answers not accepted, want 5: %s", n, said)
+	if n := strings.Count(output, "Not accepted:"); n != 5 {
+		t.Errorf("%d answers not accepted, want 5: %s", n, output)
 	}
-	if strings.Contains(said, "sk-1") {
-		t.Errorf("shows the token: %s", said)
+	if strings.Contains(output, "sk-1") {
+		t.Errorf("the token is shown: %s", output)
 	}
 }
 
 func TestInitTakesDefaultsForEmptyAnswers(t *testing.T) {
-	cfg, text, said := initialized(t, "\n\n\n\n\n", nil)
+	cfg, text, output := initialized(t, "\n\n\n\n\n", nil)
 	if len(cfg.Servers) != 1 || cfg.Servers[0].URL.String() != "https://api.anthropic.com" || !cfg.Servers[0].Token.Empty() || cfg.Address() != "127.0.0.1:3000" || cfg.Auth {
 		t.Errorf("file: %s", text)
 	}
-	if !strings.Contains(said, "ANTHROPIC_AUTH_TOKEN=YOUR_TOKEN ") {
-		t.Errorf("said: %s", said)
+	if !strings.Contains(output, "ANTHROPIC_AUTH_TOKEN=YOUR_TOKEN ") {
+		t.Errorf("output: %s", output)
 	}
 }
 
@@ -136,7 +137,7 @@ func TestInitWritesNothingOnFailure(t *testing.T) {
 	f := func(wantStatus int, wantErr, in string, args ...string) {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "config.json")
-		status, _, errOut := Run(t, "init", in, nil, append(args, "-o", path)...)
+		status, _, errOut := runCommand(t, "init", in, nil, append(args, "-o", path)...)
 		if status != wantStatus || !strings.Contains(errOut, wantErr) {
 			t.Errorf("%q: status %d, %s", args, status, errOut)
 		}
@@ -155,7 +156,7 @@ func TestInitWritesNothingOnFailure(t *testing.T) {
 
 func TestInitNeverOverwrites(t *testing.T) {
 	path := writeConfig(t, "mine")
-	status, out, errOut := Run(t, "init", "", nil, "-c", path, "-token", "x")
+	status, out, errOut := runCommand(t, "init", "", nil, "-c", path, "-token", "x")
 	if status != service.ExitError || out != "" || !strings.Contains(errOut, "exists already") {
 		t.Errorf("status %d\n%s%s", status, out, errOut)
 	}
@@ -163,16 +164,17 @@ func TestInitNeverOverwrites(t *testing.T) {
 		t.Errorf("file: %q, %v", src, err)
 	}
 	if err := writeNew(path, []byte("other")); err == nil {
-		t.Error("writeNew overwrites")
+		t.Error("writeNew replaced a file")
 	}
 
-	status, _, errOut = Run(t, "init", "", nil, "-token", "x", "-c", filepath.Join(t.TempDir(), "none", "config.json"))
+	status, _, errOut = runCommand(t, "init", "", nil, "-token", "x", "-c", filepath.Join(t.TempDir(), "none", "config.json"))
 	if status != service.ExitError || !strings.Contains(errOut, "cannot write the configuration file") {
 		t.Errorf("no folder: status %d, %s", status, errOut)
 	}
 }
 
-// The first Ctrl-C ends the context, not the process.
+// TestInitCanBeInterrupted checks that the end of the context, which comes with the first Ctrl-C,
+// ends the questions.
 func TestInitCanBeInterrupted(t *testing.T) {
 	in, w := io.Pipe()
 	defer w.Close()

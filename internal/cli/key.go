@@ -23,9 +23,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-const keyIntro = `claude-code-lb key makes, lists, rotates and revokes client keys. A new key is printed once, and below it
-the entry with its hash, which is kept: in the keys_file of the configuration, or by you in
-auth_keys where there is none. A running balancer takes the change up by itself.
+const keyIntro = `claude-code-lb key creates, lists, rotates and revokes client keys. It prints a new key once, and below it
+the entry with the hash. It adds the entry to the keys_file of the configuration; without a keys_file,
+add it to auth_keys yourself. A running balancer applies the change by itself.
 
 Usage: claude-code-lb key new -name NAME [-c FILE] [flags]
        claude-code-lb key list [-c FILE]
@@ -35,7 +35,7 @@ Usage: claude-code-lb key new -name NAME [-c FILE] [flags]
 Flags:
 `
 
-// keyCommand is what the command line asks for.
+// keyCommand has the flags of key.
 type keyCommand struct {
 	file, name     string
 	expires        string
@@ -47,21 +47,21 @@ type keyCommand struct {
 	month, total   float64
 	zone, group    string
 	overlap        string
-	path, keysFile string // of the configuration, and of its keys
+	path, keysFile string // of the configuration and of its keys file
 }
 
 func runKey(ctx context.Context, std service.Std, args []string) int {
 	flags := newFlags("key", keyIntro)
 	var k keyCommand
-	k.flags(flags)
-	what, name, args := splitVerb(args)
+	k.define(flags)
+	verb, name, args := splitVerb(args)
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
 	k.name = cmp.Or(k.name, name)
 	k.path = service.ConfigPath(std, k.file)
 	var err error
-	switch what {
+	switch verb {
 	case "new":
 		err = k.create(std)
 	case "list":
@@ -71,16 +71,17 @@ func runKey(ctx context.Context, std service.Std, args []string) int {
 	case "revoke":
 		err = k.revoke(std)
 	default:
-		fmt.Fprintln(std.Err, "key: want new, list, rotate or revoke (key -h tells more)")
+		fmt.Fprintln(std.Err, "key: want new, list, rotate or revoke (see key -h)")
 		return service.ExitUsage
 	}
 	if err != nil {
-		return failed(std, "key", k.path, err)
+		return printFailure(std, "key", k.path, err)
 	}
 	return service.ExitOK
 }
 
-// splitVerb takes the verb, and a name right behind it, out of a command line. -c may stand before them, where the program puts it.
+// splitVerb takes the verb, and a name right after it, out of a command line. -c FILE may precede
+// them: dispatch puts it there.
 func splitVerb(args []string) (verb, name string, rest []string) {
 	i := 0
 	if len(args) > 2 && args[0] == "-c" {
@@ -97,26 +98,27 @@ func splitVerb(args []string) (verb, name string, rest []string) {
 	return verb, name, rest
 }
 
-func (k *keyCommand) flags(flags *flag.FlagSet) {
-	flags.StringVar(&k.file, "c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
-	flags.StringVar(&k.name, "name", "", "`NAME` of who gets it")
-	flags.StringVar(&k.expires, "expires", "", "last `DAY` on which it is valid, such as 2026-12-31")
-	flags.StringVar(&k.models, "models", "", "`PATTERNS` for the models that may be asked, separated by commas")
-	flags.StringVar(&k.ips, "ips", "", "`NETWORKS` that requests may come from, separated by commas")
+// define declares the flags.
+func (k *keyCommand) define(flags *flag.FlagSet) {
+	flags.StringVar(&k.file, "c", "", configFlagUsage)
+	flags.StringVar(&k.name, "name", "", "`NAME` of the key, such as its user's")
+	flags.StringVar(&k.expires, "expires", "", "last `DAY` on which the key is valid, such as 2026-12-31")
+	flags.StringVar(&k.models, "models", "", "`PATTERNS` of allowed models, separated by commas")
+	flags.StringVar(&k.ips, "ips", "", "`NETWORKS` from which requests are allowed, separated by commas")
 	flags.IntVar(&k.rpm, "rpm", 0, "requests per minute")
 	flags.IntVar(&k.tpm, "tpm", 0, "tokens per minute")
 	flags.IntVar(&k.concurrency, "concurrency", 0, "requests at the same time")
-	flags.IntVar(&k.priority, "priority", 0, "who goes first when requests wait: the highest")
+	flags.IntVar(&k.priority, "priority", 0, "rank among waiting requests; the highest goes first")
 	flags.Float64Var(&k.day, "budget-day", 0, "`DOLLARS` per day")
 	flags.Float64Var(&k.week, "budget-week", 0, "`DOLLARS` per week")
 	flags.Float64Var(&k.month, "budget-month", 0, "`DOLLARS` per month")
-	flags.Float64Var(&k.total, "budget-total", 0, "`DOLLARS` in all")
+	flags.Float64Var(&k.total, "budget-total", 0, "`DOLLARS` in total")
 	flags.StringVar(&k.group, "group", "", "`GROUP` of keys that share the files, batches, skills and containers they create")
-	flags.StringVar(&k.overlap, "overlap", "24h", "how long the former key stays valid after key rotate, such as 24h or 7d; 0 ends it at once")
+	flags.StringVar(&k.overlap, "overlap", "24h", "time for which the former key stays valid after key rotate, such as 24h or 7d; 0 ends it at once")
 	flags.StringVar(&k.zone, "time-zone", "", "`ZONE` in which days begin, such as Europe/Berlin")
 }
 
-// entry is the key as it stands in a file.
+// entry returns the entry of the key for a file.
 func (k *keyCommand) entry(hash string) ([]byte, error) {
 	type budget struct {
 		Day   float64 `json:"day,omitempty"`
@@ -137,22 +139,26 @@ func (k *keyCommand) entry(hash string) ([]byte, error) {
 		Budget      *budget  `json:"budget_usd,omitempty"`
 		Priority    int      `json:"priority,omitempty"`
 		Group       string   `json:"group,omitempty"`
-	}{k.name, hash, k.expires, words(k.models), words(k.ips), k.rpm, k.tpm, k.concurrency, &budget{k.day, k.week, k.month, k.total, k.zone}, k.priority, k.group}
+	}{
+		k.name, hash, k.expires, splitList(k.models), splitList(k.ips), k.rpm, k.tpm, k.concurrency,
+		&budget{k.day, k.week, k.month, k.total, k.zone}, k.priority, k.group,
+	}
 	if *entry.Budget == (budget{}) {
 		entry.Budget = nil
 	}
 	text, err := json.Marshal(entry)
-	if err != nil { // NaN is a number to flags, but not to JSON
+	if err != nil { // flags accept NaN, JSON does not
 		return nil, errors.New("a budget must be a number of dollars")
 	}
 	return text, nil
 }
 
-func words(list string) []string {
-	return slices.DeleteFunc(strings.FieldsFunc(list, func(r rune) bool { return r == ',' }), func(s string) bool { return strings.TrimSpace(s) == "" })
+// splitList splits a list at its commas and drops blank elements.
+func splitList(list string) []string {
+	return slices.DeleteFunc(strings.Split(list, ","), func(s string) bool { return strings.TrimSpace(s) == "" })
 }
 
-// locate reads from the configuration where the keys are. The keys file may not exist yet.
+// locate reads the path of the keys file from the configuration. The file may not exist yet.
 func (k *keyCommand) locate(std service.Std) error {
 	cfg, _, err := service.LoadConfig(std, k.path, service.UnusedByKeys()...)
 	if err != nil {
@@ -164,8 +170,8 @@ func (k *keyCommand) locate(std service.Std) error {
 	return nil
 }
 
-// lock keeps other commands from changing the keys until unlock is called. It creates an empty keys
-// file if there is none.
+// lock prevents other commands from changing the keys until unlock is called. It creates an empty
+// keys file if there is none.
 func (k *keyCommand) lock(std service.Std) (unlock func(), err error) {
 	if err := k.locate(std); err != nil || k.keysFile == "" {
 		return func() {}, err
@@ -175,7 +181,7 @@ func (k *keyCommand) lock(std service.Std) (unlock func(), err error) {
 		return func() {}, err
 	}
 	if _, err := os.Stat(k.keysFile); errors.Is(err, fs.ErrNotExist) {
-		if err := exchange(k.keysFile, []byte("[\n]\n")); err != nil {
+		if err := replaceFile(k.keysFile, []byte("[\n]\n")); err != nil {
 			unlock()
 			return func() {}, err
 		}
@@ -195,26 +201,28 @@ func (k *keyCommand) load(std service.Std) (*config.Config, error) {
 	return cfg, nil
 }
 
-// keyPrefix marks a key as one of this program's, for those who look for secrets in what is published.
+// keyPrefix identifies client keys of this program, so that secret scanners can find published
+// ones.
 const keyPrefix = "sk-lb-"
 
-// newSecret makes a client key and its hash.
+// newSecret generates a client key and its hash.
 func newSecret() (secret, hash string) {
 	secret = keyPrefix + rand.Text() + rand.Text() // 260 random bits
 	sum := sha256.Sum256([]byte(secret))
 	return secret, hex.EncodeToString(sum[:])
 }
 
+// create makes a key and prints it.
 func (k *keyCommand) create(std service.Std) error {
 	if k.name == "" {
-		return errors.New("-name is missing: who is it for?")
+		return errors.New("-name is missing: name the user of the key")
 	}
 	cfg := &config.Config{}
 	unlock, err := k.lock(std)
 	defer unlock()
 	e, missing := errors.AsType[service.Unreadable](err)
 	switch {
-	case missing && errors.Is(e.Err, fs.ErrNotExist) && k.unnamed(std): // a key can be made before there is a configuration
+	case missing && errors.Is(e.Err, fs.ErrNotExist) && k.usesDefaultPath(std): // the key may come before the configuration
 	case err != nil:
 		return err
 	default:
@@ -231,10 +239,10 @@ func (k *keyCommand) create(std service.Std) error {
 		return err
 	}
 	if k.keysFile == "" {
-		if err := k.sound(std, []byte(`[`+string(entry)+`]`)); err != nil {
+		if err := k.validate(std, []byte(`[`+string(entry)+`]`)); err != nil {
 			return err
 		}
-		fmt.Fprintf(std.Err, "The key of %s, which is kept nowhere, and what to add to \"auth_keys\" in %s, with \"auth\": true:\n", k.name, k.path)
+		fmt.Fprintf(std.Err, "The key of %s, which is not stored anywhere, and the entry to add to \"auth_keys\" in %s, with \"auth\": true:\n", k.name, k.path)
 		_, err := fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
 		return err
 	}
@@ -245,23 +253,24 @@ func (k *keyCommand) create(std service.Std) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(std.Err, "The key of %s, which is kept nowhere, and what was added to %s:\n", k.name, k.keysFile)
+	fmt.Fprintf(std.Err, "The key of %s, which is not stored anywhere, and its entry in %s:\n", k.name, k.keysFile)
 	if !cfg.Auth {
-		fmt.Fprintf(std.Err, "note: \"auth\" is off in %s: anybody is let in without a key\n", k.path)
+		fmt.Fprintf(std.Err, "note: \"auth\" is off in %s: clients need no key\n", k.path)
 	}
 	_, err = fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
 	return err
 }
 
-// unnamed says whether nobody has said which configuration to use.
-func (k *keyCommand) unnamed(std service.Std) bool {
+// usesDefaultPath reports whether neither -c nor CONFIG_FILE names the configuration.
+func (k *keyCommand) usesDefaultPath(std service.Std) bool {
 	name, given := std.Env("CONFIG_FILE")
 	return k.file == "" && (!given || name == "")
 }
 
+// revoke deletes a key from the keys file.
 func (k *keyCommand) revoke(std service.Std) error {
 	if k.name == "" {
-		return errors.New("-name is missing: whose key?")
+		return errors.New("-name is missing: name the key to revoke")
 	}
 	unlock, err := k.lock(std)
 	defer unlock()
@@ -273,7 +282,7 @@ func (k *keyCommand) revoke(std service.Std) error {
 		return err
 	}
 	if at < 0 {
-		return fmt.Errorf("the key of %s stands in %s itself: delete it there", k.name, k.path)
+		return fmt.Errorf("the key of %s is in %s, not in a keys file: delete it there", k.name, k.path)
 	}
 	err = k.edit(std, func(list *hujson.Array) error {
 		list.Elements = slices.Delete(list.Elements, at, at+1)
@@ -285,7 +294,8 @@ func (k *keyCommand) revoke(std service.Std) error {
 	return err
 }
 
-// find returns the key of a name, and its place in the keys file, -1 for one in the configuration itself.
+// find returns the key with the name, and its index in the keys file. The index of a key in the
+// configuration itself is -1.
 func (k *keyCommand) find(std service.Std) (key *config.ClientKey, at int, err error) {
 	cfg, err := k.load(std)
 	if err != nil {

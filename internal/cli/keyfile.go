@@ -15,26 +15,27 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// mustParse makes a value of an entry of our own.
+// mustParse parses JSON that this program has written.
 func mustParse(entry []byte) hujson.ValueTrimmed {
 	v, err := hujson.Parse(entry)
 	if err != nil {
-		panic("app: an entry of our own: " + err.Error())
+		panic("cli: parse an entry of a key: " + err.Error())
 	}
 	return v.Value
 }
 
-// sound says what would be wrong with a list of keys, in the words of the configuration.
-func (k *keyCommand) sound(std service.Std, list []byte) error {
-	trial, err := os.MkdirTemp("", "claude-code-lb-")
+// validate returns the first error that a configuration with a list of keys would have.
+func (k *keyCommand) validate(std service.Std, list []byte) error {
+	dir, err := os.MkdirTemp("", "claude-code-lb-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(trial)
-	if err := os.WriteFile(filepath.Join(trial, "keys.json"), list, 0o600); err != nil {
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "keys.json"), list, 0o600); err != nil {
 		return err
 	}
-	_, problems := config.Decode(filepath.Join(trial, "c"), []byte(`{"servers":[{"url":"https://a.example"}],"auth":true,"keys_file":"keys.json"}`), std.Env)
+	const text = `{"servers":[{"url":"https://a.example"}],"auth":true,"keys_file":"keys.json"}`
+	_, problems := config.Decode(filepath.Join(dir, "c"), []byte(text), std.Env)
 	for _, p := range problems {
 		if !p.Warning {
 			return fmt.Errorf("%s: %s", strings.TrimLeft(p.Path, "[0123456789]."), p.Msg)
@@ -43,12 +44,13 @@ func (k *keyCommand) sound(std service.Std, list []byte) error {
 	return nil
 }
 
-// editTries is how often an edit is made anew because somebody else has changed the file meanwhile.
+// editTries limits how often an edit is repeated because another program has changed the file
+// meanwhile.
 const editTries = 5
 
-// edit changes the list in the keys file, comments and all the rest left as they are, in one step.
+// edit changes the list in the keys file in one step. It preserves comments and everything else.
 func (k *keyCommand) edit(std service.Std, change func(*hujson.Array) error) error {
-	file, err := filepath.EvalSymlinks(k.keysFile) // a link stays one
+	file, err := filepath.EvalSymlinks(k.keysFile) // keeps a symbolic link in place
 	if err != nil {
 		return err
 	}
@@ -57,23 +59,23 @@ func (k *keyCommand) edit(std service.Std, change func(*hujson.Array) error) err
 		if err != nil {
 			return err
 		}
-		after, err := revised(before, change)
+		after, err := revise(before, change)
 		if err != nil {
 			return fmt.Errorf("%s: %w", k.keysFile, err)
 		}
-		if err := k.sound(std, after); err != nil {
+		if err := k.validate(std, after); err != nil {
 			return err
 		}
 		if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, before) {
 			continue
 		}
-		return exchange(file, after)
+		return replaceFile(file, after)
 	}
-	return fmt.Errorf("%s is being changed all the time: try again", k.keysFile)
+	return fmt.Errorf("another program keeps changing %s: try again", k.keysFile)
 }
 
-// revised is the text of a list after a change.
-func revised(text []byte, change func(*hujson.Array) error) ([]byte, error) {
+// revise returns the text of a list after a change.
+func revise(text []byte, change func(*hujson.Array) error) ([]byte, error) {
 	v, err := hujson.Parse(bytes.TrimPrefix(text, []byte("\ufeff")))
 	if err != nil {
 		return nil, err
@@ -91,8 +93,8 @@ func revised(text []byte, change func(*hujson.Array) error) ([]byte, error) {
 	return v.Pack(), nil
 }
 
-// exchange gives a file new content in one step. Its mode stays.
-func exchange(file string, content []byte) error {
+// replaceFile replaces the content of a file in one step, and keeps its mode.
+func replaceFile(file string, content []byte) error {
 	mode := fs.FileMode(0o600)
 	if info, err := os.Stat(file); err == nil {
 		mode = info.Mode().Perm()

@@ -20,7 +20,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
-// list shows the names, limits and spending of the keys, never the keys.
+// list prints the names, limits and spending of the keys, but not the keys themselves.
 func (k *keyCommand) list(ctx context.Context, std service.Std) error {
 	cfg, err := k.loadForReading(std)
 	if err != nil {
@@ -33,7 +33,7 @@ func (k *keyCommand) list(ctx context.Context, std service.Std) error {
 	now := time.Now()
 	spent, err := spendingOf(ctx, std, k.path, cfg, now)
 	if err != nil {
-		fmt.Fprintln(std.Err, "key list: what the keys have spent is not known:", err)
+		fmt.Fprintln(std.Err, "key list: the spending of the keys is not known:", err)
 	}
 	for _, note := range service.WaitingRows(ctx, std, k.path) {
 		fmt.Fprintln(std.Err, "key list:", note)
@@ -43,8 +43,10 @@ func (k *keyCommand) list(ctx context.Context, std service.Std) error {
 	p.printf("name\tgroup\tvalid\trpm\ttpm\tconcurrency\tbudget $\tspent $\tleft $\tmodels\tfrom\n")
 	for i := range cfg.AuthKeys {
 		key := &cfg.AuthKeys[i]
-		p.printf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(key.Name), printable(key.Group), validity(key, now), limit(key.RPM), limit(key.TPM), limit(key.Concurrency),
-			budgetOf(key.Budget), spent.of(key.Name), spent.left(key.Name), all(key.Models), all(key.IPs))
+		p.printf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			printable(key.Name), printable(key.Group), validity(key, now),
+			orDash(key.RPM), orDash(key.TPM), orDash(key.Concurrency), budgetText(key.Budget),
+			spent.of(key.Name), spent.left(key.Name), orAll(key.Models), orAll(key.IPs))
 	}
 	if p.err != nil {
 		return p.err
@@ -52,11 +54,11 @@ func (k *keyCommand) list(ctx context.Context, std service.Std) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "Days, weeks and months begin in %s, unless a key's budget names another zone. A key without a budget shows what it spent this month.\n", cfg.TimeZone)
+	_, err = fmt.Fprintf(std.Out, "Days, weeks and months begin in %s, unless a key's budget names another zone. For a key without a budget, the spending is that of this month.\n", cfg.TimeZone)
 	return err
 }
 
-// loadForReading reads the configuration with its keys, making a keys file that does not exist yet.
+// loadForReading reads the configuration with its keys. It makes the keys file if it is missing.
 func (k *keyCommand) loadForReading(std service.Std) (*config.Config, error) {
 	if err := k.locate(std); err != nil {
 		return nil, err
@@ -71,10 +73,11 @@ func (k *keyCommand) loadForReading(std service.Std) (*config.Config, error) {
 	return k.load(std)
 }
 
-// spending is what keys have spent according to the ledger. Its zero value knows nothing.
+// spending is the spending of client keys according to the ledger. The zero value stands for
+// unknown spending.
 type spending struct {
 	budgets map[string][]quota.BudgetView
-	month   map[string]ledger.Money // of all keys; nil: it is not known
+	month   map[string]ledger.Money // by key; nil if unknown
 }
 
 // spendingTime limits how long a list of keys waits for the ledger, which may be a database that
@@ -107,8 +110,8 @@ func spendingOf(ctx context.Context, std service.Std, path string, cfg *config.C
 		return spending{}, err
 	}
 	defer s.Close()
-	// The same arithmetic as in the balancer.
-	history := &attentiveHistory{History: s}
+	// The balancer's own budgets compute the spending, so that both agree.
+	history := &firstErrorHistory{History: s}
 	book := quota.NewBook(event.NewBus(slog.New(slog.DiscardHandler)), history)
 	book.Compile(ctx, cfg, now)
 	if history.err != nil {
@@ -123,7 +126,9 @@ func spendingOf(ctx context.Context, std service.Std, path string, cfg *config.C
 		return spending{}, err
 	}
 	y, m, _ := now.In(zone).Date()
-	lines, err := s.Report(ctx, store.Question{Since: time.Date(y, m, 1, 0, 0, 0, 0, zone), Until: now.Add(time.Second), By: []store.Dimension{store.Key}, Zone: zone})
+	lines, err := s.Report(ctx, store.Question{
+		Since: time.Date(y, m, 1, 0, 0, 0, 0, zone), Until: now.Add(time.Second), By: []store.Dimension{store.Key}, Zone: zone,
+	})
 	if err != nil {
 		return spending{}, err
 	}
@@ -133,13 +138,14 @@ func spendingOf(ctx context.Context, std service.Std, path string, cfg *config.C
 	return found, nil
 }
 
-// attentiveHistory keeps the first error of a history.
-type attentiveHistory struct {
+// firstErrorHistory records the first error of a history.
+type firstErrorHistory struct {
 	quota.History
 	err error
 }
 
-func (h *attentiveHistory) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
+// Spent implements quota.History.
+func (h *firstErrorHistory) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
 	spent, err := h.History.Spent(ctx, client, since, until)
 	if h.err == nil {
 		h.err = err
@@ -147,6 +153,7 @@ func (h *attentiveHistory) Spent(ctx context.Context, client string, since, unti
 	return spent, err
 }
 
+// of returns the spending of a key, for the table.
 func (s spending) of(name string) string {
 	if s.month == nil {
 		return "?"
@@ -158,6 +165,7 @@ func (s spending) of(name string) string {
 	return perWindow(budgets, func(b quota.BudgetView) float64 { return b.Spent })
 }
 
+// left returns what is left of a key's budgets, for the table.
 func (s spending) left(name string) string {
 	switch budgets := s.budgets[name]; {
 	case s.month == nil:
@@ -174,11 +182,12 @@ func perWindow(budgets []quota.BudgetView, amount func(quota.BudgetView) float64
 	for i, b := range budgets {
 		parts[i] = dollars(amount(b)) + "/" + b.Window
 	}
-	return strings.ReplaceAll(strings.Join(parts, " "), "/total", " in all")
+	return strings.ReplaceAll(strings.Join(parts, " "), "/total", " in total")
 }
 
 func dollars(d float64) string { return strconv.FormatFloat(d, 'f', 2, 64) }
 
+// validity states until when a key and its former secret are valid.
 func validity(k *config.ClientKey, now time.Time) string {
 	former := ""
 	for _, p := range k.Previous {
@@ -196,26 +205,26 @@ func validity(k *config.ClientKey, now time.Time) string {
 	}
 }
 
-func limit(n int) string {
+func orDash(n int) string {
 	if n == 0 {
 		return "-"
 	}
 	return strconv.Itoa(n)
 }
 
-func all(list []string) string {
+func orAll(list []string) string {
 	if len(list) == 0 {
 		return "all"
 	}
 	return printable(strings.Join(list, ","))
 }
 
-func budgetOf(b config.Budget) string {
+func budgetText(b config.Budget) string {
 	var parts []string
 	for _, each := range []struct {
 		amount float64
 		per    string
-	}{{b.Day, "/day"}, {b.Week, "/week"}, {b.Month, "/month"}, {b.Total, " in all"}} {
+	}{{b.Day, "/day"}, {b.Week, "/week"}, {b.Month, "/month"}, {b.Total, " in total"}} {
 		if each.amount > 0 {
 			parts = append(parts, number(each.amount)+each.per)
 		}

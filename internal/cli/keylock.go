@@ -12,8 +12,8 @@ import (
 const (
 	lockPatience = 10 * time.Second
 	lockRetry    = 10 * time.Millisecond
-	// lockStale is the age from which a lock file is treated as left behind by a dead process. An
-	// edit takes milliseconds.
+	// lockStale is the age from which a lock file belongs to a dead process. An edit takes
+	// milliseconds.
 	lockStale = time.Minute
 )
 

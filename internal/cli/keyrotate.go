@@ -15,11 +15,11 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// maxOverlap bounds the effect of a typing error in -overlap.
+// maxOverlap limits the effect of a typing error in -overlap.
 const maxOverlap = 366 * 24 * time.Hour
 
-// former is a former key as it stands in a file.
-type former struct {
+// formerKey is the entry of a former secret in a file.
+type formerKey struct {
 	Hash  string `json:"key_sha256"`
 	Until string `json:"until"`
 }
@@ -28,7 +28,7 @@ type former struct {
 // valid for the overlap.
 func (k *keyCommand) rotate(std service.Std) error {
 	if k.name == "" {
-		return errors.New("-name is missing: whose key?")
+		return errors.New("-name is missing: name the key to rotate")
 	}
 	overlap, err := parseSpan(k.overlap)
 	if err != nil || overlap > maxOverlap {
@@ -48,14 +48,14 @@ func (k *keyCommand) rotate(std service.Std) error {
 	previous := formerKeys(key, overlap, now)
 	if at < 0 {
 		entry, err := json.Marshal(struct {
-			Name     string   `json:"name"`
-			Hash     string   `json:"key_sha256"`
-			Previous []former `json:"previous,omitempty"`
+			Name     string      `json:"name"`
+			Hash     string      `json:"key_sha256"`
+			Previous []formerKey `json:"previous,omitempty"`
 		}{key.Name, hash, previous})
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(std.Err, "The new key of %s, which is kept nowhere, and what to write in its entry %s in %s, in place of \"key\" or \"key_sha256\". %s\n", key.Name, key.Place, k.path, overlapText(overlap, now))
+		fmt.Fprintf(std.Err, "The new key of %s, which is not stored anywhere, and the fields that replace \"key\" or \"key_sha256\" in its entry %s in %s. %s\n", key.Name, key.Place, k.path, overlapText(overlap, now))
 		_, err = fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
 		return err
 	}
@@ -76,7 +76,7 @@ func (k *keyCommand) rotate(std service.Std) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(std.Err, "The new key of %s, which is kept nowhere, and its entry in %s. %s\n", k.name, k.keysFile, overlapText(overlap, now))
+	fmt.Fprintf(std.Err, "The new key of %s, which is not stored anywhere, and its entry in %s. %s\n", k.name, k.keysFile, overlapText(overlap, now))
 	_, err = fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
 	return err
 }
@@ -85,27 +85,27 @@ func overlapText(overlap time.Duration, now time.Time) string {
 	if overlap == 0 {
 		return "The former key is refused from now on."
 	}
-	return "The former key works until " + now.Add(overlap).UTC().Format(time.RFC3339) + "; until then the log names whose former key is still in use."
+	return "The former key works until " + now.Add(overlap).UTC().Format(time.RFC3339) + "; until then the log reports its use."
 }
 
-// formerKeys are the secrets that stay valid beside a new one: the present one, and earlier ones up
-// to their own ends.
-func formerKeys(key *config.ClientKey, overlap time.Duration, now time.Time) []former {
-	var list []former
+// formerKeys returns the secrets that stay valid beside a new one: the current one for the overlap,
+// and earlier ones until their own ends.
+func formerKeys(key *config.ClientKey, overlap time.Duration, now time.Time) []formerKey {
+	var list []formerKey
 	if overlap > 0 {
 		hash := key.Hash()
-		list = append(list, former{hex.EncodeToString(hash[:]), now.Add(overlap).UTC().Format(time.RFC3339)})
+		list = append(list, formerKey{hex.EncodeToString(hash[:]), now.Add(overlap).UTC().Format(time.RFC3339)})
 	}
 	for _, p := range key.Previous {
 		if now.Before(p.End()) {
-			list = append(list, former{p.KeySHA256, p.Until})
+			list = append(list, formerKey{p.KeySHA256, p.Until})
 		}
 	}
 	return list
 }
 
 // replaceSecret changes the secret in the entry of a key, and nothing else.
-func replaceSecret(entry *hujson.Object, hash string, previous []former) error {
+func replaceSecret(entry *hujson.Object, hash string, previous []formerKey) error {
 	kept := entry.Members[:0]
 	for _, m := range entry.Members {
 		switch m.Name.Value.(hujson.Literal).String() {
@@ -120,7 +120,10 @@ func replaceSecret(entry *hujson.Object, hash string, previous []former) error {
 		if err != nil {
 			return err
 		}
-		m := hujson.ObjectMember{Name: hujson.Value{BeforeExtra: hujson.Extra(" "), Value: hujson.String(name)}, Value: hujson.Value{BeforeExtra: hujson.Extra(" "), Value: mustParse(text)}}
+		m := hujson.ObjectMember{
+			Name:  hujson.Value{BeforeExtra: hujson.Extra(" "), Value: hujson.String(name)},
+			Value: hujson.Value{BeforeExtra: hujson.Extra(" "), Value: mustParse(text)},
+		}
 		entry.Members = append(entry.Members, m)
 		return nil
 	}
@@ -130,7 +133,7 @@ func replaceSecret(entry *hujson.Object, hash string, previous []former) error {
 	return add("previous", previous)
 }
 
-// parseSpan reads a duration, also in days.
+// parseSpan parses a duration. Unlike time.ParseDuration it accepts days.
 func parseSpan(s string) (time.Duration, error) {
 	if days, isDays := strings.CutSuffix(s, "d"); isDays {
 		n, err := strconv.ParseFloat(days, 64)

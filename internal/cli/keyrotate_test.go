@@ -59,10 +59,10 @@ func TestRotateKeepsEverythingElse(t *testing.T) {
 		}
 		return cfg.AuthKeys
 	}
-	status, out, said := run("rotate", "ann")
+	status, out, output := run("rotate", "ann")
 	first, entry, _ := strings.Cut(out, "\n")
-	if status != 0 || !strings.HasPrefix(first, "sk-lb-") || !strings.Contains(entry, hashOf(first)) || !strings.Contains(said, "works until") {
-		t.Fatalf("%d %s %s", status, out, said)
+	if status != 0 || !strings.HasPrefix(first, "sk-lb-") || !strings.Contains(entry, hashOf(first)) || !strings.Contains(output, "works until") {
+		t.Fatalf("%d %s %s", status, out, output)
 	}
 	text, _ := os.ReadFile(file)
 	for _, want := range []string{"// the team", "/* fast */", `"rpm": 60`, "k-bob"} {
@@ -77,17 +77,17 @@ func TestRotateKeepsEverythingElse(t *testing.T) {
 	if ann.Name != "ann" || ann.RPM != 60 || ann.Budget.Day != 5 || len(ann.Previous) != 1 || ann.Previous[0].KeySHA256 != hashOf("k-ann") || time.Until(ann.Previous[0].End()) < 23*time.Hour {
 		t.Errorf("%+v", ann)
 	}
-	status, out, said = run("rotate", "ann", "-overlap", "0")
+	status, out, output = run("rotate", "ann", "-overlap", "0")
 	second, _, _ := strings.Cut(out, "\n")
-	if ann := keys()[1]; status != 0 || ann.KeySHA256 != hashOf(second) || len(ann.Previous) != 1 || !strings.Contains(said, "refused from now on") {
-		t.Errorf("%d %+v %s", status, ann, said)
+	if ann := keys()[1]; status != 0 || ann.KeySHA256 != hashOf(second) || len(ann.Previous) != 1 || !strings.Contains(output, "refused from now on") {
+		t.Errorf("%d %+v %s", status, ann, output)
 	}
 	if status, out, _ := run("rotate", "here", "-overlap", "7d"); status != 0 || !strings.Contains(out, hashOf("k-here-0123456789abc")) {
 		t.Errorf("%d %s", status, out)
 	}
 	for _, args := range [][]string{{"rotate"}, {"rotate", "carl"}, {"rotate", "ann", "-overlap", "soon"}, {"rotate", "ann", "-overlap", "-1h"}, {"rotate", "ann", "-overlap", "400d"}} {
-		if status, _, said := run(args...); status == 0 || said == "" {
-			t.Errorf("%v: %d %s", args, status, said)
+		if status, _, output := run(args...); status == 0 || output == "" {
+			t.Errorf("%v: %d %s", args, status, output)
 		}
 	}
 	if status, out, _ := run("list"); status != 0 || !strings.Contains(out, "the former one to") || !strings.Contains(out, "begin in Asia/Tokyo") {
@@ -95,7 +95,8 @@ func TestRotateKeepsEverythingElse(t *testing.T) {
 	}
 }
 
-// TestCommandsAtTheSameTimeLoseNoKey runs with and without an existing keys file.
+// TestCommandsAtTheSameTimeLoseNoKey runs commands at the same time, with and without an existing
+// keys file.
 func TestCommandsAtTheSameTimeLoseNoKey(t *testing.T) {
 	for _, keys := range []string{"", "[]"} {
 		file, run := keyFiles(t, keys)
@@ -103,12 +104,12 @@ func TestCommandsAtTheSameTimeLoseNoKey(t *testing.T) {
 		for i := range 8 {
 			group.Go(func() {
 				name := fmt.Sprint("user-", i)
-				if status, _, said := run("new", name); status != 0 {
-					t.Error(said)
+				if status, _, output := run("new", name); status != 0 {
+					t.Error(output)
 				}
 				verb := []string{"rotate", "revoke"}[i%2]
-				if status, _, said := run(verb, name); status != 0 {
-					t.Error(said)
+				if status, _, output := run(verb, name); status != 0 {
+					t.Error(output)
 				}
 			})
 		}
@@ -133,7 +134,7 @@ func TestLockFiles(t *testing.T) {
 	if _, again, err := tryLockFile(lock, now.Add(lockStale+time.Minute)); again || err != nil {
 		t.Error(again, err)
 	}
-	unlock, locked, err := tryLockFile(lock, now) // the stale one is gone
+	unlock, locked, err := tryLockFile(lock, now) // the call before has removed the stale one
 	if !locked || err != nil {
 		t.Fatal(locked, err)
 	}
@@ -146,13 +147,14 @@ func TestLockFiles(t *testing.T) {
 	}
 }
 
-// TestKeyNamesTheErrorOfTheConfiguration, for example of a client key whose variable is not set.
+// TestKeyNamesTheErrorOfTheConfiguration checks an error in the configuration, such as a client key
+// whose variable is not set.
 func TestKeyNamesTheErrorOfTheConfiguration(t *testing.T) {
 	_, run := keyFiles(t, `[{"name": "ann", "key": "${NOT_SET}"}]`)
 	for _, args := range [][]string{{"list"}, {"new", "bob"}, {"rotate", "ann"}, {"revoke", "ann"}} {
-		status, out, said := run(args...)
-		if status != 1 || out != "" || !strings.Contains(said, "keys.json:1:") || !strings.Contains(said, "NOT_SET is not set") {
-			t.Errorf("%v: %d %q %q", args, status, out, said)
+		status, out, output := run(args...)
+		if status != 1 || out != "" || !strings.Contains(output, "keys.json:1:") || !strings.Contains(output, "NOT_SET is not set") {
+			t.Errorf("%v: %d %q %q", args, status, out, output)
 		}
 	}
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
-const ledgerIntro = `claude-code-lb ledger import brings requests into the ledger that a balancer could not write before
-it ended, because the disk was full or the database away. The next start imports the files that it
-left in the state directory or beside the configuration file; this command is for rows that
-were printed, and for files that were moved. A request that the ledger has already is left out. Lines
-that are no such rows are skipped, so that a whole log can be imported.
+const ledgerIntro = `claude-code-lb ledger import adds requests to the ledger that a balancer could not write before it
+stopped, because the disk was full or the database was unavailable. The next start imports files in
+the state directory and beside the configuration file by itself; this command is for printed rows and
+for files that were moved. It skips requests that the ledger has already, and lines that are not such
+rows, so that you can import a whole log.
 
 Usage: claude-code-lb ledger import [-c FILE] FILE|-
 
@@ -30,13 +30,13 @@ func runLedger(ctx context.Context, std service.Std, args []string) int {
 		return status
 	}
 	if len(rest) != 1 {
-		fmt.Fprintln(std.Err, "ledger: want import and a FILE, or - for standard input (ledger -h tells more)")
+		fmt.Fprintln(std.Err, "ledger: want import and a FILE, or - for standard input (see ledger -h)")
 		return service.ExitUsage
 	}
 	path := service.ConfigPath(std, *file)
 	restored, err := importLedger(ctx, std, path, rest[0])
 	if err != nil {
-		return failed(std, "ledger", path, err)
+		return printFailure(std, "ledger", path, err)
 	}
 	fmt.Fprintf(std.Out, "%d requests imported, %d were in the ledger already\n", restored.Requests, restored.Present)
 	if restored.Damaged > 0 {
@@ -46,7 +46,7 @@ func runLedger(ctx context.Context, std service.Std, args []string) int {
 	return service.ExitOK
 }
 
-// parseVerb parses flags that stand before or after the only verb, and returns what follows.
+// parseVerb parses flags before and after the only verb, and returns the arguments after them.
 func parseVerb(flags *flag.FlagSet, std service.Std, args []string, verb string) (rest []string, status int, done bool) {
 	if status, done := parseLeading(flags, std, args); done {
 		return nil, status, true
@@ -58,6 +58,7 @@ func parseVerb(flags *flag.FlagSet, std service.Std, args []string, verb string)
 	return flags.Args(), status, done
 }
 
+// importLedger imports rows from a file, or from standard input for "-".
 func importLedger(ctx context.Context, std service.Std, path, name string) (store.Restored, error) {
 	where, _, _, err := service.LedgerOf(std, path)
 	if err != nil {

@@ -10,10 +10,11 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// TestModes: what others can read is told, if it is secret, and only then.
+// TestModes checks that files are reported that other users can read and that contain secrets, and
+// no others.
 func TestModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("SKIPPED on Windows: a mode says nothing there")
+		t.Skip("SKIPPED on Windows: access does not depend on modes")
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.json")
@@ -32,7 +33,7 @@ func TestModes(t *testing.T) {
 	}
 	f := func(want ...string) {
 		t.Helper()
-		status, _, errOut := Run(t, "check", "", map[string]string{"TOKEN": "t"}, "-c", path)
+		status, _, errOut := runCommand(t, "check", "", map[string]string{"TOKEN": "t"}, "-c", path)
 		var got []string
 		for line := range strings.Lines(errOut) {
 			if strings.Contains(line, "others on this machine can read") {
@@ -44,13 +45,13 @@ func TestModes(t *testing.T) {
 		}
 	}
 	const literal = `{"servers": [{"url": "https://a.example", "token": "sk-1"}]}`
-	complaint := path + ":1:52: servers[0].token: warning: is a secret in plain text, and others on this machine can read the file: chmod 600 " + path
+	warning := path + ":1:52: servers[0].token: warning: is a secret in plain text, and others on this machine can read the file: chmod 600 " + path
 	put("config.json", literal, 0o600)
 	f()
 	put("config.json", literal, 0o640)
-	f(complaint)
+	f(warning)
 	put("config.json", literal, 0o404)
-	f(complaint)
+	f(warning)
 	put("config.json", `{"servers": [{"url": "https://a.example", "token": "${TOKEN}"}]}`, 0o644)
 	f()
 
@@ -65,8 +66,8 @@ func TestModes(t *testing.T) {
 	}
 	f()
 
-	Run(t, "secret", "", nil, "new-identity", "-c", path)
-	_, sealed, _ := Run(t, "secret", "sk-1", nil, "encrypt", "-c", path)
+	runCommand(t, "secret", "", nil, "new-identity", "-c", path)
+	_, sealed, _ := runCommand(t, "secret", "sk-1", nil, "encrypt", "-c", path)
 	put("config.json", `{"servers": [{"url": "https://a.example", "token": "`+strings.TrimSpace(sealed)+`"}]}`, 0o644)
 	f()
 	identity := filepath.Join(dir, "config.agekey")

@@ -16,21 +16,21 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
-const reportIntro = `claude-code-lb report sums up the ledger: requests, errors, tokens, cache hit rate, cost, what
-the prompt cache saved, and what was wasted by asking a server that had to be asked elsewhere
-again, or one whose account had to cache anew what another account had cached.
+const reportIntro = `claude-code-lb report sums up the ledger: requests, errors, tokens, cache hit rate, cost,
+the savings by the prompt cache, and the waste: billed attempts that failed, and prompts that
+an account cached again although another account had them cached.
 
-A time is a date (2026-05-01), a date and time (2026-05-01T12:00, or with a zone as of
-RFC 3339), today or yesterday, or how long ago (90m, 24h, 7d). Days begin where time_zone
-of the configuration says, as those of budgets do.
+A time is a date (2026-05-01), a date and time (2026-05-01T12:00, or with a zone as in
+RFC 3339), today or yesterday, or an age (90m, 24h, 7d). Days begin in the time_zone of the
+configuration, as for budgets.
 
 Usage: claude-code-lb report [-c FILE] [flags]
 
 Flags:
 `
 
-// reporting is what the command line asks for.
-type reporting struct {
+// reportCommand has the flags of report.
+type reportCommand struct {
 	file, by, since, until, zone, format string
 	key, model, upstream                 string
 	reconcile                            bool
@@ -38,9 +38,9 @@ type reporting struct {
 
 func runReport(ctx context.Context, std service.Std, args []string) int {
 	flags := newFlags("report", reportIntro)
-	var r reporting
-	flags.StringVar(&r.file, "c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
-	flags.StringVar(&r.by, "by", "day", "`DIMENSIONS` to break down by, separated by commas: day, hour, key, model, upstream, session; total for none")
+	var r reportCommand
+	flags.StringVar(&r.file, "c", "", configFlagUsage)
+	flags.StringVar(&r.by, "by", "day", "`DIMENSIONS` of the rows, separated by commas: day, hour, key, model, upstream, session; total for none")
 	flags.StringVar(&r.since, "since", "30d", "`TIME` of the first request")
 	flags.StringVar(&r.until, "until", "", "`TIME` before which the last request began (default: now)")
 	const zone = "time `ZONE` of days and hours, such as UTC, Local or Europe/Berlin (default: time_zone of the configuration, otherwise UTC)"
@@ -48,8 +48,8 @@ func runReport(ctx context.Context, std service.Std, args []string) int {
 	flags.StringVar(&r.zone, "tz", "", "the same as -zone")
 	flags.StringVar(&r.key, "key", "", "only requests of the client key with this `NAME`")
 	flags.StringVar(&r.model, "model", "", "only requests for this `MODEL`")
-	flags.StringVar(&r.upstream, "upstream", "", "only what the server with this `NAME` did")
-	flags.BoolVar(&r.reconcile, "reconcile", false, "compare what balance_check read with what the ledger says was spent, server by server; exit status 1 when they differ")
+	flags.StringVar(&r.upstream, "upstream", "", "only attempts at the server with this `NAME`")
+	flags.BoolVar(&r.reconcile, "reconcile", false, "compare the readings of balance_check with the cost in the ledger, for each server; exit status 1 if they differ")
 	flags.StringVar(&r.format, "format", "table", "`FORMAT` of the output: table, json, csv or ndjson")
 	if status, done := parseFlags(flags, std, args); done {
 		return status
@@ -69,13 +69,14 @@ func runReport(ctx context.Context, std service.Std, args []string) int {
 		fmt.Fprintln(std.Err, "report:", note)
 	}
 	if err != nil {
-		return failed(std, "report", service.ConfigPath(std, r.file), err)
+		return printFailure(std, "report", service.ConfigPath(std, r.file), err)
 	}
 	return status
 }
 
-// failed tells why a command that reads the ledger could not.
-func failed(std service.Std, command, path string, err error) int {
+// printFailure prints why a command failed that reads the configuration, and returns the exit
+// status.
+func printFailure(std service.Std, command, path string, err error) int {
 	if e, ok := errors.AsType[service.Unreadable](err); ok {
 		service.ExplainUnreadable(std.Err, path, e.Err)
 		return service.ExitError
@@ -84,7 +85,9 @@ func failed(std service.Std, command, path string, err error) int {
 	return service.ExitError
 }
 
-func (r *reporting) run(ctx context.Context, std service.Std, now time.Time, waiting bool) (status int, err error) {
+// run prints the report. waiting is true if requests are missing from the ledger because it could
+// not be written to.
+func (r *reportCommand) run(ctx context.Context, std service.Std, now time.Time, waiting bool) (status int, err error) {
 	s, cfg, err := service.ReadLedger(ctx, std, service.ConfigPath(std, r.file))
 	if err != nil {
 		return service.ExitError, err
@@ -111,8 +114,8 @@ func (r *reporting) run(ctx context.Context, std service.Std, now time.Time, wai
 	return service.ExitOK, writeReport(std.Out, r.format, q, lines)
 }
 
-// question interprets the flags. Without -zone the time zone of the calendar applies.
-func (r *reporting) question(now time.Time, calendar string) (store.Question, error) {
+// question converts the flags. Without -zone the time zone of the calendar applies.
+func (r *reportCommand) question(now time.Time, calendar string) (store.Question, error) {
 	var q store.Question
 	var err error
 	if q.Zone, err = config.Zone(cmp.Or(r.zone, calendar)); err != nil {
@@ -163,7 +166,7 @@ func parseDimensions(list string) ([]store.Dimension, error) {
 	return by, nil
 }
 
-// parseMoment reads a point in time, or how long ago it was.
+// parseMoment parses a point in time or an age.
 func parseMoment(s string, now time.Time, zone *time.Location) (time.Time, error) {
 	for _, layout := range [...]string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateTime, "2006-01-02 15:04"} {
 		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
@@ -193,7 +196,7 @@ func parseMoment(s string, now time.Time, zone *time.Location) (time.Time, error
 	return time.Time{}, fmt.Errorf("%s: want a time such as today, yesterday, 2026-05-01, 2026-05-01T12:00, 24h or 7d", s)
 }
 
-// printf collects the first error of writing.
+// printer writes text and records the first error.
 type printer struct {
 	to  io.Writer
 	err error

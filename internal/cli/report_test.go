@@ -63,7 +63,7 @@ func TestReportFormats(t *testing.T) {
 		}
 		if strings.Contains(out.String(), "\x1b") && format != "json" {
 			if format == "table" {
-				t.Errorf("%s passes control characters on", format)
+				t.Errorf("%s has control characters", format)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func TestReconciliationNamesDrift(t *testing.T) {
 	}
 }
 
-func TestReportAsksTheRunningBalancerWhatWaits(t *testing.T) {
+func TestReportCountsUnwrittenRows(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"status":"ok","ledger_waiting":28}`)
 	}))
@@ -159,22 +159,23 @@ func TestLedgerImport(t *testing.T) {
 	f(service.ExitUsage, "", "want import", "import")
 }
 
-// TestReportsShareTheCalendarOfBudgets checks the days of reports without -zone, also across a change of daylight saving time.
+// TestReportsShareTheCalendarOfBudgets checks the days of reports without -zone, also across a
+// change of daylight saving time.
 func TestReportsShareTheCalendarOfBudgets(t *testing.T) {
 	now := time.Date(2026, 10, 25, 22, 30, 0, 0, time.UTC) // 23:30 in Berlin, on the day the clocks go back
-	f := func(r reporting, calendar, wantSince, wantZone string) {
+	f := func(r reportCommand, calendar, wantSince, wantZone string) {
 		t.Helper()
 		q, err := r.question(now, calendar)
 		if err != nil || q.Since.Format(time.RFC3339) != wantSince || q.Zone.String() != wantZone {
 			t.Errorf("%+v: %s in %s, %v", r, q.Since.Format(time.RFC3339), q.Zone, err)
 		}
 	}
-	f(reporting{since: "today"}, "", "2026-10-25T00:00:00Z", "UTC")
-	f(reporting{since: "today"}, "Europe/Berlin", "2026-10-25T00:00:00+02:00", "Europe/Berlin")
-	f(reporting{since: "yesterday"}, "Europe/Berlin", "2026-10-24T00:00:00+02:00", "Europe/Berlin")
-	f(reporting{since: "2026-10-20"}, "Europe/Berlin", "2026-10-20T00:00:00+02:00", "Europe/Berlin")
-	f(reporting{since: "today", zone: "Asia/Tokyo"}, "Europe/Berlin", "2026-10-26T00:00:00+09:00", "Asia/Tokyo")
-	if _, err := (&reporting{since: "today", zone: "Europe/Berln"}).question(now, ""); err == nil || !strings.Contains(err.Error(), "did you mean Europe/Berlin?") {
+	f(reportCommand{since: "today"}, "", "2026-10-25T00:00:00Z", "UTC")
+	f(reportCommand{since: "today"}, "Europe/Berlin", "2026-10-25T00:00:00+02:00", "Europe/Berlin")
+	f(reportCommand{since: "yesterday"}, "Europe/Berlin", "2026-10-24T00:00:00+02:00", "Europe/Berlin")
+	f(reportCommand{since: "2026-10-20"}, "Europe/Berlin", "2026-10-20T00:00:00+02:00", "Europe/Berlin")
+	f(reportCommand{since: "today", zone: "Asia/Tokyo"}, "Europe/Berlin", "2026-10-26T00:00:00+09:00", "Asia/Tokyo")
+	if _, err := (&reportCommand{since: "today", zone: "Europe/Berln"}).question(now, ""); err == nil || !strings.Contains(err.Error(), "did you mean Europe/Berlin?") {
 		t.Error(err)
 	}
 }

@@ -13,16 +13,15 @@ import (
 	"unicode"
 
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
-	"github.com/9bingyin/claude-code-lb/internal/service"
 	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
 // figure is a column of a report.
 type figure struct {
-	name  string // in JSON and CSV
-	title string // in the table, "" where it has no place
-	exact func(*ledger.Sums) string
-	shown func(*ledger.Sums) string // in the table; nil: exact
+	name  string                    // in JSON and CSV
+	title string                    // in the table; "" if the table does not have it
+	exact func(*ledger.Sums) string // for JSON and CSV
+	shown func(*ledger.Sums) string // for the table; nil: exact
 }
 
 func figures() []figure {
@@ -30,7 +29,8 @@ func figures() []figure {
 		return func(s *ledger.Sums) string { return strconv.FormatInt(of(s), 10) }
 	}
 	dollars := func(of func(*ledger.Sums) ledger.Money) (exact, shown func(*ledger.Sums) string) {
-		return func(s *ledger.Sums) string { return of(s).Exact() }, func(s *ledger.Sums) string { return fmt.Sprintf("%.4f", of(s).Dollars()) }
+		return func(s *ledger.Sums) string { return of(s).Exact() },
+			func(s *ledger.Sums) string { return fmt.Sprintf("%.4f", of(s).Dollars()) }
 	}
 	cost, costShown := dollars(func(s *ledger.Sums) ledger.Money { return s.Cost })
 	saved, savedShown := dollars(func(s *ledger.Sums) ledger.Money { return s.Saved })
@@ -65,7 +65,7 @@ func figures() []figure {
 	}
 }
 
-// unpriced marks a cost that lacks something.
+// unpriced marks a cost that lacks an unknown price.
 func unpriced(s *ledger.Sums) string {
 	if s.Unpriced > 0 {
 		return "+?"
@@ -73,7 +73,7 @@ func unpriced(s *ledger.Sums) string {
 	return ""
 }
 
-// writeReport writes the lines and, but for CSV and NDJSON, their total and whose days were meant.
+// writeReport writes the lines. Tables and JSON also have their total and the time zone of days.
 func writeReport(w io.Writer, format string, q store.Question, lines []store.Line) error {
 	var total ledger.Sums
 	by := q.By
@@ -101,7 +101,7 @@ func writeReport(w io.Writer, format string, q store.Question, lines []store.Lin
 	}
 }
 
-// jsonOf is a line as a JSON object; its figures are numbers exactly as they are in the ledger.
+// jsonOf returns a line as a JSON object. Its figures are as exact as those of the ledger.
 func jsonOf(by []store.Dimension, line *store.Line) []byte {
 	out := []byte{'{'}
 	member := func(name string, value []byte) {
@@ -112,7 +112,7 @@ func jsonOf(by []store.Dimension, line *store.Line) []byte {
 		out = append(append(out, ':'), value...)
 	}
 	for i, d := range by {
-		value, _ := json.Marshal(line.At[i]) // a string always can be
+		value, _ := json.Marshal(line.At[i]) // a string always can be encoded
 		member(string(d), value)
 	}
 	for _, f := range figures() {
@@ -141,15 +141,15 @@ func reportJSON(w io.Writer, q store.Question, lines []store.Line, total *ledger
 
 func reportCSV(w io.Writer, by []store.Dimension, lines []store.Line) error {
 	out := csv.NewWriter(w)
-	var head []string
+	var header []string
 	for _, d := range by {
-		head = append(head, string(d))
+		header = append(header, string(d))
 	}
 	columns := figures()
 	for _, f := range columns {
-		head = append(head, f.name)
+		header = append(header, f.name)
 	}
-	_ = out.Write(head) // Error tells
+	_ = out.Write(header) // out.Error returns the error
 	for i := range lines {
 		var record []string
 		for _, value := range lines[i].At {
@@ -164,7 +164,8 @@ func reportCSV(w io.Writer, by []store.Dimension, lines []store.Line) error {
 	return out.Error()
 }
 
-// noFormula keeps a spreadsheet from taking what a client has written for a formula, and a terminal for a command.
+// noFormula changes text of a client so that spreadsheets do not take it for a formula, nor
+// terminals for a control sequence.
 func noFormula(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -185,13 +186,13 @@ func reportTable(w io.Writer, by []store.Dimension, lines []store.Line, total *l
 	}
 	columns := slices.DeleteFunc(figures(), func(f figure) bool { return f.title == "" })
 	if slices.Contains(by, store.Upstream) {
-		columns = append(columns, honesty()...)
+		columns = append(columns, auditColumns()...)
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	p := printer{to: out}
-	head := make([]string, len(by))
+	header := make([]string, len(by))
 	for i, d := range by {
-		head[i] = string(d)
+		header[i] = string(d)
 	}
 	row := func(at []string, value func(figure) string) {
 		for _, s := range at {
@@ -202,7 +203,7 @@ func reportTable(w io.Writer, by []store.Dimension, lines []store.Line, total *l
 		}
 		p.printf("\n")
 	}
-	row(head, func(f figure) string { return f.title })
+	row(header, func(f figure) string { return f.title })
 	for i := range lines {
 		row(lines[i].At, func(f figure) string { return f.show(&lines[i].Sums) })
 	}
@@ -212,7 +213,7 @@ func reportTable(w io.Writer, by []store.Dimension, lines []store.Line, total *l
 		row(at, func(f figure) string { return f.show(total) })
 	}
 	if total.Unpriced > 0 {
-		p.printf("+? the price of a model, speed, tier, region or tool is not known (the log names it): write it into \"prices\"\n")
+		p.printf("+? the price of a model, speed, tier, region or tool is not known (the log names it): add it to \"prices\"\n")
 	}
 	if p.err != nil {
 		return p.err
@@ -227,8 +228,9 @@ func (f figure) show(s *ledger.Sums) string {
 	return f.exact(s)
 }
 
-// honesty are the figures that tell whether an upstream gives what is paid for.
-func honesty() []figure {
+// auditColumns are figures that show whether an upstream delivers the model, cache and token counts
+// that it bills.
+func auditColumns() []figure {
 	share := func(part, whole int64) string {
 		if whole == 0 {
 			return "-"
@@ -242,7 +244,7 @@ func honesty() []figure {
 	}
 }
 
-// printable shows what a client has written without what a terminal would act upon, and no longer than a table bears.
+// printable quotes control characters in text of a client, and shortens it for a table.
 func printable(s string) string {
 	const longest = 60
 	if s == "" {
@@ -253,72 +255,6 @@ func printable(s string) string {
 	}
 	quoted := strconv.Quote(s)
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
-}
-
-// writeReconciliation writes one line per server. The status is 1 when a balance and the ledger differ.
-func writeReconciliation(w io.Writer, format string, list []store.Reconciliation) (status int, err error) {
-	status = service.ExitOK
-	type line struct {
-		Server   string      `json:"server"`
-		Readings int         `json:"readings"`
-		From     string      `json:"from"`
-		To       string      `json:"to"`
-		Lost     float64     `json:"balance_lost"`
-		Raised   float64     `json:"balance_raised"`
-		Spent    json.Number `json:"ledger_usd"`
-		Drift    float64     `json:"drift"`
-		Differs  bool        `json:"differs"`
-		Unpriced int64       `json:"unpriced_attempts"`
-	}
-	lines := []line{}
-	for i := range list {
-		r := &list[i]
-		lines = append(lines, line{
-			r.Server, r.Readings, r.From.Format("2006-01-02T15:04:05Z07:00"), r.To.Format("2006-01-02T15:04:05Z07:00"),
-			r.Lost, r.Raised, json.Number(r.Spent.Exact()), r.Drift(), r.Drifts(), r.Unpriced,
-		})
-		if r.Drifts() {
-			status = service.ExitError
-		}
-	}
-	switch format {
-	case "json":
-		return status, json.NewEncoder(w).Encode(map[string]any{"rows": lines})
-	case "ndjson":
-		for _, l := range lines {
-			if err := json.NewEncoder(w).Encode(l); err != nil {
-				return status, err
-			}
-		}
-		return status, nil
-	case "csv":
-		out := csv.NewWriter(w)
-		_ = out.Write([]string{"server", "readings", "from", "to", "balance_lost", "balance_raised", "ledger_usd", "drift", "differs", "unpriced_attempts"})
-		for _, l := range lines {
-			_ = out.Write([]string{noFormula(l.Server), strconv.Itoa(l.Readings), l.From, l.To, number(l.Lost), number(l.Raised), l.Spent.String(), number(l.Drift),
-				strconv.FormatBool(l.Differs), strconv.FormatInt(l.Unpriced, 10)})
-		}
-		out.Flush()
-		return status, out.Error()
-	}
-	if len(lines) == 0 {
-		_, err := fmt.Fprintln(w, "no server has two balance readings in that time: set balance_check")
-		return status, err
-	}
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	p := printer{to: out}
-	p.printf("server\treadings\tbalance lost\tledger $\tdrift\ttopped up\t\t\n")
-	for _, l := range lines {
-		verdict := "ok"
-		if l.Differs {
-			verdict = "DIFFERS"
-		}
-		p.printf("%s\t%d\t%.4f\t%s\t%+.1f %%\t%.2f\t%s\t\n", printable(l.Server), l.Readings, l.Lost, l.Spent, 100*l.Drift, l.Raised, verdict)
-	}
-	if p.err != nil {
-		return status, p.err
-	}
-	return status, out.Flush()
 }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

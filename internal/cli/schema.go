@@ -8,8 +8,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-const schemaIntro = `claude-code-lb schema prints the JSON Schema of the configuration file, with which
-editors complete and check it:
+const schemaIntro = `claude-code-lb schema prints the JSON Schema of the configuration file. Editors use it to
+complete and check the file:
 
   claude-code-lb schema > config.schema.json
 

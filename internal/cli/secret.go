@@ -25,8 +25,8 @@ Usage:
 
 new-identity writes the identity file that decrypts the secrets of a configuration,
 readable by its owner alone, and prints the recipient that encrypts for it.
-encrypt reads a secret from standard input, or asks for it, and prints what stands
-for it in the configuration. Nothing here decrypts.
+encrypt reads a secret from standard input, or asks for it, and prints its encrypted
+form for the configuration. There is no command that decrypts.
 
 Flags:
 `
@@ -40,7 +40,7 @@ Usage: claude-code-lb secret new-identity [-c FILE] [-pq]
 Flags:
 `
 	encryptIntro = `claude-code-lb secret encrypt reads a secret from standard input, or asks for it without
-showing it, and prints the line that stands for it in the configuration: "age:…".
+showing it, and prints its encrypted form for the configuration: "age:…".
 
 Usage:
   claude-code-lb secret encrypt
@@ -50,10 +50,10 @@ Flags:
 `
 )
 
-// maxSecret bounds what encrypt takes: a file given by mistake is no secret.
+// maxSecret is the largest secret that encrypt accepts: more is a file given by mistake.
 const maxSecret = 64 << 10
 
-// runSecret runs the command behind "secret"; -c may stand before it as well.
+// runSecret runs a command of "secret". The flag -c may precede the command as well.
 func runSecret(ctx context.Context, std service.Std, args []string) int {
 	flags := newFlags("secret", secretIntro)
 	file := flags.String("c", "", configFlagUsage)
@@ -66,18 +66,18 @@ func runSecret(ctx context.Context, std service.Std, args []string) int {
 	case "encrypt":
 		return runEncrypt(ctx, std, *file, flags.Args()[1:])
 	case "":
-		fmt.Fprintln(std.Err, "secret: say new-identity or encrypt (secret -h tells more)")
+		fmt.Fprintln(std.Err, "secret: want new-identity or encrypt (see secret -h)")
 	default:
-		fmt.Fprintf(std.Err, "secret: %q is neither new-identity nor encrypt (secret -h tells more)\n", flags.Arg(0))
+		fmt.Fprintf(std.Err, "secret: %q is neither new-identity nor encrypt (see secret -h)\n", flags.Arg(0))
 	}
 	return service.ExitUsage
 }
 
-// runNewIdentity writes an identity file that did not exist.
+// runNewIdentity writes an identity file. It does not replace an existing one.
 func runNewIdentity(std service.Std, file string, args []string) int {
 	flags := newFlags("secret new-identity", newIdentityIntro)
 	flags.StringVar(&file, "c", file, configFlagUsage)
-	pq := flags.Bool("pq", false, "make one that quantum computers cannot break; what it encrypts is 2 KB longer")
+	pq := flags.Bool("pq", false, "make a post-quantum identity; encrypted secrets are 2 KB longer")
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
@@ -91,18 +91,18 @@ func runNewIdentity(std service.Std, file string, args []string) int {
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		fmt.Fprintf(std.Err, "secret new-identity: %s exists already, and is left as it is: what it encrypts would be lost without it\n", path)
+		fmt.Fprintf(std.Err, "secret new-identity: %s exists already and was not changed: the secrets encrypted for it would be lost\n", path)
 		return service.ExitError
 	case err != nil:
 		fmt.Fprintln(std.Err, "secret new-identity: cannot write the identity:", err)
 		return service.ExitError
 	}
-	fmt.Fprintf(std.Err, "Wrote %s, readable by you alone. Keep a copy elsewhere: nothing else decrypts what is encrypted for\n", path)
+	fmt.Fprintf(std.Err, "Wrote %s, readable by you alone. Keep a copy elsewhere: nothing else decrypts secrets for this recipient:\n", path)
 	fmt.Fprintln(std.Out, recipient)
 	return service.ExitOK
 }
 
-// newIdentity draws an identity; pq makes it one of the hybrid kind, ML-KEM-768 beside X25519.
+// newIdentity generates an X25519 identity, or a hybrid one of ML-KEM-768 and X25519 if pq.
 func newIdentity(pq bool) (identity config.Secret, recipient string, err error) {
 	if pq {
 		id, err := age.GenerateHybridIdentity()
@@ -118,7 +118,7 @@ func newIdentity(pq bool) (identity config.Secret, recipient string, err error) 
 	return config.NewSecret(id.String()), id.Recipient().String(), nil
 }
 
-// runEncrypt prints what stands for a secret in the configuration.
+// runEncrypt prints the encrypted form of a secret.
 func runEncrypt(ctx context.Context, std service.Std, file string, args []string) int {
 	flags := newFlags("secret encrypt", encryptIntro)
 	flags.StringVar(&file, "c", file, configFlagUsage)
@@ -156,24 +156,25 @@ func runEncrypt(ctx context.Context, std service.Std, file string, args []string
 	return service.ExitOK
 }
 
-// parseRecipients reads the values of -recipient, which an error does not quote: one may be an identity.
+// parseRecipients parses the values of -recipient. Its errors do not quote them, because one may be
+// an identity.
 func parseRecipients(named []string) ([]age.Recipient, error) {
 	var recipients []age.Recipient
 	for _, s := range named {
 		parsed, err := age.ParseRecipients(strings.NewReader(s))
 		switch {
 		case strings.HasPrefix(strings.ToUpper(s), "AGE-SECRET-KEY-"):
-			return nil, errors.New("-recipient has an identity, which is to be kept secret: its recipient begins with age1")
+			return nil, errors.New("-recipient is an identity, which must stay secret: its recipient begins with age1")
 		case err != nil:
-			return nil, errors.New("-recipient is no age recipient: one begins with age1")
+			return nil, errors.New("-recipient is not an age recipient: these begin with age1")
 		}
 		recipients = append(recipients, parsed...)
 	}
 	return recipients, nil
 }
 
-// identityPath is where a configuration expects its identity. The file need not
-// be there, nor be without errors, but it has to be clear what it says about that.
+// identityPath returns the path of a configuration's identity file. The configuration may be
+// missing or have errors, except in the field age_identity.
 func identityPath(std service.Std, file string) (path string, ok bool) {
 	file = service.ConfigPath(std, file)
 	src, err := service.ReadBounded(file)
@@ -192,13 +193,13 @@ func identityPath(std service.Std, file string) (path string, ok bool) {
 		}
 	}
 	if cfg.IdentityPath == "" {
-		fmt.Fprintf(std.Err, "secret: %s holds an identity itself, where the name of its file belongs\n", config.IdentityVariable)
+		fmt.Fprintf(std.Err, "secret: %s contains an identity; set it to the name of the identity file instead\n", config.IdentityVariable)
 		return "", false
 	}
 	return cfg.IdentityPath, true
 }
 
-// ownRecipient is what encrypts for the first identity of a configuration.
+// ownRecipient returns the recipient of the first identity of a configuration.
 func ownRecipient(std service.Std, file string) (r age.Recipient, ok bool) {
 	path, ok := identityPath(std, file)
 	if !ok {
@@ -219,12 +220,12 @@ func ownRecipient(std service.Std, file string) (r age.Recipient, ok bool) {
 	case *age.HybridIdentity:
 		return id.Recipient(), true
 	}
-	fmt.Fprintf(std.Err, "secret encrypt: the first identity in %s does not tell its recipient: name it with -recipient\n", path)
+	fmt.Fprintf(std.Err, "secret encrypt: the recipient of the first identity in %s is unknown: name it with -recipient\n", path)
 	return nil, false
 }
 
-// readSecret reads a secret, without the line breaks at its end. On a terminal
-// it asks for one, on standard error: standard output is for the result alone.
+// readSecret reads a secret, without the line breaks at its end. On a terminal it asks for one on
+// standard error, because standard output is for the result.
 func readSecret(ctx context.Context, std service.Std) (config.Secret, error) {
 	q := newQuestionnaire(ctx, service.Std{In: std.In, Out: std.Err, Env: std.Env}, "")
 	if q.terminal != nil {
@@ -241,11 +242,11 @@ func readSecret(ctx context.Context, std service.Std) (config.Secret, error) {
 	case err != nil:
 		return config.Secret{}, fmt.Errorf("read the secret: %w", err)
 	case len(text) > maxSecret:
-		return config.Secret{}, fmt.Errorf("what standard input holds is longer than %d KiB", maxSecret>>10)
+		return config.Secret{}, fmt.Errorf("the secret on standard input is longer than %d KiB", maxSecret>>10)
 	case len(text) == 0:
-		return config.Secret{}, errors.New("standard input is empty: the secret is read from there")
+		return config.Secret{}, errors.New("standard input is empty: write the secret there")
 	case !utf8.Valid(text):
-		return config.Secret{}, errors.New("what standard input holds is not UTF-8 text")
+		return config.Secret{}, errors.New("the secret on standard input is not UTF-8 text")
 	}
 	return config.NewSecret(string(text)), nil
 }

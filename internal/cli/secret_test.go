@@ -19,9 +19,9 @@ func TestSecretCommands(t *testing.T) {
 	path := filepath.Join(dir, "config.json")
 	identity := filepath.Join(dir, "config.agekey")
 
-	status, recipient, said := Run(t, "secret", "", nil, "-c", path, "new-identity")
-	if status != service.ExitOK || !regexp.MustCompile(`^age1[a-z0-9]{58}\n$`).MatchString(recipient) || !strings.Contains(said, identity) {
-		t.Fatalf("status %d, %q, %s", status, recipient, said)
+	status, recipient, output := runCommand(t, "secret", "", nil, "-c", path, "new-identity")
+	if status != service.ExitOK || !regexp.MustCompile(`^age1[a-z0-9]{58}\n$`).MatchString(recipient) || !strings.Contains(output, identity) {
+		t.Fatalf("status %d, %q, %s", status, recipient, output)
 	}
 	written, err := os.ReadFile(identity)
 	if err != nil || !strings.Contains(string(written), "# public key: "+recipient) {
@@ -31,16 +31,16 @@ func TestSecretCommands(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 
-	status, out, said := Run(t, "secret", "", nil, "new-identity", "-c", path)
-	if again, _ := os.ReadFile(identity); status != service.ExitError || out != "" || !strings.Contains(said, "exists already") || string(again) != string(written) {
-		t.Errorf("a second time: status %d, %q, %s", status, out, said)
+	status, out, output := runCommand(t, "secret", "", nil, "new-identity", "-c", path)
+	if again, _ := os.ReadFile(identity); status != service.ExitError || out != "" || !strings.Contains(output, "exists already") || string(again) != string(written) {
+		t.Errorf("a second time: status %d, %q, %s", status, out, output)
 	}
 
 	f := func(args ...string) {
 		t.Helper()
-		status, sealed, said := Run(t, "secret", "s3cr3t\n", map[string]string{"CONFIG_FILE": path}, append([]string{"encrypt"}, args...)...)
-		if status != service.ExitOK || !regexp.MustCompile(sealedLine).MatchString(sealed) || said != "" {
-			t.Fatalf("%q: status %d, %q, %s", args, status, sealed, said)
+		status, sealed, output := runCommand(t, "secret", "s3cr3t\n", map[string]string{"CONFIG_FILE": path}, append([]string{"encrypt"}, args...)...)
+		if status != service.ExitOK || !regexp.MustCompile(sealedLine).MatchString(sealed) || output != "" {
+			t.Fatalf("%q: status %d, %q, %s", args, status, sealed, output)
 		}
 		cfg, problems := config.Decode(path, []byte(`{"servers": [{"url": "https://a.example", "token": "`+strings.TrimSpace(sealed)+`"}]}`), os.LookupEnv)
 		if len(problems) > 0 || cfg.Servers[0].Token.Reveal() != "s3cr3t" {
@@ -52,14 +52,14 @@ func TestSecretCommands(t *testing.T) {
 	f("-recipient", strings.TrimSpace(recipient))
 }
 
-// TestInitTakesSealedSecrets that the identity beside the new file decrypts.
-func TestInitTakesSealedSecrets(t *testing.T) {
+// TestInitAcceptsSealedSecrets checks a secret that the identity beside the new file decrypts.
+func TestInitAcceptsSealedSecrets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
-	Run(t, "secret", "", nil, "new-identity", "-c", path)
-	_, sealed, _ := Run(t, "secret", "s3cr3t", nil, "encrypt", "-c", path)
-	status, _, said := Run(t, "init", "", nil, "-c", path, "-token", strings.TrimSpace(sealed))
+	runCommand(t, "secret", "", nil, "new-identity", "-c", path)
+	_, sealed, _ := runCommand(t, "secret", "s3cr3t", nil, "encrypt", "-c", path)
+	status, _, output := runCommand(t, "init", "", nil, "-c", path, "-token", strings.TrimSpace(sealed))
 	if status != service.ExitOK {
-		t.Fatalf("status %d, %s", status, said)
+		t.Fatalf("status %d, %s", status, output)
 	}
 	cfg, problems, err := service.LoadConfig(service.Std{Env: func(string) (string, bool) { return "", false }}, path)
 	if err != nil || len(problems) > 0 || cfg.Servers[0].Token.Reveal() != "s3cr3t" {
@@ -67,18 +67,19 @@ func TestInitTakesSealedSecrets(t *testing.T) {
 	}
 }
 
-// The identity is where the configuration says, be the rest of it as wrong as it may.
+// TestSecretFollowsTheConfiguration checks that the identity is found although the configuration
+// has errors elsewhere.
 func TestSecretFollowsTheConfiguration(t *testing.T) {
 	path := writeConfig(t, `{"age_identity": "mine.txt", "servers": [{"url": 1, "token": "${UNSET}"}]}`)
-	status, recipient, said := Run(t, "secret", "", nil, "new-identity", "-pq", "-c", path)
+	status, recipient, output := runCommand(t, "secret", "", nil, "new-identity", "-pq", "-c", path)
 	if status != service.ExitOK || !strings.HasPrefix(recipient, "age1pq1") {
-		t.Fatalf("status %d, %q, %s", status, recipient, said)
+		t.Fatalf("status %d, %q, %s", status, recipient, output)
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(path), "mine.txt")); err != nil {
 		t.Error(err)
 	}
-	if status, sealed, said := Run(t, "secret", "s3cr3t", nil, "encrypt", "-c", path); status != service.ExitOK || !regexp.MustCompile(sealedLine).MatchString(sealed) {
-		t.Errorf("status %d, %q, %s", status, sealed, said)
+	if status, sealed, output := runCommand(t, "secret", "s3cr3t", nil, "encrypt", "-c", path); status != service.ExitOK || !regexp.MustCompile(sealedLine).MatchString(sealed) {
+		t.Errorf("status %d, %q, %s", status, sealed, output)
 	}
 }
 
@@ -88,27 +89,27 @@ func TestSecretRefusals(t *testing.T) {
 	path := filepath.Join(dir, "config.json")
 	f := func(status int, in, want string, env map[string]string, args ...string) {
 		t.Helper()
-		got, out, said := Run(t, "secret", in, env, args...)
-		if got != status || out != "" || !strings.Contains(said, want) || strings.Count(said, "\n") != 1 {
-			t.Errorf("%q: status %d, want %d\n%s%s", args, got, status, out, said)
+		got, out, output := runCommand(t, "secret", in, env, args...)
+		if got != status || out != "" || !strings.Contains(output, want) || strings.Count(output, "\n") != 1 {
+			t.Errorf("%q: status %d, want %d\n%s%s", args, got, status, out, output)
 		}
-		if strings.Contains(said, "QYSZQGPQYS") || strings.Contains(said, "s3cr3t") {
-			t.Errorf("%q: shown: %s", args, said)
+		if strings.Contains(output, "QYSZQGPQYS") || strings.Contains(output, "s3cr3t") {
+			t.Errorf("%q: shown: %s", args, output)
 		}
 	}
-	f(service.ExitUsage, "", "say new-identity or encrypt", nil)
+	f(service.ExitUsage, "", "want new-identity or encrypt", nil)
 	f(service.ExitUsage, "", `"decrypt" is neither`, nil, "decrypt")
 	f(service.ExitUsage, "", "not an option", nil, "encrypt", "s3cret")
-	f(service.ExitUsage, "", "no age recipient", nil, "encrypt", "-recipient", "nobody")
-	f(service.ExitUsage, "", "which is to be kept secret", nil, "encrypt", "-recipient", identity)
+	f(service.ExitUsage, "", "not an age recipient", nil, "encrypt", "-recipient", "nobody")
+	f(service.ExitUsage, "", "which must stay secret", nil, "encrypt", "-recipient", identity)
 	f(service.ExitError, "s3cr3t", `"claude-code-lb secret new-identity" makes one`, nil, "encrypt", "-c", path)
-	f(service.ExitError, "s3cr3t", "holds an identity itself", map[string]string{config.IdentityVariable: identity}, "encrypt", "-c", path)
-	f(service.ExitError, "", "holds an identity itself", map[string]string{config.IdentityVariable: identity}, "new-identity", "-c", path)
+	f(service.ExitError, "s3cr3t", "contains an identity", map[string]string{config.IdentityVariable: identity}, "encrypt", "-c", path)
+	f(service.ExitError, "", "contains an identity", map[string]string{config.IdentityVariable: identity}, "new-identity", "-c", path)
 	f(service.ExitError, "", "no such file", nil, "new-identity", "-c", filepath.Join(dir, "none", "config.json"))
 	f(service.ExitError, "", "the file is empty", nil, "new-identity", "-c", writeConfig(t, ""))
 	f(service.ExitError, "", "PLACE is not set", nil, "new-identity", "-c", writeConfig(t, `{"age_identity": "${PLACE}"}`))
 
-	Run(t, "secret", "", nil, "new-identity", "-c", path)
+	runCommand(t, "secret", "", nil, "new-identity", "-c", path)
 	f(service.ExitError, "", "standard input is empty", nil, "encrypt", "-c", path)
 	f(service.ExitError, "\r\n", "standard input is empty", nil, "encrypt", "-c", path)
 	f(service.ExitError, "\xff", "not UTF-8", nil, "encrypt", "-c", path)

@@ -18,19 +18,19 @@ import (
 )
 
 const simulateIntro = `claude-code-lb simulate replays a recorded day of requests through the balancer's own
-routing, on a virtual clock, against accounts with a prompt cache and rate limits. It tells
-what each policy would have cost, and how many accounts are needed.
+routing, on a virtual clock, against accounts with a prompt cache and rate limits. It reports
+the cost of each policy, and how many accounts are needed.
 
-A policy is an algorithm: its name alone sends every request by itself, name+affinity keeps
-conversations together; cost_aware always does.
+A policy is an algorithm. With the name alone each request is routed independently, with
+name+affinity conversations stay at their account; with cost_aware they always do.
 
 Usage: claude-code-lb simulate -trace FILE [flags]
 
 Flags:
 `
 
-// simulation is what the command line asks for.
-type simulation struct {
+// simulateCommand has the flags of simulate.
+type simulateCommand struct {
 	trace, policies, format string
 	accounts                string
 	limits                  fakeclaude.Limits
@@ -44,8 +44,8 @@ type simulation struct {
 
 func runSimulate(ctx context.Context, std service.Std, args []string) int {
 	flags := newFlags("simulate", simulateIntro)
-	s := simulation{}
-	s.flags(flags)
+	s := simulateCommand{}
+	s.define(flags)
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
@@ -56,25 +56,26 @@ func runSimulate(ctx context.Context, std service.Std, args []string) int {
 	return service.ExitOK
 }
 
-func (s *simulation) flags(flags *flag.FlagSet) {
+// define declares the flags.
+func (s *simulateCommand) define(flags *flag.FlagSet) {
 	flags.StringVar(&s.trace, "trace", "", "`FILE` with the requests, plain or .gz, in the format of export-trace or of Mooncake")
 	flags.StringVar(&s.policies, "policy", "cost_aware,round_robin+affinity,round_robin", "`POLICIES` to compare, separated by commas")
-	flags.StringVar(&s.accounts, "accounts", "8", "`NUMBERS` of accounts to try, separated by commas")
+	flags.StringVar(&s.accounts, "accounts", "8", "`NUMBERS` of accounts to simulate, separated by commas")
 	flags.Func("rpm", "requests per minute of each account (default: no limit)", countVar(&s.limits.Requests))
 	flags.Func("itpm", "uncached input tokens per minute of each account and model, such as 450k (default: no limit)", countVar(&s.limits.InputTokens))
 	flags.Func("otpm", "output tokens per minute of each account and model (default: no limit)", countVar(&s.limits.OutputTokens))
-	flags.BoolVar(&s.limits.Debt, "debt", false, "a prompt larger than what is left of -itpm drives it below zero, where otherwise it empties it")
-	flags.Func("kill", "`ACCOUNT@TIME+LENGTH` of an outage, such as 0@4h+10m; may be given several times", s.addOutage)
+	flags.BoolVar(&s.limits.Debt, "debt", false, "a prompt larger than what is left of -itpm makes it negative; without this flag it becomes zero")
+	flags.Func("kill", "`ACCOUNT@TIME+LENGTH` of an outage, such as 0@4h+10m; may be repeated", s.addOutage)
 	flags.DurationVar(&s.restart, "restart", 0, "restart the balancer at this `TIME`, such as 4h")
-	flags.BoolVar(&s.snapshot, "snapshot", false, "a restart finds the snapshot of what was cached where")
-	flags.DurationVar(&s.hold, "burst-hold", 0, "`TIME` for which requests are held back while another one writes into a cache what they begin with")
-	flags.BoolVar(&s.noSession, "no-session", false, "clients do not tell their session")
+	flags.BoolVar(&s.snapshot, "snapshot", false, "restart with the saved cache index")
+	flags.DurationVar(&s.hold, "burst-hold", 0, "`TIME` for which requests wait while another one writes their common beginning into a cache")
+	flags.BoolVar(&s.noSession, "no-session", false, "clients do not send their session")
 	flags.Float64Var(&s.deviation, "deviation", 0, "`PERCENT` by which the text of a session may differ from the usual number of bytes per token")
-	flags.Uint64Var(&s.seed, "seed", 0, "`SEED` of everything random")
+	flags.Uint64Var(&s.seed, "seed", 0, "`SEED` of the random numbers")
 	flags.StringVar(&s.format, "format", "text", "`FORMAT` of the output: text, json or csv")
 }
 
-// countVar reads a number such as 450k or 2M.
+// countVar returns the parser of a number such as 450k or 2M.
 func countVar(n *int64) func(string) error {
 	return func(text string) error {
 		digits, factor := text, 1.0
@@ -85,7 +86,7 @@ func countVar(n *int64) func(string) error {
 			digits, factor = text[:len(text)-1], 1e6
 		}
 		v, err := strconv.ParseFloat(digits, 64)
-		if err != nil || !(v >= 0 && v*factor <= 1e15) { // NaN is neither
+		if err != nil || !(v >= 0 && v*factor <= 1e15) { // also refuses NaN
 			return errors.New("want a number such as 450000, 450k or 2M")
 		}
 		*n = int64(v * factor)
@@ -93,7 +94,8 @@ func countVar(n *int64) func(string) error {
 	}
 }
 
-func (s *simulation) addOutage(text string) error {
+// addOutage parses an outage of -kill.
+func (s *simulateCommand) addOutage(text string) error {
 	account, when, ok := strings.Cut(text, "@")
 	from, length, both := strings.Cut(when, "+")
 	n, err := strconv.Atoi(account)
@@ -106,7 +108,7 @@ func (s *simulation) addOutage(text string) error {
 	return nil
 }
 
-func (s *simulation) run(ctx context.Context, std service.Std) error {
+func (s *simulateCommand) run(ctx context.Context, std service.Std) error {
 	print, ok := map[string]func(io.Writer, replay.Report) error{"text": printSimulation, "json": simulationJSON, "csv": simulationCSV}[s.format]
 	if !ok {
 		return fmt.Errorf("-format %s: want text, json or csv", s.format)
@@ -115,7 +117,7 @@ func (s *simulation) run(ctx context.Context, std service.Std) error {
 	if err != nil {
 		return err
 	}
-	if err := s.sensible(); err != nil {
+	if err := s.validate(); err != nil {
 		return err
 	}
 	f, err := os.Open(s.trace)
@@ -134,8 +136,8 @@ func (s *simulation) run(ctx context.Context, std service.Std) error {
 	return print(std.Out, report)
 }
 
-// sensible refuses what would be simulated as something else than was asked for.
-func (s *simulation) sensible() error {
+// validate checks the flags that the flag package does not check.
+func (s *simulateCommand) validate() error {
 	unnamed := func(policy string) bool { return strings.TrimSpace(policy) == "" }
 	switch {
 	case s.trace == "":
@@ -146,16 +148,17 @@ func (s *simulation) sensible() error {
 		return fmt.Errorf("-restart %s: want a time since the start, such as 4h", s.restart)
 	case s.hold < 0:
 		return fmt.Errorf("-burst-hold %s: want a time, such as 2s", s.hold)
-	case !(s.deviation >= 0 && s.deviation < 100): // NaN is neither
+	case !(s.deviation >= 0 && s.deviation < 100): // also refuses NaN
 		return fmt.Errorf("-deviation %v: want a number from 0 to below 100", s.deviation)
 	}
 	return nil
 }
 
-// maxSimulated accounts fit into the memory of a laptop.
+// maxSimulated limits the number of accounts: so many fit into the memory of a laptop.
 const maxSimulated = 256
 
-func (s *simulation) counts() ([]int, error) {
+// counts parses the numbers of accounts.
+func (s *simulateCommand) counts() ([]int, error) {
 	var counts []int
 	for text := range strings.SplitSeq(s.accounts, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(text))
@@ -167,13 +170,15 @@ func (s *simulation) counts() ([]int, error) {
 	return counts, nil
 }
 
-func (s *simulation) runs(counts []int) []replay.Options {
+// runs returns the options of each combination of policy and number of accounts.
+func (s *simulateCommand) runs(counts []int) []replay.Options {
 	var runs []replay.Options
 	for policy := range strings.SplitSeq(s.policies, ",") {
 		for _, n := range counts {
 			runs = append(runs, replay.Options{
 				Policy: strings.TrimSpace(policy), Accounts: n, Limits: s.limits, Outages: s.outages,
-				Restart: s.restart, Snapshot: s.snapshot, Seed: s.seed, NoSession: s.noSession, Hold: s.hold, Deviation: s.deviation / 100,
+				Restart: s.restart, Snapshot: s.snapshot, Seed: s.seed, NoSession: s.noSession,
+				Hold: s.hold, Deviation: s.deviation / 100,
 			})
 		}
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// smallDay is two conversations of two requests each, the second of which reads the first from the cache.
+// smallDay has two conversations of two requests each. The second request of each can read the
+// first from the cache.
 const smallDay = `{"trace":"claude-code","block":64}
 {"t":0,"s":1,"a":0,"m":"claude-opus-4-5","in":6400,"out":10,"tp":10,"sp":20,"b":[[0,20],[100,80]]}
 {"t":1,"s":2,"a":0,"m":"claude-opus-4-5","in":6400,"out":10,"tp":10,"sp":20,"b":[[0,20],[500,80]]}
@@ -25,7 +26,7 @@ func simulate(t *testing.T, args ...string) (out, errs string, status int) {
 	if err := os.WriteFile(file, []byte(smallDay), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	status, out, errs = Run(t, "simulate", "", nil, append([]string{"-trace", file}, args...)...)
+	status, out, errs = runCommand(t, "simulate", "", nil, append([]string{"-trace", file}, args...)...)
 	return out, errs, status
 }
 
@@ -50,8 +51,9 @@ func TestSimulate(t *testing.T) {
 			t.Errorf("%v", p)
 		}
 	}
-	// One account reads all that was there before: the shared 1280 tokens never, for both
-	// conversations begin before the other's answer; then twice the 6400 of the first request.
+	// One account reads every earlier prompt from the cache: twice the 6400 tokens of the first
+	// request. It never reads the shared 1280 tokens, because both conversations start before the
+	// first response.
 	if rate, want := got.Policies[0]["hit_rate"], 2*6400/(2*6400+2*7040.0); rate != want {
 		t.Errorf("one account: hit rate %v, want %v", rate, want)
 	}

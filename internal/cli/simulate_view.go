@@ -45,8 +45,8 @@ func printSimulation(w io.Writer, r replay.Report) error {
 		return err
 	}
 	_, err := fmt.Fprint(w, `
-cost      against one unlimited account, with 1.25 for an uncached input token, 0.1 for a cached one, 5 for an output token
-imbalance the busiest account's tokens against the mean: in 95 % of the quarters of an hour at most, and over the whole run
+cost      relative to one unlimited account; an uncached input token costs 1.25, a cached one 0.1, an output token 5
+imbalance the busiest account's tokens relative to the mean: 95th percentile of 15-minute periods, and over the whole run
 waited    requests that waited for an account; moved: conversations sent away from an account that had them cached
 `)
 	return err

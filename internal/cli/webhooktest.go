@@ -10,18 +10,18 @@ import (
 )
 
 const webhookTestIntro = `claude-code-lb webhook-test sends one test message to every webhook of the
-configuration, whatever events it wants, and prints what came of it. Of the
-addresses it shows the host alone.
+configuration, regardless of its events, and prints the results. Of the addresses it
+shows only the host.
 
 Usage: claude-code-lb webhook-test [-c FILE]
 
 Flags:
 `
 
-// runWebhookTest tries every webhook once. The exit status is 0 when all took the message.
+// runWebhookTest sends a message to every webhook. The exit status is 0 if all accepted it.
 func runWebhookTest(ctx context.Context, std service.Std, args []string) int {
 	flags := newFlags("webhook-test", webhookTestIntro)
-	file := flags.String("c", "", "configuration `FILE` (default: $CONFIG_FILE, else config.json)")
+	file := flags.String("c", "", configFlagUsage)
 	if status, done := parseFlags(flags, std, args); done {
 		return status
 	}
