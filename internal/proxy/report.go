@@ -22,53 +22,53 @@ func (x *exchange) report(e *ledger.Entry) {
 		return
 	}
 	record := slog.NewRecord(time.Now(), level, telemetry.Request, 0)
-	record.AddAttrs(slog.Any("", line(e)))
+	record.AddAttrs(logAttrs(e)...)
 	_ = handler.Handle(x.ctx, record) // loggers ignore the error, too
 }
 
-// line returns the attributes of the log line of a request that has ended.
-func line(e *ledger.Entry) telemetry.Listing {
-	return func(add func(slog.Attr)) {
-		u := e.Usage()
-		add(slog.String(telemetry.ID, e.ID))
-		add(slog.String(telemetry.Client, e.Client))
-		add(slog.String(telemetry.Method, e.Method))
-		add(slog.String(telemetry.Path, claude.ShortenIDs(e.Path)))
-		add(slog.String(telemetry.Model, e.Model))
-		add(slog.Bool(telemetry.Stream, e.Stream))
-		add(slog.String(telemetry.Server, e.Server()))
-		add(slog.Int(telemetry.Attempts, len(e.Attempts)))
-		add(slog.Int(telemetry.Status, e.Status))
-		add(slog.String(telemetry.Outcome, string(e.Outcome)))
-		add(slog.Duration(telemetry.FirstByte, e.TimeToFirstByte.Round(time.Millisecond)))
-		add(slog.Duration(telemetry.Duration, e.Duration.Round(time.Millisecond)))
-		add(slog.Int64(telemetry.TokensIn, u.TotalInputTokens()))
-		add(slog.Int64(telemetry.TokensOut, u.OutputTokens))
-		add(slog.Int64(telemetry.CacheRead, u.CacheReadTokens))
-		add(slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()))
-		if slices.ContainsFunc(e.Attempts, func(a ledger.Attempt) bool { return a.Known() }) {
-			cost := e.Cost()
-			add(costOf(cost))
-			if cost.Unpriced != "" {
-				add(slog.String(telemetry.Unpriced, cost.Unpriced))
-			}
-		}
-		if e.Estimated() {
-			add(slog.Bool(telemetry.Estimated, true))
-		}
-		if e.Routed != "" {
-			add(slog.String(telemetry.Routed, string(e.Routed)))
-		}
-		if e.Session != "" {
-			add(slog.String(telemetry.Session, e.Session))
-		}
-		if a := e.Final(); a != nil && a.Served && a.RequestID != "" {
-			add(slog.String(telemetry.UpstreamRequest, a.RequestID))
-		}
-		if e.Reason != "" {
-			add(slog.String(telemetry.Reason, e.Reason))
+// logAttrs returns the attributes of the log line of a request that has ended.
+func logAttrs(e *ledger.Entry) []slog.Attr {
+	u := e.Usage()
+	attrs := append(make([]slog.Attr, 0, 24),
+		slog.String(telemetry.ID, e.ID),
+		slog.String(telemetry.Client, e.Client),
+		slog.String(telemetry.Method, e.Method),
+		slog.String(telemetry.Path, claude.ShortenIDs(e.Path)),
+		slog.String(telemetry.Model, e.Model),
+		slog.Bool(telemetry.Stream, e.Stream),
+		slog.String(telemetry.Server, e.Server()),
+		slog.Int(telemetry.Attempts, len(e.Attempts)),
+		slog.Int(telemetry.Status, e.Status),
+		slog.String(telemetry.Outcome, string(e.Outcome)),
+		slog.Duration(telemetry.FirstByte, e.TimeToFirstByte.Round(time.Millisecond)),
+		slog.Duration(telemetry.Duration, e.Duration.Round(time.Millisecond)),
+		slog.Int64(telemetry.TokensIn, u.TotalInputTokens()),
+		slog.Int64(telemetry.TokensOut, u.OutputTokens),
+		slog.Int64(telemetry.CacheRead, u.CacheReadTokens),
+		slog.Int64(telemetry.CacheCreated, u.CacheCreationTokens()))
+	if slices.ContainsFunc(e.Attempts, func(a ledger.Attempt) bool { return a.Known() }) {
+		cost := e.Cost()
+		attrs = append(attrs, costOf(cost))
+		if cost.Unpriced != "" {
+			attrs = append(attrs, slog.String(telemetry.Unpriced, cost.Unpriced))
 		}
 	}
+	if e.Estimated() {
+		attrs = append(attrs, slog.Bool(telemetry.Estimated, true))
+	}
+	if e.Routed != "" {
+		attrs = append(attrs, slog.String(telemetry.Routed, string(e.Routed)))
+	}
+	if e.Session != "" {
+		attrs = append(attrs, slog.String(telemetry.Session, e.Session))
+	}
+	if a := e.Final(); a != nil && a.Served && a.RequestID != "" {
+		attrs = append(attrs, slog.String(telemetry.UpstreamRequest, a.RequestID))
+	}
+	if e.Reason != "" {
+		attrs = append(attrs, slog.String(telemetry.Reason, e.Reason))
+	}
+	return attrs
 }
 
 // costOf returns the cost of a request. An unknown price is not shown as 0.

@@ -28,18 +28,3 @@ func TestJSONLines(t *testing.T) {
 	level.Set(slog.LevelDebug)
 	f(func() { log.Debug("e") }, `{"level":"DEBUG","msg":"e"}`+"\n")
 }
-
-// TestListing is a line like any other, in whatever shape.
-func TestListing(t *testing.T) {
-	list := Listing(func(add func(slog.Attr)) {
-		add(slog.Int("a", 1))
-		add(slog.Duration("b", time.Second))
-	})
-	for format, want := range map[Format]string{FormatText: " INF m a=1 b=1s\n", FormatJSON: `,"level":"INFO","msg":"m","a":1,"b":1}` + "\n"} {
-		var out strings.Builder
-		NewLogger(&out, format, slog.LevelInfo, func(string) (string, bool) { return "", false }).Info("m", "", list)
-		if !strings.HasSuffix(out.String(), want) {
-			t.Errorf("%s: %s", format, &out)
-		}
-	}
-}
