@@ -22,7 +22,7 @@ type profiler struct {
 }
 
 // administration is where the product says that it tells about itself.
-var administration = regexp.MustCompile(`serving administration.*?(127\.0\.0\.1:\d+)`)
+var administration = regexp.MustCompile(`admin API listening.*?(127\.0\.0\.1:\d+)`)
 
 // begin takes a profile of a window that begins now. What it returns waits for its end.
 func (p *profiler) begin(ctx context.Context, r *running, window time.Duration) (wait func() error, err error) {

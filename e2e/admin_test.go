@@ -18,8 +18,8 @@ const adminKey = "admin-key-0123456789"
 // admin asks the admin listener, as it was last moved, and returns the status and what the JSON of the answer says.
 func (b *balancer) admin(method, path, body string, header ...string) (int, map[string]any) {
 	b.t.Helper()
-	b.waitLog("serving administration", nil)
-	lines := b.log.lines("serving administration")
+	b.waitLog("admin API listening", nil)
+	lines := b.log.lines("admin API listening")
 	address := "http://" + lines[len(lines)-1].text("address")
 	a := send(b.client, newRequest(b.t, b.t.Context(), method, address+path, body, header...))
 	if a.err != nil {
@@ -188,7 +188,7 @@ func TestReloadByAdmin(t *testing.T) {
 	if status, said := b.admin(http.MethodPost, "/admin/api/reload", "", "X-Api-Key", adminKey); status != http.StatusOK { // it may be in force already
 		t.Fatalf("%d %v", status, said)
 	}
-	b.waitLog("serving administration", func(l line) bool { return l.text("address") == moved })
+	b.waitLog("admin API listening", func(l line) bool { return l.text("address") == moved })
 	if status, _ := b.admin(http.MethodGet, "/admin/api/status", ""); status != http.StatusUnauthorized {
 		t.Errorf("without the new key: %d", status)
 	}
@@ -267,6 +267,6 @@ func TestAdminAddresses(t *testing.T) {
 	one, two := startFile(t, file), startFile(t, other)
 	one.mustServe(true, f)
 	two.mustServe(true, f)
-	const warning = "the usual address of the admin listener is taken: nothing is administered here unless admin names another one"
+	const warning = "admin API disabled: default address in use; set admin to another address"
 	eventually(t, "one of them says that it has no admin listener", func() bool { return one.log.count(warning)+two.log.count(warning) > 0 })
 }

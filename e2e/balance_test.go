@@ -63,7 +63,7 @@ func TestLowBalanceAtTheStart(t *testing.T) {
 // TestBalanceCheckFails leaves a server as the last reading has it.
 func TestBalanceCheckFails(t *testing.T) {
 	t.Parallel()
-	const failed = "balance check failed, the last reading stands"
+	const failed = "balance check failed; keeping the last reading"
 	for _, test := range []struct {
 		name, command string
 	}{

@@ -127,7 +127,7 @@ func TestLoops(t *testing.T) {
 	if r := run(t, invocation{args: []string{"check", "-c", first.file}}); r.status != 1 || !strings.Contains(r.stderr, "servers[0].url: error: is the balancer's own address") {
 		t.Errorf("check: %d %s", r.status, r.stderr)
 	}
-	first.waitLog("configuration not reloaded, the old one stays in force", nil)
+	first.waitLog("configuration not reloaded; the previous one stays active", nil)
 }
 
 // TestPagesAndFrontProxies checks that the balancer responds to preflights itself, and forwards no

@@ -118,7 +118,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 	if n := b.available(); n != len(fakes) {
 		t.Errorf("%d servers are available", n)
 	}
-	for msg, most := range map[string]int{"server out": 0, "configuration reloaded": 0, "configuration not reloaded, the old one stays in force": 0, "no file descriptors left": 2} {
+	for msg, most := range map[string]int{"server out": 0, "configuration reloaded": 0, "configuration not reloaded; the previous one stays active": 0, "no file descriptors left": 2} {
 		if n := b.log.count(msg); n > most {
 			t.Errorf("%q is logged %d times", msg, n)
 		}

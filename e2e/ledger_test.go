@@ -159,7 +159,7 @@ func TestADeadDatabaseDisturbsNobody(t *testing.T) {
 	for range 3 {
 		b.mustServe(true)
 	}
-	b.waitLog("ledger not written, kept in memory", nil)
+	b.waitLog("ledger not written; rows kept in memory", nil)
 	b.awaitRecords()
 	if strings.Contains(b.log.String(), secret) {
 		t.Error("the log shows the database's password")

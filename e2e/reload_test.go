@@ -57,7 +57,7 @@ func TestBrokenReload(t *testing.T) {
 	b := start(t, balanced("round_robin", old.entry()))
 
 	replaceFile(t, b.file, []byte(`{"servers": [{"url": "`+repaired.url+`", "wieght": 2}]`))
-	b.waitLog("configuration not reloaded, the old one stays in force", nil)
+	b.waitLog("configuration not reloaded; the previous one stays active", nil)
 	if problem := b.waitLog("configuration", nil).text("problem"); !strings.Contains(problem, filepath.Base(b.file)+":1:") {
 		t.Errorf("the problem does not tell its place: %s", problem)
 	}
@@ -65,7 +65,7 @@ func TestBrokenReload(t *testing.T) {
 
 	taken := balanced("round_robin", repaired.entry()).with("listen", strings.TrimPrefix(old.url, "http://"))
 	writeConfig(t, b.file, taken)
-	b.waitLog("configuration not reloaded, the old one stays in force", func(l line) bool { return strings.Contains(l.text("error"), "listen") })
+	b.waitLog("configuration not reloaded; the previous one stays active", func(l line) bool { return strings.Contains(l.text("error"), "listen") })
 	b.mustServe(true, old)
 
 	b.reconfigure(balanced("round_robin", repaired.entry()))
@@ -122,7 +122,7 @@ func TestSecretFileChanges(t *testing.T) {
 	b.waitLog("configuration reloaded", nil)
 	b.mustServe(false)
 	replaceFile(t, secret, []byte(" \n")) // as it may be for a moment while it is rotated
-	b.waitLog("configuration not reloaded, the old one stays in force", nil)
+	b.waitLog("configuration not reloaded; the previous one stays active", nil)
 	if a := b.ask(false, "X-Api-Key", "sk-of-the-client"); a.flaw(false) != "" {
 		t.Error(a.flaw(false))
 	}

@@ -42,7 +42,7 @@ func TestARestartKnowsWhereConversationsAreCached(t *testing.T) {
 		t.Fatal(err)
 	}
 	third := startFile(t, first.file)
-	third.waitLog("what an earlier process knew cannot be used, it is ignored", about("file", kept))
+	third.waitLog("saved state unusable; starting without it", about("file", kept))
 	if a := third.do("POST", "/v1/messages", s.next()); a.status != 200 {
 		t.Errorf("status %d", a.status)
 	}

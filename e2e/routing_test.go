@@ -64,7 +64,7 @@ func TestExampleConfiguration(t *testing.T) {
 	b.awaitRecords()
 	_, noCurl := exec.LookPath("curl")
 	_, noJQ := exec.LookPath("jq")
-	if failed := b.log.lines("balance check failed, the last reading stands"); len(failed) > 0 && noCurl == nil && noJQ == nil {
+	if failed := b.log.lines("balance check failed; keeping the last reading"); len(failed) > 0 && noCurl == nil && noJQ == nil {
 		t.Errorf("balance checks failed: %v", failed)
 	}
 }

@@ -219,7 +219,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	s := b.open(t)
 
 	replaceFile(t, filepath.Join(filepath.Dir(b.file), "cert.pem"), second.cert) // its key is still to come
-	b.waitLog("configuration not reloaded, the old one stays in force", nil)
+	b.waitLog("configuration not reloaded; the previous one stays active", nil)
 	if got := b.served(t); string(got) != string(first.cert) {
 		t.Errorf("with a certificate without its key, this is served:\n%s", got)
 	}

@@ -83,7 +83,7 @@ func (b *balancer) follow(log io.Reader, serving chan<- bool) {
 		switch line.Msg {
 		case "listening":
 			b.url = "http://" + line.Address
-		case "serving administration":
+		case "admin API listening":
 			b.admin = "http://" + line.Address
 			serving <- true
 		}

@@ -122,7 +122,7 @@ func (h *Handler) nowhere(w http.ResponseWriter, r *http.Request) {
 
 // audit writes down that something was changed.
 func (h *Handler) audit(r *http.Request, action, target string) {
-	h.log.Info(telemetry.Audited, telemetry.Action, action, telemetry.Target, target, telemetry.Remote, r.RemoteAddr)
+	h.log.Info(telemetry.OperatorChange, telemetry.Action, action, telemetry.Target, target, telemetry.Remote, r.RemoteAddr)
 }
 
 // seconds is a duration as JSON has it here.

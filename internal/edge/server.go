@@ -73,7 +73,7 @@ func (s *Server) logServerError(err error) {
 	if http1.OutOfDescriptors(err) {
 		s.stdIdle.closeAll()
 		if s.descriptorLog.Allow(time.Now()) {
-			s.log.Warn(telemetry.NoDescriptors, telemetry.Needed, "accept", telemetry.Err, err)
+			s.log.Warn(telemetry.NoDescriptors, telemetry.NeededTo, "accept", telemetry.Err, err)
 		}
 	}
 	s.log.Debug(telemetry.ServerProblem, telemetry.Err, err)

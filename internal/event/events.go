@@ -152,7 +152,7 @@ type ReloadFailed struct {
 func (e ReloadFailed) Describe() Description {
 	return Description{
 		Kind: config.EventReloadFailed, Level: slog.LevelError, Message: telemetry.ReloadFailed,
-		Text:  fmt.Sprintf("The configuration could not be reloaded, the old one stays in force: %v.", e.Err),
+		Text:  fmt.Sprintf("The configuration could not be reloaded; the previous one stays active: %v.", e.Err),
 		Attrs: []slog.Attr{slog.String(telemetry.Config, e.File), slog.Any(telemetry.Err, e.Err)},
 	}
 }
@@ -184,7 +184,7 @@ func (e LedgerLate) Describe() Description {
 	return Description{
 		Kind: config.EventLedgerDegraded, Level: slog.LevelError, Message: telemetry.LedgerLate,
 		Text:  fmt.Sprintf("The ledger cannot be written: %d rows are kept in memory (%v).", e.Rows, e.Err),
-		Attrs: []slog.Attr{slog.Int(telemetry.Rows, e.Rows), slog.Int64(telemetry.Folded, e.Folded), slog.Any(telemetry.Err, e.Err)},
+		Attrs: []slog.Attr{slog.Int(telemetry.Rows, e.Rows), slog.Int64(telemetry.Aggregated, e.Folded), slog.Any(telemetry.Err, e.Err)},
 	}
 }
 

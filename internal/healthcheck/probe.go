@@ -150,7 +150,7 @@ func (p *Prober) check(ctx context.Context) {
 		}
 	}
 	if !changed {
-		p.log.Debug(telemetry.ProbeMade, telemetry.Server, p.Plan.server, telemetry.Scope, o.Scope.String(), telemetry.Reason, o.Reason)
+		p.log.Debug(telemetry.ProbeDone, telemetry.Server, p.Plan.server, telemetry.Scope, o.Scope.String(), telemetry.Reason, o.Reason)
 	}
 }
 

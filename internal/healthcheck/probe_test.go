@@ -220,10 +220,10 @@ func TestChecksAreLoggedOnChange(t *testing.T) {
 		}
 	}
 	f("back", answering(200, ""), false, fmt.Sprintf("level=INFO msg=%q server=a", telemetry.ProbePassed))
-	f("well as ever", answering(200, ""), true, fmt.Sprintf(`level=DEBUG msg=%q server=a scope=none reason=""`, telemetry.ProbeMade))
+	f("well as ever", answering(200, ""), true, fmt.Sprintf(`level=DEBUG msg=%q server=a scope=none reason=""`, telemetry.ProbeDone))
 	f("out", answering(503, ""), false, fmt.Sprintf(`level=WARN msg=%q server=a reason="status 503"`, telemetry.ProbeFailed))
-	f("ill as ever", answering(503, ""), true, fmt.Sprintf(`level=DEBUG msg=%q server=a scope=endpoint reason="status 503"`, telemetry.ProbeMade))
-	f("overloaded", answering(529, ""), false, fmt.Sprintf(`level=DEBUG msg=%q server=a scope=capacity reason="status 529"`, telemetry.ProbeMade))
+	f("ill as ever", answering(503, ""), true, fmt.Sprintf(`level=DEBUG msg=%q server=a scope=endpoint reason="status 503"`, telemetry.ProbeDone))
+	f("overloaded", answering(529, ""), false, fmt.Sprintf(`level=DEBUG msg=%q server=a scope=capacity reason="status 529"`, telemetry.ProbeDone))
 }
 
 func TestPlansAreComparable(t *testing.T) {

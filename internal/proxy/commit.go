@@ -336,6 +336,6 @@ func (x *exchange) finish() {
 	}
 	x.report(e)
 	if x.p.log.Enabled(x.ctx, slog.LevelDebug) {
-		x.p.log.DebugContext(x.ctx, telemetry.DebugTrail, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
+		x.p.log.DebugContext(x.ctx, telemetry.DebugAttempts, telemetry.ID, x.req.ID, telemetry.Trail, &x.trail)
 	}
 }

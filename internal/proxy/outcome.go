@@ -100,7 +100,7 @@ func (x *exchange) settle(a *attempt) {
 	x.addAttempt(a, now)
 	x.recordUsage(a)
 	if a.outcome.Scope == verdict.ScopeBalancer && x.p.short.Allow(now) {
-		x.p.log.WarnContext(x.ctx, telemetry.NoDescriptors, telemetry.Needed, "connect", telemetry.Server, a.lease.Name())
+		x.p.log.WarnContext(x.ctx, telemetry.NoDescriptors, telemetry.NeededTo, "connect", telemetry.Server, a.lease.Name())
 	}
 	x.trail.addAttempt(a, claude.ShortenIDs(x.pin.id), now)
 	if a.outcome.Failover() {

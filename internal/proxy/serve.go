@@ -162,7 +162,7 @@ func (x *exchange) roundTrip(a *attempt) {
 	}
 	a.res = res
 	a.lease.Learn(res.StatusCode, res.Header, time.Now())
-	s.Dump.Answer(a.ctx, x.req.ID, a.lease.Name(), res)
+	s.Dump.Response(a.ctx, x.req.ID, a.lease.Name(), res)
 	if x.kind == kindOther {
 		a.timeouts.arrived(forFirst)
 	}

@@ -100,7 +100,7 @@ func (a *adminServer) serve(cfg *config.Config) error {
 	}
 	if err != nil {
 		a.close() // the former address was configured, and is no longer
-		a.log.Warn(telemetry.AdminTaken, telemetry.Address, address, telemetry.Err, err)
+		a.log.Warn(telemetry.AdminDisabled, telemetry.Address, address, telemetry.Err, err)
 	}
 	if a.server != nil {
 		a.server.SetEngine(cfg.HTTPEngine)

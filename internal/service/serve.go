@@ -292,8 +292,8 @@ func (s *service) logStatistics() {
 	for _, sum := range sums {
 		s.log.Info(telemetry.Statistics, telemetry.Server, sum.Server,
 			telemetry.Requests, sum.Requests, telemetry.Errors, sum.Errors,
-			telemetry.MeanTTFT, sum.MeanFirstByte.Round(time.Millisecond),
-			telemetry.P95TTFT, sum.P95FirstByte.Round(time.Millisecond),
+			telemetry.MeanFirstByte, sum.MeanFirstByte.Round(time.Millisecond),
+			telemetry.P95FirstByte, sum.P95FirstByte.Round(time.Millisecond),
 			telemetry.Period, period.Round(time.Second))
 	}
 }
@@ -327,7 +327,7 @@ func logStart(log *slog.Logger, path string, cfg *config.Config) {
 		telemetry.PlainTimeout, cfg.Timeouts.NonStreaming, telemetry.IdleTimeout, cfg.Timeouts.Idle,
 		telemetry.DrainTimeout, cfg.DrainTimeout, telemetry.TotalTimeout, cfg.Timeouts.Total,
 		telemetry.MaxAttempts, maxAttempts(cfg), telemetry.MaxWait, cfg.MaxWait,
-		telemetry.Silence, cfg.StreamKeepalive, telemetry.Hedge, cfg.Hedge, telemetry.HTTPEngine, cfg.HTTPEngine)...)
+		telemetry.StreamKeepalive, cfg.StreamKeepalive, telemetry.Hedge, cfg.Hedge, telemetry.HTTPEngine, cfg.HTTPEngine)...)
 	for _, server := range cfg.Servers {
 		log.Info(telemetry.ServerListed, telemetry.Server, server.Name, telemetry.URL, server.URL.String(),
 			telemetry.Weight, server.Weight, telemetry.Priority, server.Priority,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
 func TestStateDirectory(t *testing.T) {
@@ -88,7 +89,7 @@ func TestStateIsReplacedInOneStep(t *testing.T) {
 	}
 	log.Reset()
 	s.load("x", func(io.Reader) error { return errors.New("odd") })
-	if !strings.Contains(log.String(), "ignored") || !strings.Contains(log.String(), "odd") {
+	if !strings.Contains(log.String(), telemetry.StateIgnored) || !strings.Contains(log.String(), "odd") {
 		t.Errorf("%s", &log)
 	}
 	log.Reset()

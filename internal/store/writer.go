@@ -400,7 +400,7 @@ func (w *Writer) opened(ctx context.Context) (*Store, error) {
 		if s.gone == nil || !s.gone() {
 			return s, nil
 		}
-		w.log.Error(telemetry.LedgerGone)
+		w.log.Error(telemetry.LedgerReplaced)
 		w.mu.Lock()
 		w.store = nil
 		w.mu.Unlock()

@@ -182,7 +182,7 @@ func TestARowThatNoDatabaseTakesHoldsUpNoOther(t *testing.T) {
 		if total := totalOf(t, s, Question{Since: noon.Add(-day), Until: noon.Add(day)}); total.Requests != 3 {
 			t.Errorf("%+v", total)
 		}
-		if !strings.Contains(log.String(), "rows given up") {
+		if !strings.Contains(log.String(), "rows lost") {
 			t.Error(log)
 		}
 	})
@@ -270,7 +270,7 @@ func TestADeletedFileIsMadeAnew(t *testing.T) {
 	if n := len(all(t, open(t, where))); n != 1 {
 		t.Errorf("%d rows in the new file", n)
 	}
-	if strings.Count(log.String(), telemetry.LedgerGone) != 1 {
+	if strings.Count(log.String(), telemetry.LedgerReplaced) != 1 {
 		t.Error(log.String())
 	}
 }

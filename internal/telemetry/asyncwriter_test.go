@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// reader takes what is written, and is stuck while there is something in its channel.
+// reader accepts one line per value in its channel, and blocks otherwise.
 type reader struct {
 	stuck  chan struct{}
 	mu     sync.Mutex
@@ -33,7 +33,7 @@ func (r *reader) seen() (text string, writes int) {
 	return r.text.String(), r.writes
 }
 
-// background logs to r, in a bubble.
+// background logs to w, inside a synctest bubble.
 func background(w io.Writer) (*slog.Logger, func()) {
 	return NewBackgroundLogger(w, FormatJSON, slog.LevelInfo, func(string) (string, bool) { return "", false })
 }
@@ -52,12 +52,12 @@ func TestLinesAreGathered(t *testing.T) {
 		log.Info("a")
 		log.Info("b")
 		f("at once", 0, 0)
-		time.Sleep(gather)
+		time.Sleep(flushDelay)
 		f("after a while", 2, 1)
 		log.With(ID, "x").WithGroup("g").Info("c")
 		log.Warn("trouble")
 		f("with trouble", 4, 2)
-		log.Info(strings.Repeat("long", enough/4))
+		log.Info(strings.Repeat("long", batchSize/4))
 		f("when it is much", 5, 3)
 		log.Info("last")
 		flush()
@@ -68,17 +68,18 @@ func TestLinesAreGathered(t *testing.T) {
 	})
 }
 
-// TestStuckReader: nobody waits for whoever takes the log, what waits is bounded, and what is left out is told.
+// TestStuckReader checks that a blocked log output blocks no caller, that the queue is bounded, and
+// that the number of dropped lines is logged.
 func TestStuckReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &reader{stuck: make(chan struct{}, 1)}
 		log, flush := background(r)
-		long := strings.Repeat("x", mostWaiting/16)
+		long := strings.Repeat("x", maxQueued/16)
 		r.stuck <- struct{}{}
 		log.Info(long)
-		time.Sleep(gather)
+		time.Sleep(flushDelay)
 		for range 20 {
-			log.Info(long) // sixteen of them fill it up
+			log.Info(long) // sixteen of them fill the queue
 		}
 		<-r.stuck
 		flush()
@@ -92,7 +93,7 @@ func TestStuckReader(t *testing.T) {
 	})
 }
 
-// TestTheEndDoesNotWaitForAStuckReader for ever.
+// TestTheEndDoesNotWaitForAStuckReader checks that close waits for closeTimeout at most.
 func TestTheEndDoesNotWaitForAStuckReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &reader{stuck: make(chan struct{}, 1)}
@@ -101,14 +102,14 @@ func TestTheEndDoesNotWaitForAStuckReader(t *testing.T) {
 		log.Info("a")
 		begin := time.Now()
 		flush()
-		if took := time.Since(begin); took != lastWrite {
-			t.Errorf("took %v, want %v", took, lastWrite)
+		if took := time.Since(begin); took != closeTimeout {
+			t.Errorf("took %v, want %v", took, closeTimeout)
 		}
 		<-r.stuck
 	})
 }
 
-// TestManyLoggers: every line arrives once, and whole.
+// TestManyLoggers checks that each line of concurrent loggers is written once and whole.
 func TestManyLoggers(t *testing.T) {
 	r := &reader{stuck: make(chan struct{}, 1)}
 	log, flush := background(r)

@@ -9,20 +9,20 @@ import (
 	"net/http"
 )
 
-// maxDump bounds what one debug line shows of a body.
+// maxDump bounds the bytes of a body in one debug line.
 const maxDump = 64 << 10
 
-// Dump writes headers and bodies to the log, free of credentials and bounded.
-// A nil Dump does nothing: that is how debugging is off. Safe for concurrent use.
+// Dump writes headers and bodies to the log, without credentials and bounded. A nil Dump does
+// nothing: debugging is off. Safe for concurrent use.
 type Dump struct {
 	log    *slog.Logger
 	redact *Redactor
 }
 
-// NewDump makes a Dump that writes to log at debug level.
+// NewDump returns a Dump that writes to log at debug level.
 func NewDump(log *slog.Logger, redact *Redactor) *Dump { return &Dump{log: log, redact: redact} }
 
-// Request shows what a client sent.
+// Request logs a client's request.
 func (d *Dump) Request(ctx context.Context, id string, r *http.Request, body []byte) {
 	if d == nil {
 		return
@@ -31,7 +31,7 @@ func (d *Dump) Request(ctx context.Context, id string, r *http.Request, body []b
 		Headers, d.redact.Header(r.Header), Body, d.show(body))
 }
 
-// Attempt shows what goes to an upstream, apart from the body, which is the client's.
+// Attempt logs an upstream request without its body, which is the client's.
 func (d *Dump) Attempt(ctx context.Context, id, server string, r *http.Request) {
 	if d == nil {
 		return
@@ -40,15 +40,15 @@ func (d *Dump) Attempt(ctx context.Context, id, server string, r *http.Request) 
 		Headers, d.redact.Header(r.Header))
 }
 
-// Answer shows the head of an upstream's answer.
-func (d *Dump) Answer(ctx context.Context, id, server string, res *http.Response) {
+// Response logs status and header of an upstream response.
+func (d *Dump) Response(ctx context.Context, id, server string, res *http.Response) {
 	if d == nil {
 		return
 	}
-	d.log.DebugContext(ctx, DebugAnswer, ID, id, Server, server, Status, res.StatusCode, Headers, d.redact.Header(res.Header))
+	d.log.DebugContext(ctx, DebugResponse, ID, id, Server, server, Status, res.StatusCode, Headers, d.redact.Header(res.Header))
 }
 
-// Chunk shows a piece of an answer's body on its way to the client.
+// Chunk logs a part of a response body on its way to the client.
 func (d *Dump) Chunk(ctx context.Context, id string, p []byte) {
 	if d == nil || len(p) == 0 {
 		return
@@ -56,7 +56,8 @@ func (d *Dump) Chunk(ctx context.Context, id string, p []byte) {
 	d.log.DebugContext(ctx, DebugChunk, ID, id, Body, d.show(p))
 }
 
-// show makes a body readable: JSON indented, the rest as it is, cut at the bound.
+// show makes a body readable: JSON is indented, anything else stays as it is, and the end is cut at
+// maxDump.
 func (d *Dump) show(p []byte) string {
 	var pretty bytes.Buffer
 	if len(p) <= maxDump && json.Indent(&pretty, p, "", "  ") == nil {
@@ -65,7 +66,8 @@ func (d *Dump) show(p []byte) string {
 	if len(p) <= maxDump {
 		return d.redact.Text(string(p))
 	}
-	// Redact beyond the cut as well, or a credential that straddles it would show in part.
+	// Redact a part beyond the cut too: otherwise a credential across the cut would be visible in
+	// part.
 	text := d.redact.Text(string(p[:min(len(p), 2*maxDump)]))
 	return text[:min(len(text), maxDump)] + fmt.Sprintf("… (%d bytes in all)", len(p))
 }

@@ -11,53 +11,53 @@ import (
 const (
 	// guessPeriod is the minimum interval of log lines about one address.
 	guessPeriod = time.Minute
-	// guessMemory is after how long without a wrong key an address starts again.
+	// guessMemory is the time without a wrong key after which an address starts again.
 	guessMemory = 15 * time.Minute
-	// freeGuesses are refused without a delay, because a user may have mistyped a key.
+	// freeGuesses is the number of refusals without delay, because a user may have mistyped a key.
 	freeGuesses = 5
-	// The delay doubles from the first of these to the second.
+	// The delay doubles with each wrong key, from firstDelay up to longestDelay.
 	firstDelay, longestDelay = 250 * time.Millisecond, 8 * time.Second
-	// At most this many refusals are delayed at a time, for one address and in total.
-	delayedOfOne, delayedOfAll = 4, 256
-	// guessers bounds the addresses that are remembered: twice as many.
-	guessers = 4096
-	// guessLines bounds the lines of one period.
-	guessLines = 200
+	// maxDelayedPerNetwork and maxDelayed bound the refusals that are delayed at the same time.
+	maxDelayedPerNetwork, maxDelayed = 4, 256
+	// maxGuessers bounds each of the two generations of remembered networks.
+	maxGuessers = 4096
+	// maxGuessLines bounds the log lines of one period.
+	maxGuessLines = 200
 )
 
-// Guesses slows down clients that guess keys, and logs their addresses: one line for each address
-// and period, with a count. An IPv6 address counts as its /64. Memory is bounded, whatever the
-// number of addresses. Its fields are set before the first use. Safe for concurrent use.
+// Guesses slows down clients that guess keys. It logs their addresses: one line per address and
+// period, with a count. An IPv6 address counts as its /64. Memory is bounded for any number of
+// addresses. Set the fields before the first use. Safe for concurrent use.
 type Guesses struct {
 	Log     *slog.Logger
-	Message string // of the log lines
+	Message string // the message of the log lines
 
 	mu      sync.Mutex
 	total   int64
 	delayed int
 	recent  map[netip.Prefix]*guesser
 	older   map[netip.Prefix]*guesser
-	lines   int       // in the period that began at
-	began   time.Time // zero: none has
-	others  int       // wrong keys of addresses without a line
-	armed   bool      // a timer ends the period
+	lines   int       // log lines in the period that began at began
+	began   time.Time // zero before the first period
+	others  int       // wrong keys of addresses without a log line
+	armed   bool      // a timer will end the period
 }
 
-// guesser is the state of one address.
+// guesser is the state of one network.
 type guesser struct {
-	address netip.Addr // the latest
-	wrong   int
-	last    time.Time
-	logged  time.Time
-	pending int // wrong keys that are not in the log yet
-	delayed int
+	address  netip.Addr // the latest address
+	wrong    int
+	last     time.Time
+	logged   time.Time
+	unlogged int // wrong keys that are not logged yet
+	delayed  int
 }
 
-// Wrong counts a wrong key of an address, and delays the caller. The delay grows with each wrong
-// key of the address. If too many callers are delayed already, it returns false at once, with the
-// delay. It is not called for valid keys, so those are never delayed.
+// Wrong counts a wrong key of an address and delays the caller. The delay grows with each wrong key
+// of that network. If too many callers are delayed already, Wrong returns false at once, with the
+// delay as wait. Callers with valid keys do not call Wrong, so they are never delayed.
 func (g *Guesses) Wrong(ctx context.Context, address netip.Addr) (wait time.Duration, ok bool) {
-	known, wait, ok := g.note(address, time.Now())
+	known, wait, ok := g.count(address, time.Now())
 	if wait == 0 || !ok {
 		return wait, ok
 	}
@@ -74,14 +74,14 @@ func (g *Guesses) Wrong(ctx context.Context, address netip.Addr) (wait time.Dura
 	return 0, true
 }
 
-// Total is the number of wrong keys so far.
+// Total returns the number of wrong keys so far.
 func (g *Guesses) Total() int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.total
 }
 
-func (g *Guesses) note(address netip.Addr, now time.Time) (known *guesser, wait time.Duration, ok bool) {
+func (g *Guesses) count(address netip.Addr, now time.Time) (known *guesser, wait time.Duration, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.total++
@@ -91,13 +91,13 @@ func (g *Guesses) note(address netip.Addr, now time.Time) (known *guesser, wait 
 	}
 	known.address, known.last = address, now
 	known.wrong++
-	known.pending++
+	known.unlogged++
 	g.report(known, now)
 	if known.wrong <= freeGuesses {
 		return known, 0, true
 	}
 	wait = min(firstDelay<<min(known.wrong-freeGuesses-1, 10), longestDelay)
-	if g.delayed >= delayedOfAll || known.delayed >= delayedOfOne {
+	if g.delayed >= maxDelayed || known.delayed >= maxDelayedPerNetwork {
 		return known, wait, false
 	}
 	g.delayed++
@@ -105,7 +105,7 @@ func (g *Guesses) note(address netip.Addr, now time.Time) (known *guesser, wait 
 	return known, wait, true
 }
 
-// groupOf is the network that one client can choose its addresses from.
+// groupOf returns the network from which one client can choose its addresses.
 func groupOf(address netip.Addr) netip.Prefix {
 	bits := address.BitLen()
 	if address.Is6() {
@@ -115,8 +115,8 @@ func groupOf(address netip.Addr) netip.Prefix {
 	return network
 }
 
-// find returns the state of a network. When there are too many networks, those not used recently
-// are dropped.
+// find returns the state of a network. If there are too many networks, it drops those that were not
+// used recently.
 func (g *Guesses) find(network netip.Prefix) *guesser {
 	if known := g.recent[network]; known != nil {
 		return known
@@ -126,9 +126,9 @@ func (g *Guesses) find(network netip.Prefix) *guesser {
 	if known == nil {
 		known = &guesser{}
 	}
-	if len(g.recent) >= guessers || g.recent == nil {
+	if len(g.recent) >= maxGuessers || g.recent == nil {
 		for _, forgotten := range g.older {
-			g.others += forgotten.pending
+			g.others += forgotten.unlogged
 		}
 		g.older, g.recent = g.recent, make(map[netip.Prefix]*guesser)
 	}
@@ -136,12 +136,12 @@ func (g *Guesses) find(network netip.Prefix) *guesser {
 	return known
 }
 
-// report logs an address now, or at the end of the period.
+// report logs an address now or at the end of the period.
 func (g *Guesses) report(known *guesser, now time.Time) {
 	if now.Sub(g.began) >= guessPeriod {
 		g.began, g.lines = now, 0
 	}
-	if now.Sub(known.logged) >= guessPeriod && g.lines < guessLines {
+	if now.Sub(known.logged) >= guessPeriod && g.lines < maxGuessLines {
 		g.write(known, now)
 		return
 	}
@@ -153,11 +153,11 @@ func (g *Guesses) report(known *guesser, now time.Time) {
 
 func (g *Guesses) write(known *guesser, now time.Time) {
 	g.lines++
-	g.Log.Warn(g.Message, Address, known.address.WithZone("").String(), Count, known.pending)
-	known.logged, known.pending = now, 0
+	g.Log.Warn(g.Message, Address, known.address.WithZone("").String(), Count, known.unlogged)
+	known.logged, known.unlogged = now, 0
 }
 
-// flush logs the wrong keys since the last lines.
+// flush logs the wrong keys that were counted since the last lines.
 func (g *Guesses) flush() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -167,13 +167,13 @@ func (g *Guesses) flush() {
 	for _, generation := range [...]map[netip.Prefix]*guesser{g.recent, g.older} {
 		for _, known := range generation {
 			switch {
-			case known.pending == 0:
-			case g.lines < guessLines:
+			case known.unlogged == 0:
+			case g.lines < maxGuessLines:
 				g.write(known, now)
 			default:
 				addresses++
-				g.others += known.pending
-				known.pending = 0
+				g.others += known.unlogged
+				known.unlogged = 0
 			}
 		}
 	}

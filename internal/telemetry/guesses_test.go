@@ -28,7 +28,7 @@ func TestWrongKeysAreAnsweredLaterAndLater(t *testing.T) {
 		took := func(a netip.Addr) time.Duration {
 			began := time.Now()
 			if _, ok := g.Wrong(t.Context(), a); !ok {
-				t.Error("turned away")
+				t.Error("rejected")
 			}
 			return time.Since(began)
 		}
@@ -42,7 +42,7 @@ func TestWrongKeysAreAnsweredLaterAndLater(t *testing.T) {
 		if d := took(netip.MustParseAddr("192.0.2.8")); d != 0 {
 			t.Errorf("another address waits %v", d)
 		}
-		// A /64 is one client.
+		// An IPv6 /64 counts as one client.
 		for i := range 5 {
 			took(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1)))
 		}
@@ -64,7 +64,7 @@ func TestWrongKeysAreAnsweredLaterAndLater(t *testing.T) {
 			counted += n
 		}
 		if len(lines) > 8 || counted != int(g.Total()) {
-			t.Errorf("%d lines for %d wrong keys, which say %d:\n%s", len(lines), g.Total(), counted, out)
+			t.Errorf("%d lines for %d wrong keys, which count %d:\n%s", len(lines), g.Total(), counted, out)
 		}
 	})
 }
@@ -92,8 +92,8 @@ func TestFewAnswersAreDelayedAtATime(t *testing.T) {
 		g.mu.Unlock()
 		n := 0
 		turned.Range(func(_, _ any) bool { n++; return true })
-		if delayed != delayedOfAll || n != 100*(20-freeGuesses)-delayedOfAll {
-			t.Errorf("%d are delayed, %d turned away", delayed, n)
+		if delayed != maxDelayed || n != 100*(20-freeGuesses)-maxDelayed {
+			t.Errorf("%d are delayed, %d rejected", delayed, n)
 		}
 		cancel()
 		wg.Wait()
@@ -105,7 +105,7 @@ func TestFewAnswersAreDelayedAtATime(t *testing.T) {
 	})
 }
 
-// TestManyGuessersTakeLittleMemory tries a million addresses.
+// TestManyGuessersTakeLittleMemory uses a million addresses.
 func TestManyGuessersTakeLittleMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, out := guessing(FormatJSON)
@@ -118,7 +118,7 @@ func TestManyGuessersTakeLittleMemory(t *testing.T) {
 		}
 		time.Sleep(2 * guessPeriod)
 		synctest.Wait()
-		if len(g.recent)+len(g.older) > 2*guessers || strings.Count(out.String(), "\n") > 2*guessLines+1 {
+		if len(g.recent)+len(g.older) > 2*maxGuessers || strings.Count(out.String(), "\n") > 2*maxGuessLines+1 {
 			t.Errorf("%d addresses, %d lines", len(g.recent)+len(g.older), strings.Count(out.String(), "\n"))
 		}
 		if !strings.Contains(out.String(), FurtherGuesses) {
@@ -127,8 +127,8 @@ func TestManyGuessersTakeLittleMemory(t *testing.T) {
 	})
 }
 
-// TestFail2ban checks that the filter in deploy finds the addresses in our lines, in both formats,
-// and in no text of a client.
+// TestFail2ban checks that the filter in deploy finds the addresses in our log lines, in both
+// formats, and finds none in text that a client wrote.
 func TestFail2ban(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/fail2ban/claude-code-lb.conf")
 	if err != nil {
@@ -158,8 +158,8 @@ func TestFail2ban(t *testing.T) {
 				g.Message = message
 				g.Wrong(t.Context(), netip.MustParseAddr(address))
 				line := strings.TrimSuffix(out.String(), "\n")
-				// fail2ban looks at the line without its date, which is cut out as far as it was
-				// recognized.
+				// fail2ban removes the part of the date that it recognized before it matches the
+				// line.
 				cut := strings.Replace(line, date.FindString(line), "", 1)
 				without := strings.Replace(line, `"time":"`+date.FindString(line), "", 1)
 				whole := regexp.MustCompile(`"time":"[^"]*`).ReplaceAllString(line, "")

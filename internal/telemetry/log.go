@@ -11,18 +11,18 @@ import (
 	"golang.org/x/term"
 )
 
-// Format is the shape of log lines.
+// Format is the format of log lines.
 type Format string
 
-// The formats of NewLogger.
+// The formats that NewLogger accepts.
 const (
 	FormatAuto Format = "auto" // text on a terminal, JSON elsewhere
 	FormatText Format = "text"
 	FormatJSON Format = "json"
 )
 
-// NewLogger writes to w, coloured where w is a terminal and NO_COLOR is not set.
-// The level may change while the logger is in use.
+// NewLogger returns a logger that writes to w, with colors if w is a terminal and NO_COLOR is not
+// set. The caller may change the level while the logger is in use.
 func NewLogger(w io.Writer, format Format, level slog.Leveler, env func(string) (string, bool)) *slog.Logger {
 	terminal := isTerminal(w)
 	if format == FormatJSON || format != FormatText && !terminal {
@@ -34,15 +34,16 @@ func NewLogger(w io.Writer, format Format, level slog.Leveler, env func(string) 
 	}))
 }
 
-// NewBackgroundLogger is NewLogger for a process that logs a lot: lines are written in the background, many at a time, those about
-// trouble at once. On a terminal somebody reads along: there, each is written as it comes. At the end, flush writes what waits.
+// NewBackgroundLogger returns a logger for a process that logs a lot: it writes lines in the
+// background, in batches, and flushes at once after a warning or an error. On a terminal it writes
+// each line directly. The caller calls flush before the process exits.
 func NewBackgroundLogger(w io.Writer, format Format, level slog.Leveler, env func(string) (string, bool)) (log *slog.Logger, flush func()) {
 	if isTerminal(w) {
 		return NewLogger(w, format, level, env), func() {}
 	}
 	l := newAsyncWriter(w)
-	log = slog.New(prompt{NewLogger(l, format, level, env).Handler(), l})
-	l.tell = func(leftOut int) { log.Warn(LinesDropped, Rows, leftOut) }
+	log = slog.New(promptHandler{NewLogger(l, format, level, env).Handler(), l})
+	l.logDropped = func(dropped int) { log.Warn(LinesDropped, Rows, dropped) }
 	go l.run()
 	return log, l.close
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestJSONLines are read by other programs: levels by their names, durations in seconds.
+// TestJSONLines checks what programs parse: names of levels, durations in seconds.
 func TestJSONLines(t *testing.T) {
 	var out strings.Builder
 	level := new(slog.LevelVar)

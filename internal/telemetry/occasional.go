@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// RepeatPeriod is the interval of log lines about the same trouble.
+// RepeatPeriod is the minimum interval of log lines about the same problem.
 const RepeatPeriod = 10 * time.Minute
 
 // Occasional limits an action to once per period. Safe for concurrent use.

@@ -10,18 +10,19 @@ import (
 
 const redacted = "[redacted]"
 
-// Redactor removes credentials from what debugging shows: the ones it was told
-// of, and whatever looks like one. Safe for concurrent use.
+// Redactor removes credentials from debug output: the secrets that it knows, and any text that
+// looks like one. Safe for concurrent use.
 type Redactor struct {
 	known   *strings.Replacer
 	pattern *regexp.Regexp
 }
 
-// NewRedactor makes a redactor that knows some secrets. Secrets too short to be
-// told from ordinary text are left to the pattern.
+// NewRedactor returns a redactor that knows the given secrets. Secrets that are too short to be
+// distinguished from ordinary text are left to the pattern.
 func NewRedactor(secrets []string) *Redactor {
 	var pairs []string
-	// Longer ones first, so that no secret survives as the rest of another.
+	// Longer secrets first: otherwise part of a secret could remain after a shorter one is
+	// replaced.
 	secrets = slices.Clone(secrets)
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	for _, s := range secrets {
@@ -40,8 +41,8 @@ func (r *Redactor) Text(s string) string {
 	return r.pattern.ReplaceAllString(r.known.Replace(s), redacted)
 }
 
-// Header returns a copy of h in which the values of credential headers are gone
-// and all others are free of credentials.
+// Header returns a copy of h without the values of credential headers, and without credentials in
+// all other values.
 func (r *Redactor) Header(h http.Header) map[string]string {
 	out := make(map[string]string, len(h))
 	for name, values := range h {
@@ -54,8 +55,8 @@ func (r *Redactor) Header(h http.Header) map[string]string {
 	return out
 }
 
-// URI returns the path and query of a request without credentials: the values of parameters that are
-// named like one are gone.
+// URI returns path and query of a request without credentials. It removes the values of parameters
+// whose names suggest a credential.
 func (r *Redactor) URI(uri string) string {
 	path, query, found := strings.Cut(uri, "?")
 	if !found {

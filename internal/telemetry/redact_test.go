@@ -74,7 +74,7 @@ func TestDumpIsReadableBoundedAndClean(t *testing.T) {
 			t.Fatalf("%v in %q", err, out.String())
 		}
 		if strings.Contains(out.String(), "plain-secret") {
-			t.Errorf("the secret shows in %q", out.String())
+			t.Errorf("the secret is visible in %q", out.String())
 		}
 		out.Reset()
 		return line.Body
@@ -87,18 +87,18 @@ func TestDumpIsReadableBoundedAndClean(t *testing.T) {
 	if got := body(); got != "data: {}\n\n" {
 		t.Errorf("chunk %q", got)
 	}
-	// The secret stands across the bound.
+	// The secret is on both sides of the cut.
 	d.Chunk(t.Context(), "id", []byte(strings.Repeat("x", maxDump-6)+"plain-secret"+strings.Repeat("y", maxDump)))
 	if got := body(); len(got) > maxDump+40 || strings.Contains(got, "plain") {
 		t.Errorf("%d bytes, end %q", len(got), got[len(got)-60:])
 	}
-	d.Answer(t.Context(), "id", "a", &http.Response{StatusCode: 200, Header: http.Header{"Set-Cookie": {"plain-secret"}}})
+	d.Response(t.Context(), "id", "a", &http.Response{StatusCode: 200, Header: http.Header{"Set-Cookie": {"plain-secret"}}})
 	body()
 
 	var off *Dump
 	off.Request(t.Context(), "id", r, nil)
 	off.Attempt(t.Context(), "id", "a", r)
-	off.Answer(t.Context(), "id", "a", &http.Response{})
+	off.Response(t.Context(), "id", "a", &http.Response{})
 	off.Chunk(t.Context(), "id", []byte("x"))
 	if out.Len() > 0 {
 		t.Errorf("a dump that is off wrote %q", out.String())

@@ -2,7 +2,7 @@ package telemetry
 
 import "strings"
 
-// Clip bounds text that a client or an upstream wrote, to 200 bytes.
+// Clip cuts text from a client or an upstream to 200 bytes.
 func Clip(s string) string {
 	const most = 200
 	if len(s) <= most {

@@ -43,7 +43,7 @@ func (l *Lease) report(ctx context.Context, o verdict.Outcome, v effect) {
 		l.log.Publish(ctx, event.ServerBack{Server: l.Name()})
 	}
 	if v.sideOut > 0 {
-		l.log.InfoContext(ctx, telemetry.PathOut, telemetry.Server, l.Name(), telemetry.Path, l.subject.Path, telemetry.Reason, o.Reason,
+		l.log.InfoContext(ctx, telemetry.PathExcluded, telemetry.Server, l.Name(), telemetry.Path, l.subject.Path, telemetry.Reason, o.Reason,
 			telemetry.Scope, o.Scope.String(), telemetry.Cooldown, v.sideOut.Round(time.Millisecond), telemetry.Model, l.subject.Model)
 	}
 	if v.out <= 0 {

@@ -52,7 +52,7 @@ func TestEvents(t *testing.T) {
 	f(budget, config.EventBudget100, " ci", "Client key ci has spent its budget (day): $8.10 of $10.00. It is never renewed.", "resets=never")
 	f(event.CacheRateChanged{Server: "a", Recent: "10%", Usual: "90%"}, config.EventCacheCollapsed, " a", "The prompt cache hardly hits any more (a): 10% of a prompt is read from it, usually 90%.", "level=WARN")
 	f(event.CacheRateChanged{Server: "a", Recent: "90%", Usual: "90%", Recovered: true}, config.EventCacheCollapsed, " a", "The prompt cache hits again (a): 90% of a prompt is read from it, usually 90%.", "level=INFO")
-	f(event.ReloadFailed{File: "c.json", Err: errors.New("two\nlines")}, config.EventReloadFailed, telemetry.ReloadFailed, "The configuration could not be reloaded, the old one stays in force: two lines.", "level=ERROR")
+	f(event.ReloadFailed{File: "c.json", Err: errors.New("two\nlines")}, config.EventReloadFailed, telemetry.ReloadFailed, "The configuration could not be reloaded; the previous one stays active: two lines.", "level=ERROR")
 	f(event.LedgerLate{Rows: 12, Err: errors.New("disk full")}, config.EventLedgerDegraded, telemetry.LedgerLate, "The ledger cannot be written: 12 rows are kept in memory (disk full).", "rows=12 folded=0")
 	f(event.LedgerCaughtUp{Rows: 12}, config.EventLedgerDegraded, telemetry.LedgerCaughtUp, "The ledger is written again: it has caught up (12 rows).", "rows=12")
 	if len(missing) > 0 {
