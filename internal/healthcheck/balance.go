@@ -23,25 +23,26 @@ const (
 	balanceOutputLimit = 64 << 10
 )
 
-// balancePlan is what the operator asked for. A zero command means no checks.
+// BalancePlan is the configuration of a server's balance command. With an empty Command there are
+// no checks.
 type BalancePlan struct {
 	Server    string
 	Command   config.Secret
-	Env       config.Secret // further variables of the command: name=value, separated by NUL
+	Env       config.Secret // additional variables of the command: name=value, separated by NUL
 	Interval  time.Duration
 	Threshold float64
 }
 
-// balanceChecker runs one server's balance command, one run after the other.
+// BalanceChecker runs one server's balance command, one run at a time.
 type BalanceChecker struct {
-	Plan   BalancePlan
-	First  chan struct{} // closed after the first run
-	cancel context.CancelFunc
-	log    *event.Bus
-	report func(server string, value float64, at time.Time) // may be nil
+	Plan      BalancePlan
+	FirstDone chan struct{} // closed after the first run
+	cancel    context.CancelFunc
+	log       *event.Bus
+	report    func(server string, value float64, at time.Time) // may be nil
 }
 
-// balanceTarget is the state that readings of a balance change.
+// balanceTarget is the state that balance readings change.
 type balanceTarget interface {
 	// SetBalance stores a reading and reports whether low has changed.
 	SetBalance(value float64, low bool, now time.Time) bool
@@ -49,14 +50,15 @@ type balanceTarget interface {
 	ForgetBalance()
 }
 
-// startChecker begins to check. Without a command it only makes the target forget earlier readings. It ends with ctx
-// or by stop, and wg counts it until then. report, which may be nil, gets every reading, and must not block.
-func StartBalance(ctx context.Context, wg *sync.WaitGroup, log *event.Bus, plan BalancePlan, target balanceTarget, report func(server string, value float64, at time.Time)) *BalanceChecker {
+// StartBalanceChecker starts the checks of one server. Without a command it only makes the target
+// forget earlier readings. The checks end with ctx or with Stop; wg counts the goroutine until
+// then. report, which may be nil, receives every reading and must not block.
+func StartBalanceChecker(ctx context.Context, wg *sync.WaitGroup, log *event.Bus, plan BalancePlan, target balanceTarget, report func(server string, value float64, at time.Time)) *BalanceChecker {
 	ctx, cancel := context.WithCancel(ctx)
-	c := &BalanceChecker{Plan: plan, First: make(chan struct{}), cancel: cancel, log: log, report: report}
+	c := &BalanceChecker{Plan: plan, FirstDone: make(chan struct{}), cancel: cancel, log: log, report: report}
 	if plan.Command.Empty() {
 		cancel()
-		close(c.First)
+		close(c.FirstDone)
 		target.ForgetBalance()
 		return c
 	}
@@ -68,7 +70,7 @@ func (c *BalanceChecker) Stop() { c.cancel() }
 
 func (c *BalanceChecker) run(ctx context.Context, target balanceTarget) {
 	c.Check(ctx, target)
-	close(c.First)
+	close(c.FirstDone)
 	tick := time.NewTicker(c.Plan.Interval)
 	defer tick.Stop()
 	for {
@@ -103,8 +105,8 @@ func (c *BalanceChecker) Check(ctx context.Context, target balanceTarget) {
 	}
 }
 
-// readBalance runs a command and parses the number it prints. Its error never
-// quotes the command's output, which may hold credentials.
+// readBalance runs a command and parses the number that it prints. The error never quotes the
+// command's output, because that may contain credentials.
 func readBalance(ctx context.Context, command, env string) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, balanceTimeLimit)
 	defer cancel()
@@ -119,7 +121,7 @@ func readBalance(ctx context.Context, command, env string) (float64, error) {
 	err := cmd.Run()
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return 0, fmt.Errorf("not done after %s", balanceTimeLimit)
+		return 0, fmt.Errorf("timed out after %s", balanceTimeLimit)
 	case err != nil:
 		return 0, fmt.Errorf("balance command: %w", err)
 	case out.overflow:
@@ -128,7 +130,8 @@ func readBalance(ctx context.Context, command, env string) (float64, error) {
 	return parseBalance(out.buf.String())
 }
 
-// parseBalance reads one number. Quotes around it are forgiven: jq prints strings with them.
+// parseBalance parses one number. Quotes around it are accepted, because jq prints strings in
+// quotes.
 func parseBalance(s string) (float64, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' {
@@ -144,9 +147,9 @@ func parseBalance(s string) (float64, error) {
 	return v, nil
 }
 
-// commandEnv is the environment a command gets: what a shell and its tools
-// need, and the variables that its text names. Everything else, other
-// upstreams' keys among it, stays with the balancer.
+// commandEnv returns the environment of a command: the variables that a shell and its tools need,
+// and those that the command's text names. The command does not see any other variable, because one
+// may contain another upstream's key.
 func commandEnv(command string, lookup func(string) (string, bool)) []string {
 	names := []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR",
 		"SYSTEMROOT", "COMSPEC", "PATHEXT", "TEMP", "TMP", "USERPROFILE"}
@@ -162,7 +165,7 @@ func commandEnv(command string, lookup func(string) (string, bool)) []string {
 	return env
 }
 
-// boundedBuffer keeps the beginning of what is written and swallows the rest.
+// boundedBuffer keeps the first limit bytes that are written and discards the rest.
 type boundedBuffer struct {
 	buf      bytes.Buffer
 	limit    int
@@ -170,10 +173,10 @@ type boundedBuffer struct {
 }
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	room := b.limit - b.buf.Len()
-	if len(p) > room {
+	remaining := b.limit - b.buf.Len()
+	if len(p) > remaining {
 		b.overflow = true
-		b.buf.Write(p[:room])
+		b.buf.Write(p[:remaining])
 		return len(p), nil
 	}
 	return b.buf.Write(p)

@@ -21,58 +21,60 @@ import (
 )
 
 const (
-	minProbeTime = time.Second
-	maxProbeTime = 10 * time.Second
-	maxProbeBody = 64 << 10
-	messagesPath = "/v1/messages"
-	lateProbe    = time.Second  // by which a check may end late
-	apiVersion   = "2023-06-01" // the only one that the Messages API has
+	minProbeTime   = time.Second
+	maxProbeTime   = 10 * time.Second
+	maxProbeBody   = 64 << 10
+	messagesPath   = "/v1/messages"
+	probeTolerance = time.Second  // how late a check may end
+	apiVersion     = "2023-06-01" // the only version of the Messages API
 )
 
-// probed is the state that health checks speak to.
+// probeTarget is the state that health checks change.
 //
-// A check knows less than real traffic, so it never has the last word. When it
-// passes, it lets one request try: whether the endpoint is back, that request
-// decides. When it fails, it counts only if nothing has succeeded there since
-// the check began; a success that came meanwhile is the better witness.
-type probed interface {
-	// ProbePassed lets a resting endpoint be tried by the next request: open
+// A health check proves less than real traffic, so it never decides alone. When it passes, the
+// target admits one request, and the result of that request decides whether the endpoint is back.
+// When it fails, the failure counts only if no real request has succeeded at the endpoint since the
+// check began.
+type probeTarget interface {
+	// ProbePassed allows the next request to try an endpoint whose breaker is open: the breaker
 	// becomes half-open at once. It reports whether that changed anything.
 	ProbePassed(now time.Time) bool
-	// ProbeFailed rests an endpoint that was thought well, unless real traffic
-	// has succeeded there since the given moment. It reports whether that changed anything.
+	// ProbeFailed opens a closed breaker, unless real traffic has succeeded at the endpoint since
+	// the given time. It reports whether that changed anything.
 	ProbeFailed(since, now time.Time, reason string) bool
 }
 
-// probePlan is what the operator asked for. Plans are == when they ask for the same. The zero value asks for nothing.
-type Probe struct {
+// ProbePlan is the configuration of a server's health check. Equal plans (==) send the same checks.
+// The zero value sends none.
+type ProbePlan struct {
 	server   string
 	url      string
-	model    string // "" asks by GET
+	model    string // "": GET of a path instead of a message
 	auth     config.AuthHeader
 	token    config.Secret
 	interval time.Duration
 	jitter   int    // percent
-	Mark     string // see Loop
+	Mark     string // see transport.Loop
 }
 
-// planProbe makes the plan for a server's health_check.
-func PlanProbe(spec config.Server) Probe {
+// NewProbePlan derives the plan from a server's health_check.
+func NewProbePlan(spec config.Server) ProbePlan {
 	check := spec.HealthCheck
 	if !check.Enabled() {
-		return Probe{}
+		return ProbePlan{}
 	}
 	target := &url.URL{Path: messagesPath}
 	if check.Model == "" {
 		target = pathAndQuery(check.Path)
 	}
-	return Probe{
+	return ProbePlan{
 		server: spec.Name, url: transport.Join(spec.URL, target).String(), model: check.Model,
 		auth: spec.AuthHeader, token: spec.Token, interval: check.Interval, jitter: check.Jitter,
 	}
 }
 
-// pathAndQuery reads a path as the operator wrote it. One that cannot be read, which config refuses, is taken literally.
+// pathAndQuery parses a path of the configuration. A path that cannot be parsed is taken literally;
+// package config refuses such a path.
 func pathAndQuery(path string) *url.URL {
 	if u, err := url.ParseRequestURI(path); err == nil {
 		return u
@@ -80,30 +82,30 @@ func pathAndQuery(path string) *url.URL {
 	return &url.URL{Path: path}
 }
 
-// pause is how long to wait for the next check. random is a number in [0, 1).
-func (p Probe) pause(random float64) time.Duration {
+// pause returns the time until the next check. random is in [0, 1).
+func (p ProbePlan) pause(random float64) time.Duration {
 	return p.interval - time.Duration(random*float64(p.jitter)/100*float64(p.interval))
 }
 
-// limit is how long one check may take.
-func (p Probe) limit() time.Duration { return max(min(p.interval, maxProbeTime), minProbeTime) }
+// limit returns the longest duration of one check.
+func (p ProbePlan) limit() time.Duration { return max(min(p.interval, maxProbeTime), minProbeTime) }
 
-// prober checks one endpoint's health, one check after the other.
+// Prober checks the health of one endpoint, one check at a time.
 type Prober struct {
-	Plan      Probe
+	Plan      ProbePlan
 	transport http.RoundTripper
-	target    probed
+	target    probeTarget
 	log       *event.Bus
 	cancel    context.CancelFunc
 }
 
-// startProber begins checking; a zero plan checks nothing. It ends with ctx or
-// by stop, and wg counts it until then. The first check comes after a pause: a
-// balancer that starts together with its network shall not take every server for dead.
-func StartProber(ctx context.Context, wg *sync.WaitGroup, log *event.Bus, plan Probe, transport http.RoundTripper, target probed) *Prober {
+// StartProber starts the checks; a zero plan sends none. They end with ctx or with Stop; wg counts
+// the goroutine until then. The first check comes after a pause: a balancer that starts together
+// with its network must not find every server unreachable.
+func StartProber(ctx context.Context, wg *sync.WaitGroup, log *event.Bus, plan ProbePlan, transport http.RoundTripper, target probeTarget) *Prober {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &Prober{Plan: plan, transport: transport, target: target, log: log, cancel: cancel}
-	if plan == (Probe{}) {
+	if plan == (ProbePlan{}) {
 		cancel()
 		return p
 	}
@@ -111,7 +113,7 @@ func StartProber(ctx context.Context, wg *sync.WaitGroup, log *event.Bus, plan P
 	return p
 }
 
-// stop ends the checks. One that is under way is broken off and says nothing.
+// Stop ends the checks. A check in progress is aborted without a result.
 func (p *Prober) Stop() { p.cancel() }
 
 func (p *Prober) run(ctx context.Context) {
@@ -128,14 +130,16 @@ func (p *Prober) run(ctx context.Context) {
 	}
 }
 
-// check asks once and tells the target. Any answer that concerns the request,
-// the credential or the account came from an endpoint that is well; an
-// overloaded service says nothing about it.
+// check sends one health check and reports the result to the target. A response that concerns the
+// request, the credential or the account proves that the endpoint works. An overloaded response
+// proves nothing about the endpoint.
 func (p *Prober) check(ctx context.Context) {
 	began := time.Now()
-	o := p.ask(ctx)
-	if ctx.Err() != nil || time.Since(began) > p.Plan.limit()+lateProbe {
-		return // in the latter case the process was suspended, and the result says nothing about the server
+	o := p.probe(ctx)
+	// If the check ended late, the process was suspended, and the result proves nothing about the
+	// server.
+	if ctx.Err() != nil || time.Since(began) > p.Plan.limit()+probeTolerance {
+		return
 	}
 	changed := false
 	switch o.Scope {
@@ -154,13 +158,13 @@ func (p *Prober) check(ctx context.Context) {
 	}
 }
 
-// ask sends one request and judges the answer.
-func (p *Prober) ask(ctx context.Context) verdict.Outcome {
+// probe sends one request and judges the response.
+func (p *Prober) probe(ctx context.Context) verdict.Outcome {
 	limit := p.Plan.limit()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, &verdict.TimeoutError{Waiting: "answer", After: limit})
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, &verdict.TimeoutError{Waiting: "response", After: limit})
 	defer cancel()
 	ev := verdict.Evidence{Server: p.Plan.server, Model: p.Plan.model}
-	ev.Err = p.exchange(ctx, &ev)
+	ev.Err = p.roundTrip(ctx, &ev)
 	if cause := context.Cause(ctx); ev.Err != nil && cause != nil {
 		ev.Err = cause
 	}
@@ -171,8 +175,9 @@ func (p *Prober) ask(ctx context.Context) verdict.Outcome {
 	return verdict.Judge(ev)
 }
 
-// exchange gathers the evidence. It calls the transport itself and so follows no redirects.
-func (p *Prober) exchange(ctx context.Context, ev *verdict.Evidence) error {
+// roundTrip sends the request and collects the evidence. It calls the transport directly, so
+// redirects are not followed.
+func (p *Prober) roundTrip(ctx context.Context, ev *verdict.Evidence) error {
 	r, err := p.request(ctx)
 	if err != nil {
 		return err
@@ -183,7 +188,7 @@ func (p *Prober) exchange(ctx context.Context, ev *verdict.Evidence) error {
 	}
 	defer res.Body.Close()
 	ev.Status, ev.Header = res.StatusCode, res.Header
-	// Read also where it is of no interest, so that the connection can be used again.
+	// The body is read even if it is not needed, so that the connection can be reused.
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxProbeBody))
 	if p.Plan.model == "" {
 		return nil
@@ -193,20 +198,22 @@ func (p *Prober) exchange(ctx context.Context, ev *verdict.Evidence) error {
 		ev.Error = &claimed
 	}
 	if res.StatusCode >= http.StatusBadRequest || ev.Error != nil {
-		return nil // the status is what counts, however the body ends
+		return nil // the status decides, even if the body is incomplete
 	}
 	if err != nil {
 		return err
 	}
-	return p.isMessage(res, body)
+	return p.checkMessage(res, body)
 }
 
-// isMessage tells a message from a login page, a redirect and other things that relays send with good conscience.
-func (p *Prober) isMessage(res *http.Response, body []byte) error {
+// checkMessage returns an error if a successful response is not a message, but for example a login
+// page or a redirect. Relays send those too.
+func (p *Prober) checkMessage(res *http.Response, body []byte) error {
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("%w: status %d", verdict.ErrUnusable, res.StatusCode)
 	}
-	if res.Header.Get("Content-Encoding") != "" { // not asked for; whether requests survive it, they tell
+	// We did not ask for compression. Real requests show whether the endpoint is usable.
+	if res.Header.Get("Content-Encoding") != "" {
 		return nil
 	}
 	if _, ok := claude.ParseMessage(body); !ok {
@@ -234,7 +241,7 @@ func (p *Prober) request(ctx context.Context) (r *http.Request, err error) {
 	return r, nil
 }
 
-// newPing makes the smallest request that a model answers.
+// newPing returns the smallest request that makes a model respond.
 func newPing(ctx context.Context, address, model string) (*http.Request, error) {
 	body, err := json.Marshal(map[string]any{
 		"model": model, "max_tokens": 1, "messages": []map[string]string{{"role": "user", "content": "ping"}},
@@ -249,7 +256,8 @@ func newPing(ctx context.Context, address, model string) (*http.Request, error) 
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept-Encoding", "identity")
 	r.Header.Set("Anthropic-Version", apiVersion)
-	// Lets net/http send it again when an idle connection turns out to be closed; nothing is put on the wire.
+	// An empty list allows net/http to repeat the request if a kept connection turns out to be
+	// closed. It is not sent.
 	r.Header["Idempotency-Key"] = nil
 	return r, nil
 }

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// shell prepares a command in a process group of its own, which is killed as a
-// whole when ctx ends: a pipeline leaves nothing behind.
+// shell returns a command that runs in its own process group. When ctx ends, the whole group is
+// killed, so that no process of a pipeline remains.
 func shell(ctx context.Context, command string, _ bool) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// shell prepares a command whose whole process tree is killed when ctx ends. With references, which are !NAME!, cmd.exe
-// expands them after it has parsed the command.
+// shell returns a command whose whole process tree is killed when ctx ends. With references
+// (!NAME!), cmd.exe expands them after it has parsed the command.
 func shell(ctx context.Context, command string, references bool) *exec.Cmd {
 	options := "/S"
 	if references {

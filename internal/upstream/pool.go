@@ -140,11 +140,11 @@ func (p *Pool) renew(id ID, old *poolEntry, spec config.Server, cfg *config.Conf
 	}
 	plan := healthcheck.BalancePlan{Server: spec.Name, Command: spec.BalanceCheck, Env: spec.BalanceEnv, Interval: spec.BalanceCheckInterval, Threshold: spec.BalanceThreshold}
 	if r.checker == nil || r.checker.Plan != plan {
-		r.checker = healthcheck.StartBalance(p.ctx, &p.wg, p.log, plan, r.state, p.OnBalance)
+		r.checker = healthcheck.StartBalanceChecker(p.ctx, &p.wg, p.log, plan, r.state, p.OnBalance)
 	}
 	trip := breakerPolicyOf(cfg)
-	probe := healthcheck.PlanProbe(spec)
-	if probe != (healthcheck.Probe{}) {
+	probe := healthcheck.NewProbePlan(spec)
+	if probe != (healthcheck.ProbePlan{}) {
 		probe.Mark = p.markOf(id, spec)
 	}
 	if fresh || r.prober.Plan != probe || r.policy != trip {
@@ -172,7 +172,7 @@ func retire(old, kept map[ID]*poolEntry) {
 func (p *Pool) AwaitFirstReadings(ctx context.Context) {
 	for _, r := range p.known {
 		select {
-		case <-r.checker.First:
+		case <-r.checker.FirstDone:
 		case <-ctx.Done():
 			return
 		}
