@@ -43,7 +43,7 @@ func changedPackages(base string) ([]string, error) {
 	}
 	since, err := git("merge-base", base, "HEAD")
 	if err != nil {
-		since = "HEAD" // there is no such branch: what is not committed remains
+		since = "HEAD" // base does not exist: compare with the last commit
 	}
 	changed, err := git("diff", "--name-only", since)
 	if err != nil {
@@ -56,7 +56,7 @@ func changedPackages(base string) ([]string, error) {
 	return packagesOf(strings.Fields(changed + "\n" + untracked)), nil
 }
 
-// packagesOf maps files to the packages that test them, end-to-end tests left out.
+// packagesOf returns the packages that test the given files, without the end-to-end tests.
 func packagesOf(files []string) []string {
 	var packages []string
 	for _, file := range files {
@@ -75,7 +75,7 @@ func packagesOf(files []string) []string {
 	return slices.Compact(packages)
 }
 
-// holdsGo reports whether a directory still holds Go files: the change may have removed them.
+// holdsGo reports whether a directory contains Go files. A change may have removed them.
 func holdsGo(dir string) bool {
 	entries, err := os.ReadDir(dir)
 	return err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.HasSuffix(e.Name(), ".go") })

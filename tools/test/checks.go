@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// check is something beside the tests that must hold. A note says that it could
-// not be told either way, and why.
+// check is a condition that must hold besides the tests. A note gives the reason why it could not
+// be checked.
 type check struct {
 	name string
 	run  func(ctx context.Context) (note string, err error)
@@ -46,8 +46,8 @@ func goCheck(args []string) func(context.Context) (string, error) {
 	}
 }
 
-// unformatted names every Go file below root that gofmt would change. It formats
-// in-process: a gofmt on PATH may be of another Go version than this module's.
+// unformatted returns an error that lists each Go file below root that gofmt would change. It
+// formats in-process, because a gofmt in PATH may be of another Go version than this module's.
 func unformatted(root string) error {
 	var files []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -82,8 +82,8 @@ func unformatted(root string) error {
 	return nil
 }
 
-// vulnerabilities runs govulncheck. What it finds depends on the day and on the
-// installed Go, so it is a failure only where strict asks for it; elsewhere a note.
+// vulnerabilities runs govulncheck. Its findings depend on the day and on the installed Go, so they
+// are an error only if strict is set, otherwise a note.
 func vulnerabilities(ctx context.Context, packages []string, strict bool) (note string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -95,14 +95,14 @@ func vulnerabilities(ctx context.Context, packages []string, strict bool) (note 
 	if ctx.Err() != nil || databaseUnreachable(out) {
 		return "the vulnerability database could not be reached, nothing was looked up: " + lastLine(out), nil
 	}
-	// `go tool` turns every status of the tool into its own, so the text has to tell.
+	// `go tool` replaces the exit status of the tool by its own, so the text decides.
 	if bytes.Contains(out, []byte("Vulnerability #")) && !strict {
 		return "known vulnerabilities, an update of Go or of a module is due:\n" + string(out), nil
 	}
 	return "", fmt.Errorf("%w\n%s", err, out)
 }
 
-// databaseUnreachable recognises the wording of golang.org/x/vuln/internal/client.
+// databaseUnreachable recognizes the message of golang.org/x/vuln/internal/client.
 func databaseUnreachable(output []byte) bool {
 	return bytes.Contains(output, []byte("fetching vulnerabilities: "))
 }
@@ -112,9 +112,10 @@ func lastLine(output []byte) string {
 	return lines[len(lines)-1]
 }
 
-// raceArgs returns the arguments and the environment of go test: with the race detector if
-// it can be built here, otherwise note is the reason. Every package must be instrumented: if one is not, the linker
-// may take its copy of a generic function of package sync for all, and the detector reports false races.
+// raceArgs returns the arguments and the environment of go test: with the race detector if it can
+// be built on this machine, otherwise note is the reason. Every package must be instrumented: if
+// one is not, the linker may use its copy of a generic function of package sync for all, and the
+// detector reports false races.
 func raceArgs(ctx context.Context) (args, env []string, note string) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-o", os.DevNull, "./tools/test")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
@@ -128,8 +129,8 @@ func raceArgs(ctx context.Context) (args, env []string, note string) {
 	return nil, os.Environ(), "running WITHOUT the race detector, which needs a C compiler: " + lastLine(out)
 }
 
-// install brings in the programs that some tests need, where that is possible
-// without asking: as root, with apt-get.
+// install installs the programs that some tests need, if that is possible without a question: as
+// root, with apt-get.
 func install(ctx context.Context) error {
 	updated := false
 	for _, need := range []struct {
@@ -138,7 +139,7 @@ func install(ctx context.Context) error {
 	}{
 		{"gcc", "gcc libc6-dev", exec.LookPath},
 		{"node", "nodejs", exec.LookPath},
-		{"npm", "npm", exec.LookPath}, // some nodejs packages bring it along and conflict with this one
+		{"npm", "npm", exec.LookPath}, // some nodejs packages include npm and conflict with this one
 		{"initdb", "postgresql", findPostgres},
 		{"promtool", "prometheus", exec.LookPath},
 	} {
@@ -146,7 +147,7 @@ func install(ctx context.Context) error {
 			continue
 		}
 		if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
-			return fmt.Errorf("cannot install %s here: that takes root and apt-get", need.program)
+			return fmt.Errorf("cannot install %s: that needs root and apt-get", need.program)
 		}
 		if !updated {
 			if err := aptGet(ctx, "update"); err != nil {

@@ -3,10 +3,11 @@
 //	go run ./tools/test
 //
 // It needs only Go. It checks formatting, runs go vet, staticcheck and govulncheck, runs
-// every test under the race detector, and repeats some tests without it. It reports what a
-// machine cannot do: a test that could not run is listed with its reason and counted as
-// skipped, and a missing race detector is a note. The last line is always
-// "N passed, N failed, N skipped"; each check counts as one test.
+// every test under the race detector, and repeats some tests without it. If the HTTP engine
+// changed since the last run, it compares it with net/http on random input for a minute.
+// A test that cannot run on this machine is listed with its reason and counted as skipped; a
+// missing race detector is a note. The last line is always "N passed, N failed, N skipped";
+// each check counts as one test.
 package main
 
 import (
@@ -60,8 +61,8 @@ func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error)
 	if err := enterModule(ctx); err != nil {
 		return false, err
 	}
-	// Everything but the race detector uses the released configuration, so that the checks,
-	// the tests and what they build share one compilation.
+	// Everything except the race detector uses the configuration of releases, so that the checks,
+	// the tests and the programs that tests build share one compilation.
 	if err := os.Setenv("CGO_ENABLED", "0"); err != nil {
 		return false, err
 	}
@@ -92,14 +93,14 @@ func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error)
 	if withoutRace != "" {
 		notes = append(notes, withoutRace)
 	}
+	if r.tested[engine] && !o.short && o.run == "" {
+		r.fuzzEngine(ctx)
+	}
 	if again := plainPackages(o.packages); len(again) > 0 {
 		fmt.Fprintln(out, "without the race detector:")
 		r.run(ctx, o, again, os.Environ(), server)
 	}
 
-	for _, s := range r.skips {
-		fmt.Fprintln(out, "SKIPPED ", s)
-	}
 	for _, note := range notes {
 		fmt.Fprintln(out, "NOTE    ", note)
 	}
@@ -115,33 +116,37 @@ func testAll(ctx context.Context, out io.Writer, o options) (ok bool, err error)
 	return ok, nil
 }
 
-// check runs one check and counts it as a test; one that comes to no verdict counts
-// as nothing and returns why.
+// check runs one check. If it came to no result, it returns the reason as a note.
 func (r *report) check(ctx context.Context, c check) (note string) {
 	start := time.Now()
 	note, err := c.run(ctx)
+	r.count(c.name, time.Since(start), note, err)
+	return note
+}
+
+// count counts a check as a test and prints its line. A check with a note is not counted.
+func (r *report) count(name string, took time.Duration, note string, err error) {
 	word := "ok"
 	switch {
 	case err != nil:
 		fmt.Fprintln(r.out, err)
 		word = "FAIL"
 		r.total.failed++
-		r.failures = append(r.failures, named{"", c.name, "check failed"})
+		r.failures = append(r.failures, name+": check failed")
 	case note != "":
 		word = "?"
 	default:
 		r.total.passed++
 	}
-	fmt.Fprintf(r.out, "%-4s  %-44s %7.2fs\n", word, c.name, time.Since(start).Seconds())
-	return note
+	fmt.Fprintf(r.out, "%-4s  %-60s %7.2fs\n", word, name, took.Seconds())
 }
 
 // netHTTP makes the end-to-end tests use the HTTP engine "go" in the first run. The second run uses the default, "fast",
 // whose system calls only exist without the race detector. Other packages test both engines in each run.
 const netHTTP = "E2E_HTTP_ENGINE=go"
 
-// everything is what the command tests by default. go.mod keeps bench out of ./..., so bench
-// is named here.
+// everything lists the packages that the command tests by default. go.mod excludes bench from
+// ./..., so bench is listed here.
 func everything() []string { return []string{"./...", "./bench", "./bench/soak"} }
 
 // plainPackages returns the packages that are tested again without the race detector. Under
@@ -155,21 +160,22 @@ func plainPackages(asked []string) []string {
 	return slices.DeleteFunc(plain, func(p string) bool { return !slices.Contains(asked, p) })
 }
 
-// run makes one `go test` run and counts what went wrong with itself as a failed test.
+// run makes one `go test` run and counts a problem of the run itself as a failed test.
 func (r *report) run(ctx context.Context, o options, args, env []string, server *postgres) {
 	if err := runTests(ctx, r, o, args, env, server); err != nil {
 		r.total.failed++
-		r.failures = append(r.failures, named{"", "go test", err.Error()})
+		r.failures = append(r.failures, "go test: "+err.Error())
 	}
 }
 
-// runVariable has a different value in every run. Tests whose sources the test cache does not see, because they
-// build a program, read it. Results of other packages are cached as long as nothing that they read changes.
+// runVariable has a different value in every run. Tests that build a program read it, because the
+// test cache does not see the sources of that program. The test cache keeps the results of other
+// packages as long as nothing that they read changes.
 const runVariable = "TEST_RUN"
 
 // runTests adds the results of one `go test` run to r.
 func runTests(ctx context.Context, r *report, o options, last, env []string, server *postgres) error {
-	args := []string{"test", "-json", "-timeout=10m", "-vet=off"} // go vet is a check
+	args := []string{"test", "-json", "-timeout=10m", "-vet=off"} // go vet is a separate check
 	if o.short {
 		args = append(args, "-short")
 	}
@@ -181,8 +187,11 @@ func runTests(ctx context.Context, r *report, o options, last, env []string, ser
 	if server != nil {
 		cmd.Env = append(cmd.Env, postgresVariable+"="+server.url)
 	}
-	cmd.Stderr = r.out
 	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("run tests: %w", err)
+	}
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return fmt.Errorf("run tests: %w", err)
 	}
@@ -190,18 +199,18 @@ func runTests(ctx context.Context, r *report, o options, last, env []string, ser
 		return fmt.Errorf("run tests: %w", err)
 	}
 	failedBefore := r.total.failed
-	if err := r.read(events); err != nil {
+	if err := r.read(events, stderr); err != nil {
 		return err
 	}
 	if err := cmd.Wait(); err != nil && r.total.failed == failedBefore {
-		// The go command failed without blaming a package, over a broken go.mod for example.
+		// The go command failed without a failed package, for example because of a broken go.mod.
 		return fmt.Errorf("run tests: %w", err)
 	}
 	return nil
 }
 
-// enterModule makes the module's root the working directory, so that the command
-// does the same wherever in the tree it is started.
+// enterModule makes the module's root the working directory, so that the command does the same in
+// every directory of the module.
 func enterModule(ctx context.Context) error {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {

@@ -12,18 +12,19 @@ import (
 	"time"
 )
 
-// postgresVariable tells the tests where a PostgreSQL server is that they may do with as they like.
+// postgresVariable is the environment variable with the URL of a PostgreSQL server that tests may
+// change in any way.
 const postgresVariable = "TEST_POSTGRES"
 
-// postgres is a server of this run's own.
+// postgres is a server that this run has started.
 type postgres struct {
 	url     string
 	dir     string
 	process *exec.Cmd
 }
 
-// startPostgres starts a server with an empty cluster on a free port of this machine. PostgreSQL refuses to run as
-// root, so that it is run as the first other user that is there for such things.
+// startPostgres starts a server with an empty cluster on a free port. PostgreSQL refuses to run as
+// root, so root runs it as the first suitable other user.
 func startPostgres(ctx context.Context) (*postgres, error) {
 	initdb, err := findPostgres("initdb")
 	if err != nil {
@@ -69,20 +70,20 @@ func (p *postgres) start(ctx context.Context, initdb string) error {
 
 func (p *postgres) stop() {
 	if p.process != nil && p.process.Process != nil {
-		_ = p.process.Process.Signal(os.Interrupt) // the fast shutdown
+		_ = p.process.Process.Signal(os.Interrupt) // SIGINT is PostgreSQL's fast shutdown
 		_ = p.process.Wait()
 	}
 	_ = os.RemoveAll(p.dir)
 }
 
-// findPostgres looks for a program of the server, which distributions keep out of PATH.
+// findPostgres finds a program of the server. Distributions do not put them in PATH.
 func findPostgres(program string) (string, error) {
 	if path, err := exec.LookPath(program); err == nil {
 		return path, nil
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + program)
 	if len(found) == 0 {
-		return "", errors.New("there is no PostgreSQL server on this machine")
+		return "", errors.New("PostgreSQL is not installed on this machine")
 	}
 	return found[len(found)-1], nil
 }
@@ -107,7 +108,7 @@ func awaitPort(ctx context.Context, port int) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("PostgreSQL does not answer: %w", err)
+			return fmt.Errorf("PostgreSQL does not accept connections: %w", err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -4,5 +4,5 @@ package main
 
 import "os/exec"
 
-// unprivileged has nothing to do where there is no root.
+// unprivileged does nothing on systems without root.
 func unprivileged(string) (func(*exec.Cmd), error) { return func(*exec.Cmd) {}, nil }

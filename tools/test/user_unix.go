@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// unprivileged gives dir to a user other than root, and returns what makes a command run as that user. Who is not
-// root runs it as it is.
+// unprivileged makes another user own dir if this process runs as root, and returns a function that
+// makes a command run as that user. Without root the function does nothing.
 func unprivileged(dir string) (func(*exec.Cmd), error) {
 	if os.Geteuid() != 0 {
 		return func(*exec.Cmd) {}, nil
