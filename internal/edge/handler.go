@@ -141,7 +141,7 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuse(w, http.StatusBadRequest, claude.ErrInvalidRequest, id, "The path holds a . or .. segment: ask for the path itself.")
 		return
 	}
-	if s.Loop.Closed(r.Header) {
+	if s.Loop.HasLooped(r.Header) {
 		h.refuseLoop(w, id)
 		return
 	}

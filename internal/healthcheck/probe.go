@@ -236,7 +236,7 @@ func (p *Prober) request(ctx context.Context) (r *http.Request, err error) {
 		r.Header.Set(transport.LoopHeader, p.Plan.Mark)
 	}
 	if !p.Plan.token.Empty() {
-		transport.CredentialOf(p.Plan.auth, p.Plan.token.Reveal()).Put(r.Header)
+		transport.NewCredential(p.Plan.auth, p.Plan.token.Reveal()).Put(r.Header)
 	}
 	return r, nil
 }

@@ -24,10 +24,10 @@ func isHopByHop(name string) bool {
 
 // outgoing is the state of the client's header on its way upstream.
 type outgoing struct {
-	marks       []string              // loop marks of the balancers that the request has passed
-	credentials transport.Credentials // the client's own; zero unless they may go upstream
-	conditional bool                  // the client asks for a response only if it has changed
-	shared      bool                  // an attempt uses the client's header: the next attempt gets a copy
+	marks       []string                    // loop marks of the balancers that the request has passed
+	credentials transport.ClientCredentials // the client's own; zero unless they may go upstream
+	conditional bool                        // the client asks for a response only if it has changed
+	shared      bool                        // an attempt uses the client's header: the next attempt gets a copy
 }
 
 // keepEndToEnd removes the fields that concern one connection only.
@@ -57,10 +57,10 @@ func (x *exchange) prepareOutgoing() {
 	delete(h, "Expect") // the body has arrived already
 	x.outgoing.credentials = transport.TakeCredentials(h)
 	if u := x.req.HTTP.URL; u.RawQuery != "" {
-		u.RawQuery = x.outgoing.credentials.CutFrom(u.RawQuery)
+		u.RawQuery = x.outgoing.credentials.StripQuery(u.RawQuery)
 	}
 	if !x.req.Settings.PassCredentials {
-		x.outgoing.credentials = transport.Credentials{}
+		x.outgoing.credentials = transport.ClientCredentials{}
 	}
 	x.outgoing.conditional = isConditional(x.req.HTTP)
 	if x.isQuick() { // a full response can be checked, and reused for later requests

@@ -8,7 +8,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// join appends a request's path to a base URL. Escapes stay as the client wrote them.
+// Join appends a request's path to a base URL. Escapes remain as the client wrote them.
 func Join(base, request *url.URL) *url.URL {
 	u := *base
 	u.Path = strings.TrimSuffix(base.Path, "/") + request.Path
@@ -18,20 +18,23 @@ func Join(base, request *url.URL) *url.URL {
 	return &u
 }
 
-// Credentials are what a client of the Messages API may carry in two headers. The zero value is none.
-type Credentials struct{ lines func() [2][]string } // a function, for nothing prints what that returns
+// ClientCredentials are the values of the two headers in which a client of the Messages API sends a
+// credential. The zero value has none. The values are behind a function, so that fmt and slog do
+// not print them.
+type ClientCredentials struct{ values func() [2][]string }
 
-// TakeCredentials takes them out of a header.
-func TakeCredentials(h http.Header) Credentials {
+// TakeCredentials removes the client's credentials from a header, including copies of them in other
+// headers, and returns them.
+func TakeCredentials(h http.Header) ClientCredentials {
 	authorization, key := h["Authorization"], h["X-Api-Key"]
 	if authorization == nil && key == nil {
-		return Credentials{}
+		return ClientCredentials{}
 	}
 	dropCredentials(h)
-	c := Credentials{func() [2][]string { return [2][]string{authorization, key} }}
+	c := ClientCredentials{func() [2][]string { return [2][]string{authorization, key} }}
 	for name, values := range h {
 		for _, value := range values {
-			if c.within(value) {
+			if c.isCopiedIn(value) {
 				delete(h, name)
 				break
 			}
@@ -40,16 +43,17 @@ func TakeCredentials(h http.Header) Credentials {
 	return c
 }
 
-// minCopied is the length from which a credential is recognised where it is repeated: shorter text may stand
-// anywhere by chance.
+// minCopied is the minimum length of a credential whose copies are recognized. Shorter text may
+// occur anywhere by chance.
 const minCopied = 12
 
-// within reports whether a text repeats one of the credentials, as some clients do in headers such as api-key.
-func (c Credentials) within(text string) bool {
-	if c.lines == nil || len(text) < minCopied {
+// isCopiedIn reports whether a text contains one of the credentials. Some clients repeat them in
+// headers such as api-key.
+func (c ClientCredentials) isCopiedIn(text string) bool {
+	if c.values == nil || len(text) < minCopied {
 		return false
 	}
-	for _, lines := range c.lines() {
+	for _, lines := range c.values() {
 		for _, line := range lines {
 			line = strings.TrimSpace(line)
 			if secret := line[strings.LastIndexByte(line, ' ')+1:]; len(secret) >= minCopied && strings.Contains(text, secret) {
@@ -60,16 +64,16 @@ func (c Credentials) within(text string) bool {
 	return false
 }
 
-// CutFrom returns a query without the parameters that repeat one of the credentials.
-func (c Credentials) CutFrom(query string) string {
-	if c.lines == nil || len(query) < minCopied {
+// StripQuery returns a query without the parameters that contain one of the credentials.
+func (c ClientCredentials) StripQuery(query string) string {
+	if c.values == nil || len(query) < minCopied {
 		return query
 	}
 	var kept []string
 	parts := strings.Split(query, "&")
 	for _, part := range parts {
 		plain, err := url.QueryUnescape(part)
-		if !c.within(part) && (err != nil || !c.within(plain)) {
+		if !c.isCopiedIn(part) && (err != nil || !c.isCopiedIn(plain)) {
 			kept = append(kept, part)
 		}
 	}
@@ -79,13 +83,13 @@ func (c Credentials) CutFrom(query string) string {
 	return strings.Join(kept, "&")
 }
 
-// Put puts them where they were.
-func (c Credentials) Put(h http.Header) {
-	if c.lines == nil {
+// Put restores the credentials in the headers from which they were taken.
+func (c ClientCredentials) Put(h http.Header) {
+	if c.values == nil {
 		return
 	}
 	for i, name := range [...]string{"Authorization", "X-Api-Key"} {
-		if lines := c.lines()[i]; lines != nil {
+		if lines := c.values()[i]; lines != nil {
 			h[name] = lines
 		}
 	}
@@ -96,42 +100,43 @@ func dropCredentials(h http.Header) {
 	delete(h, "X-Api-Key")
 }
 
-// credential is what a server is shown. The zero value is none.
+// Credential is what the balancer sends to a server. The zero value sends nothing. The value is
+// behind a function, so that fmt and slog do not print it.
 type Credential struct {
-	name  string
-	lines func() []string // shared by all requests; a function, for nothing prints what that returns
+	name   string
+	values func() []string // shared by all requests
 }
 
-func CredentialOf(kind config.AuthHeader, token string) Credential {
+func NewCredential(kind config.AuthHeader, token string) Credential {
 	switch {
 	case token == "":
 		return Credential{}
 	case CredentialKind(kind, token) == config.AuthHeaderXAPIKey:
-		return newCredential("X-Api-Key", token)
+		return credentialIn("X-Api-Key", token)
 	}
-	return newCredential("Authorization", "Bearer "+token)
+	return credentialIn("Authorization", "Bearer "+token)
 }
 
-// PutCredential sets the credential of a server in h, as for every request to it.
+// PutCredential sets the credential of a server in h.
 func PutCredential(h http.Header, s config.Server) {
-	CredentialOf(s.AuthHeader, s.Token.Reveal()).Put(h)
+	NewCredential(s.AuthHeader, s.Token.Reveal()).Put(h)
 }
 
-func newCredential(name, value string) Credential {
+func credentialIn(name, value string) Credential {
 	lines := []string{value}
 	return Credential{name, func() []string { return lines }}
 }
 
-// put replaces whatever credential h carries.
+// Put replaces any credential in h.
 func (c Credential) Put(h http.Header) {
 	if c.name != "" {
 		dropCredentials(h)
-		h[c.name] = c.lines()
+		h[c.name] = c.values()
 	}
 }
 
-// credentialKind settles "auto": Anthropic's API keys go in x-api-key, OAuth
-// access tokens and the keys of relay vendors as a bearer token.
+// CredentialKind resolves "auto": Anthropic's API keys are sent in x-api-key; OAuth access tokens
+// and the keys of relay vendors are sent as a bearer token.
 func CredentialKind(kind config.AuthHeader, token string) config.AuthHeader {
 	if kind != config.AuthHeaderAuto {
 		return kind

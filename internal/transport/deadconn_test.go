@@ -12,24 +12,27 @@ import (
 	"time"
 )
 
-// lines is a network in memory whose connections can go dead without a word, as behind a firewall that forgets them.
-type lines struct {
+// memNetwork is a network in memory whose connections can go dead silently, as behind a firewall
+// that drops their state.
+type memNetwork struct {
 	accepted chan net.Conn
 	closed   chan struct{}
 	mu       sync.Mutex
-	made     []*line
+	made     []*memConn
 }
 
-// line is the client's end of a connection.
-type line struct {
+// memConn is the client's end of a connection.
+type memConn struct {
 	net.Conn
 	cut atomic.Bool
 }
 
-func newLines() *lines { return &lines{accepted: make(chan net.Conn), closed: make(chan struct{})} }
+func newMemNetwork() *memNetwork {
+	return &memNetwork{accepted: make(chan net.Conn), closed: make(chan struct{})}
+}
 
-// Read never returns anything once the line is cut.
-func (l *line) Read(p []byte) (int, error) {
+// Read never returns after the connection is cut.
+func (l *memConn) Read(p []byte) (int, error) {
 	for {
 		n, err := l.Conn.Read(p)
 		if err != nil || !l.cut.Load() {
@@ -38,15 +41,15 @@ func (l *line) Read(p []byte) (int, error) {
 	}
 }
 
-// Write loses what it is given once the line is cut.
-func (l *line) Write(p []byte) (int, error) {
+// Write discards its data after the connection is cut.
+func (l *memConn) Write(p []byte) (int, error) {
 	if l.cut.Load() {
 		return len(p), nil
 	}
 	return l.Conn.Write(p)
 }
 
-func (n *lines) Accept() (net.Conn, error) {
+func (n *memNetwork) Accept() (net.Conn, error) {
 	select {
 	case c := <-n.accepted:
 		return c, nil
@@ -55,7 +58,7 @@ func (n *lines) Accept() (net.Conn, error) {
 	}
 }
 
-func (n *lines) Close() error {
+func (n *memNetwork) Close() error {
 	select {
 	case <-n.closed:
 	default:
@@ -64,11 +67,11 @@ func (n *lines) Close() error {
 	return nil
 }
 
-func (n *lines) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443} }
+func (n *memNetwork) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443} }
 
-func (n *lines) dial(context.Context, string, string) (net.Conn, error) {
+func (n *memNetwork) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := net.Pipe()
-	l := &line{Conn: client}
+	l := &memConn{Conn: client}
 	n.mu.Lock()
 	n.made = append(n.made, l)
 	n.mu.Unlock()
@@ -76,14 +79,14 @@ func (n *lines) dial(context.Context, string, string) (net.Conn, error) {
 	return l, nil
 }
 
-// count is how many connections have been made.
-func (n *lines) count() int {
+// count returns the number of connections made so far.
+func (n *memNetwork) count() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.made)
 }
 
-func (n *lines) cut() {
+func (n *memNetwork) cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, l := range n.made {
@@ -91,11 +94,11 @@ func (n *lines) cut() {
 	}
 }
 
-// TestADeadConnectionDoesNotStallItsStreams: a connection that says nothing any more is given up within the limits for
-// signs of life, with all streams on it, and the next request goes over another one.
-func TestADeadConnectionDoesNotStallItsStreams(t *testing.T) {
+// TestDeadConnectionDoesNotStallStreams checks that a connection that has gone silent is closed
+// within the ping limits, with all streams on it, and that the next request uses another one.
+func TestDeadConnectionDoesNotStallStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := newLines()
+		network := newMemNetwork()
 		s := newSecureServer(t, func(s *httptest.Server) {
 			s.Listener.Close()
 			s.Listener = network
@@ -113,18 +116,18 @@ func TestADeadConnectionDoesNotStallItsStreams(t *testing.T) {
 
 		network.cut()
 		dead := time.Now()
-		if _, err := ask(t.Context(), c, s.URL); err == nil || !strings.Contains(err.Error(), "connection lost") {
+		if _, err := post(t.Context(), c, s.URL); err == nil || !strings.Contains(err.Error(), "connection lost") {
 			t.Errorf("a request over the dead connection: %v", err)
 		}
 		for range streams {
 			if err := <-o.ends; err == nil {
-				t.Error("a stream over the dead connection ended well")
+				t.Error("a stream over the dead connection ended without an error")
 			}
 		}
 		if took := time.Since(dead); took > pingAfterSilence+pingTimeout {
-			t.Errorf("the connection was given up after %v", took)
+			t.Errorf("the connection was closed after %v", took)
 		}
-		if got, err := ask(t.Context(), c, s.URL); err != nil || got != "data: HTTP/2.0\n" || network.count() != 2 {
+		if got, err := post(t.Context(), c, s.URL); err != nil || got != "data: HTTP/2.0\n" || network.count() != 2 {
 			t.Errorf("the next request: %q %v, %d connections", got, err, network.count())
 		}
 	})

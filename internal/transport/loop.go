@@ -11,16 +11,16 @@ import (
 
 // LoopHeader carries the marks of the balancers that a request has passed.
 //
-// RFC 9110 has Via for this, but some upstreams and caches treat requests with Via differently, and
-// front proxies add to it.
+// RFC 9110 defines Via for this purpose, but some upstreams and caches treat requests with Via
+// differently, and front proxies add to it.
 const LoopHeader = "X-Lb-Loop"
 
 const (
 	nonceSize = 8
 	markSize  = 2 * nonceSize
-	// maxMarks is how many balancers a request may pass. It ends loops through balancers that do
-	// not recognize their own marks, because they are several processes behind one address or were
-	// restarted.
+	// maxMarks limits how many balancers a request may pass. It ends loops through balancers that
+	// do not recognize their own marks, because they are several processes behind one address or
+	// were restarted.
 	maxMarks = 16
 )
 
@@ -39,7 +39,7 @@ func NewLoop() *Loop {
 	return l
 }
 
-// markOf is the mark for a server.
+// MarkOf returns the mark for a server.
 func (l *Loop) MarkOf(id []byte) string {
 	nonce := l.sum(id)[:nonceSize]
 	return hex.EncodeToString(append(nonce, l.sum(nonce)[:nonceSize]...))
@@ -51,15 +51,15 @@ func (l *Loop) sum(b []byte) []byte {
 	return h.Sum(nil)
 }
 
-// isOwn reports whether a mark was made by markOf.
+// isOwn reports whether MarkOf made a mark.
 func (l *Loop) isOwn(mark string) bool {
 	raw, err := hex.DecodeString(mark)
 	return err == nil && len(raw) == markSize && hmac.Equal(l.sum(raw[:nonceSize])[:nonceSize], raw[nonceSize:])
 }
 
-// Closed reports whether a request with this header has been here before, or passed too many
-// balancers. A nil Loop closes none.
-func (l *Loop) Closed(h http.Header) bool {
+// HasLooped reports whether a request with this header has passed this balancer before, or has
+// passed too many balancers. A nil Loop always reports false.
+func (l *Loop) HasLooped(h http.Header) bool {
 	if l == nil || h[LoopHeader] == nil {
 		return false
 	}

@@ -15,7 +15,7 @@ func TestLoopMarks(t *testing.T) {
 	}
 	f := func(l *Loop, want bool, lines ...string) {
 		t.Helper()
-		if got := l.Closed(http.Header{LoopHeader: lines}); got != want {
+		if got := l.HasLooped(http.Header{LoopHeader: lines}); got != want {
 			t.Errorf("%q: %t", lines, got)
 		}
 	}
@@ -46,6 +46,6 @@ func FuzzMarks(f *testing.F) {
 				t.Errorf("%q", m)
 			}
 		}
-		l.Closed(http.Header{LoopHeader: {line}})
+		l.HasLooped(http.Header{LoopHeader: {line}})
 	})
 }

@@ -13,42 +13,43 @@ import (
 	"time"
 )
 
-// maxRefusals is how often a request may be refused by HTTP/2 connections before that is an error.
+// maxRefusals limits how often HTTP/2 connections may refuse a request before the caller gets the
+// error.
 const maxRefusals = 6
 
-// errHTTP1 is why there is no HTTP/2 connection to a server: it does not speak HTTP/2.
+// errHTTP1 means that there is no HTTP/2 connection, because the server chose HTTP/1.1.
 var errHTTP1 = errors.New("the server speaks HTTP/1.1")
 
-// secureTransport carries requests to one https server: over HTTP/2 where the
-// server speaks it, else over HTTP/1.1 as net/http does. Safe for concurrent use.
+// secureTransport carries requests to one https server: over HTTP/2 if the server supports it,
+// otherwise over HTTP/1.1 with net/http. Safe for concurrent use.
 //
-// Of net/http's own pool only the part for HTTP/1.1 is used. The one for HTTP/2
-// makes a TLS handshake for every request that finds no room, and throws away
-// all but the first; it lets those that a peer has refused wait for a second or more.
+// Of net/http's own pool, only the part for HTTP/1.1 is used. Its HTTP/2 pool makes a TLS handshake
+// for every request that finds no capacity, and discards all but the first of these connections.
+// Requests that a peer has refused wait there for a second or more.
 type secureTransport struct {
-	net     netTransport // dials, through a proxy where the environment says so, and keeps HTTP/1.1 connections
+	net     netTransport // dials (perhaps through a proxy) and keeps HTTP/1.1 connections
 	address string
-	h2      *connections
+	h2      *h2Pool
 
-	http1 atomic.Bool                     // the server has chosen HTTP/1.1 once
-	spare atomic.Pointer[http.ClientConn] // the HTTP/1.1 connection on which it did
+	http1 atomic.Bool                     // the server has chosen HTTP/1.1 before
+	spare atomic.Pointer[http.ClientConn] // the HTTP/1.1 connection of that handshake
 }
 
-// newSecureTransport makes one that has no connection yet. What is being dialed ends with ctx.
+// newSecureTransport returns a transport without connections. When ctx ends, dials end.
 func newSecureTransport(ctx context.Context, t *http.Transport, base *url.URL) *secureTransport {
 	s := &secureTransport{net: netTransport{t}, address: net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), "443"))}
-	s.h2 = &connections{ctx: ctx, dial: s.dial}
+	s.h2 = &h2Pool{ctx: ctx, dial: s.dial}
 	return s
 }
 
-// RoundTrip is that of http.RoundTripper.
+// RoundTrip implements http.RoundTripper.
 func (s *secureTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	take, repeated := s.h2.take, false
+	acquire, repeated := s.h2.acquire, false
 	for refusals := 0; ; refusals++ {
 		if s.http1.Load() {
-			return s.overHTTP1(r)
+			return s.sendHTTP1(r)
 		}
-		c, err := take(r.Context())
+		c, err := acquire(r.Context())
 		if errors.Is(err, errHTTP1) {
 			continue
 		}
@@ -56,19 +57,19 @@ func (s *secureTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			closeBody(r)
 			return nil, err
 		}
-		reused, began := c.told.Load(), time.Now()
+		reused, began := c.limitKnown.Load(), time.Now()
 		res, err := c.RoundTrip(r)
 		switch {
 		case err == nil:
-			s.h2.learn(c)
+			s.h2.learnLimit(c)
 			return res, nil
-		case refused(err) && refusals < maxRefusals:
-		case reused && !repeated && isReplayable(r) && closedUnused(r, err, began):
-			take, repeated = s.h2.fresh, true
+		case isRefused(err) && refusals < maxRefusals:
+		case reused && !repeated && mayRepeat(r) && isClosedUnused(r, err, began):
+			acquire, repeated = s.h2.dialReserved, true
 		default:
 			return nil, err
 		}
-		again, ok := rewound(r)
+		again, ok := rewind(r)
 		if !ok {
 			return nil, err
 		}
@@ -76,9 +77,9 @@ func (s *secureTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// dial makes a connection. Of the two protocols the server chooses one, in the handshake.
+// dial makes a connection. The server chooses the protocol in the handshake.
 func (s *secureTransport) dial(ctx context.Context) (*http.ClientConn, error) {
-	var protocol string // through a proxy with TLS of its own, the last handshake is the server's
+	var protocol string // behind a TLS proxy, the last handshake is the server's
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeDone: func(state tls.ConnectionState, _ error) { protocol = state.NegotiatedProtocol },
 	})
@@ -94,7 +95,7 @@ func (s *secureTransport) dial(ctx context.Context) (*http.ClientConn, error) {
 	return nil, errHTTP1
 }
 
-// keepSpare keeps an HTTP/1.1 connection for the next request, for as long as net/http would.
+// keepSpare keeps an HTTP/1.1 connection for the next request, as long as net/http would.
 func (s *secureTransport) keepSpare(c *http.ClientConn) {
 	if old := s.spare.Swap(c); old != nil {
 		old.Close()
@@ -106,8 +107,8 @@ func (s *secureTransport) keepSpare(c *http.ClientConn) {
 	})
 }
 
-func (s *secureTransport) overHTTP1(r *http.Request) (*http.Response, error) {
-	if !isRepeatable(r) {
+func (s *secureTransport) sendHTTP1(r *http.Request) (*http.Response, error) {
+	if !canRepeat(r) {
 		return s.net.RoundTrip(r)
 	}
 	c := s.spare.Swap(nil)
@@ -115,10 +116,10 @@ func (s *secureTransport) overHTTP1(r *http.Request) (*http.Response, error) {
 		return s.net.RoundTrip(r)
 	}
 	// The connection has been idle since the handshake.
-	return s.net.repeating(r, true, func(r *http.Request) (*http.Response, error) { return lastOn(c, r) })
+	return s.net.sendRepeatable(r, true, func(r *http.Request) (*http.Response, error) { return sendAndClose(c, r) })
 }
 
-// Warm opens a connection: TCP, TLS and the preface of HTTP/2, but sends no request.
+// Warm opens a connection (TCP, TLS and the HTTP/2 preface) without sending a request.
 func (s *secureTransport) Warm() error {
 	if s.http1.Load() {
 		return nil
@@ -129,7 +130,8 @@ func (s *secureTransport) Warm() error {
 	return nil
 }
 
-// CloseIdleConnections closes what no request uses. Those in use close when they have been idle for a while.
+// CloseIdleConnections closes the connections without requests. The others are closed after they
+// have been idle for a while.
 func (s *secureTransport) CloseIdleConnections() {
 	s.h2.closeIdle()
 	s.net.CloseIdleConnections()
@@ -138,8 +140,8 @@ func (s *secureTransport) CloseIdleConnections() {
 	}
 }
 
-// rewound is r with its body from the beginning, if that can be had.
-func rewound(r *http.Request) (*http.Request, bool) {
+// rewind returns r with its body from the beginning, if that is possible.
+func rewind(r *http.Request) (*http.Request, bool) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return r, true
 	}
@@ -157,6 +159,6 @@ func rewound(r *http.Request) (*http.Request, bool) {
 
 func closeBody(r *http.Request) {
 	if r.Body != nil {
-		_ = r.Body.Close() // of what was only to be read
+		_ = r.Body.Close() // the body was only read, so the error does not matter
 	}
 }

@@ -17,14 +17,15 @@ import (
 	"time"
 )
 
-// secureServer is an https server of a test that counts its connections.
+// secureServer is an https server that counts its connections.
 type secureServer struct {
 	*httptest.Server
-	conns atomic.Int64 // ever accepted
-	now   atomic.Int64 // open at the moment
+	accepted atomic.Int64 // accepted so far
+	open     atomic.Int64 // open now
 }
 
-// newSecureServer starts one. A request for /stream gets one event and then nothing, any other one an answer.
+// newSecureServer starts a secureServer. A request for /stream gets one event and then nothing; any
+// other request gets a complete response.
 func newSecureServer(t *testing.T, adjust ...func(*httptest.Server)) *secureServer {
 	t.Helper()
 	s := &secureServer{}
@@ -43,10 +44,10 @@ func newSecureServer(t *testing.T, adjust ...func(*httptest.Server)) *secureServ
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
-			s.conns.Add(1)
-			s.now.Add(1)
+			s.accepted.Add(1)
+			s.open.Add(1)
 		case http.StateClosed, http.StateHijacked:
-			s.now.Add(-1)
+			s.open.Add(-1)
 		}
 	}
 	for _, a := range adjust {
@@ -63,7 +64,7 @@ func streamsPerConnection(n int) func(*httptest.Server) {
 
 func onlyHTTP1(s *httptest.Server) { s.EnableHTTP2 = false }
 
-// client makes a transport to the server, through dial where that is given.
+// client returns a transport to the server. dial may be nil.
 func (s *secureServer) client(t *testing.T, dial func(context.Context, string, string) (net.Conn, error)) *secureTransport {
 	t.Helper()
 	base, err := url.Parse(s.URL)
@@ -82,8 +83,8 @@ func (s *secureServer) client(t *testing.T, dial func(context.Context, string, s
 	return c
 }
 
-// ask sends a small request with a body and reads the whole answer.
-func ask(ctx context.Context, rt http.RoundTripper, url string) (string, error) {
+// post sends a small request with a body and reads the complete response.
+func post(ctx context.Context, rt http.RoundTripper, url string) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("{}"))
 	if err != nil {
 		return "", err
@@ -98,19 +99,19 @@ func ask(ctx context.Context, rt http.RoundTripper, url string) (string, error) 
 	return string(body), err
 }
 
-// opened are streams that have had their first event.
-type opened struct {
+// openedStreams are streams that have received their first event.
+type openedStreams struct {
 	t      *testing.T
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	ends   chan error // of every stream
+	ends   chan error // how each stream ended
 }
 
-// openStreams opens n streams at once and returns when each has had its first event.
-func openStreams(t *testing.T, rt http.RoundTripper, url string, n int) *opened {
+// openStreams opens n streams at once and returns when each has received its first event.
+func openStreams(t *testing.T, rt http.RoundTripper, url string, n int) *openedStreams {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	o := &opened{t: t, cancel: cancel, ends: make(chan error, n)}
+	o := &openedStreams{t: t, cancel: cancel, ends: make(chan error, n)}
 	t.Cleanup(func() { cancel(); o.done.Wait() })
 	first := make(chan error, n)
 	for range n {
@@ -152,21 +153,22 @@ func TestConnectionsAreReused(t *testing.T) {
 		s := newSecureServer(t, adjust...)
 		c := s.client(t, nil)
 		for range 50 {
-			if got, err := ask(t.Context(), c, s.URL); err != nil || got != "data: "+want+"\n" {
+			if got, err := post(t.Context(), c, s.URL); err != nil || got != "data: "+want+"\n" {
 				t.Fatalf("%q %v, want %s", got, err, want)
 			}
 		}
-		// The one on which a server chooses HTTP/1.1 carries a single request.
-		if n := s.conns.Load(); n > 2 || want == "HTTP/2.0" && n != 1 {
-			t.Errorf("%s: 50 requests in turn took %d connections", want, n)
+		// The connection on which a server chooses HTTP/1.1 carries a single request.
+		if n := s.accepted.Load(); n > 2 || want == "HTTP/2.0" && n != 1 {
+			t.Errorf("%s: 50 sequential requests took %d connections", want, n)
 		}
 	}
 	f("HTTP/2.0")
 	f("HTTP/1.1", onlyHTTP1)
 }
 
-// TestStreamsDoNotQueueBehindThePeersLimit: more connections are opened, and hardly more than it takes.
-func TestStreamsDoNotQueueBehindThePeersLimit(t *testing.T) {
+// TestStreamsBeyondPeersLimit checks that streams beyond the peer's limit get new connections, and
+// not many more than they need.
+func TestStreamsBeyondPeersLimit(t *testing.T) {
 	f := func(warm bool) {
 		t.Helper()
 		const streams, each = 150, 10
@@ -178,8 +180,8 @@ func TestStreamsDoNotQueueBehindThePeersLimit(t *testing.T) {
 			}
 		}
 		openStreams(t, c, s.URL, streams)
-		if n := s.conns.Load(); n < streams/each || n > 3*streams/each {
-			t.Errorf("warm %t: %d streams with %d on each connection took %d of them", warm, streams, each, n)
+		if n := s.accepted.Load(); n < streams/each || n > 3*streams/each {
+			t.Errorf("warm %t: %d streams, at most %d per connection, took %d connections", warm, streams, each, n)
 		}
 	}
 	f(false)
@@ -189,12 +191,12 @@ func TestStreamsDoNotQueueBehindThePeersLimit(t *testing.T) {
 func TestStreamsOverHTTP1(t *testing.T) {
 	s := newSecureServer(t, onlyHTTP1)
 	openStreams(t, s.client(t, nil), s.URL, 30)
-	if n := s.conns.Load(); n < 30 {
+	if n := s.accepted.Load(); n < 30 {
 		t.Errorf("%d connections", n)
 	}
 }
 
-func TestWarmConnectionServesTheFirstRequest(t *testing.T) {
+func TestWarmConnectionServesFirstRequest(t *testing.T) {
 	f := func(want string, adjust ...func(*httptest.Server)) {
 		t.Helper()
 		s := newSecureServer(t, adjust...)
@@ -203,12 +205,12 @@ func TestWarmConnectionServesTheFirstRequest(t *testing.T) {
 			dials.Add(1)
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		})
-		for range 2 { // the second one finds that all is done
+		for range 2 { // the second call has nothing to do
 			if err := c.Warm(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		got, err := ask(t.Context(), c, s.URL)
+		got, err := post(t.Context(), c, s.URL)
 		if err != nil || got != "data: "+want+"\n" || dials.Load() != 1 {
 			t.Errorf("%q %v after %d dials, want %s after 1", got, err, dials.Load(), want)
 		}
@@ -224,23 +226,23 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	o := openStreams(t, c, s.URL, 40)
 	o.cancel()
 	o.done.Wait()
-	waitFor(t, "idle connections are closed", func() bool { return s.now.Load() == 0 && len(c.h2.all()) == 0 })
-	if got, err := ask(t.Context(), c, s.URL); err != nil || got == "" {
-		t.Errorf("after that: %q %v", got, err)
+	waitFor(t, "idle connections are closed", func() bool { return s.open.Load() == 0 && len(c.h2.conns()) == 0 })
+	if got, err := post(t.Context(), c, s.URL); err != nil || got == "" {
+		t.Errorf("the next request: %q %v", got, err)
 	}
 }
 
-func TestADialThatFailsIsAnError(t *testing.T) {
+func TestDialError(t *testing.T) {
 	s := newSecureServer(t)
-	refused := errors.New("nobody is there")
+	refused := errors.New("connection refused")
 	c := s.client(t, func(context.Context, string, string) (net.Conn, error) { return nil, refused })
 	if err := c.Warm(); !errors.Is(err, refused) {
 		t.Errorf("warm: %v", err)
 	}
 	var all sync.WaitGroup
-	for range 150 { // more than one connection's
+	for range 150 { // more than one connection may carry
 		all.Go(func() {
-			if _, err := ask(t.Context(), c, s.URL); !errors.Is(err, refused) {
+			if _, err := post(t.Context(), c, s.URL); !errors.Is(err, refused) {
 				t.Errorf("request: %v", err)
 			}
 		})
@@ -248,34 +250,36 @@ func TestADialThatFailsIsAnError(t *testing.T) {
 	all.Wait()
 }
 
-// TestWaitingEndsWithTheRequest: who leaves while a connection is being made is not waited for, and takes no room.
-func TestWaitingEndsWithTheRequest(t *testing.T) {
+// TestWaitingEndsWithRequest checks that a request whose context ends does not wait for a
+// connection that is being dialed, and does not occupy capacity.
+func TestWaitingEndsWithRequest(t *testing.T) {
 	s := newSecureServer(t, streamsPerConnection(1))
-	held := make(chan struct{})
+	mayDial := make(chan struct{})
 	c := s.client(t, func(ctx context.Context, network, address string) (net.Conn, error) {
-		<-held
+		<-mayDial
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	})
-	gone := errors.New("gone")
+	gone := errors.New("client left")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(gone)
-	if _, err := ask(ctx, c, s.URL); !errors.Is(err, gone) {
+	if _, err := post(ctx, c, s.URL); !errors.Is(err, gone) {
 		t.Errorf("%v", err)
 	}
-	close(held)
-	if got, err := ask(t.Context(), c, s.URL); err != nil || got == "" {
-		t.Errorf("the next one: %q %v", got, err)
+	close(mayDial)
+	if got, err := post(t.Context(), c, s.URL); err != nil || got == "" {
+		t.Errorf("the next request: %q %v", got, err)
 	}
 }
 
-// TestServerThatGoesAway: requests beyond the end of a connection go to another one.
-func TestServerThatGoesAway(t *testing.T) {
+// TestGoAway checks that requests move to another connection when the server closes one in an
+// orderly way.
+func TestGoAway(t *testing.T) {
 	var asked atomic.Int64
 	s := newSecureServer(t, func(s *httptest.Server) {
 		inner := s.Config.Handler
 		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if asked.Add(1)%5 == 0 {
-				w.Header().Set("Connection", "close") // in HTTP/2, a GOAWAY
+				w.Header().Set("Connection", "close") // over HTTP/2, this sends a GOAWAY
 			}
 			inner.ServeHTTP(w, r)
 		})
@@ -285,14 +289,14 @@ func TestServerThatGoesAway(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 25 {
-				if got, err := ask(t.Context(), c, s.URL); err != nil || got == "" {
+				if got, err := post(t.Context(), c, s.URL); err != nil || got == "" {
 					t.Errorf("%q %v", got, err)
 				}
 			}
 		})
 	}
 	all.Wait()
-	if n := s.conns.Load(); n < 10 {
+	if n := s.accepted.Load(); n < 10 {
 		t.Errorf("only %d connections: the server did not go away", n)
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// TestWarmSecure checks that Warm opens one connection, which later requests use, and returns dial errors.
+// TestWarmSecure checks that Warm opens one connection, which later requests use, and that it
+// returns dial errors.
 func TestWarmSecure(t *testing.T) {
 	s := newSecureServer(t)
 	base, err := url.Parse(s.URL)
@@ -28,7 +29,7 @@ func TestWarmSecure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := s.conns.Load(); n != 1 {
+	if n := s.accepted.Load(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
 

@@ -24,7 +24,7 @@ func TestJoin(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := Join(b, r).String(); got != want {
-			t.Errorf("join(%s, %s) = %s, want %s", base, request, got, want)
+			t.Errorf("Join(%s, %s) = %s, want %s", base, request, got, want)
 		}
 	}
 	f("https://api.example.com", "/v1/messages?beta=true", "https://api.example.com/v1/messages?beta=true")
@@ -35,13 +35,13 @@ func TestJoin(t *testing.T) {
 	f("http://h", "/v1/a//b?", "http://h/v1/a//b?")
 }
 
-func TestSetCredential(t *testing.T) {
+func TestPutCredential(t *testing.T) {
 	f := func(kind config.AuthHeader, token, header, want string) {
 		t.Helper()
 		h := http.Header{"Authorization": {"Bearer client"}, "X-Api-Key": {"client"}}
-		CredentialOf(kind, token).Put(h)
+		NewCredential(kind, token).Put(h)
 		if len(h) != 1 || h.Get(header) != want {
-			t.Errorf("credentialOf(%s, %s) = %v", kind, token, h)
+			t.Errorf("NewCredential(%s, %s) = %v", kind, token, h)
 		}
 	}
 	f(config.AuthHeaderAuto, "sk-ant-api03-abc", "X-Api-Key", "sk-ant-api03-abc")
@@ -51,7 +51,8 @@ func TestSetCredential(t *testing.T) {
 	f(config.AuthHeaderAuthorization, "sk-ant-api03-abc", "Authorization", "Bearer sk-ant-api03-abc")
 }
 
-// TestEngineOfTransports: with net/http as the engine, no connection to a server is one of package http1 or socket.
+// TestEngineOfTransports checks that with net/http as the engine, no connection to a server uses
+// package http1 or socket.
 func TestEngineOfTransports(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -74,7 +74,7 @@ func (p *Pool) Reconcile(cfg *config.Config) (endpoints []*Endpoint, commit func
 		mark := p.markOf(id, spec)
 		endpoints = append(endpoints, &Endpoint{
 			spec: spec, mark: mark, marks: []string{mark}, policy: breakerPolicyOf(cfg), slowStart: cfg.SlowStart, id: id, state: r.state, transport: r.transport,
-			auth: transport.CredentialOf(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), notifier: p.notifier, log: p.log,
+			auth: transport.NewCredential(spec.AuthHeader, spec.Token.Reveal()), accounts: p.accounts, origin: p.originOf(spec), notifier: p.notifier, log: p.log,
 		})
 	}
 	old := p.known

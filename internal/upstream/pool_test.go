@@ -145,7 +145,7 @@ func TestMarkedRequests(t *testing.T) {
 		h := http.Header{transport.LoopHeader: {"of a former attempt"}}
 		e.Mark(h, nil)
 		own := h.Get(transport.LoopHeader)
-		if anthropic := i == 2; (own == "") != anthropic || slices.Contains(seen, own) || !anthropic && !p.Loop.Closed(h) {
+		if anthropic := i == 2; (own == "") != anthropic || slices.Contains(seen, own) || !anthropic && !p.Loop.HasLooped(h) {
 			t.Errorf("%s: %q", e.Name(), own)
 		}
 		seen = append(seen, own)

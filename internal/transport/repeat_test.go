@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// cuttable dials connections that a test can end like the kernel of a server: the client notices
-// nothing until its next write fails.
-type cuttable struct {
+// cuttingDialer dials connections that a test can end as a server's kernel does: the client does
+// not notice before its next write fails.
+type cuttingDialer struct {
 	mu    sync.Mutex
 	dials int
 	ended int // connections that end at their next write
@@ -23,11 +23,11 @@ type cuttable struct {
 
 type cutConn struct {
 	net.Conn
-	by *cuttable
-	n  int // which connection
+	dialer *cuttingDialer
+	n      int // number of the connection
 }
 
-func (d *cuttable) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (d *cuttingDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -38,18 +38,18 @@ func (d *cuttable) dial(ctx context.Context, network, address string) (net.Conn,
 	return &cutConn{c, d, d.dials}, nil
 }
 
-// arm ends all connections made so far at their next write.
-func (d *cuttable) arm() {
+// arm makes all connections made so far end at their next write.
+func (d *cuttingDialer) arm() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ended = d.dials
 }
 
 func (c *cutConn) Write(p []byte) (int, error) {
-	c.by.mu.Lock()
-	cut := c.n <= c.by.ended
-	c.by.mu.Unlock()
-	if cut && c.Conn.Close() == nil { // the bytes are taken, and the server has gone
+	c.dialer.mu.Lock()
+	cut := c.n <= c.dialer.ended
+	c.dialer.mu.Unlock()
+	if cut && c.Conn.Close() == nil { // the write succeeds although the server has gone
 		return len(p), nil
 	}
 	if cut {
@@ -66,16 +66,16 @@ func (c *cutConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestStaleConnection ends a kept connection when a request has been written to it, over both
+// TestStaleConnection ends a kept connection after a request has been written to it, over both
 // protocols.
 func TestStaleConnection(t *testing.T) {
 	f := func(name, method string, marked bool, body io.Reader, again bool, adjust ...func(*httptest.Server)) {
 		t.Helper()
 		s := newSecureServer(t, adjust...)
-		d := &cuttable{}
+		d := &cuttingDialer{}
 		c := s.client(t, d.dial)
-		for range 2 { // over HTTP/1.1 the first one is sent over the connection of the handshake
-			if _, err := ask(t.Context(), c, s.URL); err != nil {
+		for range 2 { // over HTTP/1.1 the first request uses the connection of the handshake
+			if _, err := post(t.Context(), c, s.URL); err != nil {
 				t.Fatal(name, err)
 			}
 		}
@@ -109,13 +109,13 @@ func TestStaleConnection(t *testing.T) {
 	f("HTTP/1.1 POST", http.MethodPost, true, text(), true, onlyHTTP1)
 	f("HTTP/1.1 large POST", http.MethodPost, true, bytes.NewReader(make([]byte, 200<<10)), true, onlyHTTP1)
 	f("HTTP/1.1 GET", http.MethodGet, false, nil, true, onlyHTTP1)
-	// These go over new connections to begin with.
+	// These requests use new connections anyway.
 	f("HTTP/1.1 POST that must not be repeated", http.MethodPost, false, text(), true, onlyHTTP1)
 	f("HTTP/1.1 POST that cannot be repeated", http.MethodPost, true, stream(), true, onlyHTTP1)
 }
 
-// TestStaleConnectionOnce checks that a server that closes every reused connection gets a request
-// at most twice.
+// TestStaleConnectionOnce checks that a server that closes every reused connection receives a
+// request at most twice.
 func TestStaleConnectionOnce(t *testing.T) {
 	var mu sync.Mutex
 	posts := 0
@@ -137,7 +137,7 @@ func TestStaleConnectionOnce(t *testing.T) {
 	open.done.Wait()
 	var warm sync.WaitGroup
 	for range 4 {
-		warm.Go(func() { _, _ = ask(t.Context(), c, s.URL) })
+		warm.Go(func() { _, _ = post(t.Context(), c, s.URL) })
 	}
 	warm.Wait()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/deadly", strings.NewReader("{}"))
@@ -155,10 +155,11 @@ func TestStaleConnectionOnce(t *testing.T) {
 	}
 }
 
-// TestStaleSpare covers a connection that was opened ahead of requests and then closed by the server.
+// TestStaleSpare checks a connection that was opened ahead of requests and then closed by the
+// server.
 func TestStaleSpare(t *testing.T) {
 	s := newSecureServer(t, onlyHTTP1)
-	d := &cuttable{}
+	d := &cuttingDialer{}
 	c := s.client(t, d.dial)
 	if err := c.Warm(); err != nil || c.spare.Load() == nil {
 		t.Fatal(err)
