@@ -66,7 +66,7 @@ func mayImport() map[string][]string {
 		"tools/quick":      nil,
 		"tools/test":       nil,
 		"internal/event":   {"internal/config", "internal/telemetry"},
-		"internal/webhook": {"internal/config", "internal/event", "internal/telemetry"},
+		"internal/webhook": {"internal/claude", "internal/config", "internal/event", "internal/telemetry"},
 	}
 }
 

@@ -16,17 +16,24 @@ const (
 	PathSkills      = "skills"
 )
 
+// Paths of the API that the balancer treats specially. TokenCountPath and MessagesPath take POST.
+const (
+	MessagesPath   = "/v1/messages"
+	TokenCountPath = MessagesPath + "/count_tokens"
+	ModelsPath     = "/v1/models"
+)
+
 const maxPathClass = 64
 
 // PathClass returns the class of a request. The class of an unknown path is the segment after /v1/.
 // It is never empty and has a bounded length.
 func PathClass(method, path string) string {
 	switch {
-	case method == http.MethodPost && path == "/v1/messages":
+	case method == http.MethodPost && path == MessagesPath:
 		return PathMessages
-	case method == http.MethodPost && path == "/v1/messages/count_tokens":
+	case method == http.MethodPost && path == TokenCountPath:
 		return PathCountTokens
-	case method == http.MethodGet && path == "/v1/models":
+	case method == http.MethodGet && path == ModelsPath:
 		return PathModels
 	case below(path, batchesPath):
 		return PathBatches

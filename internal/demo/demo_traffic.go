@@ -144,7 +144,7 @@ func (c *demoConversation) react(answer *demoAnswer) []demoBlock {
 
 // send asks for a message and returns the whole of it, or an error.
 func (c *demoConversation) send(ctx context.Context, r demoRequest) (*demoAnswer, error) {
-	res, err := c.post(ctx, "/v1/messages", r)
+	res, err := c.post(ctx, claude.MessagesPath, r)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
@@ -197,7 +198,7 @@ func kindOfRequest(e ledger.Entry) string {
 		return "stream"
 	case strings.HasSuffix(e.Path, "/count_tokens"):
 		return "count"
-	case e.Method == http.MethodPost && e.Path == "/v1/messages":
+	case e.Method == http.MethodPost && e.Path == claude.MessagesPath:
 		return "plain"
 	default:
 		return fmt.Sprintf("%.6s", path.Base(e.Path))

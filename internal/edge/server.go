@@ -102,7 +102,7 @@ func (s *Server) Listen(address string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, err := Bind(address)
-	if err != nil && s.listener != nil && samePort(s.listener, address) {
+	if err != nil && s.listener != nil && usesPortOf(s.listener, address) {
 		l, err = s.rebindLocked(address)
 	}
 	if err != nil {
@@ -163,7 +163,7 @@ func (s *Server) rebindLocked(address string) (net.Listener, error) {
 	return nil, err
 }
 
-func samePort(l net.Listener, address string) bool {
+func usesPortOf(l net.Listener, address string) bool {
 	_, former, _ := net.SplitHostPort(l.Addr().String())
 	_, port, _ := net.SplitHostPort(address)
 	return port == former

@@ -88,7 +88,7 @@ func (s *Server) normalResponse(c *call, f fault.Fault) response {
 
 func routeOf(path string) (route func(*Server, *call, fault.Fault) response, method string) {
 	switch {
-	case path == "/v1/messages":
+	case path == claude.MessagesPath:
 		return (*Server).respondMessage, http.MethodPost
 	case path == "/v1/messages/count_tokens":
 		return (*Server).respondCount, http.MethodPost

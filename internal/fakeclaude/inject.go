@@ -25,7 +25,7 @@ func faultResponse(f fault.Fault, c *call) (response, bool) {
 		status:   http.StatusOK,
 		media:    mediaJSON,
 		prefill:  time.Duration(f.Delay),
-		limited:  strings.HasPrefix(c.request.URL.Path, "/v1/messages"),
+		limited:  strings.HasPrefix(c.request.URL.Path, claude.MessagesPath),
 		replaced: true,
 	}
 	switch {

@@ -24,7 +24,6 @@ const (
 	minProbeTime   = time.Second
 	maxProbeTime   = 10 * time.Second
 	maxProbeBody   = 64 << 10
-	messagesPath   = "/v1/messages"
 	probeTolerance = time.Second  // how late a check may end
 	apiVersion     = "2023-06-01" // the only version of the Messages API
 )
@@ -63,7 +62,7 @@ func NewProbePlan(spec config.Server) ProbePlan {
 	if !check.Enabled() {
 		return ProbePlan{}
 	}
-	target := &url.URL{Path: messagesPath}
+	target := &url.URL{Path: claude.MessagesPath}
 	if check.Model == "" {
 		target = pathAndQuery(check.Path)
 	}

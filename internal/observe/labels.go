@@ -92,11 +92,11 @@ func clean(s string) string {
 // endpointOf is one of a few names for what a path asks for.
 func endpointOf(path string) string {
 	switch {
-	case path == "/v1/messages":
+	case path == claude.MessagesPath:
 		return "messages"
-	case path == "/v1/messages/count_tokens":
+	case path == claude.TokenCountPath:
 		return "count_tokens"
-	case within(path, "/v1/models"):
+	case within(path, claude.ModelsPath):
 		return "models"
 	case within(path, "/v1/messages/batches"):
 		return "batches"

@@ -62,7 +62,9 @@ func (s *requestSpan) asked() []attribute.KeyValue {
 }
 
 // chat says whether a message was asked for, the one operation here that the conventions have a name for.
-func (s *requestSpan) chat() bool { return s.method == http.MethodPost && s.route == "/v1/messages" }
+func (s *requestSpan) chat() bool {
+	return s.method == http.MethodPost && s.route == claude.MessagesPath
+}
 
 // Attempt implements proxy.RequestTrace.
 func (s *requestSpan) Attempt(out *http.Request, server string, start time.Time) func(*ledger.Attempt) {

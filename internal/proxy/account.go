@@ -36,7 +36,7 @@ func (x *exchange) recordUsage(a *attempt) {
 // because it is too large or in an unknown form. The upstream bills it all the same.
 func (x *exchange) isUnreadable(a *attempt, note *ledger.Attempt) bool {
 	return note.Served && !a.message.Started && a.message.Err == nil && a.claimed == nil && note.Status == http.StatusOK &&
-		x.req.HTTP.Method == http.MethodPost && x.req.HTTP.URL.Path == messagesPath
+		x.req.HTTP.Method == http.MethodPost && x.req.HTTP.URL.Path == claude.MessagesPath
 }
 
 // withRequested fills fields of a usage that the response does not report from the request.

@@ -32,12 +32,12 @@ func (x *exchange) quotaDemand(now time.Time) quota.Demand {
 			models, clear := claude.BatchModels(x.req.Body.bytes())
 			demand.Models, demand.Open, demand.Unclear = models.Others, models.DefaultFallback, !clear
 		}
-	case r.Method == http.MethodPost && (r.URL.Path == messagesPath || r.URL.Path == countPath):
+	case r.Method == http.MethodPost && (r.URL.Path == claude.MessagesPath || r.URL.Path == claude.TokenCountPath):
 		if body := x.req.Body.bytes(); x.req.Key.PicksModels() || x.req.Key != nil && namesFurtherModels(body) {
 			models, clear := claude.RequestModels(body)
 			demand.Models, demand.Open, demand.Unclear = models.Others, models.DefaultFallback, !clear
 		}
-		if r.URL.Path == countPath { // it costs nothing
+		if r.URL.Path == claude.TokenCountPath { // it costs nothing
 			break
 		}
 		demand.Message, demand.Output = true, x.query.MaxTokens

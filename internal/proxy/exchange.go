@@ -68,7 +68,7 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request) *exchange {
 		Subject:  upstream.Subject{Path: claude.PathClass(r.Method, r.URL.Path), Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)}.Keyed(),
 		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, LeaseBuf: &x.attempts.leaseBuf,
 	}
-	if r.Method == http.MethodPost && r.URL.Path == messagesPath {
+	if r.Method == http.MethodPost && r.URL.Path == claude.MessagesPath {
 		x.query.Prompt, x.query.MaxTokens = prompt, scan.MaxTokens
 		x.entry.Prompt = ledger.OutlineOf(prompt)
 		x.query.Conversation = claude.ConversationKey(r.Header, x.entry.Session, scan.Model, scanner.Seed)

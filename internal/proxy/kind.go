@@ -3,6 +3,8 @@ package proxy
 import (
 	"net/http"
 	"strings"
+
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
 // kind is the kind of response that a request asks for.
@@ -19,27 +21,21 @@ const (
 	kindModel                // one model
 )
 
-const (
-	messagesPath = "/v1/messages"
-	countPath    = messagesPath + "/count_tokens"
-	modelsPath   = "/v1/models"
-)
-
 // kindOf returns the kind of response to a request; unclear means that the body does not show
 // whether it asks for a stream.
 func kindOf(method, path string, stream, unclear bool) kind {
 	switch {
-	case method == http.MethodPost && path == messagesPath && unclear:
+	case method == http.MethodPost && path == claude.MessagesPath && unclear:
 		return kindEither
-	case method == http.MethodPost && path == messagesPath && stream:
+	case method == http.MethodPost && path == claude.MessagesPath && stream:
 		return kindStream
-	case method == http.MethodPost && path == messagesPath:
+	case method == http.MethodPost && path == claude.MessagesPath:
 		return kindPlain
-	case method == http.MethodPost && path == countPath:
+	case method == http.MethodPost && path == claude.TokenCountPath:
 		return kindCount
-	case method == http.MethodGet && path == modelsPath:
+	case method == http.MethodGet && path == claude.ModelsPath:
 		return kindModels
-	case method == http.MethodGet && strings.HasPrefix(path, modelsPath+"/"):
+	case method == http.MethodGet && strings.HasPrefix(path, claude.ModelsPath+"/"):
 		return kindModel
 	default:
 		return kindOther

@@ -81,7 +81,7 @@ func (x *exchange) checkOtherPlaces() *quota.Refusal {
 	if x.req.Body.Len() == 0 {
 		return nil
 	}
-	if path := u.Path; x.pin.isResource || path == messagesPath || path == countPath {
+	if path := u.Path; x.pin.isResource || path == claude.MessagesPath || path == claude.TokenCountPath {
 		if x.p.Resources.HasOthers(x.req.Key.Tenants()...) {
 			if id, found := claude.FindForeignID(x.req.Body.bytes(), x.isForeign); found {
 				return notFound(id)

@@ -77,7 +77,7 @@ func (t *Table) tryServer(q *Query, f *placement, e *upstream.Endpoint, w Warmth
 	s := f.subject(q, e)
 	v := e.View(now, s)
 	if v.Unfit != upstream.Fit || again.After(now) {
-		if at := later(v.ReadyAt, again); w.Cached > 0 && at.Sub(now) <= homeWait(v.Unfit) {
+		if at := v.ReadyAfter(again); w.Cached > 0 && at.Sub(now) <= homeWait(v.Unfit) {
 			ready = at
 		}
 		return nil, ready, nil

@@ -105,7 +105,7 @@ func (t *Table) assess(q *Query, f *placement, tried *Tried, now time.Time) []as
 			if s.tried {
 				again, s.open = tried.again(e.ID())
 			}
-			s.ready = later(s.view.ReadyAt, again)
+			s.ready = s.view.ReadyAfter(again)
 			if s.view.Unfit >= upstream.LowBalance || s.view.Unfit == upstream.Paused && s.view.Refusals >= patientRounds || !s.ready.After(now) {
 				s.ready = time.Time{}
 			}
@@ -230,13 +230,6 @@ func (t *Table) unavailable(all []assessed, now time.Time) *Unavailable {
 // sooner returns the earlier of two times, zero being none.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
 		return b
 	}
 	return a

@@ -106,7 +106,7 @@ func (t *Table) tryFollowed(q *Query, f *placement, e *upstream.Endpoint, tried 
 	}
 	s := f.subject(q, e)
 	v := e.View(now, s)
-	if at := later(v.ReadyAt, from); v.Unfit != upstream.Fit || from.After(now) {
+	if at := v.ReadyAfter(from); v.Unfit != upstream.Fit || from.After(now) {
 		if at.After(now) && at.Sub(now) <= homeWait(v.Unfit) {
 			return nil, at
 		}

@@ -147,6 +147,9 @@ type View struct {
 	Latency time.Duration // to the first token of recent answers, as if all was cached; 0 when none is known
 }
 
+// ReadyAfter returns the later of ReadyAt and t.
+func (v View) ReadyAfter(t time.Time) time.Time { return later(v.ReadyAt, t) }
+
 func (v *View) because(u Unfit, ready time.Time, reason string) {
 	if u > v.Unfit {
 		v.Unfit, v.Reason = u, reason

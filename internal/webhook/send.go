@@ -9,9 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
+	"github.com/9bingyin/claude-code-lb/internal/claude"
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
@@ -119,16 +119,10 @@ func refusal(w config.Webhook, reply []byte) *undelivered {
 	return &undelivered{reason: hidden(w, fmt.Sprintf("code %d: %s", code, text)), again: again}
 }
 
-// retryAfter reads how long the receiver wants to be left alone (RFC 9110, section 10.2.3), five minutes at most.
+// retryAfter returns the wait that the receiver asks for, at most maxRetryAfter.
 func retryAfter(h http.Header, now time.Time) time.Duration {
-	text := h.Get("Retry-After")
-	var wait time.Duration
-	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		wait = at.Sub(now)
-	}
-	return min(max(wait, 0), maxRetryAfter)
+	wait, _ := claude.RetryAfter(h, now)
+	return min(wait, maxRetryAfter)
 }
 
 // Test sends a message to a webhook once, for a test. The error shows nothing of the address beyond the host.
