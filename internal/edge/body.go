@@ -68,7 +68,7 @@ func (p *bodyReader) read(w http.ResponseWriter, r *http.Request, limits Limits,
 // claimMemory makes the first claim for a body. While memory is plentiful, a body of at most
 // maxEagerBody bytes gets all its memory at once, so that it is not copied later.
 func (p *bodyReader) claimMemory(r *http.Request, limits Limits, l *pooledBody) bool {
-	n := p.limiter.firstClaim(r.ContentLength)
+	n := p.limiter.firstClaimLocked(r.ContentLength)
 	l.firstOnly = 0 <= r.ContentLength && r.ContentLength < n
 	if !l.firstOnly && 0 < r.ContentLength && r.ContentLength < maxEagerBody {
 		whole := func(n int64) bool { return p.limiter.claimBoth(&l.bodyMemory, n) }

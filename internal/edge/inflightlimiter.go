@@ -90,8 +90,8 @@ func (f *inflightLimiter) resize(limit, maxBody int64) {
 	f.admitLocked()
 }
 
-// firstClaim returns the size of the first claim of a body. A negative length means unknown.
-func (f *inflightLimiter) firstClaim(length int64) int64 {
+// firstClaimLocked returns the size of the first claim of a body. A negative length means unknown.
+func (f *inflightLimiter) firstClaimLocked(length int64) int64 {
 	most := f.firstClaimSize.Load()
 	if most == 0 {
 		most = maxFirst

@@ -223,14 +223,14 @@ func TestBodiesDoNotDeadlock(t *testing.T) {
 				h, size, pause, rate := named(fmt.Sprint(i%7)), random.Int64N(32*mb), time.Duration(random.Int64N(int64(10*time.Second))), mb/4+random.Int64N(4*mb)
 				wg.Go(func() {
 					time.Sleep(pause)
-					if !f.claimFirst(t.Context(), time.Hour, h, f.firstClaim(size)) {
+					if !f.claimFirst(t.Context(), time.Hour, h, f.firstClaimLocked(size)) {
 						t.Error("no memory for a first claim")
 						return
 					}
 					defer f.releaseAll(h)
 					p := &pacer{}
 					h.startReading(http.NewResponseController(p))
-					if size >= f.firstClaim(size) && !f.claimSecond(t.Context(), time.Hour, h, size) {
+					if size >= f.firstClaimLocked(size) && !f.claimSecond(t.Context(), time.Hour, h, size) {
 						mu.Lock()
 						refused++
 						mu.Unlock()

@@ -64,7 +64,7 @@ func (l *modelLists) save(scope listScope, list *savedList) {
 		l.saved = map[listScope]*savedList{}
 	}
 	if _, known := l.saved[scope]; !known && len(l.saved) >= maxSavedLists {
-		l.dropOldest()
+		l.dropOldestLocked()
 	}
 	for other := range l.saved {
 		if other.settings != scope.settings {
@@ -74,7 +74,7 @@ func (l *modelLists) save(scope listScope, list *savedList) {
 	l.saved[scope] = list
 }
 
-func (l *modelLists) dropOldest() {
+func (l *modelLists) dropOldestLocked() {
 	var oldest listScope
 	var at time.Time
 	for scope, list := range l.saved {

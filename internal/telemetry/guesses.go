@@ -85,14 +85,14 @@ func (g *Guesses) count(address netip.Addr, now time.Time) (known *guesser, wait
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.total++
-	known = g.find(groupOf(address))
+	known = g.findLocked(groupOf(address))
 	if now.Sub(known.last) > guessMemory {
 		known.wrong = 0
 	}
 	known.address, known.last = address, now
 	known.wrong++
 	known.unlogged++
-	g.report(known, now)
+	g.reportLocked(known, now)
 	if known.wrong <= freeGuesses {
 		return known, 0, true
 	}
@@ -115,9 +115,9 @@ func groupOf(address netip.Addr) netip.Prefix {
 	return network
 }
 
-// find returns the state of a network. If there are too many networks, it drops those that were not
+// findLocked returns the state of a network. If there are too many networks, it drops those that were not
 // used recently.
-func (g *Guesses) find(network netip.Prefix) *guesser {
+func (g *Guesses) findLocked(network netip.Prefix) *guesser {
 	if known := g.recent[network]; known != nil {
 		return known
 	}
@@ -136,13 +136,13 @@ func (g *Guesses) find(network netip.Prefix) *guesser {
 	return known
 }
 
-// report logs an address now or at the end of the period.
-func (g *Guesses) report(known *guesser, now time.Time) {
+// reportLocked logs an address now or at the end of the period.
+func (g *Guesses) reportLocked(known *guesser, now time.Time) {
 	if now.Sub(g.began) >= guessPeriod {
 		g.began, g.lines = now, 0
 	}
 	if now.Sub(known.logged) >= guessPeriod && g.lines < maxGuessLines {
-		g.write(known, now)
+		g.writeLocked(known, now)
 		return
 	}
 	if !g.armed {
@@ -151,7 +151,7 @@ func (g *Guesses) report(known *guesser, now time.Time) {
 	}
 }
 
-func (g *Guesses) write(known *guesser, now time.Time) {
+func (g *Guesses) writeLocked(known *guesser, now time.Time) {
 	g.lines++
 	g.Log.Warn(g.Message, Address, known.address.WithZone("").String(), Count, known.unlogged)
 	known.logged, known.unlogged = now, 0
@@ -169,7 +169,7 @@ func (g *Guesses) flush() {
 			switch {
 			case known.unlogged == 0:
 			case g.lines < maxGuessLines:
-				g.write(known, now)
+				g.writeLocked(known, now)
 			default:
 				addresses++
 				g.others += known.unlogged
