@@ -60,7 +60,7 @@ func TestThePastOfServersIsShown(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	p := newPast()
 	p.add("a", &upstream.Report{LastError: upstream.Incident{At: at, Scope: verdict.ScopeEndpoint, Reason: "status 502"}, Attempts: 3, Errors: 1})
-	p.add("b", &upstream.Report{LastGood: at, Attempts: 1})
+	p.add("b", &upstream.Report{LastSuccess: at, Attempts: 1})
 	p.add("c", &upstream.Report{LastError: upstream.Incident{At: at.Add(-time.Hour), Scope: verdict.ScopeModel, Reason: "older"}})
 	got, err := json.Marshal(p)
 	want := `{"last_error":{"time":"2026-05-01T12:00:00Z","server":"a","scope":"endpoint","reason":"status 502"},"last_good":"2026-05-01T12:00:00Z","recent":{"seconds":300,"attempts":4,"errors":1,"error_rate":0.25}}`

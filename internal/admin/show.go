@@ -63,7 +63,7 @@ func (p *past) add(name string, r *upstream.Report) {
 	if e := r.LastError; !e.At.IsZero() && (p.LastError == nil || e.At.After(p.LastError.Time)) {
 		p.LastError = &incident{e.At.UTC(), name, e.Scope.String(), e.Reason, e.Model}
 	}
-	if good := r.LastGood.UTC(); !good.IsZero() && (p.LastGood == nil || good.After(*p.LastGood)) {
+	if good := r.LastSuccess.UTC(); !good.IsZero() && (p.LastGood == nil || good.After(*p.LastGood)) {
 		p.LastGood = &good
 	}
 	p.Recent.Attempts += r.Attempts
@@ -193,7 +193,7 @@ func serverOf(e *upstream.Endpoint, now time.Time) server {
 		s.Balance = &r.Balance
 	}
 	for _, each := range r.Remaining {
-		s.Left = append(s.Left, left{each.Class, each.Bucket, each.Part})
+		s.Left = append(s.Left, left{each.Class, each.Bucket, each.Fraction})
 	}
 	s.add("", &r)
 	slices.SortFunc(s.Left, func(a, b left) int { return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Bucket, b.Bucket)) })

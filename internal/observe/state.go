@@ -113,8 +113,8 @@ func (s *states) server(name string, r upstream.Report, gauge func(d *prometheus
 	least := map[[2]string]float64{} // classes beyond the bound share a label
 	for _, each := range r.Remaining {
 		key := [2]string{s.labels.class(each.Class), each.Bucket}
-		if part, known := least[key]; !known || each.Part < part {
-			least[key] = each.Part
+		if part, known := least[key]; !known || each.Fraction < part {
+			least[key] = each.Fraction
 		}
 	}
 	for key, part := range least {

@@ -73,10 +73,10 @@ func (x *exchange) recordCached(a *attempt) {
 	}
 	now, u := time.Now(), a.message.Usage
 	uncached := u.InputTokens + u.CacheCreationTokens()
-	a.lease.Spend(uncached, now)
+	a.lease.CorrectInput(uncached, now)
 	x.req.Table.RecordCached(&x.query, a.lease.Endpoint, a.warm, u, a.start)
 	if x.kind == kindStream {
-		a.lease.Observe(now.Sub(a.start), uncached, now)
+		a.lease.RecordLatency(now.Sub(a.start), uncached, now)
 	}
 }
 
@@ -284,7 +284,7 @@ func (a *attempt) endError(err error) error {
 // event, which the client has received, it charges that failure too.
 func (x *exchange) accountRelayed(a *attempt, broken error) {
 	x.recordUsage(a)
-	a.lease.Produced(a.message.Usage.OutputTokens, time.Now())
+	a.lease.RecordOutput(a.message.Usage.OutputTokens, time.Now())
 	if broken != nil {
 		return
 	}

@@ -13,7 +13,7 @@ func (x *exchange) hedgeAfter(lease *upstream.Lease) (time.Duration, bool) {
 	if !x.req.Settings.Hedge || x.kind != kindStream || !x.query.Home.None() { // another account would only respond "not found"
 		return 0, false
 	}
-	return lease.HedgeAfter(x.tokens())
+	return lease.HedgeDelay(x.tokens())
 }
 
 // race performs the first attempt and, if it has no outcome after a while, a hedge beside it.

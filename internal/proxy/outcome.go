@@ -130,5 +130,5 @@ func (x *exchange) charge(a *attempt, o verdict.Outcome) {
 	x.entry.Outcome = ledger.Truncated
 	charged := &x.entry.Attempts[a.place]
 	charged.Reason, charged.Scope = o.Reason, o.Scope.String()
-	a.lease.Break(x.ctx, o, time.Now())
+	a.lease.RecordBreak(x.ctx, o, time.Now())
 }

@@ -161,7 +161,7 @@ func (x *exchange) roundTrip(a *attempt) {
 		return
 	}
 	a.res = res
-	a.lease.Learn(res.StatusCode, res.Header, time.Now())
+	a.lease.UpdateFromHeader(res.StatusCode, res.Header, time.Now())
 	s.Dump.Response(a.ctx, x.req.ID, a.lease.Name(), res)
 	if x.kind == kindOther {
 		a.timeouts.arrived(forFirst)

@@ -40,7 +40,7 @@ func (x *exchange) isQuick() bool {
 // quickLimit returns the time limit for an attempt of a quick request.
 func (x *exchange) quickLimit(lease *upstream.Lease, now time.Time) time.Duration {
 	limit := lastQuickAnswer
-	if lease.LastResort() || len(x.entry.Attempts)+1 < x.mostAttempts() && x.req.Table.OtherFit(&x.query, &x.attempts.tried, now) {
+	if lease.IsForced() || len(x.entry.Attempts)+1 < x.mostAttempts() && x.req.Table.OtherFit(&x.query, &x.attempts.tried, now) {
 		limit = quickAnswer
 	}
 	limit += time.Duration(x.req.Body.Len()>>20) * perMegabyte

@@ -54,7 +54,7 @@ func (x *exchange) saveRefusal(a *attempt) {
 		return
 	}
 	if r, ok := x.refusalOf(a); ok && beginsObject(r.Body) {
-		a.lease.Remember(r, a.outcome.Scope == verdict.ScopeAccount || a.outcome.Scope == verdict.ScopeCredential)
+		a.lease.RememberRefusal(r, a.outcome.Scope == verdict.ScopeAccount || a.outcome.Scope == verdict.ScopeCredential)
 	}
 }
 

@@ -43,7 +43,7 @@ func (x *exchange) send() {
 	prompt.Turns = slices.Clone(prompt.Turns)
 	x.query = routing.Query{
 		Prompt: &prompt, Patience: x.cfg.MaxWait, Queue: x.cfg.Timeouts.Total, Hold: x.Hold,
-		Subject: upstream.Subject{Model: r.model, Body: uint64(x.i) + 1}.Keyed(),
+		Subject: upstream.Subject{Model: r.model, Body: uint64(x.i) + 1}.WithKeys(),
 	}
 	if !x.NoSession && r.session >= 0 {
 		head := http.Header{}
@@ -152,13 +152,13 @@ func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmt
 	}
 	head := http.Header{}
 	a.meter(r.model, now).WriteHeaders(head, now)
-	lease.Learn(http.StatusOK, head, now)
+	lease.UpdateFromHeader(http.StatusOK, head, now)
 	lease.Settle(context.Background(), verdict.Outcome{}, now)
 	usage := claude.Usage{CacheReadTokens: read, CacheCreation5mTokens: r.prompt.tokens - read, InputTokens: r.input - r.prompt.tokens}
-	lease.Spend(r.input-read, now)
+	lease.CorrectInput(r.input-read, now)
 	x.table.RecordCached(&x.query, lease.Endpoint, warmth, usage, x.epoch.Add(sent))
 	x.wake()
-	lease.Observe(x.now-sent, r.input-read, now)
+	lease.RecordLatency(x.now-sent, r.input-read, now)
 	a.write(x.path, sent, x.now)
 	x.figures.answered(r, read, x.now-x.began)
 	x.at(x.now+time.Duration(r.output)*perOutputToken, func() { x.ends(lease, which) })
@@ -168,7 +168,7 @@ func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmt
 func (x *exchange) ends(lease *upstream.Lease, which int) {
 	r := &x.trace.requests[x.i]
 	x.accounts[which].meter(r.model, x.clock()).SpendOutput(r.output, x.clock())
-	lease.Produced(r.output, x.clock())
+	lease.RecordOutput(r.output, x.clock())
 	x.table.RecordOutput(&x.query, r.output)
 	lease.Release()
 	if r.next == 0 {
@@ -182,7 +182,7 @@ func (x *exchange) ends(lease *upstream.Lease, which int) {
 func (x *exchange) fail(lease *upstream.Lease, ev verdict.Evidence, head http.Header) {
 	o := verdict.Judge(ev)
 	if head != nil {
-		lease.Learn(ev.Status, head, ev.Now)
+		lease.UpdateFromHeader(ev.Status, head, ev.Now)
 	}
 	lease.Settle(context.Background(), o, ev.Now)
 	lease.Release()

@@ -168,7 +168,7 @@ func (f *placement) hold(q *Query, e *upstream.Endpoint, now time.Time) *Wait {
 	if since.IsZero() || tokens-w.Cached < minCachedShare || !until.After(now) {
 		return nil
 	}
-	return &Wait{Until: until, Changed: e.Held()}
+	return &Wait{Until: until, Changed: e.ChangedOrWoken()}
 }
 
 // markPending notes that an account is about to write a prompt into its cache:

@@ -36,7 +36,7 @@ func newCrowd(t testing.TB, algorithm config.Algorithm, upstreams, conversations
 	expires, endpoints := t0.Add(longTTL).UnixNano(), c.Endpoints()
 	tools, system := claude.Boundary{Fingerprint: 1, Bytes: 50_000}, claude.Boundary{Fingerprint: 2, Bytes: 60_000}
 	for _, e := range endpoints {
-		e.Observe(time.Second, 0, t0)
+		e.RecordLatency(time.Second, 0, t0)
 		for _, b := range [...]claude.Boundary{tools, system} {
 			c.index.put(b.Fingerprint, holder{domain: e.CacheScope(), expires: expires, tokens: uint32(b.Bytes / 4)}, t0)
 		}

@@ -105,7 +105,7 @@ func TestHeadroomSteers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lease.Learn(http.StatusOK, left(450_000, 10_000), t0)
+		lease.UpdateFromHeader(http.StatusOK, left(450_000, 10_000), t0)
 		lease.Settle(t.Context(), verdict.Outcome{}, t0)
 		tb.RecordCached(q, lease.Endpoint, warm, claude.Usage{CacheCreation5mTokens: 102_500}, t0)
 		lease.Release()
@@ -145,7 +145,7 @@ func TestNobodyHasRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease.Learn(http.StatusOK, left(450_000, 0), t0)
+	lease.UpdateFromHeader(http.StatusOK, left(450_000, 0), t0)
 	lease.Release()
 	q := &Query{Prompt: long(1, 10, 30_000), Queue: time.Minute}
 	_, err = acquire(tb, q, &Tried{}, t0)

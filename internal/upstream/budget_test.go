@@ -44,9 +44,9 @@ func TestWhatIsLeftDecides(t *testing.T) {
 	}
 	f(0, 1_000_000, Fit, 0) // nothing is known
 	first := taken(t, e, 100_000, t0)
-	first.Learn(http.StatusOK, limitHead(600_000, 60_000), t0)
+	first.UpdateFromHeader(http.StatusOK, limitHead(600_000, 60_000), t0)
 	first.Settle(t.Context(), verdict.Outcome{}, t0)
-	first.Produced(1000, t0)
+	first.RecordOutput(1000, t0)
 	first.Release()
 
 	f(0, 50_000, Fit, 0)
@@ -63,7 +63,7 @@ func TestWhatIsLeftDecides(t *testing.T) {
 	f(0, 50_000, Fit, 0)
 
 	third := taken(t, e, 50_000, t0)
-	third.Learn(http.StatusTooManyRequests, limitHead(600_000, 20_000), t0) // others use the account too
+	third.UpdateFromHeader(http.StatusTooManyRequests, limitHead(600_000, 20_000), t0) // others use the account too
 	third.Settle(t.Context(), verdict.Outcome{Scope: verdict.ScopeRequest}, t0)
 	third.Release()
 	f(0, 50_000, QuotaLow, 3*time.Second+100*time.Millisecond)
@@ -75,14 +75,14 @@ func TestWhatIsLeftDecides(t *testing.T) {
 func TestALateHeadKnowsNothingOfLaterRequests(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	teacher := taken(t, e, 0, t0)
-	teacher.Learn(http.StatusOK, limitHead(600_000, 600_000), t0)
+	teacher.UpdateFromHeader(http.StatusOK, limitHead(600_000, 600_000), t0)
 	teacher.Release()
 	a, b := taken(t, e, 200_000, t0), taken(t, e, 300_000, t0)
-	b.Learn(http.StatusOK, limitHead(600_000, 100_000), t0) // counts both
-	a.Learn(http.StatusOK, limitHead(600_000, 400_000), t0) // was written before b came
+	b.UpdateFromHeader(http.StatusOK, limitHead(600_000, 100_000), t0) // counts both
+	a.UpdateFromHeader(http.StatusOK, limitHead(600_000, 400_000), t0) // was written before b came
 	for _, l := range []*Lease{a, b} {
 		l.Settle(t.Context(), verdict.Outcome{}, t0)
-		l.Produced(0, t0)
+		l.RecordOutput(0, t0)
 		l.Release()
 	}
 	if v := e.View(t0, wanting(150_000)); v.Unfit == Fit {
@@ -95,13 +95,13 @@ func TestConfiguredLimits(t *testing.T) {
 	limited.RateLimit = config.RateLimit{Requests: 2, InputTokens: 60_000, OutputTokens: 6000}
 	e := endpoints(t, limited)[0]
 	first := taken(t, e, 50_000, t0)
-	first.Learn(http.StatusOK, nil, t0)
+	first.UpdateFromHeader(http.StatusOK, nil, t0)
 	first.Settle(t.Context(), verdict.Outcome{}, t0)
 	if v := e.View(t0, wanting(20_000)); v.Unfit != QuotaLow {
 		t.Errorf("%s", v.Unfit)
 	}
-	first.Spend(30_000, t0) // the answer tells better
-	first.Produced(6500, t0)
+	first.CorrectInput(30_000, t0) // the answer tells better
+	first.RecordOutput(6500, t0)
 	first.Release()
 	if v := e.View(t0, wanting(20_000)); v.Unfit != QuotaLow || v.ReadyAt.Sub(t0) != 5*time.Second { // of output, 100 a second
 		t.Errorf("%s until %s", v.Unfit, v.ReadyAt.Sub(t0))
@@ -118,12 +118,12 @@ func TestConfiguredLimits(t *testing.T) {
 func TestAbsurdClaimsPass(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	l := taken(t, e, 1<<60, t0)
-	l.Learn(http.StatusOK, http.Header{
+	l.UpdateFromHeader(http.StatusOK, http.Header{
 		"Anthropic-Ratelimit-Output-Tokens-Limit": {"1000"}, "Anthropic-Ratelimit-Output-Tokens-Remaining": {"1000"},
 		"Anthropic-Ratelimit-Input-Tokens-Limit": {"1"}, "Anthropic-Ratelimit-Input-Tokens-Remaining": {"0"},
 		"Anthropic-Ratelimit-Requests-Limit": {"9223372036854775807"}, "Anthropic-Ratelimit-Requests-Remaining": {"0"},
 	}, t0)
-	l.Produced(1<<62, t0)
+	l.RecordOutput(1<<62, t0)
 	l.Release()
 	if v := e.View(t0.Add(2*time.Minute), wanting(5)); v.Unfit != Fit {
 		t.Errorf("%s until %s", v.Unfit, v.ReadyAt.Sub(t0))
@@ -137,7 +137,7 @@ func TestSubscriptionWindow(t *testing.T) {
 	eps := endpoints(t, server(t, "a", "http://a", "t"))
 	l := taken(t, eps[0], 0, t0)
 	reset := t0.Add(time.Hour)
-	l.Learn(http.StatusOK, http.Header{
+	l.UpdateFromHeader(http.StatusOK, http.Header{
 		"Anthropic-Ratelimit-Unified-Status":         {"allowed_warning"},
 		"Anthropic-Ratelimit-Unified-5h-Utilization": {"1.02"},
 		"Anthropic-Ratelimit-Unified-5h-Reset":       {strconv.FormatInt(reset.Unix(), 10)},
@@ -156,7 +156,7 @@ func TestSubscriptionWindow(t *testing.T) {
 func TestLoadIsForgottenSlowly(t *testing.T) {
 	eps := endpoints(t, server(t, "a", "http://a", "t"))
 	l := taken(t, eps[0], 1000, t0)
-	l.Produced(100, t0)
+	l.RecordOutput(100, t0)
 	l.Release()
 	f := func(after time.Duration, want float64) {
 		t.Helper()
@@ -185,7 +185,7 @@ func TestWindowsOfSubscriptions(t *testing.T) {
 		t.Helper()
 		e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 		l := taken(t, e, 1, t0) // for opus
-		l.Learn(http.StatusOK, windowHead(pairs...), t0)
+		l.UpdateFromHeader(http.StatusOK, windowHead(pairs...), t0)
 		l.Settle(t.Context(), verdict.Outcome{}, t0)
 		l.Release()
 		if v := e.View(t0, Subject{Model: model}); v.Unfit != want {

@@ -82,10 +82,10 @@ func TestReportTellsWhatIsLeft(t *testing.T) {
 		t.Errorf("nothing is known: %+v", r)
 	}
 	l := taken(t, e, 1000, t0)
-	l.Learn(200, limitHead(600_000, 60_000), t0)
+	l.UpdateFromHeader(200, limitHead(600_000, 60_000), t0)
 	l.Release()
 	r := e.Report(t0)
-	if len(r.Remaining) != 1 || r.Remaining[0].Class != "opus" || r.Remaining[0].Bucket != "input_tokens" || r.Remaining[0].Part < 0.09 || r.Remaining[0].Part > 0.11 || r.Headroom != r.Remaining[0].Part {
+	if len(r.Remaining) != 1 || r.Remaining[0].Class != "opus" || r.Remaining[0].Bucket != "input_tokens" || r.Remaining[0].Fraction < 0.09 || r.Remaining[0].Fraction > 0.11 || r.Headroom != r.Remaining[0].Fraction {
 		t.Errorf("%+v", r)
 	}
 }

@@ -101,8 +101,8 @@ func (e *Endpoint) CacheScope() uint64 {
 // probe has told. A caller that is going to wait takes it before it looks at the endpoints.
 func (e *Endpoint) Changed() <-chan struct{} { return e.notifier.next() }
 
-// Held is Changed for a request that is held back for another one's sake: the channel is closed by Wake too.
-func (e *Endpoint) Held() <-chan struct{} { return e.notifier.nextOrWake() }
+// ChangedOrWoken is Changed for a request that is held back for another one's sake: the channel is closed by Wake too.
+func (e *Endpoint) ChangedOrWoken() <-chan struct{} { return e.notifier.nextOrWake() }
 
 // Wake wakes those who are held back: something else than the endpoints' standing has changed.
 func (e *Endpoint) Wake() { e.notifier.wake() }

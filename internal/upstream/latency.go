@@ -102,14 +102,14 @@ func (e *Endpoint) FirstContentLimit(uncached int64, most time.Duration) time.Du
 	return limit
 }
 
-// HedgeAfter is the time within which 95 of 100 such requests have their first
+// HedgeDelay is the time within which 95 of 100 such requests have their first
 // content here. It reports false when too little is known.
-func (e *Endpoint) HedgeAfter(uncached int64) (time.Duration, bool) {
+func (e *Endpoint) HedgeDelay(uncached int64) (time.Duration, bool) {
 	return e.state.latency.quantile95(uncached)
 }
 
-// Observe teaches the endpoint the time to first token of an answer that has begun now, and the
+// RecordLatency teaches the endpoint the time to first token of an answer that has begun now, and the
 // uncached input tokens that it reported.
-func (e *Endpoint) Observe(took time.Duration, uncached int64, now time.Time) {
+func (e *Endpoint) RecordLatency(took time.Duration, uncached int64, now time.Time) {
 	e.state.latency.observe(took, uncached, now)
 }

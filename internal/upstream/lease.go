@@ -136,9 +136,9 @@ func (l *Lease) giveBack() {
 	}
 }
 
-// Learn takes from the head of an answer which account the endpoint belongs
+// UpdateFromHeader takes from the head of an answer which account the endpoint belongs
 // to, unless the configuration names it, and what is left of its limits.
-func (l *Lease) Learn(status int, h http.Header, now time.Time) {
+func (l *Lease) UpdateFromHeader(status int, h http.Header, now time.Time) {
 	limits := claude.ParseRateLimits(h)
 	if l.subject.Has(verdict.Fast) {
 		useFastLimits(&limits, h)
@@ -160,15 +160,15 @@ func useFastLimits(limits *claude.RateLimits, h http.Header) {
 	}
 }
 
-// Spend corrects what the request was expected to take from the limits, as soon as the answer tells.
-func (l *Lease) Spend(uncached int64, now time.Time) {
+// CorrectInput corrects what the request was expected to take from the limits, as soon as the answer tells.
+func (l *Lease) CorrectInput(uncached int64, now time.Time) {
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
 	l.correctLocked(uncached, now)
 }
 
-// Produced ends the request's claim on the limits with the output tokens that it took.
-func (l *Lease) Produced(output int64, now time.Time) {
+// RecordOutput ends the request's claim on the limits with the output tokens that it took.
+func (l *Lease) RecordOutput(output int64, now time.Time) {
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
 	l.account.load.add(float64(output), now)

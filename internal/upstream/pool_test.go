@@ -99,7 +99,7 @@ func TestBreakChargesACommittedAnswer(t *testing.T) {
 	if v := eps[0].View(t0.Add(time.Minute), Subject{}); v.Unfit != Fit {
 		t.Fatalf("a good probe left %+v", v)
 	}
-	probe.Break(t.Context(), verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "cut"}, t0.Add(time.Minute))
+	probe.RecordBreak(t.Context(), verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "cut"}, t0.Add(time.Minute))
 	probe.Release()
 	if v := eps[0].View(t0.Add(time.Minute), Subject{}); v.Unfit != Cooling || v.Reason != "cut" {
 		t.Errorf("a broken answer left %+v", v)

@@ -12,9 +12,9 @@ const (
 	maxRemembered = 16
 )
 
-// Remember keeps a refusal of the lease's request until the endpoint serves its subject again.
+// RememberRefusal keeps a refusal of the lease's request until the endpoint serves its subject again.
 // common says that it concerns every subject.
-func (l *Lease) Remember(r verdict.Refusal, common bool) {
+func (l *Lease) RememberRefusal(r verdict.Refusal, common bool) {
 	d := l.state
 	d.mu.Lock()
 	defer d.mu.Unlock()

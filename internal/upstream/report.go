@@ -17,16 +17,16 @@ type Report struct {
 	Remaining    []Remaining
 
 	LastError        Incident      // the latest failed attempt; zero: none
-	LastGood         time.Time     // when an attempt succeeded last; zero: never
+	LastSuccess      time.Time     // when an attempt succeeded last; zero: never
 	Attempts, Errors int           // of the last RecentSpan
 	LongTerm         time.Duration // the usual latency of the last hours; View has that of the last minutes
 }
 
 // Remaining is what is left of one limit of an endpoint's account.
 type Remaining struct {
-	Class  string  // of models, "" for requests without one
-	Bucket string  // requests, input_tokens and output_tokens of a minute; five_hour and seven_day of a subscription
-	Part   float64 // 0 to 1; the least where clients bring credentials with limits of their own
+	Class    string  // of models, "" for requests without one
+	Bucket   string  // requests, input_tokens and output_tokens of a minute; five_hour and seven_day of a subscription
+	Fraction float64 // 0 to 1; the least where clients bring credentials with limits of their own
 }
 
 // Report tells what is known of the endpoint.
@@ -36,7 +36,7 @@ func (e *Endpoint) Report(now time.Time) Report {
 	l := e.state
 	l.mu.Lock()
 	r.Drained, r.Balance, r.BalanceKnown = l.drained, l.balance.value, l.balance.known
-	r.LastError, r.LastGood = l.history.last, l.succeeded
+	r.LastError, r.LastSuccess = l.history.last, l.succeeded
 	r.Attempts, r.Errors = l.history.rate(now)
 	l.mu.Unlock()
 	a := l.account.Load()
@@ -46,7 +46,7 @@ func (e *Endpoint) Report(now time.Time) Report {
 	r.Remaining = a.remaining(now)
 	r.Headroom = 1
 	for _, each := range r.Remaining {
-		r.Headroom = min(r.Headroom, each.Part)
+		r.Headroom = min(r.Headroom, each.Fraction)
 	}
 	return r
 }
@@ -82,7 +82,7 @@ func (a *account) remaining(now time.Time) []Remaining {
 	}
 	all := make([]Remaining, 0, len(least))
 	for key, part := range least {
-		key.Part = part
+		key.Fraction = part
 		all = append(all, key)
 	}
 	return all

@@ -158,10 +158,10 @@ func (l *Lease) modelBreaker(now time.Time) *breaker {
 	return b
 }
 
-// Break charges a failure that came after the attempt had been settled as
+// RecordBreak charges a failure that came after the attempt had been settled as
 // good: an answer that broke off. It says nothing where the endpoint is resting
 // already.
-func (l *Lease) Break(ctx context.Context, o verdict.Outcome, now time.Time) {
+func (l *Lease) RecordBreak(ctx context.Context, o verdict.Outcome, now time.Time) {
 	var v effect
 	l.lock()
 	l.broken = true

@@ -44,7 +44,7 @@ func TestWorkspacesShareLimitsButNoCache(t *testing.T) {
 	first := eps[0].CacheScope()
 	for i, workspace := range []string{"w1", "w2", "w1"} {
 		l := attempt(t, eps[i], Subject{Model: opus}, verdict.Outcome{}, t0)
-		l.Learn(http.StatusOK, http.Header{"Anthropic-Organization-Id": {"org"}, "Anthropic-Workspace-Id": {workspace}}, t0)
+		l.UpdateFromHeader(http.StatusOK, http.Header{"Anthropic-Organization-Id": {"org"}, "Anthropic-Workspace-Id": {workspace}}, t0)
 	}
 	if eps[0].CacheScope() != first || eps[2].CacheScope() != first || eps[1].CacheScope() == first {
 		t.Errorf("caches %d, %d, %d, at first %d", eps[0].CacheScope(), eps[1].CacheScope(), eps[2].CacheScope(), first)
@@ -152,7 +152,7 @@ func TestOrganizationsAreLearned(t *testing.T) {
 	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"), server(t, "c", "https://relay.anthropic.com", "t3"), server(t, "d", "http://relay", "t4"), server(t, "e", "http://relay", "t5"))
 	for _, e := range eps {
 		lease, _ := e.Acquire(t0, Subject{Model: opus})
-		lease.Learn(200, head, t0)
+		lease.UpdateFromHeader(200, head, t0)
 		lease.Settle(t.Context(), verdict.Outcome{}, t0)
 		lease.Release()
 	}
@@ -175,7 +175,7 @@ func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
 	attempt(t, eps[1], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: time.Minute}, t0.Add(2*time.Second))
 	for _, e := range eps {
 		lease, _ := e.AcquireForced(t0.Add(10*time.Second), Subject{})
-		lease.Learn(200, http.Header{"Anthropic-Organization-Id": {"org-1"}}, t0)
+		lease.UpdateFromHeader(200, http.Header{"Anthropic-Organization-Id": {"org-1"}}, t0)
 		lease.Release()
 	}
 	if v := eps[0].View(t0.Add(10*time.Second), Subject{Model: opus}); v.Unfit != AccountOut {
@@ -246,13 +246,13 @@ func TestFirstContentLimitLearns(t *testing.T) {
 	f(0, 2*time.Minute, 2*time.Minute)
 	f(0, 0, 0)
 	for range enough {
-		e.Observe(2*time.Second, 20_000, t0) // one second as if cached
+		e.RecordLatency(2*time.Second, 20_000, t0) // one second as if cached
 	}
 	f(0, 2*time.Minute, time.Minute)
 	f(380_000, 2*time.Minute, 80*time.Second)
 	f(0, 5*time.Second, 5*time.Second)
 	f(1_000_000, 2*time.Minute, 2*time.Minute)
-	if after, ok := e.HedgeAfter(20_000); !ok || after != 2*time.Second {
+	if after, ok := e.HedgeDelay(20_000); !ok || after != 2*time.Second {
 		t.Errorf("hedge after %v, %v", after, ok)
 	}
 }

@@ -78,8 +78,8 @@ func (l *Lease) admitSide(now time.Time) {
 	l.sidePermit = l.side.breaker.admit(now)
 }
 
-// LastResort reports whether the endpoint is used during its cooldown.
-func (l *Lease) LastResort() bool { return l.endpoint.extra || l.sidePermit.extra }
+// IsForced reports whether the endpoint is used during its cooldown.
+func (l *Lease) IsForced() bool { return l.endpoint.extra || l.sidePermit.extra }
 
 // applySideLocked applies an outcome to the lease's path class. The caller holds the locks.
 func (l *Lease) applySideLocked(o verdict.Outcome, now time.Time, spread float64, v *effect) {

@@ -106,7 +106,7 @@ func TestOutForMessagesIsAvoided(t *testing.T) {
 func TestSidesTeachNoLimits(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 	lease, _ := e.Acquire(t0, Subject{Path: claude.PathCountTokens, Model: opus})
-	lease.Learn(http.StatusOK, http.Header{
+	lease.UpdateFromHeader(http.StatusOK, http.Header{
 		"Anthropic-Ratelimit-Requests-Limit": {"100"}, "Anthropic-Ratelimit-Requests-Remaining": {"0"},
 		"Anthropic-Ratelimit-Requests-Reset": {t0.Add(time.Minute).Format(time.RFC3339)},
 	}, t0)

@@ -18,8 +18,8 @@ type Subject struct {
 	modelKey, classKey, limitKey string
 }
 
-// Keyed returns the subject with its keys computed once, for repeated use.
-func (s Subject) Keyed() Subject {
+// WithKeys returns the subject with its keys computed once, for repeated use.
+func (s Subject) WithKeys() Subject {
 	s.modelKey, s.classKey, s.limitKey = s.model(), s.class(), s.limit()
 	return s
 }

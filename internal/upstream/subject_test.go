@@ -9,7 +9,7 @@ import (
 func TestSubjectKeys(t *testing.T) {
 	f := func(s Subject, model, class, limit string) {
 		t.Helper()
-		for _, each := range []Subject{s, s.Keyed()} {
+		for _, each := range []Subject{s, s.WithKeys()} {
 			if each.model() != model || each.class() != class || each.limit() != limit {
 				t.Errorf("%+v: %q %q %q, want %q %q %q", s, each.model(), each.class(), each.limit(), model, class, limit)
 			}
