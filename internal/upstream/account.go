@@ -9,51 +9,51 @@ import (
 	"time"
 )
 
-// account is what keys of one organization share, wherever they are used: its
-// credit and its rate limits. Safe for concurrent use. Where the mutex of an
-// endpoint is held too, that one is taken first.
+// account is the state that the keys of one organization share: credit and rate limits. Safe for
+// concurrent use. The mutex of an endpoint is locked before that of its account.
 type account struct {
-	cacheScope uint64 // names it; never changes
+	cacheScope uint64 // identifies the account; never changes
 
-	mu      sync.Mutex
-	out     breaker            // no credit, a spending limit, disabled
-	limits  cooldowns          // rate limits by Subject.limit
-	budgets map[string]*budget // what is left of them, by the same
-	load    load
+	mu         sync.Mutex
+	breaker    breaker            // open without credit, at a spending limit, or while disabled
+	rateLimits cooldowns          // cooldowns after rate limits, by Subject.limit
+	budgets    map[string]*budget // remaining rate limits, by Subject.limit
+	load       load
 }
 
-// cache is what keys of one workspace share.
-type cache struct{ domain uint64 }
+// workspace is what the keys of one workspace share.
+type workspace struct{ cacheScope uint64 }
 
-// accounts finds the account that an endpoint belongs to. Safe for concurrent use.
+// accounts finds the account of an endpoint. Safe for concurrent use.
 type accounts struct {
-	mu    sync.Mutex
-	known map[place]*account
-	cache map[place]*cache
+	mu         sync.Mutex
+	known      map[accountKey]*account
+	workspaces map[accountKey]*workspace
 }
 
-// place is an organization or a workspace at an origin. Without one it is an account that the configuration names.
-type place struct{ origin, name string }
+// accountKey is an organization or a workspace at an origin, or, without an origin, an account that
+// the configuration names.
+type accountKey struct{ origin, name string }
 
-// named returns the account that the configuration names.
-func (a *accounts) named(name string) *account {
-	return a.find(place{name: name}, &account{cacheScope: cacheScopeOf([]byte(name))})
+// byName returns the account that the configuration names.
+func (a *accounts) byName(name string) *account {
+	return a.findOrAdd(accountKey{name: name}, &account{cacheScope: cacheScopeOf([]byte(name))})
 }
 
-// cacheScopeOf derives an account's name from what first told of it, the same in every process.
+// cacheScopeOf derives the identifier of an account from its name, or from its first endpoint. It
+// is the same in every process.
 func cacheScopeOf(origin []byte) uint64 {
 	sum := sha256.Sum256(origin)
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// of returns the account of an organization that answers at an origin; the
-// first endpoint that is heard of there brings its own. Two origins are two
-// accounts even if they name one organization.
-func (a *accounts) of(origin, organization string, own *account) *account {
-	return a.find(place{origin, organization}, own)
+// byOrganization returns the account of an organization at an origin. The first endpoint of the
+// organization contributes its own account. The same organization at two origins is two accounts.
+func (a *accounts) byOrganization(origin, organization string, own *account) *account {
+	return a.findOrAdd(accountKey{origin, organization}, own)
 }
 
-func (a *accounts) find(key place, own *account) *account {
+func (a *accounts) findOrAdd(key accountKey, own *account) *account {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if found := a.known[key]; found != nil {
@@ -63,25 +63,25 @@ func (a *accounts) find(key place, own *account) *account {
 	return own
 }
 
-// cacheOf returns what keys of a workspace at an origin share; the first
-// endpoint that is heard of there gives it its name.
-func (a *accounts) cacheOf(origin, workspace string, own ID) *cache {
+// byWorkspace returns the shared state of a workspace at an origin. Its identifier comes from its
+// first endpoint.
+func (a *accounts) byWorkspace(origin, name string, own ID) *workspace {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := place{origin, workspace}
-	found := a.cache[key]
+	key := accountKey{origin, name}
+	found := a.workspaces[key]
 	if found == nil {
-		found = &cache{cacheScopeOf(own[:])}
-		a.cache[key] = found
+		found = &workspace{cacheScopeOf(own[:])}
+		a.workspaces[key] = found
 	}
 	return found
 }
 
-// prune forgets the accounts and caches that no endpoint has any more.
-func (a *accounts) prune(used map[*account]bool, caches map[*cache]bool) {
+// prune removes the accounts and workspaces that no endpoint uses.
+func (a *accounts) prune(used map[*account]bool, caches map[*workspace]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	maps.DeleteFunc(a.cache, func(_ place, c *cache) bool { return !caches[c] })
+	maps.DeleteFunc(a.workspaces, func(_ accountKey, c *workspace) bool { return !caches[c] })
 	for key, each := range a.known {
 		if !used[each] {
 			delete(a.known, key)
@@ -89,29 +89,29 @@ func (a *accounts) prune(used map[*account]bool, caches map[*cache]bool) {
 	}
 }
 
-// adopt takes over what another account learned before both turned out to be one.
-func (a *account) adopt(other *account) {
+// merge adds the state of another account after both turned out to be one.
+func (a *account) merge(other *account) {
 	other.mu.Lock()
-	out, limits := other.out, other.limits
-	other.limits = nil
+	from, limits := other.breaker, other.rateLimits
+	other.rateLimits = nil
 	other.mu.Unlock()
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if out.openUntil.After(a.out.openUntil) {
-		a.out = breaker{openings: out.openings, openUntil: out.openUntil, reason: out.reason, cause: out.cause, epoch: a.out.epoch + 1}
+	if from.openUntil.After(a.breaker.openUntil) {
+		a.breaker = breaker{openings: from.openings, openUntil: from.openUntil, reason: from.reason, cause: from.cause, epoch: a.breaker.epoch + 1}
 	}
-	a.limits.merge(limits)
+	a.rateLimits.merge(limits)
 }
 
-// organizationOf names the organization that an answer comes from, "" when it does not tell (api/errors docs).
+// organizationOf returns the organization that a response names, or "" (api/errors docs).
 func organizationOf(h http.Header) string { return shortID(h, "Anthropic-Organization-Id") }
 
-// workspaceOf names the workspace that an answer comes from, "" when it does not tell (api/errors docs).
+// workspaceOf returns the workspace that a response names, or "" (api/errors docs).
 func workspaceOf(h http.Header) string { return shortID(h, "Anthropic-Workspace-Id") }
 
 func shortID(h http.Header, name string) string {
-	const longest = 100 // of a name that is worth remembering
+	const longest = 100 // longer names are ignored
 	id := h.Get(name)
 	if len(id) > longest {
 		return ""
@@ -119,9 +119,10 @@ func shortID(h http.Header, name string) string {
 	return id
 }
 
-// recover lets an account that is out be tried by the next request, and reports whether it was.
-func (a *account) recover(now time.Time) bool {
+// endCooldown allows the next request to try an account whose breaker is open. It reports whether
+// the breaker was open.
+func (a *account) endCooldown(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.out.expire(now)
+	return a.breaker.endCooldown(now)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-func TestLowBalanceIsAStateOfItsOwn(t *testing.T) {
+func TestLowBalance(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "balance")
 	write := func(s string) {
 		t.Helper()
@@ -18,10 +18,10 @@ func TestLowBalanceIsAStateOfItsOwn(t *testing.T) {
 		}
 	}
 	write("5")
-	p := pool(t)
+	p := testPool(t)
 	s := server(t, "a", "http://a", "t")
 	s.BalanceCheck, s.BalanceThreshold = config.NewSecret("cat "+file), 5
-	eps, commit := p.Reconcile(configured(s))
+	eps, commit := p.Reconcile(configOf(s))
 	p.AwaitFirstReadings(t.Context())
 	commit()
 
@@ -30,26 +30,26 @@ func TestLowBalanceIsAStateOfItsOwn(t *testing.T) {
 		t.Fatalf("a balance at the threshold left %+v", v)
 	}
 	c := p.known[eps[0].ID()].checker
-	l := p.known[eps[0].ID()].state
+	state := p.known[eps[0].ID()].state
 	write("garbage")
-	c.Check(t.Context(), l)
+	c.Check(t.Context(), state)
 	if v := eps[0].View(far, Subject{}); v.Unfit != LowBalance {
 		t.Errorf("a failed reading changed the state: %+v", v)
 	}
 	write("5.01")
-	c.Check(t.Context(), l)
+	c.Check(t.Context(), state)
 	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
 		t.Errorf("a balance above the threshold left %+v", v)
 	}
 	write("garbage")
-	c.Check(t.Context(), l)
+	c.Check(t.Context(), state)
 	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
-		t.Errorf("a failed reading took the server out: %+v", v)
+		t.Errorf("a failed reading excluded the server: %+v", v)
 	}
 	write("0")
-	c.Check(t.Context(), l)
+	c.Check(t.Context(), state)
 	s.BalanceCheck = config.Secret{}
-	eps, commit = p.Reconcile(configured(s))
+	eps, commit = p.Reconcile(configOf(s))
 	commit()
 	if v := eps[0].View(far, Subject{}); v.Unfit != Fit {
 		t.Errorf("without a check the balance still counts: %+v", v)

@@ -9,13 +9,13 @@ import (
 
 var t0 = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-var broken = verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "status 500"}
+var serverError = verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "status 500"}
 
 func TestCooldownGrowsAndIsBounded(t *testing.T) {
 	f := func(retryAfter, base time.Duration, failures int, spread float64, want time.Duration) {
 		t.Helper()
 		if got := cooldownFor(retryAfter, base, failures, spread); got != want {
-			t.Errorf("cooldown(%v, %v, %d, %v) = %v, want %v", retryAfter, base, failures, spread, got, want)
+			t.Errorf("cooldownFor(%v, %v, %d, %v) = %v, want %v", retryAfter, base, failures, spread, got, want)
 		}
 	}
 	f(0, time.Minute, 1, 0, time.Minute)
@@ -30,7 +30,7 @@ func TestCooldownGrowsAndIsBounded(t *testing.T) {
 	f(0, 0, 3, 0, 0)
 }
 
-func TestWhatAnUpstreamAsksForIsBounded(t *testing.T) {
+func TestRetryAfterIsBounded(t *testing.T) {
 	f := func(o verdict.Outcome, want time.Duration) {
 		t.Helper()
 		if got := o.Bounded(time.Hour); got != want {
@@ -47,7 +47,7 @@ func TestBreakerHalfOpenAdmitsOne(t *testing.T) {
 	var b breaker
 	once := openOnFirst(time.Minute)
 	p, ok := b.acquire(t0)
-	if !ok || b.fail(p, broken, once, t0, 0) != time.Minute {
+	if !ok || b.fail(p, serverError, once, t0, 0) != time.Minute {
 		t.Fatal("a closed breaker did not open")
 	}
 	if _, ok := b.acquire(t0.Add(59 * time.Second)); ok {
@@ -64,15 +64,15 @@ func TestBreakerHalfOpenAdmitsOne(t *testing.T) {
 	b.release(probe)
 	probe, ok = b.acquire(due)
 	if !ok {
-		t.Fatal("a probe without verdict did not give its permit back")
+		t.Fatal("a probe without an outcome did not return its permit")
 	}
-	if wait := b.fail(probe, broken, once, due, 0); wait != 2*time.Minute {
+	if wait := b.fail(probe, serverError, once, due, 0); wait != 2*time.Minute {
 		t.Errorf("the second opening lasts %v, want 2m", wait)
 	}
 	back := due.Add(2 * time.Minute)
 	probe, _ = b.acquire(back)
 	if !b.succeed(probe, once, back) || !b.isClosed() || b.openings != 0 || !b.closedAt.Equal(back) {
-		t.Errorf("a good probe left %+v", b)
+		t.Errorf("after a successful probe: %+v", b)
 	}
 }
 
@@ -84,7 +84,7 @@ func TestBreakerCountsSimultaneousFailuresOnce(t *testing.T) {
 		permits = append(permits, p)
 	}
 	for _, p := range permits {
-		b.fail(p, broken, openOnFirst(time.Minute), t0, 0)
+		b.fail(p, serverError, openOnFirst(time.Minute), t0, 0)
 	}
 	if b.openings != 1 {
 		t.Errorf("100 requests that failed together count as %d failures", b.openings)
@@ -94,36 +94,36 @@ func TestBreakerCountsSimultaneousFailuresOnce(t *testing.T) {
 	}
 }
 
-func TestBreakerExtraPermits(t *testing.T) {
+func TestBreakerForcedPermits(t *testing.T) {
 	var b breaker
 	once := openOnFirst(time.Minute)
-	b.fail(b.admit(t0), broken, once, t0, 0)
+	b.fail(b.acquireForced(t0), serverError, once, t0, 0)
 
-	extra := b.admit(t0.Add(time.Second))
-	if b.fail(extra, broken, once, t0.Add(time.Second), 0) != 0 || b.openings != 1 {
-		t.Error("a failed last resort made the cooldown longer")
+	forced := b.acquireForced(t0.Add(time.Second))
+	if b.fail(forced, serverError, once, t0.Add(time.Second), 0) != 0 || b.openings != 1 {
+		t.Error("a failed forced attempt made the cooldown longer")
 	}
 	asked := verdict.Outcome{Scope: verdict.ScopeAccount, RetryAfter: 5 * time.Minute}
-	if b.fail(extra, asked, once, t0, 0) != 5*time.Minute {
-		t.Error("a retry-after learned by a last resort was ignored")
+	if b.fail(forced, asked, once, t0, 0) != 5*time.Minute {
+		t.Error("the retry-after of a forced attempt was ignored")
 	}
 	later := t0.Add(2 * time.Second)
-	if !b.succeed(b.admit(later), once, later) {
-		t.Error("a good last resort did not bring the endpoint back")
+	if !b.succeed(b.acquireForced(later), once, later) {
+		t.Error("a successful forced attempt did not close the breaker")
 	}
 }
 
-func TestBreakerTripsOnRunsAndShares(t *testing.T) {
-	f := func(trip breakerPolicy, events string, apart time.Duration, want bool) {
+func TestBreakerOpens(t *testing.T) {
+	f := func(policy breakerPolicy, events string, apart time.Duration, want bool) {
 		t.Helper()
 		var b breaker
 		now := t0
 		for _, e := range events {
 			p, _ := b.acquire(now)
 			if e == '+' {
-				b.succeed(p, trip, now)
+				b.succeed(p, policy, now)
 			} else {
-				b.fail(p, broken, trip, now, 0)
+				b.fail(p, serverError, policy, now, 0)
 			}
 			now = now.Add(apart)
 		}
@@ -143,45 +143,45 @@ func TestBreakerTripsOnRunsAndShares(t *testing.T) {
 	f(breakerPolicy{consecutive: 1}, "-", time.Second, false)
 }
 
-// FuzzBreaker drives a breaker through any order of events and holds it to its
-// invariants: one probe at most, never stuck open, never open beyond the bound.
+// FuzzBreaker applies events to a breaker in any order and checks its invariants: at most one
+// probe, never stuck open, never open beyond the bound.
 func FuzzBreaker(f *testing.F) {
 	f.Add([]byte{0, 2, 1, 0, 2, 3, 200, 0, 4, 5}, byte(1))
 	f.Add([]byte{0, 2, 0, 2, 0, 3, 0, 2, 6, 0, 1, 2}, byte(3))
 	f.Fuzz(func(t *testing.T, events []byte, consecutive byte) {
 		var b breaker
 		now := t0
-		trip := breakerPolicy{cooldown: time.Minute, consecutive: int(consecutive), percent: 50, minimum: 4, window: 30 * time.Second}
-		var held []permit
+		policy := breakerPolicy{cooldown: time.Minute, consecutive: int(consecutive), percent: 50, minimum: 4, window: 30 * time.Second}
+		var permits []permit
 		for _, e := range events {
 			switch kind := e % 7; kind {
 			case 0:
 				if p, ok := b.acquire(now); ok {
-					held = append(held, p)
+					permits = append(permits, p)
 				}
 			case 1:
-				held = append(held, b.admit(now))
+				permits = append(permits, b.acquireForced(now))
 			case 2, 3, 4:
-				if len(held) == 0 {
+				if len(permits) == 0 {
 					continue
 				}
-				p := held[0]
-				held = held[1:]
+				p := permits[0]
+				permits = permits[1:]
 				switch kind {
 				case 2:
-					b.fail(p, verdict.Outcome{Scope: verdict.ScopeEndpoint, RetryAfter: time.Duration(e) * time.Second}, trip, now, 0.5)
+					b.fail(p, verdict.Outcome{Scope: verdict.ScopeEndpoint, RetryAfter: time.Duration(e) * time.Second}, policy, now, 0.5)
 				case 3:
-					b.succeed(p, trip, now)
+					b.succeed(p, policy, now)
 				case 4:
 					b.release(p)
 				}
 			case 5:
 				now = now.Add(time.Duration(e) * time.Second)
 			case 6:
-				b.expire(now)
+				b.endCooldown(now)
 			}
 			probes := 0
-			for _, p := range held {
+			for _, p := range permits {
 				if p.probe && p.epoch == b.epoch {
 					probes++
 				}
@@ -193,7 +193,7 @@ func FuzzBreaker(f *testing.F) {
 				t.Fatalf("open until %v at %v", b.openUntil, now)
 			}
 		}
-		for _, p := range held {
+		for _, p := range permits {
 			b.release(p)
 		}
 		if _, ok := b.acquire(now.Add(verdict.MaxRetryAfter)); !ok {

@@ -9,39 +9,40 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// Demand is what a request is expected to take from the limits of an account.
+// Demand is the expected use of an account's rate limits by one request.
 type Demand struct {
-	Input  int64 // tokens that will not be read from the prompt cache: reads are free (rate-limits docs)
+	Input  int64 // tokens that are not read from the prompt cache; reads do not count (rate-limits docs)
 	Output int64 // tokens
 }
 
 const (
-	// maxBudgets bounds the subjects that one account is remembered for.
+	// maxBudgets bounds the budgets per account.
 	maxBudgets = 1024
-	// rounding is how far a number of remaining tokens may be off: it is told in thousands (rate-limits docs).
-	rounding = 500
+	// roundingError is the largest error of a reported number of remaining tokens, because it is
+	// rounded to thousands (rate-limits docs).
+	roundingError = 500
 )
 
-// budget is what is left of an account's limits for one class of models. The
-// account's mutex guards it.
+// budget is the remaining part of an account's limits for one class of models. The account's mutex
+// guards it.
 type budget struct {
 	requests, input, output bucket
 	unified                 claude.Unified
-	family                  claude.Window // of the class alone
+	family                  claude.Window // for this class only
 }
 
-// bucket is a token bucket as the upstream keeps it: it refills continuously
-// and holds one minute's worth (rate-limits docs).
+// bucket is a token bucket like the upstream's: it refills continuously, and its capacity is the
+// limit of one minute (rate-limits docs).
 type bucket struct {
-	limit    float64 // per minute, and capacity; 0: there is none, as far as is known
+	limit    float64 // per minute, and capacity; 0: unknown
 	level    float64
-	at       time.Time // when level was true
-	reserved float64   // what attempts under way will take that the level does not know of
-	taken    float64   // all that was ever debited
-	reported bool      // by the upstream, not by the configuration
+	at       time.Time // time of level
+	reserved float64   // expected use by attempts in flight that level does not contain
+	debited  float64   // sum of all debits
+	reported bool      // limit was reported by the upstream, not configured
 }
 
-// assume sets a limit that the configuration states, until the upstream tells its own.
+// assume sets a limit from the configuration, until the upstream reports its own.
 func (b *bucket) assume(limit int, now time.Time) {
 	if !b.reported && b.limit != float64(limit) {
 		b.limit, b.level, b.at = float64(limit), float64(limit), now
@@ -55,91 +56,92 @@ func (b *bucket) refill(now time.Time) {
 	}
 }
 
-// left is what is free at a moment.
-func (b *bucket) left(now time.Time) float64 {
+// available returns the unreserved level at a time.
+func (b *bucket) available(now time.Time) float64 {
 	return min(b.limit, b.level+max(now.Sub(b.at), 0).Minutes()*b.limit) - b.reserved
 }
 
-// ready says when a need fits in, zero when it does at once. A need above the
-// capacity fits a full bucket: only the upstream knows what it does with it.
-func (b *bucket) ready(need float64, now time.Time) time.Time {
+// readyAt returns when a need fits, or zero if it fits now. A need above the capacity fits a full
+// bucket, because only the upstream knows how it treats such a request.
+func (b *bucket) readyAt(need float64, now time.Time) time.Time {
 	if b.limit <= 0 {
 		return time.Time{}
 	}
-	missing := min(need, b.limit) - b.left(now)
+	missing := min(need, b.limit) - b.available(now)
 	if missing < 1e-6 {
 		return time.Time{}
 	}
 	return now.Add(time.Duration(math.Ceil(missing / b.limit * float64(time.Minute))))
 }
 
-// confirm turns a debt into a debit: the upstream has counted the attempt.
-func (b *bucket) confirm(debt float64, now time.Time) {
+// confirm turns a reserved amount into a debit, because the upstream has counted the attempt.
+func (b *bucket) confirm(amount float64, now time.Time) {
 	b.refill(now)
-	b.reserved = max(b.reserved-debt, 0)
-	b.debit(debt)
+	b.reserved = max(b.reserved-amount, 0)
+	b.debit(amount)
 }
 
-// debit takes n. What an answer claims may be absurd: the debt is never more than refills in a minute.
+// debit subtracts n from the level. Usage in responses may be absurd, so the debt is never more
+// than one minute refills.
 func (b *bucket) debit(n float64) {
 	n = min(n, b.level+b.limit)
 	b.level -= n
-	b.taken += n
+	b.debited += n
 }
 
-// report corrects the level by what an answer says remains. Whether that counts
-// the other attempts under way, and those that were debited since its own request
-// was sent, is not known: the truth lies in between.
-func (b *bucket) report(told claude.Bucket, since float64, now time.Time) {
-	if !told.Known || told.Limit <= 0 {
+// correct adjusts the level by the remaining amount that a response reports. It is unknown whether
+// that amount already contains the other attempts in flight and the debits since the request was
+// sent (since), so the level is only moved into the range between both cases.
+func (b *bucket) correct(reported claude.Bucket, since float64, now time.Time) {
+	if !reported.Known || reported.Limit <= 0 {
 		return
 	}
-	remaining := float64(told.Remaining)
-	if !b.reported || b.limit != float64(told.Limit) {
-		b.limit, b.reported, b.level = float64(told.Limit), true, remaining+b.reserved
+	remaining := float64(reported.Remaining)
+	if !b.reported || b.limit != float64(reported.Limit) {
+		b.limit, b.reported, b.level = float64(reported.Limit), true, remaining+b.reserved
 	}
 	b.refill(now)
 	b.level = min(max(b.level, remaining-since), remaining+b.reserved)
 }
 
-// assume sets the limits that the configuration states.
+// assume sets limits from the configuration.
 func (b *budget) assume(limits config.RateLimit, now time.Time) {
 	b.requests.assume(limits.Requests, now)
 	b.input.assume(limits.InputTokens, now)
 	b.output.assume(limits.OutputTokens, now)
 }
 
-func (b *budget) taken() [3]float64 {
-	return [3]float64{b.requests.taken, b.input.taken, b.output.taken}
+func (b *budget) debited() [3]float64 {
+	return [3]float64{b.requests.debited, b.input.debited, b.output.debited}
 }
 
-// reserve notes an attempt that begins.
+// reserve adds the demand of an attempt that begins.
 func (b *budget) reserve(d Demand) {
 	b.requests.reserved++
 	b.input.reserved += float64(d.Input)
 	b.output.reserved += float64(d.Output)
 }
 
-// ready says when a demand fits in, zero when it does at once.
-func (b *budget) ready(d Demand, now time.Time) time.Time {
+// readyAt returns when a demand fits, or zero if it fits now.
+func (b *budget) readyAt(d Demand, now time.Time) time.Time {
 	input := float64(d.Input)
 	if b.input.reported {
-		input += rounding
+		input += roundingError
 	}
-	at := later(b.requests.ready(1, now), b.input.ready(input, now))
-	at = later(at, b.output.ready(float64(d.Output), now))
-	return later(at, b.spentUntil(now))
+	at := later(b.requests.readyAt(1, now), b.input.readyAt(input, now))
+	at = later(at, b.output.readyAt(float64(d.Output), now))
+	return later(at, b.exhaustedUntil(now))
 }
 
-// windows are those of the subscription that concern the class.
+// windows returns the subscription windows that apply to this class.
 func (b *budget) windows() [3]claude.Window {
 	return [...]claude.Window{b.unified.FiveHour, b.unified.SevenDay, b.family}
 }
 
-// spentUntil returns the end of a used-up subscription window. If usage beyond the windows is allowed,
-// none of them matters until the upstream refuses, whatever their status (observed: rejected together with
-// an overage status of allowed).
-func (b *budget) spentUntil(now time.Time) time.Time {
+// exhaustedUntil returns the end of a used-up subscription window. If usage beyond the windows is
+// allowed, no window counts until the upstream refuses, regardless of its status (observed:
+// rejected together with an overage status of allowed).
+func (b *budget) exhaustedUntil(now time.Time) time.Time {
 	var until time.Time
 	if b.unified.Overage {
 		return until
@@ -152,12 +154,12 @@ func (b *budget) spentUntil(now time.Time) time.Time {
 	return until
 }
 
-// headroom is the part that is left of the limit which is closest to its end.
+// headroom returns the remaining fraction of the limit that is closest to its end.
 func (b *budget) headroom(now time.Time) float64 {
 	least := 1.0
 	for _, each := range [...]*bucket{&b.requests, &b.input, &b.output} {
 		if each.limit > 0 {
-			least = min(least, each.left(now)/each.limit)
+			least = min(least, each.available(now)/each.limit)
 		}
 	}
 	for _, w := range b.windows() {
@@ -168,8 +170,9 @@ func (b *budget) headroom(now time.Time) float64 {
 	return max(least, 0)
 }
 
-// budget returns the budget of a subject, with the limits that a server's configuration states.
-func (a *account) budget(s Subject, stated config.RateLimit, now time.Time) *budget {
+// budgetLocked returns the budget of a subject, with the limits that a server's configuration
+// states.
+func (a *account) budgetLocked(s Subject, stated config.RateLimit, now time.Time) *budget {
 	b := a.budgets[s.limit()]
 	if b == nil {
 		if a.budgets == nil || len(a.budgets) >= maxBudgets {
@@ -182,72 +185,73 @@ func (a *account) budget(s Subject, stated config.RateLimit, now time.Time) *bud
 	return b
 }
 
-// debit is what a lease has put on a budget.
-type debit struct {
-	budget    *budget // nil when nothing is owed any more
-	demand    Demand
-	confirmed bool       // the upstream has counted the request and its input
-	before    [3]float64 // what had been debited of requests, input and output when the lease began
+// reservation is what a lease has reserved in a budget.
+type reservation struct {
+	budget        *budget // nil: released
+	demand        Demand
+	confirmed     bool       // the upstream has counted the request and its input
+	debitedBefore [3]float64 // debits of requests, input and output before the lease began
 }
 
-// charge puts a lease's demand on its account's budget. The caller holds the locks.
-func (l *Lease) charge(now time.Time) {
-	b := l.account.budget(l.subject, l.spec.RateLimit, now)
+// reserveLocked reserves the lease's demand in its account's budget.
+func (l *Lease) reserveLocked(now time.Time) {
+	b := l.account.budgetLocked(l.subject, l.spec.RateLimit, now)
 	b.reserve(l.subject.Demand)
-	l.debit = debit{budget: b, demand: l.subject.Demand, before: b.taken()}
+	l.reservation = reservation{budget: b, demand: l.subject.Demand, debitedBefore: b.debited()}
 	l.account.load.add(float64(l.subject.Tokens), now)
 }
 
-// updateLimitsLocked takes from the head of an answer what is left. An upstream that
-// refused has counted nothing. The caller holds the locks.
+// updateLimitsLocked updates the budget from the header of a response. A refusal means that the
+// upstream has counted nothing.
 func (l *Lease) updateLimitsLocked(limits *claude.RateLimits, refused bool, now time.Time) {
-	b := l.debit.budget
+	b := l.reservation.budget
 	if b == nil {
 		return
 	}
-	others := b.taken()
+	others := b.debited()
 	for i := range others {
-		others[i] -= l.debit.before[i]
+		others[i] -= l.reservation.debitedBefore[i]
 	}
-	if !refused && !l.debit.confirmed {
-		l.debit.confirmed = true
+	if !refused && !l.reservation.confirmed {
+		l.reservation.confirmed = true
 		b.requests.confirm(1, now)
-		b.input.confirm(float64(l.debit.demand.Input), now)
+		b.input.confirm(float64(l.reservation.demand.Input), now)
 	}
 	if refused {
-		l.releaseLocked(0, now)
+		l.releaseReservationLocked(0, now)
 	}
-	b.requests.report(limits.Requests, others[0], now)
-	b.input.report(limits.InputTokens, others[1], now)
-	b.output.report(limits.OutputTokens, others[2], now)
+	b.requests.correct(limits.Requests, others[0], now)
+	b.input.correct(limits.InputTokens, others[1], now)
+	b.output.correct(limits.OutputTokens, others[2], now)
 	if limits.Unified.Known {
 		b.unified, b.family = limits.Unified, limits.Unified.Families.Of(claude.ModelClass(l.subject.Model))
 	}
 }
 
-// correctLocked corrects by what the upstream says it counted, where it does not tell what is left.
+// correctLocked corrects the input by the response's usage, if the upstream does not report what
+// remains.
 func (l *Lease) correctLocked(uncached int64, now time.Time) {
-	if b := l.debit.budget; b != nil && l.debit.confirmed && b.input.limit > 0 && !b.input.reported {
+	if b := l.reservation.budget; b != nil && l.reservation.confirmed && b.input.limit > 0 && !b.input.reported {
 		b.input.refill(now)
-		b.input.level += float64(l.debit.demand.Input - uncached)
+		b.input.level += float64(l.reservation.demand.Input - uncached)
 	}
 }
 
-// releaseLocked ends what the lease owes. The caller holds the locks.
-func (l *Lease) releaseLocked(output int64, now time.Time) {
-	b := l.debit.budget
+// releaseReservationLocked ends the lease's reservation and debits the output.
+func (l *Lease) releaseReservationLocked(output int64, now time.Time) {
+	b := l.reservation.budget
 	if b == nil {
 		return
 	}
-	l.debit.budget = nil
-	b.output.reserved = max(b.output.reserved-float64(l.debit.demand.Output), 0)
+	l.reservation.budget = nil
+	b.output.reserved = max(b.output.reserved-float64(l.reservation.demand.Output), 0)
 	if b.output.limit > 0 {
 		b.output.refill(now)
 		b.output.debit(float64(output))
 	}
-	if !l.debit.confirmed {
+	if !l.reservation.confirmed {
 		b.requests.reserved = max(b.requests.reserved-1, 0)
-		b.input.reserved = max(b.input.reserved-float64(l.debit.demand.Input), 0)
+		b.input.reserved = max(b.input.reserved-float64(l.reservation.demand.Input), 0)
 	}
 }
 
@@ -259,21 +263,21 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// loadMemory is the time after which a token has lost two thirds of its weight in an account's load.
+// loadMemory is the time after which a token has lost two thirds of its weight in the load.
 const loadMemory = 3 * time.Minute
 
-// load is the tokens that an account was given lately, input and output,
-// those that failed included: who fails fast must not look idle.
+// load is the number of tokens that an account received recently, input and output. Failed attempts
+// count too, so that an account that fails fast does not look idle.
 type load struct {
 	tokens float64
 	at     time.Time
 }
 
 func (l *load) add(tokens float64, now time.Time) {
-	const most = 10_000_000 // that one request can have
-	l.tokens, l.at = l.now(now)+min(max(tokens, 0), most), now
+	const maxTokens = 10_000_000 // per request
+	l.tokens, l.at = l.value(now)+min(max(tokens, 0), maxTokens), now
 }
 
-func (l *load) now(now time.Time) float64 {
+func (l *load) value(now time.Time) float64 {
 	return l.tokens * math.Exp(-max(now.Sub(l.at), 0).Seconds()/loadMemory.Seconds())
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// limitHead is an answer's head that tells what is left of the input tokens.
-func limitHead(limit, remaining int) http.Header {
+// limitHeader returns a response header with the remaining input tokens.
+func limitHeader(limit, remaining int) http.Header {
 	return http.Header{
 		"Anthropic-Ratelimit-Input-Tokens-Limit":     {strconv.Itoa(limit)},
 		"Anthropic-Ratelimit-Input-Tokens-Remaining": {strconv.Itoa(remaining)},
@@ -19,74 +19,74 @@ func limitHead(limit, remaining int) http.Header {
 	}
 }
 
-func wanting(input int64) Subject {
+func withInput(input int64) Subject {
 	return Subject{Model: opus, Tokens: input, Demand: Demand{Input: input}}
 }
 
-// taken acquires a lease for a demand.
-func taken(t *testing.T, e *Endpoint, input int64, now time.Time) *Lease {
+// acquire takes a lease for a demand.
+func acquire(t *testing.T, e *Endpoint, input int64, now time.Time) *Lease {
 	t.Helper()
-	l, ok := e.Acquire(now, wanting(input))
+	l, ok := e.Acquire(now, withInput(input))
 	if !ok {
-		t.Fatalf("not acquired: %+v", e.View(now, wanting(input)))
+		t.Fatalf("not acquired: %+v", e.View(now, withInput(input)))
 	}
 	return l
 }
 
-func TestWhatIsLeftDecides(t *testing.T) {
+func TestQuotaLow(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	f := func(after time.Duration, input int64, want Unfit, ready time.Duration) {
 		t.Helper()
-		v := e.View(t0.Add(after), wanting(input))
+		v := e.View(t0.Add(after), withInput(input))
 		if v.Unfit != want || want != Fit && v.ReadyAt.Sub(t0).Round(100*time.Millisecond) != ready {
 			t.Errorf("%d tokens after %s: %s, ready after %s", input, after, v.Unfit, v.ReadyAt.Sub(t0))
 		}
 	}
 	f(0, 1_000_000, Fit, 0) // nothing is known
-	first := taken(t, e, 100_000, t0)
-	first.UpdateFromHeader(http.StatusOK, limitHead(600_000, 60_000), t0)
+	first := acquire(t, e, 100_000, t0)
+	first.UpdateFromHeader(http.StatusOK, limitHeader(600_000, 60_000), t0)
 	first.Settle(t.Context(), verdict.Outcome{}, t0)
 	first.RecordOutput(1000, t0)
 	first.Release()
 
 	f(0, 50_000, Fit, 0)
-	f(0, 70_000, QuotaLow, 1*time.Second+100*time.Millisecond) // 10,500 more at 10,000 a second, rounding included
+	f(0, 70_000, QuotaLow, 1*time.Second+100*time.Millisecond) // 10,500 tokens more, at 10,000 per second; with the rounding error
 	f(time.Second, 69_000, Fit, 0)
-	f(0, 900_000, QuotaLow, 54*time.Second) // more than all: a full bucket
+	f(0, 900_000, QuotaLow, 54*time.Second) // above the limit: needs a full bucket
 	if v := e.View(t0, Subject{Model: haiku, Demand: Demand{Input: 70_000}}); v.Unfit != Fit {
 		t.Errorf("another class of models: %s", v.Unfit)
 	}
 
-	second := taken(t, e, 50_000, t0) // under way: it counts from now on
+	second := acquire(t, e, 50_000, t0) // counts while it is in flight
 	f(0, 50_000, QuotaLow, 4*time.Second+100*time.Millisecond)
-	second.Release() // without an answer
+	second.Release() // without a response
 	f(0, 50_000, Fit, 0)
 
-	third := taken(t, e, 50_000, t0)
-	third.UpdateFromHeader(http.StatusTooManyRequests, limitHead(600_000, 20_000), t0) // others use the account too
+	third := acquire(t, e, 50_000, t0)
+	third.UpdateFromHeader(http.StatusTooManyRequests, limitHeader(600_000, 20_000), t0) // the account has other users too
 	third.Settle(t.Context(), verdict.Outcome{Scope: verdict.ScopeRequest}, t0)
 	third.Release()
 	f(0, 50_000, QuotaLow, 3*time.Second+100*time.Millisecond)
-	if h := e.View(t0, wanting(0)).Headroom; h < 0.03 || h > 0.04 {
+	if h := e.View(t0, withInput(0)).Headroom; h < 0.03 || h > 0.04 {
 		t.Errorf("headroom %v", h)
 	}
 }
 
-func TestALateHeadKnowsNothingOfLaterRequests(t *testing.T) {
+func TestLateHeader(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	teacher := taken(t, e, 0, t0)
-	teacher.UpdateFromHeader(http.StatusOK, limitHead(600_000, 600_000), t0)
-	teacher.Release()
-	a, b := taken(t, e, 200_000, t0), taken(t, e, 300_000, t0)
-	b.UpdateFromHeader(http.StatusOK, limitHead(600_000, 100_000), t0) // counts both
-	a.UpdateFromHeader(http.StatusOK, limitHead(600_000, 400_000), t0) // was written before b came
+	first := acquire(t, e, 0, t0)
+	first.UpdateFromHeader(http.StatusOK, limitHeader(600_000, 600_000), t0)
+	first.Release()
+	a, b := acquire(t, e, 200_000, t0), acquire(t, e, 300_000, t0)
+	b.UpdateFromHeader(http.StatusOK, limitHeader(600_000, 100_000), t0) // includes both requests
+	a.UpdateFromHeader(http.StatusOK, limitHeader(600_000, 400_000), t0) // was written before b arrived
 	for _, l := range []*Lease{a, b} {
 		l.Settle(t.Context(), verdict.Outcome{}, t0)
 		l.RecordOutput(0, t0)
 		l.Release()
 	}
-	if v := e.View(t0, wanting(150_000)); v.Unfit == Fit {
-		t.Error("the head that came last was believed")
+	if v := e.View(t0, withInput(150_000)); v.Unfit == Fit {
+		t.Error("the level of the header that came last was used unchanged")
 	}
 }
 
@@ -94,30 +94,30 @@ func TestConfiguredLimits(t *testing.T) {
 	limited := server(t, "a", "http://a", "t")
 	limited.RateLimit = config.RateLimit{Requests: 2, InputTokens: 60_000, OutputTokens: 6000}
 	e := endpoints(t, limited)[0]
-	first := taken(t, e, 50_000, t0)
+	first := acquire(t, e, 50_000, t0)
 	first.UpdateFromHeader(http.StatusOK, nil, t0)
 	first.Settle(t.Context(), verdict.Outcome{}, t0)
-	if v := e.View(t0, wanting(20_000)); v.Unfit != QuotaLow {
+	if v := e.View(t0, withInput(20_000)); v.Unfit != QuotaLow {
 		t.Errorf("%s", v.Unfit)
 	}
-	first.CorrectInput(30_000, t0) // the answer tells better
+	first.CorrectInput(30_000, t0) // the response has the exact number
 	first.RecordOutput(6500, t0)
 	first.Release()
-	if v := e.View(t0, wanting(20_000)); v.Unfit != QuotaLow || v.ReadyAt.Sub(t0) != 5*time.Second { // of output, 100 a second
+	if v := e.View(t0, withInput(20_000)); v.Unfit != QuotaLow || v.ReadyAt.Sub(t0) != 5*time.Second { // because of the output: 100 per second
 		t.Errorf("%s until %s", v.Unfit, v.ReadyAt.Sub(t0))
 	}
-	soon := t0.Add(5 * time.Second)
-	taken(t, e, 20_000, soon).Release()
-	taken(t, e, 0, soon)
-	if v := e.View(soon, wanting(0)); v.Unfit != QuotaLow {
+	ready := t0.Add(5 * time.Second)
+	acquire(t, e, 20_000, ready).Release()
+	acquire(t, e, 0, ready)
+	if v := e.View(ready, withInput(0)); v.Unfit != QuotaLow {
 		t.Errorf("a third request within the minute: %s", v.Unfit)
 	}
 }
 
-// TestAbsurdClaimsPass as soon as a minute is over, whatever an upstream says it has counted.
-func TestAbsurdClaimsPass(t *testing.T) {
+// TestAbsurdLimits checks that absurd limits and usage in a response have no effect after a minute.
+func TestAbsurdLimits(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	l := taken(t, e, 1<<60, t0)
+	l := acquire(t, e, 1<<60, t0)
 	l.UpdateFromHeader(http.StatusOK, http.Header{
 		"Anthropic-Ratelimit-Output-Tokens-Limit": {"1000"}, "Anthropic-Ratelimit-Output-Tokens-Remaining": {"1000"},
 		"Anthropic-Ratelimit-Input-Tokens-Limit": {"1"}, "Anthropic-Ratelimit-Input-Tokens-Remaining": {"0"},
@@ -125,17 +125,17 @@ func TestAbsurdClaimsPass(t *testing.T) {
 	}, t0)
 	l.RecordOutput(1<<62, t0)
 	l.Release()
-	if v := e.View(t0.Add(2*time.Minute), wanting(5)); v.Unfit != Fit {
+	if v := e.View(t0.Add(2*time.Minute), withInput(5)); v.Unfit != Fit {
 		t.Errorf("%s until %s", v.Unfit, v.ReadyAt.Sub(t0))
 	}
-	if v := e.View(t0, wanting(5)); v.Load > 2e7 {
+	if v := e.View(t0, withInput(5)); v.Load > 2e7 {
 		t.Errorf("load %v", v.Load)
 	}
 }
 
 func TestSubscriptionWindow(t *testing.T) {
 	eps := endpoints(t, server(t, "a", "http://a", "t"))
-	l := taken(t, eps[0], 0, t0)
+	l := acquire(t, eps[0], 0, t0)
 	reset := t0.Add(time.Hour)
 	l.UpdateFromHeader(http.StatusOK, http.Header{
 		"Anthropic-Ratelimit-Unified-Status":         {"allowed_warning"},
@@ -145,17 +145,17 @@ func TestSubscriptionWindow(t *testing.T) {
 		"Anthropic-Ratelimit-Unified-7d-Reset":       {strconv.FormatInt(reset.Add(48*time.Hour).Unix(), 10)},
 	}, t0)
 	l.Release()
-	if v := eps[0].View(t0, wanting(1)); v.Unfit != QuotaLow || !v.ReadyAt.Equal(reset) {
+	if v := eps[0].View(t0, withInput(1)); v.Unfit != QuotaLow || !v.ReadyAt.Equal(reset) {
 		t.Errorf("%s until %s", v.Unfit, v.ReadyAt)
 	}
-	if v := eps[0].View(reset, wanting(1)); v.Unfit != Fit || v.Headroom != 0.6 {
-		t.Errorf("afterwards %s, headroom %v", v.Unfit, v.Headroom)
+	if v := eps[0].View(reset, withInput(1)); v.Unfit != Fit || v.Headroom != 0.6 {
+		t.Errorf("at the reset: %s, headroom %v", v.Unfit, v.Headroom)
 	}
 }
 
-func TestLoadIsForgottenSlowly(t *testing.T) {
+func TestLoadDecays(t *testing.T) {
 	eps := endpoints(t, server(t, "a", "http://a", "t"))
-	l := taken(t, eps[0], 1000, t0)
+	l := acquire(t, eps[0], 1000, t0)
 	l.RecordOutput(100, t0)
 	l.Release()
 	f := func(after time.Duration, want float64) {
@@ -169,8 +169,8 @@ func TestLoadIsForgottenSlowly(t *testing.T) {
 	f(10*loadMemory, 0)
 }
 
-// windowHead is the header of a subscription's response.
-func windowHead(pairs ...string) http.Header {
+// windowHeader returns the header of a subscription's response.
+func windowHeader(pairs ...string) http.Header {
 	h := http.Header{}
 	for i := 0; i < len(pairs); i += 2 {
 		h.Set("Anthropic-Ratelimit-Unified-"+pairs[i], pairs[i+1])
@@ -178,14 +178,15 @@ func windowHead(pairs ...string) http.Header {
 	return h
 }
 
-// A used-up window applies to the family that it names, and not at all while usage beyond it is allowed.
+// TestWindowsOfSubscriptions checks that a used-up window applies to the family that it names, and
+// to none while usage beyond it is allowed.
 func TestWindowsOfSubscriptions(t *testing.T) {
 	end := strconv.FormatInt(t0.Add(time.Hour).Unix(), 10)
 	f := func(want Unfit, model string, pairs ...string) {
 		t.Helper()
 		e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-		l := taken(t, e, 1, t0) // for opus
-		l.UpdateFromHeader(http.StatusOK, windowHead(pairs...), t0)
+		l := acquire(t, e, 1, t0) // for opus
+		l.UpdateFromHeader(http.StatusOK, windowHeader(pairs...), t0)
 		l.Settle(t.Context(), verdict.Outcome{}, t0)
 		l.Release()
 		if v := e.View(t0, Subject{Model: model}); v.Unfit != want {
@@ -195,15 +196,16 @@ func TestWindowsOfSubscriptions(t *testing.T) {
 	f(QuotaLow, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end)
 	f(Fit, opus, "Status", "allowed", "5h-Utilization", "1.01", "5h-Reset", end, "Overage-Status", "allowed")
 	f(Fit, opus, "Status", "allowed_warning", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed_warning", "Overage-In-Use", "true")
-	f(Fit, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed") // of a good answer
+	f(Fit, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "allowed") // of a successful response
 	f(QuotaLow, opus, "Status", "rejected", "5h-Status", "rejected", "5h-Reset", end, "Overage-Status", "rejected", "Overage-In-Use", "true")
 	f(QuotaLow, opus, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
 	f(Fit, haiku, "7d_opus-Utilization", "1", "7d_opus-Reset", end)
 	f(Fit, opus, "7d_sonnet-Utilization", "1", "7d_sonnet-Reset", end)
 }
 
-// A 429 without an end starts a cooldown of seconds, which grows while it repeats.
-func TestBareLimitsGrow(t *testing.T) {
+// TestCooldownOf429WithoutEnd checks that such a cooldown lasts seconds at first, and longer while
+// the refusals repeat.
+func TestCooldownOf429WithoutEnd(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	refuse := func(after time.Duration) time.Duration {
 		now := t0.Add(after)
@@ -218,7 +220,7 @@ func TestBareLimitsGrow(t *testing.T) {
 	f := func(got, most time.Duration) {
 		t.Helper()
 		if got > most || got < most*8/10 {
-			t.Errorf("a rest of %s, want about %s", got, most)
+			t.Errorf("a cooldown of %s, want about %s", got, most)
 		}
 	}
 	f(refuse(0), 5*time.Second)

@@ -7,21 +7,20 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// checkedBreaker is an endpoint's own circuit breaker as health checks see it.
+// checkedBreaker gives health checks access to an endpoint's own circuit breaker.
 type checkedBreaker struct {
 	state    *endpointState
 	policy   breakerPolicy
 	notifier *notifier
 }
 
-// ProbePassed makes an open breaker half-open, once per success of real
-// traffic: an endpoint whose check passes while its requests fail would
-// otherwise never be left alone.
+// ProbePassed makes an open breaker half-open, once per success of real traffic. Otherwise an
+// endpoint whose checks pass while its requests fail would be tried after every check.
 func (c checkedBreaker) ProbePassed(now time.Time) bool {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	b := &c.state.breaker
-	if b.endedByCheck || !b.expire(now) {
+	if b.endedByCheck || !b.endCooldown(now) {
 		return false
 	}
 	b.endedByCheck = true
@@ -29,12 +28,12 @@ func (c checkedBreaker) ProbePassed(now time.Time) bool {
 	return true
 }
 
-// ProbeFailed opens a closed breaker if nothing has succeeded since the check began.
+// ProbeFailed opens a closed breaker if no request has succeeded since the check began.
 func (c checkedBreaker) ProbeFailed(since, now time.Time, reason string) bool {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	b := &c.state.breaker
-	if !b.isClosed() || c.state.succeeded.After(since) {
+	if !b.isClosed() || c.state.lastSuccess.After(since) {
 		return false
 	}
 	o := verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: reason}

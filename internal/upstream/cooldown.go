@@ -6,38 +6,40 @@ import (
 )
 
 const (
-	// A pause after "overloaded" is short: the service recovers in seconds, and a cached prompt is worth waiting for.
+	// A pause is the cooldown of an overloaded upstream. It is short, because such an upstream
+	// recovers within seconds, and because a cached prompt is worth waiting for.
 	firstPause = time.Second
 	maxPause   = 30 * time.Second
-	// row is how soon after the end of a rest another refusal counts as the next in a row.
-	row = 2 * time.Minute
-	// maxRests bounds the subjects that one account or endpoint is remembered for.
-	maxRests = 1024
+	// streakGap is the longest time from the end of a cooldown to the next refusal for which the
+	// two are consecutive.
+	streakGap = 2 * time.Minute
+	// maxCooldowns bounds the cooldowns per account or endpoint.
+	maxCooldowns = 1024
 )
 
-// cooldown is a wait that ends by itself: no probe is needed, for the upstream said or implied when it is over.
+// cooldown ends without a probe, because the upstream stated or implied its end.
 type cooldown struct {
 	began, until time.Time
-	refusals     int // in a row
+	refusals     int // consecutive
 	reason       string
 }
 
-// cooldowns are the waits of one account or endpoint by subject. The zero value has none. Its owner guards it by a mutex.
+// cooldowns are those of one account or endpoint, by subject. The zero value is empty. The owner's
+// mutex guards it.
 type cooldowns map[string]cooldown
 
-// refused begins or extends the rest of a subject and returns how long it lasts
-// from now, or 0 when nothing is new. wait is asked for the length, given the
-// refusals in a row before this one; what was under way together when the first
-// refusal came counts once.
-func (r *cooldowns) refused(subject string, started, now time.Time, reason string, wait func(before int) time.Duration) time.Duration {
-	if *r == nil {
-		*r = cooldowns{}
+// recordRefusal starts or extends the cooldown of a subject. It returns how long the cooldown lasts
+// from now, or 0 if it is unchanged. wait returns the length, given the number of consecutive
+// refusals before this one. Refusals of attempts that were in flight together count as one.
+func (c *cooldowns) recordRefusal(subject string, started, now time.Time, reason string, wait func(before int) time.Duration) time.Duration {
+	if *c == nil {
+		*c = cooldowns{}
 	}
-	old := (*r)[subject]
+	old := (*c)[subject]
 	switch {
 	case started.Before(old.began):
 		old.refusals--
-	case started.Sub(old.until) > row:
+	case started.Sub(old.until) > streakGap:
 		old.refusals = 0
 	}
 	length := wait(max(old.refusals, 0))
@@ -45,37 +47,39 @@ func (r *cooldowns) refused(subject string, started, now time.Time, reason strin
 	if length <= 0 || !until.After(old.until) {
 		return 0
 	}
-	r.makeRoom(now)
-	(*r)[subject] = cooldown{began: now, until: until, refusals: old.refusals + 1, reason: reason}
+	c.evictExpired(now)
+	(*c)[subject] = cooldown{began: now, until: until, refusals: old.refusals + 1, reason: reason}
 	return length
 }
 
-func (r cooldowns) makeRoom(now time.Time) {
-	if len(r) < maxRests {
+// evictExpired frees space when the bound is reached: it removes the expired cooldowns, or all if none
+// has expired.
+func (c cooldowns) evictExpired(now time.Time) {
+	if len(c) < maxCooldowns {
 		return
 	}
-	maps.DeleteFunc(r, func(_ string, other cooldown) bool { return !now.Before(other.until) })
-	if len(r) >= maxRests {
-		clear(r)
+	maps.DeleteFunc(c, func(_ string, other cooldown) bool { return !now.Before(other.until) })
+	if len(c) >= maxCooldowns {
+		clear(c)
 	}
 }
 
-// merge takes over the rests of others where they last longer.
-func (r *cooldowns) merge(others cooldowns) {
+// merge copies the cooldowns of others that last longer.
+func (c *cooldowns) merge(others cooldowns) {
 	for subject, other := range others {
-		if other.until.After((*r)[subject].until) {
-			if *r == nil {
-				*r = cooldowns{}
+		if other.until.After((*c)[subject].until) {
+			if *c == nil {
+				*c = cooldowns{}
 			}
-			(*r)[subject] = other
+			(*c)[subject] = other
 		}
 	}
 }
 
-// longest returns the rest that ends last.
-func (r cooldowns) longest() cooldown {
+// longest returns the cooldown that ends last.
+func (c cooldowns) longest() cooldown {
 	var longest cooldown
-	for _, each := range r {
+	for _, each := range c {
 		if each.until.After(longest.until) {
 			longest = each
 		}
@@ -83,20 +87,20 @@ func (r cooldowns) longest() cooldown {
 	return longest
 }
 
-// served forgets the rest of a subject that an attempt begun at started has
-// disproved, and reports whether it still lasted.
-func (r cooldowns) served(subject string, started, now time.Time) bool {
-	was, known := r[subject]
-	if !known || started.Before(was.began) {
+// recordSuccess removes the cooldown of a subject if the successful attempt started after the
+// cooldown began. It reports whether the cooldown still lasted.
+func (c cooldowns) recordSuccess(subject string, started, now time.Time) bool {
+	old, known := c[subject]
+	if !known || started.Before(old.began) {
 		return false
 	}
-	delete(r, subject)
-	return now.Before(was.until)
+	delete(c, subject)
+	return now.Before(old.until)
 }
 
-// pauseAfter is how long nobody asks an overloaded service: what it asked for,
-// else a second doubled with every refusal in a row; half of it to one and a
-// half times it, at random, so that clients do not come back as one.
+// pauseAfter returns the length of a pause: the time that the upstream asked for, otherwise one
+// second, doubled with every consecutive refusal, times a random factor of 0.5 to 1.5, so that
+// clients do not return together.
 func pauseAfter(asked time.Duration, refusals int, spread float64) time.Duration {
 	if asked > 0 {
 		return asked

@@ -2,11 +2,12 @@ package upstream
 
 import "time"
 
-// Drain takes the endpoint's identity out of service: it gets no new work, and what is under way finishes. That outlives a
-// reload, but not the process. It reports false when it was so before.
+// Drain takes the endpoint's identity out of service: it gets no new requests, and those in flight
+// finish. Draining survives reloads, but not the process. Drain reports false if the endpoint was
+// already drained.
 func (e *Endpoint) Drain() bool { return e.setDrained(true) }
 
-// Undrain takes Drain back. It reports false when there was nothing to take back.
+// Undrain reverts Drain. It reports false if the endpoint was not drained.
 func (e *Endpoint) Undrain() bool {
 	changed := e.setDrained(false)
 	if changed {
@@ -16,37 +17,39 @@ func (e *Endpoint) Undrain() bool {
 }
 
 func (e *Endpoint) setDrained(drained bool) (changed bool) {
-	l := e.state
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	changed = l.drained != drained
-	l.drained = drained
+	st := e.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	changed = st.drained != drained
+	st.drained = drained
 	return changed
 }
 
-// Reset forgets all that speaks against the endpoint: the breakers of itself, its key, its models and its account are closed,
-// the rests of both and of the service end, and what was thought to be left of limits is learned anew. A low balance
-// stays, for it was read, and so does Drain. Verdicts on attempts that are under way no longer count.
+// Reset clears the failures of the endpoint: it closes the breakers of the endpoint, its key, its
+// models and its account, ends the cooldowns of the endpoint, its account and its origin, and
+// clears the known rate limits. A low balance and Drain remain. Outcomes of attempts in flight no
+// longer count.
 func (e *Endpoint) Reset(now time.Time) {
-	l := e.state
-	l.mu.Lock()
-	a := l.account.Load()
+	st := e.state
+	st.mu.Lock()
+	a := st.account.Load()
 	a.mu.Lock()
-	l.breaker.reset(now)
-	l.credential.reset(now)
-	for _, b := range l.models {
+	st.breaker.reset(now)
+	st.credential.reset(now)
+	for _, b := range st.models {
 		b.reset(now)
 	}
-	l.pauses = nil
-	a.out.reset(now)
-	a.limits, a.budgets = nil, nil
-	e.origin.forget()
+	st.pauses = nil
+	a.breaker.reset(now)
+	a.rateLimits, a.budgets = nil, nil
+	e.origin.reset()
 	a.mu.Unlock()
-	l.mu.Unlock()
+	st.mu.Unlock()
 	e.notifier.notify()
 }
 
-// reset closes the breaker. One that was closed only forgets its failures, for it needs no slow start.
+// reset closes the breaker. If it was closed already, reset only clears its failures, because no
+// slow start is needed.
 func (b *breaker) reset(now time.Time) {
 	closedAt := b.closedAt
 	if !b.isClosed() {
@@ -55,10 +58,10 @@ func (b *breaker) reset(now time.Time) {
 	*b = breaker{epoch: b.epoch + 1, closedAt: closedAt}
 }
 
-// forget ends the rests of the whole service.
-func (s *origin) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.refused)
-	s.pauses = nil
+// reset ends the cooldowns of the whole origin.
+func (o *origin) reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.overloadedAt)
+	o.pauses = nil
 }

@@ -7,14 +7,14 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-func TestADrainedServerTakesNothing(t *testing.T) {
-	p := pool(t)
-	cfg := configured(server(t, "a", "http://a", "t"), server(t, "b", "http://b", "t"))
+func TestDrain(t *testing.T) {
+	p := testPool(t)
+	cfg := configOf(server(t, "a", "http://a", "t"), server(t, "b", "http://b", "t"))
 	eps, commit := p.Reconcile(cfg)
 	commit()
 	changed := eps[0].Changed()
 	if !eps[0].Drain() || eps[0].Drain() {
-		t.Error("the second time changes nothing")
+		t.Error("the first call must report a change, and the second must not")
 	}
 	if lease, _ := eps[0].AcquireForced(t0, Subject{}); lease != nil || eps[0].ViewAny(t0).Unfit != Draining || eps[1].ViewAny(t0).Unfit != Fit {
 		t.Errorf("a: %+v, b: %+v", eps[0].ViewAny(t0), eps[1].ViewAny(t0))
@@ -30,12 +30,12 @@ func TestADrainedServerTakesNothing(t *testing.T) {
 	select {
 	case <-changed:
 	default:
-		t.Error("nobody was told that the server is back")
+		t.Error("waiting requests were not woken")
 	}
 }
 
-// TestResetForgetsAllButReadings whatever spoke against the server.
-func TestResetForgetsAllButReadings(t *testing.T) {
+// TestReset checks that Reset clears failures of every scope, but not balance readings and Drain.
+func TestReset(t *testing.T) {
 	subject := Subject{Model: opus}
 	f := func(name string, o verdict.Outcome) {
 		t.Helper()
@@ -50,9 +50,9 @@ func TestResetForgetsAllButReadings(t *testing.T) {
 		if v := e.View(now, subject); v.Unfit != Fit || v.Ejected {
 			t.Errorf("%s: %+v", name, v)
 		}
-		early.Settle(t.Context(), verdict.Outcome{Scope: o.Scope, Reason: "late"}, now) // of the time before
+		early.Settle(t.Context(), verdict.Outcome{Scope: o.Scope, Reason: "late"}, now) // from before the reset
 		if v := e.View(now, subject); (o.Scope == verdict.ScopeEndpoint || o.Scope == verdict.ScopeCredential || o.Scope == verdict.ScopeModel || o.Scope == verdict.ScopeAccount) && v.Unfit != Fit {
-			t.Errorf("%s: a verdict of before the reset counts: %+v", name, v)
+			t.Errorf("%s: an outcome from before the reset counts: %+v", name, v)
 		}
 		early.Release()
 	}
@@ -76,13 +76,13 @@ func TestResetForgetsAllButReadings(t *testing.T) {
 	}
 }
 
-func TestReportTellsWhatIsLeft(t *testing.T) {
+func TestReportRemaining(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	if r := e.Report(t0); len(r.Remaining) != 0 || r.Headroom != 1 {
-		t.Errorf("nothing is known: %+v", r)
+		t.Errorf("without limits: %+v", r)
 	}
-	l := taken(t, e, 1000, t0)
-	l.UpdateFromHeader(200, limitHead(600_000, 60_000), t0)
+	l := acquire(t, e, 1000, t0)
+	l.UpdateFromHeader(200, limitHeader(600_000, 60_000), t0)
 	l.Release()
 	r := e.Report(t0)
 	if len(r.Remaining) != 1 || r.Remaining[0].Class != "opus" || r.Remaining[0].Bucket != "input_tokens" || r.Remaining[0].Fraction < 0.09 || r.Remaining[0].Fraction > 0.11 || r.Headroom != r.Remaining[0].Fraction {

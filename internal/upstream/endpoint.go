@@ -16,8 +16,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// Endpoint is a server of one generation of the configuration, together with
-// what has been learned about its identity. Safe for concurrent use.
+// Endpoint is a server of one generation of the configuration, joined with the state of its
+// identity. Safe for concurrent use.
 type Endpoint struct {
 	spec      config.Server
 	policy    breakerPolicy
@@ -30,39 +30,40 @@ type Endpoint struct {
 	origin    *origin
 	notifier  *notifier
 	log       *event.Bus
-	mark      string   // to detect loops; "" for Anthropic's own hosts
-	marks     []string // mark, as a header has it; shared by all requests
+	mark      string   // loop mark; "" for Anthropic's own hosts
+	marks     []string // mark as a header value; shared by all requests
 }
 
-// endpointState outlives generations. The order of locks is: learned, account, origin.
+// endpointState is the state that survives reloads. Mutexes are locked in this order: endpoint,
+// account, origin.
 type endpointState struct {
-	inFlight atomic.Int64
-	account  atomic.Pointer[account]
-	cache    atomic.Pointer[cache] // nil while no answer has named the workspace
-	latency  latency
+	inFlight  atomic.Int64
+	account   atomic.Pointer[account]
+	workspace atomic.Pointer[workspace] // nil until a response names the workspace
+	latency   latency
 
 	mu             sync.Mutex
-	breaker        breaker             // of the endpoint itself
-	credential     breaker             // of its key
-	models         map[string]*breaker // of models that it refuses; closed ones are left out
-	sides          map[string]*side    // by Subject.Path
-	pauses         cooldowns           // while the service is overloaded, by class of models
+	breaker        breaker               // of the endpoint itself
+	credential     breaker               // of its key
+	models         map[string]*breaker   // of models that it refuses; closed breakers are removed
+	paths          map[string]*pathState // by Subject.Path
+	pauses         cooldowns             // while the upstream is overloaded, by class of models
 	balance        balance
 	recentFailures recentFailures
-	refusals       map[string]verdict.Refusal // why it takes no work, by Subject.limit, "" for any subject
-	succeeded      time.Time                  // the latest success
-	paced          time.Time                  // when the latest extra attempt was granted
-	drained        bool                       // by the operator, until he takes it back
+	refusals       map[string]verdict.Refusal // why it accepts no requests, by Subject.limit; "" for all subjects
+	lastSuccess    time.Time                  // time of the latest success
+	lastForced     time.Time                  // when the latest forced attempt was granted
+	drained        bool                       // by the operator, until Undrain
 	history        history
 }
 
-// ID names an endpoint's identity: base URL, kind of credential, credential. It reveals none of them.
+// ID is an endpoint's identity: a hash of base URL, kind of credential, and credential.
 type ID [16]byte
 
-// MarshalText writes the identity in hexadecimal digits.
+// MarshalText returns the identity in hexadecimal digits.
 func (id ID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
 
-// UnmarshalText reads what MarshalText has written.
+// UnmarshalText decodes the result of MarshalText.
 func (id *ID) UnmarshalText(text []byte) error {
 	raw, err := hex.DecodeString(string(text))
 	if err == nil && len(raw) != len(id) {
@@ -72,85 +73,86 @@ func (id *ID) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Name is the server's name in the configuration.
+// Name returns the server's name in the configuration.
 func (e *Endpoint) Name() string { return e.spec.Name }
 
-// ID is the server's identity.
+// ID returns the server's identity.
 func (e *Endpoint) ID() ID { return e.id }
 
-// Weight is the server's weight in the configuration.
+// Weight returns the server's weight in the configuration.
 func (e *Endpoint) Weight() int { return e.spec.Weight }
 
-// Price is what a token costs there, 1 being the list price.
+// Price returns the price of a token relative to the list price.
 func (e *Endpoint) Price() float64 { return e.spec.Price() }
 
-// HasToken says whether the server has a credential of its own.
+// HasToken reports whether the server has its own credential.
 func (e *Endpoint) HasToken() bool { return !e.spec.Token.Empty() }
 
-// CacheScope names what the endpoint shares with others of its account, as far as is known: the
-// prompt cache, and what is kept under ids. It is the workspace where answers name
-// one, else the account (prompt-caching docs). It changes when either is learned.
+// CacheScope identifies what the endpoint shares with others, as known so far: the prompt cache,
+// and the resources with ids. It stands for the workspace if responses name one, otherwise for the
+// account (prompt-caching docs). It changes when a response names either for the first time.
 func (e *Endpoint) CacheScope() uint64 {
-	if c := e.state.cache.Load(); c != nil && e.spec.Account == "" {
-		return c.domain
+	if c := e.state.workspace.Load(); c != nil && e.spec.Account == "" {
+		return c.cacheScope
 	}
 	return e.state.account.Load().cacheScope
 }
 
-// Changed returns a channel that is closed when an endpoint of the same pool has returned or a
-// probe has told. A caller that is going to wait takes it before it looks at the endpoints.
+// Changed returns a channel that is closed when an endpoint of the pool has recovered or a probe
+// has ended. A caller that is going to wait calls Changed before it looks at the endpoints.
 func (e *Endpoint) Changed() <-chan struct{} { return e.notifier.next() }
 
-// ChangedOrWoken is Changed for a request that is held back for another one's sake: the channel is closed by Wake too.
+// ChangedOrWoken is Changed for a request that waits for another request: Wake also closes the
+// channel.
 func (e *Endpoint) ChangedOrWoken() <-chan struct{} { return e.notifier.nextOrWake() }
 
-// Wake wakes those who are held back: something else than the endpoints' standing has changed.
+// Wake wakes the requests that wait for another request.
 func (e *Endpoint) Wake() { e.notifier.wake() }
 
-// Unfit says why an endpoint takes no new work, mildest first.
+// Unfit is the reason why an endpoint accepts no new requests. Reasons are ordered by severity.
 type Unfit uint8
 
 // The reasons of Unfit.
 const (
 	Fit           Unfit = iota
-	QuotaLow            // what is left of a rate limit is predicted to be too little for this request
-	Paused              // the service is overloaded: a short pause
-	RateLimited         // until the limit is over
-	Cooling             // resting after failures of its own
-	Probing             // half-open, and its one probe is under way
-	ModelOut            // it refuses this model
-	CredentialOut       // it refuses its key
-	AccountOut          // its account has no credit, a spending limit, or is disabled
+	QuotaLow            // the remaining rate limit is probably too small for this request
+	Paused              // the upstream is overloaded
+	RateLimited         // until the limit ends
+	Cooling             // the endpoint's own breaker is open
+	Probing             // half-open, and the probe is in flight
+	ModelOut            // it refuses the model
+	CredentialOut       // it refuses the key
+	AccountOut          // the account has no credit, has reached a spending limit, or is disabled
 	LowBalance          // the last balance reading is at or below the threshold
-	Draining            // weight 0, or drained by the operator: takes no new work
+	Draining            // weight 0, or drained by the operator
 )
 
 var unfitNames = [...]string{"fit", "short", "paused", "rate_limited", "cooling", "probing", "model_out", "credential_out", "account_out", "low_balance", "draining"}
 
-// String names the reason as logs and traces show it.
+// String returns the name of the reason in logs and traces.
 func (u Unfit) String() string { return unfitNames[u] }
 
-// View is what is known of an endpoint at one moment.
+// View is what is known of an endpoint at one time.
 type View struct {
-	Unfit    Unfit         // the gravest reason
-	ReadyAt  time.Time     // when none of the reasons holds any more; of no meaning for Probing and from LowBalance on
-	Reason   string        // of the last failure while it is not forgiven
-	Cause    verdict.Cause // the same for clients, where a breaker is the reason
-	InFlight int64         // leases not yet released
-	Refusals int           // in a row, of Paused: how often the service was overloaded when it was asked
+	Unfit    Unfit         // the most severe reason
+	ReadyAt  time.Time     // when all reasons end; meaningless for Probing, LowBalance and Draining
+	Reason   string        // of the last failure that still counts
+	Cause    verdict.Cause // the same as a code for clients, if a breaker is the reason
+	InFlight int64         // leases that are not released
+	Refusals int           // consecutive refusals for lack of capacity, if Paused
 	Ejected  bool          // its own circuit breaker is not closed
-	Avoid    bool          // it accepts no messages now: other paths may use it, but any other endpoint is preferred
-	Share    float64       // of the work it would normally get: below 1 during slow start
-	Load     float64       // tokens that its account was given lately
-	Headroom float64       // the part that is left of the account's tightest limit, 0 to 1
+	Avoid    bool          // accepts no messages now: other paths may use it, but any other endpoint is preferred
+	Share    float64       // fraction of its normal share of requests; below 1 during slow start
+	Load     float64       // tokens that its account received recently
+	Headroom float64       // remaining fraction of the account's tightest limit, 0 to 1
 
-	Latency time.Duration // to the first token of recent answers, as if all was cached; 0 when none is known
+	Latency time.Duration // to the first token of recent responses, as if everything was cached; 0: unknown
 }
 
 // ReadyAfter returns the later of ReadyAt and t.
 func (v View) ReadyAfter(t time.Time) time.Time { return later(v.ReadyAt, t) }
 
-func (v *View) because(u Unfit, ready time.Time, reason string) {
+func (v *View) addReason(u Unfit, ready time.Time, reason string) {
 	if u > v.Unfit {
 		v.Unfit, v.Reason = u, reason
 	}
@@ -159,118 +161,121 @@ func (v *View) because(u Unfit, ready time.Time, reason string) {
 	}
 }
 
-// broken notes a breaker that does not admit an attempt.
-func (v *View) broken(b *breaker, resting Unfit, now time.Time) {
-	if b == nil || b.admits(now) {
+// addBreaker adds a reason if a breaker does not admit an attempt.
+func (v *View) addBreaker(b *breaker, open Unfit, now time.Time) {
+	if b == nil || b.canAdmit(now) {
 		return
 	}
-	u := resting
+	u := open
 	if !b.isOpen(now) {
-		u = max(Probing, resting)
+		u = max(Probing, open)
 	}
 	if u > v.Unfit {
 		v.Cause = b.cause
 	}
-	v.because(u, b.openUntil, b.reason)
+	v.addReason(u, b.openUntil, b.reason)
 }
 
-func (v *View) waiting(r cooldown, u Unfit, now time.Time) {
-	if now.Before(r.until) {
-		v.because(u, r.until, r.reason)
+func (v *View) addCooldown(c cooldown, u Unfit, now time.Time) {
+	if now.Before(c.until) {
+		v.addReason(u, c.until, c.reason)
 		if u == Paused {
-			v.Refusals = max(v.Refusals, r.refusals)
+			v.Refusals = max(v.Refusals, c.refusals)
 		}
 	}
 }
 
-// View reports the endpoint's fitness for a subject at a moment.
+// View returns the endpoint's availability for a subject.
 func (e *Endpoint) View(now time.Time, s Subject) View {
 	e.state.mu.Lock()
 	defer e.state.mu.Unlock()
 	a := e.state.account.Load()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return e.fitness(a, now, s)
+	return e.viewLocked(a, now, s)
 }
 
-// fitness is View for a caller that holds the mutexes of the endpoint and its account.
-func (e *Endpoint) fitness(a *account, now time.Time, s Subject) View {
+// viewLocked is View for a caller that holds the mutexes of the endpoint and its account.
+func (e *Endpoint) viewLocked(a *account, now time.Time, s Subject) View {
 	if s.Path != claude.PathMessages {
-		return e.sideFitness(a, now, s)
+		return e.pathViewLocked(a, now, s)
 	}
-	v := e.standing(now)
-	v.broken(e.state.models[s.model()], ModelOut, now)
-	v.broken(&a.out, AccountOut, now)
+	v := e.commonViewLocked(now)
+	v.addBreaker(e.state.models[s.model()], ModelOut, now)
+	v.addBreaker(&a.breaker, AccountOut, now)
 	class := s.class()
-	v.waiting(e.state.pauses[class], Paused, now)
-	v.waiting(e.origin.pause(class), Paused, now)
-	v.waiting(a.limits[s.limit()], RateLimited, now)
-	b := a.budget(s, e.spec.RateLimit, now)
-	if ready := b.ready(s.Demand, now); ready.After(now) {
-		v.because(QuotaLow, ready, "rate limit nearly used up")
+	v.addCooldown(e.state.pauses[class], Paused, now)
+	v.addCooldown(e.origin.cooldownOf(class), Paused, now)
+	v.addCooldown(a.rateLimits[s.limit()], RateLimited, now)
+	b := a.budgetLocked(s, e.spec.RateLimit, now)
+	if ready := b.readyAt(s.Demand, now); ready.After(now) {
+		v.addReason(QuotaLow, ready, "rate limit nearly used up")
 	}
-	v.Latency = e.state.latency.usual()
-	v.Load, v.Headroom = a.load.now(now), b.headroom(now)
+	v.Latency = e.state.latency.recentMean()
+	v.Load, v.Headroom = a.load.value(now), b.headroom(now)
 	return v
 }
 
-// ViewAny reports the endpoint's fitness whatever the subject: a pause or limit of any class counts.
+// ViewAny returns the endpoint's availability regardless of the subject: a cooldown of any class of
+// models counts.
 func (e *Endpoint) ViewAny(now time.Time) View {
-	l := e.state
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := e.standing(now)
-	v.waiting(l.pauses.longest(), Paused, now)
-	v.waiting(e.origin.pause(""), Paused, now)
-	a := l.account.Load()
+	st := e.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	v := e.commonViewLocked(now)
+	v.addCooldown(st.pauses.longest(), Paused, now)
+	v.addCooldown(e.origin.cooldownOf(""), Paused, now)
+	a := st.account.Load()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	v.broken(&a.out, AccountOut, now)
-	v.waiting(a.limits.longest(), RateLimited, now)
+	v.addBreaker(&a.breaker, AccountOut, now)
+	v.addCooldown(a.rateLimits.longest(), RateLimited, now)
 	return v
 }
 
-// standing is what holds for every subject. The caller holds the mutex.
-func (e *Endpoint) standing(now time.Time) View {
-	l := e.state
-	v := View{InFlight: l.inFlight.Load(), Ejected: !l.breaker.isClosed(), Share: e.share(now)}
-	v.broken(&l.breaker, Cooling, now)
-	v.broken(&l.credential, CredentialOut, now)
-	if l.balance.low {
-		v.because(LowBalance, time.Time{}, "balance low")
+// commonViewLocked returns the part of the view that is equal for all subjects.
+func (e *Endpoint) commonViewLocked(now time.Time) View {
+	st := e.state
+	v := View{InFlight: st.inFlight.Load(), Ejected: !st.breaker.isClosed(), Share: e.slowStartShareLocked(now)}
+	v.addBreaker(&st.breaker, Cooling, now)
+	v.addBreaker(&st.credential, CredentialOut, now)
+	if st.balance.low {
+		v.addReason(LowBalance, time.Time{}, "balance low")
 	}
-	e.draining(&v)
+	e.addDrainingLocked(&v)
 	return v
 }
 
-// draining marks the endpoint as taking no new work. The caller holds the mutex.
-func (e *Endpoint) draining(v *View) {
+// addDrainingLocked adds the reason that the endpoint is drained.
+func (e *Endpoint) addDrainingLocked(v *View) {
 	if e.spec.Weight == 0 {
-		v.because(Draining, time.Time{}, "weight 0")
+		v.addReason(Draining, time.Time{}, "weight 0")
 	}
 	if e.state.drained {
-		v.because(Draining, time.Time{}, "drained by the operator")
+		v.addReason(Draining, time.Time{}, "drained by the operator")
 	}
 }
 
-// share ramps an endpoint up after its breaker has closed: it may still be weak, and its connections are cold.
-func (e *Endpoint) share(now time.Time) float64 {
+// slowStartShareLocked returns the share of requests during slow start. After its breaker has
+// closed, an endpoint may still be weak, and its connections are cold.
+func (e *Endpoint) slowStartShareLocked(now time.Time) float64 {
 	const least = 0.1
-	back := e.state.breaker.closedAt
-	if back.IsZero() || e.slowStart <= 0 {
+	closedAt := e.state.breaker.closedAt
+	if closedAt.IsZero() || e.slowStart <= 0 {
 		return 1
 	}
-	return min(max(float64(now.Sub(back))/float64(e.slowStart), least), 1)
+	return min(max(float64(now.Sub(closedAt))/float64(e.slowStart), least), 1)
 }
 
-// Mark sets the header of a request to the server: the marks that it came with, and the server's own.
-func (e *Endpoint) Mark(h http.Header, came []string) {
+// Mark sets the loop header of a request to the server: the marks that the request came with, and
+// the server's own.
+func (e *Endpoint) Mark(h http.Header, received []string) {
 	switch {
 	case e.mark == "":
 		delete(h, transport.LoopHeader)
-	case len(came) == 0:
+	case len(received) == 0:
 		h[transport.LoopHeader] = e.marks
 	default:
-		h[transport.LoopHeader] = []string{strings.Join(append(came[:len(came):len(came)], e.mark), ", ")}
+		h[transport.LoopHeader] = []string{strings.Join(append(received[:len(received):len(received)], e.mark), ", ")}
 	}
 }

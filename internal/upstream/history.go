@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// RecentSpan is how far the error rate looks back.
+	// RecentSpan is the time span of the error rate.
 	RecentSpan = 5 * time.Minute
-	// recentSlots is the number of slots in it, and so the resolution of the rate.
+	// recentSlots is the number of slots in that span, and so the resolution of the rate.
 	recentSlots = 30
 )
 
@@ -18,33 +18,34 @@ type Incident struct {
 	At     time.Time
 	Scope  verdict.Scope
 	Reason string
-	Model  string // in the request
+	Model  string // of the request
 }
 
-// history records an endpoint's recent past for operators. It influences no decision. Attempts for
-// other paths than /v1/messages are left out.
+// history records an endpoint's recent past for operators. It does not influence decisions. It
+// excludes attempts for other paths than /v1/messages.
 type history struct {
 	last  Incident // zero: none
-	slots [recentSlots]recent
+	slots [recentSlots]slotCounts
 }
 
-// recent is what happened in one slot of time.
-type recent struct {
+// slotCounts has the counts of one time slot.
+type slotCounts struct {
 	slot             int64
 	attempts, errors int
 }
 
 func slotOf(now time.Time) int64 { return now.UnixNano() / int64(RecentSpan/recentSlots) }
 
-// note records the verdict on an attempt. again means that the attempt was settled as good before.
-func (h *history) note(o verdict.Outcome, model string, again bool, now time.Time) {
+// record adds the outcome of an attempt. again is true if the attempt was settled as a success
+// before.
+func (h *history) record(o verdict.Outcome, model string, again bool, now time.Time) {
 	if o.Scope == verdict.ScopeClient || o.Scope == verdict.ScopeBalancer {
 		return
 	}
 	n := slotOf(now)
 	s := &h.slots[n%recentSlots]
 	if s.slot != n {
-		*s = recent{slot: n}
+		*s = slotCounts{slot: n}
 	}
 	if !again {
 		s.attempts++
@@ -56,8 +57,8 @@ func (h *history) note(o verdict.Outcome, model string, again bool, now time.Tim
 	h.last = Incident{now, o.Scope, o.Reason, model}
 }
 
-// rate counts the attempts of the last minutes and the failed ones among them.
-func (h *history) rate(now time.Time) (attempts, errors int) {
+// counts returns the number of attempts in RecentSpan, and how many of them failed.
+func (h *history) counts(now time.Time) (attempts, errors int) {
 	n := slotOf(now)
 	for _, s := range h.slots {
 		if s.slot > n-recentSlots && s.slot <= n {
@@ -65,5 +66,6 @@ func (h *history) rate(now time.Time) (attempts, errors int) {
 			errors += s.errors
 		}
 	}
-	return attempts, min(errors, attempts) // a response may break off in a later slot than it began
+	// A response may break off in a later slot than the one in which it began.
+	return attempts, min(errors, attempts)
 }

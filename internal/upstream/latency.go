@@ -8,108 +8,112 @@ import (
 )
 
 const (
-	// samples is how many of the latest answers make the distribution.
-	samples = 64
-	// enough of them make it worth believing.
-	enough = 8
-	// unitTokens is how many uncached input tokens about double the time to first token: prefill
-	// takes 10 to 20 thousand a second, everything else about one second.
-	unitTokens = 20_000
-	// patience is how many times the 95th percentile a request is given.
-	patience = 4
-	// leastPatience is given to every request that may take longer at all: a slow
-	// first token is usual, and asking elsewhere may pay the prompt twice.
-	leastPatience = time.Minute
+	// maxSamples is the number of latest responses in the distribution.
+	maxSamples = 64
+	// minSamples is the number of responses from which the distribution is used.
+	minSamples = 8
+	// doublingTokens is the number of uncached input tokens that about doubles the time to first
+	// token: the prefill of 10,000 to 20,000 tokens takes a second, and everything else about one
+	// second.
+	doublingTokens = 20_000
+	// limitFactor times the 95th percentile is the limit of a request.
+	limitFactor = 4
+	// minContentLimit is the minimum of that limit. A slow first token is common, and another
+	// attempt may be billed for the prompt again.
+	minContentLimit = time.Minute
 )
 
-// latency is the recent distribution of the time to first token, as if no
-// prompt had been uncached. It learns from successes alone: a fast failure must
-// not attract traffic. Safe for concurrent use.
+// latency is the recent distribution of the time to first token, normalized to a fully cached
+// prompt. Only successes count, because a fast failure must not attract requests. Safe for
+// concurrent use.
 type latency struct {
 	mu   sync.Mutex
-	ring [samples]time.Duration
+	ring [maxSamples]time.Duration
 	next int
 	n    int
 	p95  time.Duration
 
-	mean float64 // of the same in seconds, later ones counting more; meaningful once n is above 0
-	at   time.Time
-	long float64 // the same over a longer time, to compare with
+	mean     float64 // exponential mean in seconds; meaningful if n > 0
+	at       time.Time
+	longMean float64 // the same over a longer time, for comparison
 }
 
-// latencyMemory is the time after which the weight of a measurement falls to a third. longMemory is the same for the
-// long-term mean.
+// latencyMemory is the time after which the weight of a measurement falls to a third; longMemory is
+// the same for the long-term mean.
 const (
 	latencyMemory = time.Minute
 	longMemory    = time.Hour
 )
 
-func scale(uncached int64) float64 { return 1 + float64(max(uncached, 0))/unitTokens }
+func promptFactor(uncached int64) float64 { return 1 + float64(max(uncached, 0))/doublingTokens }
 
-// observe takes the time to first token of an answer to a prompt with so many uncached tokens.
-func (l *latency) observe(took time.Duration, uncached int64, now time.Time) {
+// record adds the time to first token of a response to a prompt with this number of uncached
+// tokens.
+func (l *latency) record(took time.Duration, uncached int64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	took = time.Duration(float64(took) / scale(uncached))
-	const least, leastLong = 0.1, 0.002 // of one answer on the mean, however soon it follows another
+	took = time.Duration(float64(took) / promptFactor(uncached))
+	// minimum weights of one response, even if it follows another at once
+	const least, leastLong = 0.1, 0.002
 	passed := max(now.Sub(l.at), 0).Seconds()
 	share, longShare := max(1-math.Exp(-passed/latencyMemory.Seconds()), least), max(1-math.Exp(-passed/longMemory.Seconds()), leastLong)
 	if l.n == 0 {
 		share, longShare = 1, 1
 	}
-	l.mean, l.long, l.at = l.mean+share*(took.Seconds()-l.mean), l.long+longShare*(took.Seconds()-l.long), now
+	l.mean, l.longMean, l.at = l.mean+share*(took.Seconds()-l.mean), l.longMean+longShare*(took.Seconds()-l.longMean), now
 	l.ring[l.next] = took
-	l.next = (l.next + 1) % samples
-	l.n = min(l.n+1, samples)
+	l.next = (l.next + 1) % maxSamples
+	l.n = min(l.n+1, maxSamples)
 	sorted := l.ring
 	slices.Sort(sorted[:l.n])
 	l.p95 = sorted[(l.n*95-1)/100]
 }
 
-// usual is the mean time of recent answers, 0 when there was none.
-func (l *latency) usual() time.Duration {
+// recentMean returns the mean time of recent responses, or 0 without any.
+func (l *latency) recentMean() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return time.Duration(l.mean * float64(time.Second))
 }
 
-// longTerm is the mean time of the answers of the last hours, 0 when there was none.
-func (l *latency) longTerm() time.Duration {
+// longTermMean returns the mean time of the responses of the last hours, or 0 without any.
+func (l *latency) longTermMean() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.Duration(l.long * float64(time.Second))
+	return time.Duration(l.longMean * float64(time.Second))
 }
 
-// quantile95 predicts the time within which 95 of 100 answers begin; it reports false when too few are known.
-func (l *latency) quantile95(uncached int64) (time.Duration, bool) {
+// percentile95 predicts the time within which 95 % of responses begin. It reports false if there
+// are too few samples.
+func (l *latency) percentile95(uncached int64) (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.Duration(float64(l.p95) * scale(uncached)), l.n >= enough
+	return time.Duration(float64(l.p95) * promptFactor(uncached)), l.n >= minSamples
 }
 
-// FirstContentLimit is how long a streaming request with at most so many
-// uncached input tokens may wait here for its first content: several times what
-// 95 of 100 recent answers took, a minute at least, and never more than most; 0 means no limit.
-func (e *Endpoint) FirstContentLimit(uncached int64, most time.Duration) time.Duration {
-	usual, known := e.state.latency.quantile95(uncached)
+// FirstContentLimit returns how long a streaming request with at most this number of uncached input
+// tokens may wait for its first content: a multiple of the recent 95th percentile, at least one
+// minute, at most maximum. 0 means no limit.
+func (e *Endpoint) FirstContentLimit(uncached int64, maximum time.Duration) time.Duration {
+	p95, known := e.state.latency.percentile95(uncached)
 	if !known {
-		return most
+		return maximum
 	}
-	limit := max(patience*usual, leastPatience)
-	if most > 0 {
-		limit = min(limit, most)
+	limit := max(limitFactor*p95, minContentLimit)
+	if maximum > 0 {
+		limit = min(limit, maximum)
 	}
 	return limit
 }
 
-// HedgeDelay is the time within which 95 of 100 such requests have their first
-// content here. It reports false when too little is known.
+// HedgeDelay returns the time within which 95 % of such requests have their first content. It
+// reports false if there are too few samples.
 func (e *Endpoint) HedgeDelay(uncached int64) (time.Duration, bool) {
-	return e.state.latency.quantile95(uncached)
+	return e.state.latency.percentile95(uncached)
 }
 
-// RecordLatency teaches the endpoint the time to first token of an answer that has begun now, and the
-// uncached input tokens that it reported.
+// RecordLatency records the time to first token of a response that began now, with the uncached
+// input tokens that it reported.
 func (e *Endpoint) RecordLatency(took time.Duration, uncached int64, now time.Time) {
-	e.state.latency.observe(took, uncached, now)
+	e.state.latency.record(took, uncached, now)
 }

@@ -10,101 +10,105 @@ import (
 )
 
 const (
-	// pace is the shortest pause between two attempts at an endpoint that rests for failures of its own.
-	pace = 250 * time.Millisecond
-	// slowPace is the same where the answer is as good as known, such as that of an account without credit.
-	slowPace = time.Second
+	// minForcedInterval is the shortest time between two forced attempts at an endpoint whose own
+	// breaker is open.
+	minForcedInterval = 250 * time.Millisecond
+	// maxForcedInterval is the same if the response is almost certain, for example that of an
+	// account without credit.
+	maxForcedInterval = time.Second
 )
 
-// Lease is one request's hold on an endpoint. One goroutine owns it. Settle
-// may be called once or never, Release exactly once, last.
+// Lease is one request's claim on an endpoint. It belongs to one goroutine. Settle is called at
+// most once, and Release exactly once, last.
 type Lease struct {
 	*Endpoint
-	subject Subject
-	account *account // at the time of the attempt
-	started time.Time
-	settled bool
-	broken  bool // it failed after it had been settled as good
-	debit   debit
-	prior   *breaker // the endpoint's own, before this lease's failure was charged to it
+	subject       Subject
+	account       *account // at the time of the attempt
+	started       time.Time
+	settled       bool
+	brokeOff      bool // failed after it was settled as a success
+	reservation   reservation
+	breakerBefore *breaker // the endpoint's breaker before this lease's failure
 
-	endpoint, credential, model, out permit
+	endpointPermit, credentialPermit, modelPermit, accountPermit permit
 
-	// Of a lease for another path than that of messages:
-	side       *side
-	sidePermit permit
-	sidePrior  *breaker // the side's, before this lease's failure was charged to it
+	// For paths other than that of messages:
+	path              *pathState
+	pathPermit        permit
+	pathBreakerBefore *breaker // the path's breaker before this lease's failure
 }
 
-// Acquire takes an in-flight slot and, where they are due, the half-open
-// permits, in one step. It fails when the endpoint is not fit for the subject.
+// Acquire takes an in-flight slot and the breakers' permits in one step. It fails if the endpoint
+// is not fit for the subject.
 func (e *Endpoint) Acquire(now time.Time, s Subject) (*Lease, bool) {
 	return e.AcquireInto(nil, now, s)
 }
 
-// AcquireInto is Acquire that makes the lease in memory of the caller's, unless that is nil. It must not hold another lease.
-func (e *Endpoint) AcquireInto(room *Lease, now time.Time, s Subject) (*Lease, bool) {
-	lease, _ := e.acquire(room, now, s, false)
+// AcquireInto is Acquire with memory for the lease, which may be nil. The memory must not contain a
+// lease in use.
+func (e *Endpoint) AcquireInto(mem *Lease, now time.Time, s Subject) (*Lease, bool) {
+	lease, _ := e.acquire(mem, now, s, false)
 	return lease, lease != nil
 }
 
-// AcquireForced takes a slot on an endpoint that rests, when no other is left.
-// It is granted at a measured pace: where it is not, again says when to ask anew.
+// AcquireForced takes a slot on an endpoint that is not fit, when no other endpoint is left. The
+// rate of such attempts is limited: if none is granted now, again is the time of the next.
 func (e *Endpoint) AcquireForced(now time.Time, s Subject) (lease *Lease, again time.Time) {
 	return e.acquire(nil, now, s, true)
 }
 
-func (e *Endpoint) acquire(room *Lease, now time.Time, s Subject, anyway bool) (*Lease, time.Time) {
-	l := e.state
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.account.Load()
+func (e *Endpoint) acquire(mem *Lease, now time.Time, s Subject, force bool) (*Lease, time.Time) {
+	st := e.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	a := st.account.Load()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if v := e.fitness(a, now, s); v.Unfit != Fit {
-		paced := &l.paced
+	if v := e.viewLocked(a, now, s); v.Unfit != Fit {
+		last := &st.lastForced
 		if s.Path != claude.PathMessages {
-			paced = &l.side(s.Path).paced
+			last = &st.pathLocked(s.Path).lastForced
 		}
-		next := paced.Add(v.pace())
-		if !anyway || v.Unfit == Draining || v.Unfit != QuotaLow && now.Before(next) {
+		next := last.Add(v.forcedInterval())
+		if !force || v.Unfit == Draining || v.Unfit != QuotaLow && now.Before(next) {
 			return nil, next
 		}
-		if v.Unfit != QuotaLow { // a prediction may be wrong, and the upstream says so at no cost
-			*paced = now
+		if v.Unfit != QuotaLow { // a prediction may be wrong, and a refusal by the upstream costs nothing
+			*last = now
 		}
 	}
-	l.inFlight.Add(1)
-	if room == nil {
-		room = new(Lease)
+	st.inFlight.Add(1)
+	if mem == nil {
+		mem = new(Lease)
 	}
-	*room = Lease{Endpoint: e, subject: s, account: a, started: now}
+	*mem = Lease{Endpoint: e, subject: s, account: a, started: now}
 	if s.Path != claude.PathMessages {
-		room.admitSide(now)
-		return room, time.Time{}
+		mem.admitPathLocked(now)
+		return mem, time.Time{}
 	}
-	room.endpoint, room.credential = l.breaker.admit(now), l.credential.admit(now)
-	room.model, room.out = l.models[s.model()].admit(now), a.out.admit(now)
-	room.charge(now)
-	return room, time.Time{}
+	mem.endpointPermit, mem.credentialPermit = st.breaker.acquireForced(now), st.credential.acquireForced(now)
+	mem.modelPermit, mem.accountPermit = st.models[s.model()].acquireForced(now), a.breaker.acquireForced(now)
+	mem.reserveLocked(now)
+	return mem, time.Time{}
 }
 
-func (v View) pace() time.Duration {
+func (v View) forcedInterval() time.Duration {
 	if v.Unfit == Cooling || v.Unfit == Probing {
-		return pace
+		return minForcedInterval
 	}
-	return slowPace
+	return maxForcedInterval
 }
 
-// Release gives the slot back, and with it the permits on which no effect was given.
+// Release ends the claim. If the lease was not settled, the permits are returned without an
+// outcome.
 func (l *Lease) Release() {
 	l.state.inFlight.Add(-1)
 	l.lock()
-	l.releaseLocked(0, time.Time{})
+	l.releaseReservationLocked(0, time.Time{})
 	settled := l.settled
 	if !settled {
 		l.settled = true
-		l.giveBack()
+		l.releasePermitsLocked()
 	}
 	l.unlock()
 	if !settled {
@@ -122,35 +126,36 @@ func (l *Lease) unlock() {
 	l.state.mu.Unlock()
 }
 
-// giveBack returns all permits without a verdict. The caller holds the locks.
-func (l *Lease) giveBack() {
-	if l.side != nil {
-		l.side.breaker.release(l.sidePermit)
+// releasePermitsLocked returns all permits without an outcome.
+func (l *Lease) releasePermitsLocked() {
+	if l.path != nil {
+		l.path.breaker.release(l.pathPermit)
 		return
 	}
-	l.state.breaker.release(l.endpoint)
-	l.state.credential.release(l.credential)
-	l.account.out.release(l.out)
+	l.state.breaker.release(l.endpointPermit)
+	l.state.credential.release(l.credentialPermit)
+	l.account.breaker.release(l.accountPermit)
 	if b := l.state.models[l.subject.model()]; b != nil {
-		b.release(l.model)
+		b.release(l.modelPermit)
 	}
 }
 
-// UpdateFromHeader takes from the head of an answer which account the endpoint belongs
-// to, unless the configuration names it, and what is left of its limits.
+// UpdateFromHeader reads the account of the endpoint and its remaining limits from the header of a
+// response. An account that the configuration names is not changed.
 func (l *Lease) UpdateFromHeader(status int, h http.Header, now time.Time) {
 	limits := claude.ParseRateLimits(h)
 	if l.subject.Has(verdict.Fast) {
 		useFastLimits(&limits, h)
 	}
-	l.identify(h)
+	l.updateAccount(h)
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
 	l.updateLimitsLocked(&limits, status >= http.StatusBadRequest, now)
 }
 
-// useFastLimits replaces the token buckets by those of fast mode, if the response reports them. It is not inlined: its
-// locals would enlarge the stack of every open stream, and few requests ask for fast mode.
+// useFastLimits replaces the token buckets by those of fast mode, if the response reports them. It
+// is not inlined, because its locals would enlarge the stack of every open stream, and few requests
+// ask for fast mode.
 //
 //go:noinline
 func useFastLimits(limits *claude.RateLimits, h http.Header) {
@@ -160,54 +165,55 @@ func useFastLimits(limits *claude.RateLimits, h http.Header) {
 	}
 }
 
-// CorrectInput corrects what the request was expected to take from the limits, as soon as the answer tells.
+// CorrectInput corrects the reserved input by the uncached tokens that the response reports.
 func (l *Lease) CorrectInput(uncached int64, now time.Time) {
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
 	l.correctLocked(uncached, now)
 }
 
-// RecordOutput ends the request's claim on the limits with the output tokens that it took.
+// RecordOutput debits the output tokens and ends the request's reservation.
 func (l *Lease) RecordOutput(output int64, now time.Time) {
 	l.account.mu.Lock()
 	defer l.account.mu.Unlock()
 	l.account.load.add(float64(output), now)
-	l.releaseLocked(output, now)
+	l.releaseReservationLocked(output, now)
 }
 
-// identify returns the account that a response names. It trusts Anthropic's own hosts only: a relay may
-// pass on the organization of a pool that all its customers share, or invent one.
-func (l *Lease) identify(h http.Header) {
+// updateAccount assigns the endpoint to the account that a response names. It trusts only
+// Anthropic's own hosts: a relay may pass on the organization of a pool that all its customers
+// share, or invent one.
+func (l *Lease) updateAccount(h http.Header) {
 	if !l.origin.anthropic {
 		return
 	}
 	if workspace := workspaceOf(h); workspace != "" && l.HasToken() {
-		l.state.cache.Store(l.accounts.cacheOf(l.origin.key, workspace, l.id))
+		l.state.workspace.Store(l.accounts.byWorkspace(l.origin.key, workspace, l.id))
 	}
 	organization := organizationOf(h)
 	if l.spec.Account != "" || organization == "" || !l.HasToken() {
 		return
 	}
 	own := l.state.account.Load()
-	shared := l.accounts.of(l.origin.key, organization, own)
+	shared := l.accounts.byOrganization(l.origin.key, organization, own)
 	if shared == own || !l.state.account.CompareAndSwap(own, shared) {
 		return
 	}
-	shared.adopt(own)
+	shared.merge(own)
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	l.account, l.out = shared, permit{epoch: shared.out.epoch}
-	if l.debit.budget == nil {
+	l.account, l.accountPermit = shared, permit{epoch: shared.breaker.epoch}
+	if l.reservation.budget == nil {
 		return
 	}
-	b := shared.budget(l.subject, l.spec.RateLimit, l.started)
-	b.reserve(l.debit.demand) // the old account is nobody's any more
-	l.debit.budget, l.debit.before = b, b.taken()
+	b := shared.budgetLocked(l.subject, l.spec.RateLimit, l.started)
+	b.reserve(l.reservation.demand) // the old account is no longer used
+	l.reservation.budget, l.reservation.debitedBefore = b, b.debited()
 }
 
-// RoundTrip sends r to the lease's endpoint. r.URL holds the path and query
-// that the client asked for; they are appended to the endpoint's base URL. An
-// endpoint with a credential replaces whatever credential r carries.
+// RoundTrip sends r to the endpoint. r.URL has the path and query of the client's request; they are
+// appended to the endpoint's base URL. If the endpoint has a credential, it replaces any credential
+// in r.
 func (l *Lease) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.URL = transport.Join(l.spec.URL, r.URL)
 	r.Host = ""

@@ -2,37 +2,37 @@ package upstream
 
 import "sync"
 
-// notifier wakes those who wait for an endpoint to return, and those who wait for another request, of whom there are
-// fewer and who are woken more often. Safe for concurrent use.
+// notifier wakes requests that wait for an endpoint to recover, and requests that wait for another
+// request. The latter are fewer and are woken more often. Safe for concurrent use.
 type notifier struct {
-	mu         sync.Mutex
-	rung, held chan struct{} // nil while nobody waits
+	mu                      sync.Mutex
+	changed, changedOrWoken chan struct{} // nil if no request waits
 }
 
-// next returns a channel that is closed by the next ring.
-func (b *notifier) next() <-chan struct{} { return b.waitAt(&b.rung) }
+// next returns a channel that the next notify closes.
+func (n *notifier) next() <-chan struct{} { return n.waitOn(&n.changed) }
 
-// nextOrWake returns a channel that is closed by the next ring or wake.
-func (b *notifier) nextOrWake() <-chan struct{} { return b.waitAt(&b.held) }
+// nextOrWake returns a channel that the next notify or wake closes.
+func (n *notifier) nextOrWake() <-chan struct{} { return n.waitOn(&n.changedOrWoken) }
 
-func (b *notifier) waitAt(c *chan struct{}) <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (n *notifier) waitOn(c *chan struct{}) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if *c == nil {
 		*c = make(chan struct{})
 	}
 	return *c
 }
 
-// notify wakes everybody.
-func (b *notifier) notify() { b.announce(&b.rung, &b.held) }
+// notify wakes all waiting requests.
+func (n *notifier) notify() { n.closeAll(&n.changed, &n.changedOrWoken) }
 
-// wake wakes those who wait for another request.
-func (b *notifier) wake() { b.announce(&b.held) }
+// wake wakes the requests that wait for another request.
+func (n *notifier) wake() { n.closeAll(&n.changedOrWoken) }
 
-func (b *notifier) announce(waiting ...*chan struct{}) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (n *notifier) closeAll(waiting ...*chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, c := range waiting {
 		if *c != nil {
 			close(*c)

@@ -2,9 +2,9 @@ package upstream
 
 import "testing"
 
-func TestBell(t *testing.T) {
+func TestNotifier(t *testing.T) {
 	var b notifier
-	woken := func(c <-chan struct{}) bool {
+	isClosed := func(c <-chan struct{}) bool {
 		select {
 		case <-c:
 			return true
@@ -12,21 +12,21 @@ func TestBell(t *testing.T) {
 			return false
 		}
 	}
-	change, held := b.next(), b.nextOrWake()
-	if woken(change) || woken(held) || b.next() != change {
-		t.Fatal("woken without a ring, or a channel for each who waits")
+	changed, woken := b.next(), b.nextOrWake()
+	if isClosed(changed) || isClosed(woken) || b.next() != changed {
+		t.Fatal("a channel is closed without a call, or not shared")
 	}
 	b.wake()
-	if woken(change) || !woken(held) {
-		t.Error("who waits for a server is woken for another request, or who is held back is not")
+	if isClosed(changed) || !isClosed(woken) {
+		t.Error("wake must close only the channel of nextOrWake")
 	}
-	held = b.nextOrWake()
+	woken = b.nextOrWake()
 	b.notify()
-	if !woken(change) || !woken(held) {
-		t.Error("a ring does not wake everybody")
+	if !isClosed(changed) || !isClosed(woken) {
+		t.Error("notify must close both channels")
 	}
-	b.notify() // nobody waits
-	if woken(b.next()) {
-		t.Error("a ring is remembered")
+	b.notify() // without waiting requests
+	if isClosed(b.next()) {
+		t.Error("a channel is closed by an earlier notify")
 	}
 }

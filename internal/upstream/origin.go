@@ -7,18 +7,19 @@ import (
 	"time"
 )
 
-// together is how close in time the refusals of several accounts are for the service itself to be overloaded.
-const together = 10 * time.Second
+// overloadWindow is the time within which two accounts must report an overload for the whole origin
+// to count as overloaded.
+const overloadWindow = 10 * time.Second
 
-// origin is a service: a scheme and a host, and all accounts used there. Safe
-// for concurrent use; its mutex is taken after those of endpoints and accounts.
+// origin is the state of a scheme and host with all its accounts. Safe for concurrent use; its
+// mutex is locked after those of endpoints and accounts.
 type origin struct {
 	key       string
-	anthropic bool // Anthropic's own host, trusted to name organizations
+	anthropic bool // one of Anthropic's own hosts, whose organization ids are trusted
 
-	mu      sync.Mutex
-	refused map[*account]time.Time // the latest "overloaded" of each account
-	pauses  cooldowns              // of the whole service, by class of models
+	mu           sync.Mutex
+	overloadedAt map[*account]time.Time // when each account last reported an overload
+	pauses       cooldowns              // of the whole origin, by class of models
 }
 
 // isAnthropic reports whether a host is one of Anthropic's own.
@@ -27,32 +28,32 @@ func isAnthropic(host string) bool {
 	return host == "anthropic.com" || strings.HasSuffix(host, ".anthropic.com")
 }
 
-// overloaded notes that an account was refused for want of capacity. When
-// another one was too a moment ago, it is the service that is overloaded: all of
-// it pauses as long as the account does.
-func (s *origin) overloaded(a *account, class, reason string, pause time.Duration, started, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	maps.DeleteFunc(s.refused, func(_ *account, at time.Time) bool { return now.Sub(at) > together })
-	s.refused[a] = now
-	if len(s.refused) > 1 {
-		s.pauses.refused(class, started, now, reason, func(int) time.Duration { return pause })
+// recordOverload records that an account was refused for lack of capacity. If another account was
+// refused within overloadWindow, the origin itself is overloaded, and pauses as long as the
+// account.
+func (o *origin) recordOverload(a *account, class, reason string, pause time.Duration, started, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	maps.DeleteFunc(o.overloadedAt, func(_ *account, at time.Time) bool { return now.Sub(at) > overloadWindow })
+	o.overloadedAt[a] = now
+	if len(o.overloadedAt) > 1 {
+		o.pauses.recordRefusal(class, started, now, reason, func(int) time.Duration { return pause })
 	}
 }
 
-func (s *origin) served(a *account, class string, started, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.refused, a)
-	s.pauses.served(class, started, now)
+func (o *origin) recordSuccess(a *account, class string, started, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.overloadedAt, a)
+	o.pauses.recordSuccess(class, started, now)
 }
 
-// pause returns the rest of a class of models, and of any class for "".
-func (s *origin) pause(class string) cooldown {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// cooldownOf returns the cooldown of a class of models, or the longest one for "".
+func (o *origin) cooldownOf(class string) cooldown {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if class == "" {
-		return s.pauses.longest()
+		return o.pauses.longest()
 	}
-	return s.pauses[class]
+	return o.pauses[class]
 }

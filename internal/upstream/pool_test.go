@@ -24,14 +24,14 @@ func server(t *testing.T, name, base, token string) config.Server {
 	return config.Server{Name: name, URL: u, Weight: 1, Token: config.NewSecret(token), AuthHeader: config.AuthHeaderAuto, BalanceCheckInterval: time.Hour}
 }
 
-func pool(t *testing.T) *Pool {
+func testPool(t *testing.T) *Pool {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := NewPool(ctx, event.NewBus(slog.New(slog.DiscardHandler)))
 	t.Cleanup(func() { cancel(); p.Wait() })
 	return p
 }
 
-func configured(servers ...config.Server) *config.Config {
+func configOf(servers ...config.Server) *config.Config {
 	return &config.Config{Servers: servers, Cooldown: time.Minute, Timeouts: config.Timeouts{Connect: time.Second}}
 }
 
@@ -45,9 +45,9 @@ func fail(t *testing.T, e *Endpoint, now time.Time) {
 	lease.Release()
 }
 
-func TestReconcileKeepsWhatWasLearned(t *testing.T) {
-	p := pool(t)
-	eps, commit := p.Reconcile(configured(server(t, "a", "http://a", "t1"), server(t, "b", "http://a", "t2")))
+func TestReconcileKeepsState(t *testing.T) {
+	p := testPool(t)
+	eps, commit := p.Reconcile(configOf(server(t, "a", "http://a", "t1"), server(t, "b", "http://a", "t2")))
 	commit()
 	if eps[0].ID() == eps[1].ID() {
 		t.Fatal("one URL with two tokens is one identity")
@@ -56,7 +56,7 @@ func TestReconcileKeepsWhatWasLearned(t *testing.T) {
 
 	renamed := server(t, "renamed", "http://a", "t1")
 	renamed.Weight = 7
-	eps, commit = p.Reconcile(configured(server(t, "b", "http://a", "t3"), renamed))
+	eps, commit = p.Reconcile(configOf(server(t, "b", "http://a", "t3"), renamed))
 	commit()
 	if v := eps[0].View(t0, Subject{}); v.Unfit != Fit {
 		t.Errorf("a new key inherited %+v", v)
@@ -66,15 +66,15 @@ func TestReconcileKeepsWhatWasLearned(t *testing.T) {
 	}
 }
 
-func TestWeightZeroFinishesWhatIsThere(t *testing.T) {
-	p := pool(t)
-	eps, commit := p.Reconcile(configured(server(t, "a", "http://a", "t")))
+func TestWeightZeroFinishesRequests(t *testing.T) {
+	p := testPool(t)
+	eps, commit := p.Reconcile(configOf(server(t, "a", "http://a", "t")))
 	commit()
 	lease, _ := eps[0].Acquire(t0, Subject{})
 
 	drained := server(t, "a", "http://a", "t")
 	drained.Weight = 0
-	eps, commit = p.Reconcile(configured(drained))
+	eps, commit = p.Reconcile(configOf(drained))
 	commit()
 	if _, ok := eps[0].Acquire(t0, Subject{}); ok {
 		t.Error("a drained server took new work")
@@ -89,24 +89,24 @@ func TestWeightZeroFinishesWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestBreakChargesACommittedAnswer(t *testing.T) {
-	p := pool(t)
-	eps, commit := p.Reconcile(configured(server(t, "a", "http://a", "t")))
+func TestRecordBreak(t *testing.T) {
+	p := testPool(t)
+	eps, commit := p.Reconcile(configOf(server(t, "a", "http://a", "t")))
 	commit()
 	fail(t, eps[0], t0)
 	probe, _ := eps[0].Acquire(t0.Add(time.Minute), Subject{})
 	probe.Settle(t.Context(), verdict.Outcome{}, t0.Add(time.Minute))
 	if v := eps[0].View(t0.Add(time.Minute), Subject{}); v.Unfit != Fit {
-		t.Fatalf("a good probe left %+v", v)
+		t.Fatalf("after a successful probe: %+v", v)
 	}
 	probe.RecordBreak(t.Context(), verdict.Outcome{Scope: verdict.ScopeEndpoint, Reason: "cut"}, t0.Add(time.Minute))
 	probe.Release()
 	if v := eps[0].View(t0.Add(time.Minute), Subject{}); v.Unfit != Cooling || v.Reason != "cut" {
-		t.Errorf("a broken answer left %+v", v)
+		t.Errorf("after a response broke off: %+v", v)
 	}
 }
 
-func TestChecksNeverOverruleRequests(t *testing.T) {
+func TestHealthChecksYieldToRequests(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	c := checkedBreaker{e.state, e.policy, e.notifier}
 	f := func(what string, got, want bool, now time.Time, unfit Unfit) {
@@ -121,7 +121,7 @@ func TestChecksNeverOverruleRequests(t *testing.T) {
 	f("failed", c.ProbeFailed(t0.Add(3*time.Second), t0.Add(4*time.Second), "x"), true, t0.Add(4*time.Second), Cooling)
 	f("failed again", c.ProbeFailed(t0.Add(5*time.Second), t0.Add(6*time.Second), "x"), false, t0.Add(6*time.Second), Cooling)
 	f("passed", c.ProbePassed(t0.Add(7*time.Second)), true, t0.Add(7*time.Second), Fit)
-	attempt(t, e, Subject{}, broken, t0.Add(8*time.Second))
+	attempt(t, e, Subject{}, serverError, t0.Add(8*time.Second))
 	f("passed, but the request that tried failed", c.ProbePassed(t0.Add(9*time.Second)), false, t0.Add(9*time.Second), Cooling)
 	attempt(t, e, Subject{}, verdict.Outcome{}, t0.Add(10*time.Minute))
 	f("failed after the return", c.ProbeFailed(t0.Add(11*time.Minute), t0.Add(11*time.Minute), "x"), true, t0.Add(11*time.Minute), Cooling)
@@ -156,8 +156,9 @@ func TestMarkedRequests(t *testing.T) {
 	}
 }
 
-// TestAnotherEngine makes a server's transport anew in the next generation, and nothing else does.
-func TestAnotherEngine(t *testing.T) {
+// TestEngineChange checks that a change of the engine, and only that, creates a new transport in
+// the next generation.
+func TestEngineChange(t *testing.T) {
 	p := NewPool(t.Context(), event.NewBus(slog.New(slog.DiscardHandler)))
 	base := &url.URL{Scheme: "http", Host: "192.0.2.1"}
 	transportOf := func(engine config.HTTPEngine) transport.Transport {
@@ -167,7 +168,7 @@ func TestAnotherEngine(t *testing.T) {
 	}
 	first, same, other := transportOf(config.HTTPEngineFast), transportOf(config.HTTPEngineFast), transportOf(config.HTTPEngineGo)
 	if first != same {
-		t.Error("a reload without a change makes another transport")
+		t.Error("a reload without a change creates another transport")
 	}
 	if other == first {
 		t.Error("a reload with another engine keeps the transport")

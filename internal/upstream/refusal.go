@@ -8,32 +8,31 @@ import (
 )
 
 const (
-	// maxRemembered bounds the refusals that are kept per endpoint.
-	maxRemembered = 16
+	// maxRefusals bounds the refusals that are kept per endpoint.
+	maxRefusals = 16
 )
 
-// RememberRefusal keeps a refusal of the lease's request until the endpoint serves its subject again.
-// common says that it concerns every subject.
-func (l *Lease) RememberRefusal(r verdict.Refusal, common bool) {
-	d := l.state
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.refusals == nil || len(d.refusals) >= maxRemembered {
-		d.refusals = map[string]verdict.Refusal{}
+// RememberRefusal keeps a refusal of the lease's request until the endpoint serves its subject
+// again. general is true if the refusal concerns all subjects.
+func (l *Lease) RememberRefusal(r verdict.Refusal, general bool) {
+	st := l.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.refusals == nil || len(st.refusals) >= maxRefusals {
+		st.refusals = map[string]verdict.Refusal{}
 	}
-	d.refusals[l.refusalKey(common)] = r
+	st.refusals[l.refusalKey(general)] = r
 }
 
-// refusalKey is the limit that a refusal is about, or "" for the whole account.
-func (l *Lease) refusalKey(common bool) string {
-	if common {
+// refusalKey returns the key of a refusal: the subject's limit, or "" for the whole account.
+func (l *Lease) refusalKey(general bool) string {
+	if general {
 		return ""
 	}
 	return l.subject.limit()
 }
 
-// forgetRefusalsLocked is called when the endpoint has served the lease's request. The caller holds the
-// mutex.
+// forgetRefusalsLocked removes the refusals that a success of the lease's request has disproved.
 func (l *Lease) forgetRefusalsLocked() {
 	if len(l.state.refusals) > 0 {
 		delete(l.state.refusals, l.refusalKey(true))
@@ -41,13 +40,14 @@ func (l *Lease) forgetRefusalsLocked() {
 	}
 }
 
-// Refusal returns the kept refusal because of which the endpoint takes no request of a subject now.
+// Refusal returns the kept refusal that explains why the endpoint accepts no request of a subject
+// now.
 func (e *Endpoint) Refusal(now time.Time, s Subject) (verdict.Refusal, bool) {
-	d := e.state
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	st := e.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	for _, key := range [...]string{"", s.limit()} {
-		if r, ok := d.refusals[key]; ok && (r.Until.IsZero() || now.Before(r.Until)) {
+		if r, ok := st.refusals[key]; ok && (r.Until.IsZero() || now.Before(r.Until)) {
 			r.Header = maps.Clone(r.Header)
 			return r, true
 		}

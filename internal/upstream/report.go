@@ -7,43 +7,43 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// Report is what is known of an endpoint at one moment, for people and for metrics. It holds no secret.
+// Report describes an endpoint at one time, for people and for metrics. It contains no secrets.
 type Report struct {
-	View                // whatever the subject, as Overall has it, with the usual latency
+	View                // by ViewAny, with the recent mean latency
 	Drained      bool   // by Drain
-	Account      uint64 // names what it shares with others, as Domain does
+	Account      uint64 // as CacheScope
 	Balance      float64
 	BalanceKnown bool
 	Remaining    []Remaining
 
-	LastError        Incident      // the latest failed attempt; zero: none
-	LastSuccess      time.Time     // when an attempt succeeded last; zero: never
-	Attempts, Errors int           // of the last RecentSpan
-	LongTerm         time.Duration // the usual latency of the last hours; View has that of the last minutes
+	LastError        Incident      // zero: none
+	LastSuccess      time.Time     // zero: never
+	Attempts, Errors int           // in RecentSpan
+	LongTerm         time.Duration // mean latency of the last hours; View has that of the last minutes
 }
 
-// Remaining is what is left of one limit of an endpoint's account.
+// Remaining is the remaining part of one limit of an endpoint's account.
 type Remaining struct {
-	Class    string  // of models, "" for requests without one
-	Bucket   string  // requests, input_tokens and output_tokens of a minute; five_hour and seven_day of a subscription
-	Fraction float64 // 0 to 1; the least where clients bring credentials with limits of their own
+	Class    string  // of models; "" for requests without a model
+	Bucket   string  // requests, input_tokens and output_tokens per minute; five_hour and seven_day of a subscription
+	Fraction float64 // 0 to 1; the smallest one if clients use their own credentials with separate limits
 }
 
-// Report tells what is known of the endpoint.
+// Report describes the endpoint.
 func (e *Endpoint) Report(now time.Time) Report {
 	r := Report{View: e.ViewAny(now), Account: e.CacheScope()}
-	r.Latency, r.LongTerm = e.state.latency.usual(), e.state.latency.longTerm()
-	l := e.state
-	l.mu.Lock()
-	r.Drained, r.Balance, r.BalanceKnown = l.drained, l.balance.value, l.balance.known
-	r.LastError, r.LastSuccess = l.history.last, l.succeeded
-	r.Attempts, r.Errors = l.history.rate(now)
-	l.mu.Unlock()
-	a := l.account.Load()
+	r.Latency, r.LongTerm = e.state.latency.recentMean(), e.state.latency.longTermMean()
+	st := e.state
+	st.mu.Lock()
+	r.Drained, r.Balance, r.BalanceKnown = st.drained, st.balance.value, st.balance.known
+	r.LastError, r.LastSuccess = st.history.last, st.lastSuccess
+	r.Attempts, r.Errors = st.history.counts(now)
+	st.mu.Unlock()
+	a := st.account.Load()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r.Load = a.load.now(now)
-	r.Remaining = a.remaining(now)
+	r.Load = a.load.value(now)
+	r.Remaining = a.remainingLocked(now)
 	r.Headroom = 1
 	for _, each := range r.Remaining {
 		r.Headroom = min(r.Headroom, each.Fraction)
@@ -51,8 +51,8 @@ func (e *Endpoint) Report(now time.Time) Report {
 	return r
 }
 
-// remaining lists what is left of all limits that are known. The caller holds the mutex.
-func (a *account) remaining(now time.Time) []Remaining {
+// remainingLocked lists the remaining part of all known limits.
+func (a *account) remainingLocked(now time.Time) []Remaining {
 	least := map[Remaining]float64{}
 	note := func(class, bucket string, part float64) {
 		key := Remaining{Class: class, Bucket: bucket}
@@ -68,7 +68,7 @@ func (a *account) remaining(now time.Time) []Remaining {
 			*bucket
 		}{{"requests", &b.requests}, {"input_tokens", &b.input}, {"output_tokens", &b.output}} {
 			if each.limit > 0 {
-				note(class, each.name, each.left(now)/each.limit)
+				note(class, each.name, each.available(now)/each.limit)
 			}
 		}
 		for _, each := range [...]struct {

@@ -10,16 +10,16 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// maxModels bounds the models that one endpoint is remembered to refuse.
+// maxModels bounds the models with a breaker per endpoint.
 const maxModels = 256
 
-// effect is what an outcome changed.
+// effect is the result of applying an outcome.
 type effect struct {
-	out        time.Duration // how long somebody rests from now on; 0: nobody
-	failures   int           // in a row, that one's
-	back       bool          // somebody came back
-	probeEnded bool          // a probe ended: those who wait for it look again
-	sideOut    time.Duration // how long the endpoint is not asked for the lease's path class; 0: it may be
+	cooldown     time.Duration // length of the new cooldown; 0: none
+	failures     int           // consecutive failures before that cooldown
+	recovered    bool          // a breaker or cooldown ended
+	probeEnded   bool          // a probe ended: waiting requests look again
+	pathCooldown time.Duration // length of the new cooldown of the lease's path class; 0: none
 }
 
 // Settle applies the outcome of the attempt to the endpoint and its account.
@@ -28,217 +28,218 @@ func (l *Lease) Settle(ctx context.Context, o verdict.Outcome, now time.Time) {
 		return
 	}
 	l.settled = true
-	v := effect{probeEnded: l.endpoint.probe || l.credential.probe || l.model.probe || l.out.probe || l.sidePermit.probe}
+	v := effect{probeEnded: l.endpointPermit.probe || l.credentialPermit.probe || l.modelPermit.probe || l.accountPermit.probe || l.pathPermit.probe}
 	l.lock()
 	l.applyLocked(o, now, rand.Float64(), &v)
 	l.unlock()
-	l.report(ctx, o, v)
+	l.publish(ctx, o, v)
 }
 
-func (l *Lease) report(ctx context.Context, o verdict.Outcome, v effect) {
-	if v.back || v.probeEnded {
+func (l *Lease) publish(ctx context.Context, o verdict.Outcome, v effect) {
+	if v.recovered || v.probeEnded {
 		l.notifier.notify()
 	}
-	if v.back {
+	if v.recovered {
 		l.log.Publish(ctx, event.ServerBack{Server: l.Name()})
 	}
-	if v.sideOut > 0 {
+	if v.pathCooldown > 0 {
 		l.log.InfoContext(ctx, telemetry.PathExcluded, telemetry.Server, l.Name(), telemetry.Path, l.subject.Path, telemetry.Reason, o.Reason,
-			telemetry.Scope, o.Scope.String(), telemetry.Cooldown, v.sideOut.Round(time.Millisecond), telemetry.Model, l.subject.Model)
+			telemetry.Scope, o.Scope.String(), telemetry.Cooldown, v.pathCooldown.Round(time.Millisecond), telemetry.Model, l.subject.Model)
 	}
-	if v.out <= 0 {
+	if v.cooldown <= 0 {
 		return
 	}
-	if o.Scope == verdict.ScopeModel { // as likely a client's misspelling as a fault of the server
+	if o.Scope == verdict.ScopeModel { // a client's misspelling is as likely as a fault of the server
 		l.log.InfoContext(ctx, telemetry.ModelRefused, telemetry.Server, l.Name(), telemetry.Reason, o.Reason, telemetry.Scope, o.Scope.String(),
-			telemetry.Cooldown, v.out.Round(time.Millisecond), telemetry.Failures, v.failures, telemetry.Model, l.subject.Model)
+			telemetry.Cooldown, v.cooldown.Round(time.Millisecond), telemetry.Failures, v.failures, telemetry.Model, l.subject.Model)
 		return
 	}
-	out := event.ServerOut{Server: l.Name(), Reason: o.Reason, Scope: o.Scope.String(), Cooldown: v.out.Round(time.Millisecond), Failures: v.failures}
+	out := event.ServerOut{Server: l.Name(), Reason: o.Reason, Scope: o.Scope.String(), Cooldown: v.cooldown.Round(time.Millisecond), Failures: v.failures}
 	if o.Scope == verdict.ScopeRateLimit || o.Scope == verdict.ScopeCapacity {
 		out.Model = l.subject.Model
 	}
 	l.log.Publish(ctx, out)
 }
 
-// applyLocked applies an outcome to the state that its scope has. The caller holds the locks.
+// applyLocked applies an outcome to the state of its scope.
 func (l *Lease) applyLocked(o verdict.Outcome, now time.Time, spread float64, v *effect) {
-	if l.side != nil {
-		l.applySideLocked(o, now, spread, v)
+	if l.path != nil {
+		l.applyPathLocked(o, now, spread, v)
 		return
 	}
-	d, cooldown := l.state, openOnFirst(l.policy.cooldown)
-	d.history.note(o, l.subject.Model, l.broken, now)
+	st, once := l.state, openOnFirst(l.policy.cooldown)
+	st.history.record(o, l.subject.Model, l.brokeOff, now)
 	switch o.Scope {
 	case verdict.ScopeNone:
-		l.succeed(now, v)
+		l.succeedLocked(now, v)
 		return
 	case verdict.ScopeEndpoint:
-		l.chargeEndpoint(o, now, spread, v)
+		l.failEndpointLocked(o, now, spread, v)
 	case verdict.ScopeCapacity:
-		l.pause(o, now, spread, v)
+		l.failCapacityLocked(o, now, spread, v)
 	case verdict.ScopeRateLimit:
-		v.out = l.account.limits.refused(l.subject.limit(), l.started, now, o.Reason, func(before int) time.Duration {
+		v.cooldown = l.account.rateLimits.recordRefusal(l.subject.limit(), l.started, now, o.Reason, func(before int) time.Duration {
 			v.failures = before + 1
-			return l.restAfter(o, before, spread)
+			return l.rateLimitCooldown(o, before, spread)
 		})
 	case verdict.ScopeCredential:
-		v.out, v.failures = d.credential.fail(l.credential, o, cooldown, now, spread), d.credential.openings
+		v.cooldown, v.failures = st.credential.fail(l.credentialPermit, o, once, now, spread), st.credential.openings
 	case verdict.ScopeAccount:
-		v.out, v.failures = l.account.out.fail(l.out, o, cooldown, now, spread), l.account.out.openings
+		v.cooldown, v.failures = l.account.breaker.fail(l.accountPermit, o, once, now, spread), l.account.breaker.openings
 	case verdict.ScopeModel:
-		b := l.modelBreaker(now)
-		v.out, v.failures = b.fail(l.model, o, cooldown, now, spread), b.openings
+		b := l.modelBreakerLocked(now)
+		v.cooldown, v.failures = b.fail(l.modelPermit, o, once, now, spread), b.openings
 	}
 	if o.Scope != verdict.ScopeEndpoint && o.Scope >= verdict.ScopeCredential && o.Scope != verdict.ScopeCapacity {
-		// Whoever refuses in so many words is there: only the refusal counts.
-		v.back = d.breaker.succeed(l.endpoint, l.policy, now) || v.back
+		// An explicit refusal proves that the endpoint is alive. Only the refusal counts.
+		v.recovered = st.breaker.succeed(l.endpointPermit, l.policy, now) || v.recovered
 	}
-	l.giveBack()
+	l.releasePermitsLocked()
 }
 
-func (l *Lease) succeed(now time.Time, v *effect) {
-	d, none := l.state, breakerPolicy{}
-	d.succeeded = now
+func (l *Lease) succeedLocked(now time.Time, v *effect) {
+	st, none := l.state, breakerPolicy{}
+	st.lastSuccess = now
 	l.forgetRefusalsLocked()
-	back := d.breaker.succeed(l.endpoint, l.policy, now)
-	back = d.credential.succeed(l.credential, none, now) || back
-	back = l.account.out.succeed(l.out, none, now) || back
-	if b := d.models[l.subject.model()]; b != nil {
-		back = b.succeed(l.model, none, now) || back
+	recovered := st.breaker.succeed(l.endpointPermit, l.policy, now)
+	recovered = st.credential.succeed(l.credentialPermit, none, now) || recovered
+	recovered = l.account.breaker.succeed(l.accountPermit, none, now) || recovered
+	if b := st.models[l.subject.model()]; b != nil {
+		recovered = b.succeed(l.modelPermit, none, now) || recovered
 		if b.isClosed() {
-			delete(d.models, l.subject.model())
+			delete(st.models, l.subject.model())
 		}
 	}
 	class := l.subject.class()
-	back = d.pauses.served(class, l.started, now) || back
-	l.origin.served(l.account, class, l.started, now)
-	v.back = l.account.limits.served(l.subject.limit(), l.started, now) || back
+	recovered = st.pauses.recordSuccess(class, l.started, now) || recovered
+	l.origin.recordSuccess(l.account, class, l.started, now)
+	v.recovered = l.account.rateLimits.recordSuccess(l.subject.limit(), l.started, now) || recovered
 }
 
-// chargeEndpoint counts a failure of the endpoint itself.
-func (l *Lease) chargeEndpoint(o verdict.Outcome, now time.Time, spread float64, v *effect) {
-	d := l.state
-	d.recentFailures.note(l.subject.Body, now)
-	before := d.breaker
-	v.out = d.breaker.fail(l.endpoint, o, l.policy, now, spread)
-	v.failures = d.breaker.openings
-	if !l.endpoint.extra && l.endpoint.epoch == before.epoch {
-		l.prior = &before
+// failEndpointLocked records a failure of the endpoint itself.
+func (l *Lease) failEndpointLocked(o verdict.Outcome, now time.Time, spread float64, v *effect) {
+	st := l.state
+	st.recentFailures.record(l.subject.Body, now)
+	before := st.breaker
+	v.cooldown = st.breaker.fail(l.endpointPermit, o, l.policy, now, spread)
+	v.failures = st.breaker.openings
+	if !l.endpointPermit.forced && l.endpointPermit.epoch == before.epoch {
+		l.breakerBefore = &before
 	}
 }
 
-// pause keeps off an overloaded service for a moment. Its breaker stays as it is.
-func (l *Lease) pause(o verdict.Outcome, now time.Time, spread float64, v *effect) {
+// failCapacityLocked starts a pause. The breaker is not changed.
+func (l *Lease) failCapacityLocked(o verdict.Outcome, now time.Time, spread float64, v *effect) {
 	class := l.subject.class()
-	v.out = l.state.pauses.refused(class, l.started, now, o.Reason, func(before int) time.Duration {
+	v.cooldown = l.state.pauses.recordRefusal(class, l.started, now, o.Reason, func(before int) time.Duration {
 		v.failures = before + 1
 		return pauseAfter(o.Bounded(verdict.MaxAskedPause), before, spread)
 	})
-	l.origin.overloaded(l.account, class, o.Reason, v.out, l.started, now)
+	l.origin.recordOverload(l.account, class, o.Reason, v.cooldown, l.started, now)
 }
 
-// restAfter returns the cooldown after a rate limit. Without a stated end it is some seconds, and grows
-// while refusals repeat.
-func (l *Lease) restAfter(o verdict.Outcome, before int, spread float64) time.Duration {
+// rateLimitCooldown returns the cooldown after a rate limit. Without a stated end it lasts some
+// seconds, and longer after each consecutive refusal.
+func (l *Lease) rateLimitCooldown(o verdict.Outcome, before int, spread float64) time.Duration {
 	return cooldownFor(o.Bounded(verdict.MaxRetryAfter), min(l.policy.cooldown, verdict.MinModelCooldown), before+1, spread)
 }
 
-// modelBreaker returns the breaker of the model that was asked for.
-func (l *Lease) modelBreaker(now time.Time) *breaker {
-	d := l.state
-	if b := d.models[l.subject.model()]; b != nil {
+// modelBreakerLocked returns the breaker of the requested model.
+func (l *Lease) modelBreakerLocked(now time.Time) *breaker {
+	st := l.state
+	if b := st.models[l.subject.model()]; b != nil {
 		return b
 	}
-	if d.models == nil || len(d.models) >= maxModels {
-		d.models = map[string]*breaker{}
+	if st.models == nil || len(st.models) >= maxModels {
+		st.models = map[string]*breaker{}
 	}
 	b := &breaker{}
-	d.models[l.subject.model()] = b
+	st.models[l.subject.model()] = b
 	return b
 }
 
-// RecordBreak charges a failure that came after the attempt had been settled as
-// good: an answer that broke off. It says nothing where the endpoint is resting
-// already.
+// RecordBreak records a failure that happened after the attempt was settled as a success: a
+// response that broke off. It has no effect on a breaker that is open already.
 func (l *Lease) RecordBreak(ctx context.Context, o verdict.Outcome, now time.Time) {
 	var v effect
 	l.lock()
-	l.broken = true
-	if l.side == nil && !l.state.breaker.isClosed() {
-		l.state.history.note(o, l.subject.Model, true, now)
+	l.brokeOff = true
+	if l.path == nil && !l.state.breaker.isClosed() {
+		l.state.history.record(o, l.subject.Model, true, now)
 	}
-	if l.side != nil {
-		l.endpoint, l.sidePermit, l.started = permit{epoch: l.state.breaker.epoch}, permit{epoch: l.side.breaker.epoch}, now
-		l.applySideLocked(o, now, rand.Float64(), &v)
+	if l.path != nil {
+		l.endpointPermit, l.pathPermit, l.started = permit{epoch: l.state.breaker.epoch}, permit{epoch: l.path.breaker.epoch}, now
+		l.applyPathLocked(o, now, rand.Float64(), &v)
 	} else if l.state.breaker.isClosed() {
-		l.endpoint = permit{epoch: l.state.breaker.epoch}
-		l.credential, l.out, l.model = permit{epoch: l.state.credential.epoch}, permit{epoch: l.account.out.epoch}, permit{}
+		l.endpointPermit = permit{epoch: l.state.breaker.epoch}
+		l.credentialPermit, l.accountPermit, l.modelPermit = permit{epoch: l.state.credential.epoch}, permit{epoch: l.account.breaker.epoch}, permit{}
 		l.started = now
 		l.applyLocked(o, now, rand.Float64(), &v)
 	}
 	l.unlock()
-	l.report(ctx, o, v)
+	l.publish(ctx, o, v)
 }
 
-// Forgive takes back what Settle charged to the endpoint itself, because it
-// was the request that failed and not the endpoint. It reports false, and takes
-// nothing back, when requests with other bodies have failed there lately.
+// Forgive undoes the failure that Settle recorded for the endpoint, because the request was the
+// cause. It reports false, and undoes nothing, if requests with other bodies have failed there
+// recently.
 func (l *Lease) Forgive(now time.Time) bool {
-	d := l.state
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	st := l.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	forgiven := true
-	if l.side != nil {
-		if forgiven = !l.side.recentFailures.others(l.subject.Body, now); forgiven {
-			l.takeBack(&l.side.breaker, l.sidePrior)
-			l.sidePrior = nil
+	if l.path != nil {
+		if forgiven = !l.path.recentFailures.hasOther(l.subject.Body, now); forgiven {
+			l.undoLocked(&l.path.breaker, l.pathBreakerBefore)
+			l.pathBreakerBefore = nil
 		}
 	}
-	if d.recentFailures.others(l.subject.Body, now) {
+	if st.recentFailures.hasOther(l.subject.Body, now) {
 		return false
 	}
-	l.takeBack(&d.breaker, l.prior)
-	l.prior = nil
+	l.undoLocked(&st.breaker, l.breakerBefore)
+	l.breakerBefore = nil
 	return forgiven
 }
 
-// takeBack restores the state of a breaker before a failure, which is prior; nil if there was no failure.
-func (l *Lease) takeBack(b, prior *breaker) {
-	if prior == nil {
+// undoLocked restores a breaker to its state before a failure; before is nil if there was no
+// failure.
+func (l *Lease) undoLocked(b, before *breaker) {
+	if before == nil {
 		return
 	}
 	switch epoch := b.epoch; epoch {
-	case prior.epoch: // it was counted, and opened nothing
+	case before.epoch: // the failure was counted, but did not open the breaker
 		b.streak = max(b.streak-1, 0)
-		b.window.undo()
-	case prior.epoch + 1: // it opened the breaker
-		*b = *prior
+		b.window.undoFailure()
+	case before.epoch + 1: // the failure opened the breaker
+		*b = *before
 		b.epoch, b.probing = epoch+1, false
 		l.notifier.notify()
 	}
 }
 
-// recentFailures are the bodies that failed at an endpoint last, the latest first.
+// recentFailures are the last two distinct bodies that failed at an endpoint, the latest first.
 type recentFailures [2]struct {
 	body uint64
 	at   time.Time
 }
 
-// suspicion is how long a failure counts against the endpoint when another body fails there too.
-const suspicion = time.Minute
+// failureMemory is how long a failure counts against the endpoint when another body fails there
+// too.
+const failureMemory = time.Minute
 
-func (s *recentFailures) note(body uint64, now time.Time) {
-	if s[0].body != body {
-		s[1] = s[0]
+func (r *recentFailures) record(body uint64, now time.Time) {
+	if r[0].body != body {
+		r[1] = r[0]
 	}
-	s[0].body, s[0].at = body, now
+	r[0].body, r[0].at = body, now
 }
 
-// others says whether another body has failed lately.
-func (s *recentFailures) others(body uint64, now time.Time) bool {
-	for _, suspect := range s {
-		if suspect.body != body && !suspect.at.IsZero() && now.Sub(suspect.at) < suspicion {
+// hasOther reports whether another body has failed recently.
+func (r *recentFailures) hasOther(body uint64, now time.Time) bool {
+	for _, failure := range r {
+		if failure.body != body && !failure.at.IsZero() && now.Sub(failure.at) < failureMemory {
 			return true
 		}
 	}

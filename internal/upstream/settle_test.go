@@ -11,22 +11,22 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// anthropicURL is an address whose organization ids are trusted.
+// anthropicURL is a server whose organization ids are trusted.
 const anthropicURL = "https://api.anthropic.com"
 
 const opus, haiku = "claude-opus-4-5", "claude-haiku-4-5"
 
-// endpoints makes a pool's first generation.
+// endpoints returns the first generation of a pool.
 func endpoints(t *testing.T, servers ...config.Server) []*Endpoint {
 	t.Helper()
-	cfg := configured(servers...)
+	cfg := configOf(servers...)
 	cfg.SlowStart = 30 * time.Second
-	eps, commit := pool(t).Reconcile(cfg)
+	eps, commit := testPool(t).Reconcile(cfg)
 	commit()
 	return eps
 }
 
-// attempt has one attempt at a subject end in an outcome.
+// attempt makes one attempt for a subject and settles it with an outcome.
 func attempt(t *testing.T, e *Endpoint, s Subject, o verdict.Outcome, now time.Time) *Lease {
 	t.Helper()
 	lease, again := e.AcquireForced(now, s)
@@ -38,7 +38,8 @@ func attempt(t *testing.T, e *Endpoint, s Subject, o verdict.Outcome, now time.T
 	return lease
 }
 
-// TestWorkspacesShareLimitsButNoCache where answers name them.
+// TestWorkspacesShareLimitsButNoCache checks endpoints whose responses name workspaces of one
+// organization.
 func TestWorkspacesShareLimitsButNoCache(t *testing.T) {
 	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"), server(t, "c", anthropicURL, "t3"))
 	first := eps[0].CacheScope()
@@ -56,35 +57,35 @@ func TestWorkspacesShareLimitsButNoCache(t *testing.T) {
 }
 
 func TestEveryScopeHasItsOwnState(t *testing.T) {
-	type reach struct{ same, otherModel, otherKey Unfit } // of the account
-	f := func(o verdict.Outcome, want reach) {
+	type views struct{ same, otherModel, otherKey Unfit } // of the account
+	f := func(o verdict.Outcome, want views) {
 		t.Helper()
 		a, b := server(t, "a", "http://a", "t1"), server(t, "b", "http://a", "t2")
 		a.Account, b.Account = "team", "team"
 		eps := endpoints(t, a, b)
 		attempt(t, eps[0], Subject{Model: opus}, o, t0)
-		got := reach{eps[0].View(t0, Subject{Model: opus}).Unfit, eps[0].View(t0, Subject{Model: haiku}).Unfit, eps[1].View(t0, Subject{Model: opus}).Unfit}
+		got := views{eps[0].View(t0, Subject{Model: opus}).Unfit, eps[0].View(t0, Subject{Model: haiku}).Unfit, eps[1].View(t0, Subject{Model: opus}).Unfit}
 		if got != want {
 			t.Errorf("%v: %v, want %v", o.Scope, got, want)
 		}
 		if got.same != Fit && eps[0].ViewAny(t0).Unfit == Fit && o.Scope != verdict.ScopeModel {
-			t.Errorf("%v: fit on the whole", o.Scope)
+			t.Errorf("%v: fit regardless of the subject", o.Scope)
 		}
 	}
-	f(verdict.Outcome{}, reach{})
-	f(verdict.Outcome{Scope: verdict.ScopeRequest}, reach{})
-	f(verdict.Outcome{Scope: verdict.ScopeClient}, reach{})
-	f(verdict.Outcome{Scope: verdict.ScopeCredential}, reach{CredentialOut, CredentialOut, Fit})
-	f(verdict.Outcome{Scope: verdict.ScopeAccount}, reach{AccountOut, AccountOut, AccountOut})
-	f(verdict.Outcome{Scope: verdict.ScopeModel}, reach{ModelOut, Fit, Fit})
-	f(verdict.Outcome{Scope: verdict.ScopeRateLimit}, reach{RateLimited, Fit, RateLimited})
-	f(verdict.Outcome{Scope: verdict.ScopeCapacity}, reach{Paused, Fit, Fit})
-	f(verdict.Outcome{Scope: verdict.ScopeEndpoint}, reach{Cooling, Cooling, Fit})
+	f(verdict.Outcome{}, views{})
+	f(verdict.Outcome{Scope: verdict.ScopeRequest}, views{})
+	f(verdict.Outcome{Scope: verdict.ScopeClient}, views{})
+	f(verdict.Outcome{Scope: verdict.ScopeCredential}, views{CredentialOut, CredentialOut, Fit})
+	f(verdict.Outcome{Scope: verdict.ScopeAccount}, views{AccountOut, AccountOut, AccountOut})
+	f(verdict.Outcome{Scope: verdict.ScopeModel}, views{ModelOut, Fit, Fit})
+	f(verdict.Outcome{Scope: verdict.ScopeRateLimit}, views{RateLimited, Fit, RateLimited})
+	f(verdict.Outcome{Scope: verdict.ScopeCapacity}, views{Paused, Fit, Fit})
+	f(verdict.Outcome{Scope: verdict.ScopeEndpoint}, views{Cooling, Cooling, Fit})
 }
 
-func TestARefusalInWordsProvesTheEndpointAlive(t *testing.T) {
+func TestRefusalClosesBreaker(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
-	attempt(t, e, Subject{}, broken, t0)
+	attempt(t, e, Subject{}, serverError, t0)
 	due := t0.Add(time.Minute)
 	attempt(t, e, Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: 5 * time.Second}, due)
 	if v := e.View(due, Subject{Model: haiku}); v.Unfit != Fit || v.Ejected {
@@ -92,7 +93,7 @@ func TestARefusalInWordsProvesTheEndpointAlive(t *testing.T) {
 	}
 }
 
-func TestOverloadPausesAreShortAndGrow(t *testing.T) {
+func TestOverloadPauses(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	now, longest := t0, time.Duration(0)
 	for range 12 {
@@ -119,7 +120,7 @@ func TestOverloadPausesAreShortAndGrow(t *testing.T) {
 	}
 }
 
-func TestSeveralOverloadedAccountsAreOneOverloadedService(t *testing.T) {
+func TestOverloadedOrigin(t *testing.T) {
 	eps := endpoints(t, server(t, "a", "http://api", "t1"), server(t, "b", "http://api", "t2"), server(t, "c", "http://api", "t3"), server(t, "d", "http://other", "t4"))
 	overloaded := verdict.Outcome{Scope: verdict.ScopeCapacity, RetryAfter: 4 * time.Second}
 	fit := func(now time.Time) (n int) {
@@ -147,12 +148,12 @@ func TestSeveralOverloadedAccountsAreOneOverloadedService(t *testing.T) {
 	}
 }
 
-func TestOrganizationsAreLearned(t *testing.T) {
-	head := http.Header{"Anthropic-Organization-Id": {"org-1"}}
+func TestOrganizations(t *testing.T) {
+	header := http.Header{"Anthropic-Organization-Id": {"org-1"}}
 	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"), server(t, "c", "https://relay.anthropic.com", "t3"), server(t, "d", "http://relay", "t4"), server(t, "e", "http://relay", "t5"))
 	for _, e := range eps {
 		lease, _ := e.Acquire(t0, Subject{Model: opus})
-		lease.UpdateFromHeader(200, head, t0)
+		lease.UpdateFromHeader(200, header, t0)
 		lease.Settle(t.Context(), verdict.Outcome{}, t0)
 		lease.Release()
 	}
@@ -165,11 +166,11 @@ func TestOrganizationsAreLearned(t *testing.T) {
 	}
 	attempt(t, eps[3], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeAccount}, t0)
 	if v := eps[4].View(t0, Subject{Model: opus}); v.Unfit != Fit {
-		t.Errorf("another key of a relay that passes on its organization: %+v", v)
+		t.Errorf("another key of a relay that passes on an organization: %+v", v)
 	}
 }
 
-func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
+func TestOrganizationMergesState(t *testing.T) {
 	eps := endpoints(t, server(t, "a", anthropicURL, "t1"), server(t, "b", anthropicURL, "t2"))
 	attempt(t, eps[1], Subject{}, verdict.Outcome{Scope: verdict.ScopeAccount, RetryAfter: time.Minute}, t0)
 	attempt(t, eps[1], Subject{Model: opus}, verdict.Outcome{Scope: verdict.ScopeRateLimit, RetryAfter: time.Minute}, t0.Add(2*time.Second))
@@ -183,33 +184,33 @@ func TestWhatWasLearnedBeforeTheOrganizationIsKept(t *testing.T) {
 	}
 }
 
-func TestARisenBalanceEndsAnEmptyAccount(t *testing.T) {
+func TestRisenBalance(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
 	e.state.SetBalance(0.5, false, t0)
 	attempt(t, e, Subject{}, verdict.Outcome{Scope: verdict.ScopeAccount}, t0)
 	e.state.SetBalance(0.4, false, t0)
 	if v := e.View(t0, Subject{}); v.Unfit != AccountOut {
-		t.Errorf("with less money: %+v", v)
+		t.Errorf("with a lower balance: %+v", v)
 	}
 	e.state.SetBalance(50, false, t0)
 	if v := e.View(t0, Subject{}); v.Unfit != Fit {
-		t.Errorf("topped up: %+v", v)
+		t.Errorf("with a higher balance: %+v", v)
 	}
 }
 
-func TestAPoisonousRequestIsForgivenOnceOnlyItFails(t *testing.T) {
+func TestForgive(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
-	poison := attempt(t, e, Subject{Body: 1}, broken, t0)
+	first := attempt(t, e, Subject{Body: 1}, serverError, t0)
 	if v := e.View(t0, Subject{}); v.Unfit != Cooling {
 		t.Fatalf("view %+v", v)
 	}
-	if !poison.Forgive(t0) {
+	if !first.Forgive(t0) {
 		t.Error("the only body that failed was not forgiven")
 	}
 	if v := e.View(t0, Subject{}); v.Unfit != Fit || v.Share != 1 {
 		t.Errorf("after forgiving: %+v", v)
 	}
-	other := attempt(t, e, Subject{Body: 2}, broken, t0.Add(time.Second))
+	other := attempt(t, e, Subject{Body: 2}, serverError, t0.Add(time.Second))
 	if other.Forgive(t0.Add(time.Second)) {
 		t.Error("a second body that failed was forgiven")
 	}
@@ -220,7 +221,7 @@ func TestAPoisonousRequestIsForgivenOnceOnlyItFails(t *testing.T) {
 
 func TestSlowStart(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
-	attempt(t, e, Subject{}, broken, t0)
+	attempt(t, e, Subject{}, serverError, t0)
 	back := t0.Add(time.Minute)
 	attempt(t, e, Subject{}, verdict.Outcome{}, back)
 	f := func(after time.Duration, want float64) {
@@ -235,7 +236,7 @@ func TestSlowStart(t *testing.T) {
 	f(time.Hour, 1)
 }
 
-func TestFirstContentLimitLearns(t *testing.T) {
+func TestFirstContentLimit(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
 	f := func(uncached int64, most, want time.Duration) {
 		t.Helper()
@@ -245,8 +246,8 @@ func TestFirstContentLimitLearns(t *testing.T) {
 	}
 	f(0, 2*time.Minute, 2*time.Minute)
 	f(0, 0, 0)
-	for range enough {
-		e.RecordLatency(2*time.Second, 20_000, t0) // one second as if cached
+	for range minSamples {
+		e.RecordLatency(2*time.Second, 20_000, t0) // one second if fully cached
 	}
 	f(0, 2*time.Minute, time.Minute)
 	f(380_000, 2*time.Minute, 80*time.Second)
@@ -257,11 +258,11 @@ func TestFirstContentLimitLearns(t *testing.T) {
 	}
 }
 
-// TestLeasesUnderConcurrency holds the whole state to its invariants under many
-// goroutines: no half-open permit twice, every slot given back, nothing stuck.
-func TestLeasesUnderConcurrency(t *testing.T) {
+// TestConcurrentLeases checks invariants under many goroutines: a half-open permit is granted once,
+// every slot is released, and nothing gets stuck.
+func TestConcurrentLeases(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://api", "t"))[0]
-	outcomes := []verdict.Outcome{{}, broken, {Scope: verdict.ScopeCredential}, {Scope: verdict.ScopeAccount}, {Scope: verdict.ScopeModel}, {Scope: verdict.ScopeClient}, {Scope: verdict.ScopeRequest}}
+	outcomes := []verdict.Outcome{{}, serverError, {Scope: verdict.ScopeCredential}, {Scope: verdict.ScopeAccount}, {Scope: verdict.ScopeModel}, {Scope: verdict.ScopeClient}, {Scope: verdict.ScopeRequest}}
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
@@ -288,7 +289,7 @@ func TestLeasesUnderConcurrency(t *testing.T) {
 	if !ok {
 		t.Fatal("stuck")
 	}
-	if _, again := e.Acquire(far, Subject{Model: opus}); again && first.endpoint.probe {
+	if _, again := e.Acquire(far, Subject{Model: opus}); again && first.endpointPermit.probe {
 		t.Error("two probes")
 	}
 	first.Release()

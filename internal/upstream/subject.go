@@ -7,27 +7,28 @@ import (
 
 // Subject has the properties of a request that an endpoint's state depends on.
 type Subject struct {
-	Path    string // the class of the path by claude.PathClass, "" for a message
-	Model   string // asked for, "" if none
+	Path    string // class of the path by claude.PathClass, "" for messages
+	Model   string // in the request, or ""
 	Variant verdict.Variant
-	Tenant  string // names the client's own credential where it is sent upstream, else ""
-	Body    uint64 // names the request's body: the same for the same bytes
-	Tokens  int64  // estimated input tokens, which add to an account's load
-	Demand  Demand // of the limits
+	Tenant  string // identifies the client's own credential if it is sent upstream, otherwise ""
+	Body    uint64 // identifies the request's body: equal for equal bytes
+	Tokens  int64  // estimated input tokens, for the account's load
+	Demand  Demand // on the rate limits
 
 	modelKey, classKey, limitKey string
 }
 
-// WithKeys returns the subject with its keys computed once, for repeated use.
+// WithKeys returns the subject with its keys computed, for repeated use.
 func (s Subject) WithKeys() Subject {
 	s.modelKey, s.classKey, s.limitKey = s.model(), s.class(), s.limit()
 	return s
 }
 
-// Has reports whether the subject has a property.
+// Has reports whether the request is of a variant.
 func (s Subject) Has(v verdict.Variant) bool { return s.Variant&v != 0 }
 
-// model is the key of the breakers of models. A model may be refused with the long context alone.
+// model returns the key of model breakers. An upstream may refuse a model with the long context
+// only.
 func (s Subject) model() string {
 	switch {
 	case s.modelKey != "":
@@ -38,7 +39,7 @@ func (s Subject) model() string {
 	return s.Model
 }
 
-// class is the key of limits and pauses. They hold for a class of models (rate-limits docs).
+// class returns the key of pauses. Limits apply to classes of models (rate-limits docs).
 func (s Subject) class() string {
 	switch {
 	case s.classKey != "":
@@ -49,7 +50,7 @@ func (s Subject) class() string {
 	return claude.ModelClass(s.Model) + "|"
 }
 
-// limit is the key of rate limits: a client's own credential has limits of its own.
+// limit returns the key of rate limits. A client's own credential has separate limits.
 func (s Subject) limit() string {
 	if s.limitKey != "" {
 		return s.limitKey

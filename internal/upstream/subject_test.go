@@ -22,8 +22,9 @@ func TestSubjectKeys(t *testing.T) {
 	f(Subject{Model: opus, Variant: verdict.Fast | verdict.LongContext}, opus+"[1m]", "opus+fast|", "opus+fast|")
 }
 
-// A fast request and one with the long context leave other requests for the same model alone.
-func TestVariantsRestAlone(t *testing.T) {
+// TestVariantsHaveSeparateState checks that refusals of fast mode or of the long context do not
+// affect other requests for the same model.
+func TestVariantsHaveSeparateState(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t"))[0]
 	plain, fast, long := Subject{Model: opus}, Subject{Model: opus, Variant: verdict.Fast}, Subject{Model: opus, Variant: verdict.LongContext}
 	settle := func(s Subject, o verdict.Outcome) {

@@ -5,8 +5,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/transport"
 )
 
-// warmAtOnce is how many servers are connected to at the same time ahead of requests.
-const warmAtOnce = 4
+// maxWarming bounds the connections that are opened concurrently ahead of requests.
+const maxWarming = 4
 
 // coldServer is a server whose first request would have to wait for a TLS handshake.
 type coldServer struct {
@@ -14,17 +14,17 @@ type coldServer struct {
 	transport transport.Warmer
 }
 
-// Warm opens a connection to every https server that the last Reconcile
-// brought anew and that takes requests: TCP, TLS and the preface of HTTP/2, but
-// no request. It works in the background, a few servers at a time, and ends
-// with the pool's context. Where it fails, the first request will tell.
+// Warm opens a connection to every https server that is new in the last Reconcile and accepts
+// requests: TCP, TLS and the HTTP/2 preface, without a request. It works in the background, with a
+// few servers at a time, and ends with the pool's context. Failures are only logged; the first
+// request will report them.
 func (p *Pool) Warm() {
 	cold := make(chan coldServer, len(p.cold))
 	for _, s := range p.cold {
 		cold <- s
 	}
 	close(cold)
-	for range min(warmAtOnce, len(p.cold)) {
+	for range min(maxWarming, len(p.cold)) {
 		p.wg.Go(func() {
 			for s := range cold {
 				p.warm(s)

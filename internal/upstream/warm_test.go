@@ -14,33 +14,34 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// dialing is a transport to warm up: each dial takes a second.
-type dialing struct {
-	now, most *atomic.Int64
-	err       error
+// fakeWarmer takes a second to connect.
+type fakeWarmer struct {
+	open, most *atomic.Int64
+	err        error
 }
 
-func (d dialing) Warm() error {
-	n := d.now.Add(1)
+func (d fakeWarmer) Warm() error {
+	n := d.open.Add(1)
 	d.most.Store(max(d.most.Load(), n))
 	time.Sleep(time.Second)
-	d.now.Add(-1)
+	d.open.Add(-1)
 	return d.err
 }
 
-// TestWarm checks that new servers are connected to in parallel, within a bound, and that failures are only logged.
+// TestWarm checks that Warm connects to new servers concurrently, within a bound, and only logs
+// failures.
 func TestWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer // slog writes one line at a time
+		var log bytes.Buffer // slog writes complete lines
 		p := NewPool(t.Context(), event.NewBus(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 		var now, most atomic.Int64
 		for range 8 {
-			p.cold = append(p.cold, coldServer{"good", dialing{now: &now, most: &most}})
+			p.cold = append(p.cold, coldServer{"good", fakeWarmer{open: &now, most: &most}})
 		}
-		p.cold = append(p.cold, coldServer{"dead", dialing{&now, &most, errors.New("refused")}})
+		p.cold = append(p.cold, coldServer{"dead", fakeWarmer{&now, &most, errors.New("refused")}})
 		p.Warm()
 		p.Wait()
-		if n := most.Load(); n != warmAtOnce {
+		if n := most.Load(); n != maxWarming {
 			t.Errorf("%d at a time", n)
 		}
 		if n := strings.Count(log.String(), telemetry.Warmed); n != 8 {
@@ -55,13 +56,13 @@ func TestWarm(t *testing.T) {
 	})
 }
 
-// TestServersToWarm checks that Reconcile selects new https servers that take requests.
+// TestServersToWarm checks that Reconcile selects new https servers that accept requests.
 func TestServersToWarm(t *testing.T) {
-	p := pool(t)
+	p := testPool(t)
 	drained := server(t, "drained", "https://drained.example", "unused")
 	drained.Weight = 0
-	cfg := configured(server(t, "plain", "http://127.0.0.1:9", "p"), drained, server(t, "a", "https://a.example", "a"), server(t, "b", "https://b.example", "b"))
-	for _, want := range []int{2, 0} { // the second time nothing is new
+	cfg := configOf(server(t, "plain", "http://127.0.0.1:9", "p"), drained, server(t, "a", "https://a.example", "a"), server(t, "b", "https://b.example", "b"))
+	for _, want := range []int{2, 0} { // in the second generation, no server is new
 		_, commit := p.Reconcile(cfg)
 		commit()
 		if len(p.cold) != want {

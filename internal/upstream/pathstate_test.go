@@ -14,9 +14,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// TestSidesJudgeOnlyThemselves checks that responses on other paths do not affect messages and
-// availability.
-func TestSidesJudgeOnlyThemselves(t *testing.T) {
+// TestPathsHaveSeparateState checks that responses on other paths do not affect messages and the
+// general availability.
+func TestPathsHaveSeparateState(t *testing.T) {
 	message, count := Subject{Model: opus}, Subject{Path: claude.PathCountTokens, Model: opus}
 	f := func(o verdict.Outcome, want Unfit, otherModel Unfit) {
 		t.Helper()
@@ -26,7 +26,7 @@ func TestSidesJudgeOnlyThemselves(t *testing.T) {
 			t.Errorf("%v: messages: %s", o.Scope, v.Unfit)
 		}
 		if v := e.ViewAny(t0); v.Unfit != Fit || v.Ejected {
-			t.Errorf("%v: overall: %+v", o.Scope, v)
+			t.Errorf("%v: any subject: %+v", o.Scope, v)
 		}
 		if v := e.View(t0, Subject{Path: claude.PathModels}); v.Unfit != Fit || v.Avoid {
 			t.Errorf("%v: another path: %+v", o.Scope, v)
@@ -53,7 +53,7 @@ func TestSidesJudgeOnlyThemselves(t *testing.T) {
 	f(verdict.Outcome{Scope: verdict.ScopeModel}, ModelOut, Fit)
 }
 
-func TestConnectionFailuresOfASideAreShared(t *testing.T) {
+func TestConnectionFailureOnPath(t *testing.T) {
 	count := Subject{Path: claude.PathCountTokens}
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 	attempt(t, e, count, verdict.Judge(verdict.Evidence{Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Path: count.Path}), t0)
@@ -62,20 +62,20 @@ func TestConnectionFailuresOfASideAreShared(t *testing.T) {
 			t.Errorf("%q: %+v", s.Path, v)
 		}
 	}
-	// Its success proves nothing about messages, and takes no half-open permit from them.
+	// A success on the path proves nothing about messages, and does not use their half-open permit.
 	later := t0.Add(2 * time.Minute)
-	side, ok := e.Acquire(later, count)
+	other, ok := e.Acquire(later, count)
 	if !ok {
 		t.Fatal("half-open: not fit for another path")
 	}
 	message, ok := e.Acquire(later, Subject{Model: opus})
 	if !ok {
-		t.Fatal("half-open: the one message is not let through")
+		t.Fatal("half-open: the probe by a message was not admitted")
 	}
-	side.Settle(t.Context(), verdict.Outcome{}, later)
-	side.Release()
+	other.Settle(t.Context(), verdict.Outcome{}, later)
+	other.Release()
 	if v := e.View(later, Subject{Model: opus}); v.Unfit != Probing {
-		t.Errorf("while the message is under way: %s", v.Unfit)
+		t.Errorf("while the message is in flight: %s", v.Unfit)
 	}
 	message.Settle(t.Context(), verdict.Outcome{}, later)
 	message.Release()
@@ -84,7 +84,8 @@ func TestConnectionFailuresOfASideAreShared(t *testing.T) {
 	}
 }
 
-// TestOutForMessagesIsAvoided checks that such a server may serve other paths, as the last choice.
+// TestOutForMessagesIsAvoided checks that a server that accepts no messages may serve other paths,
+// as the last choice.
 func TestOutForMessagesIsAvoided(t *testing.T) {
 	for _, o := range []verdict.Outcome{{Scope: verdict.ScopeEndpoint}, {Scope: verdict.ScopeCredential}, {Scope: verdict.ScopeAccount}, {Scope: verdict.ScopeModel}} {
 		e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
@@ -102,8 +103,8 @@ func TestOutForMessagesIsAvoided(t *testing.T) {
 	}
 }
 
-// TestSidesTeachNoLimits: count_tokens has separate rate limits (token-counting docs).
-func TestSidesTeachNoLimits(t *testing.T) {
+// TestPathsDoNotUpdateLimits: count_tokens has separate rate limits (token-counting docs).
+func TestPathsDoNotUpdateLimits(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 	lease, _ := e.Acquire(t0, Subject{Path: claude.PathCountTokens, Model: opus})
 	lease.UpdateFromHeader(http.StatusOK, http.Header{
@@ -117,7 +118,7 @@ func TestSidesTeachNoLimits(t *testing.T) {
 	}
 }
 
-func TestForgiveASide(t *testing.T) {
+func TestForgiveOnPath(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
 	count := Subject{Path: claude.PathCountTokens, Body: 1}
 	lease := attempt(t, e, count, verdict.Outcome{Scope: verdict.ScopeEndpoint}, t0)
@@ -131,17 +132,17 @@ func TestForgiveASide(t *testing.T) {
 	}
 }
 
-func TestSidesAreBounded(t *testing.T) {
+func TestPathsAreBounded(t *testing.T) {
 	e := endpoints(t, server(t, "a", "http://a", "t1"))[0]
-	for i := range 10 * maxSides {
+	for i := range 10 * maxPaths {
 		attempt(t, e, Subject{Path: fmt.Sprint("p", i)}, verdict.Outcome{Scope: verdict.ScopeEndpoint}, t0)
 	}
-	if n := len(e.state.sides); n > maxSides {
+	if n := len(e.state.paths); n > maxPaths {
 		t.Errorf("%d path classes are remembered", n)
 	}
 }
 
-func TestJudgeOfASide(t *testing.T) {
+func TestJudgeOnPath(t *testing.T) {
 	f := func(path string, status int, e *claude.Error, want verdict.Scope) {
 		t.Helper()
 		if got := verdict.Judge(verdict.Evidence{Path: path, Status: status, Error: e, Model: opus, Now: t0}); got.Scope != want {
@@ -167,7 +168,7 @@ func TestJudgeOfASide(t *testing.T) {
 	f("files", 404, &claude.Error{Type: claude.ErrNotFound, Message: "File not found"}, verdict.ScopeRequest)
 }
 
-func TestWhatIsAFailureOfTheConnection(t *testing.T) {
+func TestConnectionFailure(t *testing.T) {
 	f := func(err error, status int, want bool) {
 		t.Helper()
 		if o := verdict.Judge(verdict.Evidence{Err: err, Status: status}); o.Connection != want || o.Scope != verdict.ScopeEndpoint {
@@ -179,7 +180,7 @@ func TestWhatIsAFailureOfTheConnection(t *testing.T) {
 	f(&net.OpError{Op: "read", Err: syscall.ECONNRESET}, 200, false)
 	f(fmt.Errorf("read: %w", io.EOF), 0, true)
 	f(textproto.ProtocolError("malformed header"), 0, false)
-	f(&verdict.TimeoutError{Waiting: "answer", After: time.Second}, 0, false)
+	f(&verdict.TimeoutError{Waiting: "response", After: time.Second}, 0, false)
 	f(fmt.Errorf("%w: status 302", verdict.ErrUnusable), 302, false)
 }
 
