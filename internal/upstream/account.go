@@ -15,7 +15,7 @@ type account struct {
 	cacheScope uint64 // identifies the account; never changes
 
 	mu         sync.Mutex
-	breaker    breaker            // open without credit, at a spending limit, or while disabled
+	breaker    breaker            // open: no credit, a spending limit, or disabled
 	rateLimits cooldowns          // cooldowns after rate limits, by Subject.limit
 	budgets    map[string]*budget // remaining rate limits, by Subject.limit
 	load       load
@@ -42,8 +42,8 @@ func (a *accounts) byName(name string) *account {
 
 // cacheScopeOf derives the identifier of an account from its name, or from its first endpoint. It
 // is the same in every process.
-func cacheScopeOf(origin []byte) uint64 {
-	sum := sha256.Sum256(origin)
+func cacheScopeOf(source []byte) uint64 {
+	sum := sha256.Sum256(source)
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
@@ -111,9 +111,9 @@ func organizationOf(h http.Header) string { return shortID(h, "Anthropic-Organiz
 func workspaceOf(h http.Header) string { return shortID(h, "Anthropic-Workspace-Id") }
 
 func shortID(h http.Header, name string) string {
-	const longest = 100 // longer names are ignored
+	const maxLength = 100 // longer names are ignored
 	id := h.Get(name)
-	if len(id) > longest {
+	if len(id) > maxLength {
 		return ""
 	}
 	return id

@@ -9,7 +9,7 @@ import (
 const (
 	// maxCooldown bounds cooldowns that the balancer chooses itself.
 	maxCooldown = 10 * time.Minute
-	// jitterShare is the random part of a cooldown. It prevents that servers that failed together
+	// jitterShare is the random part of a cooldown. With it, servers that failed together do not
 	// return together.
 	jitterShare = 0.1
 )
@@ -105,7 +105,7 @@ func (b *breaker) succeed(p permit, policy breakerPolicy, now time.Time) bool {
 }
 
 // fail records a failure. It returns how long the breaker is open, or 0 if the failure does not
-// open it: when many concurrent attempts fail together, that is one failure. spread is a random
+// open it. Concurrent attempts that fail together count as one failure. spread is a random
 // number in [0, 1).
 func (b *breaker) fail(p permit, o verdict.Outcome, policy breakerPolicy, now time.Time, spread float64) time.Duration {
 	if p.epoch != b.epoch {

@@ -82,7 +82,7 @@ func (b *bucket) confirm(amount float64, now time.Time) {
 }
 
 // debit subtracts n from the level. Usage in responses may be absurd, so the debt is never more
-// than one minute refills.
+// than what one minute refills.
 func (b *bucket) debit(n float64) {
 	n = min(n, b.level+b.limit)
 	b.level -= n
@@ -193,7 +193,8 @@ type reservation struct {
 	debitedBefore [3]float64 // debits of requests, input and output before the lease began
 }
 
-// reserveLocked reserves the lease's demand in its account's budget.
+// reserveLocked reserves the lease's demand in its account's budget, and adds its tokens to the
+// account's load.
 func (l *Lease) reserveLocked(now time.Time) {
 	b := l.account.budgetLocked(l.subject, l.spec.RateLimit, now)
 	b.reserve(l.subject.Demand)

@@ -52,8 +52,8 @@ func (c *cooldowns) recordRefusal(subject string, started, now time.Time, reason
 	return length
 }
 
-// evictExpired frees space when the bound is reached: it removes the expired cooldowns, or all if none
-// has expired.
+// evictExpired frees space when the bound is reached: it removes the expired cooldowns, or all if
+// none has expired.
 func (c cooldowns) evictExpired(now time.Time) {
 	if len(c) < maxCooldowns {
 		return

@@ -259,12 +259,12 @@ func (e *Endpoint) addDrainingLocked(v *View) {
 // slowStartShareLocked returns the share of requests during slow start. After its breaker has
 // closed, an endpoint may still be weak, and its connections are cold.
 func (e *Endpoint) slowStartShareLocked(now time.Time) float64 {
-	const least = 0.1
+	const minShare = 0.1
 	closedAt := e.state.breaker.closedAt
 	if closedAt.IsZero() || e.slowStart <= 0 {
 		return 1
 	}
-	return min(max(float64(now.Sub(closedAt))/float64(e.slowStart), least), 1)
+	return min(max(float64(now.Sub(closedAt))/float64(e.slowStart), minShare), 1)
 }
 
 // Mark sets the loop header of a request to the server: the marks that the request came with, and

@@ -54,13 +54,13 @@ func (l *latency) record(took time.Duration, uncached int64, now time.Time) {
 	defer l.mu.Unlock()
 	took = time.Duration(float64(took) / promptFactor(uncached))
 	// minimum weights of one response, even if it follows another at once
-	const least, leastLong = 0.1, 0.002
+	const minWeight, minLongWeight = 0.1, 0.002
 	passed := max(now.Sub(l.at), 0).Seconds()
-	share, longShare := max(1-math.Exp(-passed/latencyMemory.Seconds()), least), max(1-math.Exp(-passed/longMemory.Seconds()), leastLong)
+	weight, longWeight := max(1-math.Exp(-passed/latencyMemory.Seconds()), minWeight), max(1-math.Exp(-passed/longMemory.Seconds()), minLongWeight)
 	if l.n == 0 {
-		share, longShare = 1, 1
+		weight, longWeight = 1, 1
 	}
-	l.mean, l.longMean, l.at = l.mean+share*(took.Seconds()-l.mean), l.longMean+longShare*(took.Seconds()-l.longMean), now
+	l.mean, l.longMean, l.at = l.mean+weight*(took.Seconds()-l.mean), l.longMean+longWeight*(took.Seconds()-l.longMean), now
 	l.ring[l.next] = took
 	l.next = (l.next + 1) % maxSamples
 	l.n = min(l.n+1, maxSamples)

@@ -77,7 +77,8 @@ func (l *Lease) admitPathLocked(now time.Time) {
 	l.pathPermit = l.path.breaker.acquireForced(now)
 }
 
-// IsForced reports whether the endpoint is used although a breaker is open.
+// IsForced reports whether the endpoint is used although its breaker, or that of the path, is not
+// closed and the lease is not the probe.
 func (l *Lease) IsForced() bool { return l.endpointPermit.forced || l.pathPermit.forced }
 
 // applyPathLocked applies an outcome to the lease's path class.

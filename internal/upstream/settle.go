@@ -16,7 +16,7 @@ const maxModels = 256
 // effect is the result of applying an outcome.
 type effect struct {
 	cooldown     time.Duration // length of the new cooldown; 0: none
-	failures     int           // consecutive failures before that cooldown
+	failures     int           // consecutive failures, including this one
 	recovered    bool          // a breaker or cooldown ended
 	probeEnded   bool          // a probe ended: waiting requests look again
 	pathCooldown time.Duration // length of the new cooldown of the lease's path class; 0: none
