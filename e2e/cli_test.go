@@ -49,6 +49,7 @@ func TestVersionAndHelp(t *testing.T) {
 		{"help", 0, "demo"},
 		{"check -help", 0, "Usage: claude-code-lb check"},
 		{"init --help", 0, "-url"},
+		{"connect -h", 0, "-keep-login"},
 		{"schema -h", 0, "Usage: claude-code-lb schema"},
 		{"explain-error -h", 0, "-own-credential"},
 		{"fake -help", 0, "-fault"},
