@@ -54,12 +54,12 @@ func TestExplainError(t *testing.T) {
 
 func TestExplainUnusableResponses(t *testing.T) {
 	f := explains(t)
-	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<html>Log in</html>", nil, "status 200, unusable answer: a web page, not a message of the API", "scope       endpoint", "may be billed")
-	f("<!DOCTYPE html><p>Log in</p>", []string{"-status", "200"}, "unusable answer: a web page", "does not notice while another server can respond")
-	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<script>e = {\"error\":{\"type\":\"overloaded_error\"}}</script>", nil, "unusable answer: a web page", "scope       endpoint")
-	f("HTTP/1.1 200 OK\n\n{\"code\":500,\"msg\":\"404 NOT_FOUND\"}", nil, "unusable answer: not a message of the API", "scope       endpoint")
-	f("HTTP/1.1 200 OK\ncontent-length: 0\n\n", nil, "unusable answer: it is empty", "scope       endpoint")
-	f("HTTP/1.1 302 Found\nlocation: https://a.example/login\n\n", nil, "status 302, unusable answer: neither a 200 nor an error", "scope       endpoint")
+	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<html>Log in</html>", nil, "status 200, unusable response: a web page, not a message of the API", "scope       endpoint", "may be billed")
+	f("<!DOCTYPE html><p>Log in</p>", []string{"-status", "200"}, "unusable response: a web page", "does not notice while another server can respond")
+	f("HTTP/1.1 200 OK\ncontent-type: text/html\n\n<script>e = {\"error\":{\"type\":\"overloaded_error\"}}</script>", nil, "unusable response: a web page", "scope       endpoint")
+	f("HTTP/1.1 200 OK\n\n{\"code\":500,\"msg\":\"404 NOT_FOUND\"}", nil, "unusable response: not a message of the API", "scope       endpoint")
+	f("HTTP/1.1 200 OK\ncontent-length: 0\n\n", nil, "unusable response: it is empty", "scope       endpoint")
+	f("HTTP/1.1 302 Found\nlocation: https://a.example/login\n\n", nil, "status 302, unusable response: neither a 200 nor an error", "scope       endpoint")
 	f("event: message_start\ndata: {}\n\n", []string{"-status", "200"}, "not a message of the API")
 	f("event: message_start\ndata: {}\n\nevent: content_block_start\ndata: {}\n\nevent: error\ndata: "+creditError, nil, "has content already")
 }

@@ -132,16 +132,16 @@ func TestProbeOfModel(t *testing.T) {
 	f("overloaded inside a 200", respond(200, problem("overloaded_error")))
 	f("broken inside a 200", respond(200, problem("api_error")), "health check: error event api_error after 0s")
 	f("internal error", respond(500, problem("api_error")), "health check: status 500 api_error after 0s")
-	f("login page", respond(200, "<html>please log in</html>"), "health check: unusable answer: not a message after 0s")
-	f("redirect", respond(302, "", "Location", "/login"), "health check: unusable answer: status 302 after 0s")
-	f("nothing", respond(200, ""), "health check: unusable answer: not a message after 0s")
+	f("login page", respond(200, "<html>please log in</html>"), "health check: unusable response: not a message after 0s")
+	f("redirect", respond(302, "", "Location", "/login"), "health check: unusable response: status 302 after 0s")
+	f("nothing", respond(200, ""), "health check: unusable response: not a message after 0s")
 	f("compressed", respond(200, "\x1f\x8b", "Content-Encoding", "gzip"), "passed")
 	f("cut body", func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(io.MultiReader(strings.NewReader(pong[:20]), errReader{}))}, nil
 	}, "health check: connection reset after 0s")
 	f("endless body", func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(endlessBody(' '))}, nil
-	}, "health check: unusable answer: not a message after 0s")
+	}, "health check: unusable response: not a message after 0s")
 }
 
 // endlessBody is a body without an end.

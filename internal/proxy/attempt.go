@@ -93,7 +93,7 @@ func (x *exchange) open(lease *upstream.Lease) *attempt {
 func (x *exchange) firstWait(a *attempt) *verdict.TimeoutError {
 	s := x.req.Settings
 	if x.kind != kindStream {
-		a.first = verdict.TimeoutError{Waiting: "answer", After: s.NonStreaming}
+		a.first = verdict.TimeoutError{Waiting: "response", After: s.NonStreaming}
 		if x.isQuick() {
 			a.first.After = x.quickLimit(a.lease, a.start)
 		}

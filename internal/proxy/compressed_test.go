@@ -99,7 +99,7 @@ func TestUndecodableResponsesFailOver(t *testing.T) {
 			if got := r.post("/v1/messages", body); got.StatusCode != 200 || got.Body != want || got.Err != nil {
 				t.Errorf("client got %d %q, %v", got.StatusCode, got.Body, got.Err)
 			}
-			if e := r.last(); len(e.Attempts) != 2 || !strings.HasPrefix(e.Attempts[0].Reason, "unusable answer") {
+			if e := r.last(); len(e.Attempts) != 2 || !strings.HasPrefix(e.Attempts[0].Reason, "unusable response") {
 				t.Errorf("attempts %+v", e.Attempts)
 			}
 		})

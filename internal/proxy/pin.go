@@ -51,8 +51,8 @@ func (x *exchange) resolvePin(named []string, readable bool) {
 	}
 	accounts := x.req.Table.Accounts()
 	for _, id := range named {
-		keeper, known := x.p.Owners.Of(id, x.req.Start)
-		domain, there := x.req.Table.AccountOf(keeper)
+		owner, known := x.p.Owners.Of(id, x.req.Start)
+		domain, there := x.req.Table.AccountOf(owner)
 		known = known && there
 		switch {
 		case !known:
@@ -154,16 +154,16 @@ func (x *exchange) rememberOwner(a *attempt) {
 		return
 	}
 	x.claim(a)
-	now, keeper := time.Now(), routing.OwnerAt(a.lease.Endpoint)
+	now, owner := time.Now(), routing.OwnerAt(a.lease.Endpoint)
 	if x.req.HTTP.Method == http.MethodDelete && x.pin.resource.ID != "" {
 		x.p.Owners.Forget(x.pin.resource.ID)
 		return
 	}
 	if !x.pin.isResource || x.pin.resource.ID != "" {
-		x.p.Owners.Learn(keeper, now, x.pin.unknown...)
+		x.p.Owners.Learn(owner, now, x.pin.unknown...)
 	}
 	if x.kind == kindResource {
-		x.p.Owners.Learn(keeper, now, claude.ResourceIDs(a.buffered)...)
+		x.p.Owners.Learn(owner, now, claude.ResourceIDs(a.buffered)...)
 	}
 }
 

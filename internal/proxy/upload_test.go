@@ -32,7 +32,7 @@ func TestUploadMayTakeLong(t *testing.T) {
 	f := func(pause time.Duration, want error) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
-			limit := &verdict.TimeoutError{Waiting: "answer", After: time.Minute}
+			limit := &verdict.TimeoutError{Waiting: "response", After: time.Minute}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			w := &timeouts{cancel: cancel}
 			defer w.stop()

@@ -383,7 +383,7 @@ func TestDrippingResponsesTimeOut(t *testing.T) {
 		f(fmt.Sprint(status), drip(status, " "), fmt.Sprintf("status %d", status))
 	}
 	f("400", drip(400, " "), "no error text within 3s")
-	f("200", drip(200, "{"), "no answer within 1s")
+	f("200", drip(200, "{"), "no response within 1s")
 }
 
 // TestConnectionHeaderIsHopByHop checks every line of the field, in both directions.

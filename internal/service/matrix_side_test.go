@@ -123,7 +123,7 @@ connection (no connection, TLS, a connection reset or closed before any answer) 
 | On ` + "`count_tokens`" + ` or ` + "`GET /v1/models`" + ` | Another server is left | None is left | Messages |
 | --- | --- | --- | --- |
 | 401, 402, 403, 404, 405, 429, 5xx; a page, a redirect, an empty body, anything but JSON | hidden | see below | go on at the same server |
-| no answer within 1.5 s, 3 s at the last server, and 1 s more per megabyte of the request | hidden | see below | go on at the same server |
+| no response within 1.5 s, 3 s at the last server, and 1 s more per megabyte of the request | hidden | see below | go on at the same server |
 | no connection, TLS, a reset before any answer | hidden | see below | cooldown of the server |
 | 400, 413 and other refusals of the request | passed on | passed on | go on at the same server |
 | 404, 405 on a path that is neither of the two, nor of batches, files or skills | hidden | passed on, after two alike | go on at the same server; no cooldown |

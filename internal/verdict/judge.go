@@ -9,24 +9,26 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// Evidence is everything known of an attempt at the moment of the verdict.
+// Evidence is everything that is known about an attempt when it is classified.
 type Evidence struct {
-	Status int           // 0 when no head arrived
-	Header http.Header   // of the answer, nil without one
-	Error  *claude.Error // of an error body or of an error event inside a 200
-	Body   []byte        // of an error answer, or the data of an error event, as far as it was read
-	Err    error         // of the transport or of reading the answer
-	Server string        // the server's name
-	Model  string        // the model asked for
-	Path   string        // the class of the path by claude.PathClass, "" for a message
-	// Variant is that of the request's Subject.
+	Status int           // 0 if no response header arrived
+	Header http.Header   // of the response, nil without one
+	Error  *claude.Error // of an error body, or of an error event in a response with status 200
+	Body   []byte        // body of an error response, or data of an error event, as much as was read
+	Err    error         // of the transport, or of reading the response
+	Server string        // the endpoint's name
+	Model  string        // the requested model
+	Path   string        // class of the path by claude.PathClass, "" for a message
+	// Variant is the variant of the request's Subject.
 	Variant Variant
-	// OwnCredential says that the client's own credential was sent, because the server has none.
+	// OwnCredential reports that the attempt used the client's credential, because the endpoint has
+	// none.
 	OwnCredential bool
 	Now           time.Time
 }
 
-// status is that of the answer, or the one that goes with an error event inside a 200.
+// status returns the status of the response, or the status that belongs to an error event in a
+// response with status 200.
 func (ev Evidence) status() int {
 	if ev.Status < http.StatusBadRequest && ev.Error != nil {
 		return claude.StatusForType(ev.Error.Type)
@@ -34,7 +36,8 @@ func (ev Evidence) status() int {
 	return ev.Status
 }
 
-// Judge turns evidence into a verdict by what is known of the API. It is pure.
+// Judge classifies evidence by the documented and observed behavior of the API and of relays. It is
+// pure.
 func Judge(ev Evidence) Outcome {
 	if ev.Err != nil {
 		o := judgeErr(ev.Err)
@@ -62,9 +65,10 @@ func lacksPath(status int) bool {
 	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
 }
 
-// withoutPath is the finding for a response that may mean that the upstream does not offer the path. Gateways may lack
-// count_tokens and the list of models: the path gets a cooldown. Other paths may not exist in the API at all: another
-// upstream is asked. For batches, files and skills such a response is about an id.
+// withoutPath returns the finding for a response that may mean that the upstream does not offer the
+// path. Gateways may lack count_tokens and the list of models: this path of the endpoint gets a
+// cooldown. Other paths may not exist in the API at all: another upstream is tried. For batches,
+// files and skills such a response is about an id.
 func (ev Evidence) withoutPath(f finding) finding {
 	switch ev.Path {
 	case claude.PathCountTokens, claude.PathModels:
@@ -72,19 +76,20 @@ func (ev Evidence) withoutPath(f finding) finding {
 	case claude.PathMessages, claude.PathBatches, claude.PathFiles, claude.PathSkills:
 		return f
 	}
-	f.ambiguous = f.ambiguous || f.scope == ScopeRequest && ev.status() != http.StatusNotImplemented // a 501 is a definite answer
+	f.ambiguous = f.ambiguous || f.scope == ScopeRequest && ev.status() != http.StatusNotImplemented // a 501 is unambiguous
 	return f
 }
 
-// conclude settles what holds for every verdict on an error that an upstream has stated, whoever found it.
+// conclude applies what holds for every outcome of an explicit error, regardless of the rule that
+// classified it.
 func (ev Evidence) conclude(o Outcome) Outcome {
 	if ev.OwnCredential && (o.Scope == ScopeCredential || o.Scope == ScopeAccount) {
-		// A client's key that is not valid says nothing about the server.
+		// An invalid credential of the client proves nothing about the server.
 		o.Scope, o.Ambiguous = ScopeRequest, true
 	}
 	switch {
 	case o.Scope != ScopeRequest:
-		o.Unbilled = free(ev)
+		o.Unbilled = isUnbilled(ev)
 		return o
 	case o.Ambiguous:
 		if o.FromRule { // no cooldown begins, so the rule's duration has no effect
@@ -96,9 +101,9 @@ func (ev Evidence) conclude(o Outcome) Outcome {
 	}
 }
 
-// free says whether an upstream that states an error has refused before it did any work. It has not when
-// it ran out of time, nor when the error came after the head of an answer.
-func free(ev Evidence) bool {
+// isUnbilled reports whether an upstream refused before it did any work. It did not if its time ran
+// out, or if the error came after the response header.
+func isUnbilled(ev Evidence) bool {
 	switch {
 	case ev.Status < http.StatusBadRequest, ev.Status == http.StatusRequestTimeout, ev.Status == http.StatusGatewayTimeout:
 		return false
@@ -107,10 +112,10 @@ func free(ev Evidence) bool {
 	}
 }
 
-// reason words the verdict with nothing that the upstream chose freely.
+// reason describes the outcome without text that the upstream chose freely.
 func reason(ev Evidence, status int) string { return finding{}.reason(ev, status) }
 
-// reason words the verdict with nothing that the upstream chose freely.
+// reason describes the finding without text that the upstream chose freely.
 func (f finding) reason(ev Evidence, status int) string {
 	text := fmt.Sprintf("status %d", status)
 	if ev.Status < http.StatusBadRequest {
@@ -130,7 +135,8 @@ func (f finding) reason(ev Evidence, status int) string {
 	return text
 }
 
-// word keeps what a wire name may hold, so that nothing an upstream sends reaches a log as it is.
+// word keeps only the characters of API names, so that no text of an upstream gets into the log
+// unchanged.
 func word(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '_' || r >= 'a' && r <= 'z' {
@@ -140,8 +146,8 @@ func word(s string) string {
 	}, s[:min(len(s), 40)])
 }
 
-// loopCooldown is the cooldown of a server that leads back here. It is longer than requests wait,
-// because a configuration must be corrected first.
+// loopCooldown is the cooldown of a server that leads back to this balancer. It is longer than
+// requests wait, because the configuration must be corrected first.
 const loopCooldown = 2 * time.Minute
 
 // isLoop reports whether a balancer refused a request that had passed it before.

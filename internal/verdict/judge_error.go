@@ -14,7 +14,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/http1"
 )
 
-// judgeErr judges an attempt that brought no answer, or one that broke off.
+// judgeErr classifies an attempt without a response, or with a broken one.
 func judgeErr(err error) Outcome {
 	switch {
 	case errors.Is(err, ErrStopping):
@@ -34,7 +34,7 @@ func judgeErr(err error) Outcome {
 	} else if failed := handshake(err); failed != nil {
 		o.Reason, o.Unbilled, o.Connection, o.Cause = "TLS: "+plain(failed.Error()), true, true, CauseTLS
 	} else if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
-		o.Reason = "malformed header" // its text is the header
+		o.Reason = "malformed header" // its text contains the header
 	} else {
 		o.Reason, o.Connection = cause(err), closedByPeer(err)
 	}
@@ -66,7 +66,7 @@ func causeOfDial(err error) Cause {
 	return CauseOther
 }
 
-// cause words an error without the addresses that net puts around it: clients see it.
+// cause describes an error without the addresses that package net adds, because clients see it.
 func cause(err error) string {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno.Error()
@@ -80,7 +80,8 @@ func cause(err error) string {
 	return plain(err.Error())
 }
 
-// handshake finds an error with which a TLS connection does not come about, so that nothing was sent; nil if it is none.
+// handshake returns the error of a failed TLS handshake, in which case nothing was sent; nil for
+// other errors.
 func handshake(err error) error {
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return e
@@ -91,16 +92,16 @@ func handshake(err error) error {
 	if e, ok := errors.AsType[tls.AlertError](err); ok {
 		return e
 	}
-	// The Transport's time-out has no type of its own that could be asked for.
+	// The Transport's time-out error has no type.
 	if errors.Is(err, http.ErrSchemeMismatch) || err.Error() == "net/http: TLS handshake timeout" {
 		return err
 	}
 	return nil
 }
 
-// plain makes the text of an error fit for logs: printable, of moderate length,
-// and cut before the first quote, behind which stands what others have written:
-// a line that an upstream sent, a proxy's address with its password.
+// plain makes the text of an error fit for logs: printable, of bounded length, and cut before the
+// first quote. Quoted text comes from outside: a line of an upstream, a proxy's address with its
+// password.
 func plain(text string) string {
 	const longest = 160
 	text, _, _ = strings.Cut(text, `"`)

@@ -7,26 +7,26 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// finding is the classification of an error response: its scope and cause.
+// finding is the classification of an error response: scope and cause.
 type finding struct {
 	scope     Scope
 	cause     Cause
-	note      string // for the reason, in words of our own
+	note      string // for the reason, in the balancer's words
 	ambiguous bool   // see Outcome
 	final     bool   // see Outcome
-	settled   bool   // nothing else about the response can change it
+	settled   bool   // no other part of the response can change it
 }
 
-// find classifies an error response (errors and rate-limits docs, and observed texts of vendors and
-// relays). The most reliable evidence comes first: a documented type or code, then the account's
-// state, then the words of other vendors, then the bare status.
+// find classifies an error response by the API's documentation and by observed texts of vendors and
+// relays. The most reliable evidence comes first: a documented type or code, then the account's
+// state, then other vendors' words, then the status alone.
 func find(ev Evidence, status int) finding {
 	said := ev.refusal()
 	read := said.Classify(ev.Model)
 	switch {
 	case read.Meaning == claude.PolicyBlocked:
 		return finding{scope: ScopeRequest, settled: true}
-	case ev.challenged(said, status):
+	case ev.isChallenge(said, status):
 		return finding{scope: ScopeEndpoint, cause: CausePage, note: "a web page in place of the API"}
 	case ev.Error != nil && ev.Error.Type == claude.ErrOverloaded:
 		return finding{scope: ScopeCapacity}
@@ -49,7 +49,7 @@ func find(ev Evidence, status int) finding {
 	return findByStatus(ev, said, read, status)
 }
 
-// refusal parses the error response, in whatever form its author wrote it.
+// refusal parses the error response in any known format.
 func (ev Evidence) refusal() claude.Refusal {
 	if len(ev.Body) == 0 && ev.Error != nil {
 		return claude.RefusalOf(*ev.Error)
@@ -59,16 +59,16 @@ func (ev Evidence) refusal() claude.Refusal {
 	return r
 }
 
-// challenged reports whether a front proxy answered in place of the API: with a challenge for a
+// isChallenge reports whether a front proxy responded instead of the API: with a challenge for a
 // browser, or with a page that forbids or closes everything.
-func (ev Evidence) challenged(said claude.Refusal, status int) bool {
+func (ev Evidence) isChallenge(said claude.Refusal, status int) bool {
 	if ev.Header.Get("Cf-Mitigated") != "" {
 		return true
 	}
 	return said.Page && (status == http.StatusForbidden || status == http.StatusServiceUnavailable)
 }
 
-// findTrouble recognizes Anthropic's own messages about an account.
+// findTrouble recognizes Anthropic's messages about an account.
 func findTrouble(ev Evidence, status int) (finding, bool) {
 	switch trouble(ev, status) {
 	case claude.SpendingLimit:
@@ -83,7 +83,7 @@ func findTrouble(ev Evidence, status int) (finding, bool) {
 	return finding{}, false
 }
 
-// findVariant finds refusals that concern fast mode or the long context alone.
+// findVariant recognizes refusals that concern only fast mode or the long context.
 func findVariant(ev Evidence, said claude.Refusal, read claude.Classification, status int) (finding, bool) {
 	switch status {
 	case http.StatusBadRequest, http.StatusPaymentRequired, http.StatusForbidden, http.StatusTooManyRequests:
@@ -94,7 +94,7 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Classification, s
 		if ev.Variant&LongContext != 0 && ev.Model != "" {
 			return finding{scope: ScopeModel, note: read.Meaning.String()}, true
 		}
-		// The length of the prompt required it, not a header: a fault of the request.
+		// The length of the prompt required it, not a header: the request is at fault.
 		return finding{scope: ScopeRequest, ambiguous: true, note: read.Meaning.String()}, true
 	}
 	if ev.Variant&Fast == 0 || status == http.StatusBadRequest {
@@ -103,7 +103,7 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Classification, s
 	_, limits := claude.ParseFastLimits(ev.Header)
 	usedUp := claude.ParseRateLimits(ev.Header).Unified.IsUsedUp()
 	if said.Mentions("fast mode") || limits && !usedUp && status == http.StatusTooManyRequests {
-		// Claude Code falls back to the standard speed by itself, and at once.
+		// Claude Code switches to the standard speed by itself, at once.
 		return finding{scope: ScopeRateLimit, final: true, note: "fast mode"}, true
 	}
 	return finding{}, false
@@ -130,7 +130,7 @@ func findMeaning(ev Evidence, said claude.Refusal, read claude.Classification, s
 		}
 	case claude.RelayFailed, claude.RelayRefused:
 		switch {
-		case read.Meaning == claude.RelayFailed && (status == http.StatusUnauthorized || status == http.StatusForbidden): // of the relay's key, not of ours
+		case read.Meaning == claude.RelayFailed && (status == http.StatusUnauthorized || status == http.StatusForbidden): // the relay's key was refused, not ours
 			return finding{scope: ScopeEndpoint}, true
 		case status < http.StatusInternalServerError && status != http.StatusUnauthorized && status != http.StatusPaymentRequired && status != http.StatusForbidden && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
 			return finding{scope: ScopeRequest, ambiguous: true}, true
@@ -143,7 +143,7 @@ func findMeaning(ev Evidence, said claude.Refusal, read claude.Classification, s
 	return finding{}, false
 }
 
-// findByStatus is the verdict if only the status, the type and the headers are known.
+// findByStatus classifies a response by status, type and header alone.
 func findByStatus(ev Evidence, said claude.Refusal, read claude.Classification, status int) finding {
 	namesModel := ev.Error != nil && ev.Model != "" && ev.Error.ConcernsModel(ev.Model)
 	switch {
@@ -159,7 +159,7 @@ func findByStatus(ev Evidence, said claude.Refusal, read claude.Classification, 
 		return findLimit(ev)
 	case status == claude.StatusOverloaded:
 		return finding{scope: ScopeCapacity}
-	case ev.Path == claude.PathMessages && ev.unserved(said, status):
+	case ev.Path == claude.PathMessages && ev.isUnserved(said, status):
 		return finding{scope: ScopeEndpoint, cause: CauseNoRoute, note: claude.PathUnavailable.String()}
 	case status == http.StatusNotImplemented:
 		return findNotImplemented(ev, said)
@@ -169,9 +169,9 @@ func findByStatus(ev Evidence, said claude.Refusal, read claude.Classification, 
 	return finding{scope: ScopeRequest, ambiguous: read.Meaning != claude.InvalidRequest && ev.isNotFromAPI(said, status)}
 }
 
-// unserved reports whether a 404 or 405 did not come from the API. The path and the method of a
-// request for a message are right by definition, so it is the server that does not have them.
-func (ev Evidence) unserved(said claude.Refusal, status int) bool {
+// isUnserved reports whether a 404 or 405 did not come from the API. Path and method of a request
+// for a message are always valid, so the server does not offer them.
+func (ev Evidence) isUnserved(said claude.Refusal, status int) bool {
 	switch status {
 	case http.StatusMethodNotAllowed:
 		return true
@@ -181,9 +181,9 @@ func (ev Evidence) unserved(said claude.Refusal, status int) bool {
 	return false
 }
 
-// findNotImplemented judges a 501. A gateway that lacks a side endpoint says so with not_supported
-// (gateway protocol), which is an answer. For a message it may concern a part of this request: another
-// server is asked, and nothing rests.
+// findNotImplemented classifies a 501. A gateway without a side endpoint responds with
+// not_supported (gateway protocol), which is final. For a message, 501 may concern a part of this
+// request: another server is tried, without a cooldown.
 func findNotImplemented(ev Evidence, said claude.Refusal) finding {
 	if ev.Path != claude.PathMessages && said.Enveloped {
 		return finding{scope: ScopeRequest}
@@ -191,9 +191,9 @@ func findNotImplemented(ev Evidence, said claude.Refusal) finding {
 	return finding{scope: ScopeRequest, ambiguous: true}
 }
 
-// isNotFromAPI reports whether a refusal of the request did not come from the API: it has another shape, or a status
-// that the API does not use. Then it may be a peculiarity of this upstream: a front proxy's page, its limit on
-// the size of a body, a gateway's own business code.
+// isNotFromAPI reports whether a refusal of the request did not come from the API: it has another
+// format, or a status that the API does not use. Then it may be specific to this upstream: a front
+// proxy's page, its limit on the size of a body, a gateway's business code.
 func (ev Evidence) isNotFromAPI(said claude.Refusal, status int) bool {
 	switch ev.Path {
 	case claude.PathMessages, claude.PathCountTokens, claude.PathModels:

@@ -7,9 +7,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// trouble is what the error says about the account. A spending limit lasts to
-// the end of the month and so comes without retry-after (rate-limits docs): a 429
-// that speaks of spending and has one is a rate limit.
+// trouble returns the state of the account according to the error. A spending limit lasts until the
+// end of the month and has no retry-after (rate-limits docs), so a 429 about spending with a
+// retry-after is a rate limit.
 func trouble(ev Evidence, status int) claude.AccountIssue {
 	if ev.Error == nil || status >= http.StatusInternalServerError {
 		return claude.NoIssue
@@ -23,9 +23,9 @@ func trouble(ev Evidence, status int) claude.AccountIssue {
 	return t
 }
 
-// findLimit classifies a 429 that is not a spending limit: a used-up subscription window,
-// of the whole account or of one family of models, a cap of a gateway (gateway protocol), a limit on
-// this one request (observed), and a rate limit.
+// findLimit classifies a 429 that is not a spending limit: a used-up subscription window of the
+// whole account or of one family of models, a gateway's cap (gateway protocol), a limit of this one
+// request (observed), and a rate limit.
 func findLimit(ev Evidence) finding {
 	unified := claude.ParseRateLimits(ev.Header).Unified
 	switch {
@@ -44,11 +44,12 @@ func findLimit(ev Evidence) finding {
 
 const (
 	Rejected = "rejected" // status of a subscription, or of one of its windows, that is used up
-	// momentary is the cooldown of a model after a 429 that names no limit: it was about one request.
+	// MinModelCooldown is the cooldown of a model after a 429 that names no limit, because such a
+	// 429 concerns one request.
 	MinModelCooldown = 5 * time.Second
 )
 
-// cooldownOf returns the cooldown that the response asks for or implies, 0 if it does neither.
+// cooldownOf returns the cooldown that the response requests or implies, 0 if it does neither.
 func cooldownOf(ev Evidence, scope Scope) time.Duration {
 	asked, told := claude.RetryAfter(ev.Header, ev.Now)
 	status := ev.status()
@@ -93,7 +94,7 @@ func endOfLimit(ev Evidence, status int) (time.Time, bool) {
 	return claude.NextSpendingPeriod(ev.Now), true
 }
 
-// untilRefilled is the time to the reset of the last of the buckets that are empty.
+// untilRefilled returns the time until the last of the empty buckets is reset.
 func untilRefilled(limits claude.RateLimits, now time.Time) time.Duration {
 	var wait time.Duration
 	for _, b := range []claude.Bucket{limits.Requests, limits.Tokens, limits.InputTokens, limits.OutputTokens} {

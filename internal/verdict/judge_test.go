@@ -43,7 +43,7 @@ func TestJudgeAnswers(t *testing.T) {
 	f(200, nil, ScopeNone, 0)
 	f(302, nil, ScopeNone, 0)
 
-	// The request's own fault.
+	// The request is at fault.
 	f(400, invalid("prompt is too long: 210000 tokens > 200000 maximum"), ScopeRequest, 0)
 	f(400, invalid("messages.1.content.0: thinking block is bound to a different conversation"), ScopeRequest, 0, "Retry-After", "9")
 	f(404, failure(claude.ErrNotFound, "Not found"), ScopeRequest, 0)
@@ -53,7 +53,7 @@ func TestJudgeAnswers(t *testing.T) {
 	f(400, invalid("tools.0.name: 'credit balance is too low' is no name"), ScopeRequest, 0)
 	f(200, invalid("x"), ScopeRequest, 0)
 
-	// The key.
+	// The key is at fault.
 	f(401, failure(claude.ErrAuthentication, "invalid x-api-key"), ScopeCredential, 0)
 	f(401, nil, ScopeCredential, 0)
 	f(403, failure(claude.ErrPermission, "Your API key does not have permission"), ScopeCredential, 0)
@@ -61,7 +61,7 @@ func TestJudgeAnswers(t *testing.T) {
 	f(400, invalid("You have reached your specified workspace API usage limits. You will regain access on 2026-01-03 at 12:00 UTC."), ScopeCredential, 2*day)
 	f(200, failure(claude.ErrAuthentication, "x"), ScopeCredential, 0)
 
-	// The account.
+	// The account is at fault.
 	f(402, failure(claude.ErrBilling, "payment"), ScopeAccount, 0)
 	f(400, invalid("Your credit balance is too low to access the Anthropic API."), ScopeAccount, 0)
 	f(400, invalid("This organization has been disabled."), ScopeAccount, 0)
@@ -79,13 +79,13 @@ func TestJudgeAnswers(t *testing.T) {
 		"Anthropic-Ratelimit-Unified-Status", "rejected", "Anthropic-Ratelimit-Unified-5h-Status", "rejected", "Anthropic-Ratelimit-Unified-5h-Reset", unix(3*time.Hour))
 	f(429, failure(claude.ErrRateLimit, "limit"), ScopeAccount, 0, "Anthropic-Ratelimit-Unified-Status", "rejected", "Anthropic-Ratelimit-Unified-Reset", unix(-time.Hour))
 
-	// The model.
+	// The model is not available.
 	f(404, failure(claude.ErrNotFound, "model: claude-opus-4-5"), ScopeModel, 0)
 	f(403, failure(claude.ErrPermission, "Your account may not use Claude-Opus-4-5 yet"), ScopeModel, 0)
 	f(429, failure(claude.ErrRateLimit, "limit"), ScopeModel, 5*time.Second, "X-Should-Retry", "true")
 	f(429, failure(claude.ErrRateLimit, "limit"), ScopeModel, 2*time.Second, "X-Should-Retry", "true", "Retry-After", "2")
 
-	// The rate limit.
+	// The rate limit is reached.
 	f(429, failure(claude.ErrRateLimit, "This would exceed the workspace spend limit"), ScopeRateLimit, 60*time.Second, "Retry-After", "60")
 	f(429, failure(claude.ErrRateLimit, "limit"), ScopeRateLimit, 250*time.Millisecond, "Retry-After-Ms", "250", "Retry-After", "1")
 	f(429, failure(claude.ErrRateLimit, "limit"), ScopeRateLimit, 0, "X-Should-Retry", "true", "Anthropic-Ratelimit-Unified-7d_oi-Status", "rejected")
@@ -99,13 +99,13 @@ func TestJudgeAnswers(t *testing.T) {
 		"Anthropic-Ratelimit-Input-Tokens-Limit", "50", "Anthropic-Ratelimit-Input-Tokens-Remaining", "0", "Anthropic-Ratelimit-Input-Tokens-Reset", at(40*time.Second),
 		"Anthropic-Ratelimit-Requests-Limit", "50", "Anthropic-Ratelimit-Requests-Remaining", "49", "Anthropic-Ratelimit-Requests-Reset", at(time.Minute))
 
-	// The service.
+	// The service is overloaded.
 	f(529, failure(claude.ErrOverloaded, "Overloaded"), ScopeCapacity, 0)
 	f(529, nil, ScopeCapacity, 4*time.Second, "Retry-After", "4")
 	f(503, failure(claude.ErrOverloaded, "Overloaded"), ScopeCapacity, 0)
 	f(200, failure(claude.ErrOverloaded, "Overloaded"), ScopeCapacity, 0)
 
-	// The endpoint.
+	// The endpoint is at fault.
 	for _, status := range []int{408, 500, 502, 503, 504, 520} {
 		f(status, nil, ScopeEndpoint, 0)
 	}
@@ -118,7 +118,8 @@ func TestJudgeAnswers(t *testing.T) {
 	f(200, failure("", "x"), ScopeEndpoint, 0)
 }
 
-// A request that names no model, such as a look-up of one, cannot make a model rest.
+// TestNoModelNoModelScope checks that a request without a model, such as a look-up of one, cannot
+// cause a model's cooldown.
 func TestNoModelNoModelScope(t *testing.T) {
 	f := func(status int, message string, want Scope, header http.Header) {
 		t.Helper()
@@ -155,9 +156,9 @@ func TestJudgeErrors(t *testing.T) {
 	f(errors.New("net/http: TLS handshake timeout"), Outcome{Scope: ScopeEndpoint, Reason: "TLS: net/http: TLS handshake timeout", Unbilled: true, Connection: true, Cause: CauseTLS})
 	f(&net.OpError{Op: "read", Err: syscall.ECONNRESET}, Outcome{Scope: ScopeEndpoint, Reason: "connection reset by peer", Connection: true})
 	f(io.ErrUnexpectedEOF, Outcome{Scope: ScopeEndpoint, Reason: "unexpected EOF", Connection: true})
-	f(fmt.Errorf("%w: empty", ErrUnusable), Outcome{Scope: ScopeEndpoint, Reason: "unusable answer: empty"})
+	f(fmt.Errorf("%w: empty", ErrUnusable), Outcome{Scope: ScopeEndpoint, Reason: "unusable response: empty"})
 
-	// What others have written stays out.
+	// Text from outside does not get into the reason.
 	f(fmt.Errorf("invalid proxy address %q: parse", "http://user:s3cr3t@proxy"), Outcome{Scope: ScopeEndpoint, Reason: "invalid proxy address"})
 	f(fmt.Errorf("broken: %w", textproto.ProtocolError("malformed MIME header line: s3cr3t")), Outcome{Scope: ScopeEndpoint, Reason: "malformed header"})
 	f(errors.New("odd \x1b[31m\n"+strings.Repeat("x", 200)), Outcome{Scope: ScopeEndpoint, Reason: "odd [31m" + strings.Repeat("x", 150)})
@@ -167,7 +168,7 @@ func TestWhatIsFree(t *testing.T) {
 	f := func(status int, e *claude.Error, want bool) {
 		t.Helper()
 		if got := Judge(Evidence{Status: status, Error: e, Now: t0}); got.Unbilled != want {
-			t.Errorf("%d %+v: free is %v", status, e, got.Unbilled)
+			t.Errorf("%d %+v: unbilled is %v", status, e, got.Unbilled)
 		}
 	}
 	f(429, nil, true)
@@ -254,7 +255,7 @@ func TestWhatARuleConcludes(t *testing.T) {
 	f(Evidence{Status: 200, Error: failure(claude.ErrInvalidRequest, "")}, Outcome{Scope: ScopeCredential, Reason: "error event invalid_request_error, by a rule", RetryAfter: time.Minute, FromRule: true})
 }
 
-// FuzzJudge holds every verdict to what its users rely on.
+// FuzzJudge checks the properties of outcomes that callers rely on.
 func FuzzJudge(f *testing.F) {
 	f.Add(429, "rate_limit_error", "limit", "", "12", "rejected", "1767268800", true)
 	f.Add(400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access on 2026-02-30 at 00:00 UTC", "", "", "", "", false)
@@ -274,13 +275,13 @@ func FuzzJudge(f *testing.F) {
 		for _, o := range []Outcome{Judge(ev), rules.Judge(ev)} {
 			switch {
 			case o.RetryAfter < 0:
-				t.Errorf("a rest of %v", o.RetryAfter)
+				t.Errorf("a cooldown of %v", o.RetryAfter)
 			case (o.Scope == ScopeNone) != (status < 400 && ev.Error == nil):
 				t.Errorf("scope %v", o.Scope)
 			case o.Ambiguous && o.Scope != ScopeRequest:
-				t.Errorf("doubtful, yet scope %v", o.Scope)
+				t.Errorf("ambiguous, but scope %v", o.Scope)
 			case o.Unbilled && (status < 400 || o.Scope <= ScopeClient):
-				t.Errorf("free: %+v", o)
+				t.Errorf("unbilled: %+v", o)
 			case own && (o.Scope == ScopeCredential || o.Scope == ScopeAccount):
 				t.Errorf("a client's own key charged: %v", o.Scope)
 			case o.Failover() && o.Reason == "", len(o.Reason) > 200, strings.ContainsAny(o.Reason, "\n\x1b"):
@@ -297,7 +298,7 @@ func TestTimeoutErrorIsOne(t *testing.T) {
 	}
 }
 
-// judged returns the verdict on a body.
+// judged returns the outcome for a response body.
 func judged(status int, body string, change ...func(*Evidence)) Outcome {
 	ev := Evidence{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(body), Model: anyModel, Now: t0}
 	if e, ok := claude.ParseError(ev.Body); ok {
@@ -313,7 +314,7 @@ func TestJudgeVendors(t *testing.T) {
 	f := func(want Scope, doubtful bool, status int, body string) {
 		t.Helper()
 		if got := judged(status, body); got.Scope != want || got.Ambiguous != doubtful {
-			t.Errorf("%d %s: %+v, want %v, doubtful %v", status, body, got, want, doubtful)
+			t.Errorf("%d %s: %+v, want %v, ambiguous %v", status, body, got, want, doubtful)
 		}
 	}
 	noChannel := `{"error":{"code":"model_not_found","message":"No available channel for model x","type":"new_api_error"}}`
@@ -345,7 +346,7 @@ func TestJudgeVendors(t *testing.T) {
 	f(ScopeRequest, false, 404, `{"type":"error","error":{"type":"not_found_error","message":"Not found","details":{"error_code":"thread_not_found"}}}`)
 	f(ScopeRequest, true, 404, `{"error":{"type":"not_found_error","message":"Not found"}}`)
 
-	// The API's own refusals are final; in another shape they may be a peculiarity of one upstream.
+	// The API's refusals are final; a refusal in another format may be specific to one upstream.
 	f(ScopeRequest, false, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"Invalid"}}`)
 	f(ScopeRequest, true, 400, `{"error":{"type":"invalid_request_error","message":"Invalid"}}`)
 	f(ScopeRequest, true, 422, `{"detail":[{"loc":["body","thinking"],"msg":"extra fields not permitted"}]}`)
@@ -378,7 +379,8 @@ func TestJudgeVendors(t *testing.T) {
 	}
 }
 
-// Limits apply to what they name: a family of models, fast mode, the long context.
+// TestJudgeDimensions checks that limits concern only what they name: a family of models, fast
+// mode, the long context.
 func TestJudgeDimensions(t *testing.T) {
 	const limit = `{"type":"error","error":{"type":"rate_limit_error","message":"This would exceed your account's rate limit"}}`
 	head := func(pairs ...string) func(*Evidence) {

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// maxRefusalBody bounds the body of each, in bytes.
+	// maxRefusalBody bounds the kept body of one refusal, in bytes.
 	maxRefusalBody = 4 << 10
 )
 
-// Refusal is an error response which reports that an account is used up for a while. It is kept
-// during the cooldown, so that later requests get the upstream's own words without asking it again.
-// Of the refused request it contains only the id, which BodyFor replaces.
+// Refusal is an error response which reports that an account is used up for a while. The balancer
+// keeps it during the cooldown, so that later requests get the upstream's words without another
+// attempt. Of the refused request it contains only the id, which BodyFor replaces.
 type Refusal struct {
 	Status int
 	Header http.Header // headers about limits and retries, and the content type
@@ -25,8 +25,8 @@ type Refusal struct {
 	requestID string
 }
 
-// NewRefusal makes a refusal of an error response. requestID is the id of the refused request, "" if
-// unknown. It returns false for a response that is too long to keep.
+// NewRefusal returns the refusal for an error response. requestID is the id of the refused request,
+// "" if unknown. It returns false for a response that is too long to keep.
 func NewRefusal(status int, h http.Header, body []byte, requestID string, until time.Time) (Refusal, bool) {
 	if len(body) > maxRefusalBody {
 		return Refusal{}, false
@@ -41,9 +41,9 @@ func NewRefusal(status int, h http.Header, body []byte, requestID string, until 
 	return r, true
 }
 
-// BodyFor returns the body with the id of another request in place of the refused one's.
+// BodyFor returns the body with another request's id in place of the refused request's id.
 func (r Refusal) BodyFor(requestID string) []byte {
-	const shortest = 8 // of an id that cannot be part of anything else
+	const shortest = 8 // shorter ids could be part of other text
 	if len(r.requestID) < shortest {
 		return r.Body
 	}

@@ -8,18 +8,18 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// Rules are the operator's own on how to judge answers. The zero value has none. Immutable.
+// Rules are the operator's rules for responses. The zero value has no rules. Immutable.
 type Rules []rule
 
 type rule struct {
 	config.ErrorRule
 	scope       Scope
 	message     *regexp.Regexp // nil: any
-	header      string         // canonical name, "" for none
+	header      string         // canonical name, "" for any header
 	headerValue *regexp.Regexp // nil: any
 }
 
-// NewRules compiles rules that config has checked; it panics on others.
+// NewRules compiles rules that package config has checked. It panics on others.
 func NewRules(written []config.ErrorRule) Rules {
 	rules := make(Rules, len(written))
 	for i, w := range written {
@@ -48,13 +48,14 @@ func scopeNamed(name config.ErrorScope) Scope {
 	return ScopeEndpoint
 }
 
-// Judge is the verdict by the first rule that fits, and by what is built in where none does.
+// Judge returns the outcome of the first rule that matches, or of the function Judge if no rule
+// matches.
 func (r Rules) Judge(ev Evidence) Outcome {
 	o, _ := r.Explain(ev)
 	return o
 }
 
-// Explain is Judge that also tells which rule decided: its index, or -1 for what is built in.
+// Explain does what Judge does, and also returns the index of the rule that matched, or -1.
 func (r Rules) Explain(ev Evidence) (Outcome, int) {
 	if ev.Err == nil && ev.status() >= http.StatusBadRequest {
 		for i := range r {
@@ -75,7 +76,7 @@ func (r *rule) fits(ev Evidence) bool {
 	case r.Server != "" && r.Server != ev.Server,
 		r.Status != 0 && r.Status != ev.status(),
 		r.Type != "" && r.Type != kind,
-		r.scope == ScopeModel && ev.Model == "", // there is none that could rest
+		r.scope == ScopeModel && ev.Model == "", // there is no model that could have a cooldown
 		r.message != nil && !r.message.MatchString(message):
 		return false
 	case r.header == "":
@@ -85,7 +86,7 @@ func (r *rule) fits(ev Evidence) bool {
 	return len(values) > 0 && (r.headerValue == nil || r.headerValue.MatchString(strings.Join(values, ", ")))
 }
 
-// judge is the verdict of a rule that fits.
+// judge returns the outcome of a rule that matches.
 func (r *rule) judge(ev Evidence) Outcome {
 	o := Outcome{Scope: r.scope, Reason: reason(ev, ev.status()) + ", by a rule", RetryAfter: cooldownOf(ev, r.scope)}
 	if ev.status() == http.StatusTooManyRequests && (r.scope == ScopeAccount || r.scope == ScopeCredential) {

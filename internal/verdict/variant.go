@@ -1,6 +1,6 @@
 package verdict
 
-// Variant is a set of properties of a request that have limits of their own beside those of its
+// Variant is a set of properties of a request that have separate limits, besides the limits of its
 // class of models.
 type Variant uint8
 
