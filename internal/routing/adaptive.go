@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// leastInFlight takes the candidate with the fewest open requests for its
-// weight, and any of several such.
+// leastInFlight picks a candidate with the fewest open requests for its weight. Among equal
+// candidates it picks at random.
 type leastInFlight struct{ intn func(n int) int }
 
 func (l leastInFlight) Pick(c []Candidate, _ uint64) int {
@@ -16,7 +16,7 @@ func (l leastInFlight) Pick(c []Candidate, _ uint64) int {
 		case a < b:
 			best, ties = i, 1
 		case a == b:
-			if ties++; l.intn(ties) == 0 { // each of them with the same chance
+			if ties++; l.intn(ties) == 0 { // each has the same chance
 				best = i
 			}
 		}
@@ -24,12 +24,12 @@ func (l leastInFlight) Pick(c []Candidate, _ uint64) int {
 	return best
 }
 
-// queue is the open requests for the candidate's weight, the one to be placed included.
+// queue returns the open requests for the candidate's weight, including the request to be placed.
 func (c *Candidate) queue() float64 { return float64(c.InFlight+1) / c.weight() }
 
-// powerOfTwo draws two candidates and takes the one where a request is likely
-// to begin sooner: its usual time to first token times its open requests. Whoever is not known yet
-// counts as the median of the others, so that a new one is neither flooded nor left out.
+// powerOfTwo draws two candidates and picks the one that is likely to respond sooner: usual time to
+// first token times open requests. A candidate without a known latency counts as the median of the
+// others, so that a new one is neither flooded nor ignored.
 type powerOfTwo struct{ intn func(n int) int }
 
 func (p powerOfTwo) Pick(c []Candidate, _ uint64) int {
@@ -51,7 +51,7 @@ func (p powerOfTwo) Pick(c []Candidate, _ uint64) int {
 	return first
 }
 
-// wait is how long a request is likely to wait for its first token, for the candidate's weight.
+// wait returns the expected time to the first token, for the candidate's weight.
 func (c *Candidate) wait(median time.Duration) float64 {
 	latency := c.Latency
 	if latency == 0 {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// fixed makes drawing predictable: always the same part of what there is.
+// fixed replaces random numbers: it always returns the middle of the range.
 func fixed(n int) int { return n / 2 }
 
 func TestLeastInFlight(t *testing.T) {
@@ -51,11 +51,12 @@ func TestPowerOfTwo(t *testing.T) {
 	f(1, Candidate{Latency: 3 * s}, Candidate{Latency: 2 * s})
 	f(0, Candidate{Latency: 3 * s}, Candidate{Latency: 2 * s, InFlight: 1})
 	f(0, Candidate{Latency: 3 * s}, Candidate{Latency: 4 * s}, Candidate{Latency: 1 * s})              // the third is not drawn
-	f(1, Candidate{Latency: 9 * s}, Candidate{}, Candidate{Latency: 4 * s}, Candidate{Latency: 4 * s}) // unknown: the median
+	f(1, Candidate{Latency: 9 * s}, Candidate{}, Candidate{Latency: 4 * s}, Candidate{Latency: 4 * s}) // the latency is unknown: the median counts
 	f(0, Candidate{Latency: 3 * s}, Candidate{}, Candidate{Latency: 4 * s}, Candidate{Latency: 4 * s})
-	f(1, Candidate{InFlight: 1}, Candidate{}) // nobody is known
+	f(1, Candidate{InFlight: 1}, Candidate{}) // no latency is known
 
-	// One candidate is ten times as slow: it gets work only when it is drawn against nobody better.
+	// One candidate is ten times as slow: it gets work only when both drawn candidates are that
+	// one.
 	counts := [4]int{}
 	for range 4000 {
 		c := []Candidate{{Latency: 10 * s}, {Latency: s}, {Latency: s}, {Latency: s}}
@@ -69,7 +70,7 @@ func TestPowerOfTwo(t *testing.T) {
 	}
 }
 
-// team is candidates of one price, with loads in hundreds of thousands of tokens.
+// team returns candidates of one price, with loads in hundreds of thousands of tokens.
 func team(loads ...float64) []Candidate {
 	var c []Candidate
 	for i, load := range loads {
@@ -117,7 +118,7 @@ func TestCostAware(t *testing.T) {
 	f("load counts by weight", heavy, 0)
 }
 
-// TestRendezvous removes one account: only its own conversations are placed elsewhere.
+// TestRendezvous removes one account: only its conversations move.
 func TestRendezvous(t *testing.T) {
 	const conversations = 10_000
 	all := team(0, 0, 0, 0, 0, 0, 0, 0)

@@ -9,21 +9,21 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// Warmth is what the account of the chosen endpoint holds of the prompt.
+// Warmth is the part of the prompt that the account of the chosen endpoint has cached.
 type Warmth struct {
-	Home          bool  // it is why the endpoint was chosen
-	Followed      bool  // so is what the request goes on from
-	Cached, Total int64 // tokens, estimated where no answer has told them
-	Most          int64 // the most that any account holds
+	Home          bool  // the endpoint was chosen because of it
+	Followed      bool  // the endpoint was chosen because its account gave the response that the request continues
+	Cached, Total int64 // tokens, estimated if no response has reported them
+	Most          int64 // the most that any account has cached
 	Expires       time.Time
-	boundary      uint64 // the fingerprint of what is held
-	cut           int    // its bytes
+	boundary      uint64 // fingerprint of the cached prefix
+	cut           int    // bytes of the cached prefix
 }
 
-// atHome claims an endpoint of the account that has cached the conversation,
-// whatever its tier and the load there. When that account pauses or is limited for a
-// moment the result is a *Wait. It is nil, nil for a conversation without a home, or
-// one whose home cannot take it: it is placed like a new one.
+// atHome acquires an endpoint of the account that has cached the conversation, regardless of its
+// tier and load. If that account is paused or limited for a moment, the error is a *Wait. It
+// returns nil, nil for a conversation without a home, or with a home that cannot take the request
+// soon: then the conversation is placed like a new one.
 func (t *Table) atHome(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	if f.homes+f.pending == 0 {
 		return nil, nil
@@ -33,21 +33,22 @@ func (t *Table) atHome(q *Query, f *placement, tried *Tried, now time.Time) (*up
 		return lease, err
 	}
 	changed := t.changed()
-	if lease, ready, err = t.tryHome(q, f, tried, now); ready.IsZero() { // it came back in between
+	if lease, ready, err = t.tryHome(q, f, tried, now); ready.IsZero() { // the home has returned in the meantime
 		return lease, err
 	}
 	return nil, &Wait{Until: ready, Changed: changed}
 }
 
-// serverOf names an endpoint among those of its account.
+// serverOf returns a number that identifies an endpoint within its account.
 func serverOf(e *upstream.Endpoint) uint32 {
 	id := e.ID()
 	return binary.LittleEndian.Uint32(id[:])
 }
 
-// tryHome is atHome without waiting: ready is when it is worth trying again, zero when it is not.
+// tryHome does what atHome does without waiting. If it returns no lease, ready is when a retry
+// makes sense, or zero.
 func (t *Table) tryHome(q *Query, f *placement, tried *Tried, now time.Time) (lease *upstream.Lease, ready time.Time, err error) {
-	for _, same := range [...]bool{true, false} { // the very server first, then others of its account
+	for _, same := range [...]bool{true, false} { // the same server first, then others of its account
 		for _, tier := range t.tiers {
 			for _, e := range tier {
 				warmth, home := f.cachedTokens(e.CacheScope())
@@ -68,7 +69,7 @@ func (t *Table) tryHome(q *Query, f *placement, tried *Tried, now time.Time) (le
 	return nil, ready, nil
 }
 
-// tryServer is tryHome with one endpoint.
+// tryServer does what tryHome does for one endpoint.
 func (t *Table) tryServer(q *Query, f *placement, e *upstream.Endpoint, w Warmth, tried *Tried, now time.Time) (lease *upstream.Lease, ready time.Time, err error) {
 	again, open := again(tried, e, w)
 	if !open {
@@ -96,15 +97,15 @@ func (t *Table) tryServer(q *Query, f *placement, e *upstream.Endpoint, w Warmth
 }
 
 const (
-	// maxHomeWait is how long a conversation waits for the account that has cached
-	// it. Moving it writes all of it into another cache, and a burst of such writes is what brings about
-	// the next rate limit.
+	// maxHomeWait bounds the wait of a conversation for the account that has cached it. To move it
+	// means to write all of it into another cache, and a burst of such writes causes the next rate
+	// limit.
 	maxHomeWait  = 30 * time.Second
 	maxPauseWait = 3 * time.Second
 )
 
-// homeWait is how long a conversation waits for a home that takes nothing now. A rate
-// limit tells when it is over; of an overloaded service that is only hoped.
+// homeWait returns how long a conversation waits for a home that is not available. The end of a
+// rate limit is known; the end of an overload is not.
 func homeWait(u upstream.Unfit) time.Duration {
 	switch u {
 	case upstream.Fit, upstream.Paused:
@@ -115,11 +116,12 @@ func homeWait(u upstream.Unfit) time.Duration {
 	return 0
 }
 
-// costlyMove is how many cached tokens make it worth asking an account a second time that refused.
+// costlyMove is the number of cached tokens from which a second attempt at an account that refused
+// is worth it.
 const costlyMove = 8 << 10
 
-// again says from when an endpoint may be asked, and whether it may at all: one that refused
-// before it did any work is asked once more, if much is cached there.
+// again reports whether a request may try an endpoint, and from when. An endpoint that refused
+// before it did any work is tried once more if its account has much cached.
 func again(tried *Tried, e *upstream.Endpoint, w Warmth) (from time.Time, open bool) {
 	if !tried.Has(e.ID()) {
 		return time.Time{}, true
@@ -128,8 +130,8 @@ func again(tried *Tried, e *upstream.Endpoint, w Warmth) (from time.Time, open b
 	return from, open && w.Cached >= costlyMove
 }
 
-// cheaper claims a server that charges less than home where it pays to leave: what the rewrite
-// costs is earned back by the requests that are still to come, as many as there were.
+// cheaper acquires a server that charges less than home if the move pays off: the expected further
+// requests, as many as there were, save more than the rewrite costs.
 func (t *Table) cheaper(q *Query, f *placement, home *upstream.Endpoint, w Warmth, tried *Tried, now time.Time) *upstream.Lease {
 	const most = 50
 	total, turns := float64(f.total), float64(min(len(q.Prompt.Turns)/2+1, most))
@@ -142,7 +144,7 @@ func (t *Table) cheaper(q *Query, f *placement, home *upstream.Endpoint, w Warmt
 				best, least = e, cost
 			}
 		}
-		if slices.Contains(tier, home) { // never to a worse tier
+		if slices.Contains(tier, home) { // never a worse tier
 			break
 		}
 	}
@@ -153,11 +155,12 @@ func (t *Table) cheaper(q *Query, f *placement, home *upstream.Endpoint, w Warmt
 	return lease
 }
 
-// minCachedShare is how many tokens must be on their way into a cache for others to be held back until they can read them.
+// minCachedShare is the number of tokens that another request must be writing into a cache, so that
+// this one waits to read them.
 const minCachedShare = 2048
 
-// hold says how long the request waits before it is sent to an endpoint,
-// because another one is just writing into the cache there what both begin with. It is nil when it need not.
+// hold returns how long the request waits before an endpoint gets it, because another request is
+// writing their common prefix into the cache there. It returns nil if the request need not wait.
 func (f *placement) hold(q *Query, e *upstream.Endpoint, now time.Time) *Wait {
 	if q.Hold <= 0 {
 		return nil
@@ -171,8 +174,8 @@ func (f *placement) hold(q *Query, e *upstream.Endpoint, now time.Time) *Wait {
 	return &Wait{Until: until, Changed: e.ChangedOrWoken()}
 }
 
-// markPending notes that an account is about to write a prompt into its cache:
-// what begins with the same is best sent there too.
+// markPending records that an account is about to write a prompt into its cache. Requests with the
+// same prefix go there too.
 func (t *Table) markPending(q *Query, e *upstream.Endpoint, now time.Time) {
 	if t.index == nil || !cacheable(q.Prompt) {
 		return
@@ -180,39 +183,41 @@ func (t *Table) markPending(q *Query, e *upstream.Endpoint, now time.Time) {
 	h := holder{domain: e.CacheScope(), server: serverOf(e), expires: now.Add(pendingTTL).UnixNano(), pending: true}
 	ratio := t.index.ratios.of(q.Subject.Model, usualRatio)
 	for _, b := range cacheBreakpoints(q.Prompt) {
-		if b.Bytes >= leastCached {
+		if b.Bytes >= minCacheable {
 			h.tokens = uint32(float64(b.Bytes) * ratio)
 			t.index.put(b.Fingerprint, h, now)
 		}
 	}
 }
 
-// cacheBreakpoints are the prefixes that a request leaves in the cache, as far as another one may begin with them.
+// cacheBreakpoints returns the prefixes that a request leaves in the cache and with which another
+// request may begin.
 func cacheBreakpoints(p *claude.Prompt) [3]claude.Boundary {
 	return [...]claude.Boundary{p.Tools, p.System, p.Last()}
 }
 
-// leastTelling is how many bytes a prompt must have to tell how many tokens a byte makes.
-const leastTelling = 4 << 10
+// minRatioBytes is the size of a prompt, in bytes, from which its usage reports a reliable number
+// of tokens per byte.
+const minRatioBytes = 4 << 10
 
-// RecordOutput tells how long an answer was.
+// RecordOutput records the number of output tokens of a response.
 func (t *Table) RecordOutput(q *Query, output int64) {
 	if t.index != nil && output > 0 {
 		t.index.output.learn(q.Subject.Model, float64(output))
 	}
 }
 
-// RecordCached tells that an endpoint's answer, to a request sent at start, has begun, and what it
-// reports of the prompt: from now on its account has the prompt in its cache.
+// RecordCached records that the response of an endpoint, to a request sent at start, has begun, and
+// its usage of the prompt. From now on the endpoint's account has the prompt in its cache.
 func (t *Table) RecordCached(q *Query, e *upstream.Endpoint, w Warmth, u claude.Usage, start time.Time) {
 	if t.index == nil || q.Prompt == nil {
 		return
 	}
 	if q.Hold > 0 {
-		defer e.Wake() // siblings that were held back
+		defer e.Wake() // wakes requests that wait to read the prefix
 	}
 	x, p, total := t.index, q.Prompt, u.TotalInputTokens()
-	if bytes := p.Last().Bytes; bytes >= leastTelling && total > 0 && total <= int64(bytes) {
+	if bytes := p.Last().Bytes; bytes >= minRatioBytes && total > 0 && total <= int64(bytes) {
 		x.ratios.learn(q.Subject.Model, float64(total)/float64(bytes))
 	}
 	ttl := ttlOf(p)
@@ -220,11 +225,11 @@ func (t *Table) RecordCached(q *Query, e *upstream.Endpoint, w Warmth, u claude.
 	if q.Conversation != 0 {
 		x.replace(q.conversation(), holder{domain: h.domain, expires: start.Add(signerTTL).UnixNano()}, start)
 	}
-	if !cacheable(p) || total > 0 && u.CacheReadTokens+u.CacheCreationTokens() == 0 { // nothing is cached there
+	if !cacheable(p) || total > 0 && u.CacheReadTokens+u.CacheCreationTokens() == 0 { // the account has cached none of it
 		return
 	}
 	ratio := float64(total) / float64(p.Last().Bytes)
-	if total <= 0 || ratio > 1 { // it does not tell, or nothing that can be
+	if total <= 0 || ratio > 1 { // the usage reports no tokens, or an impossible number
 		ratio = x.ratios.of(q.Subject.Model, usualRatio)
 	}
 	if w.boundary != 0 {
@@ -233,14 +238,14 @@ func (t *Table) RecordCached(q *Query, e *upstream.Endpoint, w Warmth, u claude.
 		x.put(w.boundary, held, start)
 	}
 	for _, b := range cacheBreakpoints(p) {
-		if b.Bytes >= leastCached {
+		if b.Bytes >= minCacheable {
 			h.tokens = uint32(float64(b.Bytes) * ratio)
 			x.put(b.Fingerprint, h, start)
 		}
 	}
 	for b := range branchPoints(p) {
 		h.tokens = uint32(float64(b.Bytes) * ratio)
-		if b.Bytes > w.cut { // nobody had it yet
+		if b.Bytes > w.cut { // no account had it before
 			x.put(b.Fingerprint, h, start)
 		} else {
 			x.join(b.Fingerprint, h, start)
@@ -248,8 +253,8 @@ func (t *Table) RecordCached(q *Query, e *upstream.Endpoint, w Warmth, u claude.
 	}
 }
 
-// conversation is the place of the conversation's last account in the index.
+// conversation returns the index entry that holds the conversation's last account.
 func (q *Query) conversation() uint64 {
-	const salt = 0x9e3779b97f4a7c15 // keeps it apart from the fingerprints of prompts
+	const salt = 0x9e3779b97f4a7c15 // separates it from fingerprints of prompts
 	return mix(q.Conversation ^ salt)
 }

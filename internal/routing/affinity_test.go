@@ -20,7 +20,7 @@ type talk struct {
 	scanner claude.PromptScanner
 }
 
-// ask adds what is new and returns the prompt, valid until the next one.
+// ask adds two turns and returns the prompt, valid until the next call.
 func (c *talk) ask(t *testing.T) *claude.Prompt {
 	t.Helper()
 	n := len(c.turns)
@@ -36,13 +36,14 @@ func (c *talk) ask(t *testing.T) *claude.Prompt {
 	return p
 }
 
-// serve places a request and has it answered; it returns the server's name.
+// serve places a request, records its response and returns the server's name.
 func serve(t *testing.T, tb *Table, p *claude.Prompt, now time.Time) string {
 	t.Helper()
 	return ask(t, tb, &Query{Prompt: p}, now)
 }
 
-// ask is serve for a whole query. The answer reports a quarter of a token per byte, and as cached what the router expects.
+// ask does what serve does for a whole query. The response reports a quarter of a token per byte,
+// and as cached what the router expects.
 func ask(t *testing.T, tb *Table, q *Query, now time.Time) string {
 	t.Helper()
 	choice, err := tb.Next(q, &Tried{}, now)
@@ -120,9 +121,9 @@ func TestAConversationMovesOnceWhenItsHomeDies(t *testing.T) {
 	settle(t, tb, home, failed, t0)
 	second := serve(t, tb, c.ask(t), t0.Add(time.Second))
 	if second == home {
-		t.Fatal("served by a server that rests")
+		t.Fatal("served by a server in cooldown")
 	}
-	for i := range 5 { // the first home is back after a minute, and holds an older part
+	for i := range 5 { // the first home is back after a minute and has an older part cached
 		if got := serve(t, tb, c.ask(t), t0.Add(time.Duration(i+1)*70*time.Second)); got != second {
 			t.Errorf("moved again, from %s to %s", second, got)
 		}
@@ -174,7 +175,7 @@ func TestAffinityOff(t *testing.T) {
 	}
 }
 
-// acquire is Next for tests that need only the lease.
+// acquire calls Next and returns only the lease.
 func acquire(t *Table, q *Query, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	choice, err := t.Next(q, tried, now)
 	return choice.Lease, err

@@ -1,36 +1,38 @@
 package routing
 
-// accountCache is what one account has of a prompt, as far as is known: each part is the zero holder where it has none.
+// accountCache is the known cache state of one account for a prompt. A part that is not cached is
+// the zero holder.
 type accountCache struct {
 	domain              uint64
-	conversation        holder // so much of the conversation that it is at home there
-	conversationPending holder // of the conversation, on its way there
-	prefix              holder // what else it holds: the longest that can be read
-	prefixPending       holder // the longest of that on its way
+	conversation        holder // the part of the conversation that makes the account its home
+	conversationPending holder // a part of the conversation that is being written
+	prefix              holder // the longest readable prefix besides
+	prefixPending       holder // the longest prefix that is being written
 }
 
 func (h *holder) none() bool { return h.expires == 0 }
 
-// accountCaches are those of all accounts that have one. Looking one up takes the same time however many there are: every
-// endpoint is asked for, and what many conversations begin with is held by every account.
+// accountCaches holds the cache states of all accounts that have one. A look-up takes constant
+// time, because it happens for every endpoint, and every account has a common prefix of many
+// conversations.
 type accountCaches struct {
 	list   []accountCache
-	places map[uint64]int // in list, by account; used beyond few
+	places map[uint64]int // index into list, by account; used beyond linearLimit
 }
 
-// few is how many stakes are found faster by looking at each.
-const few = 8
+// linearLimit is the number of accounts up to which a linear search is faster than a map.
+const linearLimit = 8
 
 func (s *accountCaches) reset() {
-	if len(s.list) > few {
+	if len(s.list) > linearLimit {
 		clear(s.places)
 	}
 	s.list = s.list[:0]
 }
 
-// of is the stake of an account, nil when it has none.
+// of returns the cache state of an account, nil if it has none.
 func (s *accountCaches) of(domain uint64) *accountCache {
-	if len(s.list) > few {
+	if len(s.list) > linearLimit {
 		if i, ok := s.places[domain]; ok {
 			return &s.list[i]
 		}
@@ -44,7 +46,8 @@ func (s *accountCaches) of(domain uint64) *accountCache {
 	return nil
 }
 
-// open is of, with a new stake for an account that has none. It is good until the next one is opened.
+// open returns the cache state of an account and creates it if needed. The result is valid until
+// the next call of open.
 func (s *accountCaches) open(domain uint64) *accountCache {
 	if known := s.of(domain); known != nil {
 		return known
@@ -52,10 +55,10 @@ func (s *accountCaches) open(domain uint64) *accountCache {
 	s.list = append(s.list, accountCache{domain: domain})
 	last := len(s.list) - 1
 	switch {
-	case last < few:
-	case last > few:
+	case last < linearLimit:
+	case last > linearLimit:
 		s.places[domain] = last
-	default: // one more than few
+	default: // one more than linearLimit
 		if s.places == nil {
 			s.places = map[uint64]int{}
 		}

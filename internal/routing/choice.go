@@ -10,8 +10,8 @@ import (
 type Choice struct {
 	Lease  *upstream.Lease // nil if Next returned an error
 	Warmth Warmth          // what the account of the lease has cached of the prompt
-	// Considered lists the endpoints that were not available before the choice was made. If the query asks to explain, it
-	// lists every endpoint of the table in the order of the tiers.
+	// Considered lists the endpoints that were not available before the choice was made. If the
+	// query asks to explain, it lists every endpoint of the table in the order of the tiers.
 	Considered []Considered
 }
 
@@ -19,7 +19,7 @@ type Choice struct {
 type Considered struct {
 	Endpoint *upstream.Endpoint
 	Reason   Reason
-	View     upstream.View // its state; zero for Tried and OtherAccount
+	View     upstream.View // state of the endpoint; zero for AlreadyTried and OtherAccount
 	Cached   int64         // tokens of the prompt that its account has cached
 	Score    float64       // of the policy, higher is better; 0 if the policy has none
 }
@@ -38,7 +38,8 @@ const (
 	OtherAccount
 	// Avoided endpoints serve the path, but not messages; others are preferred.
 	Avoided
-	// NotHome is an endpoint whose account does not have the conversation that the chosen one has cached.
+	// NotHome is an endpoint whose account does not have the conversation that the chosen one has
+	// cached.
 	NotHome
 	// LowerTier is an endpoint of a tier after the chosen one.
 	LowerTier
@@ -61,7 +62,7 @@ type scorer interface {
 	Score(c *Candidate, key uint64) float64
 }
 
-// explain lists every endpoint with its reason. It looks again after the choice, so that the
+// explain lists every endpoint with its reason. It looks after the choice was made, so that the
 // search itself costs nothing more.
 func (t *Table) explain(q *Query, f *placement, tried *Tried, c Choice, now time.Time) []Considered {
 	var all []Considered

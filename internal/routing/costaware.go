@@ -3,26 +3,29 @@ package routing
 import "math"
 
 const (
-	// loadBound is how far above the mean load an account may be and still be given new conversations.
+	// loadBound is the multiple of the mean load up to which an account gets new conversations.
 	loadBound = 1.25
-	// slack is the tokens of load up to which an account is never too loaded: with little to do, what agents
-	// of one kind begin with is written once, not once per account.
+	// slack is the load, in tokens, up to which an account never counts as loaded: with little
+	// traffic, a prefix that agents of one kind share is written once, not once per account.
 	slack = 200_000
-	// alike is the part of a prompt's price by which two accounts may differ and still count as equal.
+	// alike is the part of a prompt's price by which two accounts may differ and still count as
+	// equally cheap.
 	alike = 0.05
-	// even is the part of the bound by which two accounts may differ and still count as equal.
+	// even is the part of the load bound by which two accounts may differ and still count as
+	// equally loaded.
 	even = 0.02
 
-	// What an input token costs in terms of one that is neither written to the cache nor read from it (pricing docs).
+	// Price of an input token that is written to or read from the cache, relative to one that is
+	// neither (pricing docs).
 	written = 1.25
 	read    = 0.1
 )
 
-// costAware places a conversation that is cached nowhere: among the accounts
-// that are not loaded above the others, and of these the ones where it is
-// cheapest, for they hold most of what conversations share, it takes the least loaded one. Where that leaves a
-// choice, as after a start, rendezvous hashing decides: everybody finds the same
-// account, and one that goes or comes moves no other account's conversations.
+// costAware places a conversation that no account has cached. It considers the accounts that are
+// not loaded above the others, of those the cheapest ones, which have most of the common prefix
+// cached, and picks the least loaded. If several are equal, as after a start, rendezvous hashing
+// decides: every balancer picks the same account, and an account that is added or removed moves no
+// other account's conversations.
 type costAware struct{}
 
 func (costAware) Pick(c []Candidate, key uint64) int {
@@ -52,10 +55,11 @@ func (costAware) Pick(c []Candidate, key uint64) int {
 	return best
 }
 
-// Score implements scorer: the cheaper a prompt token, and the lower the load, the higher.
+// Score implements scorer: a cheaper prompt token, then a lower load, gives a higher score.
 func (costAware) Score(c *Candidate, _ uint64) float64 { return -c.cost() - c.load()/1e12 }
 
-// boundOf is the load up to which candidates are given new conversations: someone is always below it.
+// boundOf returns the load up to which candidates get new conversations. At least one is always
+// below it.
 func boundOf(c []Candidate) float64 {
 	tokens, weight := 0.0, 0.0
 	for i := range c {
@@ -65,16 +69,16 @@ func boundOf(c []Candidate) float64 {
 	return (loadBound*tokens + slack*float64(len(c))) / weight
 }
 
-// cost is that of a prompt token at the candidate, in terms of one at list price.
+// cost returns the price of a prompt token at the candidate, relative to the list price.
 func (c *Candidate) cost() float64 { return c.Price * (written - (written-read)*c.Cached) }
 
-// weight is what the candidate is up to now.
+// weight returns the weight that the candidate has now.
 func (c *Candidate) weight() float64 { return float64(c.Weight) * c.Share }
 
-// load is the tokens given to the candidate's account lately, for its weight.
+// load returns the recent tokens of the candidate's account, for its weight.
 func (c *Candidate) load() float64 { return c.Load / c.weight() }
 
-// score is the candidate's weighted rendezvous score for a key: the highest one wins.
+// score returns the candidate's weighted rendezvous score for a key. The highest score wins.
 func (c *Candidate) score(key uint64) float64 {
 	h := mix(key ^ mix(c.domain))
 	u := (float64(h>>11) + 0.5) / (1 << 53) // above 0 and below 1

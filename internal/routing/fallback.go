@@ -9,49 +9,51 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// Wait says that an endpoint is about to return within the request's patience.
+// Wait is the error if an endpoint will be available within the request's patience.
 type Wait struct {
 	Until time.Time
-	// Changed is closed when an endpoint has returned or a probe has told: it is worth asking again before Until.
+	// Changed is closed when an endpoint has returned or a probe has ended: then a retry before
+	// Until makes sense.
 	Changed <-chan struct{}
 }
 
 func (w *Wait) Error() string { return "an upstream returns at " + w.Until.Format(time.TimeOnly) }
 
-// Unavailable says that no endpoint is left for a request.
+// Unavailable is the error if no endpoint is left for a request.
 type Unavailable struct {
-	RetryAfter time.Duration  // until the first one that rests may be asked; 0 when none is known to return
-	Mildest    upstream.Unfit // the mildest reason of any of them
+	RetryAfter time.Duration  // time until the first endpoint is available; 0 if unknown
+	Mildest    upstream.Unfit // the mildest reason of all endpoints
 }
 
 func (u *Unavailable) Error() string {
 	return fmt.Sprintf("no upstream available (%s), the first returns in %s", u.Mildest, u.RetryAfter.Round(time.Second))
 }
 
-// assessed is one endpoint as a request finds it that has nowhere fit to go.
+// assessed is the state of one endpoint for a request that found no available endpoint.
 type assessed struct {
 	*upstream.Endpoint
 	view  upstream.View
 	tried bool
-	ready time.Time // when it may be asked; zero when that cannot be told or it may never be
-	open  bool      // it may be asked again at all
+	ready time.Time // when it is available; zero if that is unknown or never
+	open  bool      // a further attempt is allowed
 }
 
-// patientRounds is how often an overloaded service may refuse in a row before requests stop waiting for
-// it. Then the clients decide, because many of them have a fallback model.
+// patientRounds is the number of consecutive refusals of an overloaded service after which requests
+// no longer wait for it. Then the clients decide, because many have a fallback model.
 // docs/failover.md has the measurements.
 const patientRounds = 2
 
-// fallback finds what is left when no untried endpoint is fit. In this order:
+// fallback decides when no untried endpoint is available. In this order:
 //
-//   - an endpoint that refused this request for free and is fit again;
-//   - an untried endpoint that rests for failures of its own, where more of them
-//     rest than may: while one server might work no request is refused;
-//   - waiting for the first one to return, or for room in a rate limit, if that is within the request's patience;
-//   - any untried endpoint at all, the mildest reason first: it may be back before
-//     its time, and otherwise gives a fresh answer to pass on.
+//   - an endpoint that refused this request without cost and is available again;
+//   - an untried endpoint with a failure cooldown, if more endpoints have one than the limit
+//     allows: no request is refused while one server might work;
+//   - to wait for the first endpoint to return, or for headroom in a rate limit, if that is within
+//     the request's patience;
+//   - any untried endpoint, the mildest reason first: it may be back early, and otherwise gives a
+//     fresh response to pass on.
 func (t *Table) fallback(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
-	changed := t.changed() // before looking: a return in between must not be missed
+	changed := t.changed() // before the assessment, so that no return is missed in between
 	again := func(e *upstream.Endpoint) bool {
 		at, ok := time.Time{}, true
 		if tried.Has(e.ID()) {
@@ -60,7 +62,7 @@ func (t *Table) fallback(q *Query, f *placement, tried *Tried, now time.Time) (*
 		return ok && !now.Before(at)
 	}
 	for _, tier := range t.eligibleTiers(q) {
-		if lease, err := t.claim(tier, q, f, now, false, again); lease != nil || err != nil {
+		if lease, err := t.acquire(tier, q, f, now, false, again); lease != nil || err != nil {
 			return lease, err
 		}
 	}
@@ -115,8 +117,8 @@ func (t *Table) assess(q *Query, f *placement, tried *Tried, now time.Time) []as
 	return all
 }
 
-// overEjectionLimit lists the untried endpoints that rest for failures of their own beyond
-// the share that may, those closest to recovery first.
+// overEjectionLimit lists the untried endpoints with a failure cooldown beyond the allowed share,
+// those closest to recovery first.
 func (t *Table) overEjectionLimit(all []assessed) []assessed {
 	ejected, excess := t.ejected(all)
 	return slices.DeleteFunc(ejected[:excess], func(s assessed) bool {
@@ -124,8 +126,8 @@ func (t *Table) overEjectionLimit(all []assessed) []assessed {
 	})
 }
 
-// ejected lists the endpoints that rest for failures of their own, those
-// closest to recovery first, and says how many they are beyond the share that may.
+// ejected lists the endpoints with a failure cooldown, those closest to recovery first, and returns
+// how many exceed the allowed share.
 func (t *Table) ejected(all []assessed) (ejected []assessed, excess int) {
 	working := 0
 	for _, s := range all {
@@ -152,8 +154,8 @@ func earliestOf(all []assessed) time.Time {
 	return earliest
 }
 
-// worthWaiting says until when a request of some patience waits. For an
-// endpoint whose probe is under way no time can be told: it may return at any.
+// worthWaiting returns until when a request with this patience waits. The end of a running probe is
+// unknown, so it may come at any time.
 func worthWaiting(all []assessed, earliest time.Time, patience time.Duration, now time.Time) (time.Time, bool) {
 	if patience <= 0 {
 		return time.Time{}, false
@@ -168,7 +170,7 @@ func worthWaiting(all []assessed, earliest time.Time, patience time.Duration, no
 	return limit, probed
 }
 
-// worthQueueing says until when a request waits for room in a rate limit.
+// worthQueueing returns until when a request waits for headroom in a rate limit.
 func worthQueueing(all []assessed, queue time.Duration, now time.Time) (time.Time, bool) {
 	var earliest time.Time
 	for _, s := range all {
@@ -187,11 +189,11 @@ func lastResorts(all []assessed) []assessed {
 	return rest
 }
 
-// soon is when a client may come again that found servers resting beyond the
-// share that may: they are asked at any time.
-const soon = 10 * time.Second
+// soonRetry is the Retry-After for a client that found more servers in a failure cooldown than the
+// limit allows: they may be tried at any time.
+const soonRetry = 10 * time.Second
 
-// OtherFit reports whether an endpoint that was not tried would take the request now.
+// OtherFit reports whether an untried endpoint would take the request now.
 func (t *Table) OtherFit(q *Query, tried *Tried, now time.Time) bool {
 	for _, tier := range t.eligibleTiers(q) {
 		for _, e := range tier {
@@ -203,8 +205,8 @@ func (t *Table) OtherFit(q *Query, tried *Tried, now time.Time) bool {
 	return false
 }
 
-// Availability tells what a request with a query would find now that claims nothing.
-// Mildest is Fit when there is an endpoint for it.
+// Availability reports what a request with this query would find now, without acquiring anything.
+// Mildest is Fit if an endpoint is available.
 func (t *Table) Availability(q *Query, tried *Tried, now time.Time) *Unavailable {
 	return t.unavailable(t.assess(q, &placement{}, tried, now), now)
 }
@@ -213,7 +215,7 @@ func (t *Table) unavailable(all []assessed, now time.Time) *Unavailable {
 	u := &Unavailable{Mildest: upstream.Draining}
 	var earliest time.Time
 	if _, excess := t.ejected(all); excess > 0 {
-		earliest = now.Add(soon)
+		earliest = now.Add(soonRetry)
 	}
 	for _, s := range all {
 		u.Mildest = min(u.Mildest, s.view.Unfit)
@@ -227,7 +229,7 @@ func (t *Table) unavailable(all []assessed, now time.Time) *Unavailable {
 	return u
 }
 
-// sooner returns the earlier of two times, zero being none.
+// sooner returns the earlier of two times. A zero time counts as unknown.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

@@ -20,7 +20,8 @@ func three(t *testing.T) *Table {
 	return table(t, config.ModeLoadBalance, config.Server{Name: "a", Weight: 1}, config.Server{Name: "b", Weight: 1}, config.Server{Name: "c", Weight: 1})
 }
 
-// nextName returns what a query gets: a server's name, "wait" with the time, or "none" with the time.
+// nextName returns the result for a query: a server's name, "wait" with the time, or "none" with
+// the time.
 func nextName(t *testing.T, tb *Table, q Query, tried *Tried, now time.Time) string {
 	t.Helper()
 	lease, err := acquire(tb, &q, tried, now)
@@ -39,7 +40,8 @@ func TestServersRestingBeyondTheShareAreTried(t *testing.T) {
 	for i, name := range []string{"a", "b", "c"} {
 		settle(t, tb, name, failed, t0.Add(time.Duration(i)*10*time.Second))
 	}
-	// Half of three is one: that one, the last to return, is left alone; the others are asked, the first to return first.
+	// Half of three is one: the last to return keeps its cooldown; the others are tried, the first
+	// to return first.
 	now := t0.Add(21 * time.Second)
 	var tried Tried
 	for _, want := range []string{"a", "b"} {
@@ -50,7 +52,7 @@ func TestServersRestingBeyondTheShareAreTried(t *testing.T) {
 		tried.Add(lease.ID())
 		lease.Release()
 	}
-	// Asked again at once, they are spared until the pace allows.
+	// After that they are spared until the pace allows another attempt.
 	if got := nextName(t, tb, Query{Patience: time.Minute}, &Tried{}, now); got != "wait 250ms" {
 		t.Errorf("within the pace: %s", got)
 	}
@@ -82,7 +84,7 @@ func TestWaitsForTheFirstToReturn(t *testing.T) {
 	}
 	f(30*time.Second, "wait 9s")
 	f(9*time.Second, "wait 9s")
-	f(8*time.Second, "b") // not worth waiting: the mildest is asked, it may be back before its time
+	f(8*time.Second, "b") // too long to wait: the mildest is tried, because it may be back early
 	f(0, "b")
 }
 
@@ -128,7 +130,7 @@ func TestProbesUnderWayAreWaitedFor(t *testing.T) {
 	select {
 	case <-wait.Changed:
 	default:
-		t.Error("nobody was told of the good probe")
+		t.Error("no waiter was notified of the passed probe")
 	}
 	if got := nextName(t, tb, Query{}, &Tried{}, due); got != "a" {
 		t.Errorf("after the probe: %s", got)
@@ -155,6 +157,6 @@ func TestLimitsOfOneClassOfModelsLeaveOthersAlone(t *testing.T) {
 		t.Errorf("of 10 requests a got %d for opus, %d for haiku", opus, haiku)
 	}
 	if c := tb.Counts(t0); c.Cooling != 1 {
-		t.Errorf("census %+v", c)
+		t.Errorf("counts %+v", c)
 	}
 }

@@ -7,34 +7,33 @@ import (
 )
 
 const (
-	// maxFlushes bounds the sessions that wait to be forgotten.
+	// maxFlushes bounds the sessions with a pending flush.
 	maxFlushes = 1000
-	// maxFlushed bounds the conversations of one of them, its agents', that are told apart.
+	// maxFlushed bounds the flushed conversations of one session: those of its agents.
 	maxFlushed = 1000
 )
 
-// flushes are the sessions to be forgotten. Which entries of the index are a
-// session's is known only when its next request brings their fingerprints.
-// Safe for concurrent use.
+// flushes are the sessions to be flushed. The entries of a session are unknown until its next
+// request brings their fingerprints. Safe for concurrent use.
 type flushes struct {
-	some     atomic.Bool // a session is marked
+	some     atomic.Bool // at least one session is marked
 	mu       sync.Mutex
 	sessions map[string]*flushing
 }
 
-// flushing is a session that is marked.
+// flushing is a marked session.
 type flushing struct {
 	until time.Time
-	done  map[uint64]bool // conversations that were forgotten
+	done  map[uint64]bool // conversations that were flushed
 }
 
-// Flush forgets which account serves a session, of all agents in it: the next request of each is placed like a new
-// one. What is cached there stays in the upstream's cache.
+// Flush makes the index forget which account serves a session, for all of its agents: the next
+// request of each is placed like a new one. The upstream's cache keeps its contents.
 func (x *Index) Flush(session string, now time.Time) {
 	f := &x.flushes
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.drop(now)
+	f.dropExpiredLocked(now)
 	if f.sessions == nil {
 		f.sessions = map[string]*flushing{}
 	}
@@ -48,8 +47,8 @@ func (x *Index) Flush(session string, now time.Time) {
 	f.some.Store(true)
 }
 
-// drop forgets marks of sessions whose entries have all expired. The caller holds the mutex.
-func (f *flushes) drop(now time.Time) {
+// dropExpiredLocked drops marks of sessions without an unexpired entry.
+func (f *flushes) dropExpiredLocked(now time.Time) {
 	for session, each := range f.sessions {
 		if !now.Before(each.until) {
 			delete(f.sessions, session)
@@ -58,7 +57,7 @@ func (f *flushes) drop(now time.Time) {
 	f.some.Store(len(f.sessions) > 0)
 }
 
-// due says whether a conversation of a session is to be forgotten now, and takes note that it was.
+// due reports whether a conversation of a session must be flushed now, and marks it as flushed.
 func (f *flushes) due(session string, conversation uint64, now time.Time) bool {
 	if session == "" || !f.some.Load() {
 		return false
@@ -73,7 +72,8 @@ func (f *flushes) due(session string, conversation uint64, now time.Time) bool {
 	return true
 }
 
-// flush forgets who holds the conversation that a query goes on with, if its session is marked. What conversations share stays.
+// flush removes the holders of the conversation that a query continues, if its session is marked.
+// Shared prefixes stay.
 func (x *Index) flush(q *Query, now time.Time) {
 	if q.Prompt == nil || !x.flushes.due(q.Session, q.Conversation, now) {
 		return

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestFlush forgets the home of a session, and of no other, once.
+// TestFlush checks that only the flushed session loses its home, and only once.
 func TestFlush(t *testing.T) {
 	tb := three(t)
 	c, other := &talk{name: "flushed"}, &talk{name: "other"}
@@ -35,7 +35,8 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-// TestFlushReachesEveryAgent of a session, each at its next request.
+// TestFlushReachesEveryAgent checks that each agent of a session loses its home at its next
+// request.
 func TestFlushReachesEveryAgent(t *testing.T) {
 	x := NewIndex(1<<20, 1)
 	x.Flush("s", t0)
@@ -50,7 +51,7 @@ func TestFlushReachesEveryAgent(t *testing.T) {
 	f("s", 1, 0, true)
 	f("s", 1, 0, false)
 	f("s", 2, 0, true)
-	f("s", 3, signerTTL, false) // all that was known has expired
+	f("s", 3, signerTTL, false) // all entries have expired
 	x.Flush("s", t0)
 	f("s", 1, 0, true)
 	for i := range 2 * maxFlushes {

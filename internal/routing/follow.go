@@ -55,7 +55,7 @@ func (c *Continuations) Of(name string, now time.Time) Home {
 
 func (c *Continuations) hash(name string) uint64 { return xxh3.HashStringSeed(name, c.index.seed) }
 
-// Len is the number of names.
+// Len returns the number of names.
 func (c *Continuations) Len() int { return c.index.Len() }
 
 // Save writes all names that have not expired.
@@ -72,7 +72,7 @@ func (t *Table) following(q *Query, f *placement, tried *Tried, now time.Time) (
 	if q.Home.None() || q.Account != nil {
 		return nil, nil
 	}
-	changed := t.changed() // before looking
+	changed := t.changed() // before the search, so that no return is missed
 	var ready time.Time
 	for _, same := range [...]bool{true, false} { // the same server first, then others of its account
 		for _, tier := range t.tiers {

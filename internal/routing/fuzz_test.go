@@ -10,8 +10,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// FuzzNext plays requests that begin, end in every way or are cancelled at any
-// moment against a table of three servers, and holds it to what a client relies on.
+// FuzzNext plays requests that begin, end in every way or are canceled at any moment against a
+// table of three servers, and checks what clients rely on.
 func FuzzNext(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 1, 0, 1, 0, 9, 200, 0, 2})
 	f.Add([]byte{0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 9, 60, 0, 8, 0, 0, 1, 2})
@@ -30,7 +30,7 @@ func FuzzNext(f *testing.F) {
 				open = append(open, lease)
 			case kind == 9:
 				now = now.Add(time.Duration(e) * time.Second)
-			case kind == 10 && len(open) > 0: // cancelled: no verdict
+			case kind == 10 && len(open) > 0: // canceled: no outcome
 				open[0].Release()
 				open = open[1:]
 			case len(open) > 0:
@@ -55,8 +55,8 @@ func FuzzNext(f *testing.F) {
 	})
 }
 
-// begin claims an endpoint for a new request without patience. Only the pace may
-// refuse it: a second later somebody serves it, whatever has failed before.
+// begin acquires an endpoint for a new request without patience. Only the pace of attempts may
+// refuse it: a second later an endpoint takes it, regardless of earlier failures.
 func begin(t *testing.T, tb *Table, now time.Time) (*upstream.Lease, time.Time) {
 	lease, err := acquire(tb, &Query{}, &Tried{}, now)
 	if err == nil {

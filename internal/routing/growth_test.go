@@ -13,18 +13,18 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// crowd is a table before so many live conversations, and requests of some of them.
+// crowd is a table with many live conversations, and requests of some of them.
 type crowd struct {
 	*Table
-	prompts []*claude.Prompt // of conversations that are at home somewhere, each with two new turns
-	fresh   *claude.Prompt   // of a new one: what it begins with is cached by every account
+	prompts []*claude.Prompt // conversations with a home, each with two new turns
+	fresh   *claude.Prompt   // a new conversation: every account has its beginning cached
 	random  *rand.Rand
 	room    upstream.Lease
 	tried   Tried
 	asked   int
 }
 
-// newCrowd makes conversations of 40 turns, 100 thousand tokens each, that are spread over the accounts.
+// newCrowd makes conversations of 40 turns, 100 thousand tokens each, spread over the accounts.
 func newCrowd(t testing.TB, algorithm config.Algorithm, upstreams, conversations int) *crowd {
 	t.Helper()
 	var servers []config.Server
@@ -64,7 +64,7 @@ func newCrowd(t testing.TB, algorithm config.Algorithm, upstreams, conversations
 
 func conversation(i int) uint64 { return uint64(i) + 1 }
 
-// next is one decision and its end: of a conversation that goes on, or of a new one.
+// next makes one choice and ends it: for a conversation with a home, or for a new one.
 func (c *crowd) next(t testing.TB, fresh bool) {
 	i := c.asked % len(c.prompts)
 	c.asked++
@@ -85,8 +85,8 @@ func algorithms() []config.Algorithm {
 	return []config.Algorithm{config.CostAware, config.RoundRobin, config.WeightedRoundRobin, config.Random, config.LeastInFlight, config.PowerOfTwo}
 }
 
-// BenchmarkNext is one routing decision, by the number of upstreams and of live conversations: a conversation that is at
-// home somewhere, with two new turns, and a new one.
+// BenchmarkNext measures one choice by the number of upstreams and of live conversations: for a
+// conversation with a home and two new turns, and for a new one.
 func BenchmarkNext(b *testing.B) {
 	run := func(algorithm config.Algorithm, upstreams, conversations int) {
 		c := newCrowd(b, algorithm, upstreams, conversations)
@@ -111,16 +111,17 @@ func BenchmarkNext(b *testing.B) {
 	}
 }
 
-// TestADecisionAllocatesNothing however many upstreams and conversations there are.
+// TestADecisionAllocatesNothing checks that a choice needs no allocation, for any number of
+// upstreams and conversations.
 func TestADecisionAllocatesNothing(t *testing.T) {
 	const most, runs = 0, 200
 	f := func(algorithm config.Algorithm, upstreams, conversations int) {
 		t.Helper()
 		c := newCrowd(t, algorithm, upstreams, conversations)
 		search := &placement{}
-		c.searches.New = func() any { return search } // the race detector has a pool lose what it is given
+		c.searches.New = func() any { return search } // under the race detector a pool drops some values
 		for _, fresh := range []bool{false, true} {
-			for range 2 * runs { // memory grows to what is needed
+			for range 2 * runs { // the memory grows to its final size
 				c.next(t, fresh)
 			}
 			if n := testing.AllocsPerRun(runs, func() { c.next(t, fresh) }); n > most {
@@ -136,12 +137,13 @@ func TestADecisionAllocatesNothing(t *testing.T) {
 	f(config.CostAware, 100, 10_000)
 }
 
-// TestMemoryOfAConversation does not depend on how many there are, and is what the index reckons with.
+// TestMemoryOfAConversation checks that memory per conversation is constant, and what the index
+// assumes.
 func TestMemoryOfAConversation(t *testing.T) {
 	per := func(conversations int) float64 {
 		const all = 100_000
 		random := rand.New(rand.NewPCG(1, 2))
-		indexes := make([]*Index, all/conversations) // as many as it takes, for a heap is not measured to the byte
+		indexes := make([]*Index, all/conversations) // several indexes, because the measured heap is not exact to the byte
 		before := heap()
 		for i := range indexes {
 			x := NewIndex(64<<20, 1)
@@ -162,11 +164,11 @@ func TestMemoryOfAConversation(t *testing.T) {
 		t.Errorf("%.0f bytes per conversation of 1,000, %.0f of 100,000", few, many)
 	}
 	if bound := 2.0 * entryBytes * 2; many > bound {
-		t.Errorf("%.0f bytes per conversation, which has two prefixes: the index reckons with %d for one", many, entryBytes)
+		t.Errorf("%.0f bytes per conversation, which has two prefixes: the index assumes %d for one", many, entryBytes)
 	}
 }
 
-// heap is how many bytes are in use.
+// heap returns the bytes in use.
 func heap() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -175,7 +177,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestAFullIndexIsSweptSeldom although every entry needs room: to go through all of them takes long.
+// TestAFullIndexIsSweptSeldom checks that a full index is not swept for every new entry, because a
+// sweep takes long.
 func TestAFullIndexIsSweptSeldom(t *testing.T) {
 	const most, puts = 1000, 100_000
 	random := rand.New(rand.NewPCG(1, 2))

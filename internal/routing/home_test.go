@@ -13,7 +13,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// long is a prompt whose turns have so many tokens each; it begins like every shorter one of the conversation.
+// long returns a prompt whose turns have the given number of tokens; it begins like every shorter
+// one of the conversation.
 func long(conversation uint64, turns, tokens int) *claude.Prompt {
 	p := &claude.Prompt{
 		HasBreakpoint: true,
@@ -26,7 +27,7 @@ func long(conversation uint64, turns, tokens int) *claude.Prompt {
 	return p
 }
 
-// sharedTokens is how long tools and system are.
+// sharedTokens is the size of tools and system.
 const sharedTokens = 2500
 
 func named(t *testing.T, servers ...string) []config.Server {
@@ -38,7 +39,7 @@ func named(t *testing.T, servers ...string) []config.Server {
 	return list
 }
 
-// claimed claims, without an answer, and says who it was.
+// claimed acquires an endpoint, without a response, and returns its name.
 func claimed(t *testing.T, tb *Table, q *Query, tried *Tried, now time.Time) string {
 	t.Helper()
 	lease, err := acquire(tb, q, tried, now)
@@ -50,7 +51,8 @@ func claimed(t *testing.T, tb *Table, q *Query, tried *Tried, now time.Time) str
 	return lease.Name()
 }
 
-// TestAHomeThatRefusedIsAskedOnceMore before a long conversation moves, and a short one moves at once.
+// TestAHomeThatRefusedIsAskedOnceMore checks that a long conversation gets a second attempt at its
+// home, and that a short one moves at once.
 func TestAHomeThatRefusedIsAskedOnceMore(t *testing.T) {
 	overloaded := verdict.Outcome{Scope: verdict.ScopeCapacity, Unbilled: true, RetryAfter: time.Second, Reason: "overloaded_error"}
 	f := func(tokens int, stays bool) {
@@ -95,7 +97,8 @@ func TestAHomeThatRefusedIsAskedOnceMore(t *testing.T) {
 	f(4_000, false)
 }
 
-// TestHeadroomSteers new conversations away from an account before it refuses, and lets a warm one wait for it.
+// TestHeadroomSteers checks that new conversations avoid an account before it refuses, and that a
+// warm one waits for it.
 func TestHeadroomSteers(t *testing.T) {
 	for _, a := range []config.Algorithm{config.RoundRobin, config.Random, config.LeastInFlight, config.PowerOfTwo, config.CostAware, config.WeightedRoundRobin} {
 		tb := tableBy(t, config.ModeLoadBalance, a, named(t, "a", "b")...)
@@ -111,7 +114,7 @@ func TestHeadroomSteers(t *testing.T) {
 		lease.Release()
 		for i := range 20 {
 			if got := serve(t, tb, long(uint64(i)+2, 10, 5_000), t0); got == lease.Name() {
-				t.Fatalf("%s: a new conversation was sent where there is no room for it", a)
+				t.Fatalf("%s: a new conversation was sent without headroom for it", a)
 			}
 		}
 		if got := claimed(t, tb, &Query{Prompt: shorter(long(1, 11, 10_000), 2000)}, &Tried{}, t0); got != lease.Name() {
@@ -124,7 +127,7 @@ func TestHeadroomSteers(t *testing.T) {
 	}
 }
 
-// shorter cuts tokens off the last turn.
+// shorter removes tokens from the last turn.
 func shorter(p *claude.Prompt, tokens int) *claude.Prompt {
 	p.Turns[len(p.Turns)-1].Bytes -= 4 * tokens
 	return p
@@ -138,7 +141,8 @@ func left(limit, remaining int) http.Header {
 	}
 }
 
-// TestNobodyHasRoom queues a request rather than have it refused, and asks the upstream in the end.
+// TestNobodyHasRoom checks that a request without headroom anywhere waits instead of being refused,
+// and is sent in the end.
 func TestNobodyHasRoom(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, named(t, "a")...)
 	lease, err := acquire(tb, &Query{}, &Tried{}, t0)
@@ -158,7 +162,8 @@ func TestNobodyHasRoom(t *testing.T) {
 	}
 }
 
-// TestFailback returns to a better tier when that is free: expired, compacted, or never cached.
+// TestFailback checks the return to a better tier if a move costs nothing: cache expired,
+// conversation compacted, or never cached.
 func TestFailback(t *testing.T) {
 	f := func(name string, q Query, after time.Duration, want string) {
 		t.Helper()
@@ -172,7 +177,7 @@ func TestFailback(t *testing.T) {
 		if got := ask(t, tb, &begin, t0); got != "second" {
 			t.Fatalf("%s: began at %s", name, got)
 		}
-		back := t0.Add(time.Minute) // the first one serves again
+		back := t0.Add(time.Minute) // the first server is available again
 		if got := ask(t, tb, &Query{}, back); got != "first" {
 			t.Fatalf("%s: %s", name, got)
 		}
@@ -187,7 +192,8 @@ func TestFailback(t *testing.T) {
 	f("without a prompt", Query{Conversation: 5}, time.Minute, "first")
 }
 
-// TestACheaperServerIsWorthTheMove when many requests are still to come.
+// TestACheaperServerIsWorthTheMove checks that a move to a cheaper server needs many expected
+// requests.
 func TestACheaperServerIsWorthTheMove(t *testing.T) {
 	by := func(price, discount float64, turns int, want string) {
 		t.Helper()
@@ -207,7 +213,7 @@ func TestACheaperServerIsWorthTheMove(t *testing.T) {
 		by(price, 0, turns, want)
 	}
 	f(0.5, 100, "cheap")
-	f(0.5, 4, "dear") // the rewrite would cost more than what is to come
+	f(0.5, 4, "dear") // the rewrite would cost more than the expected requests save
 	f(0.99, 100, "dear")
 	f(0.05, 4, "cheap")
 	f(2, 100, "dear")
@@ -217,7 +223,8 @@ func TestACheaperServerIsWorthTheMove(t *testing.T) {
 	by(2, 50, 100, "dear")
 }
 
-// TestABurstIsHeldBack while the first of it writes what all begin with.
+// TestABurstIsHeldBack checks that the requests of a burst wait while the first one writes their
+// common prefix.
 func TestABurstIsHeldBack(t *testing.T) {
 	tb := tableBy(t, config.ModeLoadBalance, config.CostAware, named(t, "a", "b", "c")...)
 	sibling := func(i uint64) *Query {
@@ -240,7 +247,7 @@ func TestABurstIsHeldBack(t *testing.T) {
 	select {
 	case <-wait.Changed:
 	default:
-		t.Error("nobody was told that the first answer has begun")
+		t.Error("no waiter was notified that the first answer has begun")
 	}
 	q := sibling(2)
 	choice, err = tb.Next(q, &Tried{}, begun)
@@ -255,11 +262,11 @@ func TestABurstIsHeldBack(t *testing.T) {
 	}
 }
 
-// TestABurstStaysTogether even without being held back.
+// TestABurstStaysTogether checks that a burst goes to one account even without waiting.
 func TestABurstStaysTogether(t *testing.T) {
 	tb := table(t, config.ModeLoadBalance, named(t, "a", "b", "c")...)
 	conversation := long(1, 10, 5_000)
-	home := claimed(t, tb, &Query{Prompt: conversation}, &Tried{}, t0) // not answered yet
+	home := claimed(t, tb, &Query{Prompt: conversation}, &Tried{}, t0) // without a response yet
 	for i := range 3 {
 		sibling := long(1, 11, 5_000)
 		sibling.Turns[10].Fingerprint += uint64(i)
@@ -269,7 +276,8 @@ func TestABurstStaysTogether(t *testing.T) {
 	}
 }
 
-// TestTheSignerIsPreferred for a conversation with thinking in it, when nothing is cached any more.
+// TestTheSignerIsPreferred checks that a conversation with thinking goes to the account that signed
+// it, after the cache expired.
 func TestTheSignerIsPreferred(t *testing.T) {
 	f := func(thinking bool, same bool) {
 		t.Helper()
@@ -288,7 +296,8 @@ func TestTheSignerIsPreferred(t *testing.T) {
 	f(false, false)
 }
 
-// TestAServerThatCachesNothingIsNoHome, but keeps its conversations while nobody else has more of them.
+// TestAServerThatCachesNothingIsNoHome checks that such a server keeps a conversation only while no
+// other account has more of it.
 func TestAServerThatCachesNothingIsNoHome(t *testing.T) {
 	tb := tableOf(t, 3)
 	uncached := func(q *Query, now time.Time) string {
@@ -314,7 +323,8 @@ func TestAServerThatCachesNothingIsNoHome(t *testing.T) {
 	}
 }
 
-// TestTheVeryServerIsPreferred among those of one account: their keys may stand in workspaces with caches of their own.
+// TestTheVeryServerIsPreferred checks that a conversation stays at one server of an account: its
+// keys may belong to workspaces with separate caches.
 func TestTheVeryServerIsPreferred(t *testing.T) {
 	servers := named(t, "a", "b")
 	servers[0].Account, servers[1].Account = "team", "team"
@@ -330,6 +340,6 @@ func TestTheVeryServerIsPreferred(t *testing.T) {
 	home := serve(t, tb, long(9, 10, 5_000), t0)
 	settle(t, tb, home, failed, t0)
 	if got := serve(t, tb, long(9, 11, 5_000), t0); got == home {
-		t.Errorf("%s rests", got)
+		t.Errorf("%s is in cooldown", got)
 	}
 }

@@ -9,20 +9,20 @@ import (
 
 const (
 	shards = 64
-	// entryBytes is about what one fingerprint takes in memory, the map's own room included.
+	// entryBytes is the approximate memory of one fingerprint, including the map's overhead.
 	entryBytes = 100
-	// sweepEvery is how often a shard drops what has expired.
+	// sweepEvery is the interval in which a shard drops expired entries.
 	sweepEvery = time.Minute
 
 	shortTTL = 5 * time.Minute
 	longTTL  = time.Hour
-	// pendingTTL bounds how long a prefix counts as being written: an attempt that failed never says so.
+	// pendingTTL bounds the time for which a prefix counts as being written, because a failed
+	// attempt does not report it.
 	pendingTTL = time.Minute
 )
 
-// Index remembers which account has cached which prompts. It outlives
-// generations and is all that routing remembers between requests. Safe for
-// concurrent use, bounded in memory.
+// Index records which account has cached which prompts. It outlives generations and is the only
+// state of routing between requests. Safe for concurrent use, bounded in memory.
 type Index struct {
 	seed    uint64
 	most    int // fingerprints per shard
@@ -38,38 +38,38 @@ type shard struct {
 	sweepAt int64
 }
 
-// entry is who holds a prefix: nearly always one account.
+// entry lists the accounts that hold a prefix: nearly always one.
 type entry struct {
 	first holder
 	more  []holder
 }
 
-// holder is an account that has a prefix in its cache, or is about to.
+// holder is an account that has a prefix in its cache, or is about to have it.
 type holder struct {
 	domain  uint64
 	expires int64  // in Unix nanoseconds
 	tokens  uint32 // of the prefix
-	server  uint32 // of the account that was used: keys of one organization may stand in workspaces with caches of their own
-	pending bool   // being written: it cannot be read yet
+	server  uint32 // the account's server that was used: keys of one organization may belong to workspaces with separate caches
+	pending bool   // being written: not readable yet
 }
 
-// NewIndex returns an empty index that takes so many bytes of memory at most, about.
+// NewIndex returns an empty index that takes about the given number of bytes at most.
 func NewIndex(bytes int, seed uint64) *Index {
 	return &Index{seed: seed, most: max(bytes/entryBytes/shards, 16), ratios: ratios{byModel: map[string]float64{}}, output: ratios{byModel: map[string]float64{}}}
 }
 
-// Seed is that of the fingerprints that the index can compare.
+// Seed returns the seed of the fingerprints that the index can compare.
 func (x *Index) Seed() uint64 { return x.seed }
 
 func (x *Index) shard(fingerprint uint64) *shard { return &x.shards[fingerprint%shards] }
 
-// put notes that an account holds a prefix. What is readable already stays so.
+// put records that an account holds a prefix. A readable prefix stays readable.
 func (x *Index) put(fingerprint uint64, h holder, now time.Time) {
 	s := x.shard(fingerprint)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := now.UnixNano()
-	s.makeRoom(x.most, at)
+	s.makeRoomLocked(x.most, at)
 	e := s.entries[fingerprint]
 	if old := e.of(h.domain); old != nil {
 		if h.pending && old.expires > at {
@@ -85,7 +85,7 @@ func (x *Index) put(fingerprint uint64, h holder, now time.Time) {
 	s.entries[fingerprint] = e
 }
 
-// join notes that an account holds a prefix, if it is remembered of any account.
+// join records that an account holds a prefix, if the index has an entry for it.
 func (x *Index) join(fingerprint uint64, h holder, now time.Time) {
 	s := x.shard(fingerprint)
 	s.mu.Lock()
@@ -96,16 +96,16 @@ func (x *Index) join(fingerprint uint64, h holder, now time.Time) {
 	}
 }
 
-// replace notes the only account that an entry has from now on.
+// replace records the only account of an entry.
 func (x *Index) replace(fingerprint uint64, h holder, now time.Time) {
 	s := x.shard(fingerprint)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.makeRoom(x.most, now.UnixNano())
+	s.makeRoomLocked(x.most, now.UnixNano())
 	s.entries[fingerprint] = entry{first: h}
 }
 
-// of returns the account's place in the entry, nil when it has none.
+// of returns the account's holder in the entry, nil if it has none.
 func (e *entry) of(domain uint64) *holder {
 	if e.first.domain == domain {
 		return &e.first
@@ -128,9 +128,9 @@ func living(list []holder, at int64) []holder {
 	return kept
 }
 
-// makeRoom drops what has expired from time to time, and an arbitrary part when that is not enough. A tenth is dropped
-// at once, so that a full index is not gone through for every entry.
-func (s *shard) makeRoom(most int, at int64) {
+// makeRoomLocked drops expired entries from time to time, and arbitrary ones if that is not enough.
+// It drops a tenth at once, so that a full index is not searched for every new entry.
+func (s *shard) makeRoomLocked(most int, at int64) {
 	if s.entries == nil {
 		s.entries = map[uint64]entry{}
 	}
@@ -138,7 +138,7 @@ func (s *shard) makeRoom(most int, at int64) {
 	if at < s.sweepAt && !full {
 		return
 	}
-	s.sweep(at)
+	s.sweepLocked(at)
 	if !full {
 		return
 	}
@@ -150,12 +150,12 @@ func (s *shard) makeRoom(most int, at int64) {
 	}
 }
 
-// sweep drops what has expired.
-func (s *shard) sweep(at int64) {
+// sweepLocked drops expired entries.
+func (s *shard) sweepLocked(at int64) {
 	s.sweepAt = at + int64(sweepEvery)
 	for fingerprint, e := range s.entries {
 		if e.first.expires > at && len(e.more) == 0 {
-			continue // as nearly all are
+			continue // the usual case
 		}
 		all := living(append(e.more, e.first), at)
 		if len(all) == 0 {
@@ -166,7 +166,7 @@ func (s *shard) sweep(at int64) {
 	}
 }
 
-// find appends the accounts that hold a prefix at a moment.
+// find appends the accounts that hold a prefix at a time.
 func (x *Index) find(fingerprint uint64, at int64, into []holder) []holder {
 	s := x.shard(fingerprint)
 	s.mu.Lock()
@@ -186,7 +186,7 @@ func (x *Index) find(fingerprint uint64, at int64, into []holder) []holder {
 	return into
 }
 
-// Len is the number of prefixes remembered, expired ones included.
+// Len returns the number of prefixes, including expired ones.
 func (x *Index) Len() int {
 	n := 0
 	for i := range x.shards {
@@ -198,7 +198,7 @@ func (x *Index) Len() int {
 	return n
 }
 
-// ttlOf is how long a prompt is cached after its last use, as its marks ask for.
+// ttlOf returns how long a prompt is cached after its last use, according to its cache_control.
 func ttlOf(p *claude.Prompt) time.Duration {
 	if p.LongTTL {
 		return longTTL
@@ -206,17 +206,17 @@ func ttlOf(p *claude.Prompt) time.Duration {
 	return shortTTL
 }
 
-// ratios is a number by model that follows what answers report: how many tokens
-// a byte of text makes, for tokenizers differ, or how long answers are. Safe for concurrent use.
+// ratios is a moving average per model, updated by responses: tokens per byte of text, which depend
+// on the tokenizer, or output tokens per response. Safe for concurrent use.
 type ratios struct {
 	mu      sync.RWMutex
 	byModel map[string]float64
 }
 
 const (
-	// usualRatio is used until the first answer: a token of English or code is about four bytes.
+	// usualRatio applies until the first response: a token of English or code is about four bytes.
 	usualRatio = 0.25
-	// usualOutput is the same for the tokens of an answer.
+	// usualOutput applies to output tokens.
 	usualOutput = 400
 	maxRatios   = 256
 )
@@ -230,9 +230,9 @@ func (r *ratios) of(model string, usual float64) float64 {
 	return usual
 }
 
-// learn takes what one answer reports.
+// learn updates the average by one response.
 func (r *ratios) learn(model string, seen float64) {
-	const share = 0.1 // of one answer
+	const share = 0.1 // weight of one response
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old, known := r.byModel[model]

@@ -40,7 +40,7 @@ func TestHolders(t *testing.T) {
 			t.Errorf("after %d s: %v, want %v", now, got, want)
 		}
 	}
-	x.join(7, holder{domain: 9, expires: at(90)}, t0) // nobody has it: it is not worth remembering
+	x.join(7, holder{domain: 9, expires: at(90)}, t0) // no account holds it, so it is not recorded
 	f(0)
 	x.put(7, holder{domain: 1, expires: at(10), tokens: 5}, t0)
 	x.put(7, holder{domain: 2, expires: at(20), tokens: 5}, t0)
@@ -48,7 +48,7 @@ func TestHolders(t *testing.T) {
 	x.put(7, holder{domain: 1, expires: at(5), tokens: 5}, t0) // never shorter
 	f(9, 1, 2)
 	f(10, 2)
-	x.put(7, holder{domain: 2, expires: at(99), pending: true}, t0) // it can be read all the same
+	x.put(7, holder{domain: 2, expires: at(99), pending: true}, t0) // it stays readable
 	if h := x.find(7, at(15), nil); len(h) != 1 || h[0].pending {
 		t.Errorf("%+v", h)
 	}

@@ -13,32 +13,32 @@ import (
 )
 
 const (
-	// maxOwned bounds the ids that are remembered.
+	// maxOwned bounds the number of ids.
 	maxOwned = 100_000
-	// ownedFor is how long a batch or a container is remembered that nobody asks for: longer than
-	// it lives (API reference). Files and skills live until they are deleted.
+	// ownedFor is the time for which an unused batch or container is remembered: longer than it
+	// lives (API reference). Files and skills live until they are deleted.
 	ownedFor = 60 * 24 * time.Hour
-	// seenAnew is how much later an id must be asked for to be noted: to the day is exact enough.
-	seenAnew = 24 * time.Hour
+	// useGranularity is the precision of the last use: a later use within this time is not
+	// recorded.
+	useGranularity = 24 * time.Hour
 )
 
-// Owners remembers which account keeps what stands behind an id: a file, a
-// batch, a skill, a container. It outlives generations. Safe for concurrent use,
-// bounded in memory.
+// Owners records which account keeps the resource of an id: a file, a batch, a skill, a container.
+// It outlives generations. Safe for concurrent use, bounded in memory.
 type Owners struct {
 	mu      sync.Mutex
 	byID    map[string]ownership
 	changed bool // since the last Save
 }
 
-// Owner is the account that keeps something, and the server through which it
-// came there. How an account is named may depend on which of its servers answered first after a start.
+// Owner is the account that keeps a resource, and the server through which the resource was
+// created. An account's number may depend on which of its servers responded first after a start.
 type Owner struct {
 	Domain uint64      `json:"account"`
 	Server upstream.ID `json:"server"`
 }
 
-// OwnerAt is the account of an endpoint.
+// OwnerAt returns the account of an endpoint.
 func OwnerAt(e *upstream.Endpoint) Owner { return Owner{e.CacheScope(), e.ID()} }
 
 // ownership is the owner of an id, and when the id was last used, in Unix seconds.
@@ -47,40 +47,40 @@ type ownership struct {
 	Seen int64 `json:"seen"`
 }
 
-// NewOwners returns one that knows nothing.
+// NewOwners returns an empty Owners.
 func NewOwners() *Owners { return &Owners{byID: map[string]ownership{}} }
 
-// lapsed says whether what an id stands for is gone for certain. Times are Unix seconds.
+// lapsed reports whether the resource of an id is certainly gone. Times are Unix seconds.
 func (each ownership) lapsed(id string, now int64) bool {
 	mortal := strings.HasPrefix(id, "msgbatch_") || strings.HasPrefix(id, "container_")
 	return mortal && each.Seen < now-int64(ownedFor/time.Second)
 }
 
-// Of returns the account that owns an id. Whoever asks wants to go there: it counts as use.
+// Of returns the account that owns an id. The call counts as a use.
 func (o *Owners) Of(id string, now time.Time) (k Owner, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	found, known := o.byID[id]
-	if known && now.Unix()-found.Seen > int64(seenAnew/time.Second) {
+	if known && now.Unix()-found.Seen > int64(useGranularity/time.Second) {
 		o.byID[id] = ownership{found.Owner, now.Unix()}
 		o.changed = true
 	}
 	return found.Owner, known
 }
 
-// Learn notes the account that owns ids.
+// Learn records the account that owns ids.
 func (o *Owners) Learn(k Owner, now time.Time, ids ...string) {
 	if len(ids) == 0 {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.byID)+len(ids) > maxOwned { // beforehand: what is learned now is wanted next
-		o.makeRoom(len(ids), now)
+	if len(o.byID)+len(ids) > maxOwned { // before the insertion, so that the new ids stay
+		o.makeRoomLocked(len(ids), now)
 	}
 	for _, id := range ids {
 		known := o.byID[id]
-		o.changed = o.changed || known.Owner != k || now.Unix()-known.Seen > int64(seenAnew/time.Second)
+		o.changed = o.changed || known.Owner != k || now.Unix()-known.Seen > int64(useGranularity/time.Second)
 		o.byID[id] = ownership{k, now.Unix()}
 	}
 }
@@ -95,9 +95,9 @@ func (o *Owners) Forget(id string) {
 	}
 }
 
-// makeRoom drops what is gone, and then what was not asked for longest, until
-// so many more ids than wanted fit that it is not needed again at once.
-func (o *Owners) makeRoom(wanted int, now time.Time) {
+// makeRoomLocked drops lapsed ids, then those unused for longest, until there is space for more
+// than the wanted ids, so that the next call comes late.
+func (o *Owners) makeRoomLocked(wanted int, now time.Time) {
 	maps.DeleteFunc(o.byID, func(id string, each ownership) bool { return each.lapsed(id, now.Unix()) })
 	excess := len(o.byID) - max(maxOwned*9/10-wanted, 0)
 	if excess <= 0 {
@@ -125,7 +125,7 @@ func (o *Owners) Changed() bool {
 	return o.changed
 }
 
-// savedOwners is the form of the file.
+// savedOwners is the format of the file.
 type savedOwners struct {
 	Version int                  `json:"version"`
 	Owners  map[string]ownership `json:"owners"`
@@ -133,7 +133,7 @@ type savedOwners struct {
 
 const ownersVersion = 1
 
-// Save writes what is known, which then counts as saved: a caller that could not keep it says so with Unsaved.
+// Save writes all ids, which then count as saved. A caller that fails to keep them calls Unsaved.
 func (o *Owners) Save(w io.Writer) error {
 	o.mu.Lock()
 	saved := savedOwners{ownersVersion, maps.Clone(o.byID)}
@@ -142,14 +142,14 @@ func (o *Owners) Save(w io.Writer) error {
 	return json.NewEncoder(w).Encode(saved)
 }
 
-// Unsaved says that what Save has written is lost.
+// Unsaved reports that the output of Save is lost.
 func (o *Owners) Unsaved() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.changed = true
 }
 
-// Load adds what Save has written. On an error nothing is added.
+// Load adds ids that Save has written. On an error it adds nothing.
 func (o *Owners) Load(r io.Reader, now time.Time) error {
 	var saved savedOwners
 	dec := json.NewDecoder(r)
@@ -165,7 +165,7 @@ func (o *Owners) Load(r io.Reader, now time.Time) error {
 		}
 	}
 	if len(o.byID) > maxOwned {
-		o.makeRoom(0, now)
+		o.makeRoomLocked(0, now)
 	}
 	return nil
 }

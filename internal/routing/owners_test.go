@@ -40,7 +40,7 @@ func TestOwners(t *testing.T) {
 		t.Errorf("%v, want %v", k, server)
 	}
 	f(restored, "msgbatch_1", 7, true)
-	f(restored, "container_2", 0, false) // it lives no longer
+	f(restored, "container_2", 0, false) // its lifetime is over
 	f(restored, "file_2", 8, true)
 	o.Forget("file_1")
 	f(o, "file_1", 0, false)
@@ -112,7 +112,8 @@ func TestTheOldestMakeRoom(t *testing.T) {
 	}
 }
 
-// TestOnlyTheOwnerWillDo whatever the algorithm, the tier and its standing.
+// TestOnlyTheOwnerWillDo checks that only the owner's endpoints are used, regardless of algorithm,
+// tier and state.
 func TestOnlyTheOwnerWillDo(t *testing.T) {
 	tb := table(t, config.ModeFallback, named(t, "a", "b", "c")...)
 	b := tb.Endpoints()[1].CacheScope()
@@ -126,7 +127,7 @@ func TestOnlyTheOwnerWillDo(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	var tried Tried
-	if got := claimed(t, tb, pinned(0), &tried, t0); got != "b" { // as a last resort
+	if got := claimed(t, tb, pinned(0), &tried, t0); got != "b" { // if no other way is left
 		t.Errorf("%s", got)
 	}
 	if _, err := acquire(tb, pinned(0), &tried, t0); err == nil {
@@ -142,7 +143,8 @@ func TestOnlyTheOwnerWillDo(t *testing.T) {
 	}
 }
 
-// TestListsComeFromOneServer whatever the algorithm, while it is fit.
+// TestListsComeFromOneServer checks that pages of a list come from the same server while it is
+// available, with any algorithm.
 func TestListsComeFromOneServer(t *testing.T) {
 	f := func(tb *Table, want string) {
 		t.Helper()
@@ -161,7 +163,8 @@ func TestListsComeFromOneServer(t *testing.T) {
 	}
 }
 
-// TestAnAccountIsFoundUnderAnotherName that it got from another one of its servers.
+// TestAnAccountIsFoundUnderAnotherName checks that an account is found by its server if its number
+// has changed.
 func TestAnAccountIsFoundUnderAnotherName(t *testing.T) {
 	tb := table(t, config.ModeFallback, named(t, "a", "b")...)
 	a, b := OwnerAt(tb.Endpoints()[0]), OwnerAt(tb.Endpoints()[1])

@@ -10,35 +10,38 @@ import (
 )
 
 const (
-	// warmEnough is the share of a conversation, shared beginnings left out, that must be cached for an
-	// account to be its home: for less it is not worth waiting.
+	// warmEnough is the share of a conversation, without shared prefixes, that an account must have
+	// cached to be its home. For less, waiting does not pay.
 	warmEnough = 0.25
-	// leastCached is the shortest prompt that any model caches, in bytes: 512 tokens or more (prompt-caching docs).
-	leastCached = 2 << 10
-	// lookBack is how many turns from the end are looked at: what a conversation has grown by since its last request.
+	// minCacheable is the shortest prompt that any model caches, in bytes: 512 tokens or more
+	// (prompt-caching docs).
+	minCacheable = 2 << 10
+	// lookBack is the number of turns, from the end, whose prefixes are looked up: those by which a
+	// conversation has grown since its last request.
 	lookBack = 64
-	// firstTurns are looked at too when a conversation is at home nowhere: agents of one kind begin alike.
+	// firstTurns is the number of first turns that are looked up too if a conversation has no home:
+	// agents of one kind begin alike.
 	firstTurns = 8
-	// signerTTL is how long the account is remembered that served a conversation.
+	// signerTTL is how long the account that served a conversation is remembered.
 	signerTTL = 24 * time.Hour
 )
 
-// placement is what one search for an endpoint knows of the prompt. It is used again by later searches.
+// placement is the state of one search for an endpoint. It is reused by later searches.
 type placement struct {
 	total      int64           // tokens of the prompt
-	output     int64           // tokens that the answer will have, as answers usually do
-	boundary   claude.Boundary // the longest prefix of the conversation that can be read from any cache
-	caches     accountCaches   // what each account has
-	homes      int             // how many of them the conversation is at home in
-	pending    int             // how many are being sent a longer part of it right now
-	found      []holder        // of one prefix
-	last       uint64          // the account that served the conversation last, 0 if none did lately
-	signer     uint64          // the account that served it last, however long ago
+	output     int64           // expected output tokens
+	boundary   claude.Boundary // the longest prefix of the conversation that any account has cached
+	caches     accountCaches   // what each account has cached
+	homes      int             // number of accounts that are a home of the conversation
+	pending    int             // number of accounts that are receiving a longer part of it now
+	found      []holder        // holders of one prefix
+	last       uint64          // the last account that served the conversation, 0 if that was too long ago
+	signer     uint64          // the last account that served it, at any time
 	any        bool            // also use endpoints that should be avoided
 	fit        []*upstream.Endpoint
 	candidates []Candidate
 	warmth     Warmth       // of the chosen endpoint
-	considered []Considered // the endpoints that were not available
+	considered []Considered // endpoints that were not available
 }
 
 func (f *placement) reset() {
@@ -50,10 +53,10 @@ func (f *placement) reset() {
 }
 
 func cacheable(p *claude.Prompt) bool {
-	return p != nil && p.HasBreakpoint && p.Last().Bytes >= leastCached
+	return p != nil && p.HasBreakpoint && p.Last().Bytes >= minCacheable
 }
 
-// lookup finds out who holds what of the prompt.
+// lookup finds the accounts that have parts of the prompt cached.
 func (x *Index) lookup(q *Query, now time.Time, f *placement) {
 	if q.Prompt == nil {
 		return
@@ -81,7 +84,7 @@ func (x *Index) lookup(q *Query, now time.Time, f *placement) {
 		x.lookupHome(q.Prompt, at, f)
 	}
 	if f.homes > 0 {
-		for i := range f.caches.list { // what was counted beats what was estimated
+		for i := range f.caches.list { // a reported number is better than an estimate
 			if h := f.caches.list[i].conversation; h.tokens > 0 {
 				f.total = int64(h.tokens) + int64(float64(q.Prompt.Last().Bytes-f.boundary.Bytes)*ratio)
 			}
@@ -91,7 +94,7 @@ func (x *Index) lookup(q *Query, now time.Time, f *placement) {
 	x.lookupShared(q.Prompt, at, f)
 }
 
-// lookupShared finds for each account the longest prefix of the prompt that it holds.
+// lookupShared finds for each account the longest prefix of the prompt that it has cached.
 func (x *Index) lookupShared(p *claude.Prompt, at int64, f *placement) {
 	for b := range branchPoints(p) {
 		x.lookupFurther(b, at, f)
@@ -100,10 +103,10 @@ func (x *Index) lookupShared(p *claude.Prompt, at int64, f *placement) {
 	x.lookupFurther(p.Tools, at, f)
 }
 
-// lookupFurther notes the holders of a prefix, but of each account only the first that
-// can be read and the first that is on its way.
+// lookupFurther records the holders of a prefix: for each account only the first readable one and
+// the first pending one.
 func (x *Index) lookupFurther(b claude.Boundary, at int64, f *placement) {
-	if b.Bytes < leastCached {
+	if b.Bytes < minCacheable {
 		return
 	}
 	f.found = x.find(b.Fingerprint, at, f.found[:0])
@@ -119,8 +122,8 @@ func (x *Index) lookupFurther(b claude.Boundary, at int64, f *placement) {
 	}
 }
 
-// lookupHome finds the longest part of the conversation that is cached. What
-// conversations share, tools and system, makes no home: all would live in one.
+// lookupHome finds the longest cached part of the conversation. Shared prefixes, such as tools and
+// system, make no home: otherwise all conversations would have the same home.
 func (x *Index) lookupHome(p *claude.Prompt, at int64, f *placement) {
 	shared := p.System.Bytes
 	least := shared + int(warmEnough*float64(p.Last().Bytes-shared))
@@ -147,13 +150,13 @@ func (x *Index) lookupHome(p *claude.Prompt, at int64, f *placement) {
 	}
 }
 
-// branchPoints are the places inside a conversation where another request may part from it.
+// branchPoints returns the positions inside a conversation where another request may differ.
 func branchPoints(p *claude.Prompt) iter.Seq[claude.Boundary] {
 	return func(yield func(claude.Boundary) bool) {
 		n := len(p.Turns)
 		for i := n - 1; i >= 0; i-- {
 			if i < firstTurns || i >= n-lookBack {
-				if p.Turns[i].Bytes >= leastCached && !yield(p.Turns[i]) {
+				if p.Turns[i].Bytes >= minCacheable && !yield(p.Turns[i]) {
 					return
 				}
 			}
@@ -161,7 +164,7 @@ func branchPoints(p *claude.Prompt) iter.Seq[claude.Boundary] {
 	}
 }
 
-// ignoreAffinity makes the conversation one that is at home nowhere.
+// ignoreAffinity makes the conversation one without a home.
 func (f *placement) ignoreAffinity() {
 	for i := range f.caches.list {
 		f.caches.list[i].conversation, f.caches.list[i].conversationPending = holder{}, holder{}
@@ -169,7 +172,8 @@ func (f *placement) ignoreAffinity() {
 	f.homes, f.pending = 0, 0
 }
 
-// cachedTokens is what an account has of the prompt, and whether the conversation is at home there.
+// cachedTokens returns what an account has of the prompt, and whether it is a home of the
+// conversation.
 func (f *placement) cachedTokens(domain uint64) (w Warmth, home bool) {
 	w.Total = f.total
 	s := f.caches.of(domain)
@@ -188,7 +192,7 @@ func (f *placement) cachedTokens(domain uint64) (w Warmth, home bool) {
 	return w, f.homes == 0 && !s.conversationPending.none()
 }
 
-// compare completes what is said of the chosen account with what the others hold.
+// compare completes the warmth of the chosen account by what other accounts have cached.
 func (f *placement) compare(w *Warmth) {
 	w.Total = f.total
 	for i := range f.caches.list {
@@ -197,7 +201,7 @@ func (f *placement) compare(w *Warmth) {
 	}
 }
 
-// serverAt is the server through which an account was given what it holds of the conversation.
+// serverAt returns the server through which an account received its part of the conversation.
 func (f *placement) serverAt(domain uint64) uint32 {
 	s := f.caches.of(domain)
 	switch {
@@ -209,7 +213,8 @@ func (f *placement) serverAt(domain uint64) uint32 {
 	return s.conversationPending.server
 }
 
-// inclPending is what an account has of the prompt or is just being sent, in tokens, and since when it is.
+// inclPending returns the tokens of the prompt that an account has cached or is receiving, and
+// since when.
 func (f *placement) inclPending(domain uint64) (tokens int64, since time.Time) {
 	s := f.caches.of(domain)
 	if s == nil {
@@ -226,7 +231,8 @@ func (f *placement) inclPending(domain uint64) (tokens int64, since time.Time) {
 	return min(tokens, f.total), since
 }
 
-// subject is what the request asks of an endpoint: what its account has cached costs no budget there.
+// subject returns the request's demand at an endpoint: tokens that its account has cached need no
+// budget there.
 func (f *placement) subject(q *Query, e *upstream.Endpoint) upstream.Subject {
 	s := q.Subject
 	if f.total == 0 {
@@ -238,8 +244,8 @@ func (f *placement) subject(q *Query, e *upstream.Endpoint) upstream.Subject {
 	return s
 }
 
-// lastServer finds the candidate whose account has served the conversation lately, unless
-// the policy can do better than habit: where some candidate holds a part of the prompt. It is -1 when there is none.
+// lastServer returns the candidate whose account served the conversation last, unless a candidate
+// has a part of the prompt cached and the policy considers that. It returns -1 if there is none.
 func (f *placement) lastServer(better bool) int {
 	if f.last == 0 || better && slices.ContainsFunc(f.candidates, func(c Candidate) bool { return c.Cached > 0 }) {
 		return -1
@@ -247,8 +253,8 @@ func (f *placement) lastServer(better bool) int {
 	return slices.IndexFunc(f.candidates, func(c Candidate) bool { return c.domain == f.last })
 }
 
-// signerServer finds the candidate whose account has signed the thinking in the conversation, unless
-// it is loaded above the others. It is -1 when there is none.
+// signerServer returns the candidate whose account signed the thinking in the conversation, unless
+// it is loaded above the others. It returns -1 if there is none.
 func (f *placement) signerServer(q *Query) int {
 	if f.signer == 0 || !q.Prompt.Thinking {
 		return -1

@@ -25,8 +25,8 @@ func newPolicy(a config.Algorithm, rnd func(n int) int) Policy {
 	}
 }
 
-// admitted lets a candidate that is still ramping up take part only as often as
-// its share says, unless all of them are.
+// admitted keeps a candidate in slow start only with the probability of its share, unless all
+// candidates are in slow start.
 func admitted(c []Candidate, intn func(n int) int) []Candidate {
 	const whole = 1000
 	ramping := func(c Candidate) bool { return c.Share < 1 }
@@ -36,12 +36,12 @@ func admitted(c []Candidate, intn func(n int) int) []Candidate {
 	return slices.DeleteFunc(slices.Clone(c), func(c Candidate) bool { return ramping(c) && intn(whole) >= int(whole*c.Share) })
 }
 
-// first takes the candidates in their order.
+// first picks the candidates in their order.
 type first struct{}
 
 func (first) Pick([]Candidate, uint64) int { return 0 }
 
-// random gives every candidate the same chance.
+// random picks every candidate with the same probability.
 type random struct{ intn func(n int) int }
 
 func (r random) Pick(c []Candidate, _ uint64) int {
@@ -49,13 +49,13 @@ func (r random) Pick(c []Candidate, _ uint64) int {
 	return indexOf(c, from[r.intn(len(from))].ID)
 }
 
-// roundRobin goes round the candidates in their order. It remembers whom it
-// picked, not a position: a candidate that drops out costs nobody a turn.
+// roundRobin picks the candidates in turn. It remembers the last pick, not a position, so that a
+// candidate that drops out skips no other.
 type roundRobin struct {
 	intn  func(n int) int
 	mu    sync.Mutex
-	order []upstream.ID // every candidate seen, in the order of the configuration
-	last  int           // index into order; meaningful once order is not empty
+	order []upstream.ID // all candidates so far, in the order of the configuration
+	last  int           // index into order; valid if order is not empty
 }
 
 func (r *roundRobin) Pick(c []Candidate, _ uint64) int {
@@ -68,7 +68,7 @@ func (r *roundRobin) Pick(c []Candidate, _ uint64) int {
 	from := admitted(c, r.intn)
 	best, at, nearest, n := 0, 0, 0, len(r.order)
 	for i := range from {
-		place := r.place(from[i].ID, at)
+		place := r.find(from[i].ID, at)
 		if ahead := (place - r.last - 1 + n) % n; i == 0 || ahead < nearest {
 			best, nearest = i, ahead
 		}
@@ -78,20 +78,20 @@ func (r *roundRobin) Pick(c []Candidate, _ uint64) int {
 	return indexOf(c, from[best].ID)
 }
 
-// place finds a candidate in the order, -1 if it is not there. It is most likely at a place or soon behind it, for
-// candidates come in nearly the same order.
-func (r *roundRobin) place(id upstream.ID, at int) int {
+// find returns a candidate's index in the order, -1 if it is missing. It searches from the expected
+// position, because candidates come in nearly the same order.
+func (r *roundRobin) find(id upstream.ID, at int) int {
 	if i := slices.Index(r.order[at:], id); i >= 0 {
 		return at + i
 	}
 	return slices.Index(r.order[:at], id)
 }
 
-// learn inserts candidates seen for the first time behind the one that precedes them in c.
+// learn inserts new candidates after the one that precedes them in c.
 func (r *roundRobin) learn(c []Candidate) {
 	at := 0
 	for _, candidate := range c {
-		if i := r.place(candidate.ID, at); i >= 0 {
+		if i := r.find(candidate.ID, at); i >= 0 {
 			at = i + 1
 			continue
 		}
@@ -103,10 +103,10 @@ func (r *roundRobin) learn(c []Candidate) {
 	}
 }
 
-// weightedRoundRobin is smooth: in every run of as many picks as the weights
-// add up to, each candidate is picked exactly as often as its weight says, and
-// its picks are spread out. The guarantee starts anew when the set of
-// candidates changes, for the credits of another set would distort it.
+// weightedRoundRobin is smooth: in every sequence of as many picks as the sum of the weights, each
+// candidate is picked exactly as often as its weight, and its picks are spread out. The guarantee
+// starts again when the set of candidates changes, because the credits of another set would distort
+// it.
 type weightedRoundRobin struct {
 	mu     sync.Mutex
 	set    []upstream.ID

@@ -25,7 +25,7 @@ func picks(p Policy, c []Candidate, n int) []int {
 	return seq
 }
 
-// wantShares holds every window of sum(weights) picks to exactly the weights.
+// wantShares checks that every window of sum(weights) picks has exactly the weights.
 func wantShares(t *testing.T, seq, weights []int) {
 	t.Helper()
 	total := 0

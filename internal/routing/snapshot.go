@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// A snapshot is: the magic, the number of entries and of ratios, and the seed of
-// the fingerprints; the entries; the ratios; and a checksum over all of it. Numbers are little-endian.
+// A snapshot contains: the magic, the number of entries and of ratios, and the seed of the
+// fingerprints; the entries; the ratios; and a checksum of everything. Numbers are little-endian.
 const snapshotMagic = "claude-code-lb routing 2\n"
 
-// savedHead follows the magic.
-type savedHead struct {
+// savedHeader follows the magic.
+type savedHeader struct {
 	Seed            uint64
 	Entries, Ratios uint32
 }
@@ -33,10 +33,10 @@ const (
 	maxSavedName     = 1 << 10
 )
 
-// ErrSnapshot says that a snapshot is not one, or is damaged, or is of another version.
+// ErrSnapshot means that a snapshot is damaged or of another version.
 var ErrSnapshot = errors.New("not a snapshot of this version, or damaged")
 
-// Save writes what is remembered and still of use.
+// Save writes all entries that have not expired.
 func (x *Index) Save(w io.Writer, now time.Time) error {
 	var all []savedHolder
 	for i := range x.shards {
@@ -52,7 +52,7 @@ func (x *Index) Save(w io.Writer, now time.Time) error {
 	if _, err := io.WriteString(both, snapshotMagic); err != nil {
 		return err
 	}
-	if err := binary.Write(both, binary.LittleEndian, savedHead{Seed: x.seed, Entries: uint32(len(all)), Ratios: uint32(len(ratios))}); err != nil {
+	if err := binary.Write(both, binary.LittleEndian, savedHeader{Seed: x.seed, Entries: uint32(len(all)), Ratios: uint32(len(ratios))}); err != nil {
 		return err
 	}
 	var record []byte
@@ -106,8 +106,8 @@ func (s *shard) saved(at int64, into []savedHolder) []savedHolder {
 	return into
 }
 
-// Load replaces what is remembered by a snapshot, and the seed by its seed: it
-// must come before the first fingerprint is taken. On an error the index is unchanged.
+// Load replaces the contents by a snapshot, and the seed by the snapshot's. It must be called
+// before the first fingerprint is computed. On an error the index is unchanged.
 func (x *Index) Load(r io.Reader, now time.Time) error {
 	sum := crc32.NewIEEE()
 	buffered := bufio.NewReader(r)
@@ -116,11 +116,11 @@ func (x *Index) Load(r io.Reader, now time.Time) error {
 	if _, err := io.ReadFull(in, magic); err != nil || string(magic) != snapshotMagic {
 		return ErrSnapshot
 	}
-	var head savedHead
+	var head savedHeader
 	if err := binary.Read(in, binary.LittleEndian, &head); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
-	var holders []savedHolder // grown as they come: the number may be a lie
+	var holders []savedHolder // grown step by step, because the number may be wrong
 	var record [savedHolderBytes]byte
 	for range head.Entries {
 		if _, err := io.ReadFull(in, record[:]); err != nil {
@@ -173,7 +173,7 @@ func (x *Index) restore(seed uint64, holders []savedHolder, ratios map[string]fl
 	x.ratios.mu.Lock()
 	x.ratios.byModel = ratios
 	x.ratios.mu.Unlock()
-	furthest := now.Add(signerTTL).UnixNano() // a clock that was set back must not keep entries for ever
+	furthest := now.Add(signerTTL).UnixNano() // a clock that was set back must not keep entries forever
 	for _, h := range holders {
 		if h.Expires > now.UnixNano() {
 			x.put(h.Fingerprint, holder{domain: h.Domain, expires: min(h.Expires, furthest), tokens: h.Tokens, server: h.Server}, now)

@@ -1,10 +1,9 @@
-// Package routing decides which endpoint is asked next.
+// Package routing decides which endpoint gets the next attempt.
 //
-// A Table belongs to one generation of the configuration. It orders endpoints
-// into tiers; within the first tier that has a fit endpoint left a Policy picks
-// one. A policy sees values (Candidate), never requests and never live
-// endpoints. Picking and claiming are one step for the caller: Next returns a
-// lease.
+// A Table belongs to one generation of the configuration. It orders endpoints into tiers. A Policy
+// picks one within the first tier that has an available endpoint. A policy sees values (Candidate),
+// never requests or live endpoints. Choosing and acquiring are one step for the caller: Next
+// returns a lease.
 package routing
 
 import (
@@ -18,40 +17,42 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// Candidate is what a policy may know of an endpoint.
+// Candidate is what a policy knows about an endpoint.
 type Candidate struct {
 	ID       upstream.ID
 	Weight   int           // above 0
-	Share    float64       // of Weight that it is up to, above 0: less than 1 after a rest
-	InFlight int64         // requests not yet ended
-	Load     float64       // tokens that its account was given lately
+	Share    float64       // current part of Weight, above 0: less than 1 in slow start
+	InFlight int64         // open requests
+	Load     float64       // recent tokens of its account
 	Cached   float64       // part of the prompt that its account has cached
-	Price    float64       // of a token, 1 being the list's
-	Latency  time.Duration // usual time to first token; 0 when none is known
+	Price    float64       // of a token, relative to the list price
+	Latency  time.Duration // usual time to first token; 0 if unknown
 	domain   uint64        // of its account
 }
 
-// Policy picks among candidates of one tier. Candidates are never empty and come in the order of the
-// configuration; the result is an index into them. Safe for concurrent use.
+// Policy picks among candidates of one tier. Candidates are never empty and come in the order of
+// the configuration; the result is an index into them. Safe for concurrent use.
 type Policy interface {
 	Pick(candidates []Candidate, key uint64) int
 }
 
 // Table is the routing of one generation. Safe for concurrent use.
 type Table struct {
-	tiers      [][]*upstream.Endpoint
-	policy     Policy
-	full       bool      // the policy places by what is cached: it is better at it than habit
-	searches   sync.Pool // of *placement
-	index      *Index    // nil: conversations have no home
-	maxEjected int       // percent
+	tiers          [][]*upstream.Endpoint
+	policy         Policy
+	considersCache bool      // the policy considers what is cached, so the last account gets no preference
+	searches       sync.Pool // of *placement
+	index          *Index    // nil: no affinity
+	maxEjected     int       // percent
 }
 
 // Query describes the request to be placed. Next only reads it.
 type Query struct {
-	// Account, unless nil, is the only account that can serve the request: it keeps a resource that the request names.
+	// Account, unless nil, is the only account that can serve the request: it keeps a resource that
+	// the request names.
 	Account *uint64
-	// Home, if set, is the account whose response the request continues. It gets the request if it can take it.
+	// Home, if set, is the account whose response the request continues. It gets the request if it
+	// can take it.
 	Home         Home
 	InOrder      bool           // take the first available endpoint whatever the policy, so that a list always comes from the same one
 	Session      string         // the client's session id, "" if the client does not send one
@@ -65,12 +66,13 @@ type Query struct {
 	Hold         time.Duration // how long it may wait for another request to write their common prefix to the cache
 	FitOnly      bool          // only an available endpoint that was not tried is acceptable
 	Explain      bool          // Choice.Considered lists every endpoint
-	// LeaseBuf, unless nil, is memory for the lease, so that the first attempt of a request needs no allocation (1 of 12
-	// on the hot path). The caller must not pass the memory of a lease that may be in use.
+	// LeaseBuf, unless nil, is memory for the lease, so that the first attempt of a request needs
+	// no allocation (1 of 12 on the hot path). The caller must not pass the memory of a lease that
+	// may be in use.
 	LeaseBuf *upstream.Lease
 }
 
-// retrySameAfter is the shortest pause before an endpoint is asked again by the same request.
+// retrySameAfter is the shortest pause before a request tries the same endpoint again.
 const retrySameAfter = 500 * time.Millisecond
 
 // Tried is what one request has tried so far. The zero value is empty.
@@ -82,7 +84,7 @@ type Tried struct {
 type try struct {
 	id    upstream.ID
 	times int
-	again time.Time // from when it may be asked once more; zero: never
+	again time.Time // when another attempt is allowed; zero: never
 }
 
 // Add marks an endpoint as tried.
@@ -98,24 +100,25 @@ func (t *Tried) Add(id upstream.ID) {
 	t.tries = append(t.tries, try{id: id, times: 1})
 }
 
-// Refused marks a tried endpoint as one that refused before it did any work:
-// when nothing else is left it may be asked once more, after a pause.
+// Refused marks a tried endpoint as one that refused before it did any work: if no other is left,
+// it may be tried once more after a pause.
 func (t *Tried) Refused(id upstream.ID, now time.Time) {
 	if i := t.index(id); i >= 0 {
 		t.tries[i].again = now.Add(retrySameAfter)
 	}
 }
 
-// Has says whether an endpoint was tried.
+// Has reports whether an endpoint was tried.
 func (t *Tried) Has(id upstream.ID) bool { return t.index(id) >= 0 }
 
-// again says from when a tried endpoint may be asked once more.
+// again returns when a tried endpoint may be tried once more.
 func (t *Tried) again(id upstream.ID) (time.Time, bool) {
 	i := t.index(id)
 	return t.tries[i].again, !t.tries[i].again.IsZero()
 }
 
-// retriableOnce says from when an endpoint that refused once, before it did any work, may be asked again.
+// retriableOnce returns when an endpoint that refused once, before it did any work, may be tried
+// again.
 func (t *Tried) retriableOnce(id upstream.ID) (time.Time, bool) {
 	i := t.index(id)
 	return t.tries[i].again, t.tries[i].times == 1 && !t.tries[i].again.IsZero()
@@ -125,14 +128,14 @@ func (t *Tried) index(id upstream.ID) int {
 	return slices.IndexFunc(t.tries, func(each try) bool { return each.id == id })
 }
 
-// NewTable orders endpoints as the configuration wants them. Random numbers come from rnd, which
-// must be safe for concurrent use. The index is used where the configuration wants affinity.
+// NewTable orders endpoints by the configuration. Random numbers come from rnd, which must be safe
+// for concurrent use. The index is used if the configuration enables affinity.
 func NewTable(cfg *config.Config, endpoints []*upstream.Endpoint, index *Index, rnd func(n int) int) *Table {
 	t := &Table{tiers: [][]*upstream.Endpoint{endpoints}, maxEjected: cfg.MaxEjectedPercent}
 	if cfg.Mode == config.ModeFallback {
 		t.tiers, t.policy = priorityTiers(cfg.Servers, endpoints), first{}
 	} else {
-		t.policy, t.full = newPolicy(cfg.Algorithm, rnd), cfg.Algorithm == config.CostAware
+		t.policy, t.considersCache = newPolicy(cfg.Algorithm, rnd), cfg.Algorithm == config.CostAware
 	}
 	if cfg.Affinity != config.AffinityOff {
 		t.index = index
@@ -141,7 +144,7 @@ func NewTable(cfg *config.Config, endpoints []*upstream.Endpoint, index *Index, 
 	return t
 }
 
-// MaxPrice is what the server with the highest price charges, 1 being the list price.
+// MaxPrice returns the highest price of all servers, relative to the list price.
 func (t *Table) MaxPrice() float64 {
 	dearest := 0.0
 	for _, tier := range t.tiers {
@@ -152,8 +155,8 @@ func (t *Table) MaxPrice() float64 {
 	return dearest
 }
 
-// Forecast estimates the tokens of a prompt, and how many of them the account that it will most likely go to has cached. Both
-// are 0 where nothing is known of prompts.
+// Forecast estimates the tokens of a prompt, and how many of them the account that will most likely
+// get it has cached. Both are 0 without an index.
 func (t *Table) Forecast(q *Query, now time.Time) (total, cached int64) {
 	if t.index == nil || q.Prompt == nil {
 		return 0, 0
@@ -168,10 +171,10 @@ func (t *Table) Forecast(q *Query, now time.Time) (total, cached int64) {
 	return f.total, cached
 }
 
-// Random draws from the process's generator, which is safe for concurrent use.
+// Random returns a number of the process's generator, which is safe for concurrent use.
 func Random(n int) int { return rand.IntN(n) }
 
-// eligibleTiers is the tiers as far as they will do for a request.
+// eligibleTiers returns the tiers without the endpoints that cannot serve the request.
 func (t *Table) eligibleTiers(q *Query) [][]*upstream.Endpoint {
 	if q.Account == nil {
 		return t.tiers
@@ -197,7 +200,8 @@ func (t *Table) Accounts() []uint64 {
 	return slices.Compact(all)
 }
 
-// AccountOf finds a keeper's account as it is named now. It reports false when no server of it is left.
+// AccountOf returns the current number of an owner's account. It returns false if no server of the
+// account is left.
 func (t *Table) AccountOf(k Owner) (domain uint64, ok bool) {
 	for _, tier := range t.tiers {
 		for _, e := range tier {
@@ -213,9 +217,9 @@ func (t *Table) AccountOf(k Owner) (domain uint64, ok bool) {
 // Endpoints lists all endpoints in the order of the tiers.
 func (t *Table) Endpoints() []*upstream.Endpoint { return slices.Concat(t.tiers...) }
 
-// Next chooses and claims an endpoint: one of the account that has cached the conversation, else the policy's pick in
-// the first tier with an available endpoint that was not tried, else what fallback finds. The error is always *Wait or
-// *Unavailable; the Choice then has no lease.
+// Next chooses and acquires an endpoint: one of the account that has cached the conversation, else
+// the policy's pick in the first tier with an available endpoint that was not tried, else the
+// result of fallback. The error is always *Wait or *Unavailable; the Choice then has no lease.
 func (t *Table) Next(q *Query, tried *Tried, now time.Time) (Choice, error) {
 	f := t.searches.Get().(*placement)
 	defer t.searches.Put(f)
@@ -239,7 +243,7 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (Choice, error) {
 
 func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
 	if q.Account != nil {
-		f.ignoreAffinity() // there is no choice
+		f.ignoreAffinity() // the account is given
 	}
 	if lease, err := t.following(q, f, tried, now); lease != nil || err != nil {
 		return lease, err
@@ -250,12 +254,12 @@ func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upst
 	untried := func(e *upstream.Endpoint) bool { return !tried.Has(e.ID()) }
 	for _, f.any = range [...]bool{false, true} {
 		for _, tier := range t.eligibleTiers(q) {
-			if lease, err := t.claim(tier, q, f, now, true, untried); lease != nil || err != nil {
+			if lease, err := t.acquire(tier, q, f, now, true, untried); lease != nil || err != nil {
 				return lease, err
 			}
 		}
 		if q.Subject.Path == claude.PathMessages {
-			break // nothing is left out
+			break // no further tier is needed
 		}
 	}
 	if !q.FitOnly {
@@ -268,10 +272,9 @@ func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upst
 	return nil, t.unavailable(all, now)
 }
 
-// claim picks in one tier, among those that qualify, until a pick can be
-// acquired: another request may take a half-open permit in between. The error is a *Wait: the
-// pick is right, but not yet.
-func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now time.Time, record bool, qualifies func(*upstream.Endpoint) bool) (*upstream.Lease, error) {
+// acquire picks among the qualified endpoints of one tier until a pick can be acquired: another
+// request may take a half-open permit in between. The error is a *Wait if the pick must wait.
+func (t *Table) acquire(tier []*upstream.Endpoint, q *Query, f *placement, now time.Time, record bool, qualifies func(*upstream.Endpoint) bool) (*upstream.Lease, error) {
 	f.fit, f.candidates = f.fit[:0], f.candidates[:0]
 	for _, e := range tier {
 		if !qualifies(e) {
@@ -300,8 +303,8 @@ func (t *Table) claim(tier []*upstream.Endpoint, q *Query, f *placement, now tim
 	return nil, nil
 }
 
-// pick chooses among the candidates: the account that served the conversation
-// last, where there is no better reason for another one, else the policy's choice.
+// pick chooses among the candidates: the account that served the conversation last unless there is
+// a better reason, else the policy's choice.
 func (t *Table) pick(q *Query, f *placement) int {
 	if q.InOrder {
 		return first{}.Pick(f.candidates, 0)
@@ -309,13 +312,13 @@ func (t *Table) pick(q *Query, f *placement) int {
 	if i := f.signerServer(q); i >= 0 {
 		return i
 	}
-	if i := f.lastServer(t.full && cacheable(q.Prompt)); i >= 0 {
+	if i := f.lastServer(t.considersCache && cacheable(q.Prompt)); i >= 0 {
 		return i
 	}
 	return t.policy.Pick(f.candidates, q.key())
 }
 
-// key names what the request belongs to, as well as can be told.
+// key returns a hash of the most specific name of what the request belongs to.
 func (q *Query) key() uint64 {
 	switch {
 	case q.Conversation != 0:
@@ -339,7 +342,7 @@ type Counts struct {
 	Total, Available, Cooling, LowBalance, Draining int
 }
 
-// Counts counts what a new request would find at a moment.
+// Counts returns what a new request would find at a time.
 func (t *Table) Counts(now time.Time) Counts {
 	var c Counts
 	for _, tier := range t.tiers {

@@ -42,7 +42,7 @@ func tableBy(t testing.TB, mode config.Mode, a config.Algorithm, servers ...conf
 	return NewTable(cfg, eps, NewIndex(1<<20, 1), Random)
 }
 
-// tableOf has so many servers of weight 1, the full policy, and a large index.
+// tableOf returns a table with servers of weight 1, the default policy, and a large index.
 func tableOf(t testing.TB, servers int) *Table {
 	t.Helper()
 	var specs []config.Server
@@ -54,7 +54,7 @@ func tableOf(t testing.TB, servers int) *Table {
 	return tb
 }
 
-// order asks the table until nobody is left and tells who was named.
+// order tries endpoints until none is left and returns their names.
 func order(t *testing.T, table *Table, now time.Time) string {
 	t.Helper()
 	var names []string
@@ -73,7 +73,7 @@ func order(t *testing.T, table *Table, now time.Time) string {
 	}
 }
 
-// settle has a server's next attempt end in an outcome.
+// settle makes a server's next attempt end in an outcome.
 func settle(t *testing.T, table *Table, name string, o verdict.Outcome, now time.Time) {
 	t.Helper()
 	for _, e := range table.Endpoints() {
@@ -107,7 +107,7 @@ func TestEveryServerIsTriedOnceAndRestingOnesLast(t *testing.T) {
 		t.Errorf("order %q, want the fit one, then the one closest to recovery", got)
 	}
 	if c := tb.Counts(t0); c != (Counts{Total: 3, Available: 1, Cooling: 2}) {
-		t.Errorf("census %+v", c)
+		t.Errorf("counts %+v", c)
 	}
 }
 

@@ -8,10 +8,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// priorityTiers orders the servers of fallback mode, one per tier: written
-// priorities first, the smallest foremost; then the servers whose priority is 0,
-// the heaviest foremost. What is still equal keeps the order of the file.
-// servers and endpoints go together by index.
+// priorityTiers orders the servers of fallback mode, one per tier: first those with a priority, the
+// smallest first; then those with priority 0, the largest weight first. Equal servers keep the
+// order of the file. servers and endpoints have the same indexes.
 func priorityTiers(servers []config.Server, endpoints []*upstream.Endpoint) [][]*upstream.Endpoint {
 	order := make([]int, len(servers))
 	for i := range order {

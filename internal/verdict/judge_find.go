@@ -109,7 +109,8 @@ func findVariant(ev Evidence, said claude.Refusal, read claude.Classification, s
 	return finding{}, false
 }
 
-// findMeaning maps the meaning of a vendor's or relay's refusal to a scope. It returns false if the status is better evidence.
+// findMeaning maps the meaning of a vendor's or relay's refusal to a scope. It returns false if the
+// status is better evidence.
 func findMeaning(ev Evidence, said claude.Refusal, read claude.Classification, status int) (finding, bool) {
 	switch read.Meaning {
 	case claude.ModelUnavailable:

@@ -72,7 +72,8 @@ func cooldownOf(ev Evidence, scope Scope) time.Duration {
 	}
 }
 
-// endOfLimit returns when a used-up subscription window or a spending limit ends, according to the response.
+// endOfLimit returns when a used-up subscription window or a spending limit ends, according to the
+// response.
 func endOfLimit(ev Evidence, status int) (time.Time, bool) {
 	if status == http.StatusTooManyRequests {
 		unified := claude.ParseRateLimits(ev.Header).Unified
