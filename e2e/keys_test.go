@@ -64,7 +64,7 @@ func TestKeysMayDoWhatTheyMay(t *testing.T) {
 	if a := check("k-slow", model, 429, claude.ErrRateLimit, "requests per minute"); a.header.Get("Retry-After") == "" || a.header.Get("X-Should-Retry") != "" {
 		t.Errorf("%v", a.header)
 	}
-	if a := check("k-poor", model, 429, claude.ErrRateLimit, "budget"); a.header.Get("X-Should-Retry") != "false" || !strings.Contains(string(a.body), "begins anew on") {
+	if a := check("k-poor", model, 429, claude.ErrRateLimit, "budget"); a.header.Get("X-Should-Retry") != "false" || !strings.Contains(string(a.body), "is renewed on") {
 		t.Errorf("%v %s", a.header, a.body)
 	}
 	check("k-free", model, 200, "", "")

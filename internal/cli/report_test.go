@@ -43,7 +43,7 @@ func TestParseMoment(t *testing.T) {
 
 func reportLines() []store.Line {
 	return []store.Line{
-		{At: []string{"2026-05-01", "a\x1b[31m"}, Sums: ledger.Sums{Requests: 2, Attempts: 3, Failures: 1, Errors: 1, Input: 10, Output: 5, CacheRead: 90, Cost: 1_500_000_001, Saved: 2e9, Wasted: 1, Warm: 2, Cold: 1, Guessed: 1}},
+		{At: []string{"2026-05-01", "a\x1b[31m"}, Sums: ledger.Sums{Requests: 2, Attempts: 3, Failures: 1, Errors: 1, Input: 10, Output: 5, CacheRead: 90, Cost: 1_500_000_001, Saved: 2e9, Wasted: 1, Warm: 2, Cold: 1, Estimable: 1}},
 		{At: []string{"2026-05-02", "=1+1"}, Sums: ledger.Sums{Requests: 1, Attempts: 1, Unpriced: 1, FirstBytes: 1, FirstByteTime: 1234567 * time.Microsecond}},
 	}
 }

@@ -57,11 +57,11 @@ func figures() []figure {
 		{"wasted_usd", "wasted $", wasted, wastedShown},
 		{"unpriced_attempts", "", count(func(s *ledger.Sums) int64 { return s.Unpriced }), nil},
 		{"estimated_attempts", "", count(func(s *ledger.Sums) int64 { return s.Estimated }), nil},
-		{"other_model", "", count(func(s *ledger.Sums) int64 { return s.Swapped }), nil},
+		{"other_model", "", count(func(s *ledger.Sums) int64 { return s.OtherModel }), nil},
 		{"warm", "", count(func(s *ledger.Sums) int64 { return s.Warm }), nil},
 		{"cold", "", count(func(s *ledger.Sums) int64 { return s.Cold }), nil},
-		{"estimable", "", count(func(s *ledger.Sums) int64 { return s.Guessed }), nil},
-		{"far_from_estimate", "", count(func(s *ledger.Sums) int64 { return s.Inflated }), nil},
+		{"estimable", "", count(func(s *ledger.Sums) int64 { return s.Estimable }), nil},
+		{"far_from_estimate", "", count(func(s *ledger.Sums) int64 { return s.FarFromEstimate }), nil},
 	}
 }
 
@@ -238,9 +238,9 @@ func auditColumns() []figure {
 		return fmt.Sprintf("%d/%d", part, whole)
 	}
 	return []figure{
-		{title: "other model", exact: func(s *ledger.Sums) string { return share(s.Swapped, s.Attempts-s.Failures) }},
+		{title: "other model", exact: func(s *ledger.Sums) string { return share(s.OtherModel, s.Attempts-s.Failures) }},
 		{title: "warm but cold", exact: func(s *ledger.Sums) string { return share(s.Cold, s.Warm) }},
-		{title: "odd count", exact: func(s *ledger.Sums) string { return share(s.Inflated, s.Guessed) }},
+		{title: "odd count", exact: func(s *ledger.Sums) string { return share(s.FarFromEstimate, s.Estimable) }},
 	}
 }
 

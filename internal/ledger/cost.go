@@ -6,12 +6,12 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// Cost is the money side of an attempt.
+// Cost is the cost of an attempt.
 type Cost struct {
 	Sum    Money
-	Saved  Money // what the prompt cache saved: the tokens read from it at the price of uncached ones, less what they cost
-	Wasted Money // of Sum, what another choice of server would not have cost
-	Known  bool  // every part has a price; otherwise Sum has the known part
+	Saved  Money // savings by the prompt cache: tokens read from it at the price of uncached ones, minus their cost
+	Wasted Money // part of Sum that another choice of server would have avoided
+	Known  bool  // every part has a price; otherwise Sum is the sum of the known parts
 	// Unpriced names the part without a known price, such as "model gpt-1" or "speed turbo"; "" if
 	// Known.
 	Unpriced string
@@ -28,14 +28,14 @@ type Extra struct {
 // BatchResult is the type of the model calls of a batch whose results were fetched.
 const BatchResult = "batch"
 
-// charge is what one model call costs, in nano-dollars and before the server's multiplier.
+// charge is the cost of one model call in nano-dollars, before the server's multiplier.
 type charge struct {
 	sum, saved float64
 	unpriced   string
 }
 
-// Cost is what an answer of a single model call costs at a server that charges a multiple of the
-// list price.
+// Cost returns the cost of a response of a single model call, at a server that charges a multiple
+// of the list price.
 func (p *Prices) Cost(model string, u claude.Usage, multiplier float64) Cost {
 	cost, _ := p.Bill(model, &claude.Bill{Usage: u}, multiplier)
 	return cost
@@ -70,7 +70,7 @@ func (p *Prices) Bill(model string, b *claude.Bill, multiplier float64) (Cost, [
 	return cost, extra
 }
 
-// own is the charge for the answer's model.
+// own returns the charge for the response's model.
 func (p *Prices) own(model string, b *claude.Bill) charge {
 	switch {
 	case b.Free:
@@ -81,10 +81,10 @@ func (p *Prices) own(model string, b *claude.Bill) charge {
 	return p.calls(model, b)
 }
 
-// calls is the charge for an answer of several calls of its own model.
+// calls returns the charge for a response with several calls of its model.
 func (p *Prices) calls(model string, b *claude.Bill) charge {
 	var total charge
-	rest := b.Usage // the uses of server tools belong to the answer as a whole
+	rest := b.Usage // uses of server tools belong to the response as a whole
 	rest.InputTokens, rest.OutputTokens, rest.CacheReadTokens, rest.CacheCreation5mTokens, rest.CacheCreation1hTokens = 0, 0, 0, 0, 0
 	for _, call := range append(b.Calls[:len(b.Calls):len(b.Calls)], rest) {
 		call.Speed, call.ServiceTier, call.InferenceGeo = b.Usage.Speed, b.Usage.ServiceTier, b.Usage.InferenceGeo
@@ -114,7 +114,7 @@ func inherit(call claude.Iteration, answer claude.Usage, model string) claude.Us
 
 const tierBatch = "batch"
 
-// charge is what one call of a model costs.
+// charge returns the cost of one call of a model.
 func (p *Prices) charge(model string, u claude.Usage) charge {
 	f, ok := p.find(model, max(u.TotalInputTokens(), 0))
 	if !ok {
@@ -134,7 +134,8 @@ func (f *fitting) charge(u claude.Usage) charge {
 	return c
 }
 
-// factor multiplies the price of tokens. A value without a known price counts as 1, and is returned.
+// factor returns the multiplier for the price of tokens. A value without a known price counts as 1,
+// and unpriced names it.
 func (f *fitting) factor(u claude.Usage) (factor float64, unpriced string) {
 	factor = 1
 	for _, each := range [...]struct {
@@ -154,7 +155,7 @@ func (f *fitting) factor(u claude.Usage) (factor float64, unpriced string) {
 	return factor, unpriced
 }
 
-// addTools adds what uses of server tools cost: whatever the tier, a batch has no discount on them
+// addTools adds the cost of server tools: regardless of the tier, a batch has no discount on them
 // (docs: web search tool).
 func (f *fitting) addTools(c *charge, u claude.Usage) {
 	for _, each := range [...]struct {
@@ -172,14 +173,15 @@ func (f *fitting) addTools(c *charge, u claude.Usage) {
 	}
 }
 
-// AtMost is an upper bound of Cost: without a known price the most expensive known price applies.
-func (p *Prices) AtMost(model string, u claude.Usage, multiplier float64) Cost {
+// UpperBound returns an upper bound of Cost: without a known price, the most expensive known price
+// applies.
+func (p *Prices) UpperBound(model string, u claude.Usage, multiplier float64) Cost {
 	cost := p.Cost(model, u, multiplier)
 	if cost.Known {
 		return cost
 	}
-	u = p.dearest(u)
-	for i := range p.Models { // those for long prompts included
+	u = p.mostExpensive(u)
+	for i := range p.Models { // including those for long prompts
 		each := fitting{p.Models[i], []*Dimensions{&p.Models[i].Dimensions, &p.Dimensions}}
 		if each.price.Input < 0 {
 			continue
@@ -192,8 +194,9 @@ func (p *Prices) AtMost(model string, u claude.Usage, multiplier float64) Cost {
 	return cost
 }
 
-// dearest replaces dimensions of a usage without a known price by the most expensive known ones.
-func (p *Prices) dearest(u claude.Usage) claude.Usage {
+// mostExpensive replaces dimensions of a usage without a known price by the most expensive known
+// ones.
+func (p *Prices) mostExpensive(u claude.Usage) claude.Usage {
 	replace := func(value *string, known map[string]float64, by string) {
 		if _, ok := known[*value]; !ok && *value != "" {
 			*value = by
@@ -205,7 +208,7 @@ func (p *Prices) dearest(u claude.Usage) claude.Usage {
 	return u
 }
 
-// Rewritten is the extra cost of n tokens that were written to the cache, or read without it,
+// Rewritten returns the extra cost of n tokens that were written to the cache, or read without it,
 // although another account could have read them from its cache. It counts at most as many tokens as
 // the response wrote or read uncached.
 func (p *Prices) Rewritten(model string, u claude.Usage, n int64, multiplier float64) Money {

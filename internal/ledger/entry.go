@@ -1,6 +1,5 @@
-// Package ledger says what requests cost: one Entry per client request, with
-// every attempt made for it. An Entry is written once, when the request has
-// ended, and never changed afterwards.
+// Package ledger records the cost of requests: one Entry per client request, with every attempt. An
+// Entry is written once, when the request has ended, and never changes afterwards.
 package ledger
 
 import (
@@ -13,65 +12,66 @@ import (
 
 // Entry is the record of one client request from its arrival to its last byte.
 type Entry struct {
-	ID       string    // the balancer's own name for the request
-	Start    time.Time // when its body had been read
+	ID       string    // the balancer's id of the request
+	Start    time.Time // when the body had been read
 	Client   string    // name of the client key, or the remote address without keys
-	Session  string    // the client's session id, "" when it sends none
-	Agent    string    // the client's id of the agent within the session, "" for the main one
+	Session  string    // the client's session id, "" if it sends none
+	Agent    string    // the client's id of the agent within the session, "" for the main agent
 	Method   string
 	Path     string // without query
-	Model    string // asked for
+	Model    string // in the request
 	Stream   bool
 	Sent     int64 // bytes of the request's body
 	Attempts []Attempt
 
-	Status          int           // sent to the client; 0 when it left before an answer
-	Outcome         Outcome       // how it ended, seen from the client
-	TimeToFirstByte time.Duration // from Start to the commit; 0 when nothing was committed
+	Status          int           // sent to the client; 0 if the client left before a response
+	Outcome         Outcome       // the client's view of the end
+	TimeToFirstByte time.Duration // from Start to the commit; 0 without a commit
 	Duration        time.Duration // from Start to the end
-	Waited          time.Duration // of it, for a slot of the client key or for upstreams to return
-	Bytes           int64         // of the answer's body
-	Routed          Routed        // why it came from there; "" when no answer was committed
-	Reason          string        // why it was refused or broke off, "" otherwise
-	Prompt          Outline       // of the prompt, without its content
+	Waited          time.Duration // part of it spent waiting for a slot of the client key or for upstreams to return
+	Bytes           int64         // of the response body
+	Routed          Routed        // why this endpoint responded; "" without a commit
+	Reason          string        // why the request was refused or broke off, "" otherwise
+	Prompt          Outline       // shape of the prompt, without its content
 }
 
-// Routed is why a server was asked.
+// Routed is the reason why a server was chosen.
 type Routed string
 
-// The reasons.
+// The values of Routed.
 const (
 	Warm   Routed = "warm"   // its account has the conversation cached
 	Placed Routed = "placed" // by mode and algorithm
-	Pinned Routed = "pinned" // only its account knows what the request names
+	Pinned Routed = "pinned" // only its account has a resource that the request names
 )
 
-// Attempt is one try at one upstream.
+// Attempt is one attempt at one upstream.
 type Attempt struct {
-	Server    string
-	Status    int    // of the upstream's answer; 0 without one
-	Scope     string // whom its failure concerns, "none" when it did not fail
-	Reason    string // why it failed, "" when it did not
-	RequestID string // the upstream's request-id
-	Start     time.Time
-	Verdict   time.Duration // from Start to the verdict: for a good answer, to its first content
-	Duration  time.Duration // from Start to the end
-	Served    bool          // its answer went to the client
+	Server        string
+	Status        int    // of the upstream's response; 0 without one
+	Scope         string // what the failure concerns, "none" after a success
+	Reason        string // of the failure, "" after a success
+	RequestID     string // the upstream's request-id
+	Start         time.Time
+	TimeToOutcome time.Duration // from Start to the outcome; for a good response, to its first content
+	Duration      time.Duration // from Start to the end
+	Served        bool          // its response went to the client
 
-	Answer  claude.Message // the received part; usage of its own model, completed by estimates
-	Extra   []Extra        // other model calls within it
-	Warm    int64          // tokens of the prompt that its account was believed to have cached
-	Warmest int64          // the most that any account was believed to have cached
-	Guess   int64          // tokens of the prompt by the balancer's own estimate, 0 for none
-	Cost    Cost
-	// Estimated reports that a part of the usage is an estimate: the answer broke off, or its upstream does not report it all.
+	Answer            claude.Message // the received part; usage of the response's model, completed by estimates
+	Extra             []Extra        // other model calls within the response
+	ExpectedCached    int64          // tokens of the prompt that its account was expected to have cached
+	MaxExpectedCached int64          // the most that any account was expected to have cached
+	EstimatedInput    int64          // the balancer's estimate of the prompt's tokens, 0 without one
+	Cost              Cost
+	// Estimated reports that a part of the usage is an estimate: the response broke off, or its
+	// upstream does not report all of it.
 	Estimated bool
 }
 
-// Known reports whether an answer began: then its usage is known, or estimated.
+// Known reports whether a response began: then its usage is known, or estimated.
 func (a *Attempt) Known() bool { return a.Answer.Started }
 
-// Usage is what the answer used, all of its model calls together.
+// Usage returns the usage of the response, all of its model calls together.
 func (a *Attempt) Usage() claude.Usage {
 	u := a.Answer.Usage
 	for i := range a.Extra {
@@ -83,19 +83,20 @@ func (a *Attempt) Usage() claude.Usage {
 // IsBatch reports whether the attempt fetched the results of a batch.
 func (a *Attempt) IsBatch() bool { return len(a.Extra) > 0 && a.Extra[0].Type == BatchResult }
 
-// Outcome is how a request ended, seen from the client.
+// Outcome is how a request ended for the client.
 type Outcome string
 
 // The outcomes of a request.
 const (
-	Answered   Outcome = "answered"    // a whole answer, be it an error of the client's own making
+	Answered   Outcome = "answered"    // a whole response, including an error that the client caused
 	Failed     Outcome = "failed"      // an error that the client did not cause
-	Truncated  Outcome = "truncated"   // broken off after the commit; the client was told
+	Truncated  Outcome = "truncated"   // ended after the commit; the client got an error event
 	ClientGone Outcome = "client_gone" // the client left first
-	Refused    Outcome = "refused"     // by the balancer itself, for the client key's sake
+	Refused    Outcome = "refused"     // by the balancer itself, because of the client key's limits
 )
 
-// Final is the attempt whose answer went to the client, else the last one; nil when no server was asked.
+// Final returns the attempt whose response went to the client, else the last one; nil without an
+// attempt.
 func (e *Entry) Final() *Attempt {
 	for i := range e.Attempts {
 		if e.Attempts[i].Served {
@@ -108,7 +109,7 @@ func (e *Entry) Final() *Attempt {
 	return nil
 }
 
-// Server is the upstream that gave the final answer, "" when none was asked.
+// Server returns the upstream of the final attempt, "" without one.
 func (e *Entry) Server() string {
 	if a := e.Final(); a != nil {
 		return a.Server
@@ -116,7 +117,7 @@ func (e *Entry) Server() string {
 	return ""
 }
 
-// Usage is what the answer that went to the client used, zero without one.
+// Usage returns the usage of the response that went to the client, zero without one.
 func (e *Entry) Usage() claude.Usage {
 	if a := e.Final(); a != nil && a.Served {
 		return a.Usage()
@@ -124,12 +125,13 @@ func (e *Entry) Usage() claude.Usage {
 	return claude.Usage{}
 }
 
-// Estimated reports whether a part of what the request used is an estimate.
+// Estimated reports whether a part of the request's usage is an estimate.
 func (e *Entry) Estimated() bool {
 	return slices.ContainsFunc(e.Attempts, func(a Attempt) bool { return a.Estimated })
 }
 
-// Cost is what all attempts cost together. It is not Known when an answer told its usage and its price is not known.
+// Cost returns the cost of all attempts. It is not Known if a response reported usage without a
+// known price.
 func (e *Entry) Cost() Cost {
 	total := Cost{Known: true}
 	told := false

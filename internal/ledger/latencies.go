@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// Each bucket is 5 % wider than the one before: quantiles are off by 2.5 % at most.
+	// Each bucket is 5 % wider than the one before: quantiles are off by at most 2.5 %.
 	bucketGrowth   = 1.05
 	smallestBucket = 100 * time.Microsecond
 	bucketCount    = 330 // the last one begins at about 15 minutes
@@ -34,7 +34,7 @@ func (l *latencies) mean() time.Duration {
 	return l.sum / time.Duration(l.count)
 }
 
-// quantile returns the middle of the bucket in which the q-th part of all values has been reached.
+// quantile returns the middle of the bucket that contains the q-quantile.
 func (l *latencies) quantile(q float64) time.Duration {
 	rank := int64(math.Ceil(q * float64(l.count)))
 	for i, n := range l.buckets {

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// Money is an amount in nano-dollars: the price of a token is a whole number of
-// them, so that sums do not drift.
+// Money is an amount in nano-dollars. The price of a token is a whole number of nano-dollars, so
+// sums are exact.
 type Money int64
 
 // dollar is one dollar.
 const dollar Money = 1e9
 
-// String writes dollars, such as "0.012345".
+// String returns dollars, such as "0.012345".
 func (m Money) String() string {
 	return strconv.FormatFloat(m.Dollars(), 'f', 6, 64)
 }
 
-// Exact writes dollars to the last nano-dollar, such as "0.012345678" or "3".
+// Exact returns dollars to the last nano-dollar, such as "0.012345678" or "3".
 func (m Money) Exact() string {
 	sign, n := "", uint64(m)
 	if m < 0 {
@@ -29,10 +29,10 @@ func (m Money) Exact() string {
 	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
 }
 
-// USD is an amount in dollars as money, rounded to nano-dollars.
+// USD converts dollars to Money, rounded to nano-dollars.
 func USD(dollars float64) Money { return money(dollars * float64(dollar)) }
 
-// Dollars is the amount in dollars, for what is not exact anyway.
+// Dollars returns the amount in dollars, for uses that need not be exact.
 func (m Money) Dollars() float64 { return float64(m) / float64(dollar) }
 
 // ofAnswer rounds the cost of one response in nano-dollars. It bounds the amount, because absurd
@@ -42,10 +42,10 @@ func ofAnswer(nano float64) Money {
 	return money(max(min(nano, most), -most))
 }
 
-// money rounds an amount in nano-dollars, however large.
+// money rounds an amount in nano-dollars of any size.
 func money(nano float64) Money { return Money(math.Round(min(nano, math.MaxInt64/2))) }
 
-// tokens costs some tokens at a price per million, in nano-dollars.
+// tokens returns the cost of n tokens at a price per million, in nano-dollars.
 func tokens(n int64, perMillion float64) float64 {
 	return float64(max(n, 0)) * math.Round(perMillion*1000)
 }

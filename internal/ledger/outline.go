@@ -6,16 +6,17 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// outlined is how many message boundaries an Outline keeps: more than one turn of a conversation adds.
+// outlined is the number of message boundaries that an Outline keeps: more than one turn of a
+// conversation adds.
 const outlined = 12
 
-// Outline is the shape of a prompt: fingerprints at its last boundaries and their distances from its beginning
-// in bytes. It tells which prompts begin alike and nothing about what they say. It is encoded, since a ledger keeps
-// millions: for each boundary 8 bytes of fingerprint and the distance from the one before as a varint, tools and
-// system first.
+// Outline is the shape of a prompt: fingerprints at its last boundaries and their distances from
+// the beginning in bytes. It shows which prompts begin alike, and nothing of their content. It is
+// encoded, because a ledger keeps millions: for each boundary 8 bytes of fingerprint and the
+// distance from the previous one as a varint, tools and system first.
 type Outline []byte
 
-// OutlineOf takes the outline of a prompt; the result shares nothing with it.
+// OutlineOf returns the outline of a prompt. The result shares no memory with it.
 func OutlineOf(p *claude.Prompt) Outline {
 	if p == nil {
 		return nil
@@ -36,7 +37,7 @@ func OutlineOf(p *claude.Prompt) Outline {
 	return out
 }
 
-// Boundaries decodes the outline. It reports false when it is empty or damaged.
+// Boundaries decodes the outline. It returns false if the outline is empty or damaged.
 func (o Outline) Boundaries() (tools, system claude.Boundary, turns []claude.Boundary, ok bool) {
 	var all []claude.Boundary
 	last := 0

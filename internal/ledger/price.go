@@ -8,21 +8,22 @@ import (
 	"sync"
 )
 
-// Price is what the tokens of some models cost, in dollars per million.
+// Price is the price of the tokens of some models, in dollars per million.
 type Price struct {
 	Model        string  `json:"model"` // pattern as of path.Match, without regard to case
-	Input        float64 `json:"input"` // negative: the tokens cost what the next price that fits says
+	Input        float64 `json:"input"` // negative: the price of the next matching entry applies
 	CacheWrite5m float64 `json:"cache_write_5m"`
 	CacheWrite1h float64 `json:"cache_write_1h"`
 	CacheRead    float64 `json:"cache_read"`
 	Output       float64 `json:"output"`
-	// Above is the size of the prompt in tokens, cached ones included, beyond which the price holds; 0: any size.
+	// Above is the size of the prompt in tokens, including cached ones, from which the price
+	// applies; 0: any size.
 	Above int64 `json:"above"`
 	Dimensions
 }
 
-// Dimensions are what the price of an answer depends on besides its tokens. A value that is in none of the
-// tables that fit has no known price.
+// Dimensions are the properties, besides tokens, that the price of a response depends on. A value
+// that no matching table contains has no known price.
 type Dimensions struct {
 	Speed        map[string]float64 `json:"speed"`         // multiplier of the price of tokens, by usage.speed
 	ServiceTier  map[string]float64 `json:"service_tier"`  // the same by usage.service_tier
@@ -36,15 +37,15 @@ const (
 	CodeExecution = "code_execution_requests"
 )
 
-// Source says where some figures come from.
+// Source is where some prices come from.
 type Source struct {
 	Of   string `json:"of"`
 	From string `json:"from"`
 	Date string `json:"date"`
 }
 
-// Prices is a table of prices. The first one that fits holds. It is never changed, but for what it remembers
-// of models that it was asked about. Safe for concurrent use.
+// Prices is a table of prices. The first matching entry applies. The table is immutable; it caches
+// look-ups. Safe for concurrent use.
 type Prices struct {
 	Date    string   `json:"date"`
 	Sources []Source `json:"sources"`
@@ -55,7 +56,8 @@ type Prices struct {
 	found map[string][]fitting // by model
 }
 
-// fitting is a price that fits a model, with the tables to look dimensions up in, the first one first.
+// fitting is a price that matches a model, with the tables of dimensions in the order of the
+// look-up.
 type fitting struct {
 	price Price
 	dims  []*Dimensions
@@ -64,7 +66,7 @@ type fitting struct {
 //go:embed prices.json
 var listPrices []byte
 
-// ListPrices are the published ones, as of their Date.
+// ListPrices returns the published prices as of their Date.
 func ListPrices() *Prices {
 	var p Prices
 	if err := json.Unmarshal(listPrices, &p); err != nil {
@@ -73,12 +75,12 @@ func ListPrices() *Prices {
 	return &p
 }
 
-// With makes a table in which other prices come before those of this one.
+// With returns a table in which other prices come before those of p.
 func (p *Prices) With(first []Price) *Prices {
 	return &Prices{Date: p.Date, Sources: p.Sources, Dimensions: p.Dimensions, Models: append(append([]Price{}, first...), p.Models...)}
 }
 
-// find is the price of a model for a prompt of some size.
+// find returns the price of a model for a prompt of some size.
 func (p *Prices) find(model string, prompt int64) (fitting, bool) {
 	for _, each := range p.fitting(model) {
 		if each.price.Above == 0 || prompt > each.price.Above {
@@ -88,10 +90,11 @@ func (p *Prices) find(model string, prompt int64) (fitting, bool) {
 	return fitting{}, false
 }
 
-// remembered is for how many models the prices are remembered: names come from clients and upstreams.
+// remembered bounds the models whose look-ups are cached, because names come from clients and
+// upstreams.
 const remembered = 1000
 
-// fitting lists the prices for a model, those for long prompts included.
+// fitting returns the prices for a model, including those for long prompts.
 func (p *Prices) fitting(model string) []fitting {
 	p.mu.RLock()
 	list, known := p.found[model]
@@ -109,8 +112,8 @@ func (p *Prices) fitting(model string) []fitting {
 	return list
 }
 
-// search goes through the table. A dimension that a price does not mention is looked up in the prices behind
-// it that fit as well, and in the end in the table for all models.
+// search looks for a model in the table. A dimension that a price lacks is looked up in the
+// following prices that match as well, and finally in the table for all models.
 func (p *Prices) search(model string) []fitting {
 	name := strings.ReplaceAll(strings.ToLower(model), ".", "-")
 	var list []fitting
@@ -135,7 +138,7 @@ func (p *Prices) search(model string) []fitting {
 	return list
 }
 
-// lookup finds a value in the first of the tables that has it.
+// lookup finds a value in the first table that has it.
 func lookup(dims []*Dimensions, of func(*Dimensions) map[string]float64, value string) (float64, bool) {
 	for _, d := range dims {
 		if n, ok := of(d)[value]; ok {

@@ -33,7 +33,7 @@ func TestCost(t *testing.T) {
 	f(list, "claude-opus-4-5", all, 1, 872_500, true)
 	f(list, "claude-opus-4-5", claude.Usage{WebSearchRequests: 3}, 1, 30_000_000, true)
 
-	// A long prompt, cached part included.
+	// A long prompt, including its cached part.
 	f(list, "claude-haiku-5-5", claude.Usage{CacheReadTokens: 99_990, InputTokens: 10}, 1, 99_990*10+10*100, true)
 	f(list, "claude-haiku-5-5", claude.Usage{CacheReadTokens: 99_991, InputTokens: 10}, 1, 99_991*50+10*500, true)
 
@@ -59,7 +59,7 @@ func TestCost(t *testing.T) {
 	f(mine, "claude-sonnet-5", claude.Usage{InputTokens: 1e6, WebSearchRequests: 1, CodeRequests: 9}, 1, 2.02*1e9, true)
 	f(mine, "claude-sonnet-5", claude.Usage{InputTokens: 1e6, OtherToolRequests: 1}, 1, 2*dollar, false)
 
-	// Nonsense in an answer costs nothing absurd.
+	// Absurd numbers in a response do not cost absurd amounts.
 	f(list, "claude-opus-4-5", claude.Usage{InputTokens: -5, OutputTokens: -1}, 1, 0, true)
 	if got := list.Cost("claude-opus-4-5", claude.Usage{OutputTokens: 1 << 62}, 1); got.Sum != 10_000*dollar || !got.Known {
 		t.Errorf("%+v", got)
@@ -71,13 +71,13 @@ func TestCost(t *testing.T) {
 	if cost, extra := list.Bill("claude-opus-4-5", &absurd, 1); cost.Sum != 10_000*dollar || extra[0].Sum+extra[1].Sum+extra[2].Sum != cost.Sum {
 		t.Errorf("%+v of %+v", extra, cost)
 	}
-	if got := list.AtMost("claude-opus-4-5", with("turbo", "", ""), 1); !got.Known || got.Sum != 30*dollar {
+	if got := list.UpperBound("claude-opus-4-5", with("turbo", "", ""), 1); !got.Known || got.Sum != 30*dollar {
 		t.Errorf("%+v", got)
 	}
-	// On the safe side, a model without a price is as dear as any.
+	// A model without a price counts as the most expensive one.
 	f2 := func(model string, want Money) {
 		t.Helper()
-		if got := list.AtMost(model, claude.Usage{OutputTokens: 1e6}, 1); got.Sum != want || !got.Known {
+		if got := list.UpperBound(model, claude.Usage{OutputTokens: 1e6}, 1); got.Sum != want || !got.Known {
 			t.Errorf("%s: %+v, want at most %s", model, got, want)
 		}
 	}

@@ -19,14 +19,14 @@ type serverSums struct {
 	firstBytes       latencies
 }
 
-// Summary is what one upstream did over a period.
+// Summary is the sum of one upstream over a period.
 type Summary struct {
 	Server         string
-	Requests       int64 // attempts made there
-	Errors         int64 // of them failed
+	Requests       int64 // attempts at this upstream
+	Errors         int64 // failed attempts
 	MeanFirstByte  time.Duration
 	P95FirstByte   time.Duration
-	FirstByteCount int64 // answers the two latencies were taken from
+	FirstByteCount int64 // responses behind the two latencies
 }
 
 // NewStats returns empty sums that begin at now.
@@ -47,7 +47,7 @@ func (s *Stats) Record(e Entry) {
 		sums.requests++
 		last := i == len(e.Attempts)-1
 		switch {
-		case last && e.Outcome == ClientGone, a.Scope == ownScope: // nobody's failure
+		case last && e.Outcome == ClientGone, a.Scope == ownScope: // not the upstream's failure
 		case a.Reason != "", last && e.Outcome == Truncated:
 			sums.errors++
 		case last && e.Outcome == Answered && e.TimeToFirstByte > 0:
@@ -59,7 +59,7 @@ func (s *Stats) Record(e Entry) {
 // ownScope is the scope of an attempt that the balancer could not make.
 const ownScope = "balancer"
 
-// Take returns the sums by server name and the time since the last Take, and starts anew at now.
+// Take returns the sums by server name and the time since the last Take, and begins again at now.
 func (s *Stats) Take(now time.Time) ([]Summary, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,34 +8,36 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// Sums are what some requests amount to. Every token and every nano-dollar of every attempt is in them once.
+// Sums are sums over requests. They contain every token and every nano-dollar of every attempt
+// exactly once.
 type Sums struct {
 	Requests int64
-	Errors   int64 // of them, those that their client saw fail, whoever's fault it was
-	Refused  int64 // of those, by the balancer itself for the client key's sake
+	Errors   int64 // requests whose client saw a failure, of any cause
+	Refused  int64 // errors that were refusals because of the client key's limits
 	Attempts int64
-	Failures int64 // of them, those that brought the client nothing
+	Failures int64 // attempts whose response did not go to the client
 
 	Input, Output, CacheRead, CacheWrite5m, CacheWrite1h int64 // tokens
-	Searches                                             int64 // of the web, by the server's tool
+	Searches                                             int64 // web searches by the server's tool
 
 	Cost, Saved, Wasted Money
 	Unpriced            int64 // attempts with a part without a known price, which Cost lacks
-	Estimated           int64 // attempts whose usage is an estimate in part
+	Estimated           int64 // attempts with an estimated part of usage
 
-	FirstBytes    int64         // requests that got an answer
-	FirstByteTime time.Duration // of all of them together
-	Time          time.Duration // of all requests
+	FirstBytes    int64         // requests with a response
+	FirstByteTime time.Duration // sum over them
+	Time          time.Duration // sum over all requests
 
-	// What to think of an upstream's honesty.
-	Swapped  int64 // answers from another model than was asked for
-	Warm     int64 // answers to prompts that the account was believed to have cached, for a good part
-	Cold     int64 // of them, those that read nothing from the cache
-	Guessed  int64 // answers whose prompt was long enough to be estimated
-	Inflated int64 // of them, those that report far more or far fewer tokens than that
+	// Figures about an upstream's honesty.
+	OtherModel      int64 // responses of another model than the requested one
+	Warm            int64 // responses to prompts that the account was expected to have cached for the most part
+	Cold            int64 // those that read nothing from the cache
+	Estimable       int64 // responses to prompts that are long enough for an estimate
+	FarFromEstimate int64 // those that report far more or far fewer tokens than the estimate
 }
 
-// Add adds other sums to these. Every request passes here, several times: to go by Fields would take four times as long.
+// Add adds other sums. It names every field, because it runs several times per request, and a loop
+// over Fields takes four times as long.
 func (s *Sums) Add(o Sums) {
 	s.Requests += o.Requests
 	s.Errors += o.Errors
@@ -56,23 +58,23 @@ func (s *Sums) Add(o Sums) {
 	s.FirstBytes += o.FirstBytes
 	s.FirstByteTime += o.FirstByteTime
 	s.Time += o.Time
-	s.Swapped += o.Swapped
+	s.OtherModel += o.OtherModel
 	s.Warm += o.Warm
 	s.Cold += o.Cold
-	s.Guessed += o.Guessed
-	s.Inflated += o.Inflated
+	s.Estimable += o.Estimable
+	s.FarFromEstimate += o.FarFromEstimate
 }
 
-// Field is one figure of Sums under the name that a database has for it.
+// Field is one figure of Sums with its column name.
 type Field struct {
 	Name  string
 	Value *int64
 }
 
-// Figures is how many figures Sums has.
+// Figures is the number of figures in Sums.
 const Figures = 24
 
-// Fields lists all figures, always in the same order. The pointers lead into s.
+// Fields lists all figures in a fixed order. The pointers lead into s.
 func (s *Sums) Fields() [Figures]Field {
 	return [Figures]Field{
 		{"requests", &s.Requests}, {"errors", &s.Errors}, {"refused", &s.Refused}, {"attempts", &s.Attempts}, {"failures", &s.Failures},
@@ -81,11 +83,11 @@ func (s *Sums) Fields() [Figures]Field {
 		{"cost", (*int64)(&s.Cost)}, {"saved", (*int64)(&s.Saved)}, {"wasted", (*int64)(&s.Wasted)},
 		{"unpriced", &s.Unpriced}, {"estimated", &s.Estimated},
 		{"first_bytes", &s.FirstBytes}, {"first_byte_time", (*int64)(&s.FirstByteTime)}, {"time", (*int64)(&s.Time)},
-		{"swapped", &s.Swapped}, {"warm", &s.Warm}, {"cold", &s.Cold}, {"guessed", &s.Guessed}, {"inflated", &s.Inflated},
+		{"swapped", &s.OtherModel}, {"warm", &s.Warm}, {"cold", &s.Cold}, {"guessed", &s.Estimable}, {"inflated", &s.FarFromEstimate},
 	}
 }
 
-// HitRate is the part of all prompts' tokens that was read from caches, 0 to 1; 0 without any.
+// HitRate returns the part of all prompt tokens that was read from caches, 0 to 1.
 func (s *Sums) HitRate() float64 {
 	if all := s.Input + s.CacheRead + s.CacheWrite5m + s.CacheWrite1h; all > 0 {
 		return float64(s.CacheRead) / float64(all)
@@ -93,7 +95,7 @@ func (s *Sums) HitRate() float64 {
 	return 0
 }
 
-// MeanFirstByte is the mean time to the first byte, 0 when nothing was answered.
+// MeanFirstByte returns the mean time to the first byte, 0 without a response.
 func (s *Sums) MeanFirstByte() time.Duration {
 	if s.FirstBytes == 0 {
 		return 0
@@ -103,7 +105,7 @@ func (s *Sums) MeanFirstByte() time.Duration {
 
 // Share is the server and model under which a part of an entry counts.
 type Share struct {
-	Server string // "" if none was asked
+	Server string // "" without an attempt
 	Model  string
 }
 
@@ -129,7 +131,7 @@ func (e *Entry) Shares() iter.Seq2[Share, Sums] {
 	}
 }
 
-// own is the part that belongs to the request as a whole.
+// own returns the part that belongs to the request as a whole.
 func (e *Entry) own() Sums {
 	s := Sums{Requests: 1, Time: e.Duration}
 	if e.Outcome == Failed || e.Outcome == Truncated || e.Status >= http.StatusBadRequest {
@@ -145,9 +147,10 @@ func (e *Entry) own() Sums {
 }
 
 const (
-	// tellingPrompt is the size in tokens from which a prompt's estimate says something.
-	tellingPrompt = 4000
-	// farOff is how many times more or fewer tokens than estimated are suspicious: texts differ, but not that much.
+	// minEstimable is the prompt size, in tokens, from which an estimate is reliable.
+	minEstimable = 4000
+	// farOff is the factor between estimate and report that is suspicious: texts differ, but not
+	// that much.
 	farOff = 2
 )
 
@@ -167,13 +170,13 @@ func (a *Attempt) sums(e *Entry) Sums {
 	}
 	s.Unpriced, s.Estimated = one(!a.Cost.Known), one(a.Estimated)
 	if a.Answer.Model != "" && e.Model != "" && !a.Answer.FellBack() {
-		s.Swapped = one(!claude.SameModel(e.Model, a.Answer.Model))
+		s.OtherModel = one(!claude.SameModel(e.Model, a.Answer.Model))
 	}
-	if a.Warm >= tellingPrompt {
+	if a.ExpectedCached >= minEstimable {
 		s.Warm, s.Cold = 1, one(u.CacheReadTokens == 0)
 	}
-	if total := u.TotalInputTokens(); a.Guess >= tellingPrompt && total > 0 {
-		s.Guessed, s.Inflated = 1, one(total > farOff*a.Guess || a.Guess > farOff*total)
+	if total := u.TotalInputTokens(); a.EstimatedInput >= minEstimable && total > 0 {
+		s.Estimable, s.FarFromEstimate = 1, one(total > farOff*a.EstimatedInput || a.EstimatedInput > farOff*total)
 	}
 	return s
 }

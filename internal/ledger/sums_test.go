@@ -19,7 +19,7 @@ func TestSharesCountEverythingOnce(t *testing.T) {
 			{Server: "a", Reason: "broken connection"},
 			{Server: "b", Reason: "another upstream was faster", Answer: claude.Message{Started: true, Model: "claude-opus-4-5", Usage: claude.Usage{InputTokens: 7}}, Estimated: true},
 			{
-				Server: "a", Served: true, Warm: 5000, Guess: 9000, Cost: Cost{Sum: 8, Saved: 2, Wasted: 1, Known: true},
+				Server: "a", Served: true, ExpectedCached: 5000, EstimatedInput: 9000, Cost: Cost{Sum: 8, Saved: 2, Wasted: 1, Known: true},
 				Extra:  []Extra{{Type: "advisor_message", Model: "claude-opus-4-8", Usage: claude.Usage{InputTokens: 1000, OutputTokens: 2}, Sum: 5}},
 				Answer: told("claude-haiku-5", claude.Usage{InputTokens: 100, OutputTokens: 20, CacheCreation5mTokens: 30, CacheCreation1hTokens: 40, WebSearchRequests: 2}),
 			},
@@ -42,7 +42,7 @@ func TestSharesCountEverythingOnce(t *testing.T) {
 	want := map[string]Sums{
 		"a": {
 			Requests: 1, Attempts: 2, Failures: 1, Input: 100, Output: 20, CacheWrite5m: 30, CacheWrite1h: 40, Searches: 2, Cost: 3, Saved: 2, Wasted: 1,
-			FirstBytes: 1, FirstByteTime: time.Second, Time: 3 * time.Second, Swapped: 1, Warm: 1, Cold: 1, Guessed: 1, Inflated: 1,
+			FirstBytes: 1, FirstByteTime: time.Second, Time: 3 * time.Second, OtherModel: 1, Warm: 1, Cold: 1, Estimable: 1, FarFromEstimate: 1,
 		},
 		"b": {Attempts: 1, Failures: 1, Input: 7, Unpriced: 1, Estimated: 1},
 	}
@@ -82,7 +82,7 @@ func TestErrorsAreWhatClientsSee(t *testing.T) {
 	}
 	f(Entry{Outcome: Answered, Status: 200}, 0, 0)
 	f(Entry{Outcome: Answered, Status: 400}, 1, 0)
-	f(Entry{Outcome: Failed, Status: 200}, 1, 0) // told inside the stream
+	f(Entry{Outcome: Failed, Status: 200}, 1, 0) // reported inside the stream
 	f(Entry{Outcome: Truncated, Status: 200}, 1, 0)
 	f(Entry{Outcome: ClientGone}, 0, 0)
 	f(Entry{Outcome: Refused, Status: 429}, 1, 1)

@@ -26,7 +26,7 @@ const (
 	// smallestCached is the prompt below which no model caches (prompt-caching docs).
 	smallestCached = 1024
 	maxWatched     = 1000 // servers; reloads may bring ever new ones
-	// A conversation that was silent for longer than caches last begins anew, and is right not to find itself there.
+	// A conversation that was silent for longer than caches last is renewed, and is right not to find itself there.
 	conversationPause = 5 * time.Minute
 	maxConversations  = 20_000
 )

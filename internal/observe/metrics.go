@@ -184,9 +184,9 @@ func (m *Metrics) speed(e *ledger.Entry, a *ledger.Attempt, l attemptLabels, s *
 	if !e.Stream || !a.Served || !a.Answer.Content || a.Status != http.StatusOK {
 		return
 	}
-	s.firstToken.get(func() prometheus.Observer { return m.firstToken.WithLabelValues(l.server, l.model) }).Observe(a.Verdict.Seconds())
+	s.firstToken.get(func() prometheus.Observer { return m.firstToken.WithLabelValues(l.server, l.model) }).Observe(a.TimeToOutcome.Seconds())
 	if output := a.Answer.Usage.OutputTokens; a.Answer.Stopped && e.Outcome == ledger.Answered && output > 1 {
-		between := max(a.Duration-a.Verdict, 0).Seconds() / float64(output-1)
+		between := max(a.Duration-a.TimeToOutcome, 0).Seconds() / float64(output-1)
 		s.interToken.get(func() prometheus.Observer { return m.interToken.WithLabelValues(l.server, l.model) }).Observe(between)
 	}
 }

@@ -48,7 +48,7 @@ func ended(client, model string) ledger.Entry {
 				Answer: claude.Message{Started: true, Usage: claude.Usage{InputTokens: 5, OutputTokens: 1}}, Estimated: true,
 			},
 			{
-				Server: "b", Status: 200, Scope: "none", Start: start, Verdict: time.Second, Duration: 3 * time.Second, Served: true,
+				Server: "b", Status: 200, Scope: "none", Start: start, TimeToOutcome: time.Second, Duration: 3 * time.Second, Served: true,
 				Answer: claude.Message{Started: true, Content: true, Delta: true, Stopped: true, Usage: claude.Usage{
 					InputTokens: 10, OutputTokens: 101, CacheReadTokens: 1000, CacheCreation5mTokens: 20, CacheCreation1hTokens: 30, WebSearchRequests: 2,
 				}},

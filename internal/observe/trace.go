@@ -101,7 +101,7 @@ func reached(out *http.Request) []attribute.KeyValue {
 }
 
 func describeAttempt(span trace.Span, a *ledger.Attempt) {
-	attrs := []attribute.KeyValue{attrScope.String(a.Scope), attrServed.Bool(a.Served), attrFirstByte.Float64(a.Verdict.Seconds())}
+	attrs := []attribute.KeyValue{attrScope.String(a.Scope), attrServed.Bool(a.Served), attrFirstByte.Float64(a.TimeToOutcome.Seconds())}
 	if a.Status != 0 {
 		attrs = append(attrs, attrStatus.Int(a.Status))
 	}

@@ -13,7 +13,7 @@ import (
 func (x *exchange) recordUsage(a *attempt) {
 	note := &x.entry.Attempts[a.place]
 	note.Duration, note.Answer = time.Since(a.start), a.message
-	guess := note.Guess
+	guess := note.EstimatedInput
 	if guess == 0 {
 		guess = x.entry.Sent / 4
 	}
@@ -24,7 +24,7 @@ func (x *exchange) recordUsage(a *attempt) {
 	bill := note.Answer.Bill(u)
 	note.Answer.Usage, note.Estimated, note.Extra = bill.Usage, estimated, nil
 	if len(bill.Calls) > 1 { // the usage counts the prompt several times, so its size is unknown
-		note.Guess = 0
+		note.EstimatedInput = 0
 	}
 	if note.Known() && x.req.Settings.Prices != nil {
 		x.price(a, note, &bill)
@@ -62,10 +62,10 @@ func (x *exchange) price(a *attempt, note *ledger.Attempt, bill *claude.Bill) {
 	bill.Usage = x.withRequested(bill.Usage)
 	note.Answer.Usage = bill.Usage
 	note.Cost, note.Extra = prices.Bill(model, bill, multiplier)
-	switch elsewhere := note.Warmest - bill.Usage.CacheReadTokens; {
+	switch elsewhere := note.MaxExpectedCached - bill.Usage.CacheReadTokens; {
 	case !note.Served && x.ctx.Err() == nil:
 		note.Cost.Wasted = note.Cost.Sum
-	case note.Warmest > note.Warm && elsewhere > 0:
+	case note.MaxExpectedCached > note.ExpectedCached && elsewhere > 0:
 		note.Cost.Wasted = prices.Rewritten(model, bill.Usage, elsewhere, multiplier)
 	}
 }

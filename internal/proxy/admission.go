@@ -70,9 +70,9 @@ func namesFurtherModels(body []byte) bool {
 func (x *exchange) atMost(prices *ledger.Prices, further []string, u claude.Usage) ledger.Cost {
 	multiplier := x.req.Table.MaxPrice()
 	u = x.withRequested(u)
-	most := prices.AtMost(x.entry.Model, u, multiplier)
+	most := prices.UpperBound(x.entry.Model, u, multiplier)
 	for _, model := range further {
-		if other := prices.AtMost(model, u, multiplier); other.Sum > most.Sum {
+		if other := prices.UpperBound(model, u, multiplier); other.Sum > most.Sum {
 			most = other
 		}
 	}

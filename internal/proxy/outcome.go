@@ -121,7 +121,7 @@ func (x *exchange) addAttempt(a *attempt, now time.Time) {
 	a.place = len(x.entry.Attempts)
 	x.entry.Attempts = append(x.entry.Attempts, ledger.Attempt{
 		Server: a.lease.Name(), Status: status, Scope: a.outcome.Scope.String(), Reason: a.outcome.Reason, RequestID: upstreamID,
-		Start: a.start, Verdict: now.Sub(a.start), Warm: a.warm.Cached, Warmest: a.warm.Most, Guess: a.warm.Total,
+		Start: a.start, TimeToOutcome: now.Sub(a.start), ExpectedCached: a.warm.Cached, MaxExpectedCached: a.warm.Most, EstimatedInput: a.warm.Total,
 	})
 }
 

@@ -10,29 +10,30 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// account is what the key of a name has used, and what it has reserved. The mutex guards what stands below it.
+// account is the usage of a key by name, and its reservations. The mutex guards the fields below
+// it.
 type account struct {
 	name  string
-	since time.Time // it is known here
+	since time.Time // when this process first saw the key
 	slots queue
-	// reading bounds how many bodies are read while all slots are taken.
+	// reading bounds the bodies that are read while all slots are taken.
 	reading queue
 
 	former     telemetry.Occasional // logs that a former secret is still in use
-	formerUsed atomic.Int64         // when that was last, in Unix seconds; 0: never
+	formerUsed atomic.Int64         // last use of a former secret, in Unix seconds; 0: never
 
 	mu       sync.Mutex
 	zone     *time.Location
 	rpm, tpm bucket
 	periods  [windows]budgetPeriod
-	reserved ledger.Money // by requests under way
-	output   usual        // of an answer in tokens
+	reserved ledger.Money // by requests in flight
+	output   usual        // output tokens of responses
 }
 
-// configure puts the limits of a new generation in force.
+// configure applies the limits of a new generation.
 func (a *account) configure(spec config.ClientKey, now time.Time) {
 	zone, err := time.LoadLocation(spec.Budget.TimeZone)
-	if err != nil { // the configuration has been checked
+	if err != nil { // package config has checked the time zone
 		zone = time.UTC
 	}
 	a.slots.resize(spec.Concurrency)
@@ -54,8 +55,8 @@ func (a *account) configure(spec config.ClientKey, now time.Time) {
 	}
 }
 
-// budgeted says whether there is a budget at all.
-func (a *account) budgeted(b config.Budget) bool {
+// hasBudget reports whether there is a budget.
+func (a *account) hasBudget(b config.Budget) bool {
 	return b.Day > 0 || b.Week > 0 || b.Month > 0 || b.Total > 0
 }
 
@@ -63,14 +64,14 @@ func (a *account) budgeted(b config.Budget) bool {
 type shortage struct {
 	window    window
 	limit     ledger.Money
-	left      ledger.Money // what has not been spent
+	left      ledger.Money // unspent part
 	ends      time.Time    // zero: never
-	retrySoon bool         // it would fit if requests under way cost nothing
+	retrySoon bool         // the estimate would fit if the requests in flight cost nothing
 }
 
-// short finds the budget that an estimate does not fit into: of several, the one that lasts longest. The caller
-// holds the mutex.
-func (a *account) short(b config.Budget, estimate ledger.Money, now time.Time) (s shortage, found bool) {
+// shortageLocked returns the budget that an estimate does not fit into: if there are several, the
+// one that lasts longest.
+func (a *account) shortageLocked(b config.Budget, estimate ledger.Money, now time.Time) (s shortage, found bool) {
 	for w := range window(windows) { // from the shortest to the longest
 		p := &a.periods[w]
 		p.roll(w, now, a.zone)
@@ -83,10 +84,10 @@ func (a *account) short(b config.Budget, estimate ledger.Money, now time.Time) (
 	return s, found
 }
 
-// usual is what answers usually have, learned from a few.
+// usual is a bound for the usual size of responses, learned from some of them.
 type usual struct {
 	mean  float64
-	peak  float64 // falls slowly
+	peak  float64 // decreases slowly
 	count int
 }
 
@@ -99,9 +100,9 @@ func (u *usual) learn(n float64) {
 	u.peak = max(u.peak*forget, n)
 }
 
-// bound is how much to expect at most, given what was asked for.
+// bound returns the expected maximum, given the requested maximum.
 func (u *usual) bound(asked int64) int64 {
-	const enough = 5 // answers from which something can be learned
+	const enough = 5 // responses from which a bound can be learned
 	if u.count < enough {
 		return asked
 	}

@@ -13,28 +13,30 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// History knows what has been spent before. Spent is what a client has spent on requests that began in [since, until).
+// History knows earlier spending. Spent returns what a client has spent on requests that began in
+// [since, until).
 type History interface {
 	Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error)
 }
 
-// Book is what all keys have used. It outlives generations of the configuration. Safe for concurrent use.
+// Book is the usage of all keys. It outlives generations of the configuration. Safe for concurrent
+// use.
 type Book struct {
 	log     *event.Bus
-	history History // nil: nothing is known of earlier times
+	history History // nil: earlier spending is unknown
 	all     queue   // of all keys together
 
 	mu       sync.Mutex
-	accounts map[string]*account // by name of the key; one that is gone may come back
+	accounts map[string]*account // by name of the key; a removed key may come back
 	current  []*Key
 }
 
-// NewBook makes a book in which nothing has been used. history may be nil.
+// NewBook returns a book without usage. history may be nil.
 func NewBook(log *event.Bus, history History) *Book {
 	return &Book{log: log, history: history, accounts: map[string]*account{}}
 }
 
-// Compile makes the keys of a generation, with what they have used so far, and puts their limits in force.
+// Compile returns the keys of a generation, with their usage so far, and applies their limits.
 func (b *Book) Compile(ctx context.Context, cfg *config.Config, now time.Time) *Keyring {
 	r := &Keyring{keys: map[[sha256.Size]byte]*Key{}}
 	var list []*Key
@@ -59,7 +61,7 @@ func (b *Book) Compile(ctx context.Context, cfg *config.Config, now time.Time) *
 	return r
 }
 
-// formerPeriod is how often the log names a key whose former secret is still in use.
+// formerPeriod is the interval in which the log names a key whose former secret is still in use.
 const formerPeriod = 10 * time.Minute
 
 func (b *Book) account(name string, now time.Time) *account {
@@ -73,8 +75,8 @@ func (b *Book) account(name string, now time.Time) *account {
 	return a
 }
 
-// Restore asks the history what keys with a budget had spent before they were known here, as far as that
-// is not known yet. Until it is, they count from zero: a ledger that is down stops nobody.
+// Restore queries the history for the earlier spending of keys with a budget, if it is not known
+// yet. Until then they count from zero: an unavailable ledger blocks no key.
 func (b *Book) Restore(ctx context.Context, now time.Time) {
 	if b.history == nil {
 		return
@@ -117,7 +119,7 @@ func (b *Book) restore(ctx context.Context, a *account, w window, now time.Time)
 	return nil
 }
 
-// KeyView is a key with its limits and what is used of them, for people.
+// KeyView is a key with its limits and their usage, for people.
 type KeyView struct {
 	Name        string       `json:"name"`
 	Expires     *time.Time   `json:"expires,omitempty"`
@@ -147,7 +149,7 @@ type BudgetView struct {
 	Window   string     `json:"window"`
 	Limit    float64    `json:"limit_usd"`
 	Spent    float64    `json:"spent_usd"`
-	Reserved float64    `json:"reserved_usd"` // by requests under way
+	Reserved float64    `json:"reserved_usd"` // by requests in flight
 	Resets   *time.Time `json:"resets,omitempty"`
 }
 

@@ -43,12 +43,12 @@ func (s *shop) reload(spec config.ClientKey) {
 	s.key = s.book.Compile(s.t.Context(), &config.Config{AuthKeys: []config.ClientKey{spec}}, time.Now()).Find("secret")
 }
 
-// dollars asks for something that costs so much at most.
+// dollars is the demand of a request that costs at most d.
 func dollars(d float64) Demand {
 	return Demand{Message: true, Input: 1000, Output: 100, Price: func(claude.Usage) ledger.Cost { return ledger.Cost{Sum: ledger.USD(d), Known: true} }}
 }
 
-// spending is what came of a request.
+// spending is the entry of a request with this cost.
 func spending(d float64, output int64) *ledger.Entry {
 	return &ledger.Entry{Outcome: ledger.Answered, Attempts: []ledger.Attempt{{
 		Served: true, Cost: ledger.Cost{Sum: ledger.USD(d), Known: true},
@@ -75,7 +75,7 @@ func (s *shop) refused(ask Demand, reason string) *Refusal {
 	return r
 }
 
-// TestTwoHundredAtOnceDoNotOvershoot has more requests than a budget is good for come at the same time.
+// TestTwoHundredAtOnceDoNotOvershoot sends more requests at the same time than the budget allows.
 func TestTwoHundredAtOnceDoNotOvershoot(t *testing.T) {
 	s := open(t, config.ClientKey{Budget: config.Budget{Day: 1}}, nil)
 	const estimate, real = 0.03, 0.025
@@ -87,7 +87,7 @@ func TestTwoHundredAtOnceDoNotOvershoot(t *testing.T) {
 			for {
 				p, err := s.book.Enter(t.Context(), s.key, dollars(estimate))
 				if r, ok := errors.AsType[*Refusal](err); ok {
-					if !r.Final { // others are under way: as a client would
+					if !r.Final { // others are in flight: retry as a client would
 						continue
 					}
 					mu.Lock()
@@ -113,7 +113,7 @@ func TestTwoHundredAtOnceDoNotOvershoot(t *testing.T) {
 		t.Errorf("$%g were spent by %d requests, %d were refused", spent, answered, final)
 	}
 	if left := s.key.account.reserved; left != 0 {
-		t.Errorf("%d are reserved for nobody", left)
+		t.Errorf("%d are reserved without a request", left)
 	}
 }
 
@@ -156,15 +156,15 @@ func TestRates(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		time.Sleep(time.Minute)
-		// 1000 of the 3000 tokens were used twice, and refilled meanwhile.
-		s.book.Settle(s.enter(Demand{Message: true, Input: 2000, Cached: 1500, Output: 100}), spending(0, 1900)) // 2900 in truth
+		// 1000 of the 3000 tokens were used twice, and refilled in between.
+		s.book.Settle(s.enter(Demand{Message: true, Input: 2000, Cached: 1500, Output: 100}), spending(0, 1900)) // in fact 2900
 		if r := s.refused(small, "tokens per minute"); r.RetryAfter != 2*time.Second {
 			t.Errorf("%+v", r)
 		}
 		time.Sleep(2 * time.Second)
 		s.book.Settle(s.enter(small), spending(0, 0))
 		time.Sleep(time.Hour)
-		// A prompt larger than the limit takes all of it, rather than never being let through.
+		// A prompt larger than the limit takes all of it. Otherwise it would never be admitted.
 		s.book.Settle(s.enter(Demand{Message: true, Input: 50_000}), spending(0, 0))
 	})
 }
@@ -196,7 +196,7 @@ func TestSlotsAreSharedFairly(t *testing.T) {
 		if v := s.book.View(time.Now())[0]; v.InFlight != 1 || v.Waiting != 3 {
 			t.Errorf("%+v", v)
 		}
-		s.key.account.slots.resize(2) // there is room for one more while a greedy one is in
+		s.key.account.slots.resize(2) // space for one more while a greedy key has one
 		synctest.Wait()
 		s.book.Settle(first, &ledger.Entry{})
 		time.Sleep(time.Minute)
@@ -251,7 +251,7 @@ func TestWhoLeavesTheQueueTakesNoSlot(t *testing.T) {
 		if _, err := s.book.Enter(ctx, s.key, Demand{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
-		for range s.key.account.slots.patience() {
+		for range s.key.account.slots.maxWaiting() {
 			go func() {
 				if p, err := s.book.Enter(t.Context(), s.key, Demand{}); err == nil {
 					s.book.Settle(p, &ledger.Entry{})
@@ -315,7 +315,7 @@ func TestAdmit(t *testing.T) {
 	f(local, "nonsense", "address")
 }
 
-// past is a history that may be out of reach.
+// past is a history that may be unavailable.
 type past struct {
 	err   error
 	spent ledger.Money
@@ -325,7 +325,7 @@ type past struct {
 func (p *past) Spent(_ context.Context, client string, since, until time.Time) (ledger.Money, error) {
 	p.asked = append(p.asked, since, until)
 	if client != "ann" {
-		return 0, fmt.Errorf("who is %s?", client)
+		return 0, fmt.Errorf("unknown client %s", client)
 	}
 	return p.spent, p.err
 }
@@ -335,7 +335,7 @@ func TestBudgetsSurviveARestart(t *testing.T) {
 		time.Sleep(30 * time.Hour)
 		history := &past{err: errors.New("the ledger is down"), spent: ledger.USD(0.9)}
 		s := open(t, config.ClientKey{Budget: config.Budget{Day: 1}}, history)
-		s.book.Settle(s.enter(dollars(0.3)), spending(0.05, 1)) // nobody is stopped by a ledger that is down
+		s.book.Settle(s.enter(dollars(0.3)), spending(0.05, 1)) // an unavailable ledger blocks no key
 		if !strings.Contains(s.log.String(), "count from zero") {
 			t.Error(&s.log)
 		}
@@ -348,9 +348,9 @@ func TestBudgetsSurviveARestart(t *testing.T) {
 		}
 		s.refused(dollars(0.3), "budget of the day")
 		if since, until := history.asked[2], history.asked[3]; since.Hour() != 0 || until.Sub(since) != 6*time.Hour || len(history.asked) != 4 {
-			t.Errorf("asked for %s", history.asked)
+			t.Errorf("queried for %s", history.asked)
 		}
-		// A reload that changes the limit changes nothing about what has been spent.
+		// A reload that changes the limit keeps the spending.
 		s.reload(config.ClientKey{Budget: config.Budget{Day: 2}})
 		s.book.Settle(s.enter(dollars(0.3)), spending(0.05, 1))
 		if v := s.book.View(time.Now())[0].Budgets[0]; v.Spent != 1 || v.Limit != 2 {
@@ -359,7 +359,7 @@ func TestBudgetsSurviveARestart(t *testing.T) {
 	})
 }
 
-// TestOutputIsLearned expects no more of an answer than answers have had.
+// TestOutputIsLearned checks that a response is expected to be no longer than earlier ones.
 func TestOutputIsLearned(t *testing.T) {
 	s := open(t, config.ClientKey{TPM: 100_000}, nil)
 	ask := Demand{Message: true, Output: 32_000}

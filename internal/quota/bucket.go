@@ -2,15 +2,15 @@ package quota
 
 import "time"
 
-// bucket is a token bucket: it holds as much as may be taken in a minute, and fills evenly. What is
-// taken in advance may turn out to be more: then the level is below zero until it has filled again.
+// bucket is a token bucket: its size is the limit per minute, and it fills evenly. If a request
+// uses more than it took in advance, the level is below zero until the bucket has filled again.
 type bucket struct {
 	size  float64 // per minute; 0: no limit
 	level float64
 	at    time.Time
 }
 
-// resize changes the limit. What has been taken stays taken.
+// resize changes the limit. It keeps what has been taken.
 func (b *bucket) resize(size int, now time.Time) {
 	b.fill(now)
 	if b.at.IsZero() || b.size == 0 {
@@ -28,7 +28,8 @@ func (b *bucket) fill(now time.Time) {
 	}
 }
 
-// wait is how long it takes until n can be taken, 0 if it can be now. More than the bucket's size can be taken from a full one.
+// wait returns the time until n can be taken, 0 if it can be taken now. A full bucket gives even
+// more than its size.
 func (b *bucket) wait(n float64, now time.Time) time.Duration {
 	b.fill(now)
 	missing := min(n, b.size) - b.level

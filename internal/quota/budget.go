@@ -7,7 +7,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// window is a stretch of the calendar for which a budget holds.
+// window is a calendar period with a budget.
 type window uint8
 
 const (
@@ -20,15 +20,15 @@ const (
 
 var windowNames = [windows]string{"day", "week", "month", "total"}
 
-// String names the window as the configuration does.
+// String returns the window's name in the configuration.
 func (w window) String() string { return windowNames[w] }
 
-// limit is what a key may spend in the window, 0 for no limit.
+// limit returns the most that a key may spend in the window, 0 for no limit.
 func (w window) limit(b config.Budget) ledger.Money {
 	return ledger.USD([windows]float64{b.Day, b.Week, b.Month, b.Total}[w])
 }
 
-// begin is the start of the window that now is in, zero for the whole of time.
+// begin returns the start of the window that contains now, zero for the window without end.
 func (w window) begin(now time.Time, zone *time.Location) time.Time {
 	y, m, d := now.In(zone).Date()
 	switch w {
@@ -44,7 +44,7 @@ func (w window) begin(now time.Time, zone *time.Location) time.Time {
 	}
 }
 
-// end is when the window that began at begin is over, zero for never.
+// end returns the end of the window that began at begin, zero for never.
 func (w window) end(begin time.Time) time.Time {
 	switch w {
 	case daily:
@@ -62,14 +62,14 @@ func (w window) end(begin time.Time) time.Time {
 type budgetPeriod struct {
 	begin     time.Time
 	spent     ledger.Money
-	restored  bool // what was spent before the key was known here is part of spent
-	announced int  // percent of the limit up to which it was logged
+	restored  bool // spent includes the time before this process
+	announced int  // percent of the limit that the log has announced
 }
 
-// roll turns to a new window when the old one is over.
+// roll begins a new window if the old one is over.
 func (p *budgetPeriod) roll(w window, now time.Time, zone *time.Location) {
 	if begin := w.begin(now, zone); !begin.Equal(p.begin) {
-		// What began before this process is not in a window that begins now.
+		// Spending before this process is not in a window that begins now.
 		*p = budgetPeriod{begin: begin, restored: !p.begin.IsZero()}
 	}
 }

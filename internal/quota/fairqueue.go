@@ -6,81 +6,83 @@ import (
 	"container/list"
 )
 
-// fairQueue are those who wait in a queue, each party in a line of its own. Who is next, and who has to go, is found without
-// looking at all of them: a queue is longest when there is least time.
+// fairQueue keeps one FIFO per party, with heaps to find the next waiter to admit and the first to
+// evict without a search: a queue is longest when time is shortest.
 type fairQueue struct {
 	byParty map[string]*partyQueue
-	next    ranking // whose front is let in next
-	last    ranking // whose back makes room first
+	next    ranking // by the next waiter to admit
+	last    ranking // by the first waiter to evict
 	length  int
-	came    uint64 // how many ever did
+	count   uint64 // number of waiters so far
 }
 
-// partyQueue is a party's, the one who came first at its front. It is never empty.
+// partyQueue is the FIFO of one party. It is never empty.
 type partyQueue struct {
-	priority int        // as the party's latest has it
-	in       int        // how many the party has in
-	waiters  *list.List // of *waiter
-	at       [2]int     // its places in the rankings
+	priority  int        // of the party's latest waiter
+	in        int        // admitted requests of the party
+	waiters   *list.List // of *waiter
+	heapIndex [2]int     // its indexes in the two heaps
 }
 
 func (l *partyQueue) front() *waiter { return l.waiters.Front().Value.(*waiter) }
 func (l *partyQueue) back() *waiter  { return l.waiters.Back().Value.(*waiter) }
 
-// ranking is a heap of lines.
+// ranking is a heap of partyQueues.
 type ranking struct {
-	lines []*partyQueue
-	which int // of a line's places is that in this one
-	order func(a, b *partyQueue) int
+	parties []*partyQueue
+	which   int // which index of partyQueue.heapIndex belongs to this heap
+	order   func(a, b *partyQueue) int
 }
 
 // Len implements heap.Interface.
-func (r *ranking) Len() int { return len(r.lines) }
+func (r *ranking) Len() int { return len(r.parties) }
 
 // Less implements heap.Interface.
-func (r *ranking) Less(i, j int) bool { return r.order(r.lines[i], r.lines[j]) < 0 }
+func (r *ranking) Less(i, j int) bool { return r.order(r.parties[i], r.parties[j]) < 0 }
 
 // Swap implements heap.Interface.
 func (r *ranking) Swap(i, j int) {
-	r.lines[i], r.lines[j] = r.lines[j], r.lines[i]
-	r.lines[i].at[r.which], r.lines[j].at[r.which] = i, j
+	r.parties[i], r.parties[j] = r.parties[j], r.parties[i]
+	r.parties[i].heapIndex[r.which], r.parties[j].heapIndex[r.which] = i, j
 }
 
 // Push implements heap.Interface.
 func (r *ranking) Push(x any) {
 	l := x.(*partyQueue)
-	l.at[r.which] = len(r.lines)
-	r.lines = append(r.lines, l)
+	l.heapIndex[r.which] = len(r.parties)
+	r.parties = append(r.parties, l)
 }
 
 // Pop implements heap.Interface.
 func (r *ranking) Pop() any {
-	last := len(r.lines) - 1
-	l := r.lines[last]
-	r.lines[last] = nil
-	r.lines = r.lines[:last]
+	last := len(r.parties) - 1
+	l := r.parties[last]
+	r.parties[last] = nil
+	r.parties = r.parties[:last]
 	return l
 }
 
-// soonest orders lines by priority, then by how few the party has in, then by who came first.
-func soonest(a, b *partyQueue) int {
+// byAdmission orders parties by priority, then by fewest admitted requests, then by the oldest
+// waiter.
+func byAdmission(a, b *partyQueue) int {
 	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.in, b.in), cmp.Compare(a.front().number, b.front().number))
 }
 
-// dearest orders lines by who makes room first: of the lowest priority, with the most waiting, the youngest.
-func dearest(a, b *partyQueue) int {
+// byEviction orders parties by the lowest priority, then by most waiters, then by the youngest
+// waiter.
+func byEviction(a, b *partyQueue) int {
 	return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(b.waiters.Len(), a.waiters.Len()), cmp.Compare(b.back().number, a.back().number))
 }
 
-// join puts a waiter at the end of its party's line; the party has so many in.
+// join appends a waiter to its party's queue; in is the number of the party's admitted requests.
 func (s *fairQueue) join(w *waiter, in int) {
 	if s.byParty == nil {
 		s.byParty = map[string]*partyQueue{}
-		s.next, s.last = ranking{which: 0, order: soonest}, ranking{which: 1, order: dearest}
+		s.next, s.last = ranking{which: 0, order: byAdmission}, ranking{which: 1, order: byEviction}
 	}
-	s.came++
+	s.count++
 	s.length++
-	w.number = s.came
+	w.number = s.count
 	l := s.byParty[w.party]
 	if l != nil {
 		l.priority = w.priority
@@ -95,14 +97,14 @@ func (s *fairQueue) join(w *waiter, in int) {
 	heap.Push(&s.last, l)
 }
 
-// rank puts a line that has changed in its places.
+// rank restores the heap order after a change of l.
 func (s *fairQueue) rank(l *partyQueue) {
-	heap.Fix(&s.next, l.at[0])
-	heap.Fix(&s.last, l.at[1])
+	heap.Fix(&s.next, l.heapIndex[0])
+	heap.Fix(&s.last, l.heapIndex[1])
 }
 
-// part takes a waiter out. It reports false when it is not waiting any more.
-func (s *fairQueue) part(w *waiter) bool {
+// remove removes a waiter. It returns false if the waiter has left already.
+func (s *fairQueue) remove(w *waiter) bool {
 	if w.place == nil {
 		return false
 	}
@@ -115,16 +117,16 @@ func (s *fairQueue) part(w *waiter) bool {
 		s.rank(l)
 		return true
 	}
-	heap.Remove(&s.next, l.at[0]) // while it has a front to be compared by
-	heap.Remove(&s.last, l.at[1])
+	heap.Remove(&s.next, l.heapIndex[0]) // while it still has a front to compare
+	heap.Remove(&s.last, l.heapIndex[1])
 	delete(s.byParty, w.party)
 	return true
 }
 
-// seated notes how many a party has in.
-func (s *fairQueue) seated(party string, in int) {
+// updateAdmitted records the number of admitted requests of a party.
+func (s *fairQueue) updateAdmitted(party string, in int) {
 	if l := s.byParty[party]; l != nil {
 		l.in = in
-		heap.Fix(&s.next, l.at[0])
+		heap.Fix(&s.next, l.heapIndex[0])
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// plainLines is what lines does, by looking at everybody.
+// plainLines does what fairQueue does by linear search.
 type plainLines struct {
 	waiting []*waiter
 	in      map[string]int
@@ -41,7 +41,8 @@ func (p *plainLines) part(w *waiter) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(each *waiter) bool { return each == w })
 }
 
-// TestLines has waiters come and go at random, and compares who is next and who is last with those that a look at all of them finds.
+// TestLines adds and removes waiters at random, and compares the next and the last waiter with
+// those of a linear search.
 func TestLines(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -57,11 +58,11 @@ func TestLines(t *testing.T) {
 				p.waiting = append(p.waiting, w)
 			case random.IntN(3) == 0:
 				p.in[party] = random.IntN(4)
-				s.seated(party, p.in[party])
+				s.updateAdmitted(party, p.in[party])
 			default:
 				w := []*waiter{p.next(), p.last(), p.waiting[random.IntN(len(p.waiting))]}[random.IntN(3)]
-				if p.part(w); !s.part(w) || s.part(w) {
-					t.Fatal("one who waits does not part once")
+				if p.part(w); !s.remove(w) || s.remove(w) {
+					t.Fatal("a waiter cannot be removed once")
 				}
 			}
 			if s.length != len(p.waiting) {
@@ -70,17 +71,18 @@ func TestLines(t *testing.T) {
 			if len(p.waiting) == 0 {
 				continue
 			}
-			if got, want := s.next.lines[0].front(), p.next(); got != want {
+			if got, want := s.next.parties[0].front(), p.next(); got != want {
 				t.Fatalf("seed %d, step %d: next is %+v, want %+v", seed, step, got, want)
 			}
-			if got, want := s.last.lines[0].back(), p.last(); got != want {
+			if got, want := s.last.parties[0].back(), p.last(); got != want {
 				t.Fatalf("seed %d, step %d: last is %+v, want %+v", seed, step, got, want)
 			}
 		}
 	}
 }
 
-// BenchmarkLines lets one in and another one come, by how many wait: each of a party of its own.
+// BenchmarkLines admits one waiter and adds another, by the number of waiters, each of a different
+// party.
 func BenchmarkLines(b *testing.B) {
 	for _, waiting := range []int{10, 1000, 10_000} {
 		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
@@ -90,8 +92,8 @@ func BenchmarkLines(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				w := s.next.lines[0].front()
-				s.part(w)
+				w := s.next.parties[0].front()
+				s.remove(w)
 				s.join(w, 1)
 			}
 		})

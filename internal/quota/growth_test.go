@@ -13,7 +13,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// many compiles so many client keys, each with a limit of every kind.
+// many compiles client keys, each with a limit of every kind.
 func many(t testing.TB, keys int) (*Book, *Keyring) {
 	t.Helper()
 	cfg := &config.Config{MaxConcurrency: 1_000_000}
@@ -29,7 +29,7 @@ func many(t testing.TB, keys int) (*Book, *Keyring) {
 
 func secretOf(i int) string { return fmt.Sprint("secret-of-client-", i) }
 
-// serve is what quota does for one request.
+// serve does what quota does for one request.
 func serve(t testing.TB, b *Book, k *Key, e *ledger.Entry) {
 	if r := k.Admit("127.0.0.1:1234", time.Now()); r != nil {
 		t.Fatal(r)
@@ -45,7 +45,7 @@ func serve(t testing.TB, b *Book, k *Key, e *ledger.Entry) {
 
 func cheap(claude.Usage) ledger.Cost { return ledger.Cost{Sum: 1, Known: true} }
 
-// BenchmarkReserve is a reservation and its settlement, by the number of client keys.
+// BenchmarkReserve measures a reservation and its settlement, by the number of client keys.
 func BenchmarkReserve(b *testing.B) {
 	for _, keys := range []int{1, 100, 10_000} {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
@@ -64,7 +64,7 @@ func BenchmarkReserve(b *testing.B) {
 	}
 }
 
-// BenchmarkFind looks a client key up, by the number of keys.
+// BenchmarkFind measures the look-up of a client key, by the number of keys.
 func BenchmarkFind(b *testing.B) {
 	for _, keys := range []int{1, 100, 10_000} {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
@@ -85,7 +85,7 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
-// TestAReservationDoesNotDependOnTheNumberOfKeys in what it allocates.
+// TestAReservationDoesNotDependOnTheNumberOfKeys checks the allocations of a reservation.
 func TestAReservationDoesNotDependOnTheNumberOfKeys(t *testing.T) {
 	const most = 2
 	for _, keys := range []int{1, 10_000} {
@@ -102,11 +102,11 @@ func TestAReservationDoesNotDependOnTheNumberOfKeys(t *testing.T) {
 	}
 }
 
-// TestMemoryOfAClientKey does not depend on how many there are.
+// TestMemoryOfAClientKey checks that the memory per key does not depend on the number of keys.
 func TestMemoryOfAClientKey(t *testing.T) {
 	const all = 20_000
-	per := func(keys int) float64 { // of as many books as it takes, for a heap is not measured to the byte
-		rings := make([]*Keyring, all/keys) // each holds its book
+	per := func(keys int) float64 { // several books, because the measured heap is not exact to the byte
+		rings := make([]*Keyring, all/keys) // each keyring keeps its book alive
 		before := memory()
 		for i := range rings {
 			_, rings[i] = many(t, keys)
@@ -122,7 +122,7 @@ func TestMemoryOfAClientKey(t *testing.T) {
 	}
 }
 
-// memory is how many bytes are in use.
+// memory returns the bytes in use.
 func memory() uint64 {
 	runtime.GC()
 	runtime.GC()

@@ -1,11 +1,9 @@
-// Package quota says who may spend what: client keys, their limits and their
-// budgets.
+// Package quota holds client keys, their limits and their budgets.
 //
-// Invariants. A limit is enforced by reservation: what a request may cost is
-// estimated and debited in the step that lets it through, and settled when it
-// is known, so that requests that come at the same time never overshoot a limit
-// by more than their estimates err. A Pass is settled exactly once. What has
-// been used belongs to a key's name and outlives the configuration's generations.
+// A limit is enforced by reservation: the step that admits a request estimates and debits its cost,
+// and the settlement corrects it when the cost is known. So simultaneous requests overshoot a limit
+// by no more than the error of their estimates. A Reservation is settled exactly once. Usage
+// belongs to a key's name and outlives generations of the configuration.
 package quota
 
 import (
@@ -21,7 +19,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// Keyring is the client keys of one generation of the configuration. It is never changed.
+// Keyring is the set of client keys of one generation of the configuration. Immutable.
 type Keyring struct {
 	keys map[[sha256.Size]byte]*Key
 }
@@ -30,27 +28,29 @@ type Keyring struct {
 type Key struct {
 	spec    config.ClientKey
 	expires time.Time
-	until   time.Time // when a former secret ends; zero for the current one
+	until   time.Time // end of a former secret; zero for the current one
 	from    []netip.Prefix
-	tenant  string // that owns what the key creates
-	self    string // as a tenant, when it is in no group
+	tenant  string // owner of what the key creates
+	self    string // the key's tenant without a group
 	account *account
 	book    *Book
 }
 
-// Name says whose key it is.
+// Name returns the key's name.
 func (k *Key) Name() string { return k.spec.Name }
 
-// Tenant is the owner of resources that the key creates: the key itself, or its group.
+// Tenant returns the owner of resources that the key creates: the key itself, or its group.
 func (k *Key) Tenant() string { return k.tenant }
 
-// Tenants lists the owners whose resources the key may use: its group, and the key itself, for resources older than its membership.
+// Tenants lists the owners whose resources the key may use: its group, and the key itself, for
+// resources from before it joined the group.
 func (k *Key) Tenants() []string { return []string{k.tenant, k.self} }
 
 // Owns reports whether the key may use what belongs to a tenant.
 func (k *Key) Owns(tenant string) bool { return tenant == k.tenant || tenant == k.self }
 
-// Find returns the key that a client has shown, nil if it is none. Keys are looked up by their hash: how long that takes tells nothing about them.
+// Find returns the key with a secret, nil if it is unknown. It looks keys up by their hash, so the
+// time of a look-up reveals nothing about them.
 func (r *Keyring) Find(shown string) *Key {
 	if shown == "" {
 		return nil
@@ -58,14 +58,14 @@ func (r *Keyring) Find(shown string) *Key {
 	return r.keys[sha256.Sum256([]byte(shown))]
 }
 
-// Refusal is why a client key does not get what it asks for.
+// Refusal is the reason why a request of a client key is not admitted.
 type Refusal struct {
 	Status     int
 	Type       claude.ErrorType
 	Message    string        // for the client
-	Reason     string        // for logs, in a word or two
-	RetryAfter time.Duration // 0: it is not known, or of no use
-	Final      bool          // the client's library must not try again by itself
+	Reason     string        // short, for logs
+	RetryAfter time.Duration // 0: unknown, or useless
+	Final      bool          // the client library must not retry
 }
 
 // Error implements error.
@@ -75,7 +75,7 @@ func forbidden(reason, message string) *Refusal {
 	return &Refusal{Status: 403, Type: claude.ErrPermission, Reason: reason, Message: message}
 }
 
-// Admit says whether the key lets anybody in from an address, nil if it does.
+// Admit returns why the key does not accept requests from an address, nil if it does.
 func (k *Key) Admit(remote string, now time.Time) *Refusal {
 	refusal := k.refusesEntry(remote, now)
 	if refusal == nil && !k.until.IsZero() {
@@ -110,7 +110,7 @@ func (k *Key) refusesEntry(remote string, now time.Time) *Refusal {
 // Replaced reports whether the key is a former secret that has ended.
 func (k *Key) Replaced(now time.Time) bool { return !k.until.IsZero() && !now.Before(k.until) }
 
-// noteFormer logs at a limited rate that a former secret is still in use.
+// noteFormer logs, at a limited rate, that a former secret is still in use.
 func (k *Key) noteFormer(remote string, now time.Time) {
 	k.account.formerUsed.Store(now.Unix())
 	if k.account.former.Allow(now) {
@@ -118,7 +118,7 @@ func (k *Key) noteFormer(remote string, now time.Time) {
 	}
 }
 
-// addressOf is the address of a connection.
+// addressOf returns the IP address of a connection.
 func addressOf(remote string) (netip.Addr, bool) {
 	if both, err := netip.ParseAddrPort(remote); err == nil {
 		return both.Addr().Unmap().WithZone(""), true
@@ -127,15 +127,15 @@ func addressOf(remote string) (netip.Addr, bool) {
 	return ip.Unmap().WithZone(""), err == nil
 }
 
-// PicksModels says whether the key may ask some models only. A nil key may ask all.
+// PicksModels reports whether the key may use only some models. A nil key may use all.
 func (k *Key) PicksModels() bool { return k != nil && len(k.spec.Models) > 0 }
 
-// mayAsk says whether the key may ask a model.
-func (k *Key) mayAsk(model string) bool {
+// mayUse reports whether the key may use a model.
+func (k *Key) mayUse(model string) bool {
 	if len(k.spec.Models) == 0 {
 		return true
 	}
-	list := strings.ContainsAny(model, ",;| ") // some relays read several names in it
+	list := strings.ContainsAny(model, ",;| ") // some relays accept several names in this field
 	for _, pattern := range k.spec.Models {
 		if list && strings.ContainsAny(pattern, "*?[") {
 			continue
@@ -147,5 +147,5 @@ func (k *Key) mayAsk(model string) bool {
 	return false
 }
 
-// limited says whether the key has a limit that what a batch costs would count against.
-func (k *Key) limited() bool { return k.spec.TPM > 0 || k.account.budgeted(k.spec.Budget) }
+// isLimited reports whether the key has a limit that the cost of a batch counts against.
+func (k *Key) isLimited() bool { return k.spec.TPM > 0 || k.account.hasBudget(k.spec.Budget) }

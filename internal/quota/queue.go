@@ -7,47 +7,49 @@ import (
 	"time"
 )
 
-// queue lets so many in at a time. Who has to wait is let in by priority, then by whose party has the fewest in, then
-// by who came first: one party that asks a lot does not keep the others out. Safe for concurrent use.
+// queue admits a limited number of requests at a time. Waiters are admitted by priority, then by
+// the fewest admitted requests of their party, then in order of arrival: one busy party does not
+// block the others. Safe for concurrent use.
 type queue struct {
 	mu      sync.Mutex
 	slots   int // 0: no limit
 	taken   int
-	parties map[string]int // how many each has in
+	parties map[string]int // admitted requests of each party
 	waiting fairQueue
 }
 
 type waiter struct {
 	party    string
 	priority int
-	in       chan struct{} // closed when it is let in
-	out      chan struct{} // closed when it has to make room
-	number   uint64        // in the order of their coming
-	place    *list.Element // in its party's line; nil when it does not wait any more
+	admitted chan struct{} // closed when the waiter is admitted
+	evicted  chan struct{} // closed when the waiter is evicted
+	number   uint64        // in order of arrival
+	place    *list.Element // in its party's queue; nil if it does not wait any more
 }
 
-// patience bounds how many may wait.
-func (q *queue) patience() int { return max(10*q.slots, 50) }
+// maxWaiting bounds the number of waiters.
+func (q *queue) maxWaiting() int { return max(10*q.slots, 50) }
 
-// resize changes how many are let in.
+// resize changes the number of slots.
 func (q *queue) resize(slots int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.slots = slots
-	q.admit()
+	q.admitLocked()
 }
 
-// enter takes a slot, waiting for one as long as ctx lasts and, unless it is zero, until a moment. It reports whether a slot was taken, and if not, whether
-// that was for too many who wait: then one of the party that has the most waiting makes room for others.
+// enter takes a slot. It waits as long as ctx lasts and, unless until is zero, until then. If it
+// got no slot, full reports whether too many requests wait: then the youngest waiter of the party
+// with the most waiters is evicted.
 func (q *queue) enter(ctx context.Context, until time.Time, party string, priority int) (in, full bool) {
 	q.mu.Lock()
-	if q.free() {
-		q.seat(party)
+	if q.isFreeLocked() {
+		q.seatLocked(party)
 		q.mu.Unlock()
 		return true, false
 	}
-	w := &waiter{party: party, priority: priority, in: make(chan struct{}), out: make(chan struct{})}
-	if q.waiting.length >= q.patience() && !q.makeRoom(w) {
+	w := &waiter{party: party, priority: priority, admitted: make(chan struct{}), evicted: make(chan struct{})}
+	if q.waiting.length >= q.maxWaiting() && !q.makeRoomLocked(w) {
 		q.mu.Unlock()
 		return false, true
 	}
@@ -59,22 +61,22 @@ func (q *queue) enter(ctx context.Context, until time.Time, party string, priori
 		defer cancel()
 	}
 	select {
-	case <-w.in:
+	case <-w.admitted:
 		return true, false
-	case <-w.out:
+	case <-w.evicted:
 		return false, true
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.waiting.part(w) {
+	if q.waiting.remove(w) {
 		return false, false
 	}
 	select {
-	case <-w.out: // at the same moment
+	case <-w.evicted: // both at the same moment
 		return false, true
 	default:
-		return true, false // it was let in at the same moment
+		return true, false // admitted at the same moment
 	}
 }
 
@@ -82,30 +84,32 @@ func (q *queue) enter(ctx context.Context, until time.Time, party string, priori
 func (q *queue) try(party string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.free() {
+	if !q.isFreeLocked() {
 		return false
 	}
-	q.seat(party)
+	q.seatLocked(party)
 	return true
 }
 
-// free reports whether a new request gets a slot at once. The caller holds the mutex.
-func (q *queue) free() bool { return q.slots == 0 || q.taken < q.slots && q.waiting.length == 0 }
+// isFreeLocked reports whether a new request gets a slot at once.
+func (q *queue) isFreeLocked() bool {
+	return q.slots == 0 || q.taken < q.slots && q.waiting.length == 0
+}
 
-// makeRoom sends the one away who comes last: of the lowest priority, of the party with the most waiting, the youngest. It
-// reports false when that is newcomer. The caller holds the mutex.
-func (q *queue) makeRoom(newcomer *waiter) bool {
+// makeRoomLocked evicts the last waiter: of the lowest priority, of the party with the most
+// waiters, the youngest. It returns false if newcomer would be that waiter.
+func (q *queue) makeRoomLocked(newcomer *waiter) bool {
 	crowd := 1
 	if own := q.waiting.byParty[newcomer.party]; own != nil {
 		crowd += own.waiters.Len()
 	}
-	l := q.waiting.last.lines[0]
+	l := q.waiting.last.parties[0]
 	if l.priority > newcomer.priority || l.priority == newcomer.priority && l.waiters.Len() <= crowd {
 		return false
 	}
 	w := l.back()
-	q.waiting.part(w)
-	close(w.out)
+	q.waiting.remove(w)
+	close(w.evicted)
 	return true
 }
 
@@ -117,31 +121,31 @@ func (q *queue) leave(party string) {
 	if q.parties[party]--; q.parties[party] <= 0 {
 		delete(q.parties, party)
 	}
-	q.waiting.seated(party, q.parties[party])
-	q.admit()
+	q.waiting.updateAdmitted(party, q.parties[party])
+	q.admitLocked()
 }
 
-// seat takes a slot. The caller holds the mutex.
-func (q *queue) seat(party string) {
+// seatLocked takes a slot.
+func (q *queue) seatLocked(party string) {
 	if q.parties == nil {
 		q.parties = map[string]int{}
 	}
 	q.taken++
 	q.parties[party]++
-	q.waiting.seated(party, q.parties[party])
+	q.waiting.updateAdmitted(party, q.parties[party])
 }
 
-// admit lets in who is next. The caller holds the mutex.
-func (q *queue) admit() {
+// admitLocked admits the next waiters.
+func (q *queue) admitLocked() {
 	for q.waiting.length > 0 && (q.slots == 0 || q.taken < q.slots) {
-		w := q.waiting.next.lines[0].front()
-		q.waiting.part(w)
-		q.seat(w.party)
-		close(w.in)
+		w := q.waiting.next.parties[0].front()
+		q.waiting.remove(w)
+		q.seatLocked(w.party)
+		close(w.admitted)
 	}
 }
 
-// length is how many are in and how many wait.
+// length returns the numbers of admitted requests and of waiters.
 func (q *queue) length() (in, waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

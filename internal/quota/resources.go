@@ -18,8 +18,8 @@ const (
 	// resourceLife is how long an unused batch or container is remembered: longer than it
 	// exists (API reference). Files and skills live until they are deleted.
 	resourceLife = 60 * 24 * time.Hour
-	// useNoted is the resolution of the saved time of use.
-	useNoted = 24 * time.Hour
+	// useGranularity is the resolution of the saved time of use.
+	useGranularity = 24 * time.Hour
 	// longestID bounds what is read from a file.
 	longestID = 256
 )
@@ -54,7 +54,7 @@ func (r *Resources) Owner(id string) (tenant string, known bool) {
 func (r *Resources) Use(id string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if tenant, known := r.owner[id]; known && now.Unix()-r.used[tenant][id] > int64(useNoted/time.Second) {
+	if tenant, known := r.owner[id]; known && now.Unix()-r.used[tenant][id] > int64(useGranularity/time.Second) {
 		r.used[tenant][id] = now.Unix()
 		r.changed = true
 	}
@@ -187,7 +187,7 @@ func (r *Resources) Changed() bool {
 	return r.changed
 }
 
-// savedResources is the form of the file.
+// savedResources is the format of the file.
 type savedResources struct {
 	Version int                         `json:"version"`
 	Tenants map[string]map[string]int64 `json:"tenants"`

@@ -49,7 +49,7 @@ func TestResources(t *testing.T) {
 	f(restored, "file_2", "key bob")
 	f(restored, "msgbatch_1", "key ann")
 	f(restored, "file_4", "key old")
-	f(restored, "container_1", "") // it lives no longer
+	f(restored, "container_1", "") // its lifetime is over
 	restored.Forget("file_1")
 	f(restored, "file_1", "")
 	if restored.Forget("file_1"); !restored.Changed() {

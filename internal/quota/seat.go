@@ -14,7 +14,7 @@ type Seat struct {
 	account *account
 	session string
 	slot    bool // it is one of the slots
-	left    bool // or taken over by a Pass
+	left    bool // given back, or taken over by a Reservation
 }
 
 // BeginBody waits for a seat until ctx ends, or until a given time. The error is that of ctx,
@@ -45,7 +45,7 @@ func (s *Seat) BodyRead() {
 	}
 }
 
-// Leave gives the seat back, unless it was given back before or a Pass has taken it over.
+// Leave gives the seat back, unless it was given back before or a Reservation has taken it over.
 func (s *Seat) Leave() {
 	if s == nil || s.left {
 		return

@@ -41,7 +41,7 @@ func TestConcurrencyCountsFromTheBody(t *testing.T) {
 			entered <- p
 		}()
 		synctest.Wait()
-		second.Leave() // its body broke off
+		second.Leave() // its body ended early
 		queued := <-entered
 		p, err := b.Enter(t.Context(), k, Demand{Session: "another", Seat: first})
 		if err != nil {

@@ -7,15 +7,16 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// unbilled is what a request is charged beyond what its attempts told: what an upstream was asked that had told nothing yet when
-// the client left, and what models without a price used. Without it, prompts would be free for whoever always leaves early.
+// unbilled returns what a request is charged beyond the usage that its attempts reported: attempts
+// without a report when the client left, and models without a price. Otherwise prompts would be
+// free for clients that always leave early.
 func (p *Reservation) unbilled(e *ledger.Entry) (tokens int64, cost ledger.Money) {
 	for i := range e.Attempts {
 		a := &e.Attempts[i]
 		told := a.Usage()
 		used := told
 		if !a.Known() && e.Outcome == ledger.ClientGone && a.Scope == leftScope && i == len(e.Attempts)-1 {
-			used = p.estimate // it may have been billed, and nobody will tell
+			used = p.estimate // it may be billed, and no report will come
 			if e.Stream {
 				used.OutputTokens = 0
 			}
@@ -37,10 +38,10 @@ func (p *Reservation) unbilled(e *ledger.Entry) (tokens int64, cost ledger.Money
 // leftScope is the scope of an attempt that ended because its client left.
 const leftScope = "client"
 
-// charged are the tokens that count towards a rate.
+// charged returns the tokens that count towards a rate.
 func charged(u claude.Usage) int64 { return u.InputTokens + u.CacheCreationTokens() + u.OutputTokens }
 
-// plus adds amounts, of which absurd answers may have made one as large as can be.
+// plus adds amounts, one of which may be the maximum because of absurd numbers in a response.
 func plus(a, b ledger.Money) ledger.Money {
 	if b > 0 && a > math.MaxInt64-b {
 		return math.MaxInt64

@@ -11,7 +11,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// TestWhoLeavesEarlyPays has answers end before they have told all they used.
+// TestWhoLeavesEarlyPays ends responses before they have reported their whole usage.
 func TestWhoLeavesEarlyPays(t *testing.T) {
 	cent := func(u claude.Usage) ledger.Cost { // per token
 		return ledger.Cost{Sum: ledger.USD(0.01) * ledger.Money(u.TotalInputTokens()+u.OutputTokens), Known: true}
@@ -74,7 +74,7 @@ func TestFurtherModelsAreCharged(t *testing.T) {
 	f("results of a batch", advised, 2, 0)
 }
 
-// TestAbsurdAmountsDoNotWrapAround has requests and answers of a size that overflows.
+// TestAbsurdAmountsDoNotWrapAround uses requests and responses with sizes that overflow.
 func TestAbsurdAmountsDoNotWrapAround(t *testing.T) {
 	s := open(t, config.ClientKey{TPM: 1000}, nil)
 	s.book.Settle(s.enter(Demand{Message: true, Input: 10, Output: math.MinInt64}), &ledger.Entry{})
@@ -95,7 +95,8 @@ func TestAbsurdAmountsDoNotWrapAround(t *testing.T) {
 	}
 }
 
-// TestLimitedKeysAskWhatIsKnown has keys with limits ask for what nobody can count.
+// TestLimitedKeysAskWhatIsKnown checks that keys with limits cannot send requests whose usage is
+// unknown.
 func TestLimitedKeysAskWhatIsKnown(t *testing.T) {
 	f := func(spec config.ClientKey, ask Demand, reason string) {
 		t.Helper()
@@ -116,14 +117,14 @@ func TestLimitedKeysAskWhatIsKnown(t *testing.T) {
 	f(config.ClientKey{RPM: 1}, Demand{Unknown: true}, "")
 }
 
-// TestACrowdMakesRoom has one party fill the queue before others come.
+// TestACrowdMakesRoom fills the queue by one party before others come.
 func TestACrowdMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q queue
 		q.resize(1)
 		q.enter(t.Context(), time.Time{}, "first", 0)
 		sentAway := 0
-		for range q.patience() {
+		for range q.maxWaiting() {
 			go func() {
 				if in, full := q.enter(t.Context(), time.Time{}, "crowd", 0); full {
 					sentAway++
@@ -134,10 +135,10 @@ func TestACrowdMakesRoom(t *testing.T) {
 		}
 		synctest.Wait()
 		if in, full := q.enter(t.Context(), time.Time{}, "crowd", 0); in || !full {
-			t.Error("one more of the crowd was let wait")
+			t.Error("one more of the crowd was allowed to wait")
 		}
 		if in, full := q.enter(t.Context(), time.Time{}, "nobody", -1); in || !full {
-			t.Error("one of lower priority was let wait")
+			t.Error("one of lower priority was allowed to wait")
 		}
 		var came bool
 		go func() {
@@ -145,8 +146,8 @@ func TestACrowdMakesRoom(t *testing.T) {
 			q.leave("other")
 		}()
 		synctest.Wait()
-		if _, waiting := q.length(); sentAway != 1 || waiting != q.patience() {
-			t.Errorf("%d sent away, %d wait", sentAway, waiting)
+		if _, waiting := q.length(); sentAway != 1 || waiting != q.maxWaiting() {
+			t.Errorf("%d evicted, %d wait", sentAway, waiting)
 		}
 		q.leave("first")
 		synctest.Wait()

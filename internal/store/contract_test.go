@@ -74,10 +74,10 @@ func sample(at time.Time) ledger.Entry {
 		Status: 200, Outcome: ledger.Answered, TimeToFirstByte: 300 * time.Millisecond, Duration: 2 * time.Second, Waited: time.Millisecond, Bytes: 900,
 		Routed: ledger.Warm, Prompt: ledger.OutlineOf(&claude.Prompt{System: claude.Boundary{Fingerprint: 1 << 63, Bytes: 70}}),
 		Attempts: []ledger.Attempt{
-			{Server: "west", Status: 529, Scope: "capacity", Reason: "status 529 overloaded_error", RequestID: "req_1", Start: at, Verdict: time.Millisecond, Duration: time.Millisecond},
+			{Server: "west", Status: 529, Scope: "capacity", Reason: "status 529 overloaded_error", RequestID: "req_1", Start: at, TimeToOutcome: time.Millisecond, Duration: time.Millisecond},
 			{
-				Server: "east", Status: 200, Scope: "none", RequestID: "req_2", Start: at.Add(time.Millisecond), Verdict: 299 * time.Millisecond, Duration: 1999 * time.Millisecond,
-				Served: true, Warm: 5000, Warmest: 6000, Guess: 10_000,
+				Server: "east", Status: 200, Scope: "none", RequestID: "req_2", Start: at.Add(time.Millisecond), TimeToOutcome: 299 * time.Millisecond, Duration: 1999 * time.Millisecond,
+				Served: true, ExpectedCached: 5000, MaxExpectedCached: 6000, EstimatedInput: 10_000,
 				Answer: claude.Message{
 					Started: true, Delta: true, Model: "claude-opus-4-5-20251101", StopReason: "end_turn",
 					Usage: claude.Usage{InputTokens: 10, OutputTokens: 20, CacheReadTokens: 9000, CacheCreation5mTokens: 30, CacheCreation1hTokens: 40, WebSearchRequests: 1, ServiceTier: "standard"},

@@ -57,7 +57,7 @@ func (o *object) attempt(a *ledger.Attempt) {
 	o.text(`,"scope":`, a.Scope)
 	o.text(`,"reason":`, a.Reason)
 	o.text(`,"request_id":`, a.RequestID)
-	o.number(`,"verdict":`, int64(a.Verdict))
+	o.number(`,"verdict":`, int64(a.TimeToOutcome))
 	o.number(`,"duration":`, int64(a.Duration))
 	o.flag(`,"served":`, a.Served)
 	o.text(`,"model":`, a.Answer.Model)
@@ -81,9 +81,9 @@ func (o *object) attempt(a *ledger.Attempt) {
 	o.number(`,"cost":`, int64(a.Cost.Sum))
 	o.number(`,"saved":`, int64(a.Cost.Saved))
 	o.number(`,"wasted":`, int64(a.Cost.Wasted))
-	o.number(`,"warm":`, a.Warm)
-	o.number(`,"warmest":`, a.Warmest)
-	o.number(`,"guess":`, a.Guess)
+	o.number(`,"warm":`, a.ExpectedCached)
+	o.number(`,"warmest":`, a.MaxExpectedCached)
+	o.number(`,"guess":`, a.EstimatedInput)
 	for i := range a.Extra {
 		if i == 0 {
 			*o = append(*o, `,"extra":[`...)

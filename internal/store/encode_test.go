@@ -50,7 +50,7 @@ func entryOf(a, b, c string, n int64, bits uint16) ledger.Entry {
 	for i := range int(bits % 3) {
 		e.Attempts = append(e.Attempts, ledger.Attempt{
 			Server: one(i, c), Status: int(num(i + 1)), Scope: one(i+2, a), Reason: one(i+3, b), RequestID: one(i+4, c), Start: at,
-			Verdict: time.Duration(num(i + 5)), Duration: time.Duration(num(i + 6)), Served: bit(i + 7), Warm: num(i + 8), Warmest: num(i + 9), Guess: num(i + 10),
+			TimeToOutcome: time.Duration(num(i + 5)), Duration: time.Duration(num(i + 6)), Served: bit(i + 7), ExpectedCached: num(i + 8), MaxExpectedCached: num(i + 9), EstimatedInput: num(i + 10),
 			Answer: claude.Message{
 				Model: one(i+11, a), StopReason: one(i+12, b), Started: bit(i + 13), Delta: bit(i), Stopped: bit(i + 1),
 				Usage: claude.Usage{
@@ -111,13 +111,13 @@ func referenceAttempt(a *ledger.Attempt) attempt {
 	}
 	return attempt{
 		Time: a.Start.UnixMilli(), Server: strictText(a.Server), Status: a.Status, Scope: strictText(a.Scope), Reason: strictText(a.Reason), RequestID: strictText(a.RequestID),
-		Verdict: int64(a.Verdict), Duration: int64(a.Duration), Served: flagOf(a.Served), Model: strictText(a.Answer.Model), StopReason: strictText(a.Answer.StopReason),
+		Verdict: int64(a.TimeToOutcome), Duration: int64(a.Duration), Served: flagOf(a.Served), Model: strictText(a.Answer.Model), StopReason: strictText(a.Answer.StopReason),
 		ServiceTier: strictText(u.ServiceTier), Speed: strictText(u.Speed), InferenceGeo: strictText(u.InferenceGeo), Fallback: flagOf(a.Answer.FellBack()),
 		Known: flagOf(a.Known()), Estimated: flagOf(a.Estimated),
 		Input: u.InputTokens, Output: u.OutputTokens, CacheRead: u.CacheReadTokens, CacheWrite5m: u.CacheCreation5mTokens, CacheWrite1h: u.CacheCreation1hTokens,
 		Searches: u.WebSearchRequests, CodeRuns: u.CodeRequests, OtherTools: u.OtherToolRequests, Extra: more,
 		Priced: flagOf(a.Cost.Known), Unpriced: strictText(a.Cost.Unpriced), Cost: int64(a.Cost.Sum), Saved: int64(a.Cost.Saved), Wasted: int64(a.Cost.Wasted),
-		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess,
+		Warm: a.ExpectedCached, Warmest: a.MaxExpectedCached, Guess: a.EstimatedInput,
 	}
 }
 

@@ -59,10 +59,10 @@ func asTheFirstVersion(t *testing.T, s *Store, n int64, e *ledger.Entry) {
 	for i := range e.Attempts {
 		a := &e.Attempts[i]
 		u := a.Answer.Usage
-		insert("attempts", 29, id, i, a.Start.UnixMilli(), a.Server, a.Status, a.Scope, a.Reason, a.RequestID, int64(a.Verdict), int64(a.Duration),
+		insert("attempts", 29, id, i, a.Start.UnixMilli(), a.Server, a.Status, a.Scope, a.Reason, a.RequestID, int64(a.TimeToOutcome), int64(a.Duration),
 			bit(a.Served), a.Answer.Model, a.Answer.StopReason, u.ServiceTier, bit(a.Known()), bit(a.Estimated),
 			u.InputTokens, u.OutputTokens, u.CacheReadTokens, u.CacheCreation5mTokens, u.CacheCreation1hTokens, u.WebSearchRequests,
-			bit(a.Cost.Known), int64(a.Cost.Sum), int64(a.Cost.Saved), int64(a.Cost.Wasted), a.Warm, a.Warmest, a.Guess)
+			bit(a.Cost.Known), int64(a.Cost.Sum), int64(a.Cost.Saved), int64(a.Cost.Wasted), a.ExpectedCached, a.MaxExpectedCached, a.EstimatedInput)
 	}
 }
 

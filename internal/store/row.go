@@ -165,7 +165,7 @@ func decode(written, prompt []byte) (*ledger.Entry, error) {
 func (a *attempt) decode() ledger.Attempt {
 	out := ledger.Attempt{
 		Server: a.Server, Status: a.Status, Scope: a.Scope, Reason: a.Reason, RequestID: a.RequestID, Start: time.UnixMilli(a.Time),
-		Verdict: time.Duration(a.Verdict), Duration: time.Duration(a.Duration), Served: a.Served != 0,
+		TimeToOutcome: time.Duration(a.Verdict), Duration: time.Duration(a.Duration), Served: a.Served != 0,
 		Answer: claude.Message{
 			Model: a.Model, StopReason: a.StopReason, Started: a.Known != 0, Delta: a.Known != 0 && a.Estimated == 0,
 			Usage: claude.Usage{
@@ -175,7 +175,7 @@ func (a *attempt) decode() ledger.Attempt {
 				WebSearchRequests: a.Searches, CodeRequests: a.CodeRuns, OtherToolRequests: a.OtherTools,
 			},
 		},
-		Warm: a.Warm, Warmest: a.Warmest, Guess: a.Guess, Estimated: a.Estimated != 0,
+		ExpectedCached: a.Warm, MaxExpectedCached: a.Warmest, EstimatedInput: a.Guess, Estimated: a.Estimated != 0,
 		Cost: ledger.Cost{
 			Known: a.Priced != 0, Unpriced: a.Unpriced, Sum: ledger.Money(a.Cost), Saved: ledger.Money(a.Saved), Wasted: ledger.Money(a.Wasted),
 		},

@@ -28,7 +28,7 @@ func patterns() []pattern {
 		p("tells", `\b[Tt]ells? (?:what|whether|how|if|which|who|where|when|that|of)\b`, "reports, returns, states"),
 		p("says", `\b[Ss]ays? (?:what|whether|how|if|which|who|where|when)\b`, "reports, states"),
 		p("causative", `\b(?:has|have|had) (?:the|its|their|it|them|every|each|this|that|such|these|those|all) (?:[a-z]+ )?[a-z]{2,}(?:ed|ken|own)(?:[.,;:)]|$| (?:by|in|for|to|at|from|with|when|until|before|after|and|again|first)\b)`, "let the actor be the subject"),
-		p("of its own", `\bof (?:its|their|his|our|one's) own\b`, "own, separate"),
+		p("of its own", `\bof (?:its|their|his|our|one's) own(?:[.,;:)]|$| (?:that|which|and|or|for|in|is|are|to|with|by|as|of|on|at|when|if|because)\b)`, "own, separate"),
 		p("as far as", `\bas far as\b`, "as much as, if, while"),
 		p("lest", `\blest\b`, "so that … not"),
 		p("person", `\b(?:[Ss]omebody|[Nn]obody|[Aa]nybody)\b|(?:^|[^\w'./])[Hh](?:e|is|im)\b(?:[^-/.\w]|$)`, "client, caller, upstream, goroutine"),

@@ -21,7 +21,7 @@ const (
 	document kind = "document"
 )
 
-// passage is a piece of text that somebody reads.
+// passage is a piece of text for readers.
 type passage struct {
 	kind kind
 	file string

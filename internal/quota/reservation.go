@@ -13,13 +13,13 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// Demand is what a request asks for, as far as limits depend on it.
+// Demand is everything about a request that limits depend on.
 type Demand struct {
-	Model   string   // "" where none is named
-	Models  []string // further models that it names: in a batch, an advisor, fallbacks
+	Model   string   // "" if the request names none
+	Models  []string // further models in the request: in a batch, an advisor, fallbacks
 	Session string
-	Seat    *Seat // that the request had while its body was read
-	Counted bool  // it counts towards the requests per minute
+	Seat    *Seat // of the request while its body was read
+	Counted bool  // counts towards the requests per minute
 	Message bool  // a model responds to it, so it costs something
 	Batch   bool  // its responses come later, and their cost is unknown now
 	Open    bool  // the API may choose a further model
@@ -29,34 +29,35 @@ type Demand struct {
 	Unknown    bool      // an unknown path, whose effect and cost are unknown
 	Input      int64     // tokens of the prompt, estimated
 	Cached     int64     // of Input, the tokens that are probably read from the prompt cache
-	Output     int64     // most tokens of the answer
-	Until      time.Time // the end of its patience; zero: there is none
-	// Price is what an answer with a usage costs at most; nil: nobody knows.
+	Output     int64     // maximum output tokens
+	Until      time.Time // end of its patience; zero: no patience
+	// Price returns the maximum cost of a response with this usage; nil: unknown.
 	Price func(claude.Usage) ledger.Cost
 }
 
-// Reservation lets one request through. It is settled exactly once, by one goroutine.
+// Reservation admits one request. One goroutine settles it exactly once.
 type Reservation struct {
 	key      *Key
-	party    [2]string // in the queue of the key and in that of all
+	party    [2]string // in the queue of the key and in the common queue
 	tokens   float64
 	reserved ledger.Money
-	estimate claude.Usage // what it may use at most
+	estimate claude.Usage // maximum usage
 	price    func(claude.Usage) ledger.Cost
 }
 
 const (
-	// shortly is when to try again where only requests under way stand in the way.
-	shortly = 5 * time.Second
-	// longestAsked is the longest wait that a client is asked for: Claude Code gives up at once on more.
-	longestAsked = time.Minute
+	// retrySoon is the Retry-After if only requests in flight block the request.
+	retrySoon = 5 * time.Second
+	// maxRetryAfter is the longest wait that a client is asked for: Claude Code gives up at once on
+	// longer ones.
+	maxRetryAfter = time.Minute
 )
 
-// ErrNoSlot says that no slot became free until the end of a request's patience.
+// ErrNoSlot means that no slot became free within a request's patience.
 var ErrNoSlot = errors.New("no slot became free in time")
 
-// Enter lets a request through, waiting for a slot as long as ctx and the request's patience last. The error is ctx's own, ErrNoSlot or a *Refusal. A nil key
-// belongs to nobody: it has no limits but those of all.
+// Enter admits a request. It waits for a slot as long as ctx and the request's patience last. The
+// error is that of ctx, ErrNoSlot or a *Refusal. A nil key has no limits except the common ones.
 func (b *Book) Enter(ctx context.Context, k *Key, ask Demand) (*Reservation, error) {
 	if k == nil {
 		return b.enterAll(ctx, ask.Until, &Reservation{}, "", 0)
@@ -80,7 +81,7 @@ func (b *Book) Enter(ctx context.Context, k *Key, ask Demand) (*Reservation, err
 		k.account.slots.leave(session)
 		return nil, err
 	}
-	// Last, for what was waited for may have changed it: the debit.
+	// The debit comes last, because the wait may have changed what is available.
 	if r := k.debit(p, ask, time.Now()); r != nil {
 		p.leave(b)
 		return nil, r
@@ -107,23 +108,23 @@ func hasWaitedEnough(ctx context.Context) error {
 }
 
 func queueFull(message string) *Refusal {
-	return &Refusal{Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: "queue full", Message: message, RetryAfter: shortly}
+	return &Refusal{Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: "queue full", Message: message, RetryAfter: retrySoon}
 }
 
 // anyModel matches the patterns that match every model of the API.
 const anyModel = "claude-"
 
-// refuses finds what no waiting changes.
+// refuses returns a refusal that waiting would not change, or nil.
 func (k *Key) refuses(ask Demand) *Refusal {
-	if ask.Unreadable != nil && (k.PicksModels() || k.limited()) {
+	if ask.Unreadable != nil && (k.PicksModels() || k.isLimited()) {
 		return ask.Unreadable
 	}
 	for _, model := range append([]string{ask.Model}, ask.Models...) {
-		if model != "" && !k.mayAsk(model) {
+		if model != "" && !k.mayUse(model) {
 			return forbidden("model", fmt.Sprintf("The client key %s may not ask the model %s.", k.Name(), model))
 		}
 	}
-	if ask.Open && !k.mayAsk(anyModel) {
+	if ask.Open && !k.mayUse(anyModel) {
 		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and \"default\" lets the API choose another one: name the models of fallbacks.", k.Name()))
 	}
 	if ask.Unclear && k.PicksModels() {
@@ -132,16 +133,16 @@ func (k *Key) refuses(ask Demand) *Refusal {
 	if k.PicksModels() && ask.Model == "" && (ask.Message || ask.Unknown) {
 		return forbidden("model", fmt.Sprintf("The client key %s may ask some models only, and this request names none that could be read.", k.Name()))
 	}
-	if ask.Unknown && k.limited() {
+	if ask.Unknown && k.isLimited() {
 		return forbidden("endpoint", fmt.Sprintf("The client key %s has a limit on tokens or dollars, and what a request to this path uses is not known: send it to /v1/messages.", k.Name()))
 	}
-	if ask.Batch && k.limited() {
+	if ask.Batch && k.isLimited() {
 		return forbidden("batch", fmt.Sprintf("The client key %s has a limit on tokens or dollars, and what a batch uses is not known when it is sent: send messages one by one.", k.Name()))
 	}
 	return nil
 }
 
-// debit takes what a request may use from all limits, or nothing.
+// debit takes the maximum usage of a request from all limits, or nothing.
 func (k *Key) debit(p *Reservation, ask Demand, now time.Time) *Refusal {
 	if !ask.Counted && !ask.Message {
 		return nil
@@ -151,10 +152,10 @@ func (k *Key) debit(p *Reservation, ask Demand, now time.Time) *Refusal {
 	defer a.mu.Unlock()
 	estimate := claude.Usage{CacheReadTokens: ask.Cached, CacheCreation5mTokens: max(ask.Input-ask.Cached, 0), OutputTokens: a.output.bound(max(ask.Output, 0))}
 	tokens, money := float64(estimate.CacheCreation5mTokens)+float64(estimate.OutputTokens), ledger.Money(0)
-	if ask.Price != nil && a.budgeted(k.spec.Budget) {
+	if ask.Price != nil && a.hasBudget(k.spec.Budget) {
 		money = ask.Price(estimate).Sum
 	}
-	if s, short := a.short(k.spec.Budget, money, now); short {
+	if s, short := a.shortageLocked(k.spec.Budget, money, now); short {
 		return k.overBudget(s, money)
 	}
 	if wait := max(a.rpm.wait(1, now), a.tpm.wait(tokens, now)); wait > 0 {
@@ -163,7 +164,7 @@ func (k *Key) debit(p *Reservation, ask Demand, now time.Time) *Refusal {
 			what = "tokens"
 		}
 		return &Refusal{
-			Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: what + " per minute", RetryAfter: min(wait, longestAsked),
+			Status: http.StatusTooManyRequests, Type: claude.ErrRateLimit, Reason: what + " per minute", RetryAfter: min(wait, maxRetryAfter),
 			Message: fmt.Sprintf("The client key %s has used up its %s per minute: try again in %d s.", k.Name(), what, int(math.Ceil(wait.Seconds()))),
 		}
 	}
@@ -186,12 +187,12 @@ func (k *Key) overBudget(s shortage, estimate ledger.Money) *Refusal {
 	}
 	switch {
 	case s.retrySoon:
-		r.Final, r.RetryAfter = false, shortly
+		r.Final, r.RetryAfter = false, retrySoon
 		r.Message = what + " while others are under way: try again in a moment."
 	case s.ends.IsZero():
 		r.Message = what + ": ask who gave it to you for more."
 	default:
-		r.Message = what + ": it begins anew on " + s.ends.Format("Monday, 2 January 2006 at 15:04 MST") + "."
+		r.Message = what + ": it is renewed on " + s.ends.Format("Monday, 2 January 2006 at 15:04 MST") + "."
 	}
 	return r
 }
@@ -204,7 +205,8 @@ func (p *Reservation) leave(b *Book) {
 	b.all.leave(p.party[1])
 }
 
-// Settle replaces what was reserved by what was used, and gives the slots back. A nil Pass has nothing to settle.
+// Settle replaces the reserved usage by the actual one and gives the slots back. A nil Reservation
+// does nothing.
 func (b *Book) Settle(p *Reservation, e *ledger.Entry) {
 	if p == nil {
 		return
@@ -217,7 +219,7 @@ func (b *Book) Settle(p *Reservation, e *ledger.Entry) {
 	cost = plus(cost, e.Cost().Sum)
 	var output int64
 	for i := range e.Attempts {
-		if !e.Attempts[i].IsBatch() { // batches have rate limits of their own
+		if !e.Attempts[i].IsBatch() { // batches have separate rate limits
 			tokens += charged(e.Attempts[i].Usage())
 		}
 		output = max(output, e.Attempts[i].Answer.Usage.OutputTokens)
@@ -235,12 +237,12 @@ func (b *Book) Settle(p *Reservation, e *ledger.Entry) {
 		purse := &a.periods[w]
 		purse.roll(w, now, a.zone)
 		purse.spent = plus(purse.spent, cost)
-		b.announce(p.key, w, purse)
+		b.announceLocked(p.key, w, purse)
 	}
 }
 
-// announce logs a budget that is nearly spent, and one that is, once each. The caller holds the account's mutex.
-func (b *Book) announce(k *Key, w window, p *budgetPeriod) {
+// announceLocked logs that a budget is nearly spent, and that it is spent, once each.
+func (b *Book) announceLocked(k *Key, w window, p *budgetPeriod) {
 	limit := w.limit(k.spec.Budget)
 	if limit == 0 {
 		return
