@@ -50,6 +50,8 @@ func TestVersionAndHelp(t *testing.T) {
 		{"check -help", 0, "Usage: claude-code-lb check"},
 		{"init --help", 0, "-url"},
 		{"connect -h", 0, "-keep-login"},
+		{"run -h", 0, "-env"},
+		{"run", 2, "the command is missing"},
 		{"schema -h", 0, "Usage: claude-code-lb schema"},
 		{"explain-error -h", 0, "-own-credential"},
 		{"fake -help", 0, "-fault"},

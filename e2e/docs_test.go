@@ -65,7 +65,7 @@ var (
 	// invoked is the program at the start of a command, maybe behind assignments of variables.
 	invoked    = regexp.MustCompile(`^(?:\w+=\S* )*(?:sudo )?(?:go run \.|\S*?claude-code-lb)(?:\s+(.*))?$`)
 	codeSpan   = regexp.MustCompile("`([^`]+)`")
-	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|secret|schema|connect|explain-error|key|report|export-trace|simulate|demo|fake|webhook-test)\b)`)
+	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|secret|schema|connect|run|explain-error|key|report|export-trace|simulate|demo|fake|webhook-test)\b)`)
 	comment    = regexp.MustCompile(`(^|\s)#.*$`)
 	synopsis   = regexp.MustCompile(`\[([^-\]][^\]]*)\]`) // [options]
 	operator   = regexp.MustCompile(`\s(?:&&|\|\|?|;|&|\d?>>?|<)(?:\s|$)`)
@@ -135,7 +135,7 @@ func flagsOf(t *testing.T, command ...string) map[string]bool {
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	commands := map[string]map[string]bool{"": flagsOf(t)}
-	for _, name := range []string{"init", "check", "secret", "schema", "connect", "explain-error", "key", "report", "ledger", "export-trace", "simulate", "demo", "fake", "webhook-test"} {
+	for _, name := range []string{"init", "check", "secret", "schema", "connect", "run", "explain-error", "key", "report", "ledger", "export-trace", "simulate", "demo", "fake", "webhook-test"} {
 		commands[name] = flagsOf(t, name)
 	}
 	for _, name := range []string{"new-identity", "encrypt"} {
@@ -173,6 +173,8 @@ func misuse(commands map[string]map[string]bool, words []string) string {
 			continue // the verb, or a name behind it
 		case command == "ledger" && (words[i] == "import" || words[i] == "-" || !isFlag && slices.Contains(words[:i], "import")):
 			continue // the verb, or the file to import
+		case command == "run" && words[i] == "--":
+			return "" // the command to run follows
 		case !isFlag && command == "connect" && strings.Contains(words[i], "://"):
 			continue // the balancer to connect to
 		case !isFlag:

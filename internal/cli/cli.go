@@ -33,6 +33,7 @@ func commands() []command {
 		{"explain-error", "explain how a pasted response of an upstream is judged", true, runExplain},
 		{"key", "create, list, rotate and revoke client keys", true, runKey},
 		{"connect", "write the address of a balancer to the settings of Claude Code", true, runConnect},
+		{"run", "run Claude Code with a private balancer", true, runRun},
 		{"report", "sum up the ledger: usage, cost, and savings by the cache", true, runReport},
 		{"ledger", "import requests that a balancer could not write before it stopped", true, runLedger},
 		{"export-trace", "write the ledger's history as a trace for simulate, without any content", true, runExportTrace},

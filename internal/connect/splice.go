@@ -43,6 +43,18 @@ func (d *Document) Set(raw []byte, path ...string) (*Document, error) {
 	return d.splice(appendMember(d.text, holder, object, before, member)...)
 }
 
+// WithVariables returns the document with variables of the environment, each a name and a value.
+func (d *Document) WithVariables(variables [][2]string) (*Document, error) {
+	for _, v := range variables {
+		with, err := d.Set([]byte(hujson.String(v[1])), "env", v[0])
+		if err != nil {
+			return nil, err
+		}
+		d = with
+	}
+	return d, nil
+}
+
 // appendMember adds a member behind the last one. Comments behind that one stay with it.
 func appendMember(text []byte, holder *hujson.Value, object *hujson.Object, before, member string) []span {
 	last := object.Members[len(object.Members)-1].Value
