@@ -160,6 +160,19 @@ func TestConnectLocally(t *testing.T) {
 	d.must(d.connect(lb.url, "-scope", "local"), 1, "git does not ignore")
 	d.put(filepath.Join(d.dir, ".gitignore"), ".claude/settings.local.json\n")
 	d.must(d.connect(lb.url, "-scope", "local"), 0, "from now on")
+	if other := filepath.Join(d.home, "other.json"); os.Symlink(other, file+".link") == nil {
+		d.put(other, "{}")
+		d.must(d.connect("-undo", "-scope", "local"), 0)
+		if err := os.Rename(file+".link", file); err != nil {
+			t.Fatal(err)
+		}
+		d.must(d.connect(lb.url, "-scope", "local"), 1, "outside the project")
+		if got := readFile(t, other); got != "{}" {
+			t.Errorf("a file outside the project has changed:\n%s", got)
+		}
+		os.Remove(file)
+		d.must(d.connect(lb.url, "-scope", "local"), 0, "from now on")
+	}
 	if got := readFile(t, file); !strings.Contains(got, lb.url) || readFile(t, d.user) != "{}" {
 		t.Errorf("settings:\n%s", got)
 	}

@@ -200,7 +200,7 @@ func (c *connectCommand) connect(ctx context.Context, std service.Std) error {
 	if err != nil {
 		return err
 	}
-	if err := c.keepOutOfGit(ctx, std, changes[0]); err != nil {
+	if err := cmp.Or(c.keepInProject(changes[0]), c.keepOutOfGit(ctx, std, changes[0])); err != nil {
 		return err
 	}
 	if err := c.apply(std, changes, manifest); err != nil {

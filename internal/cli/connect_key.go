@@ -32,7 +32,7 @@ type keyChoice struct{ secret config.Secret }
 
 // chooseKey asks the balancer for its health, and tries the key.
 func (c *connectCommand) chooseKey(ctx context.Context, std service.Std, base string, settings *connect.Document) (keyChoice, error) {
-	key, err := c.readKey(std)
+	key, err := c.readKey(ctx, std)
 	if err != nil {
 		return keyChoice{}, err
 	}
@@ -60,7 +60,7 @@ func (c *connectCommand) chooseKey(ctx context.Context, std service.Std, base st
 }
 
 // readKey reads the key that the flags name.
-func (c *connectCommand) readKey(std service.Std) (config.Secret, error) {
+func (c *connectCommand) readKey(ctx context.Context, std service.Std) (config.Secret, error) {
 	var text []byte
 	var err error
 	switch {
@@ -71,7 +71,7 @@ func (c *connectCommand) readKey(std service.Std) (config.Secret, error) {
 			f.Close()
 		}
 	case c.key == "-" && isTerminal(std.In):
-		return askKey(context.Background(), std)
+		return askKey(ctx, std)
 	case c.key == "-":
 		text, err = io.ReadAll(io.LimitReader(std.In, maxClientKey+1))
 	default:
@@ -161,6 +161,22 @@ func (c *connectCommand) guessKey(ctx context.Context, std service.Std, probe *c
 	}
 	fmt.Fprintln(std.Err, "The balancer needs no key: the token is a placeholder, so that Claude Code does not ask for a login.")
 	return keyChoice{config.NewSecret(placeholder)}, nil
+}
+
+// keepInProject returns an error if the project's file is a link to a file elsewhere: a repository
+// may contain such a link, and the key would end in a file that its author has chosen.
+func (c *connectCommand) keepInProject(change *connect.Change) error {
+	if c.scope != "local" {
+		return nil
+	}
+	project, err := filepath.EvalSymlinks(filepath.Dir(filepath.Dir(c.paths.Local)))
+	if err != nil {
+		return err
+	}
+	if inside, err := filepath.Rel(project, change.File); err != nil || !filepath.IsLocal(inside) {
+		return fmt.Errorf("%s is a link to %s, outside the project: remove the link", c.paths.Local, change.File)
+	}
+	return nil
 }
 
 // keepOutOfGit returns an error if Git would commit a project's file with a token. The user's file

@@ -98,7 +98,10 @@ Then, where Claude Code runs:
   export ANTHROPIC_BASE_URL=%s
   export ANTHROPIC_AUTH_TOKEN=%s
   claude
-`, start, c.baseURL(path, std.Env), c.clientToken())
+
+Or, once for all sessions of this user (connect -undo takes it back):
+  %s connect %s
+`, start, c.baseURL(path, std.Env), c.clientToken(), start, c.baseURL(path, std.Env))
 	return b.String()
 }
 

@@ -243,8 +243,7 @@ func (k *keyCommand) create(std service.Std) error {
 			return err
 		}
 		fmt.Fprintf(std.Err, "The key of %s, which is not stored anywhere, and the entry to add to \"auth_keys\" in %s, with \"auth\": true:\n", k.name, k.path)
-		_, err := fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
-		return err
+		return k.printNew(std, secret, entry)
 	}
 	err = k.edit(std, func(list *hujson.Array) error {
 		list.Elements = append(list.Elements, hujson.Value{BeforeExtra: hujson.Extra("\n  "), Value: mustParse(entry)})
@@ -257,7 +256,13 @@ func (k *keyCommand) create(std service.Std) error {
 	if !cfg.Auth {
 		fmt.Fprintf(std.Err, "note: \"auth\" is off in %s: clients need no key\n", k.path)
 	}
-	_, err = fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
+	return k.printNew(std, secret, entry)
+}
+
+// printNew prints a new key with its entry, and how its user connects with it.
+func (k *keyCommand) printNew(std service.Std, secret string, entry []byte) error {
+	_, err := fmt.Fprintf(std.Out, "%s\n%s\n", secret, entry)
+	fmt.Fprintf(std.Err, "%s connects Claude Code with: claude-code-lb connect https://HOST:PORT -key -\n", k.name)
 	return err
 }
 

@@ -42,7 +42,7 @@ type runFlags struct {
 	command   []string
 }
 
-func runRun(_ context.Context, std service.Std, args []string) int {
+func runRun(ctx context.Context, std service.Std, args []string) int {
 	flags := newFlags("run", runIntro)
 	var f runFlags
 	flags.StringVar(&f.file, "c", "", configFlagUsage)
@@ -65,7 +65,7 @@ func runRun(_ context.Context, std service.Std, args []string) int {
 		fmt.Fprintln(std.Err, "run: the command is missing: claude-code-lb run -- claude")
 		return service.ExitUsage
 	}
-	status, err := f.run(std)
+	status, err := f.run(ctx, std)
 	if err != nil {
 		return printFailure(std, "run", service.ConfigPath(std, f.file), err)
 	}
@@ -73,7 +73,7 @@ func runRun(_ context.Context, std service.Std, args []string) int {
 }
 
 // run runs the command with a private balancer, and returns its exit status.
-func (f *runFlags) run(std service.Std) (int, error) {
+func (f *runFlags) run(ctx context.Context, std service.Std) (int, error) {
 	program, err := exec.LookPath(f.command[0])
 	if err != nil {
 		return 0, fmt.Errorf("%s cannot be run: %w", f.command[0], errors.Unwrap(err))
@@ -105,7 +105,7 @@ func (f *runFlags) run(std service.Std) (int, error) {
 	cmd := exec.Command(program, args[1:]...)
 	cmd.Args[0] = args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = std.In, std.Out, std.Err, variables
-	status, err := runChild(cmd)
+	status, err := runChild(ctx, cmd)
 	if err != nil {
 		return 0, err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -10,10 +11,15 @@ import (
 )
 
 // runChild runs a program on the same terminal, forwards signals to it, and returns its exit status.
-func runChild(cmd *exec.Cmd) (int, error) {
+// It does not start the program if ctx has ended, because a signal came before there was a program
+// to forward it to.
+func runChild(ctx context.Context, cmd *exec.Cmd) (int, error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, childSignals()...)
 	defer signal.Stop(signals)
+	if ctx.Err() != nil {
+		return 0, errors.New("interrupted before the program was started")
+	}
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}

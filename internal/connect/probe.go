@@ -93,6 +93,9 @@ func (p *Probe) Health(ctx context.Context) (*Health, error) {
 		}
 		return nil, fmt.Errorf("%s redirects to %s: connect to that one", p.Base, target)
 	}
+	if bytes.Contains(body, []byte("HTTPS")) && strings.HasPrefix(p.Base, "http://") && res.StatusCode == http.StatusBadRequest {
+		return nil, fmt.Errorf("%s answers HTTPS alone: connect to https:// with the name in its certificate", p.Base)
+	}
 	var health Health
 	if err := json.Unmarshal(body, &health); err != nil || health.Status == "" || health.Total == nil {
 		return nil, fmt.Errorf("%s is not claude-code-lb: it answered %s/health with status %d", p.Base, p.Base, res.StatusCode)

@@ -184,6 +184,40 @@ func FuzzConnect(f *testing.F) {
 	})
 }
 
+// FuzzVSCode does the same for settings with comments: all bytes stay, and the key can be removed.
+func FuzzVSCode(f *testing.F) {
+	seeds(f)
+	for _, s := range []string{"{ // c\n}", "{\n // a\n \"a\": 1, // b\n /* d */ }", "{\"a\": 1 // x\n}", "{\"a\":1,/*c*/}", "// first\n{}\n// last\n"} {
+		f.Add([]byte(s), uint8(0))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, _ uint8) {
+		d, err := ParseVSCode("f", text)
+		if err != nil || len(bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))) == 0 {
+			return
+		}
+		if _, present, err := d.Raw(LoginPrompt); present || err != nil {
+			return
+		}
+		with, err := d.Set([]byte("true"), LoginPrompt)
+		if err != nil {
+			t.Fatalf("%v: %q", err, text)
+		}
+		if value, _ := with.String(LoginPrompt); value != "true" || !isSubsequence(text, with.Bytes()) {
+			t.Fatalf("value %q, from\n%q\nto\n%q", value, text, with.Bytes())
+		}
+		without, err := with.Remove("", LoginPrompt)
+		if err != nil {
+			t.Fatalf("%v: %q", err, with.Bytes())
+		}
+		if _, present, _ := without.Raw(LoginPrompt); present {
+			t.Fatalf("the key is left: %q", without.Bytes())
+		}
+		if interior, empty := d.Empty(); !empty && !bytes.Equal(without.Bytes(), text) {
+			t.Fatalf("not restored (%q):\n%q\nfrom\n%q\nto\n%q", interior, text, with.Bytes(), without.Bytes())
+		}
+	})
+}
+
 // undone restores the file and checks its content.
 func undone(t *testing.T, file string, m *Manifest, want []byte) {
 	t.Helper()
