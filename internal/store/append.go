@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// batch is what is written in one step: rows and the sums that they, and entries that have no rows any more, add up to.
+// batch is written in one transaction: rows, and the sums of these rows and of entries without a
+// row.
 type batch struct {
-	id   string // the same however often it is tried
+	id   string // the same for every try
 	rows []row
 	sums tally
 
@@ -20,22 +21,23 @@ type batch struct {
 // restoredAge is how long the ids of restored batches are kept beyond batchAge.
 const restoredAge = 400 * day
 
-// noted is the time that is stored with the id of a batch. Prune deletes the id by it.
-func (b *batch) noted(now time.Time) int64 {
+// storedTime returns the time that is stored with the id of a batch. Prune deletes the id by it.
+func (b *batch) storedTime(now time.Time) int64 {
 	if b.restored {
 		now = now.Add(restoredAge)
 	}
 	return now.UnixMilli()
 }
 
-// newBatch brings the rows, which it takes over, in the order of their ids: requests do not end as they began, and what is
-// appended to a table fills its pages, while what is put in between splits them.
+// newBatch takes over the rows and sorts them by id. Requests end in another order than they begin,
+// and rows that are inserted between others split the pages of a table.
 func newBatch(rows []row, sums tally) *batch {
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.id, b.id) })
 	return &batch{id: rand.Text(), rows: rows, sums: sums}
 }
 
-// append writes a batch, or does nothing if it has been written before. All of it is there afterwards, or nothing.
+// append writes a batch, or does nothing if it has been written before. It writes all of it or
+// nothing.
 func (s *Store) append(ctx context.Context, b *batch) error {
 	to, err := s.prepare(ctx)
 	if err != nil {
@@ -46,10 +48,10 @@ func (s *Store) append(ctx context.Context, b *batch) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
-	if s.local {        // the transaction ends with ctx all the same
+	if s.local {        // the transaction ends with ctx anyway
 		ctx = context.WithoutCancel(ctx)
 	}
-	result, err := tx.ExecContext(ctx, s.rebind(`INSERT INTO batches (id, time) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`), b.id, b.noted(time.Now()))
+	result, err := tx.ExecContext(ctx, s.rebind(`INSERT INTO batches (id, time) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`), b.id, b.storedTime(time.Now()))
 	if err != nil {
 		return err
 	}
@@ -70,5 +72,5 @@ func (s *Store) append(ctx context.Context, b *batch) error {
 	return tx.Commit()
 }
 
-// rowWidth is how many columns a row has: id, entry, prompt.
+// rowWidth is the number of columns of a row: id, entry, prompt.
 const rowWidth = 3

@@ -8,33 +8,33 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// Reading is what a balance_check printed, taken for dollars.
+// Reading is the output of a balance_check, taken as dollars.
 type Reading struct {
 	Server string
 	At     time.Time
 	Value  float64
 }
 
-// AddReading keeps a reading.
+// AddReading stores a reading.
 func (s *Store) AddReading(ctx context.Context, r Reading) error {
 	_, err := s.db.ExecContext(ctx, s.rebind(`INSERT INTO balances (time, server, value) VALUES (?, ?, ?) ON CONFLICT (time, server) DO NOTHING`),
 		r.At.UnixMilli(), text(r.Server), r.Value)
 	return err
 }
 
-// Reconciliation compares what a server's balance lost with what the ledger says was spent there.
+// Reconciliation compares the decrease of a server's balance with the ledger's cost at that server.
 type Reconciliation struct {
 	Server   string
 	Readings int
-	From, To time.Time    // the first and the last reading
-	Lost     float64      // by the balance, between readings that did not rise
-	Spent    ledger.Money // in the same stretches, as the ledger has it
-	Raised   float64      // by the balance, where it rose: those stretches are left out of Lost and Spent
-	Unpriced int64        // answers of unknown price in those stretches: Spent lacks them
+	From, To time.Time    // first and last reading
+	Lost     float64      // decrease of the balance between readings that did not rise
+	Spent    ledger.Money // the ledger's cost in the same intervals
+	Raised   float64      // increase of the balance; those intervals are not part of Lost and Spent
+	Unpriced int64        // attempts without a known price in those intervals, which Spent lacks
 }
 
-// Drift is how much more the balance lost than the ledger knows of, as a part of what the ledger knows of.
-// It is 0 when nothing was spent.
+// Drift returns how much more the balance lost than the ledger has, as a part of the ledger's cost.
+// It is 0 if the cost is 0.
 func (r *Reconciliation) Drift() float64 {
 	if r.Spent <= 0 {
 		return 0
@@ -43,19 +43,19 @@ func (r *Reconciliation) Drift() float64 {
 }
 
 const (
-	// tolerated is the drift that rounding and answers under way at a reading explain.
+	// tolerated is the drift that rounding and responses in progress at a reading explain.
 	tolerated = 0.05
-	// pennies is the amount below which drift means nothing.
+	// pennies is the amount below which drift is irrelevant.
 	pennies = 0.05
 )
 
-// Drifts says whether the two differ by more than can be explained.
+// Drifts reports whether the two differ by more than can be explained.
 func (r *Reconciliation) Drifts() bool {
 	gap := r.Lost - r.Spent.Dollars()
 	return max(gap, -gap) > max(pennies, tolerated*r.Spent.Dollars())
 }
 
-// Reconcile compares for every server with at least two readings in [since, until).
+// Reconcile compares every server with at least two readings in [since, until).
 func (s *Store) Reconcile(ctx context.Context, since, until time.Time) ([]Reconciliation, error) {
 	readings, err := s.readings(ctx, since, until)
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *Store) readings(ctx context.Context, since, until time.Time) ([]Reading
 	return list, rows.Err()
 }
 
-// reconcile looks at the readings of one server, in the order of time.
+// reconcile compares the readings of one server, which are ordered by time.
 func (s *Store) reconcile(ctx context.Context, list []Reading) (Reconciliation, error) {
 	first, last := list[0], list[len(list)-1]
 	r := Reconciliation{Server: first.Server, Readings: len(list), From: first.At, To: last.At}
@@ -119,7 +119,7 @@ func (s *Store) reconcile(ctx context.Context, list []Reading) (Reconciliation, 
 	return r, s.compare(ctx, &r, begin, last)
 }
 
-// compare adds a stretch in which the balance did not rise.
+// compare adds an interval in which the balance did not rise.
 func (s *Store) compare(ctx context.Context, r *Reconciliation, from, to Reading) error {
 	if !from.At.Before(to.At) {
 		return nil
@@ -136,7 +136,8 @@ func (s *Store) compare(ctx context.Context, r *Reconciliation, from, to Reading
 	return nil
 }
 
-// charge adds an attempt at the server whose answer ended in [from, to): it is paid for then.
+// charge adds an attempt at the server if its response ended in [from, to), because it is paid at
+// its end.
 func (r *Reconciliation) charge(a *ledger.Attempt, from, to time.Time) {
 	ended := a.Start.Add(a.Duration)
 	if a.Server != r.Server || !a.Known() || ended.Before(from) || !ended.Before(to) {

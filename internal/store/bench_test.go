@@ -16,8 +16,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// BenchmarkAppend writes batches of 500 requests, two attempts each, into a ledger of LEDGER_ROWS requests (none without it): the
-// cost per request is the same.
+// BenchmarkAppend writes batches of 500 requests, two attempts each, into a ledger of LEDGER_ROWS
+// requests (empty without it). The cost per request does not depend on the size.
 func BenchmarkAppend(b *testing.B) {
 	n, _ := strconv.Atoi(os.Getenv("LEDGER_ROWS"))
 	s, ids := grown(b, filepath.Join(b.TempDir(), "ledger.db"), n)
@@ -31,10 +31,11 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n-first), "ns/request")
 }
 
-// BenchmarkWriter records requests and writes them in batches as they come at light and at full load: a few client keys, models
-// and servers, one attempt each, prompts of eight turns, answers that take up to 10 ms.
+// BenchmarkWriter records requests and writes them in batches as under light and full load: a few
+// client keys, models and servers, one attempt each, prompts of eight turns, responses that take up
+// to 10 ms.
 func BenchmarkWriter(b *testing.B) {
-	for _, size := range []int{200, most} {
+	for _, size := range []int{200, batchSize} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			file := filepath.Join(b.TempDir(), "ledger.db")
 			w := NewWriter(func(ctx context.Context) (*Store, error) { return Open(ctx, file) }, event.NewBus(slog.New(slog.DiscardHandler)), Bounds{})
@@ -45,8 +46,8 @@ func BenchmarkWriter(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range entries {
-					at = at.Add(gather / time.Duration(size))
-					start := at.Add(-time.Duration(i*7919%97) * 100 * time.Microsecond) // not in the order in which they end
+					at = at.Add(flushDelay / time.Duration(size))
+					start := at.Add(-time.Duration(i*7919%97) * 100 * time.Microsecond) // not in the order of their ends
 					entries[i].Start, entries[i].Attempts[0].Start = start, start
 					w.Record(entries[i])
 				}
@@ -57,7 +58,7 @@ func BenchmarkWriter(b *testing.B) {
 	}
 }
 
-// usual are requests as most are: answered by the first server that was asked.
+// usual returns typical requests: the first server responded.
 func usual(n int) []ledger.Entry {
 	prompt := &claude.Prompt{Tools: claude.Boundary{Fingerprint: 1 << 62, Bytes: 30_000}, System: claude.Boundary{Fingerprint: 1 << 63, Bytes: 45_000}}
 	for i := range 8 {
@@ -75,8 +76,8 @@ func usual(n int) []ledger.Entry {
 	return entries
 }
 
-// BenchmarkReport asks a ledger of LEDGER_ROWS requests (100,000 without it; LEDGER_FILE keeps it for the next
-// time) for its sums by the day.
+// BenchmarkReport queries a ledger of LEDGER_ROWS requests (100,000 without it; LEDGER_FILE keeps
+// it for the next run) for its daily sums.
 func BenchmarkReport(b *testing.B) {
 	rows := 100_000
 	if n, err := strconv.Atoi(os.Getenv("LEDGER_ROWS")); err == nil {
@@ -100,7 +101,7 @@ func BenchmarkReport(b *testing.B) {
 	}
 }
 
-// grown opens a ledger with at least so many requests.
+// grown opens a ledger with at least the given number of requests.
 func grown(b *testing.B, file string, rows int) (*Store, *numbering) {
 	b.Helper()
 	s, err := Open(b.Context(), file)
@@ -113,13 +114,13 @@ func grown(b *testing.B, file string, rows int) (*Store, *numbering) {
 		b.Fatal(err)
 	}
 	ids := newNumbering()
-	for ; n < rows; n += 5 * most {
-		grow(b, s, ids, n, 5*most)
+	for ; n < rows; n += 5 * batchSize {
+		grow(b, s, ids, n, 5*batchSize)
 	}
 	return s, ids
 }
 
-// grow writes count requests, the first of which is number n. A million fall into a month.
+// grow writes count requests, beginning with request n. A million cover a month.
 func grow(b *testing.B, s *Store, ids *numbering, n, count int) {
 	b.Helper()
 	entries := make([]ledger.Entry, count)

@@ -21,13 +21,14 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// backends runs a test over every database, each time with a ledger of its own. open may be called several times.
+// backends runs a test with every database, each time with a new ledger. open may be called several
+// times.
 func backends(t *testing.T, test func(t *testing.T, where string)) {
 	t.Run("SQLite", func(t *testing.T) { test(t, filepath.Join(t.TempDir(), "a?b#c%20d", "ledger.db")) })
 	t.Run("PostgreSQL", func(t *testing.T) { test(t, newDatabase(t)) })
 }
 
-// newDatabase makes an empty database for one test.
+// newDatabase creates an empty database for one test.
 func newDatabase(t *testing.T) string {
 	t.Helper()
 	server := os.Getenv("TEST_POSTGRES")
@@ -64,10 +65,10 @@ func open(t *testing.T, where string) *Store {
 	return s
 }
 
-// noon is a moment in the middle of everything.
+// noon is the reference time of the tests.
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// sample is a request that was refused by one server and answered by another.
+// sample returns a request that one server refused and another one answered.
 func sample(at time.Time) ledger.Entry {
 	return ledger.Entry{
 		ID: "req_lb_1", Start: at, Client: "ann", Session: "s1", Agent: "a1", Method: "POST", Path: "/v1/messages", Model: "claude-opus-4-5", Stream: true, Sent: 4096,
@@ -88,7 +89,7 @@ func sample(at time.Time) ledger.Entry {
 	}
 }
 
-// rich is a request whose response has all dimensions of a price, and calls of further models.
+// rich returns a request whose response has all dimensions of a price, and calls of further models.
 func rich(at time.Time) ledger.Entry {
 	e := sample(at)
 	a := &e.Attempts[1]
@@ -105,7 +106,7 @@ func rich(at time.Time) ledger.Entry {
 	return e
 }
 
-// answers removes the state of a running stream from a message before a comparison.
+// answers ignores the state of a running stream when messages are compared.
 var answers = cmpopts.IgnoreUnexported(claude.Message{})
 
 // write appends entries in one batch.
@@ -186,7 +187,7 @@ func TestABatchIsWrittenOnce(t *testing.T) {
 	})
 }
 
-// totalOf is a report without dimensions.
+// totalOf returns a report without dimensions.
 func totalOf(t *testing.T, s *Store, q Question) ledger.Sums {
 	t.Helper()
 	q.Zone = time.UTC
@@ -234,7 +235,7 @@ func TestSeveralWritersAddUp(t *testing.T) {
 	})
 }
 
-// TestReportsAddUp compares every way to ask with a plain count over all entries.
+// TestReportsAddUp compares every kind of query with a plain count over all entries.
 func TestReportsAddUp(t *testing.T) {
 	backends(t, func(t *testing.T, where string) {
 		s := open(t, where)
@@ -307,7 +308,7 @@ func TestSumsOutliveRows(t *testing.T) {
 				t.Errorf("%v: %+v", by, total)
 			}
 		}
-		// Of the hours in which rows are gone, all is counted rather than nothing.
+		// An hour whose rows are deleted counts in full.
 		if total := totalOf(t, s, Question{Since: noon.Add(30*time.Hour + 30*time.Minute), Until: now}); total.Requests != 70 {
 			t.Errorf("%+v", total)
 		}
@@ -409,7 +410,7 @@ func TestManyOpenAtOnce(t *testing.T) {
 	})
 }
 
-// TestTheFirstHourIsExact asks for parts of the hour in which the ledger began.
+// TestTheFirstHourIsExact queries parts of the first hour of a ledger.
 func TestTheFirstHourIsExact(t *testing.T) {
 	backends(t, func(t *testing.T, where string) {
 		s := open(t, where)

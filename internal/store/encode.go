@@ -8,8 +8,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// object is a JSON object being written, by hand: encoding/json makes the same text of a record, in six times the time, and
-// every request is written. Names come with the comma before them and the colon behind; what is 0 or empty is left out.
+// object is a JSON object under construction. encoding/json writes the same text of a record in six
+// times the time, and every request is written. Names include the comma before and the colon after;
+// zero and empty values are omitted.
 type object []byte
 
 // appendEntry appends an entry as the JSON of its record.
@@ -137,10 +138,10 @@ func (o *object) text(name, value string) {
 	}
 }
 
-// quote writes a text, made fit, as a JSON string.
+// quote writes a text, made valid, as a JSON string.
 func (o *object) quote(value string) {
 	*o = append(*o, '"')
-	if harmless(value) {
+	if isPlain(value) {
 		*o = append(*o, value...)
 	} else {
 		o.escape(text(value))
@@ -148,7 +149,7 @@ func (o *object) quote(value string) {
 	*o = append(*o, '"')
 }
 
-// escape writes a text the way encoding/json does: also what JSON would allow but JavaScript does not.
+// escape escapes a text like encoding/json, including characters that JavaScript does not allow.
 func (o *object) escape(value string) {
 	const hex, short, letters = "0123456789abcdef", "\b\f\n\r\t", "bfnrt"
 	for _, r := range value {
@@ -166,8 +167,8 @@ func (o *object) escape(value string) {
 	}
 }
 
-// harmless says whether a text is short and has nothing in it that would have to be changed or escaped, as nearly all.
-func harmless(s string) bool {
+// isPlain reports whether a text is short and needs no change or escape, which is the usual case.
+func isPlain(s string) bool {
 	if len(s) > longestText {
 		return false
 	}

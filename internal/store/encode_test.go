@@ -11,7 +11,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// FuzzEntriesAreWrittenAsEncodingJSONWouldWriteThem: what reads ledgers, here and elsewhere, goes by that.
+// FuzzEntriesAreWrittenAsEncodingJSONWouldWriteThem compares the encoder with encoding/json,
+// because readers of ledgers rely on that format.
 func FuzzEntriesAreWrittenAsEncodingJSONWouldWriteThem(f *testing.F) {
 	f.Add("ann", "claude-opus-4-5", "", int64(0), uint16(0))
 	f.Add("a\"b\\c/<&>\x7f", "\x00\x01\b\t\n\v\f\r\x1f", "\u2028\u2029\u2027é\U0001f600", int64(-1), uint16(0xffff))
@@ -26,7 +27,7 @@ func FuzzEntriesAreWrittenAsEncodingJSONWouldWriteThem(f *testing.F) {
 	})
 }
 
-// entryOf spreads values over all that is written of an entry; a cleared bit leaves some out.
+// entryOf sets all stored fields of an entry; a cleared bit omits some.
 func entryOf(a, b, c string, n int64, bits uint16) ledger.Entry {
 	bit := func(i int) bool { return bits>>i&1 != 0 }
 	one := func(i int, s string) string {
@@ -66,7 +67,7 @@ func entryOf(a, b, c string, n int64, bits uint16) ledger.Entry {
 	return e
 }
 
-// extraOf are some further model calls.
+// extraOf returns further model calls.
 func extraOf(a, b, c string, n int64, count int) []ledger.Extra {
 	var out []ledger.Extra
 	for range count {
@@ -78,7 +79,7 @@ func extraOf(a, b, c string, n int64, count int) []ledger.Extra {
 	return out
 }
 
-// reference is an entry's record by encoding/json.
+// reference returns an entry's record by encoding/json.
 func reference(t *testing.T, e *ledger.Entry) string {
 	t.Helper()
 	r := record{
@@ -121,7 +122,7 @@ func referenceAttempt(a *ledger.Attempt) attempt {
 	}
 }
 
-// strictText is text without its short way.
+// strictText is text without its shortcut.
 func strictText(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s[:min(len(s), longestText)], "�"), "\x00", "�")
 }

@@ -25,7 +25,7 @@ func smallDisk(t *testing.T, bytes string) (dir string) {
 	return dir
 }
 
-// fill fills the disk, and returns a function that frees it again.
+// fill fills the disk and returns a function that frees the space again.
 func fill(t *testing.T, dir string) (empty func()) {
 	t.Helper()
 	name := filepath.Join(dir, "filler")

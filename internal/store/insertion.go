@@ -6,19 +6,20 @@ import (
 	"runtime"
 )
 
-// insertion is an INSERT of any number of rows, several to a statement: one more statement costs more than one more row.
+// insertion is an INSERT of any number of rows with several rows per statement, because another
+// statement costs more than another row.
 type insertion struct {
 	width int    // columns
 	forms []form // from many rows down to one
 }
 
-// form is the statement for so many rows, parsed once.
+// form is the parsed statement for a number of rows.
 type form struct {
 	rows      int
 	statement *sql.Stmt
 }
 
-// prepareInsertion parses the statements whose text is head, the rows and tail.
+// prepareInsertion parses the statements with the text head, rows, tail.
 func (s *Store) prepareInsertion(ctx context.Context, head, tail string, width int, sizes ...int) (*insertion, error) {
 	i := &insertion{width: width}
 	for _, rows := range sizes {
@@ -48,7 +49,7 @@ func (i *insertion) exec(ctx context.Context, tx *sql.Tx, n int, values func(out
 			if _, err := statement.ExecContext(ctx, out...); err != nil {
 				return err
 			}
-			if size == 0 { // a batch in one go would hold up for milliseconds what is due on this processor
+			if size == 0 { // a whole batch at once would block this processor for milliseconds
 				runtime.Gosched()
 			}
 		}
@@ -56,10 +57,11 @@ func (i *insertion) exec(ctx context.Context, tx *sql.Tx, n int, values func(out
 	return nil
 }
 
-// writes are the statements for writing. They are never changed.
+// writes are the statements for writing. Immutable.
 type writes struct{ rows, hourly, daily *insertion }
 
-// prepare has the statements for writing parsed, once. That takes a connection of its own, so that it cannot be done inside a transaction.
+// prepare parses the statements for writing, once. It uses a separate connection, so it cannot run
+// inside a transaction.
 func (s *Store) prepare(ctx context.Context) (*writes, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

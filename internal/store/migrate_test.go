@@ -11,7 +11,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// TestRowsOfTheFirstVersionAreKept when the columns become one.
+// TestRowsOfTheFirstVersionAreKept checks the migration that merges the columns into one.
 func TestRowsOfTheFirstVersionAreKept(t *testing.T) {
 	backends(t, func(t *testing.T, where string) {
 		connect := openSQLite
@@ -43,7 +43,7 @@ func TestRowsOfTheFirstVersionAreKept(t *testing.T) {
 	})
 }
 
-// asTheFirstVersion writes an entry into the columns that there were.
+// asTheFirstVersion writes an entry into the columns of the first version.
 func asTheFirstVersion(t *testing.T, s *Store, n int64, e *ledger.Entry) {
 	t.Helper()
 	insert := func(into string, width int, values ...any) {
@@ -66,7 +66,7 @@ func asTheFirstVersion(t *testing.T, s *Store, n int64, e *ledger.Entry) {
 	}
 }
 
-// TestRowsCanBeAskedFor by what they say, in the words of the documentation.
+// TestRowsCanBeAskedFor runs the queries of the documentation.
 func TestRowsCanBeAskedFor(t *testing.T) {
 	backends(t, func(t *testing.T, where string) {
 		s := open(t, where)

@@ -17,8 +17,8 @@ type parked struct {
 	sums map[string]tally // by batch
 }
 
-// search looks for spills of earlier processes.
-func (w *Writer) search(now time.Time) {
+// searchSpills looks for spills of earlier processes.
+func (w *Writer) searchSpills(now time.Time) {
 	w.searched = now
 	for _, file := range w.spill.files() {
 		if slices.ContainsFunc(w.parked, func(p parked) bool { return p.file == file }) {
@@ -42,8 +42,8 @@ func (w *Writer) search(now time.Time) {
 	}
 }
 
-// lockParked waits until no spill is being imported: then what is in the ledger and what is parked
-// do not change.
+// lockParked waits until no spill is being imported: then neither the ledger nor the list of spills
+// changes.
 func (w *Writer) lockParked(ctx context.Context) error {
 	select {
 	case w.restoring <- struct{}{}:
@@ -108,7 +108,7 @@ func (w *Writer) restoreLater(ctx context.Context) {
 	if since := now.Sub(w.searched); since < longestPause || since < prunePeriod && !pending {
 		return
 	}
-	w.search(now)
+	w.searchSpills(now)
 	if !pending && len(w.parked) == 0 {
 		return
 	}
@@ -116,14 +116,14 @@ func (w *Writer) restoreLater(ctx context.Context) {
 	defer cancel()
 	err := w.restore(ctx)
 	if err == nil {
-		w.recover()
+		w.recordRecovery()
 	} else if ctx.Err() == nil {
 		w.logOccasionally(err)
 	}
 }
 
-// recover records that the ledger can be written to. If rows wait, their write shows that instead.
-func (w *Writer) recover() {
+// recordRecovery records that the ledger can be written to. If rows wait, their write shows that instead.
+func (w *Writer) recordRecovery() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.counted == 0 {
@@ -140,7 +140,7 @@ func (w *Writer) Spent(ctx context.Context, client string, since, until time.Tim
 	}
 	defer w.unlockParked()
 	s := w.ready()
-	if s == nil && w.read != nil { // a disk that is full can still be read
+	if s == nil && w.read != nil { // a full disk can still be read
 		var err error
 		if s, err = w.read(ctx); err != nil {
 			return 0, err
@@ -168,7 +168,7 @@ func (w *Writer) Spent(ctx context.Context, client string, since, until time.Tim
 	return spent, nil
 }
 
-// cost adds up what a client has spent in the hours that overlap [since, until).
+// cost returns what a client has spent in the hours that overlap [since, until).
 func (t tally) cost(client string, since, until time.Time) ledger.Money {
 	var spent ledger.Money
 	for at, sums := range t {

@@ -19,7 +19,7 @@ var postgresSchema1 string
 //go:embed schema/postgres_2.sql
 var postgresSchema2 string
 
-// migrationLock is an arbitrary number that all balancers agree on.
+// migrationLock is an arbitrary number, the same in all balancers.
 const migrationLock = 7_031_964_551
 
 func openPostgres(ctx context.Context, where string) (*Store, error) {
@@ -37,11 +37,11 @@ func openPostgres(ctx context.Context, where string) (*Store, error) {
 	return &Store{db: db, dialect: dialect{
 		name: "PostgreSQL", migrations: []string{postgresSchema1, postgresSchema2}, numbered: true,
 		lock: fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, migrationLock),
-		size: postgresSize, faulty: postgresFaulty, shrink: func(context.Context, *sql.DB) error { return nil }, // autovacuum does
+		size: postgresSize, faulty: postgresFaulty, shrink: func(context.Context, *sql.DB) error { return nil }, // autovacuum does it
 	}}, nil
 }
 
-// hostOf is all of a database's URL that may be shown.
+// hostOf returns the part of a database's URL that is not secret.
 func hostOf(where string) string {
 	u, err := url.Parse(where)
 	if err != nil {
@@ -50,7 +50,7 @@ func hostOf(where string) string {
 	return u.Host + u.Path
 }
 
-// plain keeps what an error says, but not the settings that pgx quotes with it.
+// plain removes the settings that pgx quotes in an error.
 func plain(err error) error {
 	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		return errors.New("the address cannot be understood: want postgres://user:password@host:port/database")
@@ -64,7 +64,7 @@ func plain(err error) error {
 	return err
 }
 
-// rootOf is the innermost cause: what stands around it names the user and the database.
+// rootOf returns the innermost cause, because the outer errors contain the user and the database.
 func rootOf(err error) error {
 	for {
 		inner := errors.Unwrap(err)
@@ -78,13 +78,15 @@ func rootOf(err error) error {
 	}
 }
 
-// postgresFaulty tells an error about values (classes 22 and 23) from one about the database.
+// postgresFaulty reports whether an error is about values (classes 22 and 23), not about the
+// database.
 func postgresFaulty(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "23"))
 }
 
-// postgresSize estimates what live rows take, for a table does not shrink when rows are deleted: it is used again.
+// postgresSize estimates the size of live rows: after a deletion a table keeps its size and reuses
+// the space.
 func postgresSize(ctx context.Context, db *sql.DB) (int64, error) {
 	var size sql.NullFloat64
 	err := db.QueryRowContext(ctx, `

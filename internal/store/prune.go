@@ -6,23 +6,24 @@ import (
 	"time"
 )
 
-// Bounds say how much the ledger keeps.
+// Bounds limit what the ledger keeps.
 type Bounds struct {
 	Age  time.Duration // of rows; 0: no bound
 	Size int64         // of all in bytes; 0: no bound
 }
 
 const (
-	// hourlyAge is how long sums by the hour are kept; those by the day are kept for ever.
+	// hourlyAge is how long hourly sums are kept. Daily sums are kept forever.
 	hourlyAge = 400 * day
-	// batchAge is how long a batch may stay in doubt.
+	// batchAge is how long the commit of a batch may be in doubt.
 	batchAge = time.Hour
-	// gulp is how many requests are deleted in one step, so that no writer waits for long.
-	gulp = 5000
+	// pruneStep is the number of requests that are deleted in one step, so that no writer waits for
+	// long.
+	pruneStep = 5000
 )
 
-// Prune deletes the oldest rows beyond the bounds, and reports how many requests that were. It stops early, without
-// an error, when enough time has passed: what is left is deleted next time.
+// Prune deletes the oldest rows beyond the bounds and returns the number of deleted requests. It
+// stops early, without an error, after some time: the next call continues.
 func (s *Store) Prune(ctx context.Context, b Bounds, now time.Time) (deleted int64, err error) {
 	first := now.Add(-hourlyAge).Unix() / int64(day/time.Second) * int64(day/hour)
 	for _, each := range [...]struct {
@@ -53,7 +54,7 @@ func (s *Store) Prune(ctx context.Context, b Bounds, now time.Time) (deleted int
 func (s *Store) deleteBefore(ctx context.Context, limit int64) (deleted int64, err error) {
 	for {
 		n, err := s.deleteSome(ctx, limit)
-		if deleted += n; err != nil || n < gulp {
+		if deleted += n; err != nil || n < pruneStep {
 			return deleted, err
 		}
 	}
@@ -70,14 +71,14 @@ func (s *Store) deleteBeyond(ctx context.Context, most int64) (deleted int64, er
 		if deleted += n; err != nil || n == 0 {
 			return deleted, err
 		}
-		if s.numbered && deleted >= 20*gulp { // its statistics of what is live come late
+		if s.numbered && deleted >= 20*pruneStep { // statistics of live rows come late
 			return deleted, nil
 		}
 	}
 	return deleted, nil
 }
 
-// deleteSome deletes the oldest requests below an id, at most a gulp of them.
+// deleteSome deletes the oldest requests below an id, at most pruneStep of them.
 func (s *Store) deleteSome(ctx context.Context, limit int64) (int64, error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -85,7 +86,7 @@ func (s *Store) deleteSome(ctx context.Context, limit int64) (int64, error) {
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
 	var end *int64
-	err = tx.QueryRowContext(ctx, s.rebind(`SELECT MAX(id) FROM (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT ?) AS oldest`), limit, gulp).Scan(&end)
+	err = tx.QueryRowContext(ctx, s.rebind(`SELECT MAX(id) FROM (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT ?) AS oldest`), limit, pruneStep).Scan(&end)
 	if err != nil || end == nil {
 		return 0, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// Dimension is something to break sums down by.
+// Dimension is a property by which sums are grouped.
 type Dimension string
 
 // The dimensions.
@@ -26,7 +26,7 @@ const (
 // Dimensions lists all of them.
 func Dimensions() []Dimension { return []Dimension{Day, Hour, Key, Model, Upstream, Session} }
 
-// column is the dimension's place in the tables of sums.
+// column returns the dimension's column in the tables of sums.
 func (d Dimension) column() string {
 	switch d {
 	case Key:
@@ -38,23 +38,23 @@ func (d Dimension) column() string {
 	}
 }
 
-// Question is what to sum up.
+// Question is the query of a report.
 type Question struct {
-	Since, Until time.Time // the requests that began in [Since, Until)
+	Since, Until time.Time // requests that began in [Since, Until)
 	By           []Dimension
-	Zone         *time.Location       // whose days and hours are meant
-	Only         map[Dimension]string // requests to look at: key, model or upstream
+	Zone         *time.Location       // of days and hours
+	Only         map[Dimension]string // filter by key, model or upstream
 }
 
-// Line is the sums of one combination of the dimensions asked for.
+// Line is the sums of one combination of dimensions.
 type Line struct {
 	At   []string // values of Question.By
 	Sums ledger.Sums
 }
 
-// Report sums up the ledger. Lines come in the order of their values. Sums by the hour and day answer most
-// of it, rows only the rest: the parts of hours at both ends, as far as they are still there, and sessions, of
-// which nothing is kept beyond the rows.
+// Report sums up the ledger. Lines are ordered by their dimensions. Most of the result comes from
+// hourly and daily sums. Rows are read only for partial hours at both ends, if they still exist,
+// and for sessions, which have no sums.
 func (s *Store) Report(ctx context.Context, q Question) ([]Line, error) {
 	a := answer{q: q, lines: map[string]*Line{}}
 	if slices.Contains(q.By, Session) {
@@ -83,7 +83,7 @@ func (s *Store) Report(ctx context.Context, q Question) ([]Line, error) {
 	return a.sorted(), nil
 }
 
-// Spent is what a client has spent on requests that began in [since, until).
+// Spent returns what a client has spent on requests that began in [since, until).
 func (s *Store) Spent(ctx context.Context, client string, since, until time.Time) (ledger.Money, error) {
 	lines, err := s.Report(ctx, Question{Since: since, Until: until, Zone: time.UTC, Only: map[Dimension]string{Key: client}})
 	if err != nil || len(lines) == 0 {
@@ -92,10 +92,10 @@ func (s *Store) Spent(ctx context.Context, client string, since, until time.Time
 	return lines[0].Sums.Cost, nil
 }
 
-// span is a stretch of time, from included, to not.
+// span is an interval, including from, excluding to.
 type span struct{ from, to time.Time }
 
-// plan says which part of a question is answered from where.
+// plan lists the intervals that are read from rows, hourly and daily sums.
 type plan struct{ rows, hours, days []span }
 
 func (p *plan) add(list *[]span, from, to time.Time) {
@@ -105,14 +105,15 @@ func (p *plan) add(list *[]span, from, to time.Time) {
 }
 
 func (s *Store) plan(ctx context.Context, q Question) (plan, error) {
-	firstRow, firstHour, err := s.beginnings(ctx)
+	firstRow, firstHour, err := s.firstTimes(ctx)
 	if err != nil {
 		return plan{}, err
 	}
 	return planOf(q, firstRow, firstHour), nil
 }
 
-// planOf prefers the coarsest sums. Where what is finer has been deleted, the coarser ones stand for all of their slot.
+// planOf prefers the coarsest sums. If finer data was deleted, coarser sums count for their whole
+// slot.
 func planOf(q Question, firstRow, firstHour time.Time) plan {
 	var p plan
 	since, until := q.Since.UTC(), q.Until.UTC()
@@ -120,7 +121,7 @@ func planOf(q Question, firstRow, firstHour time.Time) plan {
 	switch {
 	case !since.Before(until):
 		return p
-	case from.After(to) && !firstRow.After(since): // inside one hour
+	case from.After(to) && !firstRow.After(since): // within one hour
 		p.add(&p.rows, since, until)
 		return p
 	case from.After(to):
@@ -144,7 +145,7 @@ func (p *plan) split(q Question, from, to, firstHour time.Time) {
 	if !first.Before(last) {
 		first, last = to, to
 	}
-	if !q.daily() { // days that are older than the hourly sums are still better than nothing
+	if !q.isDaily() { // days before the first hourly sum are still better than nothing
 		last = minTime(last, firstHour.Truncate(day))
 		if !first.Before(last) {
 			first, last = from, from
@@ -155,8 +156,8 @@ func (p *plan) split(q Question, from, to, firstHour time.Time) {
 	p.add(&p.hours, last, to)
 }
 
-// daily says whether sums by the day, which are those of UTC, are fine enough.
-func (q *Question) daily() bool {
+// isDaily reports whether daily sums, which are those of UTC, are fine enough.
+func (q *Question) isDaily() bool {
 	switch {
 	case slices.Contains(q.By, Hour):
 		return false
@@ -182,9 +183,10 @@ func minTime(a, b time.Time) time.Time {
 	return a
 }
 
-// beginnings are the times since when there are rows and hourly sums, far in the future where there are none. Rows that
-// make up the oldest sum are all there ever were: then that is the beginning of time.
-func (s *Store) beginnings(ctx context.Context) (row, hours time.Time, err error) {
+// firstTimes returns the times of the first row and of the first hourly sum, or a time far in the
+// future if there is none. If the oldest sum consists of existing rows only, the first row's time
+// is the beginning of time.
+func (s *Store) firstTimes(ctx context.Context) (row, hours time.Time, err error) {
 	var id, n int64
 	if err := s.db.QueryRowContext(ctx, `SELECT COALESCE(MIN(id), 0) FROM requests`).Scan(&id); err != nil {
 		return row, hours, err
@@ -212,7 +214,7 @@ func (s *Store) beginnings(ctx context.Context) (row, hours time.Time, err error
 	return row, hours, err
 }
 
-// fromRows adds what requests of a stretch of time amount to.
+// fromRows adds the sums of requests in an interval.
 func (s *Store) fromRows(ctx context.Context, a *answer, from, to time.Time) error {
 	for e, err := range s.Entries(ctx, from, to) {
 		if err != nil {
@@ -225,7 +227,7 @@ func (s *Store) fromRows(ctx context.Context, a *answer, from, to time.Time) err
 	return nil
 }
 
-// fromSums adds a stretch of the hourly or daily sums.
+// fromSums adds an interval of the hourly or daily sums.
 func (s *Store) fromSums(ctx context.Context, a *answer, table string, unit time.Duration, over span) error {
 	group := []string{"slot"}
 	if !slices.Contains(a.q.By, Day) && !slices.Contains(a.q.By, Hour) {
@@ -277,7 +279,7 @@ func (s *Store) fromSums(ctx context.Context, a *answer, table string, unit time
 	return rows.Err()
 }
 
-// sum adds up a column as a whole number.
+// sum returns the SQL expression for the sum of a column as a whole number.
 func (d *dialect) sum(name string) string {
 	if d.numbered {
 		return "SUM(" + name + ")::bigint"
@@ -285,13 +287,13 @@ func (d *dialect) sum(name string) string {
 	return "SUM(" + name + ")"
 }
 
-// answer is a report under way.
+// answer is a report under construction.
 type answer struct {
 	q     Question
 	lines map[string]*Line
 }
 
-// add is put for what has not been selected yet.
+// add filters and then calls put.
 func (a *answer) add(when time.Time, at map[Dimension]string, sums *ledger.Sums) {
 	for d, value := range a.q.Only {
 		if at[d] != value {

@@ -16,7 +16,7 @@ type refused struct {
 // is not nil if the database refuses some of the values themselves.
 func (s *Store) write(ctx context.Context, b *load) (lost *refused, err error) {
 	if err = s.append(ctx, b.batch); err != nil && s.faulty(err) {
-		lost, err = s.writeOneByOne(ctx, b.batch, err)
+		lost, err = s.writeRowByRow(ctx, b.batch, err)
 	}
 	if err != nil {
 		return nil, err
@@ -30,8 +30,8 @@ func (s *Store) write(ctx context.Context, b *load) (lost *refused, err error) {
 	return lost, nil
 }
 
-// writeOneByOne writes the parts of a batch that the database does not take as a whole.
-func (s *Store) writeOneByOne(ctx context.Context, b *batch, because error) (lost *refused, err error) {
+// writeRowByRow writes the parts of a batch that the database does not accept as a whole.
+func (s *Store) writeRowByRow(ctx context.Context, b *batch, because error) (lost *refused, err error) {
 	if err := s.append(ctx, &batch{id: b.id + " sums", sums: b.sums, restored: b.restored}); err != nil {
 		if !s.faulty(err) {
 			return nil, err
@@ -55,13 +55,13 @@ func (s *Store) writeOneByOne(ctx context.Context, b *batch, because error) (los
 
 // Restored is the result of importing a spill.
 type Restored struct {
-	Requests int // that were written now
-	Present  int // that the ledger had already
-	Damaged  int // lines that could not be used
+	Requests int // written now
+	Present  int // already in the ledger
+	Damaged  int // unusable lines
 }
 
-// restore writes the batches of a spill, each of them once however often it is called, also if the
-// process that wrote the spill had written some of them without learning that it succeeded.
+// restore writes the batches of a spill. Repeated calls write each batch once, also if the process
+// that wrote the spill had written some of them without knowing that it succeeded.
 func (s *Store) restore(ctx context.Context, all *spilled) (Restored, error) {
 	done := Restored{Damaged: all.damaged}
 	for _, b := range all.batches {
@@ -84,9 +84,9 @@ func (s *Store) restore(ctx context.Context, all *spilled) (Restored, error) {
 	return done, nil
 }
 
-// dropPresent removes from a batch what the ledger has. The id of a batch is remembered for a
-// limited time only, so the rows are looked for as well. Rows and sums are committed together:
-// where one of its rows is present, the sums are.
+// dropPresent removes from a batch what the ledger has. The id of a batch is kept for a limited
+// time only, so it looks for the rows as well. Rows and sums are committed together: if one row is
+// present, the sums are.
 func (s *Store) dropPresent(ctx context.Context, b *load) (present int, err error) {
 	known, err := s.hasBatch(ctx, b.id)
 	if err != nil {
@@ -125,8 +125,7 @@ func (s *Store) hasBatch(ctx context.Context, id string) (bool, error) {
 	return n > 0, err
 }
 
-// hasRow reports whether the ledger has this very request, and not another one that drew the same
-// number.
+// hasRow reports whether the ledger has this request, and not another one with the same number.
 func (s *Store) hasRow(ctx context.Context, r row) (bool, error) {
 	rows, err := s.db.QueryContext(ctx, s.rebind(`SELECT id, entry, prompt FROM requests WHERE id = ?`), r.id)
 	if err != nil {
@@ -147,7 +146,7 @@ func (s *Store) hasRow(ctx context.Context, r row) (bool, error) {
 	return here.ID == there.ID && here.Start.Equal(there.Start), nil
 }
 
-// Import writes what Spill printed, or the content of one of its files, into the ledger.
+// Import writes the output of Spill, or the content of one of its files, into the ledger.
 func Import(ctx context.Context, s *Store, from io.Reader) (Restored, error) {
 	all, err := decodeSpill(from)
 	if err != nil {

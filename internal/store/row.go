@@ -12,27 +12,28 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// row is a request as it is written: encoded when it is recorded, which spreads the work and leaves the garbage collector
-// two pointers of an entry to look at, however long rows wait.
+// row is a request as it is written. It is encoded when it is recorded: that spreads the work, and
+// leaves only two pointers per waiting row to the garbage collector.
 type row struct {
 	id     int64
 	entry  string // JSON
 	prompt []byte // its outline, nil without one
 }
 
-// size is about what a row takes in memory.
+// size returns the approximate memory of a row.
 func (r *row) size() int { return 200 + len(r.entry) + len(r.prompt) }
 
-// idBits are the lower bits of an id, which tell apart the requests of one millisecond.
+// idBits are the lower bits of an id, which distinguish the requests of one millisecond.
 const idBits = 20
 
-// idFloor is the smallest id of requests that began at t or later. Ids last until the year 2248.
+// idFloor returns the smallest id of requests that began at t or later. Ids last until the year
+// 2248.
 func idFloor(t time.Time) int64 {
 	return min(max(t.UnixMilli(), 0), math.MaxInt64>>idBits) << idBits
 }
 
-// numbering gives out ids. Two balancers that write into one ledger begin at different numbers and count at different
-// speeds, so that they collide only by a chance that does not matter at a million numbers per millisecond.
+// numbering assigns ids. Two balancers with one ledger begin at different numbers and count with
+// different steps, so that a collision is negligible with a million numbers per millisecond.
 type numbering struct{ last atomic.Uint32 }
 
 func newNumbering() *numbering {
@@ -45,12 +46,13 @@ func (n *numbering) next(start time.Time) int64 {
 	return idFloor(start) | int64(n.last.Add(1)&(1<<idBits-1))
 }
 
-// longestText bounds what a client or an upstream can write into one field.
+// longestText bounds a field that clients or upstreams control.
 const longestText = 300
 
-// text makes anything fit to be written: bounded, valid UTF-8, and without the zero byte that PostgreSQL refuses.
+// text makes a string valid for the database: bounded, valid UTF-8, without the zero byte that
+// PostgreSQL rejects.
 func text(s string) string {
-	if harmless(s) {
+	if isPlain(s) {
 		return s
 	}
 	if len(s) > longestText {
@@ -59,9 +61,9 @@ func text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
 }
 
-// record is what is written of an entry by appendEntry, as JSON in one column: rows are only ever found by their ids, and a value in a column of its own
-// costs more than all its bytes here. What is 0 or empty is left out. Times are milliseconds since 1970, durations nanoseconds, money
-// nano-dollars; what is true is 1.
+// record is an entry in one JSON column, as appendEntry writes it. Rows are only found by their
+// ids, and separate columns cost more than all of the JSON. Zero and empty values are omitted.
+// Times are milliseconds since 1970, durations nanoseconds, money nano-dollars; true is 1.
 type record struct {
 	RequestID string    `json:"request_id"`
 	Time      int64     `json:"time"`
@@ -71,7 +73,7 @@ type record struct {
 	Method    string    `json:"method,omitempty"`
 	Path      string    `json:"path,omitempty"`
 	Model     string    `json:"model,omitempty"`
-	Server    string    `json:"server,omitempty"` // that gave the final answer
+	Server    string    `json:"server,omitempty"` // of the final response
 	Outcome   string    `json:"outcome,omitempty"`
 	Status    int       `json:"status,omitempty"`
 	Stream    flag      `json:"stream,omitempty"`
@@ -85,7 +87,7 @@ type record struct {
 	Attempts  []attempt `json:"attempts,omitempty"`
 }
 
-// attempt is the part of a record about one try at an upstream.
+// attempt is the part of a record about one attempt.
 type attempt struct {
 	Time         int64   `json:"time"`
 	Server       string  `json:"server"`
@@ -101,7 +103,7 @@ type attempt struct {
 	ServiceTier  string  `json:"service_tier,omitempty"`
 	Speed        string  `json:"speed,omitempty"`
 	InferenceGeo string  `json:"inference_geo,omitempty"`
-	Fallback     flag    `json:"fallback,omitempty"`  // a fallback model of the request served the answer
+	Fallback     flag    `json:"fallback,omitempty"`  // a fallback model of the request responded
 	Known        flag    `json:"known,omitempty"`     // the usage is known
 	Estimated    flag    `json:"estimated,omitempty"` // a part of it is an estimate
 	Input        int64   `json:"input,omitempty"`
@@ -113,7 +115,7 @@ type attempt struct {
 	CodeRuns     int64   `json:"code_runs,omitempty"`
 	OtherTools   int64   `json:"other_tools,omitempty"`
 	Priced       flag    `json:"priced,omitempty"`
-	Unpriced     string  `json:"unpriced,omitempty"` // what of it has no known price
+	Unpriced     string  `json:"unpriced,omitempty"` // the part without a known price
 	Cost         int64   `json:"cost,omitempty"`
 	Saved        int64   `json:"saved,omitempty"`
 	Wasted       int64   `json:"wasted,omitempty"`
@@ -123,7 +125,8 @@ type attempt struct {
 	Extra        []extra `json:"extra,omitempty"`
 }
 
-// extra is another model call within the answer. Its cost is part of that of the attempt, its tokens are not.
+// extra is another model call within the response. Its cost is part of the attempt's, its tokens
+// are not.
 type extra struct {
 	Type         string `json:"type"`
 	Model        string `json:"model,omitempty"`
@@ -139,10 +142,10 @@ type extra struct {
 	Cost         int64  `json:"cost,omitempty"`
 }
 
-// flag is a truth that databases can add up.
+// flag is a boolean that databases can add up.
 type flag int8
 
-// decode reads what appendEntry has written.
+// decode decodes the output of appendEntry.
 func decode(written, prompt []byte) (*ledger.Entry, error) {
 	var r record
 	if err := json.Unmarshal(written, &r); err != nil {

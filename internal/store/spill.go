@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// Spill names the places for rows that could not be written to the ledger when the process ends. With
-// the zero value such rows are lost.
+// Spill lists the places for rows that could not be written to the ledger when the process ends.
+// With the zero value such rows are lost.
 type Spill struct {
-	// Prefixes begin the names of files, each with its directory. The first place that can be
-	// written to is used. Every place is searched at the next start.
+	// Prefixes begin the names of files, each with its directory. The first place that is writable
+	// is used. The next start searches every place.
 	Prefixes []string
 	// Print receives rows as JSON lines if no file could be written; nil: none.
 	Print io.Writer
-	// Command imports what was printed. It is named in the log.
+	// Command imports the printed lines. The log shows it.
 	Command string
 }
 
@@ -31,7 +31,7 @@ const (
 	damagedSuffix = ".damaged"
 )
 
-// write keeps batches in the first place that takes them. It returns the name of the file, or ""
+// write stores batches in the first place that accepts them. It returns the name of the file, or ""
 // if they were printed.
 func (s Spill) write(list []*load, now time.Time) (file string, err error) {
 	errs := []error{errors.New("no other place is configured")}
@@ -55,10 +55,10 @@ func (s Spill) write(list []*load, now time.Time) (file string, err error) {
 	return "", errors.Join(errs...)
 }
 
-// printTime is how long a reader of the output may take.
+// printTime is the time that a reader of the output has.
 const printTime = 5 * time.Second
 
-// print writes to the last resort, which may be a pipe that is not read any more.
+// print writes to the output, which may be a pipe without a reader.
 func (s Spill) print(list []*load) error {
 	done := make(chan error, 1)
 	go func() { done <- encodeSpill(s.Print, list) }()
@@ -70,8 +70,8 @@ func (s Spill) print(list []*load) error {
 	}
 }
 
-// writeSpill writes a file that appears under its name only when it is complete and on the disk.
-// Its mode is 0600.
+// writeSpill writes a file that gets its name only when it is complete and on the disk. Its mode is
+// 0600.
 func writeSpill(prefix string, list []*load, now time.Time) (string, error) {
 	dir := filepath.Dir(prefix)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -81,7 +81,7 @@ func writeSpill(prefix string, list []*load, now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.Remove(f.Name()) // fails after the rename, which is fine
+	defer os.Remove(f.Name()) // fails after the rename, which is correct
 	if err := errors.Join(encodeSpill(f, list), f.Sync(), f.Close()); err != nil {
 		return "", err
 	}
@@ -95,7 +95,7 @@ func (s Spill) files() []string {
 	for _, prefix := range s.Prefixes {
 		entries, err := os.ReadDir(filepath.Dir(prefix))
 		if err != nil {
-			continue // there is none, or nothing of it may be read
+			continue // it does not exist, or is not readable
 		}
 		for _, e := range entries {
 			name := e.Name()

@@ -82,7 +82,7 @@ func TestRowsThatCannotBeWrittenReachTheNextProcess(t *testing.T) {
 		if len(to.files()) != 0 || !strings.Contains(log.String(), telemetry.LedgerImported) {
 			t.Errorf("%v\n%s", to.files(), log)
 		}
-		// A process that is killed before it has deleted the file leaves it to the next one.
+		// A process that is killed before it deletes the file leaves it to the next one.
 		if err := os.WriteFile(files[0], copied, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func TestSpentCountsWhatIsNotImportedYet(t *testing.T) {
 			t.Errorf("%s too much", money)
 		}
 	}
-	w.search(time.Now())
+	w.searchSpills(time.Now())
 	if _, err := w.opened(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -12,12 +12,12 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// spillVersion is the version of the lines that encodeSpill writes. A program refuses lines of a
-// newer version, because it would drop what it does not know.
+// spillVersion is the version of the lines that encodeSpill writes. A program rejects lines of a
+// newer version, because it would drop fields that it does not know.
 const spillVersion = 1
 
-// The kinds of lines in a spill. Each line names its batch, so that lines of several batches, and
-// lines of a log, may stand between them.
+// The kinds of lines in a spill. Each line names its batch, so that lines of several batches and
+// lines of a log may be mixed.
 const (
 	kindBatch   = "batch"   // the first line of a batch: its version and how many lines follow
 	kindSums    = "sums"    // one line of the hourly sums
@@ -25,7 +25,7 @@ const (
 	kindReading = "reading" // one reading of a balance
 )
 
-// spillLine is one line, as JSON. Which fields are set depends on the kind.
+// spillLine is one line as JSON. The kind determines which fields are set.
 type spillLine struct {
 	Kind  string `json:"ledger"`
 	Batch string `json:"batch"`
@@ -48,8 +48,8 @@ type spillLine struct {
 	Value float64 `json:"value,omitempty"`
 }
 
-// encodeSpill writes batches as JSON lines. Sums come before rows: a file that was cut short has
-// lost requests before it has lost money.
+// encodeSpill writes batches as JSON lines. Sums come before rows, so that a truncated file loses
+// requests before it loses money.
 func encodeSpill(to io.Writer, list []*load) error {
 	out := bufio.NewWriter(to)
 	lines := json.NewEncoder(out)
@@ -91,13 +91,13 @@ func encodeBatch(lines *json.Encoder, b *load) error {
 	return nil
 }
 
-// spilled is what was read from a spill.
+// spilled is the content of a spill.
 type spilled struct {
 	batches []*load
-	damaged int // lines that cannot be used, or are missing
+	damaged int // unusable or missing lines
 }
 
-// requests counts the requests, also those that are only in the sums.
+// requests counts the requests, including those that are only in the sums.
 func (s *spilled) requests() int {
 	var counted, rows int64
 	for _, b := range s.batches {
@@ -115,8 +115,8 @@ var errNewerSpill = errors.New("a newer version of this program wrote it: import
 // longestLine bounds a line of a spill.
 const longestLine = 8 << 20
 
-// decodeSpill reads what encodeSpill wrote. It skips lines that are no part of a spill, such as
-// those of a log, and counts the lines that it cannot use.
+// decodeSpill decodes the output of encodeSpill. It skips other lines, such as those of a log, and
+// counts the lines that it cannot use.
 func decodeSpill(from io.Reader) (*spilled, error) {
 	p := spillParser{out: &spilled{}, byID: map[string]*load{}, expected: map[string]int{}}
 	in := bufio.NewReaderSize(from, 64<<10)
@@ -134,7 +134,7 @@ func decodeSpill(from io.Reader) (*spilled, error) {
 	}
 }
 
-// readLine reads a line without its end. Of a line that is too long it returns the beginning.
+// readLine reads a line without its end. It truncates a line that is too long.
 func readLine(in *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
@@ -154,14 +154,14 @@ type spillParser struct {
 	expected map[string]int // lines that a batch announced and that are still missing
 	newer    bool
 
-	unreadable int // lines of which the batch is not known
+	unreadable int // lines of an unknown batch
 }
 
 // line adds a line to its batch.
 func (p *spillParser) line(raw []byte) {
 	at := bytes.Index(raw, []byte(`{"ledger":"`))
 	if at < 0 {
-		return // of a log
+		return // a line of a log
 	}
 	var l spillLine
 	if err := json.NewDecoder(bytes.NewReader(raw[at:])).Decode(&l); err != nil || l.Batch == "" || len(l.Batch) > 100 {
@@ -181,7 +181,7 @@ func (p *spillParser) line(raw []byte) {
 	}
 }
 
-// batch finds the batch with an id, or begins it.
+// batch returns the batch with an id, and creates it if needed.
 func (p *spillParser) batch(id string) *load {
 	b := p.byID[id]
 	if b == nil {
@@ -197,11 +197,11 @@ func (p *spillParser) finish() *spilled {
 	for _, n := range p.expected {
 		missing += max(n, -n)
 	}
-	p.out.damaged += max(missing, p.unreadable) // an unreadable line also is missing in its batch
+	p.out.damaged += max(missing, p.unreadable) // an unreadable line is also missing in its batch
 	return p.out
 }
 
-// addTo adds what the line says to its batch.
+// addTo adds the line's data to its batch.
 func (l *spillLine) addTo(b *load) error {
 	switch l.Kind {
 	case kindSums:
@@ -213,7 +213,7 @@ func (l *spillLine) addTo(b *load) error {
 		if l.Row <= 0 {
 			return errors.New("a request without an id")
 		}
-		if bytes.Contains(l.Entry, []byte(`\u0000`)) { // PostgreSQL refuses it, and text never lets it through
+		if bytes.Contains(l.Entry, []byte(`\u0000`)) { // PostgreSQL rejects it, and text never produces it
 			return errors.New("a request with a zero byte")
 		}
 		if _, err := decode(l.Entry, nil); err != nil {

@@ -21,7 +21,7 @@ var sqliteSchema1 string
 //go:embed schema/sqlite_2.sql
 var sqliteSchema2 string
 
-// openSQLite opens the file at path, which it makes, readable to its owner alone.
+// openSQLite opens the file at path. It creates the file readable only by its owner.
 func openSQLite(ctx context.Context, path string) (*Store, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
@@ -48,15 +48,16 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	}
 	return &Store{db: db, dialect: dialect{
 		name: "SQLite", migrations: sqliteMigrations(), local: true, size: sqliteSize, shrink: sqliteShrink, faulty: sqliteFaulty,
-		gone: func() bool { // deleted, or another one put in its place: SQLite would go on writing into the old one
+		gone: func() bool { // deleted or replaced: SQLite would continue to write into the old file
 			there, err := os.Stat(full)
 			return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(made, there)
 		},
 	}}, nil
 }
 
-// dsn asks for a write-ahead log, so that reports read while the balancer writes. Without a sync at every commit a
-// crash of the process loses nothing; one of the machine may lose the last moments, never the file.
+// dsn sets a write-ahead log, so that reports can read while the balancer writes. Without a sync at
+// every commit, a crash of the process loses nothing; a crash of the machine may lose the last
+// moments, but does not damage the file.
 func dsn(path string) string {
 	return sqliteURL(path, url.Values{
 		"_pragma": {"busy_timeout(10000)", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(67108864)"},
@@ -74,7 +75,7 @@ func sqliteURL(path string, query url.Values) string {
 }
 
 // openSQLiteReader opens the file at path without writing anything, so that it works on a full
-// disk. It fails if the schema is an older one.
+// disk. It fails if the schema is older.
 func openSQLiteReader(ctx context.Context, path string) (*Store, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
@@ -84,8 +85,8 @@ func openSQLiteReader(ctx context.Context, path string) (*Store, error) {
 	var errs []error
 	for _, query := range []url.Values{
 		{"mode": {"ro"}, "_pragma": reading},
-		// Without another process that has the file open, a reader makes an index of the write-ahead
-		// log beside it. With the lock for itself it keeps that in memory.
+		// A reader without other processes writes an index of the write-ahead log next to it. With
+		// an exclusive lock it keeps the index in memory.
 		{"mode": {"rw"}, "_pragma": append([]string{"locking_mode(exclusive)"}, reading...)},
 	} {
 		s, err := tryReader(ctx, sqliteURL(full, query))
@@ -102,7 +103,7 @@ func tryReader(ctx context.Context, dsn string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1) // several would lock each other out
+	db.SetMaxOpenConns(1) // several would block each other
 	var version int
 	err = db.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM ledger_version`).Scan(&version)
 	if err == nil && version != len(sqliteMigrations()) {
@@ -116,7 +117,7 @@ func tryReader(ctx context.Context, dsn string) (*Store, error) {
 
 func sqliteMigrations() []string { return []string{sqliteSchema1, sqliteSchema2} }
 
-// Exists says whether there is a ledger to read: a SQLite file is not made by asking for it.
+// Exists reports whether there is a ledger to read, because opening a SQLite file would create it.
 func Exists(where string) error {
 	if IsURL(where) {
 		return nil
@@ -128,7 +129,7 @@ func Exists(where string) error {
 	return err
 }
 
-// sqliteFaulty tells an error about values from one about the file.
+// sqliteFaulty reports whether an error is about values, not about the file.
 func sqliteFaulty(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {

@@ -1,11 +1,10 @@
-// Package store keeps the ledger: in SQLite beside the configuration, or in
-// PostgreSQL when several balancers write into one. What is asked of it is plain
-// enough that one set of statements does for both; a dialect holds the rest.
+// Package store keeps the ledger: in SQLite next to the configuration, or in PostgreSQL if several
+// balancers write into one ledger. The queries are simple enough for one set of statements; a
+// dialect contains the differences.
 //
-// Invariants. An entry is in the store once, with its attempts, and every token and
-// nano-dollar of it once in the hourly and once in the daily sums: rows and sums
-// are written in one transaction, and a batch whose commit was in doubt is not
-// written again. Sums outlive rows.
+// An entry is in the store once, with its attempts, and every token and nano-dollar of it once in
+// the hourly and once in the daily sums: rows and sums are written in one transaction, and a batch
+// whose commit was in doubt is not written twice. Sums outlive rows.
 package store
 
 import (
@@ -24,27 +23,27 @@ type Store struct {
 	dialect
 
 	mu     sync.Mutex
-	writes *writes // nil until they are needed
+	writes *writes // nil until first needed
 }
 
-// dialect is what the two databases do not have in common.
+// dialect contains the differences between the two databases.
 type dialect struct {
 	name       string
-	migrations []string                                      // in order; never changed once released
-	numbered   bool                                          // parameters are $1, $2, … and not ?
-	local      bool                                          // statements wait for nobody: their contexts need not be watched, which takes a goroutine each
-	lock       string                                        // statement that keeps others from migrating, "" where opening does
+	migrations []string                                      // in order; immutable once released
+	numbered   bool                                          // parameters are $1, $2, … instead of ?
+	local      bool                                          // statements do not block: there is no need to watch their contexts, which costs a goroutine each
+	lock       string                                        // statement that excludes other migrations, "" if opening does
 	size       func(context.Context, *sql.DB) (int64, error) // bytes that the rows and sums take
-	shrink     func(context.Context, *sql.DB) error          // gives back what deleted rows took
-	faulty     func(error) bool                              // the statement is at fault: trying again is of no use
-	gone       func() bool                                   // what is written from now on would not be found; nil: that cannot be
+	shrink     func(context.Context, *sql.DB) error          // releases the space of deleted rows
+	faulty     func(error) bool                              // the statement is at fault, so a retry would fail too
+	gone       func() bool                                   // reports that further writes would be lost; nil: impossible
 }
 
-// ErrMissing says that there is no ledger yet.
+// ErrMissing means that there is no ledger yet.
 var ErrMissing = errors.New("nothing has been recorded yet")
 
-// Open opens a ledger, making or migrating it where needed: a postgres:// URL, or the path of a SQLite file.
-// Its error never holds a password.
+// Open opens a ledger: a postgres:// URL, or the path of a SQLite file. It creates or migrates the
+// ledger if needed. The error never contains a password.
 func Open(ctx context.Context, where string) (*Store, error) {
 	open := openSQLite
 	if IsURL(where) {
@@ -60,8 +59,8 @@ func Open(ctx context.Context, where string) (*Store, error) {
 	return s, nil
 }
 
-// OpenReader opens a ledger for reports. It writes nothing if that can be avoided, so that it works
-// on a full disk; an older schema is migrated.
+// OpenReader opens a ledger for reports. It avoids writes, so that it works on a full disk; it
+// migrates an older schema.
 func OpenReader(ctx context.Context, where string) (*Store, error) {
 	if IsURL(where) {
 		return Open(ctx, where)
@@ -77,12 +76,12 @@ func OpenReader(ctx context.Context, where string) (*Store, error) {
 	return s, nil
 }
 
-// IsURL says whether a ledger is a PostgreSQL database and not a file.
+// IsURL reports whether a ledger is a PostgreSQL database, not a file.
 func IsURL(where string) bool {
 	return strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://")
 }
 
-// Address is where a ledger is, without what is secret of it.
+// Address returns where a ledger is, without secrets.
 func Address(where string) string {
 	if IsURL(where) {
 		return hostOf(where)
@@ -90,14 +89,14 @@ func Address(where string) string {
 	return where
 }
 
-// Close ends all use of the ledger.
+// Close closes the ledger.
 func (s *Store) Close() error { return s.db.Close() }
 
-// Kind names the database, as "SQLite" or "PostgreSQL".
+// Kind returns "SQLite" or "PostgreSQL".
 func (s *Store) Kind() string { return s.name }
 
-// migrate brings the schema up to date, step by step. A newer schema than this program knows is refused: an older
-// program would write wrong sums into it.
+// migrate updates the schema step by step. It rejects a newer schema, because an older program
+// would write wrong sums into it.
 func (s *Store) migrate(ctx context.Context) error {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -135,7 +134,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	return tx.Commit()
 }
 
-// rebind writes the parameters of a statement the way the database wants them.
+// rebind writes the parameters of a statement in the database's syntax.
 func (d *dialect) rebind(statement string) string {
 	if !d.numbered {
 		return statement
@@ -153,7 +152,7 @@ func (d *dialect) rebind(statement string) string {
 	return out.String()
 }
 
-// placeholders are n rows of parameters, width each.
+// placeholders returns rows of parameters, width per row.
 func placeholders(rows, width int) string {
 	row := "(" + strings.TrimSuffix(strings.Repeat("?,", width), ",") + ")"
 	return strings.TrimSuffix(strings.Repeat(row+",", rows), ",")

@@ -12,7 +12,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// slot is one line of the hourly or daily sums.
+// slot is the key of one line of the hourly or daily sums.
 type slot struct {
 	n                     int64 // hours or days since 1970
 	client, model, server string
@@ -23,24 +23,24 @@ const (
 	day  = 24 * time.Hour
 )
 
-// tally is what some entries add to the sums, hour by hour.
+// tally is what entries add to the sums, by hour.
 type tally map[slot]*ledger.Sums
 
-// unknownModels bounds the names of models in the sums that nobody has answered to: clients may ask for anything, and
-// sums are kept for years. One goroutine owns it.
+// unknownModels bounds the number of model names in the sums that no upstream has served, because
+// clients may request any name and sums are kept for years. One goroutine uses it.
 type unknownModels struct {
 	hour int64
 	seen map[string]bool
 }
 
 const (
-	// mostStrangers is how many such names get sums of their own in an hour.
-	mostStrangers = 100
-	// otherModels is the name under which the rest is summed up.
+	// maxUnknown is the number of such names per hour with separate sums.
+	maxUnknown = 100
+	// otherModels is the name for the sums of all others.
 	otherModels = "(other)"
 )
 
-// modelOf is the model to count an entry under.
+// modelOf returns the model under which an entry counts.
 func (s *unknownModels) modelOf(e *ledger.Entry, hour int64) string {
 	model := text(e.Model)
 	if a := e.Final(); a != nil && a.Known() || model == "" {
@@ -49,7 +49,7 @@ func (s *unknownModels) modelOf(e *ledger.Entry, hour int64) string {
 	if s.hour != hour || s.seen == nil {
 		s.hour, s.seen = hour, map[string]bool{}
 	}
-	if len(s.seen) >= mostStrangers && !s.seen[model] {
+	if len(s.seen) >= maxUnknown && !s.seen[model] {
 		return otherModels
 	}
 	s.seen[model] = true
@@ -66,7 +66,7 @@ func (t tally) add(e *ledger.Entry, s *unknownModels) {
 		if place.Model != e.Model {
 			model = text(place.Model)
 		}
-		if sums == nil || server != at.server || model != at.model { // mostly it is one server and one model
+		if sums == nil || server != at.server || model != at.model { // the usual case is one server and one model
 			at.server, at.model = server, model
 			sums = t.at(at)
 		}
@@ -74,7 +74,7 @@ func (t tally) add(e *ledger.Entry, s *unknownModels) {
 	}
 }
 
-// at are the sums of a slot.
+// at returns the sums of a slot.
 func (t tally) at(s slot) *ledger.Sums {
 	sums := t[s]
 	if sums == nil {
@@ -84,7 +84,7 @@ func (t tally) at(s slot) *ledger.Sums {
 	return sums
 }
 
-// days is the same by the day.
+// days returns the same sums by day.
 func (t tally) days() tally {
 	out := tally{}
 	for at, sums := range t {
@@ -94,14 +94,14 @@ func (t tally) days() tally {
 	return out
 }
 
-// sorted lists the slots in one order for all, so that two writers never wait for each other crosswise.
+// sorted returns the slots in a fixed order, so that two writers never deadlock.
 func (t tally) sorted() []slot {
 	return slices.SortedFunc(maps.Keys(t), func(a, b slot) int {
 		return cmp.Or(cmp.Compare(a.n, b.n), cmp.Compare(a.client, b.client), cmp.Compare(a.model, b.model), cmp.Compare(a.server, b.server))
 	})
 }
 
-// sumNames lists the columns of sums, each as pattern makes it of the name.
+// sumNames joins the columns of sums, each formatted by pattern.
 func sumNames(separator string, pattern func(name string) string) string {
 	var names []string
 	for _, f := range new(ledger.Sums).Fields() {
@@ -112,10 +112,10 @@ func sumNames(separator string, pattern func(name string) string) string {
 
 func same(name string) string { return name }
 
-// sumWidth is how many columns a line of sums has.
+// sumWidth is the number of columns in a table of sums.
 const sumWidth = 4 + ledger.Figures
 
-// prepareAddition parses the statements that add to lines of a table of sums.
+// prepareAddition parses the statements that add to a table of sums.
 func (s *Store) prepareAddition(ctx context.Context, table string) (*insertion, error) {
 	return s.prepareInsertion(ctx, `INSERT INTO `+table+` (slot, client, model, server, `+sumNames(", ", same)+`) VALUES `,
 		` ON CONFLICT (slot, client, model, server) DO UPDATE SET `+

@@ -12,28 +12,29 @@ import (
 )
 
 const (
-	// gather is how long an entry waits at most for others to be written with.
-	gather = 200 * time.Millisecond
-	// most is how many are written in one step, and so many are written without waiting for more.
-	most = 1000
-	// usualRoom is the memory for entries that cannot be written at the moment.
-	usualRoom = 64 << 20
-	// writeTime is how long one step may take.
+	// flushDelay is the longest wait of an entry for others of its batch.
+	flushDelay = 200 * time.Millisecond
+	// batchSize is the most rows of one batch. That many rows are written without further wait.
+	batchSize = 1000
+	// bufferMemory is the memory for entries that cannot be written at the moment.
+	bufferMemory = 64 << 20
+	// writeTime is the time-out of one write.
 	writeTime = 30 * time.Second
 	// lastWrite bounds the final write. Rows that are not written by then are spilled. Service
 	// managers commonly kill a process 10 s after they stop it.
 	lastWrite = 5 * time.Second
-	// firstPause and longestPause are between two tries of what failed.
+	// firstPause and longestPause bound the pause before a retry.
 	firstPause, longestPause = time.Second, 30 * time.Second
 	// firstRepeat and longestRepeat bound the interval of log lines about the same failure.
 	firstRepeat, longestRepeat = 10 * time.Second, time.Minute
-	// prunePeriod is how often the ledger is cut to its bounds.
+	// prunePeriod is the interval of calls of Prune.
 	prunePeriod = 10 * time.Minute
 )
 
-// Writer brings entries into the ledger, off the way of requests. While that cannot be written to, as on a full disk or
-// with a database that is down, they wait in memory; when that is full, newer ones are only added to
-// the sums, which take no room: then no token and no money is lost, but their rows are. Safe for concurrent use.
+// Writer writes entries to the ledger in the background. While the ledger is not writable, for
+// example because the disk is full or the database is down, entries wait in memory. When that is
+// full, newer entries only add to the sums: no token and no money is lost, but their rows are. Safe
+// for concurrent use.
 type Writer struct {
 	open func(context.Context) (*Store, error)
 	read func(context.Context) (*Store, error) // nil: only open is used
@@ -44,19 +45,19 @@ type Writer struct {
 
 	mu         sync.Mutex
 	rows       []row
-	scratch    []byte // to encode into
-	bytes      int    // that they take, about
+	scratch    []byte // buffer for encoding
+	bytes      int    // approximate memory of rows
 	readings   []Reading
-	sums       tally     // of all that waits
-	late       int64     // entries that had to wait because writing failed
-	counted    int       // how many of the oldest waiting entries are counted in late
-	outage     int64     // part of late that belongs to the current outage
-	reason     string    // why writing fails, "" if it does not
-	since      time.Time // when it began to
+	sums       tally     // of everything that waits
+	late       int64     // entries that had to wait because a write failed
+	counted    int       // the number of oldest waiting entries that are part of late
+	outage     int64     // the part of late that belongs to the current outage
+	reason     string    // of the failed write, "" after a success
+	since      time.Time // beginning of the failures
 	aggregated int64     // entries without a row
 	unknown    unknownModels
 	bounds     Bounds
-	store      *Store // nil until it could be opened
+	store      *Store // nil until it is open
 	current    *load  // being written
 	oldest     time.Time
 
@@ -64,47 +65,47 @@ type Writer struct {
 	restoring chan struct{} // semaphore: one goroutine imports or counts spills
 	parked    []parked      // spills of earlier processes
 
-	// Of the goroutine that writes.
+	// Used by the writing goroutine only.
 	lastLogged time.Time
 	repeat     time.Duration // until the next log line
 	pruned     time.Time
-	searched   time.Time // for spills
+	searched   time.Time // last search for spills
 }
 
-// NewWriter makes a writer into the ledger that open opens. It does nothing before Run.
+// NewWriter returns a writer into the ledger that open opens. It does nothing before Run.
 func NewWriter(open func(context.Context) (*Store, error), log *event.Bus, b Bounds) *Writer {
 	return &Writer{
-		open: open, log: log, wake: make(chan struct{}, 1), ids: newNumbering(), room: usualRoom, sums: tally{}, bounds: b,
+		open: open, log: log, wake: make(chan struct{}, 1), ids: newNumbering(), room: bufferMemory, sums: tally{}, bounds: b,
 		restoring: make(chan struct{}, 1),
 	}
 }
 
 // SpillTo sets the places for rows that cannot be written before the process ends, and for those of
-// earlier processes. It must be called first.
+// earlier processes. It must be the first call.
 func (w *Writer) SpillTo(s Spill) { w.spill = s }
 
 // ReadWith sets how Spent opens the ledger while it cannot be opened for writing. It must be called
-// first.
+// before Open and Run.
 func (w *Writer) ReadWith(open func(context.Context) (*Store, error)) { w.read = open }
 
-// Open opens the ledger before the first entry and imports the spills of earlier processes, so that past
-// spending is known before new requests add to it. An error is logged; Run tries again.
+// Open opens the ledger before the first entry and imports the spills of earlier processes, so that
+// past spending is known before new requests add to it. It logs an error; Run retries.
 func (w *Writer) Open(ctx context.Context) {
-	w.search(time.Now())
+	w.searchSpills(time.Now())
 	if err := w.restore(ctx); err != nil {
 		w.countLate(err)
 		w.logOccasionally(err)
 	}
 }
 
-// Bound changes what is kept.
+// Bound changes the bounds.
 func (w *Writer) Bound(b Bounds) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.bounds = b
 }
 
-// Record takes a finished request over. It never blocks on the ledger.
+// Record takes over a finished request. It never blocks on the ledger.
 func (w *Writer) Record(e ledger.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -120,16 +121,16 @@ func (w *Writer) Record(e ledger.Entry) {
 	r := row{id: w.ids.next(e.Start), entry: string(w.scratch), prompt: e.Prompt}
 	w.rows = append(w.rows, r)
 	w.bytes += r.size()
-	if len(w.rows) >= most {
+	if len(w.rows) >= batchSize {
 		w.nudge()
 	}
 }
 
-// Balance takes a reading of a server's balance.
+// Balance records a reading of a server's balance.
 func (w *Writer) Balance(server string, value float64, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.readings) < most {
+	if len(w.readings) < batchSize {
 		w.readings = append(w.readings, Reading{server, at, value})
 	}
 }
@@ -141,8 +142,8 @@ func (w *Writer) nudge() {
 	}
 }
 
-// Backlog tells what is not in the ledger yet: how many entries, how long the oldest has waited, how many
-// had to wait because writing failed, and how many have no row because memory was full.
+// Backlog returns what is not in the ledger yet: the number of entries, the age of the oldest, how
+// many had to wait because a write failed, and how many have no row because memory was full.
 func (w *Writer) Backlog() (rows int, oldest time.Duration, late, folded int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -162,9 +163,9 @@ func (w *Writer) Backlog() (rows int, oldest time.Duration, late, folded int64) 
 
 var errNotOpen = errors.New("the ledger is not open yet")
 
-// Run writes until ctx ends, and then what is left, as far as that goes at once.
+// Run writes until ctx ends, then makes one last try.
 func (w *Writer) Run(ctx context.Context) {
-	tick := time.NewTicker(gather)
+	tick := time.NewTicker(flushDelay)
 	defer tick.Stop()
 	for {
 		select {
@@ -189,14 +190,14 @@ func (w *Writer) finish(ctx context.Context) {
 			w.spillAll(err)
 			break
 		}
-		w.written(b)
+		w.recordWritten(b)
 	}
 	if s := w.ready(); s != nil {
-		_ = s.Close() // all is committed
+		_ = s.Close() // everything is committed
 	}
 }
 
-// spillAll writes all waiting rows to a spill, because the ledger cannot be written to.
+// spillAll writes all waiting rows to a spill, because the ledger is not writable.
 func (w *Writer) spillAll(because error) {
 	var list []*load
 	rows := 0
@@ -218,9 +219,9 @@ func (w *Writer) spillAll(because error) {
 	}
 }
 
-// flush writes what waits, trying again for as long as it takes. What comes meanwhile is left to be written with more.
+// flush writes the waiting rows, with retries. Rows that arrive in the meantime are written later.
 func (w *Writer) flush(ctx context.Context) {
-	for more := true; more; more = w.full() || w.behind() {
+	for more := true; more; more = w.isFull() || w.isBehind() {
 		b := w.take()
 		if b == nil {
 			return
@@ -237,15 +238,15 @@ func (w *Writer) flush(ctx context.Context) {
 			}
 			pause = min(2*pause, longestPause)
 		}
-		w.written(b)
+		w.recordWritten(b)
 	}
 }
 
-// full says whether as many entries wait as are written in one step.
-func (w *Writer) full() bool {
+// isFull reports whether a whole batch waits.
+func (w *Writer) isFull() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.rows) >= most
+	return len(w.rows) >= batchSize
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -259,18 +260,19 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// load is a batch with what else is written beside it.
+// load is a batch with the readings that are written with it.
 type load struct {
 	*batch
 	readings []Reading
-	since    time.Time // the oldest entry is waiting
+	since    time.Time // when the oldest entry began to wait
 	size     int
 	tries    int
-	untried  bool // of a spill: no process has tried to write it
+	untried  bool // from a spill: no process has tried to write it
 }
 
-// take takes what is written next, nil when nothing waits: the batch that was not written yet, with its id, for its
-// commit may be in doubt; else the oldest rows with the sums of all that waits.
+// take returns the next batch, nil if nothing waits: the batch that was not written yet, with its
+// id, because its commit may be in doubt; else the oldest rows with the sums of everything that
+// waits.
 func (w *Writer) take() *load {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -280,19 +282,19 @@ func (w *Writer) take() *load {
 	if len(w.rows) == 0 && len(w.sums) == 0 && len(w.readings) == 0 {
 		return nil
 	}
-	n := min(len(w.rows), most)
+	n := min(len(w.rows), batchSize)
 	b := &load{batch: newBatch(w.rows[:n:n], w.sums), readings: w.readings, since: w.oldest}
 	for i := range b.rows {
 		b.size += b.rows[i].size()
 	}
 	w.rows, w.sums, w.readings, w.current, w.oldest = w.rows[n:], tally{}, nil, b, time.Now()
 	if len(w.rows) == 0 {
-		w.rows = nil // gives the array back
+		w.rows = nil // frees the array
 	}
 	return b
 }
 
-// waitingLocked is how many rows wait. The caller holds the mutex.
+// waitingLocked returns the number of waiting rows.
 func (w *Writer) waitingLocked() int {
 	n := len(w.rows)
 	if w.current != nil {
@@ -301,7 +303,7 @@ func (w *Writer) waitingLocked() int {
 	return n
 }
 
-// countLateLocked adds to late all rows that wait and are not in it yet. The caller holds the mutex.
+// countLateLocked adds all waiting rows to late that are not part of it yet.
 func (w *Writer) countLateLocked() {
 	waiting := w.waitingLocked()
 	more := int64(max(waiting-w.counted, 0))
@@ -321,19 +323,19 @@ func (w *Writer) countLate(err error) {
 	w.countLateLocked()
 }
 
-// behind reports whether rows wait that could not be written on time.
-func (w *Writer) behind() bool {
+// isBehind reports whether rows wait that could not be written in time.
+func (w *Writer) isBehind() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.reason != "" && w.counted > 0
 }
 
-// written notes that a batch is in the ledger.
-func (w *Writer) written(b *load) {
+// recordWritten records that a batch is in the ledger.
+func (w *Writer) recordWritten(b *load) {
 	w.mu.Lock()
 	failing := w.reason != ""
 	if failing && b.tries > 1 {
-		w.countLateLocked() // rows that came since the last try that failed
+		w.countLateLocked() // rows that came since the last failed try
 	}
 	w.bytes -= b.size
 	w.current = nil
@@ -357,7 +359,8 @@ func (w *Writer) Trouble() (reason string, since time.Time) {
 	return w.reason, w.since
 }
 
-// Unwritten is the number of requests that wait because the ledger cannot be written to, 0 if it can.
+// Unwritten returns the number of requests that wait because the ledger is not writable, 0 if it
+// is.
 func (w *Writer) Unwritten() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -388,13 +391,13 @@ func (w *Writer) try(ctx context.Context, b *load) error {
 	if lost != nil {
 		w.log.Error(telemetry.LedgerLost, telemetry.Rows, lost.rows, telemetry.Err, lost.because)
 	}
-	if s.numbered { // pgx names the user and the database in its errors
+	if s.numbered { // pgx's errors contain the user and the database
 		return plain(err)
 	}
 	return err
 }
 
-// opened is the store, opened if it could not be so far, or if its file is not the one any more.
+// opened returns the store. It opens the ledger if that failed before, or if its file was replaced.
 func (w *Writer) opened(ctx context.Context) (*Store, error) {
 	if s := w.ready(); s != nil {
 		if s.gone == nil || !s.gone() {
@@ -404,7 +407,7 @@ func (w *Writer) opened(ctx context.Context) (*Store, error) {
 		w.mu.Lock()
 		w.store = nil
 		w.mu.Unlock()
-		_ = s.Close() // nobody will find what is in it
+		_ = s.Close() // its content is lost for readers
 	}
 	s, err := w.open(ctx)
 	if err != nil {
@@ -422,7 +425,7 @@ func (w *Writer) ready() *Store {
 	return w.store
 }
 
-// prune cuts the ledger to its bounds now and again.
+// prune calls Prune from time to time.
 func (w *Writer) prune(ctx context.Context) {
 	now := time.Now()
 	w.mu.Lock()

@@ -23,7 +23,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// lines is a log to look at.
+// lines is a log that tests read.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -64,7 +64,7 @@ func TestTheWriterWritesWhatIsLeftAtTheEnd(t *testing.T) {
 			t.Errorf("%+v", total)
 		}
 		if rows, _, _, folded := w.Backlog(); rows != 0 || folded != 0 {
-			t.Errorf("backlog %d, folded %d", rows, folded)
+			t.Errorf("backlog %d, aggregated %d", rows, folded)
 		}
 		if readings, err := s.readings(t.Context(), noon.Add(-day), noon.Add(day)); err != nil || len(readings) != 1 {
 			t.Errorf("%v, %v", readings, err)
@@ -98,7 +98,7 @@ func TestAnAbsentDatabaseDelaysRowsAndLosesNothing(t *testing.T) {
 		if n := strings.Count(log.String(), "ledger not written"); n < 7 || n > 9 || !strings.Contains(log.String(), "rows=2 ") {
 			t.Errorf("%d complaints in 6 minutes:\n%s", n, log)
 		}
-		if reason, since := w.Trouble(); reason != "connection refused" || time.Since(since) < 6*time.Minute-gather {
+		if reason, since := w.Trouble(); reason != "connection refused" || time.Since(since) < 6*time.Minute-flushDelay {
 			t.Errorf("trouble %q since %s", reason, since)
 		}
 		if _, _, late, _ := w.Backlog(); late != 2 {
@@ -188,11 +188,11 @@ func TestARowThatNoDatabaseTakesHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// killedVariable makes this test's own binary the process that is killed.
+// killedVariable makes this test binary run as the process that is killed.
 const killedVariable = "TEST_LEDGER_TO_KILL"
 
-// TestKilledProcessLosesNoCommittedRow kills a process, as kill -9 does, in the middle of writing, and looks for every
-// row that it had been told was committed.
+// TestKilledProcessLosesNoCommittedRow kills a process, as kill -9 does, during a write, and looks
+// for every row whose commit was reported.
 func TestKilledProcessLosesNoCommittedRow(t *testing.T) {
 	if where := os.Getenv(killedVariable); where != "" {
 		writeUntilKilled(t, where)
@@ -253,7 +253,7 @@ func writeUntilKilled(t *testing.T, where string) {
 	}
 }
 
-// TestADeletedFileIsMadeAnew has somebody delete the ledger while the balancer runs.
+// TestADeletedFileIsMadeAnew deletes the ledger while the balancer runs.
 func TestADeletedFileIsMadeAnew(t *testing.T) {
 	where := filepath.Join(t.TempDir(), "ledger.db")
 	var log lines
