@@ -75,10 +75,10 @@ func (p *past) add(name string, r *upstream.Report) {
 
 // Backlog is what the ledger has not written yet.
 type Backlog struct {
-	Rows   int     `json:"backlog_rows"`
-	Oldest float64 `json:"backlog_age_seconds"`
-	Late   int64   `json:"late_rows"`
-	Folded int64   `json:"folded_rows"`
+	Rows       int     `json:"backlog_rows"`
+	Oldest     float64 `json:"backlog_age_seconds"`
+	Late       int64   `json:"late_rows"`
+	Aggregated int64   `json:"folded_rows"`
 	// Reason is why rows cannot be written at the moment, "" while they can; Since is when that began.
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`

@@ -13,42 +13,46 @@ import (
 )
 
 const (
-	// cacheWindow is what is compared with what is usual. It is counted by the minute.
+	// cacheWindow is the period, in minutes, that is compared with the usual rate.
 	cacheWindow = 15
-	// A verdict needs this many answers in the window, and this many before it. With less it would be chance.
+	// A comparison needs cacheMinimum responses in the window and cacheUsual before it. Fewer would
+	// be chance.
 	cacheMinimum, cacheUsual = 30, 200
-	// cacheMemory is how many answers make up what is usual: the last ones before the window, however long ago.
+	// cacheMemory is the number of responses, before the window, that make up the usual rate,
+	// regardless of their age.
 	cacheMemory = 2000
-	// cacheWorth is the usual rate below which nobody counts on the cache.
+	// cacheWorth is the usual rate below which a collapse does not matter.
 	cacheWorth = 0.3
-	// The rate has collapsed below the first of these parts of what is usual, and recovered above the second.
+	// The rate has collapsed below cacheLost times the usual rate, and recovered above
+	// cacheRegained times.
 	cacheLost, cacheRegained = 0.5, 0.75
-	// smallestCached is the prompt below which no model caches (prompt-caching docs).
+	// smallestCached is the smallest prompt that a model caches, in tokens (prompt-caching docs).
 	smallestCached = 1024
-	maxWatched     = 1000 // servers; reloads may bring ever new ones
-	// A conversation that was silent for longer than caches last is renewed, and is right not to find itself there.
+	maxWatched     = 1000 // servers, because reloads may add new ones without end
+	// A conversation that paused for longer than caches last is not expected in the cache.
 	conversationPause = 5 * time.Minute
 	maxConversations  = 20_000
 )
 
-// everywhere stands for all servers together.
+// everywhere is the name for all servers together.
 const everywhere = "all servers"
 
-// CacheWatch publishes CacheRateChanged when much less of the prompts is read from the prompt cache than usual, for a
-// server and for all together, and when that ends. Every response in a continuing conversation counts equally, so that
-// one large prompt does not decide. It is a proxy.Recorder.
+// CacheWatch publishes CacheRateChanged when the part of prompts that is read from the cache falls
+// far below the usual rate, for one server or for all together, and when that ends. Every response
+// in a continuing conversation counts equally, so that one large prompt does not decide. It
+// implements proxy.Recorder.
 type CacheWatch struct {
 	bus *event.Bus
 
 	mu     sync.Mutex
 	trends map[string]*cacheTrend     // by server
-	spoke  map[conversation]time.Time // when it was answered last
+	spoke  map[conversation]time.Time // time of the last response
 }
 
-// conversation is one agent's with one model.
+// conversation is the conversation of one agent with one model.
 type conversation struct{ session, agent, model string }
 
-// NewCacheWatch makes a CacheWatch that has seen nothing.
+// NewCacheWatch returns an empty CacheWatch.
 func NewCacheWatch(bus *event.Bus) *CacheWatch {
 	return &CacheWatch{bus: bus, trends: map[string]*cacheTrend{}, spoke: map[conversation]time.Time{}}
 }
@@ -64,7 +68,7 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 		return
 	}
 	rate, now := float64(a.Answer.Usage.CacheReadTokens)/float64(prompt), e.Start.Add(e.Duration)
-	if e.Session != "" && !w.goesOn(conversation{e.Session, e.Agent, e.Model}, e.Start, now) {
+	if e.Session != "" && !w.continues(conversation{e.Session, e.Agent, e.Model}, e.Start, now) {
 		return
 	}
 	for _, server := range [...]string{a.Server, everywhere} {
@@ -74,8 +78,9 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 	}
 }
 
-// goesOn says whether a conversation was answered not long before a request that began at start and ends now.
-func (w *CacheWatch) goesOn(c conversation, start, now time.Time) bool {
+// continues reports whether a conversation had a response shortly before a request that began at
+// start and ends now.
+func (w *CacheWatch) continues(c conversation, start, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	last, known := w.spoke[c]
@@ -89,7 +94,7 @@ func (w *CacheWatch) goesOn(c conversation, start, now time.Time) bool {
 	return known && start.Sub(last) <= conversationPause
 }
 
-// change is what a response has changed in a trend.
+// change is the change of a trend by one response.
 type change int
 
 const (
@@ -114,10 +119,10 @@ func (w *CacheWatch) add(server string, rate float64, now time.Time) (c change, 
 	return t.judge(), t.recent().mean(), t.usual.mean()
 }
 
-// percent shows a rate as people say it.
+// percent formats a rate as a percentage.
 func percent(rate float64) string { return strconv.Itoa(int(math.Round(rate*100))) + "%" }
 
-// rates are some answers: how many, and the sum of the parts of their prompts that were read from the cache.
+// rates is a number of responses, and the sum of their cached parts.
 type rates struct {
 	answers, sum float64
 }
@@ -134,17 +139,18 @@ func (r *rates) plus(other rates) {
 	r.sum += other.sum
 }
 
-// cacheTrend is the hit rate of late, minute by minute, and what it was before. The zero value is empty.
+// cacheTrend is the hit rate of the window, by minute, and the rate before it. The zero value is
+// empty.
 type cacheTrend struct {
 	minutes [cacheWindow]struct {
 		minute int64 // since 1970
 		rates
 	}
-	usual     rates // of what has left the window
+	usual     rates // responses from before the window
 	collapsed bool
 }
 
-// add counts an answer that ended now.
+// add counts a response that ends now.
 func (t *cacheTrend) add(rate float64, now time.Time) {
 	minute := now.Unix() / 60
 	for i := range t.minutes {
@@ -155,13 +161,13 @@ func (t *cacheTrend) add(rate float64, now time.Time) {
 	}
 	slot := &t.minutes[minute%cacheWindow]
 	if slot.answers > 0 && slot.minute > minute {
-		return // it ended before what is in the window began
+		return // it ended before the window
 	}
 	slot.minute = minute
 	slot.plus(rates{1, rate})
 }
 
-// learn takes what has left the window for usual. What was long ago counts less and less.
+// learn adds rates that have left the window to the usual rate. Older responses have less weight.
 func (t *cacheTrend) learn(r rates) {
 	t.usual.plus(r)
 	if excess := t.usual.answers / cacheMemory; excess > 1 {

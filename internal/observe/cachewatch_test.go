@@ -15,7 +15,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// day is traffic on a clock of its own.
+// day is traffic on a simulated clock.
 type day struct {
 	*CacheWatch
 	log bytes.Buffer
@@ -30,7 +30,7 @@ func newDay() *day {
 	return d
 }
 
-// serve lets a server answer some requests, one every few seconds, with a part of their prompts from the cache.
+// serve records responses of a server at an interval, with a rate of cached tokens.
 func (d *day) serve(server string, requests int, every time.Duration, rate func() float64) {
 	for range requests {
 		d.now = d.now.Add(every)
@@ -42,7 +42,7 @@ func (d *day) serve(server string, requests int, every time.Duration, rate func(
 	}
 }
 
-// said counts lines about a server.
+// said counts log lines about a server.
 func (d *day) said(message, server string) int {
 	n := 0
 	for line := range strings.Lines(d.log.String()) {
@@ -59,13 +59,13 @@ func TestCacheCollapse(t *testing.T) {
 	d := newDay()
 	d.serve("a", 400, 10*time.Second, always(0.9))
 	if d.log.Len() > 0 {
-		t.Fatalf("all is as usual: %s", &d.log)
+		t.Fatalf("no change: %s", &d.log)
 	}
 	d.serve("a", 100, 10*time.Second, always(0))
 	if d.said(telemetry.CacheCollapsed, "a") != 1 || !strings.Contains(d.log.String(), "usual_hit_rate=90%") {
 		t.Errorf("after the collapse: %s", &d.log)
 	}
-	d.serve("a", 30, 10*time.Second, always(0.6)) // in between: neither nor
+	d.serve("a", 30, 10*time.Second, always(0.6)) // between the two bounds
 	if d.said(telemetry.CacheRecovered, "a") != 0 {
 		t.Errorf("half way: %s", &d.log)
 	}
@@ -75,7 +75,7 @@ func TestCacheCollapse(t *testing.T) {
 	}
 }
 
-// TestCacheCollapseElsewhere looks at one server of two: together they may be well.
+// TestCacheCollapseElsewhere checks one server of two: the rate of both together may be normal.
 func TestCacheCollapseElsewhere(t *testing.T) {
 	d := newDay()
 	both := func(rounds int, a, b float64) {
@@ -91,7 +91,7 @@ func TestCacheCollapseElsewhere(t *testing.T) {
 	}
 }
 
-// TestCacheSilence is traffic of which nothing can be said.
+// TestCacheSilence checks traffic without a meaningful rate.
 func TestCacheSilence(t *testing.T) {
 	f := func(name string, traffic func(*day)) {
 		t.Helper()
@@ -147,7 +147,8 @@ func TestCacheSilence(t *testing.T) {
 	})
 }
 
-// TestCacheNewNormal stays collapsed: some day that is usual, and nobody is told again.
+// TestCacheNewNormal checks that a lasting collapse becomes the usual rate, without another
+// message.
 func TestCacheNewNormal(t *testing.T) {
 	d := newDay()
 	d.serve("a", 1000, 5*time.Second, always(0.9))
@@ -157,7 +158,7 @@ func TestCacheNewNormal(t *testing.T) {
 	}
 }
 
-// TestCacheConversations is bounded in what it remembers.
+// TestCacheConversations checks that memory is bounded.
 func TestCacheConversations(t *testing.T) {
 	d := newDay()
 	for i := range maxConversations + 5 {

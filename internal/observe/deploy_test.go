@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// deployed are the files that name metrics for other programs.
+// deployed returns the files that name metrics for other programs.
 func deployed(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -32,7 +32,8 @@ func deployed(t *testing.T) map[string]string {
 	return files
 }
 
-// TestDeployedNames looks up every metric, and every label it is asked by, that dashboard, alerts and documentation use.
+// TestDeployedNames checks that every metric and label in dashboard, alerts and documentation
+// exists.
 func TestDeployedNames(t *testing.T) {
 	known := map[string][]string{}
 	for _, f := range allFamilies().list() {
@@ -102,7 +103,7 @@ func TestEveryMetricIsShown(t *testing.T) {
 	}
 }
 
-// promtool runs Prometheus's own checks.
+// promtool runs Prometheus's checks.
 func promtool(t *testing.T, stdin []byte, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("promtool")
@@ -120,7 +121,7 @@ func TestAlertsAreWellFormed(t *testing.T) { promtool(t, nil, "check", "rules", 
 
 func TestAlerts(t *testing.T) { promtool(t, nil, "test", "rules", "alerts_test.yml") }
 
-// TestPromtoolTakesTheMetrics as they are served.
+// TestPromtoolTakesTheMetrics checks the served metrics.
 func TestPromtoolTakesTheMetrics(t *testing.T) {
 	w := httptest.NewRecorder()
 	observed(t).Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))

@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// maxModels, maxClients and maxPairs bound the values that are told apart in the life of a process.
+	// maxModels, maxClients and maxPairs bound the distinct values during the life of a process.
 	maxModels  = 100
 	maxClients = 1000
 	maxPairs   = 3000 // of a client and a model
-	// maxClasses bounds classes of models, which are few unless clients invent names.
+	// maxClasses bounds classes of models, because clients may invent names.
 	maxClasses = 20
 	// maxLabel bounds the length of a value, in bytes.
 	maxLabel = 100
 )
 
-// labels bounds the values that clients can bring about. Safe for concurrent use.
+// labels bounds the label values that clients control. Safe for concurrent use.
 type labels struct {
 	mu      sync.Mutex
 	models  map[string]bool
@@ -32,8 +32,9 @@ func newLabels() *labels {
 	return &labels{models: map[string]bool{}, clients: map[string]bool{}, pairs: map[[2]string]bool{}, classes: map[string]bool{}}
 }
 
-// requester is a client and the model it asks for, as labels, and the model as a label where no client stands beside it. A
-// model's name counts once it has been served: clients cannot use up the room with names that no server knows.
+// requester returns the labels for a client and the model of its request, and the model's label
+// without a client. A model counts only after it has been served, so that clients cannot use up the
+// limit with names that no server knows.
 func (l *labels) requester(client, model string, served bool) (who, what, alone string) {
 	client, model = clientLabel(client), clean(model)
 	l.mu.Lock()
@@ -49,14 +50,15 @@ func (l *labels) requester(client, model string, served bool) (who, what, alone 
 	return who, alone, alone
 }
 
-// class is a class of models as a label.
+// class returns the label for a class of models.
 func (l *labels) class(class string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bounded(l.classes, maxClasses, clean(class), true)
 }
 
-// bounded returns a value that is known or, where it may be, becomes so while there is room.
+// bounded returns value if it is known, or if it may be added and the limit is not reached;
+// otherwise "other".
 func bounded(known map[string]bool, most int, value string, enter bool) string {
 	switch {
 	case value == none || known[value]:
@@ -68,9 +70,10 @@ func bounded(known map[string]bool, most int, value string, enter bool) string {
 	return value
 }
 
-// clientLabel is the name of a client key. Where no keys are asked for clients are known by their addresses, which are no labels.
+// clientLabel returns the name of a client key. Without keys, clients are known by their addresses,
+// which are not used as labels.
 func clientLabel(client string) string {
-	if strings.ContainsAny(client, ".:") { // as in every address; an error costs memory
+	if strings.ContainsAny(client, ".:") { // true for every address; parsing one costs an allocation
 		if _, err := netip.ParseAddr(client); err == nil {
 			return none
 		}
@@ -78,7 +81,7 @@ func clientLabel(client string) string {
 	return clean(client)
 }
 
-// clean makes a text fit for a label: valid UTF-8, not too long, not empty.
+// clean makes a text valid for a label: valid UTF-8, bounded, not empty.
 func clean(s string) string {
 	if len(s) > maxLabel {
 		s = s[:maxLabel]
@@ -89,7 +92,7 @@ func clean(s string) string {
 	return s
 }
 
-// endpointOf is one of a few names for what a path asks for.
+// endpointOf returns a label for the API's endpoint of a path.
 func endpointOf(path string) string {
 	switch {
 	case path == claude.MessagesPath:
@@ -108,7 +111,7 @@ func endpointOf(path string) string {
 
 func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
 
-// statusClass is "2xx" to "5xx", and none for a client that left before an answer.
+// statusClass returns "2xx" to "5xx", or none for a client that left before a response.
 func statusClass(status int) string {
 	if status < 100 || status > 599 {
 		return none
@@ -116,10 +119,10 @@ func statusClass(status int) string {
 	return [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"}[status/100-1]
 }
 
-// tokenKinds is how many kinds of tokens there are.
+// tokenKinds is the number of kinds of tokens.
 const tokenKinds = 5
 
-// kinds lists the tokens of an answer by kind.
+// kinds returns the tokens of a response by kind.
 func kinds(u claude.Usage) [tokenKinds]struct {
 	kind   string
 	tokens int64

@@ -1,12 +1,11 @@
-// Package observe tells others what the balancer sees: metrics for Prometheus, spans of requests by OpenTelemetry, and
-// events by webhooks.
+// Package observe exports what the balancer measures: metrics for Prometheus, spans of requests by
+// OpenTelemetry, and operational events about outages and the cache.
 //
-// Invariants. Nothing here holds up a request: what is to be sent is queued, within bounds, and what does not fit
-// is dropped and said to be. Nothing of a prompt or an answer, and no credential, leaves by this room. What an
-// event says is what the log says, for events are made of the log's own lines. Every token of every attempt is
-// counted exactly once, with the attempt that it belongs to. The number of series is bounded whatever clients
-// send: models and clients beyond a fixed number are counted together, and sessions, requests, addresses and paths
-// are never labels.
+// Nothing here delays a request: data to be sent is queued within bounds, and what does not fit is
+// dropped and counted. No content of a prompt or response, and no credential, leaves through this
+// package. Every token of every attempt is counted exactly once, with its attempt. The number of
+// series is bounded regardless of the clients' input: models and clients beyond a fixed number are
+// counted together, and sessions, requests, addresses and paths are never labels.
 package observe
 
 import (
@@ -23,7 +22,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// Metrics counts finished requests, with a registry of its own. Safe for concurrent use.
+// Metrics counts finished requests in a separate registry. Safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	labels   *labels
@@ -67,7 +66,7 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// register makes metrics of one kind and puts each in its place.
+// register creates metrics of one kind and stores each in its place.
 func register[M prometheus.Collector](r *prometheus.Registry, metric func(family) M, places map[*M]family) {
 	for place, f := range places {
 		*place = metric(f)
@@ -87,7 +86,7 @@ func gauge(f family) prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Name: f.name, Help: f.help})
 }
 
-// The bounds of classic buckets, in seconds.
+// Bounds of classic buckets, in seconds.
 
 func toLastByte() []float64 {
 	return []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1800}
@@ -101,7 +100,8 @@ func betweenTokens() []float64 {
 	return []float64{.001, .0025, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .2, .5, 1}
 }
 
-// histogramVec makes histograms that are native ones to a Prometheus that asks for them, and classic ones to every other.
+// histogramVec returns histograms that are native for a Prometheus that supports them, and classic
+// for others.
 func histogramVec(buckets []float64) func(family) *prometheus.HistogramVec {
 	return func(f family) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -111,12 +111,12 @@ func histogramVec(buckets []float64) func(family) *prometheus.HistogramVec {
 	}
 }
 
-// Handler answers scrapes, in the text format, OpenMetrics or protobuf, as the scraper prefers.
+// Handler serves scrapes in the text format, OpenMetrics or protobuf, as the scraper prefers.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Applied notes that a generation of the configuration, with an implementation of HTTP, is in force since now.
+// Applied records that a generation of the configuration, with an HTTP engine, is in force.
 func (m *Metrics) Applied(generation uint64, engine string, now time.Time) {
 	m.engine.Reset()
 	m.engine.WithLabelValues(engine).Set(1)
@@ -125,7 +125,7 @@ func (m *Metrics) Applied(generation uint64, engine string, now time.Time) {
 	m.reloadTime.Set(float64(now.UnixMilli()) / 1000)
 }
 
-// ReloadFailed notes that a configuration could not be put in force.
+// ReloadFailed records that a configuration could not be applied.
 func (m *Metrics) ReloadFailed() { m.reloadSuccessful.Set(0) }
 
 // Record counts one finished request.
@@ -159,7 +159,7 @@ func (m *Metrics) attempt(e *ledger.Entry, i int, client, model, alone string) {
 	switch {
 	case a.Served && e.Outcome == ledger.Truncated:
 		m.failovers.WithLabelValues(server, afterCommit).Inc()
-	case !a.Served && i+1 < len(e.Attempts) && blamed(a.Scope):
+	case !a.Served && i+1 < len(e.Attempts) && isUpstreamFailure(a.Scope):
 		m.failovers.WithLabelValues(server, beforeCommit).Inc()
 	}
 	if a.Served && e.Routed != "" {
@@ -170,8 +170,9 @@ func (m *Metrics) attempt(e *ledger.Entry, i int, client, model, alone string) {
 	m.usage(a, usageLabels{server, client, model}, alone)
 }
 
-// blamed says whether a scope is that of a failure that somebody else than client and balancer has to answer for.
-func blamed(scope string) bool {
+// isUpstreamFailure reports whether a scope is a failure that neither the client nor the balancer
+// caused.
+func isUpstreamFailure(scope string) bool {
 	switch scope {
 	case verdict.ScopeNone.String(), verdict.ScopeClient.String(), verdict.ScopeBalancer.String():
 		return false
@@ -191,7 +192,7 @@ func (m *Metrics) speed(e *ledger.Entry, a *ledger.Attempt, l attemptLabels, s *
 	}
 }
 
-// usage counts what an answer used. The calls of further models within it count with their own labels.
+// usage counts the usage of a response. Calls of further models within it count under their models.
 func (m *Metrics) usage(a *ledger.Attempt, l usageLabels, alone string) {
 	if !a.Known() {
 		return
@@ -214,7 +215,7 @@ func (m *Metrics) usage(a *ledger.Attempt, l usageLabels, alone string) {
 	s.wasted.get(func() prometheus.Counter { return m.wasted.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Wasted))
 }
 
-// used counts what the calls of one model used.
+// used counts the usage of one model's calls.
 func (m *Metrics) used(u claude.Usage, cost ledger.Money, l usageLabels) *usageSeries {
 	s := m.byUsage.at(l)
 	for i, each := range kinds(u) {
@@ -234,5 +235,6 @@ func (m *Metrics) used(u claude.Usage, cost ledger.Money, l usageLabels) *usageS
 	return s
 }
 
-// dollars converts an amount, which a strange price may have made negative: counters never fall.
+// dollars converts an amount. Counters must not decrease, so a negative amount, from a wrong price,
+// counts as 0.
 func dollars(m ledger.Money) float64 { return float64(max(m, 0)) / 1e9 }

@@ -29,14 +29,15 @@ import (
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
 
-// behind is a ledger that is late.
+// behind is a ledger with late rows.
 type behind struct{}
 
-func (behind) Backlog() (rows int, oldest time.Duration, late, folded int64) {
+func (behind) Backlog() (rows int, oldest time.Duration, late, aggregated int64) {
 	return 7, 90 * time.Second, 5, 3
 }
 
-// ended is a failover: the first server breaks off a stream that nobody saw, the second one answers.
+// ended returns a failover: the first server breaks off a stream before the commit, the second one
+// responds.
 func ended(client, model string) ledger.Entry {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return ledger.Entry{
@@ -58,7 +59,7 @@ func ended(client, model string) ledger.Entry {
 	}
 }
 
-// observed are metrics in which everything has a value.
+// observed returns metrics that all have a value.
 func observed(t *testing.T) *Metrics {
 	t.Helper()
 	cfg, problems := config.Decode("config.json", []byte(`{"servers": [
@@ -74,7 +75,7 @@ func observed(t *testing.T) *Metrics {
 	pool.AwaitFirstReadings(t.Context())
 	lease, ok := endpoints[0].Acquire(time.Now(), upstream.Subject{Model: "claude-opus-4-5"})
 	if !ok {
-		t.Fatal("a server cannot be asked")
+		t.Fatal("a server's state cannot be read")
 	}
 	t.Cleanup(lease.Release)
 	m := NewMetrics("1.2.3")
@@ -84,7 +85,7 @@ func observed(t *testing.T) *Metrics {
 	return m
 }
 
-// gather reads the metrics that are ours, by name.
+// gather returns this project's metrics by name.
 func gather(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
 	t.Helper()
 	all, err := m.registry.Gather()
@@ -100,16 +101,16 @@ func gather(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
 	return ours
 }
 
-// list is all of them, one by one.
+// list returns all families.
 func (f families) list() []family {
 	return []family{
 		f.requests, f.requestDuration, f.firstByte, f.waits, f.routed, f.attempts, f.attemptDuration, f.firstToken, f.interToken, f.failovers,
 		f.tokens, f.serverTools, f.cost, f.unpriced, f.estimated, f.saved, f.wasted, f.openRequests, f.rejected, f.turnedAway, f.wrongKeys, f.bodies, f.state, f.inFlight, f.headroom, f.balance,
-		f.generation, f.reloadSuccessful, f.reloadTime, f.backlog, f.backlogAge, f.late, f.folded, f.build, f.engine,
+		f.generation, f.reloadSuccessful, f.reloadTime, f.backlog, f.backlogAge, f.late, f.aggregated, f.folded, f.build, f.engine,
 	}
 }
 
-// value is that of one series, whose labels are written in the order of their names.
+// value returns the value of one series. labels are in the order of their names.
 func value(t *testing.T, m *Metrics, name, labels string) float64 {
 	t.Helper()
 	for _, metric := range gather(t, m)[name].GetMetric() {
@@ -140,7 +141,7 @@ func labelText(m *dto.Metric) string {
 func table(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("| metric | type | labels | what it tells |\n|---|---|---|---|\n")
+	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
 	ours := gather(t, observed(t))
 	labels := map[string][]string{}
 	for _, f := range allFamilies().list() {
@@ -160,7 +161,7 @@ func table(t *testing.T) string {
 	return b.String()
 }
 
-// TestNames pins names, types, labels and help, for dashboards and alerts are built on them.
+// TestNames pins names, types, labels and help, because dashboards and alerts depend on them.
 func TestNames(t *testing.T) {
 	got, file := table(t), filepath.Join("testdata", "metrics.golden")
 	if *update {
@@ -236,6 +237,7 @@ func TestRecord(t *testing.T) {
 	f("ledger_backlog_rows", "", 7)
 	f("ledger_backlog_age_seconds", "", 90)
 	f("ledger_late_rows_total", "", 5)
+	f("ledger_aggregated_rows_total", "", 3)
 	f("ledger_folded_rows_total", "", 3)
 	if left := value(t, m, "claude_code_lb_server_headroom_ratio", "bucket=requests,class=opus,server=a"); left < 0.9 || left > 1 {
 		t.Errorf("%v of the requests are left, want 0.9 and a little", left)

@@ -9,13 +9,13 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// Outage publishes AllServersOut when the last server goes out, once until one serves again. The end of a cooldown is
-// not an event, so it does not count servers: it looks at the number of available ones whenever a server goes out. It
-// is a proxy.Recorder.
+// Outage publishes AllServersOut when the last server goes out, once until one responds again. The
+// end of a cooldown is not an event, so it does not count servers: it checks the number of
+// available ones whenever a server goes out. It implements proxy.Recorder.
 type Outage struct {
 	bus   *event.Bus
 	look  chan struct{} // a server has gone out
-	total atomic.Bool   // all were out when last looked at
+	total atomic.Bool   // all were out at the last check
 }
 
 // NewOutage returns an Outage; the caller subscribes Consider and calls Run.
@@ -23,13 +23,13 @@ func NewOutage(bus *event.Bus) *Outage {
 	return &Outage{bus: bus, look: make(chan struct{}, 1)}
 }
 
-// Consider looks at an event of the bus. It does not block.
+// Consider handles an event of the bus. It does not block.
 func (o *Outage) Consider(r event.Record) {
 	switch r.Kind {
 	case config.EventServerOut, config.EventBalanceLow:
 		select {
 		case o.look <- struct{}{}:
-		default: // a look is pending
+		default: // a check is pending
 		}
 	case config.EventServerBack, config.EventBalanceRestored:
 		o.total.Store(false)

@@ -6,8 +6,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// series keeps what is counted for each combination of labels at hand: finding a metric by its labels costs more than counting. Like the metrics
-// themselves, what has been made stays, and labels are bounded before they come here. Safe for concurrent use.
+// series caches the metrics for each combination of labels, because finding a metric by its labels
+// costs more than counting. Entries stay, like the metrics themselves, and labels are bounded
+// before they come here. Safe for concurrent use.
 type series[K comparable, S any] struct {
 	mu    sync.RWMutex
 	known map[K]*S
@@ -31,7 +32,8 @@ func (s *series[K, S]) at(labels K) *S {
 	return found
 }
 
-// lazy is a metric with its labels. It is made when there is something to count: until then there shall be no such series.
+// lazy is a metric with its labels. It is created by the first value, so that there is no series
+// without a value.
 type lazy[M any] struct {
 	once   sync.Once
 	metric M
@@ -42,7 +44,7 @@ func (l *lazy[M]) get(find func() M) M {
 	return l.metric
 }
 
-// What is counted of requests, of attempts and of what answers told, by its labels.
+// The metrics of requests, attempts and usage, by their labels.
 type (
 	requestLabels struct{ client, model, endpoint, outcome, status string }
 	requestSeries struct {

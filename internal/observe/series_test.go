@@ -9,7 +9,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// TestManyRecordAtOnce has requests with the same labels and with others end at the same moment.
+// TestManyRecordAtOnce ends requests with equal and with different labels at the same moment.
 func TestManyRecordAtOnce(t *testing.T) {
 	m := NewMetrics("1")
 	const at, each = 8, 50
@@ -33,7 +33,7 @@ func TestManyRecordAtOnce(t *testing.T) {
 	}
 }
 
-// TestNoSeriesWithoutAValue records what has little to tell.
+// TestNoSeriesWithoutAValue records entries with few values.
 func TestNoSeriesWithoutAValue(t *testing.T) {
 	m := NewMetrics("1")
 	m.Record(ledger.Entry{

@@ -9,36 +9,37 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// Backlog is a ledger that is told more than it can write at once.
+// Backlog is a ledger with rows that it has not written yet.
 type Backlog interface {
-	// Backlog tells how many rows wait and for how long the oldest has, and how many were ever written late or merged into sums.
-	Backlog() (rows int, oldest time.Duration, late, folded int64)
+	// Backlog returns the number of waiting rows, the age of the oldest, and how many rows were
+	// ever written late or only added to sums.
+	Backlog() (rows int, oldest time.Duration, late, aggregated int64)
 }
 
-// Sources are what is read at every scrape. All are safe for concurrent use.
+// Sources are read at every scrape. All are safe for concurrent use.
 type Sources struct {
 	Endpoints func() []*upstream.Endpoint // of the configuration in force
-	Open      func() int64                // requests being served
+	Open      func() int64                // requests in flight
 	// Rejections returns the requests rejected before routing, by status; nil: not counted.
 	Rejections func() map[int]int64
-	// WrongKeys counts wrong keys by listener; nil if unknown.
+	// WrongKeys returns the number of wrong keys by listener; nil if unknown.
 	WrongKeys func() map[string]int64
-	Bodies    func() int64 // bytes taken by request bodies; nil if unknown
+	Bodies    func() int64 // bytes of request bodies; nil if unknown
 	Backlog   Backlog      // nil without a ledger
 }
 
-// Watch adds the state of the sources to the metrics. It is called once.
+// Watch adds the state of the sources to the metrics. It may be called once.
 func (m *Metrics) Watch(s Sources) {
 	m.registry.MustRegister(newStates(s, m.labels))
 }
 
-// states reads the sources when it is scraped.
+// states reads the sources at a scrape.
 type states struct {
 	Sources
 	labels *labels
 
 	open, rejected, turnedAway, wrongKeys, bodies, state, inFlight, headroom, balance *prometheus.Desc
-	backlog, backlogAge, late, folded                                                 *prometheus.Desc
+	backlog, backlogAge, late, aggregated, folded                                     *prometheus.Desc
 }
 
 func newStates(s Sources, l *labels) *states {
@@ -47,13 +48,13 @@ func newStates(s Sources, l *labels) *states {
 	return &states{
 		Sources: s, labels: l,
 		open: desc(f.openRequests), rejected: desc(f.rejected), turnedAway: desc(f.turnedAway), wrongKeys: desc(f.wrongKeys), bodies: desc(f.bodies), state: desc(f.state), inFlight: desc(f.inFlight), headroom: desc(f.headroom), balance: desc(f.balance),
-		backlog: desc(f.backlog), backlogAge: desc(f.backlogAge), late: desc(f.late), folded: desc(f.folded),
+		backlog: desc(f.backlog), backlogAge: desc(f.backlogAge), late: desc(f.late), aggregated: desc(f.aggregated), folded: desc(f.folded),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (s *states) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.open, s.rejected, s.turnedAway, s.wrongKeys, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.folded} {
+	for _, d := range []*prometheus.Desc{s.open, s.rejected, s.turnedAway, s.wrongKeys, s.bodies, s.state, s.inFlight, s.headroom, s.balance, s.backlog, s.backlogAge, s.late, s.aggregated, s.folded} {
 		out <- d
 	}
 }
@@ -90,14 +91,16 @@ func (s *states) Collect(out chan<- prometheus.Metric) {
 	if s.Backlog == nil {
 		return
 	}
-	rows, oldest, late, folded := s.Backlog.Backlog()
+	rows, oldest, late, aggregated := s.Backlog.Backlog()
 	gauge(s.backlog, float64(rows))
 	gauge(s.backlogAge, oldest.Seconds())
 	out <- prometheus.MustNewConstMetric(s.late, prometheus.CounterValue, float64(late))
-	out <- prometheus.MustNewConstMetric(s.folded, prometheus.CounterValue, float64(folded))
+	for _, d := range []*prometheus.Desc{s.aggregated, s.folded} {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(aggregated))
+	}
 }
 
-// server tells the state of one server.
+// server sends the state of one server.
 func (s *states) server(name string, r upstream.Report, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
 	for u := upstream.Fit; u <= upstream.Draining; u++ {
 		in := 0.0
@@ -110,7 +113,7 @@ func (s *states) server(name string, r upstream.Report, gauge func(d *prometheus
 	if r.BalanceKnown {
 		gauge(s.balance, r.Balance, name)
 	}
-	least := map[[2]string]float64{} // classes beyond the bound share a label
+	least := map[[2]string]float64{} // classes beyond the limit share a label
 	for _, each := range r.Remaining {
 		key := [2]string{s.labels.class(each.Class), each.Bucket}
 		if part, known := least[key]; !known || each.Fraction < part {

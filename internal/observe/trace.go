@@ -18,22 +18,23 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// Tracer makes a span of every request and one of every attempt below it. A client's trace context is the parent
-// of the request, and the attempt's own goes upstream. It is a proxy.Tracer.
+// Tracer creates a span for every request, and below it one for every attempt. A client's trace
+// context is the parent of the request's span, and the attempt's context goes upstream. It
+// implements proxy.Tracer.
 type Tracer struct {
 	tracer  trace.Tracer
 	context propagation.TraceContext
 }
 
-// NewTracer makes a Tracer whose spans go to a provider.
+// NewTracer returns a Tracer that creates spans with a provider.
 func NewTracer(spans trace.TracerProvider) *Tracer {
 	return &Tracer{tracer: spans.Tracer("claude-code-lb")}
 }
 
-// requestSpan is one request that is followed.
+// requestSpan is the span of one request.
 type requestSpan struct {
 	*Tracer
-	ctx    context.Context // with the span, and nothing of the request's own
+	ctx    context.Context // with the span, and without values of the request
 	span   trace.Span
 	method string
 	route  string
@@ -49,10 +50,10 @@ func (t *Tracer) Begin(r *http.Request, e *ledger.Entry) proxy.RequestTrace {
 	return s
 }
 
-// asked says what was asked for.
+// asked returns the attributes of the request.
 func (s *requestSpan) asked() []attribute.KeyValue {
 	attrs := []attribute.KeyValue{attrMethod.String(s.method), attrRoute.String(s.route), attrProvider.String(providerAnthropic)}
-	if s.chat() {
+	if s.isChat() {
 		attrs = append(attrs, attrOperation.String(operationChat))
 	}
 	if s.model != "" {
@@ -61,15 +62,16 @@ func (s *requestSpan) asked() []attribute.KeyValue {
 	return attrs
 }
 
-// chat says whether a message was asked for, the one operation here that the conventions have a name for.
-func (s *requestSpan) chat() bool {
+// isChat reports whether the request is for a message, the only operation here with a name in the
+// conventions.
+func (s *requestSpan) isChat() bool {
 	return s.method == http.MethodPost && s.route == claude.MessagesPath
 }
 
 // Attempt implements proxy.RequestTrace.
 func (s *requestSpan) Attempt(out *http.Request, server string, start time.Time) func(*ledger.Attempt) {
 	name := s.method + " " + s.route
-	if s.chat() {
+	if s.isChat() {
 		name = strings.TrimSpace(operationChat + " " + s.model)
 	}
 	ctx, span := s.tracer.Start(s.ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(start),
@@ -86,7 +88,7 @@ func (s *requestSpan) Attempt(out *http.Request, server string, start time.Time)
 	}
 }
 
-// reached is the address of the server: the URL has it once the request has been sent.
+// reached returns the address of the server, which the URL contains after the request was sent.
 func reached(out *http.Request) []attribute.KeyValue {
 	attrs := []attribute.KeyValue{attrServerAddress.String(out.URL.Hostname())}
 	port, err := strconv.Atoi(out.URL.Port())
@@ -130,7 +132,7 @@ func describeAttempt(span trace.Span, a *ledger.Attempt) {
 	span.SetStatus(codes.Error, a.Reason)
 }
 
-// answered says what an answer told of itself.
+// answered returns the attributes of a response.
 func answered(m *claude.Message) []attribute.KeyValue {
 	u := m.Usage
 	attrs := []attribute.KeyValue{
@@ -149,7 +151,7 @@ func answered(m *claude.Message) []attribute.KeyValue {
 	return attrs
 }
 
-// costs says what is known of the money.
+// costs returns the known parts of the cost.
 func costs(c ledger.Cost) []attribute.KeyValue {
 	if !c.Known {
 		return nil
@@ -198,7 +200,7 @@ func describeRequest(span trace.Span, e *ledger.Entry) {
 	}
 }
 
-// route is a path without what is different in every request: ids and names stand as {id}.
+// route returns a path with {id} in place of ids and names.
 func route(path string) string {
 	const most = 8
 	segments := strings.Split(path, "/")

@@ -19,11 +19,12 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// defaultService is the service's name where the environment gives none.
+// defaultService is the service's name if the environment sets none.
 const defaultService = "claude-code-lb"
 
-// TracesWanted reads the standard variables of OpenTelemetry: whether spans are to be exported, and by which OTLP
-// protocol. They are not, unless an endpoint or the exporter "otlp" is set. The error tells what cannot be done.
+// TracesWanted reads the standard variables of OpenTelemetry: whether to export spans, and by which
+// OTLP protocol. Export is off unless an endpoint or the exporter "otlp" is set. The error names
+// unsupported settings.
 func TracesWanted(env func(string) (string, bool)) (protocol string, wanted bool, err error) {
 	get := func(names ...string) string {
 		for _, name := range names {
@@ -50,15 +51,15 @@ func TracesWanted(env func(string) (string, bool)) (protocol string, wanted bool
 	return protocol, true, nil
 }
 
-// Traces exports spans in the background, as the environment of the process says. Trouble with that is logged at
-// most once in ten minutes and concerns nobody else.
+// Traces exports spans in the background, configured by the environment. It logs export errors at
+// most once in ten minutes, and they affect nothing else.
 type Traces struct {
 	*Tracer
 	provider *sdk.TracerProvider
 }
 
-// StartTraces begins to export spans by an OTLP protocol. It takes over the error handler of OpenTelemetry, of
-// which a process has one. Stop must be called at the end.
+// StartTraces begins to export spans by an OTLP protocol. It sets OpenTelemetry's error handler,
+// which is global to the process. The caller calls Stop at the end.
 func StartTraces(ctx context.Context, protocol, version string, log *slog.Logger) (*Traces, error) {
 	troubles := &telemetry.Occasional{Every: telemetry.RepeatPeriod}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
@@ -72,7 +73,7 @@ func StartTraces(ctx context.Context, protocol, version string, log *slog.Logger
 	}
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName(defaultService), semconv.ServiceVersion(version)), resource.WithFromEnv())
-	if err != nil { // what could be read of OTEL_RESOURCE_ATTRIBUTES is in it
+	if err != nil { // it contains the readable part of OTEL_RESOURCE_ATTRIBUTES
 		otel.Handle(err)
 	}
 	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))
@@ -86,15 +87,15 @@ func newExporter(ctx context.Context, protocol string) (sdk.SpanExporter, error)
 	return otlptracehttp.New(ctx)
 }
 
-// Stop exports what is left, as long as ctx lasts.
+// Stop exports the remaining spans, as long as ctx lasts.
 func (t *Traces) Stop(ctx context.Context) {
 	if err := t.provider.Shutdown(ctx); err != nil {
 		otel.Handle(err)
 	}
 }
 
-// hostsOnly is an error that shows no more of the collector's address than the host: what follows may hold a
-// credential. A collector may say a lot, so its length is bounded.
+// hostsOnly returns an error with no more of the collector's address than the host, because the
+// rest may contain a credential. It bounds the length, because the text comes from the collector.
 func hostsOnly(err error) error {
 	address := regexp.MustCompile(`(https?://)(?:[^\s/"@]*@)?([^\s/"]*)[^\s":]*`)
 	return errors.New(telemetry.Clip(telemetry.OneLine(address.ReplaceAllString(err.Error(), "$1$2"))))

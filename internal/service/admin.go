@@ -168,8 +168,8 @@ func backlogOf(books *store.Writer) *admin.Backlog {
 	if books == nil {
 		return nil
 	}
-	rows, oldest, late, folded := books.Backlog()
-	backlog := &admin.Backlog{Rows: rows, Oldest: oldest.Seconds(), Late: late, Folded: folded}
+	rows, oldest, late, aggregated := books.Backlog()
+	backlog := &admin.Backlog{Rows: rows, Oldest: oldest.Seconds(), Late: late, Aggregated: aggregated}
 	if reason, since := books.Trouble(); reason != "" {
 		since = since.UTC()
 		backlog.Reason, backlog.Since = reason, &since

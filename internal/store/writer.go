@@ -144,7 +144,7 @@ func (w *Writer) nudge() {
 
 // Backlog returns what is not in the ledger yet: the number of entries, the age of the oldest, how
 // many had to wait because a write failed, and how many have no row because memory was full.
-func (w *Writer) Backlog() (rows int, oldest time.Duration, late, folded int64) {
+func (w *Writer) Backlog() (rows int, oldest time.Duration, late, aggregated int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if rows = len(w.rows); rows > 0 {
