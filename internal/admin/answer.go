@@ -17,7 +17,7 @@ func (h *Handler) openAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Write(description)
 }
 
-// problem is an answer that something did not work.
+// problem is an error response.
 type problem struct {
 	status   int
 	Type     string          `json:"type"`
@@ -25,7 +25,7 @@ type problem struct {
 	Problems []configProblem `json:"problems,omitempty"`
 }
 
-// configProblem is one of the configuration file.
+// configProblem is a problem of the configuration file.
 type configProblem struct {
 	Line    int    `json:"line"`
 	Column  int    `json:"column"`
@@ -48,10 +48,10 @@ func fail(status int, kind, message string) *problem {
 
 func (p *problem) send(w http.ResponseWriter) { send(w, p.status, map[string]*problem{"error": p}) }
 
-// send answers with JSON.
+// send writes a JSON response.
 func send(w http.ResponseWriter, status int, v any) {
 	body, err := json.MarshalIndent(v, "", "  ")
-	if err != nil { // a value of ours that JSON does not have, such as not a number
+	if err != nil { // the value contains something that JSON does not have, such as NaN
 		status, body = http.StatusInternalServerError, []byte(`{"error": {"type": "api_error", "message": "The answer cannot be written as JSON."}}`)
 	}
 	body = append(body, '\n')

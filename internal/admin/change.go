@@ -19,7 +19,7 @@ func (h *Handler) reset(w http.ResponseWriter, r *http.Request) {
 	h.change(w, r, "reset", (*upstream.Endpoint).Reset)
 }
 
-// change does something to a server and answers with how it stands then.
+// change changes a server and responds with its new state.
 func (h *Handler) change(w http.ResponseWriter, r *http.Request, action string, do func(*upstream.Endpoint, time.Time)) {
 	name := r.PathValue("name")
 	for _, e := range h.Table().Endpoints() {
@@ -34,7 +34,7 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, action string, 
 	fail(http.StatusNotFound, "not_found", "No server of the configuration has this name: /admin/api/servers lists them.").send(w)
 }
 
-// maxSession is the longest session id that a client can tell.
+// maxSession is the length of the longest session id that a client can send.
 const maxSession = 128
 
 func (h *Handler) flush(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +48,7 @@ func (h *Handler) flush(w http.ResponseWriter, r *http.Request) {
 	send(w, http.StatusOK, map[string]string{"session": session})
 }
 
-// reload is the only change that may fail for a reason of its own.
+// reload is the only change that may fail on its own.
 func (h *Handler) reload(w http.ResponseWriter, r *http.Request) {
 	h.audit(r, "reload", "configuration")
 	generation, problems, err := h.Reload()

@@ -16,7 +16,7 @@ import (
 // filter selects decisions by the parameters of a query.
 type filter struct {
 	only  []func(*Decision) bool
-	limit int // 0: none
+	limit int // 0: no limit
 }
 
 // texts maps the parameters that compare text to the values of a decision.
@@ -34,7 +34,7 @@ func texts() map[string]func(*ledger.Entry) []string {
 	}
 }
 
-// serversOf names all servers that were asked.
+// serversOf returns the servers of all attempts.
 func serversOf(e *ledger.Entry) []string {
 	var names []string
 	for i := range e.Attempts {
@@ -43,7 +43,7 @@ func serversOf(e *ledger.Entry) []string {
 	return names
 }
 
-// parseFilter reads the parameters of a query. A repeated parameter matches any of its values.
+// parseFilter parses the parameters of a query. A repeated parameter matches any of its values.
 func parseFilter(query url.Values) (filter, *problem) {
 	var f filter
 	known := texts()
@@ -69,7 +69,7 @@ func parseFilter(query url.Values) (filter, *problem) {
 	return f, nil
 }
 
-// checkValues refuses values that no decision can have.
+// checkValues rejects values that no decision can have.
 func checkValues(name string, values []string) *problem {
 	allowed := map[string][]string{
 		"outcome": {string(ledger.Answered), string(ledger.Failed), string(ledger.Truncated), string(ledger.ClientGone), string(ledger.Refused)},
@@ -90,7 +90,7 @@ func (f *filter) keep(d *Decision) bool {
 	return !slices.ContainsFunc(f.only, func(fits func(*Decision) bool) bool { return !fits(d) })
 }
 
-// onlyKnown refuses a query with an unknown parameter, because the result would not be what the
+// onlyKnown rejects a query with an unknown parameter, because its result would not be what the
 // caller asked for.
 func onlyKnown(query url.Values, known ...string) *problem {
 	slices.Sort(known)
@@ -107,7 +107,7 @@ func onlyKnown(query url.Values, known ...string) *problem {
 	return nil
 }
 
-// withoutParameters refuses requests with parameters, of which a route has none.
+// withoutParameters rejects requests with parameters for a route that has none.
 func withoutParameters(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if refused := onlyKnown(r.URL.Query()); refused != nil {

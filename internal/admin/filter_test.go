@@ -12,7 +12,7 @@ import (
 )
 
 func TestDecisionsAreFiltered(t *testing.T) {
-	r := newRoom(t, "")
+	r := newFixture(t, "")
 	f := func(query, want string) {
 		t.Helper()
 		var ids []string

@@ -14,10 +14,10 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// keyHash is what the handler knows of the admin key.
+// keyHash is the hash of the admin key. The handler does not keep the key.
 type keyHash [sha256.Size]byte
 
-// SetKey demands another key from now on, or none when it is empty.
+// SetKey replaces the admin key. An empty key means that no key is required.
 func (h *Handler) SetKey(key config.Secret) {
 	if key.Empty() {
 		h.key.Store(nil)
@@ -27,10 +27,10 @@ func (h *Handler) SetKey(key config.Secret) {
 	h.key.Store(&sum)
 }
 
-// refusal says why a request is not served, nil if it is.
+// refusal returns why a request is not served, nil if it is.
 func (h *Handler) refusal(r *http.Request) *problem {
 	if key := h.key.Load(); key != nil {
-		if !shows(r, key) {
+		if !hasKey(r, key) {
 			return fail(http.StatusUnauthorized, "authentication_error", "Send the admin_key of the configuration as Authorization: Bearer or as x-api-key.")
 		}
 	} else if refused := onlyHere(r); refused != nil {
@@ -42,13 +42,14 @@ func (h *Handler) refusal(r *http.Request) *problem {
 	return nil
 }
 
-// SetProxies replaces the proxies that are trusted to name the client.
+// SetProxies replaces the trusted proxies, which report the client's address.
 func (h *Handler) SetProxies(proxies []netip.Prefix) { h.proxies.Store(&proxies) }
 
-// WrongKeys is the number of requests with a wrong admin key.
+// WrongKeys returns the number of requests with a wrong admin key.
 func (h *Handler) WrongKeys() int64 { return h.guesses.Total() }
 
-// slowDown delays the refusal of a wrong key, or replaces it when too many are delayed already.
+// slowDown delays the refusal of a wrong key, or replaces it if too many refusals are delayed
+// already.
 func (h *Handler) slowDown(r *http.Request, refusal *problem) *problem {
 	if refusal.status != http.StatusUnauthorized || r.Header.Get("X-Api-Key") == "" && r.Header.Get("Authorization") == "" {
 		return refusal
@@ -63,7 +64,7 @@ func (h *Handler) slowDown(r *http.Request, refusal *problem) *problem {
 	return refusal
 }
 
-// levelOf is the level at which a refusal is logged: wrong keys have lines of their own.
+// levelOf returns the log level of a refusal. Package telemetry logs wrong keys.
 func levelOf(refusal *problem) slog.Level {
 	if refusal.status == http.StatusUnauthorized || refusal.status == http.StatusTooManyRequests {
 		return slog.LevelDebug
@@ -71,8 +72,8 @@ func levelOf(refusal *problem) slog.Level {
 	return slog.LevelInfo
 }
 
-// shows says whether a request shows the key. How long that takes tells nothing about the key.
-func shows(r *http.Request, key *keyHash) bool {
+// hasKey reports whether a request contains the key. Its duration reveals nothing about the key.
+func hasKey(r *http.Request, key *keyHash) bool {
 	candidates := []string{r.Header.Get("X-Api-Key")}
 	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		candidates = append(candidates, strings.TrimSpace(token))
@@ -85,9 +86,10 @@ func shows(r *http.Request, key *keyHash) bool {
 	return right == 1
 }
 
-// onlyHere refuses what does not come from this machine. The address of the connection tells, and not the configuration,
-// for connections outlive a change of that. A page in a browser of this machine has its own host's name in the
-// request, be that a name that leads here (DNS rebinding).
+// onlyHere refuses requests that do not come from this machine. It checks the address of the
+// connection, not the configuration, because connections outlive a reload. A page in a browser of
+// this machine sends the page's host name, even if that name resolves to this machine (DNS
+// rebinding).
 func onlyHere(r *http.Request) *problem {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil || !isLoopback(hostOf(local.String())) {
@@ -97,7 +99,7 @@ func onlyHere(r *http.Request) *problem {
 		return fail(http.StatusForbidden, "wrong_host", "Without an admin_key ask for 127.0.0.1, [::1] or localhost, not for another name.")
 	}
 	for name := range r.Header {
-		if claude.IsProxyHeader(name) { // a proxy on this machine, or a tunnel, serves others
+		if claude.IsProxyHeader(name) { // a proxy or tunnel on this machine serves others
 			return fail(http.StatusForbidden, "forwarded", "Without an admin_key only direct requests are served, and this one has the header "+name+" of a proxy: set an admin_key.")
 		}
 	}
@@ -107,7 +109,8 @@ func onlyHere(r *http.Request) *problem {
 	return nil
 }
 
-// isEmbedded reports whether a page of another site sent the request, other than by following a link.
+// isEmbedded reports whether a page of another site sent the request, other than by following a
+// link.
 func isEmbedded(r *http.Request) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" {
 		return r.Header.Get("Sec-Fetch-Mode") != "navigate"
@@ -120,7 +123,7 @@ func isEmbedded(r *http.Request) bool {
 	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }
 
-// hostOf is an address without its port, if it has one.
+// hostOf returns an address without its port.
 func hostOf(address string) string {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		return host

@@ -1,10 +1,10 @@
-// Package admin is what an operator sees of a running balancer and may change
-// in it, over HTTP: metrics, the state of servers, requests and decisions, and
-// a few levers. Clients never reach it: it has a listener of its own.
+// Package admin serves the operator's API over HTTP: metrics, the state of servers, requests and
+// decisions, and changes of a running balancer. It has a separate listener, which clients do not
+// reach.
 //
-// Invariants. Who cannot show the admin key, where there is one, learns
-// nothing; without one only this machine is served. Every change is written to
-// the log with who asked for it. No answer holds a credential.
+// If there is an admin key, a request without it gets nothing; otherwise only requests from this
+// machine are served. Every change is logged with the address of its sender. No response contains a
+// credential.
 package admin
 
 import (
@@ -20,21 +20,23 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// Sources are where the handler gets what it shows, and whom it tells what is to change. All are safe for concurrent use.
+// Sources are the functions that the handler calls for data and changes. All are safe for
+// concurrent use.
 type Sources struct {
 	Metrics   http.Handler
 	Table     func() *routing.Table // of the generation in force
 	Index     *routing.Index
 	Status    func() Status
-	Requests  func() []Request  // being served, the oldest first
+	Requests  func() []Request  // in flight, the oldest first
 	Decisions func() []Decision // the latest finished requests, the newest first
-	Keys      func() any        // a list of client keys without their secrets, as JSON has it; nil: there are none
-	// Reload puts the configuration file's present content in force. Problems are those of the file; an error says why the old
-	// content stays in force. It may be called at any time and returns in its turn.
+	Keys      func() any        // client keys without their secrets, in the form of the JSON response; nil: there are no keys
+	// Reload applies the current content of the configuration file. Problems are those of the file;
+	// an error is the reason why the old configuration stays in force. It may be called at any
+	// time; calls run one after another.
 	Reload func() (generation uint64, problems config.Problems, err error)
 }
 
-// Handler answers on the admin listener. Safe for concurrent use.
+// Handler serves the admin listener. Safe for concurrent use.
 type Handler struct {
 	Sources
 	log       *slog.Logger
@@ -43,10 +45,10 @@ type Handler struct {
 	proxies   atomic.Pointer[[]netip.Prefix]
 	guesses   telemetry.Guesses
 	origins   *http.CrossOriginProtection
-	profiling atomic.Int64 // until when, in Unix nanoseconds
+	profiling atomic.Int64 // end of profiling, in Unix nanoseconds
 }
 
-// NewHandler makes a handler that demands a key, unless that is empty.
+// NewHandler returns a handler that requires a key, unless the key is empty.
 func NewHandler(s Sources, key config.Secret, log *slog.Logger) *Handler {
 	h := &Handler{Sources: s, log: log, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
 	h.guesses.Log, h.guesses.Message = log, telemetry.WrongAdminKey
@@ -54,13 +56,13 @@ func NewHandler(s Sources, key config.Secret, log *slog.Logger) *Handler {
 	for _, r := range h.routes() {
 		h.mux.HandleFunc(r.method+" "+r.pattern, r.serve)
 	}
-	h.mux.HandleFunc("/", h.nowhere)
+	h.mux.HandleFunc("/", h.noRoute)
 	return h
 }
 
-// route is one thing that can be asked for.
+// route is one operation of the API.
 type route struct {
-	method, pattern string // as http.ServeMux has them
+	method, pattern string // in the syntax of http.ServeMux
 	serve           http.HandlerFunc
 }
 
@@ -84,10 +86,10 @@ func (h *Handler) routes() []route {
 	}
 }
 
-// maxBody is far more than any request here needs.
+// maxBody is far more than any request needs.
 const maxBody = 64 << 10
 
-// ServeHTTP answers one request.
+// ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -104,8 +106,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r)
 }
 
-// nowhere answers what no route is for.
-func (h *Handler) nowhere(w http.ResponseWriter, r *http.Request) {
+// noRoute responds to requests without a route.
+func (h *Handler) noRoute(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
 	for _, method := range [...]string{http.MethodGet, http.MethodPost} {
 		if _, pattern := h.mux.Handler(&http.Request{Method: method, URL: r.URL, Host: r.Host}); pattern != "/" && pattern != "" {
@@ -113,17 +115,17 @@ func (h *Handler) nowhere(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(allowed) == 0 {
-		fail(http.StatusNotFound, "not_found", "There is nothing here: /admin/api/openapi.yaml describes what there is.").send(w)
+		fail(http.StatusNotFound, "not_found", "This path does not exist: /admin/api/openapi.yaml describes the API.").send(w)
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	fail(http.StatusMethodNotAllowed, "method_not_allowed", "This answers "+strings.Join(allowed, " and ")+" alone.").send(w)
+	fail(http.StatusMethodNotAllowed, "method_not_allowed", "This path only accepts "+strings.Join(allowed, " and ")+".").send(w)
 }
 
-// audit writes down that something was changed.
+// audit logs a change.
 func (h *Handler) audit(r *http.Request, action, target string) {
 	h.log.Info(telemetry.OperatorChange, telemetry.Action, action, telemetry.Target, target, telemetry.Remote, r.RemoteAddr)
 }
 
-// seconds is a duration as JSON has it here.
+// seconds returns a duration in the form of the JSON responses.
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

@@ -22,8 +22,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-// room is a handler with all that stands behind it.
-type room struct {
+// fixture is a handler with its sources.
+type fixture struct {
 	t       *testing.T
 	handler *Handler
 	table   *routing.Table
@@ -31,7 +31,7 @@ type room struct {
 	reload  func() (uint64, config.Problems, error)
 }
 
-func newRoom(t *testing.T, key string) *room {
+func newFixture(t *testing.T, key string) *fixture {
 	t.Helper()
 	cfg, problems := config.Decode("config.json", []byte(`{"servers": [
 		{"name": "a", "url": "http://127.0.0.1:9", "token": "t0ken-1", "rate_limit": {"requests": 10}},
@@ -45,7 +45,7 @@ func newRoom(t *testing.T, key string) *room {
 	commit()
 	pool.AwaitFirstReadings(t.Context())
 	index := routing.NewIndex(1<<20, 1)
-	r := &room{t: t, table: routing.NewTable(cfg, endpoints, index, routing.Random)}
+	r := &fixture{t: t, table: routing.NewTable(cfg, endpoints, index, routing.Random)}
 	r.reload = func() (uint64, config.Problems, error) { return 2, nil, nil }
 	metrics := observe.NewMetrics("1")
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -70,12 +70,12 @@ func newRoom(t *testing.T, key string) *room {
 }
 
 // ask sends a request, as if from this machine, with headers in pairs.
-func (r *room) ask(method, path, body string, header ...string) *httptest.ResponseRecorder {
+func (r *fixture) ask(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	r.t.Helper()
 	return r.askAt(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 3001}, method, "http://127.0.0.1:3001"+path, body, header...)
 }
 
-func (r *room) askAt(local net.Addr, method, url, body string, header ...string) *httptest.ResponseRecorder {
+func (r *fixture) askAt(local net.Addr, method, url, body string, header ...string) *httptest.ResponseRecorder {
 	r.t.Helper()
 	ctx := context.WithValue(r.t.Context(), http.LocalAddrContextKey, local)
 	req := httptest.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -87,8 +87,8 @@ func (r *room) askAt(local net.Addr, method, url, body string, header ...string)
 	return w
 }
 
-// expect asks and compares the status; it returns the answer.
-func (r *room) expect(status int, method, path, body string, header ...string) map[string]any {
+// expect sends a request, checks the status and returns the response.
+func (r *fixture) expect(status int, method, path, body string, header ...string) map[string]any {
 	r.t.Helper()
 	w := r.ask(method, path, body, header...)
 	var got map[string]any
@@ -99,13 +99,13 @@ func (r *room) expect(status int, method, path, body string, header ...string) m
 	return got
 }
 
-// TestWhoMayAsk goes through everything that can be asked for.
+// TestWhoMayAsk sends every request with and without the key, from this machine and others.
 func TestWhoMayAsk(t *testing.T) {
 	here, there := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 3001}, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 3001}
 	f := func(key string, local net.Addr, host string, want int, header ...string) {
 		t.Helper()
-		for i := range newRoom(t, key).handler.routes() {
-			r := newRoom(t, key) // which delays nobody yet
+		for i := range newFixture(t, key).handler.routes() {
+			r := newFixture(t, key) // a new one for each request, so that none is delayed
 			route := r.handler.routes()[i]
 			path := strings.NewReplacer("{name}", "a", "{id}", "s", "{profile}", "heap", "{$}", "").Replace(route.pattern)
 			allowed := r.askAt(local, route.method, "http://"+host+path, "", header...).Code
@@ -144,7 +144,7 @@ func TestWhoMayAsk(t *testing.T) {
 }
 
 func TestPagesOfOthersChangeNothing(t *testing.T) {
-	r := newRoom(t, "")
+	r := newFixture(t, "")
 	for _, header := range [][]string{{"Origin", "http://evil.example"}, {"Sec-Fetch-Site", "cross-site"}} {
 		r.expect(http.StatusForbidden, http.MethodPost, "/admin/api/servers/a/drain", "", header...)
 	}
@@ -154,9 +154,9 @@ func TestPagesOfOthersChangeNothing(t *testing.T) {
 	r.expect(http.StatusOK, http.MethodPost, "/admin/api/servers/a/drain", "", "Origin", "http://127.0.0.1:3001")
 }
 
-// TestKeyChanges take effect at once.
+// TestKeyChanges checks that a new key applies at once.
 func TestKeyChanges(t *testing.T) {
-	r := newRoom(t, "")
+	r := newFixture(t, "")
 	r.expect(http.StatusOK, http.MethodGet, "/admin/api/status", "")
 	r.handler.SetKey(config.NewSecret("first"))
 	r.expect(http.StatusUnauthorized, http.MethodGet, "/admin/api/status", "")
@@ -169,7 +169,7 @@ func TestKeyChanges(t *testing.T) {
 }
 
 func TestDrainAndReset(t *testing.T) {
-	r := newRoom(t, "")
+	r := newFixture(t, "")
 	e := r.table.Endpoints()[1]
 	acquires := func(want bool) {
 		t.Helper()
@@ -213,7 +213,7 @@ func TestDrainAndReset(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
-	r := newRoom(t, "")
+	r := newFixture(t, "")
 	r.reload = func() (uint64, config.Problems, error) {
 		return 3, config.Problems{{File: "config.json", Line: 2, Col: 5, Path: "mode", Msg: "is odd", Warning: true}}, nil
 	}
@@ -231,7 +231,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestProfilesOnDemand(t *testing.T) {
-	r := newRoom(t, "")
+	r := newFixture(t, "")
 	r.expect(http.StatusNotFound, http.MethodGet, "/debug/pprof/", "")
 	r.expect(http.StatusNotFound, http.MethodGet, "/debug/pprof/heap", "")
 	for _, bad := range []string{`{"minutes": -1}`, `{"minutes": 100000}`, `{"hours": 1}`, `nonsense`} {
@@ -249,7 +249,7 @@ func TestProfilesOnDemand(t *testing.T) {
 }
 
 func TestNowhere(t *testing.T) {
-	r := newRoom(t, "")
+	r := newFixture(t, "")
 	f := func(method, path string, want int, allow string) {
 		t.Helper()
 		w := r.ask(method, path, "")
@@ -267,9 +267,9 @@ func TestNowhere(t *testing.T) {
 	f(http.MethodPost, "/admin/api/sessions/"+strings.Repeat("s", 200)+"/flush", 400, "")
 }
 
-// TestNothingSecretIsShown by anything that can be asked for.
+// TestNothingSecretIsShown checks every response and the log for secrets.
 func TestNothingSecretIsShown(t *testing.T) {
-	r := newRoom(t, "4dm1n")
+	r := newFixture(t, "4dm1n")
 	for _, route := range r.handler.routes() {
 		path := strings.NewReplacer("{name}", "a", "{id}", "s", "{profile}", "heap", "{$}", "").Replace(route.pattern)
 		if body := r.ask(route.method, path, "", "X-Api-Key", "4dm1n").Body.String(); strings.Contains(body, "t0ken") || strings.Contains(body, "4dm1n") {

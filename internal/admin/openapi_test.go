@@ -18,7 +18,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// apiDocument is openapi.yaml: the parts of OpenAPI 3.1 that it uses. Any other field is a mistake.
+// apiDocument is openapi.yaml: the parts of OpenAPI 3.1 that it uses. Any other field is an error.
 type apiDocument struct {
 	OpenAPI    string                                       `json:"openapi"`
 	Info       struct{ Title, Version, Description string } `json:"info"`
@@ -119,8 +119,8 @@ func readDescription(t *testing.T) (map[string]apiOperation, func(ref string) *j
 	return all, compile
 }
 
-// check checks what the structure does not ensure: every operation and parameter is complete, every path
-// parameter and security scheme is declared, and every schema compiles.
+// check checks what the structure does not ensure: every operation and parameter is complete, every
+// path parameter and security scheme is declared, and every schema compiles.
 func (d apiDocument) check(t *testing.T, operations map[string]apiOperation, compile func(ref string) *jsonschema.Schema) {
 	t.Helper()
 	if !strings.HasPrefix(d.OpenAPI, "3.1.") || d.Info.Title == "" || d.Info.Version == "" {
@@ -162,7 +162,7 @@ func (d apiDocument) check(t *testing.T, operations map[string]apiOperation, com
 func TestEveryRouteIsDescribed(t *testing.T) {
 	operations, _ := readDescription(t)
 	var routes []string
-	for _, r := range newRoom(t, "").handler.routes() {
+	for _, r := range newFixture(t, "").handler.routes() {
 		routes = append(routes, r.method+" "+strings.TrimSuffix(r.pattern, "{$}"))
 	}
 	slices.Sort(routes)
@@ -171,11 +171,11 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	}
 }
 
-// TestAnswersAreAsDescribed asks for everything, in every way that has an answer of its own.
+// TestAnswersAreAsDescribed requests every response that openapi.yaml describes.
 func TestAnswersAreAsDescribed(t *testing.T) {
 	operations, compile := readDescription(t)
 	seen := map[string]bool{}
-	r := newRoom(t, "")
+	r := newFixture(t, "")
 	check := func(operation, path, body string, want int, header ...string) {
 		t.Helper()
 		method, _, _ := strings.Cut(operation, " ")

@@ -33,13 +33,13 @@ func (h *Handler) allowProfiling(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) profiles(w http.ResponseWriter, r *http.Request) {
-	if h.profiled(w) {
+	if h.isProfiling(w) {
 		pprof.Index(w, r)
 	}
 }
 
 func (h *Handler) profile(w http.ResponseWriter, r *http.Request) {
-	if !h.profiled(w) {
+	if !h.isProfiling(w) {
 		return
 	}
 	switch r.PathValue("profile") {
@@ -49,13 +49,13 @@ func (h *Handler) profile(w http.ResponseWriter, r *http.Request) {
 		pprof.Trace(w, r)
 	case "symbol":
 		pprof.Symbol(w, r)
-	default: // the command line is nobody's business
+	default: // the command line may contain secrets
 		pprof.Handler(r.PathValue("profile")).ServeHTTP(w, r)
 	}
 }
 
-// profiled says whether profiles may be taken now, and answers where they may not.
-func (h *Handler) profiled(w http.ResponseWriter) bool {
+// isProfiling reports whether profiles may be taken now, and sends an error if not.
+func (h *Handler) isProfiling(w http.ResponseWriter) bool {
 	if time.Now().UnixNano() < h.profiling.Load() {
 		return true
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// Status is the balancer as a whole.
+// Status is the state of the whole balancer.
 type Status struct {
 	Version    string    `json:"version"`
 	Generation uint64    `json:"generation"` // of the configuration
@@ -73,18 +73,18 @@ func (p *past) add(name string, r *upstream.Report) {
 	}
 }
 
-// Backlog is what the ledger has not written yet.
+// Backlog is the number and age of rows that the ledger has not written yet.
 type Backlog struct {
 	Rows       int     `json:"backlog_rows"`
 	Oldest     float64 `json:"backlog_age_seconds"`
 	Late       int64   `json:"late_rows"`
 	Aggregated int64   `json:"folded_rows"`
-	// Reason is why rows cannot be written at the moment, "" while they can; Since is when that began.
+	// Reason is why rows cannot be written now, "" if they can; Since is when that began.
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`
 }
 
-// Request is one that is being served.
+// Request is a request in flight.
 type Request struct {
 	ID       string    `json:"id"`
 	Client   string    `json:"client"`
@@ -92,20 +92,20 @@ type Request struct {
 	Agent    string    `json:"agent,omitempty"`
 	Model    string    `json:"model,omitempty"`
 	Path     string    `json:"path"`
-	Server   string    `json:"server,omitempty"` // being asked
+	Server   string    `json:"server,omitempty"` // of the current attempt
 	Start    time.Time `json:"start"`
 	Age      float64   `json:"age_seconds"`
 	Sent     int64     `json:"request_bytes"`
 	Received int64     `json:"answer_bytes"`
 }
 
-// Decision is a finished request and how it came to its answer.
+// Decision is a finished request with its attempts.
 type Decision struct {
 	Entry ledger.Entry
 	Trail []string
 }
 
-// decision is a Decision as it is shown.
+// decision is the JSON form of Decision.
 type decision struct {
 	ID        string    `json:"id"`
 	Client    string    `json:"client"`
@@ -123,13 +123,13 @@ type decision struct {
 	FirstByte float64   `json:"first_byte_seconds"`
 	Duration  float64   `json:"duration_seconds"`
 	Waited    float64   `json:"waited_seconds"`
-	Cost      string    `json:"cost_usd,omitempty"` // "" when it is not known
-	Unpriced  string    `json:"unpriced,omitempty"` // what has no known price
+	Cost      string    `json:"cost_usd,omitempty"` // "" if unknown
+	Unpriced  string    `json:"unpriced,omitempty"` // the part without a known price
 	Estimated bool      `json:"estimated,omitempty"`
 	Trail     []string  `json:"trail"`
 }
 
-// server is an upstream as it is shown.
+// server is the JSON form of an upstream.
 type server struct {
 	Name     string     `json:"name"`
 	State    string     `json:"state"`
@@ -152,7 +152,7 @@ type server struct {
 	past
 }
 
-// left is what is left of one limit.
+// left is the remaining part of one limit.
 type left struct {
 	Class  string  `json:"class"`
 	Bucket string  `json:"bucket"`

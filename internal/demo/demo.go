@@ -20,7 +20,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-const demoIntro = `claude-code-lb demo shows the balancer at work: clients that talk like Claude Code, and
+const intro = `claude-code-lb demo shows the balancer at work: clients that talk like Claude Code, and
 three simulated upstreams that fail and recover in turn. Nothing leaves this machine.
 
 Usage: claude-code-lb demo [flags]
@@ -30,9 +30,9 @@ The exit status is 1 when a client request failed.
 Flags:
 `
 
-// demoConfigText is a configuration as anybody could write it. Cooldown and
-// timeouts are short, so that a recovery can be watched.
-const demoConfigText = `{
+// configText is a configuration as a user would write it. Cooldown and timeouts are short, so that
+// a recovery is visible.
+const configText = `{
   "listen": "${DEMO_LISTEN}",
   "cooldown": "2s",
   "slow_start": "2s",
@@ -46,13 +46,13 @@ const demoConfigText = `{
 `
 
 const (
-	// demoGrace is how long what is in flight at the end may go on.
-	demoGrace       = 3 * time.Second
-	maxDemoSessions = 100
+	// grace is how long requests in flight may continue at the end.
+	grace       = 3 * time.Second
+	maxSessions = 100
 )
 
-// demoFlags is what the command line of demo says.
-type demoFlags struct {
+// options are the flags of the command.
+type options struct {
 	duration time.Duration // 0: until ctx ends
 	listen   string
 	sessions int
@@ -60,11 +60,10 @@ type demoFlags struct {
 	verbose  bool
 }
 
-// Run shows the balancer at work until ctx ends or the time is up. The exit status
-// is 1 when a client request failed or nothing could be shown, and 2 when the
-// command line makes no sense.
+// Run shows the balancer at work until ctx ends or the time is up. The exit status is 1 if a client
+// request failed or nothing could be shown, and 2 if the command line is invalid.
 func Run(ctx context.Context, std service.Std, args []string) int {
-	f, err := parseDemoFlags(std.Out, args)
+	f, err := parseOptions(std.Out, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return service.ExitOK
@@ -72,8 +71,8 @@ func Run(ctx context.Context, std service.Std, args []string) int {
 		fmt.Fprintln(std.Err, "demo:", err)
 		return service.ExitUsage
 	}
-	view := newDemoView(std)
-	if err := showDemo(ctx, std, f, view); err != nil {
+	view := newScreen(std)
+	if err := show(ctx, std, f, view); err != nil {
 		fmt.Fprintln(std.Err, "demo:", err)
 		return service.ExitError
 	}
@@ -83,23 +82,23 @@ func Run(ctx context.Context, std service.Std, args []string) int {
 	return service.ExitOK
 }
 
-// showDemo starts everything, waits for the end of the traffic and stops
-// everything: first the clients, then the balancer, then the upstreams.
-func showDemo(ctx context.Context, std service.Std, f demoFlags, view *demoView) error {
-	// What serves outlives ctx, which only ends the traffic.
+// show starts everything, waits for the end of the traffic and stops everything: first the clients,
+// then the balancer, then the upstreams.
+func show(ctx context.Context, std service.Std, f options, view *screen) error {
+	// The servers outlive ctx, which only ends the traffic.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var servers sync.WaitGroup
 	defer servers.Wait()
 	defer stop()
-	upstreams, err := startDemoUpstreams(serving, &servers, f.seed)
+	upstreams, err := startUpstreams(serving, &servers, f.seed)
 	if err != nil {
 		return err
 	}
-	cfg, err := demoConfig(f.listen, upstreams)
+	cfg, err := decodeConfig(f.listen, upstreams)
 	if err != nil {
 		return err
 	}
-	b := service.NewBalancer(serving, cfg, event.NewBus(demoLog(std, f.verbose)), new(slog.LevelVar), service.Sinks{Recorders: []proxy.Recorder{view}})
+	b := service.NewBalancer(serving, cfg, event.NewBus(logFile(std, f.verbose)), new(slog.LevelVar), service.Sinks{Recorders: []proxy.Recorder{view}})
 	servers.Go(b.Pool.Wait)
 	if err := b.Listen(); err != nil {
 		return err
@@ -114,29 +113,29 @@ func showDemo(ctx context.Context, std service.Std, f demoFlags, view *demoView)
 		ctx = limited
 	}
 	var director sync.WaitGroup
-	director.Go(func() { playDemo(ctx, demoScript(), upstreams, view) })
-	newDemoTraffic(base, f.seed, view).run(ctx, f.sessions)
+	director.Go(func() { play(ctx, script(), upstreams, view) })
+	newTraffic(base, f.seed, view).run(ctx, f.sessions)
 	director.Wait()
 
-	limit := time.Now().Add(demoGrace)
+	limit := time.Now().Add(grace)
 	view.forgiveAfter(limit)
 	draining, cancel := context.WithDeadline(serving, limit)
 	defer cancel()
-	// Only guests can still be there, and they learn from their own cut answers.
+	// Only guests can be left; their responses are cut.
 	_ = b.Server.Drain(draining)
 	return nil
 }
 
-// demoUpstream is a simulated upstream with an account of its own.
-type demoUpstream struct {
+// simulated is a simulated upstream with a separate account.
+type simulated struct {
 	name string
 	url  string
 	fake *fakeclaude.Server
 }
 
-// startDemoUpstreams serves the upstreams until ctx ends.
-func startDemoUpstreams(ctx context.Context, servers *sync.WaitGroup, seed uint64) ([]demoUpstream, error) {
-	var upstreams []demoUpstream
+// startUpstreams serves the upstreams until ctx ends.
+func startUpstreams(ctx context.Context, servers *sync.WaitGroup, seed uint64) ([]simulated, error) {
+	var upstreams []simulated
 	for i, name := range []string{"alpha", "beta", "gamma"} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -151,20 +150,20 @@ func startDemoUpstreams(ctx context.Context, servers *sync.WaitGroup, seed uint6
 				MinOutput:     15, MaxOutput: 70,
 			},
 		})
-		// Should one end early, the demo shows what a balancer does about that.
+		// If one ends early, the demo shows how the balancer reacts.
 		servers.Go(func() { _ = fakeclaude.Serve(ctx, fake, listener, io.Discard) })
-		upstreams = append(upstreams, demoUpstream{name: name, url: "http://" + listener.Addr().String(), fake: fake})
+		upstreams = append(upstreams, simulated{name: name, url: "http://" + listener.Addr().String(), fake: fake})
 	}
 	return upstreams, nil
 }
 
-// demoConfig decodes the demo's configuration as a file would be.
-func demoConfig(listen string, upstreams []demoUpstream) (*config.Config, error) {
+// decodeConfig decodes the demo's configuration as a file would be decoded.
+func decodeConfig(listen string, upstreams []simulated) (*config.Config, error) {
 	variables := map[string]string{"DEMO_LISTEN": listen}
 	for _, u := range upstreams {
 		variables[strings.ToUpper(u.name)+"_URL"] = u.url
 	}
-	cfg, problems := config.Decode("demo", []byte(demoConfigText), func(name string) (string, bool) {
+	cfg, problems := config.Decode("demo", []byte(configText), func(name string) (string, bool) {
 		value, ok := variables[name]
 		return value, ok
 	})
@@ -174,15 +173,15 @@ func demoConfig(listen string, upstreams []demoUpstream) (*config.Config, error)
 	return cfg, nil
 }
 
-func demoLog(std service.Std, verbose bool) *slog.Logger {
+func logFile(std service.Std, verbose bool) *slog.Logger {
 	if !verbose {
 		return slog.New(slog.DiscardHandler)
 	}
 	return telemetry.NewLogger(std.Err, telemetry.FormatText, slog.LevelInfo, std.Env)
 }
 
-func parseDemoFlags(helpOut io.Writer, args []string) (demoFlags, error) {
-	f := demoFlags{}
+func parseOptions(helpOut io.Writer, args []string) (options, error) {
+	f := options{}
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.DurationVar(&f.duration, "for", 0, "`time` after which the demo ends; 0 is at Ctrl-C")
@@ -193,7 +192,7 @@ func parseDemoFlags(helpOut io.Writer, args []string) (demoFlags, error) {
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(helpOut, demoIntro)
+		fmt.Fprint(helpOut, intro)
 		flags.SetOutput(helpOut)
 		flags.PrintDefaults()
 		return f, err
@@ -203,8 +202,8 @@ func parseDemoFlags(helpOut io.Writer, args []string) (demoFlags, error) {
 		return f, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case f.duration < 0:
 		return f, fmt.Errorf("-for %s: want a time above 0", f.duration)
-	case f.sessions < 1 || f.sessions > maxDemoSessions:
-		return f, fmt.Errorf("-sessions %d: want 1 to %d", f.sessions, maxDemoSessions)
+	case f.sessions < 1 || f.sessions > maxSessions:
+		return f, fmt.Errorf("-sessions %d: want 1 to %d", f.sessions, maxSessions)
 	}
 	if _, err := net.ResolveTCPAddr("tcp", f.listen); err != nil {
 		return f, fmt.Errorf("-listen: %w", err)

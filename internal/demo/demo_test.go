@@ -22,7 +22,7 @@ import (
 
 func noEnv(string) (string, bool) { return "", false }
 
-// TestDemo watches a demo until it has hidden a failure and answered a guest.
+// TestDemo runs a demo until it has hidden a failure and served a guest.
 func TestDemo(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -40,7 +40,7 @@ func TestDemo(t *testing.T) {
 		line := lines.Text()
 		out.WriteString(line + "\n")
 		if base, ok := strings.CutPrefix(line, "  export ANTHROPIC_BASE_URL="); ok {
-			guests.Go(func() { joinDemo(ctx, t, base) })
+			guests.Go(func() { join(ctx, t, base) })
 		}
 		hidden = hidden || strings.Contains(line, " → ")
 		joined = joined || strings.Contains(line, "guest/1 ")
@@ -65,8 +65,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// joinDemo asks as a client of its own does.
-func joinDemo(ctx context.Context, t *testing.T, base string) {
+// join sends a request as a separate client.
+func join(ctx context.Context, t *testing.T, base string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/messages",
 		strings.NewReader(`{"model":"claude-haiku-5-5","max_tokens":20,"messages":[{"role":"user","content":"hello"}]}`))
 	if err != nil {
@@ -82,13 +82,13 @@ func joinDemo(ctx context.Context, t *testing.T, base string) {
 		return
 	}
 	defer res.Body.Close()
-	if _, err := readDemoPlain(res.Body); err != nil || res.StatusCode != http.StatusOK {
+	if _, err := readPlain(res.Body); err != nil || res.StatusCode != http.StatusOK {
 		t.Errorf("a guest got status %d, %v", res.StatusCode, err)
 	}
 }
 
 func TestDemoEndsByItself(t *testing.T) {
-	status, out, errOut := runDemo(t, "-for", "600ms", "-sessions", "2", "-v")
+	status, out, errOut := runCommand(t, "-for", "600ms", "-sessions", "2", "-v")
 	if status != service.ExitOK || !strings.Contains(out, ", 0 of them failed.\n") || !strings.Contains(errOut, "server=alpha") {
 		t.Errorf("status %d\n%s%s", status, out, errOut)
 	}
@@ -97,7 +97,7 @@ func TestDemoEndsByItself(t *testing.T) {
 func TestDemoFlags(t *testing.T) {
 	f := func(wantStatus int, want string, args ...string) {
 		t.Helper()
-		status, out, errOut := runDemo(t, args...)
+		status, out, errOut := runCommand(t, args...)
 		if status != wantStatus || !strings.Contains(out+errOut, want) {
 			t.Errorf("demo %q: status %d\n%s%s", args, status, out, errOut)
 		}
@@ -118,24 +118,25 @@ func TestDemoFlags(t *testing.T) {
 	f(service.ExitError, "demo: listen: ", "-listen", taken.Addr().String())
 }
 
-// TestDemoScriptLeavesAWayOut checks what the promise of no failed request rests on.
+// TestDemoScriptLeavesAWayOut checks that at every moment one upstream has no fault, so that no
+// request needs to fail.
 func TestDemoScriptLeavesAWayOut(t *testing.T) {
-	script := demoScript()
+	scenes := script()
 	round := time.Duration(0)
-	for i, scene := range script {
-		round += scene.calm + scene.lasts
-		next := script[(i+1)%len(script)]
-		struck := map[string]bool{}
-		for _, faults := range []demoScene{scene, next} {
-			for name, rule := range faults.faults {
-				struck[name] = true
+	for i, this := range scenes {
+		round += this.calm + this.lasts
+		next := scenes[(i+1)%len(scenes)]
+		faulty := map[string]bool{}
+		for _, each := range []scene{this, next} {
+			for name, rule := range each.faults {
+				faulty[name] = true
 				if err := rule.Validate(); err != nil {
-					t.Errorf("%s: %v", faults.says, err)
+					t.Errorf("%s: %v", each.text, err)
 				}
 			}
 		}
-		if len(struck) > 2 {
-			t.Errorf("between %q and %q every upstream fails", scene.says, next.says)
+		if len(faulty) > 2 {
+			t.Errorf("between %q and %q every upstream fails", this.text, next.text)
 		}
 	}
 	if round > 15*time.Second {
@@ -145,10 +146,10 @@ func TestDemoScriptLeavesAWayOut(t *testing.T) {
 
 func TestDemoViewCountsFailures(t *testing.T) {
 	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	session := demoSessionID(7, 1)
-	f := func(want int, change func(v *demoView, e *ledger.Entry)) {
+	session := sessionID(7, 1)
+	f := func(want int, change func(v *screen, e *ledger.Entry)) {
 		t.Helper()
-		v := newDemoView(service.Std{Out: io.Discard, Env: noEnv})
+		v := newScreen(service.Std{Out: io.Discard, Env: noEnv})
 		e := ledger.Entry{Start: start, Duration: time.Second, Outcome: ledger.Failed, Status: 503}
 		change(v, &e)
 		v.Record(e)
@@ -156,23 +157,23 @@ func TestDemoViewCountsFailures(t *testing.T) {
 			t.Errorf("%+v: %d failures, want %d", e, got, want)
 		}
 	}
-	f(1, func(*demoView, *ledger.Entry) {})
-	f(1, func(_ *demoView, e *ledger.Entry) { e.Outcome = ledger.Truncated })
-	f(0, func(_ *demoView, e *ledger.Entry) { e.Outcome = ledger.ClientGone })
-	f(0, func(_ *demoView, e *ledger.Entry) { e.Outcome = ledger.Answered })
-	f(0, func(_ *demoView, e *ledger.Entry) { e.Session = session })
-	f(1, func(v *demoView, e *ledger.Entry) { e.Session = session; v.failed(session, errors.New("status 503")) })
-	f(1, func(v *demoView, e *ledger.Entry) { v.forgiveAfter(start.Add(2 * time.Second)) })
-	f(0, func(v *demoView, e *ledger.Entry) { v.forgiveAfter(start.Add(time.Second / 2)) })
+	f(1, func(*screen, *ledger.Entry) {})
+	f(1, func(_ *screen, e *ledger.Entry) { e.Outcome = ledger.Truncated })
+	f(0, func(_ *screen, e *ledger.Entry) { e.Outcome = ledger.ClientGone })
+	f(0, func(_ *screen, e *ledger.Entry) { e.Outcome = ledger.Answered })
+	f(0, func(_ *screen, e *ledger.Entry) { e.Session = session })
+	f(1, func(v *screen, e *ledger.Entry) { e.Session = session; v.failed(session, errors.New("status 503")) })
+	f(1, func(v *screen, e *ledger.Entry) { v.forgiveAfter(start.Add(2 * time.Second)) })
+	f(0, func(v *screen, e *ledger.Entry) { v.forgiveAfter(start.Add(time.Second / 2)) })
 }
 
 func TestDemoViewShowsRequests(t *testing.T) {
 	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	var out bytes.Buffer
-	v := newDemoView(service.Std{Out: &out, Env: noEnv})
-	v.open("http://127.0.0.1:1", []demoUpstream{{name: "alpha"}, {name: "beta"}})
+	v := newScreen(service.Std{Out: &out, Env: noEnv})
+	v.open("http://127.0.0.1:1", []simulated{{name: "alpha"}, {name: "beta"}})
 	answered := ledger.Entry{
-		Start: start, Duration: time.Second, Session: demoSessionID(3, 0), Method: "POST", Path: "/v1/messages", Stream: true, Status: 200,
+		Start: start, Duration: time.Second, Session: sessionID(3, 0), Method: "POST", Path: "/v1/messages", Stream: true, Status: 200,
 		Outcome: ledger.Answered, TimeToFirstByte: 142 * time.Millisecond,
 		Attempts: []ledger.Attempt{{Server: "alpha", Status: 529, Reason: "status 529 overloaded_error", Start: start}, {
 			Server: "beta", Status: 200, Start: start, Served: true,
@@ -202,11 +203,11 @@ func TestDemoViewShowsRequests(t *testing.T) {
 }
 
 func TestDemoViewDoesNotBlock(t *testing.T) {
-	v := newDemoView(service.Std{Out: io.Discard, Env: noEnv})
-	for range demoBacklog + 5 { // nobody writes yet
+	v := newScreen(service.Std{Out: io.Discard, Env: noEnv})
+	for range maxLines + 5 { // no goroutine writes yet
 		v.Record(ledger.Entry{})
 	}
-	if v.leftOut != 5 || v.tally.requests != demoBacklog+5 {
+	if v.leftOut != 5 || v.tally.requests != maxLines+5 {
 		t.Errorf("%d lines left out, %d requests counted", v.leftOut, v.tally.requests)
 	}
 }
@@ -223,7 +224,7 @@ func TestReadDemoStream(t *testing.T) {
 	)
 	f := func(stream, want, wantErr string) {
 		t.Helper()
-		answer, err := readDemoStream(strings.NewReader(stream))
+		answer, err := readStream(strings.NewReader(stream))
 		if wantErr != "" {
 			if err == nil || err.Error() != wantErr {
 				t.Errorf("error %v, want %s", err, wantErr)
@@ -246,10 +247,10 @@ func TestReadDemoStream(t *testing.T) {
 }
 
 func TestDemoConversationMovesItsMark(t *testing.T) {
-	c := &demoConversation{
-		traffic: &demoTraffic{prompt: newDemoPrompt(1)}, dice: rand.New(rand.NewPCG(1, 1)), id: demoSessionID(1, 0), model: "claude-opus-5-5",
+	c := &conversation{
+		traffic: &traffic{prompt: newSharedPrompt(1)}, dice: rand.New(rand.NewPCG(1, 1)), id: sessionID(1, 0), model: "claude-opus-5-5",
 	}
-	c.hear(demoBlock{Type: "text", Text: "first"})
+	c.hear(block{Type: "text", Text: "first"})
 	encode := func() string {
 		text, err := json.Marshal(c.ask(true))
 		if err != nil {
@@ -263,8 +264,8 @@ func TestDemoConversationMovesItsMark(t *testing.T) {
 	if text := encode(); !strings.Contains(text, `"content":[{"type":"text","text":"first","cache_control":{"type":"ephemeral"}}]`) {
 		t.Error("the first message carries no mark")
 	}
-	c.history = append(c.history, demoMessage{Role: "assistant", Content: demoContent{{Type: "tool_use", ID: "t", Name: "read", Input: json.RawMessage(`{}`)}}})
-	c.hear(c.react(&demoAnswer{blocks: c.history[1].Content})...)
+	c.history = append(c.history, chatMessage{Role: "assistant", Content: content{{Type: "tool_use", ID: "t", Name: "read", Input: json.RawMessage(`{}`)}}})
+	c.hear(c.react(&reply{blocks: c.history[1].Content})...)
 	text := encode()
 	if !strings.Contains(text, `{"role":"user","content":"first"}`) {
 		t.Error("the first message is not plain again")
@@ -278,8 +279,8 @@ func TestDemoConversationMovesItsMark(t *testing.T) {
 	}
 }
 
-// runDemo runs the command with args until it ends.
-func runDemo(t *testing.T, args ...string) (status int, out, errOut string) {
+// runCommand runs the command with args until it ends.
+func runCommand(t *testing.T, args ...string) (status int, out, errOut string) {
 	t.Helper()
 	var stdout, stderr strings.Builder
 	status = Run(t.Context(), service.Std{Out: &stdout, Err: &stderr, Env: noEnv}, args)

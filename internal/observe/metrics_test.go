@@ -275,7 +275,7 @@ func TestFurtherModels(t *testing.T) {
 	}
 }
 
-// TestBoundedSeries lets clients send whatever they like.
+// TestBoundedSeries lets clients send arbitrary names.
 func TestBoundedSeries(t *testing.T) {
 	m := observed(t)
 	for n := range 10_000 {

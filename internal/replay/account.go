@@ -7,10 +7,10 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
-// ttl is the cache's usual time to live (prompt-caching docs).
+// ttl is the cache's default time to live (prompt-caching docs).
 const ttl = 5 * time.Minute
 
-// account is the upstream's side: what it has cached and what it admits.
+// account is a simulated upstream account: its cache and its limits.
 type account struct {
 	limits fakeclaude.Limits
 	meters map[string]*fakeclaude.Meter // by class of models
@@ -18,13 +18,13 @@ type account struct {
 	death  outage
 }
 
-// cached is a node in the cache. Times are since the trace began.
+// cached is the state of a node in the cache. Times count from the beginning of the trace.
 type cached struct {
 	readable, expires time.Duration
-	written           bool // readable means something
+	written           bool // the node is in the cache, so readable is valid
 }
 
-// outage is a time in which an account does not answer.
+// outage is an interval without responses from an account.
 type outage struct{ from, to time.Duration }
 
 func (o outage) covers(at time.Duration) bool { return at >= o.from && at < o.to }
@@ -55,7 +55,7 @@ func (a *account) lookup(path []*node, at time.Duration) (tokens int64) {
 	return tokens
 }
 
-// refresh prolongs what a request has read.
+// refresh prolongs the cached part that a request has read.
 func (a *account) refresh(path []*node, read int64, at time.Duration) {
 	for _, n := range path {
 		if n.tokens > read {
@@ -66,7 +66,7 @@ func (a *account) refresh(path []*node, read int64, at time.Duration) {
 	}
 }
 
-// write makes a prompt readable now; it lives from the start of its request.
+// write makes a prompt readable now. Its lifetime counts from the start of its request.
 func (a *account) write(path []*node, start, at time.Duration) {
 	for _, n := range path {
 		c := &a.cache[n.id]

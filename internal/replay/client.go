@@ -25,17 +25,17 @@ type exchange struct {
 	tried    routing.Tried
 	attempts int
 	waited   bool
-	limited  bool // some upstream answered 429
+	limited  bool // an upstream responded with 429
 	path     []*node
 }
 
-// arrive is a client that sends a request of the trace.
+// arrive sends a request of the trace.
 func (e *engine) arrive(i int) {
 	x := &exchange{engine: e, i: i, began: e.now, path: slices.Clone(e.trace.requests[i].prompt.path(nil))}
 	x.send()
 }
 
-// send gives the request to the balancer, for the first time or after a refusal.
+// send passes the request to the balancer, for the first time or after a refusal.
 func (x *exchange) send() {
 	r := &x.trace.requests[x.i]
 	x.tried, x.attempts = routing.Tried{}, 0
@@ -81,7 +81,7 @@ func (x *exchange) try() {
 	}
 }
 
-// wait tries again when the time is over, or when something has changed before.
+// wait tries again after the wait, or earlier after a change.
 func (x *exchange) wait(w *routing.Wait, now time.Time) {
 	began, over := x.now, false
 	if !x.waited {
@@ -101,7 +101,7 @@ func (x *exchange) wait(w *routing.Wait, now time.Time) {
 	x.waiting = append(x.waiting, waiter{w.Changed, again})
 }
 
-// wake tells those who wait of a change.
+// wake notifies waiting requests of a change.
 func (e *engine) wake() {
 	e.waiting = slices.DeleteFunc(e.waiting, func(w waiter) bool {
 		select {
@@ -114,7 +114,8 @@ func (e *engine) wake() {
 	})
 }
 
-// ask sends the request to an account. It reports false when the balancer has to look further at once.
+// ask sends the request to an account. It returns false if the balancer must choose another one at
+// once.
 func (x *exchange) ask(lease *upstream.Lease) bool {
 	r := &x.trace.requests[x.i]
 	which := x.byName[lease.Name()]
@@ -141,7 +142,7 @@ func (x *exchange) ask(lease *upstream.Lease) bool {
 	return true
 }
 
-// begins is the first token of an answer.
+// begins handles the first token of a response.
 func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmth, sent time.Duration, read int64) {
 	r := &x.trace.requests[x.i]
 	a, now := x.accounts[which], x.clock()
@@ -164,7 +165,7 @@ func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmt
 	x.at(x.now+time.Duration(r.output)*perOutputToken, func() { x.ends(lease, which) })
 }
 
-// ends is the last token of an answer.
+// ends handles the last token of a response.
 func (x *exchange) ends(lease *upstream.Lease, which int) {
 	r := &x.trace.requests[x.i]
 	x.accounts[which].meter(r.model, x.clock()).SpendOutput(r.output, x.clock())
@@ -191,7 +192,7 @@ func (x *exchange) fail(lease *upstream.Lease, ev verdict.Evidence, head http.He
 	}
 }
 
-// giveUp is what a client does that was refused: it comes again, as real ones do.
+// giveUp retries a refused request later, as real clients do.
 func (x *exchange) giveUp(after time.Duration) {
 	if x.limited {
 		x.figures.clientRefused++

@@ -9,11 +9,11 @@ import (
 type Report struct {
 	Requests    int      `json:"requests"`
 	SpanSeconds float64  `json:"span_seconds"`
-	Single      Result   `json:"single"` // one account without limits: what is aimed at
+	Single      Result   `json:"single"` // one account without limits: the ideal
 	Policies    []Result `json:"policies"`
 }
 
-// Compare replays a trace once with one unlimited account, and then once for each of the options.
+// Compare replays a trace with one unlimited account, and then with each of the options.
 func Compare(ctx context.Context, trace *Trace, all []Options) (Report, error) {
 	r := Report{Requests: trace.Requests(), SpanSeconds: trace.Span().Seconds(), Policies: []Result{}}
 	var err error

@@ -18,32 +18,32 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// Options say what is tried out.
+// Options are the parameters of a replay.
 type Options struct {
-	Policy   string // an algorithm, plain or with "+affinity" behind it; cost_aware has it in any case
+	Policy   string // an algorithm, or one with "+affinity" appended; cost_aware includes it
 	Accounts int
 	Limits   fakeclaude.Limits // of each account
 	Outages  []Outage
 	Restart  time.Duration  // when the balancer restarts; 0: never
-	Snapshot bool           // a restart finds the index as it was
-	Settings map[string]any // fields of the configuration besides those that the other options set
+	Snapshot bool           // the index is restored after a restart
+	Settings map[string]any // further fields of the configuration
 
-	Seed uint64 // of everything random
+	Seed uint64 // Seed of all random numbers.
 
-	Hold      time.Duration // how long a burst is held back for its first request
-	NoSession bool          // clients do not tell which session a request belongs to
-	Deviation float64       // by which part a session's text differs from the usual number of bytes per token
+	Hold      time.Duration // how long requests of a burst wait for the first one
+	NoSession bool          // clients do not send a session id
+	Deviation float64       // relative deviation of a session's text from the usual bytes per token
 }
 
-// Outage is a time in which an account cannot be reached.
+// Outage is an interval in which an account is unreachable.
 type Outage struct {
 	Account int
 	From    time.Duration
 	Length  time.Duration
 }
 
-// What the model of the upstream takes for an answer: prefill and generation at the
-// usual speed of the service, so that a prompt of 115,000 tokens with 92 % cached begins after about three seconds.
+// Times of the simulated upstream: prefill and generation at the service's usual speed, so that a
+// prompt of 115,000 tokens with 92 % cached begins after about three seconds.
 const (
 	firstTokenAfter  = 2910 * time.Millisecond
 	perUncachedToken = 17 * time.Microsecond
@@ -105,7 +105,8 @@ func Run(ctx context.Context, trace *Trace, o Options) (Result, error) {
 	return e.figures.result(o), nil
 }
 
-// configure decodes a configuration as a user would write it, so that every default is the product's.
+// configure decodes a configuration as a user would write it, so that every default is the
+// product's.
 func (e *engine) configure() error {
 	algorithm, affinity := strings.CutSuffix(e.Policy, "+affinity")
 	text := map[string]any{"algorithm": algorithm, "affinity": config.AffinityOff}
@@ -134,7 +135,7 @@ func (e *engine) configure() error {
 	return nil
 }
 
-// start makes a balancer, with what a snapshot holds if there is one.
+// start creates a balancer, with the contents of a snapshot if there is one.
 func (e *engine) start(ctx context.Context, snapshot []byte) {
 	e.pool = upstream.NewPool(ctx, event.NewBus(slog.New(slog.DiscardHandler)))
 	e.index = routing.NewIndex(e.cfg.IndexMemoryMB<<20, e.Seed)
@@ -161,7 +162,7 @@ func (e *engine) restart(ctx context.Context) {
 	e.start(ctx, snapshot.Bytes())
 }
 
-// schedule puts the first request of every thread, and every one without, on the clock.
+// schedule schedules the first request of every thread, and every request without a thread.
 func (e *engine) schedule() {
 	first := make([]bool, e.trace.threads)
 	for i := range e.trace.requests {
@@ -186,7 +187,7 @@ func (e *engine) at(when time.Duration, do func()) {
 	heap.Push(&e.events, occurrence{at: max(when, e.now), serial: e.serial, do: do})
 }
 
-// occurrence is an action at a moment; of several at one moment, the one that was planned first comes first.
+// occurrence is an action at a time. Actions at the same time run in the order of their scheduling.
 type occurrence struct {
 	at     time.Duration
 	serial int

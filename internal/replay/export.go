@@ -14,12 +14,13 @@ import (
 // exportedBlock is the tokens of one block in an exported trace.
 const exportedBlock = 64
 
-// ErrNothing says that no request can be exported.
+// ErrNothing means that no request can be exported.
 var ErrNothing = errors.New("no request of the messages API with a known usage in that time")
 
-// Export writes requests as a trace that Read reads, and reports how many it wrote. Of a prompt the trace tells which
-// earlier ones it begins like and for how long, and nothing else: blocks, sessions and agents are numbered anew.
-// Requests are read twice, in the order of time: first for the number of tokens that a byte is worth.
+// Export writes requests as a trace that Read reads, and returns their number. The trace contains
+// only which earlier prompts a prompt begins like, and for how long: blocks, sessions and agents
+// get new numbers. It reads the requests twice, in the order of time: first for the number of
+// tokens per byte.
 func Export(w io.Writer, requests func() iter.Seq2[*ledger.Entry, error]) (written int, err error) {
 	ratios, err := tokensPerByte(requests())
 	if err != nil {
@@ -51,7 +52,7 @@ func Export(w io.Writer, requests func() iter.Seq2[*ledger.Entry, error]) (writt
 	return written, nil
 }
 
-// promptOf is the outline of a request that can be exported.
+// promptOf returns the outline of a request that can be exported.
 func promptOf(e *ledger.Entry) (tools, system claude.Boundary, turns []claude.Boundary, usage claude.Usage, ok bool) {
 	a := e.Final()
 	if a == nil || !a.Known() || a.Answer.Usage.TotalInputTokens() == 0 {
@@ -61,8 +62,8 @@ func promptOf(e *ledger.Entry) (tools, system claude.Boundary, turns []claude.Bo
 	return tools, system, turns, a.Answer.Usage, ok && len(turns) > 0
 }
 
-// tokensPerByte is what a byte of prompts for a model is worth: one number for all of
-// them, since prompts that begin alike must begin with the same blocks.
+// tokensPerByte returns the tokens per byte of prompts by model: one number for all prompts of a
+// model, because prompts that begin alike must begin with the same blocks.
 func tokensPerByte(requests iter.Seq2[*ledger.Entry, error]) (map[string]float64, error) {
 	tokens, bytes := map[string]float64{}, map[string]float64{}
 	for e, err := range requests {
@@ -80,9 +81,9 @@ func tokensPerByte(requests iter.Seq2[*ledger.Entry, error]) (map[string]float64
 	return tokens, nil
 }
 
-// exported is a prefix of prompts: what it adds to the one that it continues.
+// exported is a prefix of prompts: its addition to the prefix that it continues.
 type exported struct {
-	parent uint64 // fingerprint of the prefix that it continues; 0: none
+	parent uint64 // fingerprint of the prefix that it continues; 0: it continues no other
 	first  int64  // number of its first block
 	count  int64
 	end    int64 // blocks up to here
@@ -93,13 +94,13 @@ type exporter struct {
 	ratios   map[string]float64
 	begin    time.Time
 	nodes    map[uint64]exported // by fingerprint
-	blocks   int64               // given out
+	blocks   int64               // number of blocks so far
 	sessions map[[2]string]int   // by client and session
-	agents   map[[3]string]int   // the same and agent, within a session
+	agents   map[[3]string]int   // by client, session and agent, within a session
 	threads  map[int]int         // agents of a session so far
 }
 
-// exportedLine is a request as takeOwn reads it.
+// exportedLine is a request in the format that Read reads.
 type exportedLine struct {
 	T       float64    `json:"t"`
 	Session *int       `json:"s,omitempty"`
@@ -139,7 +140,7 @@ func (x *exporter) line(e *ledger.Entry) (exportedLine, bool) {
 	return l, true
 }
 
-// extend makes a prefix known. One that is known keeps its place: that is where prompts meet.
+// extend adds a prefix. A known prefix keeps its position, because prompts branch there.
 func (x *exporter) extend(b claude.Boundary, parent uint64, ratio float64) {
 	if _, known := x.nodes[b.Fingerprint]; known || b.Fingerprint == parent {
 		return
@@ -169,7 +170,7 @@ func (x *exporter) path(fingerprint uint64) [][2]int64 {
 	return out
 }
 
-// number gives sessions and their agents numbers, in the order of their appearance.
+// number assigns numbers to sessions and their agents, in the order of their appearance.
 func (x *exporter) number(e *ledger.Entry) (session, agent int) {
 	key := [2]string{e.Client, e.Session}
 	session, known := x.sessions[key]

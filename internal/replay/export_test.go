@@ -12,7 +12,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// conversation is a request that continues a conversation: boundaries are named by number, 100 bytes apart, 4 bytes a token.
+// conversation returns a request that continues a conversation: boundaries are named by number, 100
+// bytes apart, 4 bytes per token.
 func conversation(at time.Duration, session string, names ...uint64) *ledger.Entry {
 	p := &claude.Prompt{Tools: claude.Boundary{Fingerprint: 1, Bytes: 51_200}, System: claude.Boundary{Fingerprint: 2, Bytes: 102_400}}
 	for i, name := range names {
@@ -64,7 +65,7 @@ func TestExportKeepsWhatPromptsShare(t *testing.T) {
 	}
 }
 
-// TestExportOfALongConversation has turns of which only the last ones are known.
+// TestExportOfALongConversation exports turns of which only the last boundaries are known.
 func TestExportOfALongConversation(t *testing.T) {
 	var names []uint64
 	for i := range uint64(40) {

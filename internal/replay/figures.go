@@ -6,32 +6,33 @@ import (
 	"time"
 )
 
-// Result is what one policy came to.
+// Result is the result of one policy.
 type Result struct {
 	Policy   string `json:"policy"`
 	Accounts int    `json:"accounts"`
-	// CostRatio is the cost in terms of one unlimited account's. See Cost.
+	// CostRatio is the cost relative to one unlimited account. See Cost.
 	CostRatio    float64 `json:"cost_ratio"`
 	HitRate      float64 `json:"hit_rate"`          // part of the input tokens that was read from the cache
-	Imbalance15m float64 `json:"imbalance_15m_p95"` // largest share of an account in terms of the mean one, in 95 of 100 quarters of an hour at most
+	Imbalance15m float64 `json:"imbalance_15m_p95"` // largest share of an account relative to the mean, in 95 of 100 quarters of an hour at most
 	ImbalanceRun float64 `json:"imbalance_run"`     // the same over the whole run
-	Client429    int     `json:"client_429"`        // that clients were shown
+	Client429    int     `json:"client_429"`        // responses that reached clients
 	Upstream429  int     `json:"upstream_429"`
 	TTFTMean     float64 `json:"ttft_mean_ms"`  // from a client's request to the first token, waits included
 	Waited       int     `json:"waited"`        // requests that waited for an account
-	Moved        int     `json:"moved"`         // conversations that were sent away from an account that had them cached
-	MovedAgain   int     `json:"moved_again"`   // of them, those to which it happened more than once
-	Failed       int     `json:"client_failed"` // errors other than 429 that clients were shown
+	Moved        int     `json:"moved"`         // conversations that left an account with a cached part
+	MovedAgain   int     `json:"moved_again"`   // conversations that did so more than once
+	Failed       int     `json:"client_failed"` // errors other than 429 that reached clients
 	Requests     int     `json:"requests"`
 
-	// Cost is in units of an input token: 1.25 for every uncached one, 0.1 for every cached one, 5 for every output token.
+	// Cost is in units of an input token: 1.25 per uncached token, 0.1 per cached token, 5 per
+	// output token.
 	Cost float64 `json:"cost"`
 }
 
 // quarter is the window of Imbalance15m.
 const quarter = 15 * time.Minute
 
-// figures are collected while a trace is replayed.
+// figures are collected during a replay.
 type figures struct {
 	cost, input, read float64
 	ttft              time.Duration
@@ -41,8 +42,8 @@ type figures struct {
 
 	tokens   []float64   // by account
 	windows  [][]float64 // by quarter and account
-	quarters int         // that the trace has: what waits for the last answers behind them is no window
-	last     []int       // account that a thread was sent to last, -1 for none
+	quarters int         // quarters of the trace: those after it, with the last responses, do not count
+	last     []int       // last account of a thread, -1 for none
 	moves    []int       // by thread
 }
 
@@ -72,7 +73,8 @@ func (f *figures) placed(t *Trace, i, which int, accounts []*account, path []*no
 	f.last[r.thread] = which
 }
 
-// held says whether an account has a good part of what is the conversation's own in its cache.
+// held reports whether an account has a good part of the conversation, without shared prefixes, in
+// its cache.
 func held(a *account, r *request, path []*node, at time.Duration) bool {
 	shared := int64(0)
 	if r.system != nil {
@@ -81,7 +83,7 @@ func held(a *account, r *request, path []*node, at time.Duration) bool {
 	return float64(a.lookup(path, at)-shared) >= 0.25*float64(r.input-shared)
 }
 
-// answered counts an answer that has begun.
+// answered counts a response that has begun.
 func (f *figures) answered(r *request, read int64, ttft time.Duration) {
 	f.cost += 1.25*float64(r.input-read) + 0.1*float64(read) + 5*float64(r.output)
 	f.input += float64(r.input)
@@ -122,7 +124,7 @@ func (f *figures) result(o Options) Result {
 	return r
 }
 
-// imbalance is the largest value in terms of the mean, 0 when all are 0.
+// imbalance returns the largest value relative to the mean, 0 if all are 0.
 func imbalance(values []float64) float64 {
 	total := 0.0
 	for _, v := range values {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// naive recomputes what a trace reads from the caches of accounts that take
-// turns: block by block, with one map per account and nothing of the engine's.
+// naive recomputes what a trace reads from the caches of accounts in turn: block by block, with one
+// map per account, without the engine's code.
 func naive(lines []naiveRequest, accounts int) (read, input int64) {
 	type prefix struct {
 		model string
@@ -91,7 +91,7 @@ type naiveRequest struct {
 	blocks         []int64
 }
 
-// TestHitsAreThoseOfANaiveCount compares the engine with it on the first hours of a real day.
+// TestHitsAreThoseOfANaiveCount compares the engine with naive on the first hours of a real day.
 func TestHitsAreThoseOfANaiveCount(t *testing.T) {
 	const until = 40 * time.Minute
 	lines, trace := beginning(t, until)

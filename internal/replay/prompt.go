@@ -8,20 +8,20 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// tokenBytes is how many bytes of text make one token.
+// tokenBytes is the number of bytes of text per token.
 const tokenBytes = 4
 
-// prompts makes of a trace's blocks what the balancer finds in a body.
+// prompts converts a trace's blocks to what the balancer finds in a body.
 type prompts struct {
 	trace *Trace
-	// deviation is by how much, as a part, a session's text may have more or fewer bytes per token than usual.
+	// deviation is the relative deviation of a session's bytes per token from the usual number.
 	deviation float64
 	prompt    claude.Prompt
 	path      []*node
 }
 
-// of returns what a request's body asks the cache for, valid until the next call.
-// Messages end where requests end and where two part from each other.
+// of returns the cacheable prompt of a request, valid until the next call. Messages end where
+// requests end and where two of them branch.
 func (p *prompts) of(i int) *claude.Prompt {
 	r := &p.trace.requests[i]
 	p.prompt = claude.Prompt{HasBreakpoint: true, Turns: p.prompt.Turns[:0]}
@@ -52,7 +52,7 @@ func (p *prompts) of(i int) *claude.Prompt {
 	return &p.prompt
 }
 
-// addRest counts the tokens behind the last whole block, which nobody else begins with.
+// addRest counts the tokens after the last whole block, which no other prompt begins with.
 func (p *prompts) addRest(r *request) {
 	n := len(p.prompt.Turns)
 	rest := r.input - r.prompt.tokens
@@ -65,7 +65,7 @@ func (p *prompts) addRest(r *request) {
 	p.prompt.Turns[n-1].Bytes += int(rest) * tokenBytes
 }
 
-// density is how much longer or shorter than usual the text of a node is.
+// density returns the relative length of a node's text.
 func (p *prompts) density(n *node) float64 {
 	if p.deviation == 0 {
 		return 1
@@ -73,7 +73,7 @@ func (p *prompts) density(n *node) float64 {
 	return 1 + p.deviation*(2*fraction(uint64(p.trace.requests[n.owner].session)+1)-1)
 }
 
-// fraction spreads numbers evenly over 0 to 1.
+// fraction maps numbers evenly to 0 to 1.
 func fraction(n uint64) float64 {
 	return float64(hash(n, 0)>>11) / (1 << 53)
 }

@@ -33,7 +33,7 @@ func load(t testing.TB, file string) *Trace {
 	return trace
 }
 
-// beginning reads the requests of a day's first hours, twice: as the engine does, and plainly.
+// beginning reads the first hours of a day, twice: with the engine's reader and a plain one.
 func beginning(t *testing.T, until time.Duration) ([]naiveRequest, *Trace) {
 	t.Helper()
 	f, err := os.Open(claudeCode)
@@ -78,15 +78,15 @@ func beginning(t *testing.T, until time.Duration) ([]naiveRequest, *Trace) {
 	return lines, trace
 }
 
-// goal is what one run has to reach; a zero is no goal.
+// goal is the required result of one run; zero means no goal.
 type goal struct {
 	name                       string
 	options                    Options
-	cost, costLost, hitLost    float64 // cost against one account; what it may be above the same run without the trouble; points of hit rate
+	cost, costLost, hitLost    float64 // cost relative to one account; allowed excess over the same run without the fault; points of hit rate
 	imbalance15m, imbalanceRun float64
-	ttft                       float64 // in terms of one account
+	ttft                       float64 // relative to one account
 	upstream429                int
-	moved                      int // conversations at most, where outages are
+	moved                      int // most moved conversations, with outages
 }
 
 // goals are the numbers that the product promises.
@@ -164,7 +164,8 @@ func (g goal) check(t *testing.T, r, single, plain Result) {
 	t.Logf("%-36s cost %.4f, hits %.2f %%, imbalance %.2f %.2f, 429 %d, waited %d, moved %d", g.name, cost, 100*r.HitRate, r.Imbalance15m, r.ImbalanceRun, r.Upstream429, r.Waited, r.Moved)
 }
 
-// TestOneSharedSystemPrompt must not draw all conversations to one account.
+// TestOneSharedSystemPrompt checks that a shared prompt does not bring all conversations to one
+// account.
 func TestOneSharedSystemPrompt(t *testing.T) {
 	trace := load(t, mooncake)
 	single := replay(t, trace, Options{Policy: "round_robin", Accounts: 1})
@@ -176,7 +177,7 @@ func TestOneSharedSystemPrompt(t *testing.T) {
 	}
 }
 
-// TestEveryAlgorithmKeepsConversationsTogether, whatever places the cold ones.
+// TestEveryAlgorithmKeepsConversationsTogether checks affinity with every algorithm.
 func TestEveryAlgorithmKeepsConversationsTogether(t *testing.T) {
 	_, trace := beginning(t, 2*time.Hour)
 	single := replay(t, trace, Options{Policy: "round_robin", Accounts: 1})

@@ -1,13 +1,12 @@
-// Package replay answers what a policy would have cost: it sends a recorded day
-// of requests through the balancer's own routing, on a virtual clock, against
-// accounts with a prompt cache and rate limits.
+// Package replay computes what a policy would have cost: it sends a recorded day of requests
+// through the balancer's routing, on a virtual clock, to accounts with a prompt cache and rate
+// limits.
 //
-// The routing is the real one: endpoints, leases, index and policies as they
-// serve requests. What is modelled is the other side. An account holds the
-// blocks of the prompts that it was sent, per model, for the cache's time to
-// live since their last use, readable once the first token of the answer that
-// wrote them is out. A thread of a conversation sends its next request as long
-// after the one before as it did in the recording, or when that one's answer has ended, if that is later.
+// The routing is the real one: endpoints, leases, index and policies as they serve requests. The
+// upstream is simulated. An account caches the blocks of its prompts, per model, for the cache's
+// time to live since their last use; they are readable from the first token of the response that
+// wrote them. A thread of a conversation sends its next request as long after the previous one as
+// in the recording, or at the end of the previous response, if that is later.
 package replay
 
 import (
@@ -22,7 +21,7 @@ import (
 	"time"
 )
 
-// Trace is a recorded stretch of requests. It is never changed after Read.
+// Trace is a recorded sequence of requests. Immutable after Read.
 type Trace struct {
 	requests []request
 	threads  int
@@ -33,28 +32,28 @@ type Trace struct {
 // request is one request of a trace.
 type request struct {
 	at            time.Duration // since the trace began
-	thread        int           // who waits for its answer before it sends the next one; -1: nobody
-	session       int           // -1 when the trace does not tell
+	thread        int           // thread whose next request waits for this response; -1: no thread
+	session       int           // -1 if the trace does not contain it
 	agent         int
 	model         string
 	input, output int64 // tokens
 	prompt        *node // end of the last whole block
-	tools, system *node // ends of the prefixes that conversations share; nil when not told
-	next          int   // index of the thread's next request, 0 for none
+	tools, system *node // ends of the prefixes that conversations share; nil if unknown
+	next          int   // index of the thread's next request, 0 if this is the last
 }
 
-// Requests is how many requests the trace has.
+// Requests returns the number of requests.
 func (t *Trace) Requests() int { return len(t.requests) }
 
-// Span is the time from the beginning to the last request.
+// Span returns the time from the beginning to the last request.
 func (t *Trace) Span() time.Duration { return t.span }
 
-// mooncakeBlock is the tokens of one block in a trace of Mooncake's format, which does not tell.
+// mooncakeBlock is the number of tokens per block in Mooncake's format, which does not contain it.
 const mooncakeBlock = 512
 
 // line is a line of either format.
 type line struct {
-	// A header.
+	// Header.
 	Trace string `json:"trace"`
 	Block int    `json:"block"`
 
@@ -68,15 +67,15 @@ type line struct {
 	System  int       `json:"sp"`
 	Blocks  [][]int64 `json:"b"`
 
-	// Mooncake's.
+	// Mooncake's fields.
 	Timestamp *float64 `json:"timestamp"` // milliseconds
 	InputLen  int64    `json:"input_length"`
 	OutputLen int64    `json:"output_length"`
 	HashIDs   []int64  `json:"hash_ids"`
 }
 
-// Read reads a trace, plain or compressed by gzip: one JSON object per line, in
-// the order of time, either as export-trace writes it or as Mooncake published its own.
+// Read reads a trace, plain or compressed by gzip: one JSON object per line, in the order of time,
+// in the format of export-trace or of Mooncake's published traces.
 func Read(r io.Reader) (*Trace, error) {
 	in := bufio.NewReader(r)
 	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
@@ -107,11 +106,11 @@ func Read(r io.Reader) (*Trace, error) {
 	return t.finish(), nil
 }
 
-// reader is a trace that is being read.
+// reader reads a trace.
 type reader struct {
 	Trace
 	block   int64
-	told    bool           // some request says how long its tools and system are
+	told    bool           // a request contains the size of its tools and system
 	threads map[[2]int]int // by session and agent
 }
 
@@ -157,7 +156,7 @@ func (t *reader) takeMooncake(l line) error {
 		return errors.New("no timestamp")
 	}
 	r := request{at: seconds(*l.Timestamp / 1000), session: -1, thread: -1, input: l.InputLen, output: l.OutputLen}
-	whole := min(int(max(l.InputLen, 0)/mooncakeBlock), len(l.HashIDs)) // the last one is only begun
+	whole := min(int(max(l.InputLen, 0)/mooncakeBlock), len(l.HashIDs)) // the last block is incomplete
 	var runs []run
 	for _, id := range l.HashIDs[:whole] {
 		if n := len(runs); n > 0 && runs[n-1].first+int64(runs[n-1].count) == id {

@@ -2,29 +2,29 @@ package replay
 
 import "slices"
 
-// run is a stretch of blocks with consecutive ids.
+// run is a sequence of blocks with consecutive ids.
 type run struct {
 	first int64
 	count int
 }
 
-// node is a stretch of a prompt between two places where prompts end or part.
-// What stands before it is part of its identity: equal nodes are equal prefixes.
+// node is a part of a prompt between two positions where prompts end or branch. Its parents are
+// part of its identity: equal nodes are equal prefixes.
 type node struct {
 	id     int
 	parent *node // nil for the root of a model
 	first  int64 // id of its first block
 	count  int   // of blocks
-	tokens int64 // of the prefix up to its end, whole blocks alone
+	tokens int64 // of the prefix up to its end, whole blocks only
 	size   int64 // of a block in tokens
-	ended  int   // index of the first request whose prompt, or a shared part of it, ends here; notEnded if none does
-	owner  int   // index of the first request that has it
+	ended  int   // index of the first request whose prompt, or a shared part of it, ends here, or notEnded
+	owner  int   // index of the first request that contains it
 	kids   map[int64]*node
 }
 
 const notEnded = int(^uint(0) >> 1)
 
-// tree holds the prompts of a trace so that what two have in common is there once.
+// tree stores the prompts of a trace, with common prefixes stored once.
 type tree struct {
 	roots map[string]*node // by model
 	count int
@@ -32,7 +32,8 @@ type tree struct {
 
 func newTree() *tree { return &tree{roots: map[string]*node{}} }
 
-// insert adds a prompt and returns the nodes that end after so many blocks; cuts ascend.
+// insert adds a prompt and returns the nodes that end after the given numbers of blocks; cuts
+// ascend.
 func (t *tree) insert(model string, runs []run, size int64, cuts []int, request int) []*node {
 	at := t.roots[model]
 	if at == nil {
@@ -59,8 +60,8 @@ func (t *tree) insert(model string, runs []run, size int64, cuts []int, request 
 	return ends
 }
 
-// child returns a node below n that begins with some block and is not longer
-// than count, splitting one that is.
+// child returns a node below n that begins with the given block and is not longer than count. It
+// splits a longer one.
 func (n *node) child(first int64, count int, size int64, request int) *node {
 	kid := n.kids[first]
 	switch {
@@ -77,7 +78,7 @@ func (n *node) child(first int64, count int, size int64, request int) *node {
 	return kid
 }
 
-// number gives every node its final id, 0 and up, in a fixed order.
+// number assigns every node its final id, from 0, in a fixed order.
 func (t *tree) number() {
 	models := make([]string, 0, len(t.roots))
 	for model := range t.roots {
@@ -107,8 +108,9 @@ func (t *tree) numberBelow(n *node) {
 	}
 }
 
-// guessSystem finds the system prompt of a prompt whose trace does not tell it:
-// several prompts begin with it and go on differently, and none ends there, or many do. It is nil when there is none.
+// guessSystem finds the system prompt of a prompt if the trace does not contain it: several prompts
+// begin with it and continue differently, and none ends there, or many do. It returns nil if it
+// finds none.
 func (n *node) guessSystem() *node {
 	const many = 8
 	var system *node
@@ -121,7 +123,7 @@ func (n *node) guessSystem() *node {
 	return system
 }
 
-// path lists the nodes from the first block to the end of n.
+// path returns the nodes from the first block to the end of n.
 func (n *node) path(into []*node) []*node {
 	into = into[:0]
 	for ; n != nil && n.parent != nil; n = n.parent {

@@ -18,10 +18,11 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// maxChatText bounds a message: WeCom takes 2048 bytes.
+// maxChatText bounds a message: WeCom accepts 2048 bytes.
 const maxChatText = 1900
 
-// request makes the POST that tells a webhook of an event. The id stays the same when a message is sent again.
+// request returns the POST that sends an event to a webhook. The id stays the same when a message
+// is sent again.
 func request(ctx context.Context, w config.Webhook, instance, id string, e Message, now time.Time) (*http.Request, error) {
 	body, err := payload(w, instance, e, now)
 	if err != nil {
@@ -46,7 +47,8 @@ func request(ctx context.Context, w config.Webhook, instance, id string, e Messa
 	return r, nil
 }
 
-// stamp sets the headers of the Standard Webhooks specification: the signature is over id, time and body.
+// stamp sets the headers of the Standard Webhooks specification: the signature covers id, time and
+// body.
 func stamp(h http.Header, w config.Webhook, id string, body []byte, now time.Time) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	h.Set("Webhook-Id", id)
@@ -56,24 +58,24 @@ func stamp(h http.Header, w config.Webhook, id string, body []byte, now time.Tim
 	}
 }
 
-// sign is the HMAC-SHA256 of a text in base64.
+// sign returns the HMAC-SHA256 of a text in base64.
 func sign(key []byte, text string) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(text))
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// payload is the body of a message in the shape that the webhook takes.
+// payload returns the body of a message in the webhook's format.
 func payload(w config.Webhook, instance string, e Message, now time.Time) ([]byte, error) {
 	text := chatText(instance, e)
 	type content map[string]any
 	switch w.Format {
 	case config.WebhookSlack:
-		// Slack takes these three for markup and nothing else.
+		// These three are the only markup characters of Slack.
 		return json.Marshal(content{"text": strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)})
 	case config.WebhookFeishu:
 		message := content{"msg_type": "text", "content": content{"text": text}}
-		if !w.Secret.Empty() { // its key is what others would sign, and the text that is signed is empty
+		if !w.Secret.Empty() { // Feishu uses the signed text as the key and signs an empty text
 			timestamp := strconv.FormatInt(now.Unix(), 10)
 			message["timestamp"], message["sign"] = timestamp, sign([]byte(timestamp+"\n"+w.Secret.Reveal()), "")
 		}
@@ -95,7 +97,7 @@ func payload(w config.Webhook, instance string, e Message, now time.Time) ([]byt
 	}
 }
 
-// chatText is a message for people: the sentence, then the facts, one a line.
+// chatText returns a message for people: the sentence, then one fact per line.
 func chatText(instance string, e Message) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[claude-code-lb %s] %s", instance, e.Text)
@@ -113,7 +115,8 @@ func chatText(instance string, e Message) string {
 	return text
 }
 
-// secretsOf are the texts that nothing may show of a webhook: its key, its address, and the parts of that.
+// secretsOf returns the texts of a webhook that must not be visible: its key, its address, and
+// parts of the address.
 func secretsOf(w config.Webhook) []string {
 	secrets := []string{w.URL.Reveal(), w.Secret.Reveal()}
 	u, err := url.Parse(w.URL.Reveal())

@@ -24,7 +24,7 @@ const (
 	address    = "https://hooks.example/services/T00000000/B00000000/token-token-token?access_token=abcdefghijkl"
 )
 
-// sample is an event with all that can be in one.
+// sample returns an event with every kind of value.
 func sample() Message {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	return Message{
@@ -87,7 +87,7 @@ func TestChatTextIsBounded(t *testing.T) {
 	}
 }
 
-// TestSend asks a real server for each format, as its receiver would check what arrives.
+// TestSend sends each format to a real server, which checks it as a receiver would.
 func TestSend(t *testing.T) {
 	f := func(format config.WebhookFormat, check func(*http.Request, []byte) string, status int, reply, want string, again bool) {
 		t.Helper()
@@ -156,7 +156,7 @@ func TestSend(t *testing.T) {
 	f(config.WebhookWeCom, nil, 500, "", "status 500", true)
 }
 
-// stale says whether a time in some unit since 1970 is not about now.
+// stale reports whether a time, in a unit since 1970, is far from now.
 func stale(text string, unit time.Duration) bool {
 	n, err := strconv.ParseInt(text, 10, 64)
 	return err != nil || time.Since(time.Unix(0, n*int64(unit))).Abs() > time.Minute

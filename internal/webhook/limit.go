@@ -8,11 +8,11 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 )
 
-// maxSubjects bounds what one webhook's limits remember.
+// maxSubjects bounds the memory of one webhook's limits.
 const maxSubjects = 1024
 
-// limiter holds back what follows too soon upon an event of the same name about the same subject, and sums it up
-// when the interval is over. The zero value is ready. Not safe for concurrent use.
+// limiter suppresses events that follow too soon after an event of the same name and subject, and
+// sums them up at the end of the interval. The zero value is ready. Not safe for concurrent use.
 type limiter struct {
 	held map[limitKey]*suppressed
 }
@@ -22,7 +22,7 @@ type limitKey struct {
 	subject string
 }
 
-// suppressed is what happened since somebody was told.
+// suppressed is the sum of events since the last message.
 type suppressed struct {
 	until time.Time
 	count int
@@ -30,7 +30,7 @@ type suppressed struct {
 	last  Message
 }
 
-// admit says whether to tell of an event now. What is not admitted will be summed up.
+// admit reports whether to send an event now. The sums contain events that are not admitted.
 func (l *limiter) admit(e Message, every time.Duration, now time.Time) bool {
 	if every <= 0 {
 		return true
@@ -52,7 +52,8 @@ func (l *limiter) admit(e Message, every time.Duration, now time.Time) bool {
 	return false
 }
 
-// key is under what an event is limited. When there are too many subjects, the rest are one.
+// key returns the key under which an event is limited. Beyond maxSubjects, all other subjects share
+// one.
 func (l *limiter) key(e Message, now time.Time) limitKey {
 	key := limitKey{e.Name, e.Subject}
 	if l.held[key] != nil || len(l.held) < maxSubjects {
@@ -65,12 +66,12 @@ func (l *limiter) key(e Message, now time.Time) limitKey {
 	return limitKey{e.Name, ""}
 }
 
-// due returns the sums whose time has come, the oldest first.
+// due returns the sums whose interval is over, the oldest first.
 func (l *limiter) due(every time.Duration, now time.Time) []Message {
 	return l.take(now.Add(every), func(h *suppressed) bool { return !now.Before(h.until) })
 }
 
-// rest returns all that is held back, the oldest first.
+// rest returns all sums, the oldest first.
 func (l *limiter) rest() []Message {
 	return l.take(time.Time{}, func(*suppressed) bool { return true })
 }
@@ -90,7 +91,7 @@ func (l *limiter) take(until time.Time, wanted func(*suppressed) bool) []Message
 	return out
 }
 
-// next is when something will be due; it reports false when nothing is held back.
+// next returns when the next sum is due; false if there is no sum.
 func (l *limiter) next() (time.Time, bool) {
 	var earliest time.Time
 	for _, h := range l.held {

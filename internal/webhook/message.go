@@ -10,7 +10,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// Message is an event in the form in which webhooks get it. It is immutable.
+// Message is an event in the form in which webhooks receive it. Immutable.
 type Message struct {
 	Name    config.Event
 	Time    time.Time
@@ -28,7 +28,7 @@ type Fact struct {
 	Value any
 }
 
-// newMessage makes a message of an event.
+// newMessage returns the message for an event.
 func newMessage(r event.Record) Message {
 	m := Message{Name: r.Kind, Time: r.Time, Text: telemetry.OneLine(r.Text), Subject: r.Message}
 	if r.Subject != "" {

@@ -23,7 +23,8 @@ const (
 	maxRetryAfter = 5 * time.Minute
 )
 
-// undelivered is why a message was not taken. Its text shows nothing of the address beyond the host.
+// undelivered is the error of a message that the receiver did not accept. Its text contains nothing
+// of the address beyond the host.
 type undelivered struct {
 	reason string
 	again  bool          // another try may succeed
@@ -36,15 +37,16 @@ func (u *undelivered) Error() string { return u.reason }
 // sender posts messages. Safe for concurrent use.
 type sender struct {
 	client   *http.Client
-	instance string // named in every message
+	instance string // part of every message
 }
 
 func newSender(instance string, transport http.RoundTripper) *sender {
-	return &sender{instance: instance, client: &http.Client{Timeout: sendLimit, Transport: transport, CheckRedirect: staysThere}}
+	return &sender{instance: instance, client: &http.Client{Timeout: sendLimit, Transport: transport, CheckRedirect: sameHost}}
 }
 
-// staysThere lets a message be passed on within one host, with its body. What it says is for nobody else.
-func staysThere(r *http.Request, via []*http.Request) error {
+// sameHost allows redirects within one host, with the body, because other hosts must not get the
+// message.
+func sameHost(r *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	if r.Method != http.MethodPost || r.URL.Host != first.Host || r.URL.Scheme != first.Scheme || len(via) > maxRedirects {
 		return http.ErrUseLastResponse
@@ -71,13 +73,13 @@ func (s *sender) send(ctx context.Context, w config.Webhook, id string, e Messag
 		again := status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= http.StatusInternalServerError
 		return &undelivered{reason: fmt.Sprintf("status %d", status), again: again, after: retryAfter(res.Header, time.Now())}
 	case err != nil:
-		return nil // it was taken
+		return nil // accepted
 	default:
 		return refusal(w, reply)
 	}
 }
 
-// cause is an error of the client without the address, which url.Error quotes.
+// cause returns the client's error without the address that url.Error quotes.
 func cause(err error) string {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		if e.Timeout() {
@@ -88,12 +90,12 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// hidden is a text in which nothing of the webhook's secrets is left.
+// hidden returns a text without the webhook's secrets.
 func hidden(w config.Webhook, text string) string {
 	return telemetry.Clip(telemetry.OneLine(telemetry.NewRedactor(secretsOf(w)).Text(text)))
 }
 
-// refusal finds the failure that the chats of Feishu, DingTalk and WeCom tell inside an answer with status 200.
+// refusal returns the failure that Feishu, DingTalk and WeCom report in a response with status 200.
 func refusal(w config.Webhook, reply []byte) *undelivered {
 	if w.Format == config.WebhookJSON || w.Format == config.WebhookSlack {
 		return nil
@@ -125,7 +127,8 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(wait, maxRetryAfter)
 }
 
-// Test sends a message to a webhook once, for a test. The error shows nothing of the address beyond the host.
+// Test sends a test message to a webhook, once. The error contains nothing of the address beyond
+// the host.
 func Test(ctx context.Context, w config.Webhook, instance string) error {
 	e := Message{Name: "test", Time: time.Now(), Text: "This is a test: events of claude-code-lb arrive here."}
 	if failed := newSender(instance, http.DefaultTransport).send(ctx, w, newMessageID(), e); failed != nil {

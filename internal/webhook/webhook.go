@@ -19,7 +19,7 @@ import (
 const (
 	maxQueued  = 256 // events per webhook
 	maxTries   = 5
-	firstPause = time.Second // before the second try; doubled before each further one
+	firstPause = time.Second // before the second try; doubled before each further try
 )
 
 // Webhooks delivers events to webhooks. Each webhook has its own queue and goroutine, so that a slow one does not
@@ -47,8 +47,8 @@ func newWebhooks(log *slog.Logger, s *sender) *Webhooks {
 	return w
 }
 
-// Apply puts a configuration in force. A webhook that stays keeps its queue and its limits; one that is
-// gone gets what is queued for it, and nothing more.
+// Apply applies a configuration. A webhook that stays keeps its queue and its limits; a removed one
+// still gets its queued messages.
 func (w *Webhooks) Apply(specs []config.Webhook) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -72,7 +72,7 @@ func (w *Webhooks) Apply(specs []config.Webhook) {
 	}
 }
 
-// label names a webhook without showing its address.
+// label returns a name for a webhook without its address.
 func label(i int, w config.Webhook) string { return fmt.Sprintf("webhooks[%d] %s", i, w.Host()) }
 
 func (w *Webhooks) start(i int, spec config.Webhook) *hook {
@@ -137,13 +137,13 @@ type hookSpec struct {
 	label string
 }
 
-// isFor reports whether a configuration means this webhook: the same address and format.
+// isFor reports whether a configuration means this webhook: same address and format.
 func (h *hook) isFor(w config.Webhook) bool {
 	spec := h.spec.Load()
 	return spec.URL == w.URL && spec.Format == w.Format
 }
 
-// offer queues an event if the webhook wants it.
+// offer queues an event if the webhook selects it.
 func (h *hook) offer(e Message) {
 	spec := h.spec.Load()
 	if len(spec.Events) > 0 && !slices.Contains(spec.Events, e.Name) {
@@ -156,7 +156,7 @@ func (h *hook) offer(e Message) {
 	}
 }
 
-// run delivers one message after the other, in the order of the events.
+// run delivers messages one after another, in the order of the events.
 func (h *hook) run() {
 	var limits limiter
 	timer := time.NewTimer(time.Hour)
@@ -178,7 +178,7 @@ func (h *hook) run() {
 	}
 }
 
-// untilDue is the time until a summary of suppressed messages is due.
+// untilDue returns the time until a sum of suppressed messages is due.
 func untilDue(limits *limiter) time.Duration {
 	at, ok := limits.next()
 	if !ok {
@@ -240,14 +240,14 @@ func (h *hook) giveUp(spec *hookSpec, e Message, why *undelivered, tries int) {
 	}
 }
 
-// pauseBefore is how long to wait before a try: half of the doubled pause to one and a half times it, at random, so
-// that many instances do not come back as one.
+// pauseBefore returns the wait before a try: between half and one and a half times the doubled
+// pause, at random, so that many instances do not retry at the same time.
 func pauseBefore(try int, spread float64) time.Duration {
 	pause := firstPause << (try - 2)
 	return time.Duration((0.5 + spread) * float64(pause))
 }
 
-// pause waits and reports whether delivery goes on.
+// pause waits and reports whether delivery continues.
 func (h *hook) pause(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -18,10 +18,10 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// receiver takes messages in place of a network.
+// receiver receives messages in place of a network.
 type receiver struct {
 	mu       sync.Mutex
-	answers  []func(*http.Request) (*http.Response, error) // in turn; then all is well
+	answers  []func(*http.Request) (*http.Response, error) // in turn; afterwards every message is accepted
 	times    []time.Time
 	ids      []string
 	bodies   []string
@@ -68,8 +68,8 @@ func replies(status int, header ...string) func(*http.Request) (*http.Response, 
 
 func breaks(*http.Request) (*http.Response, error) { return nil, errors.New("connection reset") }
 
-// told is a Webhooks with one or more webhooks and a log, inside a bubble.
-func told(r *receiver, hooks ...config.Webhook) (*Webhooks, *bytes.Buffer) {
+// notified returns a Webhooks with webhooks and a log, inside a synctest bubble.
+func notified(r *receiver, hooks ...config.Webhook) (*Webhooks, *bytes.Buffer) {
 	var log bytes.Buffer
 	w := newWebhooks(slog.New(slog.NewTextHandler(&log, nil)), newSender("test-host", r))
 	w.Apply(hooks)
@@ -95,7 +95,7 @@ func TestWebhookTriesAgain(t *testing.T) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			r := &receiver{answers: answers}
-			w, log := told(r, hookAt("https://hooks.example/T0/secret-token-1"))
+			w, log := notified(r, hookAt("https://hooks.example/T0/secret-token-1"))
 			w.queue(out("a"))
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
@@ -130,7 +130,7 @@ func TestWebhookTriesAgain(t *testing.T) {
 func TestWebhookSumsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{}
-		w, _ := told(r, hookAt("https://hooks.example/"))
+		w, _ := notified(r, hookAt("https://hooks.example/"))
 		for range 5 {
 			w.queue(out("a"))
 			time.Sleep(time.Second)
@@ -161,7 +161,7 @@ func TestWebhookEvents(t *testing.T) {
 		r := &receiver{}
 		only := hookAt("https://hooks.example/")
 		only.Events = []config.Event{config.EventBalanceLow}
-		w, _ := told(r, only)
+		w, _ := notified(r, only)
 		w.queue(out("a"))
 		w.queue(Message{Name: config.EventBalanceLow})
 		closeSoon(w)
@@ -171,17 +171,17 @@ func TestWebhookEvents(t *testing.T) {
 		w.queue(Message{Name: config.EventBalanceLow})
 		w.Apply([]config.Webhook{only})
 		if len(r.got()) != 1 {
-			t.Error("told after the end")
+			t.Error("message after the end")
 		}
 	})
 }
 
-// TestWebhookQueue blocks the receiver until more has happened than is kept.
+// TestWebhookQueue blocks the receiver until the queue is full.
 func TestWebhookQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{blocking: make(chan struct{})}
 		hook := hookAt("https://hooks.example/very-secret-path")
-		w, log := told(r, hook)
+		w, log := notified(r, hook)
 		w.queue(out("first"))
 		synctest.Wait()
 		for i := range maxQueued + 44 {
@@ -199,12 +199,13 @@ func TestWebhookQueue(t *testing.T) {
 	})
 }
 
-// TestWebhookReload changes everything while messages are queued for webhooks that stay, and for one that goes.
+// TestWebhookReload changes the configuration while messages are queued, for webhooks that stay and
+// for one that is removed.
 func TestWebhookReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{blocking: make(chan struct{})}
 		stays, goes := hookAt("https://stays.example/"), hookAt("https://goes.example/")
-		w, _ := told(r, goes, stays)
+		w, _ := notified(r, goes, stays)
 		for _, server := range []string{"a", "b", "c"} {
 			w.queue(out(server))
 		}
@@ -225,17 +226,17 @@ func TestWebhookReload(t *testing.T) {
 func TestWebhookEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{}
-		w, _ := told(r, hookAt("https://hooks.example/"))
+		w, _ := notified(r, hookAt("https://hooks.example/"))
 		for range 3 {
 			w.queue(out("a"))
 		}
 		closeSoon(w)
 		if got := r.got(); len(got) != 2 || !strings.Contains(got[1], `"repeated":1`) {
-			t.Errorf("what was held back is told at the end: %q", got)
+			t.Errorf("suppressed messages at the end: %q", got)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		w, log := told(&receiver{blocking: make(chan struct{})}, hookAt("https://hooks.example/"))
+		w, log := notified(&receiver{blocking: make(chan struct{})}, hookAt("https://hooks.example/"))
 		w.queue(out("a"))
 		began := time.Now()
 		closeSoon(w)
@@ -245,14 +246,15 @@ func TestWebhookEnd(t *testing.T) {
 	})
 }
 
-// TestWebhookComplaints lets everything fail for half an hour: the log says so once in ten minutes.
+// TestWebhookComplaints makes every delivery fail for half an hour: the log reports it once in ten
+// minutes.
 func TestWebhookComplaints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{}
 		for range 1000 {
 			r.answers = append(r.answers, replies(http.StatusNotFound))
 		}
-		w, log := told(r, hookAt("https://hooks.example/"))
+		w, log := notified(r, hookAt("https://hooks.example/"))
 		for i := range 30 {
 			w.queue(out(fmt.Sprint(i)))
 			time.Sleep(time.Minute)
@@ -274,12 +276,12 @@ func TestLimiterBounds(t *testing.T) {
 		t.Errorf("%d subjects", len(l.held))
 	}
 	if l.admit(out("new"), time.Hour, now) {
-		t.Error("beyond the bound, subjects are one")
+		t.Error("beyond the bound, subjects do not share a limit")
 	}
 	if !l.admit(out("new"), time.Hour, now.Add(2*time.Hour)) {
-		t.Error("what is over is forgotten")
+		t.Error("expired limits are not removed")
 	}
 	if !l.admit(out("new"), 0, now) {
-		t.Error("without an interval nothing is held back")
+		t.Error("suppressed without an interval")
 	}
 }

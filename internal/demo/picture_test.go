@@ -22,13 +22,13 @@ var update = flag.Bool("update", false, "draw docs/images/demo.svg again")
 
 const demoPicture = "../../docs/images/demo.svg"
 
-// TestDemoPicture holds docs/images/demo.svg to what the demo prints. With -update it runs the
+// TestDemoPicture compares docs/images/demo.svg with the demo's output. With -update it runs the
 // demo for 8 seconds and draws the picture from the output:
 //
 //	go test ./internal/demo -run TestDemoPicture -update
 func TestDemoPicture(t *testing.T) {
 	if *update {
-		if err := os.WriteFile(demoPicture, drawTerminal(recordDemo(t)), 0o644); err != nil {
+		if err := os.WriteFile(demoPicture, drawTerminal(record(t)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -40,23 +40,23 @@ func TestDemoPicture(t *testing.T) {
 	if !bytes.Equal(drawTerminal(lines), picture) {
 		t.Errorf("%s is not what drawTerminal draws: run this test with -update", demoPicture)
 	}
-	shapes := demoShapes()
+	shapes := shapes()
 	for _, line := range lines {
 		if !slices.ContainsFunc(shapes, func(s *regexp.Regexp) bool { return s.MatchString(line) }) {
 			t.Errorf("the demo no longer prints lines like this one, run this test with -update: %q", line)
 		}
 	}
 	text := strings.Join(lines, "\n")
-	for _, want := range []string{demoHeader(), "── alpha is overloaded", "✗529 → ", ", 0 of them failed.", " stayed hidden: "} {
+	for _, want := range []string{header(), "── alpha is overloaded", "✗529 → ", ", 0 of them failed.", " stayed hidden: "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the picture does not show %q", want)
 		}
 	}
 }
 
-// recordDemo runs the demo and returns the lines for the picture: the beginning, the first
-// failure with the requests around it, and the sums.
-func recordDemo(t *testing.T) []string {
+// record runs the demo and returns the lines for the picture: the beginning, the first failure with
+// the requests around it, and the sums.
+func record(t *testing.T) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -83,10 +83,10 @@ func recordDemo(t *testing.T) []string {
 	return append(append(lines, "…", ""), all[sums:]...)
 }
 
-// demoHeader is the line of column names that the demo prints.
-func demoHeader() string {
+// header returns the line with the column names.
+func header() string {
 	var out bytes.Buffer
-	v := newDemoView(service.Std{Out: &out, Err: &out, Env: noEnv})
+	v := newScreen(service.Std{Out: &out, Err: &out, Env: noEnv})
 	v.open("http://127.0.0.1:3000", nil)
 	close(v.quit)
 	v.write.Wait()
@@ -94,21 +94,21 @@ func demoHeader() string {
 	return lines[len(lines)-1]
 }
 
-// demoShapes are the kinds of lines that the demo prints.
-func demoShapes() []*regexp.Regexp {
+// shapes are the kinds of lines that the demo prints.
+func shapes() []*regexp.Regexp {
 	shapes := []string{
 		`^…?$`,
 		`^The balancer is at http://127\.0\.0\.1:\d+, in front of 3 simulated upstreams: alpha, beta, gamma\.$`,
-		`^` + regexp.QuoteMeta(demoHeader()) + `$`,
+		`^` + regexp.QuoteMeta(header()) + `$`,
 		`^\d\d:\d\d:\d\d  s\d+/\d+ +(stream|plain|count) +(alpha|beta|gamma) +\d+ .*$`,
-		`^\d\d:\d\d:\d\d  ── .* would answer again: one request will try after the cooldown$`,
+		`^\d\d:\d\d:\d\d  ── .* recovered: one request will probe after the cooldown$`,
 		`^upstream +requests +failed +first token mean +first token p95 +tokens in +tokens out +cache read$`,
 		`^(alpha|beta|gamma) +\d+ .*$`,
 		`^\d+ client requests in [\d.]+s, 0 of them failed\.$`,
 		`^\d+ failures of upstreams stayed hidden: \d+ requests were answered by another upstream\.$`,
 	}
-	for _, scene := range demoScript() {
-		shapes = append(shapes, `^\d\d:\d\d:\d\d  ── `+regexp.QuoteMeta(scene.says)+`$`)
+	for _, scene := range script() {
+		shapes = append(shapes, `^\d\d:\d\d:\d\d  ── `+regexp.QuoteMeta(scene.text)+`$`)
 	}
 	var compiled []*regexp.Regexp
 	for _, s := range shapes {

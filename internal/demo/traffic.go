@@ -17,30 +17,29 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// demoTraffic are clients that hold conversations as Claude Code does: growing
-// histories behind a long common prompt, with the cache marks where it sets
-// them, mostly streamed, side calls not.
-type demoTraffic struct {
+// traffic simulates clients with conversations like Claude Code's: growing histories after a long
+// common prompt, with the same cache marks, mostly streamed, side requests not.
+type traffic struct {
 	base   string
 	seed   uint64
-	view   *demoView
+	view   *screen
 	client *http.Client
-	prompt demoPrompt
+	prompt sharedPrompt
 }
 
-func newDemoTraffic(base string, seed uint64, view *demoView) *demoTraffic {
-	return &demoTraffic{
-		base: base, seed: seed, view: view, prompt: newDemoPrompt(seed),
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxDemoSessions}},
+func newTraffic(base string, seed uint64, view *screen) *traffic {
+	return &traffic{
+		base: base, seed: seed, view: view, prompt: newSharedPrompt(seed),
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxSessions}},
 	}
 }
 
-// run keeps up a number of sessions until ctx ends, and lets the requests in flight finish then.
-func (t *demoTraffic) run(ctx context.Context, sessions int) {
+// run keeps up a number of sessions until ctx ends, and then lets the requests in flight finish.
+func (t *traffic) run(ctx context.Context, sessions int) {
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer t.client.CloseIdleConnections()
 	defer cut()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(demoGrace, cut) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cut) })()
 	var clients sync.WaitGroup
 	for number := range sessions {
 		clients.Go(func() { t.keepUp(ctx, requests, number+1) })
@@ -48,12 +47,12 @@ func (t *demoTraffic) run(ctx context.Context, sessions int) {
 	clients.Wait()
 }
 
-// keepUp holds one conversation after the other.
-func (t *demoTraffic) keepUp(ctx, requests context.Context, number int) {
+// keepUp runs one conversation after another.
+func (t *traffic) keepUp(ctx, requests context.Context, number int) {
 	dice := rand.New(rand.NewPCG(t.seed, uint64(number)))
 	for n := 0; ; n++ {
-		c := &demoConversation{
-			traffic: t, dice: dice, id: demoSessionID(number, n),
+		c := &conversation{
+			traffic: t, dice: dice, id: sessionID(number, n),
 			model: []string{"claude-opus-5-5", "claude-sonnet-5-5"}[number%2],
 		}
 		if !c.think(ctx) {
@@ -65,16 +64,17 @@ func (t *demoTraffic) keepUp(ctx, requests context.Context, number int) {
 	}
 }
 
-const demoSessionPrefix = "de300000-0000-4000-8000-"
+const sessionPrefix = "de300000-0000-4000-8000-"
 
-// demoSessionID is the id of a client's nth conversation, from which demoSession tells the client.
-func demoSessionID(number, n int) string {
-	return fmt.Sprintf("%s%04x%08x", demoSessionPrefix, number, uint32(n))
+// sessionID returns the id of a client's nth conversation, which sessionClient decodes.
+func sessionID(number, n int) string {
+	return fmt.Sprintf("%s%04x%08x", sessionPrefix, number, uint32(n))
 }
 
-// demoSession is the number of the demo's client that sent a session id; false for any other.
-func demoSession(id string) (int, bool) {
-	rest, ok := strings.CutPrefix(id, demoSessionPrefix)
+// sessionClient returns the number of the demo's client that sent a session id; false for any other
+// id.
+func sessionClient(id string) (int, bool) {
+	rest, ok := strings.CutPrefix(id, sessionPrefix)
 	if !ok || len(rest) != 12 {
 		return 0, false
 	}
@@ -82,24 +82,24 @@ func demoSession(id string) (int, bool) {
 	return int(number), err == nil
 }
 
-// demoConversation is one session of one client. One goroutine owns it.
-type demoConversation struct {
-	traffic *demoTraffic
+// conversation is one session of one client. One goroutine uses it.
+type conversation struct {
+	traffic *traffic
 	dice    *rand.Rand
 	id      string
 	model   string
-	history []demoMessage
+	history []chatMessage
 }
 
-// think lets a moment pass, in which the user reads or a tool runs.
-func (c *demoConversation) think(ctx context.Context) bool {
-	return pass(ctx, time.Duration(100+c.dice.IntN(300))*time.Millisecond)
+// think waits a moment, in which the user reads or a tool runs.
+func (c *conversation) think(ctx context.Context) bool {
+	return sleep(ctx, time.Duration(100+c.dice.IntN(300))*time.Millisecond)
 }
 
-// hold goes on for some turns, or until ctx ends, or until a request fails.
-func (c *demoConversation) hold(ctx, requests context.Context) error {
+// hold continues for some turns, or until ctx ends or a request fails.
+func (c *conversation) hold(ctx, requests context.Context) error {
 	turns := 5 + c.dice.IntN(6)
-	c.hear(demoBlock{Type: "text", Text: demoProse(c.dice, 60+c.dice.IntN(200))})
+	c.hear(block{Type: "text", Text: prose(c.dice, 60+c.dice.IntN(200))})
 	if c.dice.IntN(2) == 0 {
 		if err := c.count(requests); err != nil {
 			return err
@@ -113,7 +113,7 @@ func (c *demoConversation) hold(ctx, requests context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.history = append(c.history, demoMessage{Role: "assistant", Content: answer.blocks})
+		c.history = append(c.history, chatMessage{Role: "assistant", Content: answer.blocks})
 		c.hear(c.react(answer)...)
 		if turn == 0 && ctx.Err() == nil {
 			if _, err := c.send(requests, c.title()); err != nil {
@@ -124,38 +124,39 @@ func (c *demoConversation) hold(ctx, requests context.Context) error {
 	return nil
 }
 
-func (c *demoConversation) hear(blocks ...demoBlock) {
-	c.history = append(c.history, demoMessage{Role: "user", Content: blocks})
+func (c *conversation) hear(blocks ...block) {
+	c.history = append(c.history, chatMessage{Role: "user", Content: blocks})
 }
 
-// react is what the client says next: what the tools gave, where any were called, else a new question.
-func (c *demoConversation) react(answer *demoAnswer) []demoBlock {
-	var results []demoBlock
+// react returns the client's next message: the results of tools if any were called, else a new
+// question.
+func (c *conversation) react(answer *reply) []block {
+	var results []block
 	for _, b := range answer.blocks {
 		if b.Type == "tool_use" {
-			results = append(results, demoBlock{Type: "tool_result", ToolUseID: b.ID, Content: demoProse(c.dice, 100+c.dice.IntN(500))})
+			results = append(results, block{Type: "tool_result", ToolUseID: b.ID, Content: prose(c.dice, 100+c.dice.IntN(500))})
 		}
 	}
 	if results == nil {
-		return []demoBlock{{Type: "text", Text: demoProse(c.dice, 20+c.dice.IntN(60))}}
+		return []block{{Type: "text", Text: prose(c.dice, 20+c.dice.IntN(60))}}
 	}
 	return results
 }
 
-// send asks for a message and returns the whole of it, or an error.
-func (c *demoConversation) send(ctx context.Context, r demoRequest) (*demoAnswer, error) {
+// send requests a message and returns all of it, or an error.
+func (c *conversation) send(ctx context.Context, r requestBody) (*reply, error) {
 	res, err := c.post(ctx, claude.MessagesPath, r)
 	if err != nil {
 		return nil, err
 	}
 	defer res.Body.Close()
 	if r.Stream {
-		return readDemoStream(res.Body)
+		return readStream(res.Body)
 	}
-	return readDemoPlain(res.Body)
+	return readPlain(res.Body)
 }
 
-func (c *demoConversation) count(ctx context.Context) error {
+func (c *conversation) count(ctx context.Context) error {
 	res, err := c.post(ctx, "/v1/messages/count_tokens", c.counted())
 	if err != nil {
 		return err
@@ -168,13 +169,13 @@ func (c *demoConversation) count(ctx context.Context) error {
 		return fmt.Errorf("read count: %w", err)
 	}
 	if count.InputTokens == 0 {
-		return errors.New("the answer is not a count of tokens")
+		return errors.New("the response is not a token count")
 	}
 	return nil
 }
 
-// post sends a request. An error status is an error; else the body is the caller's to close.
-func (c *demoConversation) post(ctx context.Context, path string, r demoRequest) (*http.Response, error) {
+// post sends a request. An error status is an error; otherwise the caller closes the body.
+func (c *conversation) post(ctx context.Context, path string, r requestBody) (*http.Response, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
@@ -202,17 +203,17 @@ func (c *demoConversation) post(ctx context.Context, path string, r demoRequest)
 	return res, nil
 }
 
-// demoAnswer is a message as far as it has been read.
-type demoAnswer struct {
+// reply is the received part of a message.
+type reply struct {
 	message claude.Message
-	blocks  []demoBlock
-	broken  error // of an event that cannot be read
+	blocks  []block
+	broken  error // of an event that cannot be parsed
 }
 
-// readDemoStream reads a stream to its end. Anything but a whole message is an error.
-func readDemoStream(r io.Reader) (*demoAnswer, error) {
+// readStream reads a stream to its end. Anything but a complete message is an error.
+func readStream(r io.Reader) (*reply, error) {
 	var events claude.EventScanner
-	var answer demoAnswer
+	var answer reply
 	buf := make([]byte, 4096)
 	for {
 		n, err := r.Read(buf)
@@ -235,11 +236,11 @@ func readDemoStream(r io.Reader) (*demoAnswer, error) {
 	return &answer, nil
 }
 
-func (a *demoAnswer) observe(ev claude.Event) {
+func (a *reply) observe(ev claude.Event) {
 	a.message.Observe(ev)
 	var data struct {
-		ContentBlock demoBlock `json:"content_block"`
-		Index        int       `json:"index"`
+		ContentBlock block `json:"content_block"`
+		Index        int   `json:"index"`
 		Delta        struct {
 			Text        string `json:"text"`
 			PartialJSON string `json:"partial_json"`
@@ -253,7 +254,7 @@ func (a *demoAnswer) observe(ev claude.Event) {
 		return
 	}
 	if ev.Name == "content_block_start" {
-		data.ContentBlock.Input = nil // the deltas bring it
+		data.ContentBlock.Input = nil // the deltas contain it
 		a.blocks = append(a.blocks, data.ContentBlock)
 		return
 	}
@@ -266,17 +267,17 @@ func (a *demoAnswer) observe(ev claude.Event) {
 	b.Input = append(b.Input, data.Delta.PartialJSON...)
 }
 
-func readDemoPlain(r io.Reader) (*demoAnswer, error) {
+func readPlain(r io.Reader) (*reply, error) {
 	body, err := io.ReadAll(r)
 	if err != nil {
-		return nil, fmt.Errorf("read answer: %w", err)
+		return nil, fmt.Errorf("read response: %w", err)
 	}
 	message, ok := claude.ParseMessage(body)
 	var content struct {
-		Content []demoBlock `json:"content"`
+		Content []block `json:"content"`
 	}
 	if err := json.Unmarshal(body, &content); err != nil || !ok {
-		return nil, errors.New("the answer is not a message")
+		return nil, errors.New("the response is not a message")
 	}
-	return &demoAnswer{message: message, blocks: content.Content}, nil
+	return &reply{message: message, blocks: content.Content}, nil
 }

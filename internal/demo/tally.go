@@ -9,23 +9,23 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// demoTally sums up a whole demo. Its owner guards it.
-type demoTally struct {
+// tally sums up a whole demo. Its owner guards it.
+type tally struct {
 	attempts *ledger.Stats // of all requests
-	streams  *ledger.Stats // of the streaming ones, which alone have a first token
+	streams  *ledger.Stats // of streams only, because others have no first token
 	usage    map[string]claude.Usage
 
 	requests int
 	failures int // requests that failed for their client
-	rescued  int // requests with failed attempts that were answered all the same
+	rescued  int // requests with failed attempts that got a response
 	hidden   int // those failed attempts
 }
 
-func newDemoTally(now time.Time) *demoTally {
-	return &demoTally{attempts: ledger.NewStats(now), streams: ledger.NewStats(now), usage: map[string]claude.Usage{}}
+func newTally(now time.Time) *tally {
+	return &tally{attempts: ledger.NewStats(now), streams: ledger.NewStats(now), usage: map[string]claude.Usage{}}
 }
 
-func (t *demoTally) add(e ledger.Entry) {
+func (t *tally) add(e ledger.Entry) {
 	t.requests++
 	t.attempts.Record(e)
 	if e.Stream {
@@ -46,13 +46,13 @@ func (t *demoTally) add(e ledger.Entry) {
 	}
 }
 
-// summarize writes a table of the upstreams and what it meant for clients.
-func (t *demoTally) summarize(w io.Writer, names []string, paint demoPaint, now time.Time) {
+// summarize writes a table of the upstreams and the effect on clients.
+func (t *tally) summarize(w io.Writer, names []string, paint paint, now time.Time) {
 	attempts, period := t.attempts.Take(now)
 	streams, _ := t.streams.Take(now)
 	header := fmt.Sprintf("%-8s  %8s  %6s  %16s  %15s  %9s  %10s  %10s",
 		"upstream", "requests", "failed", "first token mean", "first token p95", "tokens in", "tokens out", "cache read")
-	fmt.Fprintf(w, "\n%s\n", paint.in(demoBold, header))
+	fmt.Fprintf(w, "\n%s\n", paint.in(bold, header))
 	for _, name := range names {
 		sum, stream, u := summaryOf(attempts, name), summaryOf(streams, name), t.usage[name]
 		fmt.Fprintf(w, "%-8s  %8d  %6d  %16s  %15s  %9d  %10d  %10s\n", name, sum.Requests, sum.Errors,
@@ -60,7 +60,7 @@ func (t *demoTally) summarize(w io.Writer, names []string, paint demoPaint, now 
 	}
 	verdict := fmt.Sprintf("%d client requests in %s, %d of them failed.", t.requests, period.Round(100*time.Millisecond), t.failures)
 	if t.failures > 0 {
-		verdict = paint.in(demoRed, verdict)
+		verdict = paint.in(red, verdict)
 	}
 	fmt.Fprintf(w, "\n%s\n%d failures of upstreams stayed hidden: %d requests were answered by another upstream.\n", verdict, t.hidden, t.rescued)
 }

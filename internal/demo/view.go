@@ -19,44 +19,43 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// demoBacklog is how many lines may wait for a slow terminal before some are left out.
-const demoBacklog = 4096
+// maxLines bounds the lines that wait for a slow terminal. Further lines are dropped.
+const maxLines = 4096
 
-const demoRow = "%-8s  %-8s  %-6s  %-6s  %6s  %11s  %9s  %10s  %10s"
+const rowFormat = "%-8s  %-8s  %-6s  %-6s  %6s  %11s  %9s  %10s  %10s"
 
-// demoView shows what happens, line by line, and sums it up at the end. It is a
-// proxy.Recorder that waits for nobody: one goroutine writes, and a line that
-// finds the way to it full is left out. Safe for concurrent use.
-type demoView struct {
+// screen prints one line per request, and sums at the end. It is a proxy.Recorder that never blocks:
+// one goroutine writes, and a line is dropped if the queue is full. Safe for concurrent use.
+type screen struct {
 	out   io.Writer
-	paint demoPaint
+	paint paint
 	lines chan string
 	quit  chan struct{}
 	write sync.WaitGroup
 
 	mu       sync.Mutex
 	names    []string // of the upstreams
-	turns    map[string]demoTurn
-	tally    *demoTally
-	forgiven time.Time // what ends later was cut by the end of the demo; zero while it runs
+	turns    map[string]turnCount
+	tally    *tally
+	forgiven time.Time // responses that end later were cut by the end of the demo; zero while it runs
 	leftOut  int
 }
 
-// demoTurn counts the requests of a session.
-type demoTurn struct {
+// turnCount counts the requests of a session.
+type turnCount struct {
 	session string
 	n       int
 }
 
-func newDemoView(std service.Std) *demoView {
-	return &demoView{
-		out: std.Out, paint: newDemoPaint(std), lines: make(chan string, demoBacklog), quit: make(chan struct{}),
-		turns: map[string]demoTurn{}, tally: newDemoTally(time.Now()),
+func newScreen(std service.Std) *screen {
+	return &screen{
+		out: std.Out, paint: newPaint(std), lines: make(chan string, maxLines), quit: make(chan struct{}),
+		turns: map[string]turnCount{}, tally: newTally(time.Now()),
 	}
 }
 
-// open says what this is and how to join in, and begins to show lines.
-func (v *demoView) open(base string, upstreams []demoUpstream) {
+// open prints what the demo is and how to join it, and begins to print lines.
+func (v *screen) open(base string, upstreams []simulated) {
 	for _, u := range upstreams {
 		v.names = append(v.names, u.name)
 	}
@@ -67,12 +66,12 @@ All answers are simulated: they cost nothing and mean nothing. A real Claude Cod
   export ANTHROPIC_AUTH_TOKEN=demo
 
 `, base, len(v.names), strings.Join(v.names, ", "), base)
-	header := fmt.Sprintf(demoRow+"  attempts", "time", "session", "kind", "answer", "status", "first token", "tokens in", "tokens out", "cache read")
-	fmt.Fprintln(v.out, v.paint.in(demoBold, header))
+	header := fmt.Sprintf(rowFormat+"  attempts", "time", "session", "kind", "answer", "status", "first token", "tokens in", "tokens out", "cache read")
+	fmt.Fprintln(v.out, v.paint.in(bold, header))
 	v.write.Go(v.writeLines)
 }
 
-func (v *demoView) writeLines() {
+func (v *screen) writeLines() {
 	for {
 		select {
 		case line := <-v.lines:
@@ -90,8 +89,8 @@ func (v *demoView) writeLines() {
 	}
 }
 
-// close shows what is left to show, and the sums. It is called once, after open.
-func (v *demoView) close() {
+// close prints the remaining lines and the sums. It is called once, after open.
+func (v *screen) close() {
 	close(v.quit)
 	v.write.Wait()
 	v.mu.Lock()
@@ -102,8 +101,8 @@ func (v *demoView) close() {
 	v.tally.summarize(v.out, v.names, v.paint, time.Now())
 }
 
-// show hands a line over. The caller holds the lock.
-func (v *demoView) show(line string) {
+// printLocked queues a line.
+func (v *screen) printLocked(line string) {
 	select {
 	case v.lines <- line:
 	default:
@@ -111,55 +110,55 @@ func (v *demoView) show(line string) {
 	}
 }
 
-// note shows an announcement.
-func (v *demoView) note(text string) {
+// note prints an announcement.
+func (v *screen) note(text string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.show(v.paint.in(demoCyan, clock(time.Now())+"  ── "+text))
+	v.printLocked(v.paint.in(cyan, clock(time.Now())+"  ── "+text))
 }
 
-// failed counts and shows a request that one of the demo's clients takes for failed.
-func (v *demoView) failed(session string, err error) {
+// failed counts and prints a request that failed for one of the demo's clients.
+func (v *screen) failed(session string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.tally.failures++
-	v.show(v.paint.in(demoRed, clock(time.Now())+"  "+who(session)+" FAILED: "+err.Error()))
+	v.printLocked(v.paint.in(red, clock(time.Now())+"  "+sender(session)+" FAILED: "+err.Error()))
 }
 
-// failures is the number of client requests that failed.
-func (v *demoView) failures() int {
+// failures returns the number of client requests that failed.
+func (v *screen) failures() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.tally.failures
 }
 
-// forgiveAfter says from when on a broken answer is the doing of the demo's own end.
-func (v *demoView) forgiveAfter(limit time.Time) {
+// forgiveAfter sets the time after which a broken response is caused by the end of the demo.
+func (v *screen) forgiveAfter(limit time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.forgiven = limit
 }
 
-// Record counts and shows a request. The demo's own clients say for themselves
-// when one failed, since they see what really arrived; for guests the entry says it.
-func (v *demoView) Record(e ledger.Entry) {
+// Record counts and prints a request. The demo's clients report their failures themselves, because
+// they see what arrives; for guests the entry decides.
+func (v *screen) Record(e ledger.Entry) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.tally.add(e)
 	broken := e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated
 	cut := !v.forgiven.IsZero() && e.Start.Add(e.Duration).After(v.forgiven)
-	if _, ours := demoSession(e.Session); broken && !cut && !ours {
+	if _, ours := sessionClient(e.Session); broken && !cut && !ours {
 		v.tally.failures++
 	}
-	v.show(v.line(e))
+	v.printLocked(v.lineLocked(e))
 }
 
-// line is the row of one request.
-func (v *demoView) line(e ledger.Entry) string {
-	name := who(e.Session)
+// lineLocked returns the row of one request.
+func (v *screen) lineLocked(e ledger.Entry) string {
+	name := sender(e.Session)
 	turn := v.turns[name]
 	if turn.session != e.Session {
-		turn = demoTurn{session: e.Session}
+		turn = turnCount{session: e.Session}
 	}
 	turn.n++
 	v.turns[name] = turn
@@ -172,21 +171,21 @@ func (v *demoView) line(e ledger.Entry) string {
 		status = strconv.Itoa(e.Status)
 	}
 	use := e.Usage()
-	row := fmt.Sprintf(demoRow, clock(e.Start.Add(e.Duration)), fmt.Sprintf("%s/%d", name, turn.n), kindOfRequest(e), answered, status,
+	row := fmt.Sprintf(rowFormat, clock(e.Start.Add(e.Duration)), fmt.Sprintf("%s/%d", name, turn.n), kindOfRequest(e), answered, status,
 		milliseconds(e.TimeToFirstByte), tokens(use.TotalInputTokens()), tokens(use.OutputTokens), tokens(use.CacheReadTokens))
 	switch {
 	case e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated:
-		return v.paint.in(demoRed, row+"  "+attemptsOf(e))
+		return v.paint.in(red, row+"  "+attemptsOf(e))
 	case len(e.Attempts) > 1:
-		return row + "  " + v.paint.in(demoYellow, attemptsOf(e))
+		return row + "  " + v.paint.in(yellow, attemptsOf(e))
 	default:
 		return row
 	}
 }
 
-// who names the sender of a request.
-func who(session string) string {
-	if number, ok := demoSession(session); ok {
+// sender returns the name of a request's sender.
+func sender(session string) string {
+	if number, ok := sessionClient(session); ok {
 		return "s" + strconv.Itoa(number)
 	}
 	return "guest"
@@ -205,7 +204,7 @@ func kindOfRequest(e ledger.Entry) string {
 	}
 }
 
-// attemptsOf is the way of a request from upstream to upstream.
+// attemptsOf returns the path of a request from upstream to upstream.
 func attemptsOf(e ledger.Entry) string {
 	var way []string
 	for _, a := range e.Attempts {
@@ -214,7 +213,7 @@ func attemptsOf(e ledger.Entry) string {
 			way = append(way, a.Server)
 		case a.Status >= http.StatusBadRequest:
 			way = append(way, fmt.Sprintf("%s ✗%d", a.Server, a.Status))
-		default: // the innermost cause stands last, behind addresses that say little here
+		default: // the innermost cause comes last, after addresses that do not help here
 			way = append(way, a.Server+" ✗"+strings.TrimSpace(a.Reason[strings.LastIndex(a.Reason, ": ")+1:]))
 		}
 	}
@@ -241,27 +240,27 @@ func tokens(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// demoPaint colours text, where colours are wanted.
-type demoPaint bool
+// paint colors text if colors are enabled.
+type paint bool
 
 const (
-	demoBold   = "\x1b[1m"
-	demoRed    = "\x1b[31m"
-	demoYellow = "\x1b[33m"
-	demoCyan   = "\x1b[36m"
-	demoPlain  = "\x1b[0m"
+	bold   = "\x1b[1m"
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	cyan   = "\x1b[36m"
+	plain  = "\x1b[0m"
 )
 
-// newDemoPaint wants colours on a terminal, unless the environment says otherwise.
-func newDemoPaint(std service.Std) demoPaint {
+// newPaint enables colors on a terminal, unless the environment disables them.
+func newPaint(std service.Std) paint {
 	f, ok := std.Out.(*os.File)
 	noColor, _ := std.Env("NO_COLOR")
-	return demoPaint(ok && noColor == "" && runtime.GOOS != "windows" && term.IsTerminal(int(f.Fd())))
+	return paint(ok && noColor == "" && runtime.GOOS != "windows" && term.IsTerminal(int(f.Fd())))
 }
 
-func (p demoPaint) in(color, text string) string {
+func (p paint) in(color, text string) string {
 	if !p {
 		return text
 	}
-	return color + text + demoPlain
+	return color + text + plain
 }
