@@ -240,3 +240,18 @@ func TestClaudeCodeIsConnected(t *testing.T) {
 		t.Errorf("still served through the balancer: %s", o.text)
 	}
 }
+
+// TestConnectOverHTTPS finds the URL that fits the certificate, and trusts what Claude Code trusts.
+func TestConnectOverHTTPS(t *testing.T) {
+	t.Parallel()
+	c := newCertificate(t, "lb.example", valid())
+	lb := startSecure(t, c, fallback(newFake(t, "a").entry()).with("listen", freeAddress(t)))
+	authority := filepath.Join(filepath.Dir(lb.file), "cert.pem")
+	d := newDesk(t, "{}")
+	d.must(d.connect("-c", lb.file), 1, lb.url+" is signed by an unknown authority")
+	d.must(d.connect("http://"+lb.address()), 1, "answers HTTPS alone")
+	d.must(d.run(invocation{args: []string{"connect", "-c", lb.file}, env: []string{"NODE_EXTRA_CA_CERTS=" + authority}}), 0, "uses "+lb.url)
+	if got := readFile(t, d.user); !strings.Contains(got, `"ANTHROPIC_BASE_URL": "`+lb.url+`"`) {
+		t.Errorf("settings:\n%s", got)
+	}
+}

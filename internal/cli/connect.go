@@ -151,7 +151,8 @@ func (c *connectCommand) base(std service.Std) (string, error) {
 		return c.url, nil
 	}
 	path := service.ConfigPath(std, c.file)
-	cfg, _, err := service.LoadConfig(std, path, service.UnusedByRules()...)
+	unused := slices.DeleteFunc(service.UnusedByRules(), func(section string) bool { return section == "tls_cert" })
+	cfg, _, err := service.LoadConfig(std, path, unused...)
 	if err != nil {
 		return "", fmt.Errorf("no URL is given, and the configuration %s cannot be read (%w): claude-code-lb connect http://HOST:PORT", path, err)
 	}
@@ -165,6 +166,9 @@ func baseOfConfig(cfg *config.Config, path string) (string, error) {
 	case strings.HasSuffix(address, ":0"):
 		return "", fmt.Errorf("the balancer of %s listens on a port that is chosen at its start: give its URL", path)
 	case cfg.TLSCert != "":
+		if url, valid := secureURL(address, cfg.Certificate); valid {
+			return url, nil
+		}
 		return "", fmt.Errorf("the balancer of %s uses HTTPS: give its URL with the name in the certificate, such as https://lb.example:%s", path, address[strings.LastIndexByte(address, ':')+1:])
 	}
 	return "http://" + address, nil

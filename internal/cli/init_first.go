@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -111,19 +112,27 @@ func (c *firstConfig) baseURL(path string, env func(string) (string, bool)) stri
 	if c.cert == "" {
 		return "http://" + address
 	}
+	cfg, _ := config.Decode(path, c.render(), assumeSet(env))
+	url, _ := secureURL(address, cfg.Certificate)
+	return url
+}
+
+// secureURL is the URL of an address with HTTPS. A certificate is rarely valid for an address such
+// as 127.0.0.1: then one of its names is used. It reports whether the certificate has that name.
+func secureURL(address string, certificate *tls.Certificate) (url string, valid bool) {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "https://" + address
+	if err != nil || certificate == nil {
+		return "https://" + address, false
 	}
-	// A certificate is rarely valid for an address such as 127.0.0.1: use one of its names.
-	if cfg, _ := config.Decode(path, c.render(), assumeSet(env)); cfg.Certificate != nil && cfg.Certificate.Leaf.VerifyHostname(host) != nil {
-		for _, name := range cfg.Certificate.Leaf.DNSNames {
-			if !strings.HasPrefix(name, "*") {
-				return "https://" + net.JoinHostPort(name, port)
-			}
+	if certificate.Leaf.VerifyHostname(host) == nil {
+		return "https://" + address, true
+	}
+	for _, name := range certificate.Leaf.DNSNames {
+		if !strings.HasPrefix(name, "*") {
+			return "https://" + net.JoinHostPort(name, port), true
 		}
 	}
-	return "https://" + address
+	return "https://" + address, false
 }
 
 // clientToken is the value for ANTHROPIC_AUTH_TOKEN, with a shell comment if it is a placeholder.
