@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// address decodes the base URL of a server. It returns shown if that holds nothing secret.
+// address decodes the base URL of a server. It returns shown if the URL contains no secret.
 func (d *decoder) address(path string, offset int, s, shown string, into reflect.Value) string {
 	if strings.ContainsAny(shown, "@?#") {
 		shown = ""
 	}
 	errors := d.errors
-	// A URL's own error would quote it, so the reason is all that is shown.
+	// A URL's error would quote the URL, so the message contains only the reason.
 	u, err := url.Parse(strings.TrimRight(s, "/"))
 	web := err == nil && (u.Scheme == "http" || u.Scheme == "https")
 	switch {
@@ -66,7 +66,8 @@ func noScheme(shown string) string {
 	return "must begin with https:// or http://: write " + strconv.Quote("https://"+shorten(shown))
 }
 
-// reason is the innermost sentence of a url.Parse error, which holds none of the URL's text beyond a few characters.
+// reason returns the innermost message of a url.Parse error, which contains no more than a few
+// characters of the URL.
 func reason(err error) string {
 	if e, ok := err.(*url.Error); ok {
 		err = e.Err
@@ -89,7 +90,7 @@ func isPort(s string) bool {
 	return err == nil && n <= 65535
 }
 
-// isLoopback reports whether host is this machine, by its spelling alone.
+// isLoopback reports whether host means this machine, judging by its text only.
 func isLoopback(host string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true

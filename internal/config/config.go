@@ -1,27 +1,27 @@
-// Package config is what the operator wrote: plain data, decoded strictly.
+// Package config decodes the configuration file, strictly, into plain data.
 //
-// The struct tags of Config, Server and Timeouts are the only description of
-// the file. Decode, Schema, Reference and Redacted all walk the same tags, so a
-// field cannot be accepted without being documented, nor the other way round:
+// The struct tags of Config and of its sections are the only description of the file. Decode,
+// Schema, Reference and Redacted use the same tags, so every accepted field is documented, and every
+// documented field is accepted:
 //
-//	name        the field's name in the file; a field without one is not part of the file
-//	doc         its meaning, for the schema and the reference; 'words' in quotes are set as code
-//	default     its value when absent, or when written as an empty string
-//	enum        the only values it may have
+//	name        name of the field in the file; a field without one is not part of the file
+//	doc         its meaning, for the schema and the reference; 'quoted words' are set as code
+//	default     its value if it is absent or an empty string
+//	enum        its only valid values
 //	min, max    its bounds
-//	pattern     a regular expression for editors; Decode has a rule of its own
-//	required    it must be written
-//	zero        "default": a written 0 stands for the default
-//	omit        "zero": left out of Redacted when it is zero
-//	expand      "shell": a ${…} that is not ours is left to the shell
-//	shorthand   "true": a bare string in place of the object that the field belongs to means this field
-//	secret      "url": nothing but a URL is secret, such as that of a database with its password
-//	path        "true": the name of a file or directory
-//	deprecated  a sentence that says what to write instead
+//	pattern     a regular expression for editors; Decode has a separate rule
+//	required    the field must be written
+//	zero        "default": 0 means the default
+//	omit        "zero": Redacted omits the field if it is zero
+//	expand      "shell": references that the balancer does not know are left to the shell
+//	shorthand   "true": a bare string in place of the object means this field
+//	secret      "url": the value is secret only if it is a URL, such as that of a database with its password
+//	path        "true": the value is the name of a file or directory
+//	deprecated  the replacement, as a sentence
 //
-// Invariants: Decode reports every problem of the file in one pass, each with
-// its position. A message never shows a secret nor anything that came out of a
-// variable or a file. A Config is never modified once Decode has returned it.
+// Decode reports every problem of the file in one pass, each with its position. A message never
+// contains a secret, or the value of a variable or file. A Config never changes after Decode has
+// returned it.
 package config
 
 import (
@@ -31,7 +31,7 @@ import (
 	"time"
 )
 
-// Mode is how servers are chosen.
+// Mode is the way of choosing servers.
 type Mode string
 
 // The modes.
@@ -40,7 +40,7 @@ const (
 	ModeFallback    Mode = "fallback"     // the healthy server with the smallest priority
 )
 
-// Algorithm is how ModeLoadBalance spreads requests.
+// Algorithm is the way in which ModeLoadBalance spreads requests.
 type Algorithm string
 
 // The algorithms.
@@ -53,31 +53,32 @@ const (
 	CostAware          Algorithm = "cost_aware"
 )
 
-// treatsAlike says that every server gets as much as any other, whatever its weight.
+// treatsAlike reports whether every server gets the same number of requests, regardless of its
+// weight.
 func (a Algorithm) treatsAlike() bool { return a == RoundRobin || a == Random }
 
 // Affinity is whether conversations stay with the account that has cached them.
 type Affinity string
 
-// The kinds of affinity.
+// The values of Affinity.
 const (
-	AffinityAuto Affinity = "auto" // while it is cached there
-	AffinityOff  Affinity = "off"  // every request for itself
+	AffinityAuto Affinity = "auto" // while the conversation is cached there
+	AffinityOff  Affinity = "off"  // each request is placed separately
 )
 
-// Resources says whose resources a client key may use.
+// Resources is whose resources a client key may use.
 type Resources string
 
-// The kinds of sharing.
+// The values of Resources.
 const (
-	ResourcesOwn    Resources = "own"    // of the key, or of its group
-	ResourcesShared Resources = "shared" // of everybody
+	ResourcesOwn    Resources = "own"    // those of the key or its group
+	ResourcesShared Resources = "shared" // those of all keys
 )
 
-// Off as Config.StateDir or Config.Ledger keeps nothing.
+// Off disables Config.StateDir or Config.Ledger.
 const Off = "off"
 
-// Where the admin listener is.
+// Values of Config.Admin.
 const (
 	AdminOff     = "off"
 	defaultAdmin = "127.0.0.1:3001"
@@ -88,12 +89,12 @@ type AuthHeader string
 
 // The authentication headers.
 const (
-	AuthHeaderAuto          AuthHeader = "auto" // by the look of the token
+	AuthHeaderAuto          AuthHeader = "auto" // by the form of the token
 	AuthHeaderXAPIKey       AuthHeader = "x-api-key"
 	AuthHeaderAuthorization AuthHeader = "authorization" // Authorization: Bearer
 )
 
-// LogFormat is how log lines are written.
+// LogFormat is the format of log lines.
 type LogFormat string
 
 // The log formats.
@@ -115,114 +116,112 @@ const (
 // Standard reports whether package net/http alone is used. The zero value is HTTPEngineFast.
 func (e HTTPEngine) Standard() bool { return e == HTTPEngineGo }
 
-// Config is the whole file with every default filled in.
+// Config is the whole file with defaults for missing fields.
 type Config struct {
 	SchemaURL        string        `name:"$schema" omit:"zero" doc:"Address of the JSON Schema of this file, for editors. Ignored."`
-	Listen           string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. Beats 'port'. Without it the balancer listens on 'port' of every interface."`
-	Port             string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' takes a free one."`
-	TLSCert          string        `name:"tls_cert" path:"true" omit:"zero" doc:"File with the certificate for clients, in PEM, followed by those between it and the root. With it 'listen' speaks HTTPS, HTTP/1.1 and HTTP/2, and no plain HTTP. Needs 'tls_key'. A relative path starts at the folder of this file. New content takes effect as a change of this file does."`
+	Listen           string        `name:"listen" omit:"zero" doc:"Address to listen on, host:port. It overrides 'port'. By default the balancer listens on 'port' of every interface."`
+	Port             string        `name:"port" omit:"zero" default:"3000" pattern:"^[0-9]{0,5}$" doc:"Port to listen on, on every interface. '0' means any free port."`
+	TLSCert          string        `name:"tls_cert" path:"true" omit:"zero" doc:"File with the certificate for clients, in PEM, followed by the intermediate certificates. With it 'listen' serves HTTPS (HTTP/1.1 and HTTP/2), and no plain HTTP. Needs 'tls_key'. A relative path starts at the directory of this file. New content is loaded like a change of this file."`
 	TLSKey           string        `name:"tls_key" path:"true" omit:"zero" doc:"File with the private key of 'tls_cert', in PEM and not encrypted."`
-	Mode             Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always takes the healthy server with the smallest priority."`
-	Algorithm        Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random,least_inflight,p2c,cost_aware" doc:"How 'load_balance' spreads requests, or conversations where 'affinity' keeps them together: 'round_robin' in turn; 'weighted_round_robin' in turn, with exactly the share that each 'weight' asks for; 'random'; 'least_inflight' to the fewest open requests for its weight; 'p2c' to the better of two at random, by the time to first token of recent answers and the open requests; 'cost_aware' to where most of the prompt is cached among those that are not loaded above the others."`
-	Affinity         Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': while it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request by itself, at the cost of writing the conversation into many caches."`
-	BurstHold        time.Duration `name:"burst_hold" omit:"zero" default:"0s" max:"1m" doc:"How long requests are held back at most while another one is writing into the prompt cache what they begin with, so that it is written once. It costs as much time to the first token, and recorded days hardly ever have such bursts: 0, no hold."`
-	IndexMemoryMB    int           `name:"index_memory_mb" omit:"zero" default:"64" min:"1" max:"65536" doc:"Memory for remembering which account has cached which conversations, in MiB. One takes about 10,000 entries; a conversation that is cached takes a few. Changing it needs a restart."`
-	StateDir         string        `name:"state_dir" path:"true" omit:"zero" doc:"Directory for what outlives a restart, such as which account has cached which conversation. A relative one is below that of this file. Without it STATE_DIRECTORY, which systemd sets, is used, else a directory beside this file, named after it: 'config.state', or where that is read-only one in ~/.local/state/claude-code-lb. 'off' keeps nothing. Changing it needs a restart."`
+	Mode             Mode          `name:"mode" default:"load_balance" enum:"load_balance,fallback" doc:"'load_balance' spreads requests over all healthy servers by 'algorithm'. 'fallback' always uses the healthy server with the smallest priority."`
+	Algorithm        Algorithm     `name:"algorithm" omit:"zero" default:"round_robin" enum:"round_robin,weighted_round_robin,random,least_inflight,p2c,cost_aware" doc:"How 'load_balance' spreads requests, or new conversations if 'affinity' is on: 'round_robin' in turn; 'weighted_round_robin' in turn, in exact proportion to 'weight'; 'random'; 'least_inflight' to the server with the fewest open requests for its weight; 'p2c' to the better of two random servers, by time to first token and open requests; 'cost_aware' to the server that has most of the prompt cached, among those that are not loaded above the others."`
+	Affinity         Affinity      `name:"affinity" default:"auto" enum:"auto,off" doc:"Whether a conversation stays with the account that has it in its prompt cache. 'auto': as long as it is cached there; new and expired conversations are placed by 'mode' and 'algorithm'. 'off': every request is placed separately, at the cost of writing the conversation into many caches."`
+	BurstHold        time.Duration `name:"burst_hold" omit:"zero" default:"0s" max:"1m" doc:"How long requests wait at most while another request is writing their common prefix into the prompt cache, so that it is written once. The wait adds to the time to first token, and recorded days contain few such bursts, so the default is 0, no wait."`
+	IndexMemoryMB    int           `name:"index_memory_mb" omit:"zero" default:"64" min:"1" max:"65536" doc:"Memory for the index of which account has cached which conversations, in MiB. One MiB holds about 10,000 entries, and a cached conversation takes a few. A change needs a restart."`
+	StateDir         string        `name:"state_dir" path:"true" omit:"zero" doc:"Directory for state that survives a restart, such as which account has cached which conversation. A relative path starts at the directory of this file. By default STATE_DIRECTORY, which systemd sets, else a directory next to this file with its name, 'config.state', or if that is read-only a directory in ~/.local/state/claude-code-lb. 'off' keeps no state. A change needs a restart."`
 	Servers          []Server      `name:"servers" required:"true" min:"1" doc:"The upstreams, at least one."`
-	Cooldown         time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"How long a failed server rests before one request tries it again. Doubles with consecutive failures, up to 10 minutes."`
+	Cooldown         time.Duration `name:"cooldown" default:"60s" zero:"default" doc:"Cooldown of a failed server, after which one request tries it again. It doubles with consecutive failures, up to 10 minutes."`
 	Fallback         bool          `name:"fallback" omit:"zero" default:"false" deprecated:"Write 'mode' 'fallback' instead." doc:"'true' means 'mode' 'fallback', unless 'mode' is written."`
-	Auth             bool          `name:"auth" default:"false" doc:"Whether clients must show one of 'auth_keys'. The client key is never sent upstream."`
-	AuthKeys         []ClientKey   `name:"auth_keys" omit:"zero" doc:"The keys that clients may show, in 'Authorization: Bearer' or 'x-api-key', and what they may do: strings, or objects where a key has a name or limits. Needed when 'auth' is on."`
-	KeysFile         string        `name:"keys_file" path:"true" omit:"zero" doc:"File with more such keys, a list of the same entries, for those who generate it and for 'claude-code-lb key'. Relative to this file. A change takes effect as one of this file does."`
-	Resources        Resources     `name:"resources" omit:"zero" default:"own" enum:"own,shared" doc:"Which files, batches, skills and containers a client key may use while 'auth' is on. 'own': those that the key, or a key of its 'group', created; all others are not found and not listed. 'shared': all that the accounts hold."`
-	TimeZone         string        `name:"time_zone" omit:"zero" default:"UTC" doc:"Time zone in which days, weeks and months begin, such as 'Europe/Berlin'. It applies to reports, and to budgets that name no other zone."`
-	TrustedProxies   []string      `name:"trusted_proxies" omit:"zero" doc:"Addresses of proxies in front of the balancer, such as '10.0.0.0/8' or '192.0.2.7'. When a connection comes from one of them, the address of the client is taken from 'X-Forwarded-For', or else 'Forwarded' or 'X-Real-IP': the last one that is not one of these proxies. That address is logged, and without 'auth' it identifies the client; wrong keys and memory for bodies are counted by it. The proxies must set that header themselves. 'ips' of a key always means the connection."`
-	CORSOrigins      []string      `name:"cors_origins" omit:"zero" doc:"Origins of pages in browsers that may use the balancer, each as the browser sends it: 'https://chat.example', 'http://localhost:5173', 'app://obsidian.md'. '*' means every page. Without the field no page on the web may; with 'auth' on, applications with their own scheme (such as 'app://…') may, because they need a key like every client. With 'auth' off, requests of other pages are refused with status 403."`
-	MaxConcurrency   int           `name:"max_concurrency" omit:"zero" default:"0" min:"0" doc:"Requests of all clients together that are served at the same time. More of them wait for their turn, by the 'priority' of their key and then key by key. 0 means no limit."`
-	Admin            string        `name:"admin" omit:"zero" doc:"Address of the admin listener, host:port: metrics, the state of everything, and what an operator may change. A host that other machines can reach demands 'admin_key'. Without it '127.0.0.1:3001', unless that is taken. 'off' switches it off."`
-	AdminKey         Secret        `name:"admin_key" omit:"zero" doc:"Key that every request to the admin listener must show, in 'Authorization: Bearer' or 'x-api-key'. Without it everybody on this machine may use the listener."`
+	Auth             bool          `name:"auth" default:"false" doc:"Whether clients must send one of 'auth_keys'. The client key is never sent upstream."`
+	AuthKeys         []ClientKey   `name:"auth_keys" omit:"zero" doc:"The client keys, which clients send as 'Authorization: Bearer' or 'x-api-key': strings, or objects for keys with a name or limits. Required if 'auth' is on."`
+	KeysFile         string        `name:"keys_file" path:"true" omit:"zero" doc:"File with more client keys: a list of the same entries, for generated keys and for 'claude-code-lb key'. A relative path starts at the directory of this file. A change is loaded like a change of this file."`
+	Resources        Resources     `name:"resources" omit:"zero" default:"own" enum:"own,shared" doc:"Which files, batches, skills and containers a client key may use while 'auth' is on. 'own': those that the key, or a key of its 'group', created; others are neither found nor listed. 'shared': all that the accounts contain."`
+	TimeZone         string        `name:"time_zone" omit:"zero" default:"UTC" doc:"Time zone in which days, weeks and months begin, such as 'Europe/Berlin'. It applies to reports, and to budgets without another zone."`
+	TrustedProxies   []string      `name:"trusted_proxies" omit:"zero" doc:"Addresses of proxies in front of the balancer, such as '10.0.0.0/8' or '192.0.2.7'. For connections from them, the address of the client is taken from 'X-Forwarded-For', 'Forwarded' or 'X-Real-IP': the last address that is not one of these proxies. That address is logged, and without 'auth' it identifies the client; wrong keys and memory for bodies are counted per address. The proxies must set that header themselves. 'ips' of a key always means the address of the connection."`
+	CORSOrigins      []string      `name:"cors_origins" omit:"zero" doc:"Origins of pages in browsers that may use the balancer, each as the browser sends it: 'https://chat.example', 'http://localhost:5173', 'app://obsidian.md'. '*' means every page. By default no page on the web may; with 'auth' on, applications with their own scheme (such as 'app://…') may, because they need a client key. With 'auth' off, requests of other pages are refused with status 403."`
+	MaxConcurrency   int           `name:"max_concurrency" omit:"zero" default:"0" min:"0" doc:"Most requests of all clients together that are served at the same time. Further requests wait, by the 'priority' of their key and then in turn by key. 0 means no limit."`
+	Admin            string        `name:"admin" omit:"zero" doc:"Address of the admin listener, host:port, which serves metrics, the state of the balancer and changes by an operator. A host that other machines can reach requires 'admin_key'. The default is '127.0.0.1:3001', unless that is in use. 'off' disables it."`
+	AdminKey         Secret        `name:"admin_key" omit:"zero" doc:"Key that every request to the admin listener must send, as 'Authorization: Bearer' or 'x-api-key'. Without it every user of this machine may use the listener."`
 	Debug            bool          `name:"debug" default:"false" doc:"Whether headers and bodies are logged, credentials redacted."`
 	MaxBodyMB        int           `name:"max_body_mb" default:"32" min:"1" max:"1024" doc:"Largest request body, in MiB. A larger one is refused with status 413."`
-	MaxInflightBytes int           `name:"max_inflight_bytes" omit:"zero" default:"0" min:"0" max:"1099511627776" doc:"Memory for the bodies of all requests together that are being read or may still have to be sent, in bytes. A body takes a little memory when it begins, and the remainder once that much has arrived. One client key, or one address without 'auth', gets at most three times what is free. Beyond it requests wait up to 'max_wait', bodies that arrive too slowly are refused with status 408, and requests for which there is still no memory with status 429. 0 means 1 GiB, or a quarter of the memory that the process may take if that is less. One body of 'max_body_mb' always fits, and small ones beside it."`
-	MaxUploadMB      int           `name:"max_upload_mb" default:"500" min:"1" max:"1048576" doc:"Largest file or skill that a client may upload, in MiB. Uploads are passed on as they come and held nowhere. So are batches above 'max_body_mb'."`
-	DrainTimeout     time.Duration `name:"drain_timeout" default:"10m" doc:"How long running answers may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
-	Timeouts         Timeouts      `name:"timeouts" doc:"How long to wait for an upstream. There is no limit on the length of an answer."`
+	MaxInflightBytes int           `name:"max_inflight_bytes" omit:"zero" default:"0" min:"0" max:"1099511627776" doc:"Memory, in bytes, for all request bodies that are being read or may still have to be sent. A body claims a little memory at its beginning, and the rest when that much has arrived. One client key, or one address without 'auth', gets at most three times what is free. If memory is short, requests wait up to 'max_wait'; then bodies that arrive too slowly are refused with status 408, and others with status 429. 0 means 1 GiB, or a quarter of the memory limit of the process if that is less. One body of 'max_body_mb' always fits, together with small ones."`
+	MaxUploadMB      int           `name:"max_upload_mb" default:"500" min:"1" max:"1048576" doc:"Largest file or skill that a client may upload, in MiB. Uploads are forwarded as they arrive, without being stored. The same applies to batches above 'max_body_mb'."`
+	DrainTimeout     time.Duration `name:"drain_timeout" default:"10m" doc:"How long open requests may take to finish after SIGINT or SIGTERM. 0 ends them at once."`
+	Timeouts         Timeouts      `name:"timeouts" doc:"Time limits for waits for an upstream. The length of a response is not limited."`
 
-	MaxAttempts       int           `name:"max_attempts" omit:"zero" default:"0" min:"0" max:"100" doc:"Most tries of one request at all upstreams together. 0 means twice the number of servers, from 4 to 10."`
-	MaxWait           time.Duration `name:"max_wait" default:"30s" doc:"How long a request may wait in all for a resting server to return when no other is left. 0 answers at once."`
-	StreamKeepalive   time.Duration `name:"stream_keepalive" default:"45s" doc:"After this long without a byte a streaming client gets a comment line, and then one every 15 s (or every 'stream_keepalive', if that is shorter), so that no proxy on the way closes the connection. Comments are sent before the response, which is then opened with status 200, and between two events of it. A failure after that is reported by an 'error' event. 0 switches it off."`
-	Silence           time.Duration `name:"silence" omit:"zero" default:"0s" deprecated:"Write 'stream_keepalive' instead." doc:"The former name of 'stream_keepalive'. It has no effect if that is written."`
-	Hedge             bool          `name:"hedge" default:"false" doc:"Whether a streaming request that is slower than 95 % of the recent ones at its server is also sent to a second one; the first content wins. The loser may be billed all the same."`
-	RetryBudget       int           `name:"retry_budget_percent" default:"20" min:"0" max:"100" doc:"Most tries beyond the first of each request, as a share of the requests of the last 10 s, balancer-wide. Moving on to a healthy server is counted but never refused."`
-	RetryFloor        int           `name:"retry_budget_floor" default:"10" min:"0" doc:"Tries beyond the first that are granted in 10 s however few requests there are."`
-	MaxEjectedPercent int           `name:"max_ejected_percent" default:"50" min:"0" max:"100" doc:"Largest share of the servers that may rest for failures of their own (connections, time-outs, 5xx), but never all: beyond it the ones closest to recovery are tried, at a measured pace, once no healthy server is left."`
-	Breaker           Breaker       `name:"breaker" doc:"When failures of its own make a server rest."`
-	SlowStart         time.Duration `name:"slow_start" default:"30s" doc:"A server that returns from a rest gets its full share of the requests only after this long, and a growing part until then. 0 gives it at once."`
-	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"How to judge particular errors of upstreams: answers with status 400 or above, and 'error' events inside a stream. The first rule that fits beats what is built in; 'claude-code-lb explain-error' shows what fits."`
+	MaxAttempts       int           `name:"max_attempts" omit:"zero" default:"0" min:"0" max:"100" doc:"Most attempts of one request at all upstreams together. 0 means twice the number of servers, but at least 4 and at most 10."`
+	MaxWait           time.Duration `name:"max_wait" default:"30s" doc:"How long a request may wait in total for a server to return from its cooldown if no other is left. 0 means no wait."`
+	StreamKeepalive   time.Duration `name:"stream_keepalive" default:"45s" doc:"After this long without a byte, a streaming client gets a comment line, and then one every 15 s (or every 'stream_keepalive', if that is shorter), so that no proxy on the way closes the connection. Comments are sent before the response, which then begins with status 200, and between two of its events. Later failures are reported by an 'error' event. 0 disables it."`
+	Silence           time.Duration `name:"silence" omit:"zero" default:"0s" deprecated:"Write 'stream_keepalive' instead." doc:"The former name of 'stream_keepalive', which overrides it."`
+	Hedge             bool          `name:"hedge" default:"false" doc:"Whether a streaming request that is slower than 95 % of the recent ones at its server is also sent to a second one; the first content wins. The other attempt may be billed nevertheless."`
+	RetryBudget       int           `name:"retry_budget_percent" default:"20" min:"0" max:"100" doc:"Most retries of all requests together, as a share of the requests of the last 10 s. A failover to a healthy server counts, but is never refused."`
+	RetryFloor        int           `name:"retry_budget_floor" default:"10" min:"0" doc:"Retries that are allowed in 10 s regardless of the number of requests."`
+	MaxEjectedPercent int           `name:"max_ejected_percent" default:"50" min:"0" max:"100" doc:"Largest share of the servers that may be in a failure cooldown (connections, time-outs, 5xx), but never all: if more are, and no healthy server is left, those closest to recovery are tried at a limited rate."`
+	Breaker           Breaker       `name:"breaker" doc:"When failures put a server into its cooldown."`
+	SlowStart         time.Duration `name:"slow_start" default:"30s" doc:"Time after a cooldown in which the share of a server in the requests grows to the full one. 0 means the full share at once."`
+	ErrorRules        []ErrorRule   `name:"error_rules" omit:"zero" doc:"Rules for errors of upstreams: responses with status 400 or above, and 'error' events inside a stream. The first rule that matches overrides the built-in ones; 'claude-code-lb explain-error' shows which one matches."`
 
-	Ledger        Secret `name:"ledger" path:"true" omit:"zero" secret:"url" doc:"Where requests are recorded with what they cost: a file for SQLite, or 'postgres://user:password@host/database' for several balancers together. A relative file is below the directory of this one. Without it 'ledger.db' in 'state_dir'. 'off' records nothing. Changing it needs a restart."`
-	RetentionDays int    `name:"retention_days" default:"90" min:"0" max:"36500" doc:"Days for which the ledger keeps every request. Sums by the hour are kept for 400 days, sums by the day for ever. 0 means no limit."`
-	MaxSizeMB     int    `name:"max_size_mb" default:"2048" min:"0" doc:"Size of the ledger in MiB beyond which the oldest requests are deleted, however old they are. The sums stay. 0 means no limit."`
+	Ledger        Secret `name:"ledger" path:"true" omit:"zero" secret:"url" doc:"Database that records requests and their cost: a file for SQLite, or 'postgres://user:password@host/database' for several balancers together. A relative path starts at the directory of this file. The default is 'ledger.db' in 'state_dir'. 'off' records nothing. A change needs a restart."`
+	RetentionDays int    `name:"retention_days" default:"90" min:"0" max:"36500" doc:"Days for which the ledger keeps every request. Hourly sums are kept for 400 days, daily sums forever. 0 means no limit."`
+	MaxSizeMB     int    `name:"max_size_mb" default:"2048" min:"0" doc:"Size of the ledger, in MiB, above which the oldest requests are deleted, regardless of their age. The sums stay. 0 means no limit."`
 
-	Prices []Price `name:"prices" omit:"zero" doc:"Prices that beat the list prices that are built in. The first one whose 'model' fits holds."`
+	Prices []Price `name:"prices" omit:"zero" doc:"Prices that override the built-in list prices. The first entry whose 'model' matches applies."`
 
-	AgeIdentity string `name:"age_identity" path:"true" omit:"zero" doc:"File with the age identity that decrypts secrets written as 'age:…'. A relative path starts at the folder of this file. Without it CLAUDE_CODE_LB_AGE_IDENTITY from the environment is used, else a file beside this one, named after it: 'config.agekey'."`
+	AgeIdentity string `name:"age_identity" path:"true" omit:"zero" doc:"File with the age identity that decrypts secrets written as 'age:…'. A relative path starts at the directory of this file. The default is the environment variable CLAUDE_CODE_LB_AGE_IDENTITY, else a file next to this one with its name: 'config.agekey'."`
 
-	Webhooks []Webhook `name:"webhooks" omit:"zero" doc:"Whom to tell what happens, such as a server that is out or a budget that is spent."`
+	Webhooks []Webhook `name:"webhooks" omit:"zero" doc:"Addresses that are notified of events, such as a server that is out or a budget that is spent."`
 
 	LogFormat LogFormat `name:"log_format" default:"auto" enum:"auto,text,json" doc:"How log lines are written. 'auto' is text on a terminal and JSON otherwise."`
 
 	HTTPEngine HTTPEngine `name:"http_engine" default:"fast" enum:"fast,go" doc:"Implementation of HTTP for connections with clients and servers. 'fast' is an own implementation of HTTP/1.1 for connections without TLS, which uses less CPU and memory. 'go' is the standard library of Go for every connection. A change applies to new connections. See 'http-engine.md'."`
 
-	// Files are the files named by ${file:…}, by KeysFile, TLSCert and TLSKey, and
-	// IdentityPath if a secret needs it, be they there or not: a change to one of
-	// them changes the Config.
+	// Files are the files named by ${file:…}, KeysFile, TLSCert and TLSKey, and IdentityPath if a
+	// secret needs it, existing or not: a change of one of them changes the Config.
 	Files []string
-	// Certificate is what TLSCert and TLSKey hold, nil without them.
+	// Certificate is the content of TLSCert and TLSKey, nil without them.
 	Certificate *tls.Certificate
-	// IdentityPath is where the age identity is looked for, be it there or not.
+	// IdentityPath is the path of the age identity, existing or not.
 	IdentityPath string
 	// Weak are warnings about unsafe settings: keys that can be guessed, and access without a key.
 	Weak Problems
-	// Literal is the first secret that stands in the file as it is. Its zero
-	// value says that there is none.
+	// Literal is the first secret that is in the file as plain text. Zero means that there is none.
 	Literal Place
 }
 
-// Place is where a value stands in the file.
+// Place is the position of a value in the file.
 type Place struct {
 	Path      string // of the field, such as servers[0].token
 	Line, Col int    // as in Problem
 }
 
-// Price is what the tokens of some models cost, in dollars per million.
+// Price is the price of the tokens of some models, in dollars per million.
 type Price struct {
-	Model         string  `name:"model" required:"true" doc:"Pattern for names of models: '*' stands for anything, '?' for one character, '[5-8]' for one of them."`
-	Input         float64 `name:"input" default:"-1" doc:"Dollars per million input tokens that are neither written to the prompt cache nor read from it. Without 'input' and 'output' the list prices of tokens apply, and only the other fields of this entry replace the list."`
+	Model         string  `name:"model" required:"true" doc:"Pattern for names of models: '*' matches any text, '?' one character, '[5-8]' one of these characters."`
+	Input         float64 `name:"input" default:"-1" doc:"Dollars per million input tokens that are neither written to the prompt cache nor read from it. Without 'input' and 'output' the list prices of tokens apply, and only the other fields of this entry override the list."`
 	Output        float64 `name:"output" default:"-1" doc:"Dollars per million output tokens."`
-	CacheRead     float64 `name:"cache_read" default:"-1" doc:"The same for tokens read from the prompt cache. Without it a tenth of 'input'."`
-	CacheWrite5m  float64 `name:"cache_write_5m" default:"-1" doc:"The same for tokens written to it for 5 minutes. Without it 1.25 times 'input'."`
-	CacheWrite1h  float64 `name:"cache_write_1h" default:"-1" doc:"The same for an hour. Without it twice 'input'."`
-	Above         int     `name:"above" omit:"zero" default:"0" min:"0" doc:"Size of the prompt in tokens beyond which this price holds. 0 means any size."`
-	Fast          float64 `name:"fast" default:"-1" doc:"Multiplier of the token prices for responses in fast mode ('speed'). Without it the multiplier of the list applies."`
+	CacheRead     float64 `name:"cache_read" default:"-1" doc:"The same for tokens read from the prompt cache. The default is a tenth of 'input'."`
+	CacheWrite5m  float64 `name:"cache_write_5m" default:"-1" doc:"The same for tokens written to the prompt cache for 5 minutes. The default is 1.25 times 'input'."`
+	CacheWrite1h  float64 `name:"cache_write_1h" default:"-1" doc:"The same for an hour. The default is twice 'input'."`
+	Above         int     `name:"above" omit:"zero" default:"0" min:"0" doc:"Size of the prompt in tokens above which this price applies. 0 means any size."`
+	Fast          float64 `name:"fast" default:"-1" doc:"Multiplier of the token prices for responses in fast mode ('speed'). The default is that of the list."`
 	Batch         float64 `name:"batch" default:"-1" doc:"The same for batches."`
-	Priority      float64 `name:"priority" default:"-1" doc:"The same for the service tier 'priority'. The list has none, because its price is agreed by contract."`
+	Priority      float64 `name:"priority" default:"-1" doc:"The same for the service tier 'priority'. The list has none, because this price is part of a contract."`
 	Flex          float64 `name:"flex" default:"-1" doc:"The same for the service tier 'flex'. The list has none."`
 	US            float64 `name:"us" default:"-1" doc:"The same for inference in the United States ('inference_geo')."`
 	EU            float64 `name:"eu" default:"-1" doc:"The same for inference in the European Union. The list has none."`
-	WebSearch     float64 `name:"web_search" default:"-1" doc:"Dollars per use of the web search tool. Without it the price of the list applies."`
-	CodeExecution float64 `name:"code_execution" default:"-1" doc:"Dollars per use of the code execution tool. The list has none: it is sold by the hour."`
+	WebSearch     float64 `name:"web_search" default:"-1" doc:"Dollars per use of the web search tool. The default is that of the list."`
+	CodeExecution float64 `name:"code_execution" default:"-1" doc:"Dollars per use of the code execution tool. The list has none, because its price is per hour."`
 }
 
-// Breaker says when an endpoint's failures open its circuit breaker.
+// Breaker sets when an endpoint's failures open its circuit breaker.
 type Breaker struct {
-	Consecutive int           `name:"consecutive" default:"1" min:"1" max:"1000" doc:"Failures in a row that make the server rest for 'cooldown'."`
-	Percent     int           `name:"percent" default:"50" min:"1" max:"100" doc:"Share of failures within 'window' that makes the server rest, in a row or not."`
-	Minimum     int           `name:"minimum" default:"10" min:"1" max:"100000" doc:"Attempts within 'window' below which 'percent' does not count."`
-	Window      time.Duration `name:"window" default:"30s" min:"1s" max:"10m" doc:"The time that 'percent' looks back."`
+	Consecutive int           `name:"consecutive" default:"1" min:"1" max:"1000" doc:"Consecutive failures that put the server into its 'cooldown'."`
+	Percent     int           `name:"percent" default:"50" min:"1" max:"100" doc:"Share of failures within 'window' that puts the server into its cooldown, consecutive or not."`
+	Minimum     int           `name:"minimum" default:"10" min:"1" max:"100000" doc:"Fewest attempts within 'window' for which 'percent' applies."`
+	Window      time.Duration `name:"window" default:"30s" min:"1s" max:"10m" doc:"The period of 'percent'."`
 }
 
-// ErrorScope is whom an ErrorRule makes answerable.
+// ErrorScope is what a failure that matches an ErrorRule concerns.
 type ErrorScope string
 
 // The scopes of error rules.
@@ -236,75 +235,76 @@ const (
 	ErrorScopeEndpoint   ErrorScope = "endpoint"
 )
 
-// ErrorRule judges answers that fit all its conditions. At least one is written.
+// ErrorRule classifies responses that match all its conditions. At least one condition is set.
 type ErrorRule struct {
-	Server   string        `name:"server" omit:"zero" doc:"Name of the server whose answers are meant. Without it all are."`
-	Status   int           `name:"status" omit:"zero" default:"0" min:"0" max:"599" doc:"Status of the answer, 400 or above. For an 'error' event inside a stream it is the one that goes with its type. 0 means any."`
+	Server   string        `name:"server" omit:"zero" doc:"Name of the server that the rule applies to. By default it applies to all."`
+	Status   int           `name:"status" omit:"zero" default:"0" min:"0" max:"599" doc:"Status of the response, 400 or above. For an 'error' event inside a stream it is the status that belongs to its type. 0 means any."`
 	Type     string        `name:"type" omit:"zero" doc:"Type of the error, such as 'overloaded_error'."`
-	Message  string        `name:"message" omit:"zero" doc:"Regular expression (RE2) found in the message of the error, or in the body of an answer that is no error of the API."`
-	Header   string        `name:"header" omit:"zero" doc:"Header of the answer, 'name' or 'name: regular expression'."`
-	Scope    ErrorScope    `name:"scope" required:"true" enum:"request,credential,account,model,rate_limit,capacity,endpoint" doc:"Whom it concerns: the 'request' itself (passed on to the client), the 'credential' of the server, its 'account', the 'model' on that server (a request without one does not fit), the 'rate_limit' of the account, the 'capacity' of the service, or the 'endpoint'."`
-	Duration time.Duration `name:"duration" omit:"zero" default:"0s" doc:"How long the one concerned rests. 0 leaves it to what the answer says and to the usual growth."`
+	Message  string        `name:"message" omit:"zero" doc:"Regular expression (RE2) that matches a part of the message of the error, or of the body if the response is not an error of the API."`
+	Header   string        `name:"header" omit:"zero" doc:"Response header, 'name' or 'name: regular expression'."`
+	Scope    ErrorScope    `name:"scope" required:"true" enum:"request,credential,account,model,rate_limit,capacity,endpoint" doc:"What the error concerns: the 'request' itself (the response goes to the client), the 'credential' of the server, its 'account', the 'model' on that server (a request without one does not match), the 'rate_limit' of the account, the 'capacity' of the service, or the 'endpoint'."`
+	Duration time.Duration `name:"duration" omit:"zero" default:"0s" doc:"Length of the cooldown. 0 means the length that the response asks for, or the default one."`
 
-	Line int // of the file where the rule begins, for messages
+	Line int // line of the file where the rule begins, for messages
 }
 
-// HeaderParts splits Header into the header's name and the expression for its value, each "" if there is none.
+// HeaderParts splits Header into the header's name and the expression for its value, each "" if
+// absent.
 func (r ErrorRule) HeaderParts() (name, expression string) {
 	name, expression, _ = strings.Cut(r.Header, ":")
 	return strings.TrimSpace(name), strings.TrimSpace(expression)
 }
 
-// HealthCheck asks a server from time to time whether it is well.
+// HealthCheck sets the periodic checks of a server.
 type HealthCheck struct {
-	Path     string        `name:"path" omit:"zero" doc:"Path to GET, below 'url'; any status below 500 is well. Either this or 'model'."`
-	Model    string        `name:"model" omit:"zero" doc:"Model to send a message of one token to. It costs a little each time."`
+	Path     string        `name:"path" omit:"zero" doc:"Path to GET, below 'url'; any status below 500 passes. Either this or 'model'."`
+	Model    string        `name:"model" omit:"zero" doc:"Model to which a message of one token is sent. Each check costs a little."`
 	Interval time.Duration `name:"interval" omit:"zero" default:"30s" min:"100ms" zero:"default" doc:"Time between two checks."`
-	Jitter   int           `name:"jitter_percent" omit:"zero" default:"20" min:"0" max:"100" doc:"Part of 'interval' by which each pause is shortened at random."`
+	Jitter   int           `name:"jitter_percent" omit:"zero" default:"20" min:"0" max:"100" doc:"Largest random part of 'interval' by which a pause is shortened."`
 }
 
-// Enabled says whether anything is asked.
+// Enabled reports whether there are checks.
 func (h HealthCheck) Enabled() bool { return h.Path != "" || h.Model != "" }
 
-// Timeouts bound the silence of an upstream. Zero means no limit.
+// Timeouts bound the waits for an upstream. Zero means no limit.
 type Timeouts struct {
-	Connect        time.Duration `name:"connect" default:"10s" doc:"Until the connection stands, TLS included. 0 means no limit."`
-	ResponseHeader time.Duration `name:"response_header" default:"120s" doc:"From a streaming request to the first content of its answer, at most. A server whose recent answers came sooner is given less, but 60 s at least if this is more. A stream that keeps sending pings after 'message_start' may take longer if no other server is left to try. 0 means no limit."`
-	Total          time.Duration `name:"total" default:"280s" doc:"From a request to the first content of its answer, all tries and waits together; a request that does not stream is only not tried again after it. It does not end a stream that has sent 'message_start' while pings or comments arrive. 0 means no limit."`
-	NonStreaming   time.Duration `name:"non_streaming" default:"10m" doc:"From any other request to the end of its answer, as far as it is held to be looked at (16 MB). 0 means no limit."`
-	Idle           time.Duration `name:"idle" default:"120s" doc:"Between two pieces of an answer. 0 means no limit."`
+	Connect        time.Duration `name:"connect" default:"10s" doc:"Time to connect, including TLS. 0 means no limit."`
+	ResponseHeader time.Duration `name:"response_header" default:"120s" doc:"Longest time from a streaming attempt to the first content of its response. A server whose recent responses were faster gets less, but at least 60 s if this is more. A stream that keeps sending pings after 'message_start' may take longer if no other server is left to try. 0 means no limit."`
+	Total          time.Duration `name:"total" default:"280s" doc:"Longest time from a request to the first content of its response, including all attempts and waits; for a request that does not stream, the time after which there is no further attempt. It does not end a stream that has sent 'message_start' as long as pings or comments arrive. 0 means no limit."`
+	NonStreaming   time.Duration `name:"non_streaming" default:"10m" doc:"Longest time from any other attempt to the end of its response, or of the first 16 MB, which are buffered. 0 means no limit."`
+	Idle           time.Duration `name:"idle" default:"120s" doc:"Longest time between two reads of a response. 0 means no limit."`
 }
 
 // Server is one upstream: an address and the account used there.
 type Server struct {
-	Name       string     `name:"name" omit:"zero" doc:"Name in logs and reports, unique. By default the host of 'url', with -2, -3, … appended where that is taken."`
+	Name       string     `name:"name" omit:"zero" doc:"Name in logs and reports, unique. The default is the host of 'url', with -2, -3, … appended if it is used already."`
 	URL        *url.URL   `name:"url" required:"true" pattern:"^[Hh][Tt][Tt][Pp][Ss]?://." doc:"Base address, http or https, without the '/v1' that clients add. A path prefix is kept."`
-	Weight     int        `name:"weight" default:"1" min:"0" doc:"Share of the requests, in proportion to the others, with every 'algorithm' but 'round_robin' and 'random'; rank in 'fallback' mode when 'priority' is 0. 0 drains the server: no new work, running answers finish."`
-	Priority   int        `name:"priority" omit:"zero" default:"0" min:"0" doc:"Rank in 'fallback' mode, 1 is taken first. 0 derives it: after all written priorities, by descending 'weight', then in file order."`
-	Token      Secret     `name:"token" omit:"zero" doc:"Credential sent upstream in place of the one the client sent. Without it the credential of the client is passed on, unless 'auth' is on."`
-	AuthHeader AuthHeader `name:"auth_header" default:"auto" enum:"auto,x-api-key,authorization" doc:"Header that carries 'token'. 'auto' sends Anthropic API keys (sk-ant-…) as 'x-api-key', and OAuth tokens (sk-ant-oat…) and everything else as 'Authorization: Bearer'."`
+	Weight     int        `name:"weight" default:"1" min:"0" doc:"Share of the requests relative to the other servers, with every 'algorithm' except 'round_robin' and 'random'; rank in 'fallback' mode if 'priority' is 0. 0 drains the server: it gets no new requests, and open ones finish."`
+	Priority   int        `name:"priority" omit:"zero" default:"0" min:"0" doc:"Rank in 'fallback' mode; 1 is used first. 0 means a rank after all written priorities, by descending 'weight', then in the order of the file."`
+	Token      Secret     `name:"token" omit:"zero" doc:"Credential that is sent upstream instead of that of the client. Without it the credential of the client is forwarded, unless 'auth' is on."`
+	AuthHeader AuthHeader `name:"auth_header" default:"auto" enum:"auto,x-api-key,authorization" doc:"Header for 'token'. 'auto' sends Anthropic API keys (sk-ant-…) as 'x-api-key', and OAuth tokens (sk-ant-oat…) and everything else as 'Authorization: Bearer'."`
 
-	Account         string      `name:"account" omit:"zero" doc:"Name of the account or organization that 'token' belongs to. Servers with one account share its limits. Responses of *.anthropic.com name the account. The balancer does not trust other servers to name it: only this field joins them."`
-	PriceMultiplier float64     `name:"price_multiplier" default:"1" min:"0" doc:"What the server charges in terms of the list price: '0.5' is half of it. A cached conversation moves to a cheaper server when that earns back the price of writing it there."`
-	DiscountPercent float64     `name:"discount_percent" omit:"zero" default:"0" min:"0" max:"100" doc:"What is taken off that, in percent: the server charges the list price times 'price_multiplier' times (1 − 'discount_percent' / 100). For a discount of its own, such as one for a committed volume."`
-	RateLimit       RateLimit   `name:"rate_limit" omit:"zero" doc:"Limits of the account per minute, for upstreams that do not tell them in their answers. A request that does not fit goes elsewhere while it can. What an answer tells beats what is written here."`
-	HealthCheck     HealthCheck `name:"health_check" omit:"zero" doc:"Active checks. They bring a server back sooner and find a dead one early; they never overrule real traffic. Off without 'path' and 'model'."`
+	Account         string      `name:"account" omit:"zero" doc:"Name of the account or organization of 'token'. Servers with the same account share its limits. Responses of *.anthropic.com name the account. For other servers the balancer relies on this field only."`
+	PriceMultiplier float64     `name:"price_multiplier" default:"1" min:"0" doc:"Price of the server relative to the list price: '0.5' is half of it. A cached conversation moves to a cheaper server if the expected savings exceed the cost of writing it to that cache."`
+	DiscountPercent float64     `name:"discount_percent" omit:"zero" default:"0" min:"0" max:"100" doc:"Discount in percent: the server charges the list price times 'price_multiplier' times (1 − 'discount_percent' / 100). For a separate discount, such as one for a committed volume."`
+	RateLimit       RateLimit   `name:"rate_limit" omit:"zero" doc:"Limits of the account per minute, for upstreams that do not report them in their responses. A request that does not fit goes to another server if possible. Limits in a response override these."`
+	HealthCheck     HealthCheck `name:"health_check" omit:"zero" doc:"Active checks. They end a cooldown sooner and find a dead server early; they never override real traffic. Off without 'path' and 'model'."`
 
-	// BalanceCheck is a Secret because commands often hold a token.
-	BalanceCheck         Secret        `name:"balance_check" omit:"zero" expand:"shell" doc:"Shell command that prints a number, the balance of the account. The server is out while the last reading is at or below 'balance_threshold'. Values of '${NAME}' and '${file:…}' reach it as quoted environment variables, so the shell never parses them."`
+	// BalanceCheck is a Secret because commands often contain a token.
+	BalanceCheck         Secret        `name:"balance_check" omit:"zero" expand:"shell" doc:"Shell command that prints the balance of the account as a number. The server is out while the last reading is at or below 'balance_threshold'. Values of '${NAME}' and '${file:…}' are passed as quoted environment variables, so the shell never parses them."`
 	BalanceEnv           Secret        // environment of BalanceCheck: name=value, separated by NUL
 	BalanceCheckInterval time.Duration `name:"balance_check_interval" omit:"zero" default:"300s" min:"100ms" zero:"default" doc:"Time between two runs of 'balance_check'."`
 	BalanceThreshold     float64       `name:"balance_threshold" omit:"zero" default:"0" min:"0" doc:"Balance at or below which the server gets no requests."`
 }
 
-// RateLimit is what an account may be asked for in a minute; 0 means no limit.
+// RateLimit is an account's limit per minute; 0 means no limit.
 type RateLimit struct {
 	Requests     int `name:"requests" omit:"zero" default:"0" min:"0" doc:"Requests per minute. 0 means no limit."`
-	InputTokens  int `name:"input_tokens" omit:"zero" default:"0" min:"0" doc:"Input tokens per minute, those read from the prompt cache left out. 0 means no limit."`
+	InputTokens  int `name:"input_tokens" omit:"zero" default:"0" min:"0" doc:"Input tokens per minute, without those read from the prompt cache. 0 means no limit."`
 	OutputTokens int `name:"output_tokens" omit:"zero" default:"0" min:"0" doc:"Output tokens per minute. 0 means no limit."`
 }
 
-// Address is what to listen on, in the form net.Listen wants.
+// Address returns the address to listen on, in the syntax of net.Listen.
 func (c *Config) Address() string {
 	if c.Listen != "" {
 		return c.Listen
@@ -312,8 +312,8 @@ func (c *Config) Address() string {
 	return ":" + c.Port
 }
 
-// AdminAddress is what the admin listener listens on, "" for nowhere. It is chosen when it was written: where it was not, nobody
-// relies on it, and it yields to whoever has the address.
+// AdminAddress returns the address of the admin listener, "" if it is off. chosen reports that the
+// file sets it: the default address is given up if another process has it.
 func (c *Config) AdminAddress() (address string, chosen bool) {
 	switch c.Admin {
 	case "":
@@ -324,5 +324,5 @@ func (c *Config) AdminAddress() (address string, chosen bool) {
 	return c.Admin, true
 }
 
-// Price is what the server charges for a token, 1 being the list price.
+// Price returns what the server charges for a token, relative to the list price.
 func (s Server) Price() float64 { return s.PriceMultiplier * (100 - s.DiscountPercent) / 100 }

@@ -5,13 +5,13 @@ import (
 	"unicode"
 )
 
-// byteOrderMark begins text that some editors and shells write. No credential holds one.
+// byteOrderMark begins text that some editors and shells write. No credential contains one.
 const byteOrderMark = "\ufeff"
 
-// credential returns the text of a secret without byte order marks, which it warns of. It returns
-// false, after an error, for a reference that expands to nothing: an emptied variable or file must
-// not turn a configured credential into a missing one, because a server without a token gets the
-// client's own.
+// credential returns the text of a secret without byte order marks, about which it warns. It
+// returns false, after an error, for a reference that expands to nothing: an emptied variable or
+// file must not turn a configured credential into a missing one, because a server without a token
+// gets the client's credential.
 func (d *decoder) credential(path string, offset int, s string, plain bool, f field) (text string, ok bool) {
 	text = strings.ReplaceAll(s, byteOrderMark, "")
 	if (!plain || text != s) && !f.shell && !f.onlyURL && isBlank(text) {
@@ -25,8 +25,8 @@ func (d *decoder) credential(path string, offset int, s string, plain bool, f fi
 	return text, true
 }
 
-// isBlank reports whether nothing is left of a text without blanks, invisible characters and one
-// pair of quotes: NAME="" in a file for "docker --env-file" sets a variable to two quotes.
+// isBlank reports whether a text consists of blanks, invisible characters and one pair of quotes:
+// NAME="" in a file for "docker --env-file" sets a variable to two quotes.
 func isBlank(s string) bool {
 	left := strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.In(r, unicode.Cf) })
 	if inQuotes(left) {
@@ -58,7 +58,7 @@ func (d *decoder) checkHeaderValue(offset int, path string, s Secret) {
 	}
 }
 
-// inQuotes reports whether text stands in quotes of any of the usual kinds.
+// inQuotes reports whether text is inside quotes of any of the usual kinds.
 func inQuotes(s string) bool {
 	for _, pair := range [...][2]string{{`"`, `"`}, {`'`, `'`}, {"`", "`"}, {"“", "”"}, {"‘", "’"}} {
 		if len(s) >= len(pair[0])+len(pair[1]) && strings.HasPrefix(s, pair[0]) && strings.HasSuffix(s, pair[1]) {

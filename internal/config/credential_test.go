@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// decodeHidden decodes src with a variable V and a file f of some content, and
-// checks that no message shows any word of it.
+// decodeHidden decodes src with a variable V and a file f of some content, and checks that no
+// message contains any word of it.
 func decodeHidden(t *testing.T, src, content string) (*Config, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,8 +27,8 @@ func decodeHidden(t *testing.T, src, content string) (*Config, string) {
 	return cfg, all
 }
 
-// TestAnEmptiedCredentialIsAnError covers every field with a credential, and every way to become
-// empty.
+// TestAnEmptiedCredentialIsAnError covers every field with a credential, and every way in which it
+// can become empty.
 func TestAnEmptiedCredentialIsAnError(t *testing.T) {
 	for _, place := range []string{
 		`"auth": false, "servers": [{"url": "https://a.example", "token": "X"}]`,
@@ -51,7 +51,7 @@ func TestAnEmptiedCredentialIsAnError(t *testing.T) {
 	}
 }
 
-// TestLiteralEmptyTokenStaysMeaningful because it is documented as "no token".
+// TestLiteralEmptyTokenStaysMeaningful checks the documented meaning "no token".
 func TestLiteralEmptyTokenStaysMeaningful(t *testing.T) {
 	if _, said := decodeHidden(t, servers(`{"url": "https://a.example", "token": ""}`), ""); strings.Contains(said, "error") {
 		t.Error(said)
@@ -64,7 +64,7 @@ func TestLiteralEmptyTokenStaysMeaningful(t *testing.T) {
 	}
 }
 
-// TestEmptyQuotesAreEmpty because docker keeps the quotes of NAME="" in an --env-file.
+// TestEmptyQuotesAreEmpty checks "", because docker keeps the quotes of NAME="" in an --env-file.
 func TestEmptyQuotesAreEmpty(t *testing.T) {
 	for _, content := range []string{`""`, `''`, "``", ` "" `, `" "`, "“”"} {
 		if _, said := decodeHidden(t, servers(`{"url": "https://a.example", "token": "${V}"}`), content); !strings.Contains(said, "error: is empty") {

@@ -10,21 +10,20 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// Decode reads the configuration text src: JSON with comments and trailing
-// commas. The file name is used in problems, and its folder is where relative
-// ${file:…} paths start. Variables are looked up with env. Secrets that are
-// encrypted are decrypted.
+// Decode decodes the configuration text src: JSON with comments and trailing commas. Problems
+// contain the file name, and relative paths start at its directory. Decode resolves variables and
+// files, and decrypts encrypted secrets.
 //
-// The Config is never nil: with errors it is what could be understood, with
-// defaults for the rest, and is not meant to be run. Problems come sorted by
-// position and never quote a secret nor the value of a variable.
+// The Config is never nil: with errors it contains what could be decoded, with defaults for the
+// rest, and must not be run. Problems are sorted by position and never quote a secret or the value
+// of a variable.
 func Decode(file string, src []byte, env func(string) (string, bool)) (*Config, Problems) {
 	return DecodeWithout(file, src, env)
 }
 
-// DecodeWithout is Decode for a command that does not use some sections, which are top-level fields. In
-// them a missing variable, file or identity is not a problem, because the command may run where the
-// secrets of the balancer are not available.
+// DecodeWithout is Decode for a command that does not use some sections, which are top-level
+// fields. In them a missing variable, file or identity is not a problem, because the command may
+// run without access to the balancer's secrets.
 func DecodeWithout(file string, src []byte, env func(string) (string, bool), sections ...string) (*Config, Problems) {
 	cfg := &Config{}
 	d := &decoder{src: source{file, trimBOM(src)}, env: env, cfg: cfg, nodes: map[string]node{}, unused: sections}
@@ -39,25 +38,25 @@ func DecodeWithout(file string, src []byte, env func(string) (string, bool), sec
 	return cfg, d.problems
 }
 
-// decoder collects everything about one Decode.
+// decoder is the state of one Decode.
 type decoder struct {
 	src      source
 	env      func(string) (string, bool)
 	cfg      *Config
-	identity *identityFile // once it is asked for
+	identity *identityFile // nil until first needed
 	problems Problems
 	errors   int
 	files    []string
-	most     int             // bytes of the source; 0: maxSource
-	literal  Place           // the first secret that stands in the file
-	nodes    map[string]node // what was written, by path
+	most     int             // maximum size of the source in bytes; 0: maxSource
+	literal  Place           // the first plain secret in the file
+	nodes    map[string]node // values in the file, by path
 	// commandEnv is the environment of shell commands, by path.
 	commandEnv map[string][]string
 	unused     []string // sections in which references may be missing
-	missing    int      // values with a missing reference
+	missing    int      // number of values with a missing reference
 }
 
-// uses reports whether the caller uses the section that a path leads into.
+// uses reports whether the caller uses the section of a path.
 func (d *decoder) uses(path string) bool {
 	section := path
 	if end := strings.IndexAny(path, ".["); end >= 0 {
@@ -66,14 +65,14 @@ func (d *decoder) uses(path string) bool {
 	return !slices.Contains(d.unused, section)
 }
 
-// node is a value that stands in the file.
+// node is a value in the file.
 type node struct {
 	offset int
 	ok     bool   // decoded without an error
-	shown  string // the text of a string that messages may quote
+	shown  string // the text of a string, if messages may quote it
 }
 
-// label names the value in a message.
+// label returns a name for the value in a message.
 func (n node) label() string {
 	if n.shown == "" {
 		return "this value"
@@ -81,7 +80,7 @@ func (n node) label() string {
 	return fmt.Sprintf("%.60q", n.shown)
 }
 
-// object decodes v into struct into, and reports whether v is an object at all.
+// object decodes v into struct into, and reports whether v is an object.
 func (d *decoder) object(path string, v hujson.Value, into reflect.Value) bool {
 	obj, ok := v.Value.(*hujson.Object)
 	if !ok {
@@ -120,7 +119,7 @@ func (d *decoder) object(path string, v hujson.Value, into reflect.Value) bool {
 	return true
 }
 
-// value decodes v into into, the place of field f.
+// value decodes v into into, the value of field f.
 func (d *decoder) value(path string, v hujson.Value, f field, into reflect.Value) {
 	errors, problems, missing := d.errors, len(d.problems), d.missing
 	n := node{offset: v.StartOffset}
@@ -147,7 +146,8 @@ func (d *decoder) value(path string, v hujson.Value, f field, into reflect.Value
 	d.nodes[path] = n
 }
 
-// list decodes v into slice into. An element that is wrong still takes its place, so that paths and indices agree.
+// list decodes v into slice into. An invalid element keeps its index, so that paths and indices
+// agree.
 func (d *decoder) list(path string, v hujson.Value, f field, into reflect.Value) {
 	element := f.element()
 	array, ok := v.Value.(*hujson.Array)
@@ -167,7 +167,7 @@ func (d *decoder) list(path string, v hujson.Value, f field, into reflect.Value)
 	}
 }
 
-// wrote returns what stands in the file at path, if it could be decoded.
+// wrote returns the value in the file at path, if it could be decoded.
 func (d *decoder) wrote(path string) (node, bool) {
 	n, ok := d.nodes[path]
 	return n, ok && n.ok
@@ -184,7 +184,7 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// describe names the kind of a value as a reader would.
+// describe returns a name for the kind of a value.
 func describe(v hujson.Value) string {
 	switch v.Value.Kind() {
 	case '{':

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// env is a look-up in a fixed set of variables.
+// env looks variables up in a fixed set.
 func env(pairs map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		value, ok := pairs[name]
@@ -131,7 +131,8 @@ func TestPriceOfAServer(t *testing.T) {
 		"1:77: servers[0].discount_percent: error: must be a number, not a string")
 }
 
-// Older files hold empty strings and zeros where nothing was meant.
+// TestUnsetValuesStandForDefaults checks empty strings and zeros, which older files contain for
+// unset fields.
 func TestUnsetValuesStandForDefaults(t *testing.T) {
 	cfg := decode(t, `{"port": "", "mode": "", "algorithm": "", "cooldown": 0, "log_format": "", "http_engine": "", "servers": [
 		{"url": "https://a.example", "token": "sk-1", "auth_header": "", "balance_check": "", "balance_check_interval": "0s", "name": "", "priority": 0}]}`)
@@ -221,7 +222,7 @@ func readExample(t testing.TB, name string) []byte {
 	return src
 }
 
-// The tags are written by hand, and so are the constants.
+// TestEnumTagsAreTheConstants compares tags and constants, because both are written by hand.
 func TestEnumTagsAreTheConstants(t *testing.T) {
 	f := func(name string, want ...string) {
 		t.Helper()
@@ -245,7 +246,8 @@ func TestEnumTagsAreTheConstants(t *testing.T) {
 	f("http_engine", string(HTTPEngineFast), string(HTTPEngineGo))
 }
 
-// TestSectionsThatACommandDoesNotUse runs without the variables, files and identities that the file refers to.
+// TestSectionsThatACommandDoesNotUse decodes without the variables, files and identities that the
+// file refers to.
 func TestSectionsThatACommandDoesNotUse(t *testing.T) {
 	written := `{"auth": true, "keys_file": "gone.json", "admin_key": "${ADMIN}", "ledger": "${LEDGER}", "tls_cert": "gone.pem", "tls_key": "gone.key",
 		"servers": [{"url": "${UP}", "token": "${A}${B}"}, {"url": "https://b.example", "token": "${file:gone}", "balance_check": "echo ${C}"},
@@ -270,7 +272,7 @@ func TestSectionsThatACommandDoesNotUse(t *testing.T) {
 	f("keys_file", "servers", "webhooks", "admin_key", "ledger", "tls_cert")
 	f("keys_file admin_key ledger tls_cert tls_key servers[0].url servers[0].token servers[0].token servers[1].token servers[1].balance_check servers[2].token servers[3].token webhooks[0].url webhooks[0].secret")
 
-	// Mistakes that do not depend on variables stay errors.
+	// Problems that do not depend on variables stay errors.
 	_, found := DecodeWithout("c", []byte(`{"servers": [{"url": "ftp://a.example", "token": 5, "wait": "${A}"}]}`), env(nil), "servers")
 	if len(found) != 3 {
 		t.Error(found)

@@ -19,9 +19,9 @@ import (
 // maxIncluded bounds a file read through ${file:…}; a token is far shorter.
 const maxIncluded = 1 << 20
 
-// expanded decodes the string v and replaces its variables. Because that
-// happens after decoding, a value with quotes cannot break the JSON. It reports
-// every variable that has no value, and whether the text stands in the file as it is.
+// expanded decodes the string v and replaces its variables. The replacement comes after decoding,
+// so a value with quotes cannot break the JSON. It reports every variable without a value, and
+// returns whether the text is in the file without references.
 func (d *decoder) expanded(path string, v hujson.Value, f field) (s string, plain, ok bool) {
 	s = v.Value.(hujson.Literal).String()
 	if !strings.Contains(s, "${") {
@@ -60,8 +60,8 @@ func (d *decoder) expanded(path string, v hujson.Value, f field) (s string, plai
 	}
 }
 
-// reference resolves the variable whose text, after "${", begins s. It returns
-// its value and how much of s it took, or what is wrong with it.
+// reference resolves the variable whose text, after "${", begins s. It returns its value and its
+// length in s, or a description of the problem.
 func (d *decoder) reference(s string, shell bool) (value string, length int, problem string) {
 	body, _, closed := strings.Cut(s, "}")
 	length = len(body) + len("}")
@@ -90,7 +90,8 @@ func (d *decoder) reference(s string, shell bool) (value string, length int, pro
 	}
 }
 
-// shellReference returns the length of a parameter expansion of the shell, which may hold others; s begins after its "${".
+// shellReference returns the length of a parameter expansion of the shell, which may contain
+// others; s begins after its "${".
 func shellReference(s string) int {
 	depth := 1
 	for i := range len(s) {
@@ -113,7 +114,7 @@ func isName(s string) bool {
 	return s != "" && (s[0] < '0' || s[0] > '9') && !strings.ContainsFunc(s, other)
 }
 
-// include reads a file named by ${file:…}, without the line breaks at its end.
+// include returns the content of a file named by ${file:…}, without the line breaks at its end.
 func (d *decoder) include(name string) (content, problem string) {
 	if problem := controlInPath(name); problem != "" {
 		return "", "the name of the file in ${file:…} " + problem
@@ -134,13 +135,14 @@ func (d *decoder) include(name string) (content, problem string) {
 	return strings.TrimRight(string(b), "\r\n"), ""
 }
 
-// errIrregular keeps files that could block or never end from being read, here and by whoever watches Config.Files.
+// errIrregular is the error for files that could block or never end. Watchers of Config.Files avoid
+// them too.
 var errIrregular = errors.New("it is not a regular file")
 
 // readRegular reads a whole file of bounded size.
 func readRegular(name string) ([]byte, error) { return readBounded(name, maxIncluded) }
 
-// readBounded is the same up to any size.
+// readBounded reads a whole file of at most the given size.
 func readBounded(name string, most int) ([]byte, error) {
 	info, err := os.Stat(name)
 	switch {
@@ -171,7 +173,7 @@ func withoutPath(err error) error {
 	return err
 }
 
-// escapeVariables is the inverse of expansion: text that expands to s.
+// escapeVariables returns a text that expands to s.
 func escapeVariables(s string) string { return strings.ReplaceAll(s, "${", "$${") }
 
 func trimBOM(src []byte) []byte { return bytes.TrimPrefix(src, []byte("\ufeff")) }

@@ -9,36 +9,36 @@ import (
 	"time"
 )
 
-// shape is what a field's value looks like in the file.
+// shape is the form of a field's value in the file.
 type shape int
 
 const (
 	shapeText     shape = iota // a string
-	shapeSecret                // a string never shown
-	shapeChoice                // one string of a few
+	shapeSecret                // a string that is never shown
+	shapeChoice                // one of a few strings
 	shapeBoolean               // true or false
 	shapeWhole                 // a number without fraction
 	shapeNumber                // any number
 	shapeDuration              // a number of seconds or a string such as "90s"
 	shapeAddress               // a string that is a URL
-	shapeSection               // an object with fields of its own
+	shapeSection               // an object with fields
 	shapeList                  // a list of sections, secrets, texts or choices
 )
 
-// maxDuration keeps a typing error from becoming a wait of years.
+// maxDuration detects typing errors that would mean waits of years.
 const maxDuration = 24 * time.Hour
 
 // maxWhole keeps sums of weights far from overflow.
 const maxWhole = 1<<31 - 1
 
-// field is what the struct tags say about one field of the file.
+// field is the content of the struct tags of one field.
 type field struct {
 	name       string
 	index      int // in its struct
 	typ        reflect.Type
 	shape      shape
 	doc        string
-	def        string // "" when there is none
+	def        string // "" if there is none
 	enum       []string
 	min, max   string
 	pattern    string
@@ -53,7 +53,7 @@ type field struct {
 	isPath      bool
 }
 
-// fieldsOf returns the fields of the file that struct t holds, in order.
+// fieldsOf returns the fields of struct t that are part of the file, in order.
 func fieldsOf(t reflect.Type) []field {
 	var fields []field
 	for i := range t.NumField() {
@@ -72,7 +72,7 @@ func fieldsOf(t reflect.Type) []field {
 		}
 		if enum := tag.Get("enum"); enum != "" {
 			f.enum = strings.Split(enum, ",")
-			if f.shape != shapeList { // else its elements are chosen
+			if f.shape != shapeList { // otherwise its elements are choices
 				f.shape = shapeChoice
 			}
 		}
@@ -116,7 +116,7 @@ func (f field) element() field {
 	return element
 }
 
-// bounds are the smallest and the largest value of a numeric field, durations in seconds.
+// bounds returns the smallest and the largest value of a numeric field, durations in seconds.
 func (f field) bounds() (low, high float64) {
 	switch f.shape {
 	case shapeDuration:
@@ -135,7 +135,7 @@ func (f field) bounds() (low, high float64) {
 	return low, high
 }
 
-// number reads a number out of a tag, durations in seconds.
+// number parses a number in a tag, durations in seconds.
 func (f field) number(tag string) float64 {
 	if f.shape == shapeDuration {
 		d, err := time.ParseDuration(tag)
@@ -147,7 +147,7 @@ func (f field) number(tag string) float64 {
 	return n
 }
 
-// setDefaults fills struct v with the defaults of its tags.
+// setDefaults sets the fields of struct v to the defaults of their tags.
 func setDefaults(v reflect.Value) {
 	for _, f := range fieldsOf(v.Type()) {
 		setDefault(f, v.Field(f.index))
@@ -179,7 +179,7 @@ func setDefault(f field, v reflect.Value) {
 	}
 }
 
-// must panics on a struct tag that cannot be read: a mistake in this package, found by any test.
+// must panics on an invalid struct tag: a mistake in this package, found by any test.
 func must(f field, err error) {
 	if err != nil {
 		panic("config: tag of " + f.name + ": " + err.Error())
@@ -192,7 +192,7 @@ type listing struct {
 	field
 }
 
-// listings returns all fields of struct t and of the sections within it; prefix is "" or ends with a dot.
+// listings returns all fields of struct t and of its sections; prefix is "" or ends with a dot.
 func listings(prefix string, t reflect.Type) []listing {
 	var out []listing
 	for _, f := range fieldsOf(t) {

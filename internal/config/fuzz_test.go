@@ -13,8 +13,8 @@ import (
 )
 
 func FuzzDecode(f *testing.F) {
-	const marker = "Zq9mArKeR7x"    // what a variable holds
-	const literal = "LiT3rAlS3cReT" // a secret that stands in the file
+	const marker = "Zq9mArKeR7x"    // the value of a variable
+	const literal = "LiT3rAlS3cReT" // a plain secret in the file
 	vars := env(map[string]string{"SECRET": marker, "QUOTED": marker + `"}`, "N": "1"})
 	for _, name := range []string{"config.example.json", "config.fallback.example.json"} {
 		f.Add(string(readExample(f, name)))
@@ -71,7 +71,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// checkConfig checks what every other package relies on.
+// checkConfig checks the properties that other packages rely on.
 func checkConfig(t *testing.T, cfg *Config) {
 	t.Helper()
 	names := map[string]bool{}
@@ -109,7 +109,7 @@ func secretsOf(cfg *Config) string {
 	return out.String()
 }
 
-// withoutSecrets is all that a Config may show.
+// withoutSecrets returns everything that a Config may show.
 func withoutSecrets(cfg *Config) string {
 	out := fmt.Sprint(cfg.SchemaURL, cfg.Listen, cfg.Port, cfg.Admin, cfg.Mode, cfg.Algorithm, cfg.AgeIdentity)
 	for _, s := range cfg.Servers {
@@ -121,14 +121,15 @@ func withoutSecrets(cfg *Config) string {
 	return strings.ToLower(out) + out
 }
 
-// redactedKey is a client key in what Redacted writes, by itself or in an object.
+// redactedKey matches a client key in the output of Redacted, as a string or in an object.
 var redactedKey = regexp.MustCompile(`(?m)^ +("key": )?"\[redacted\]"`)
 
-// checkRoundTrip decodes what Redacted wrote: apart from the secrets and what had no effect it is the same.
+// checkRoundTrip decodes the output of Redacted: apart from secrets and values without effect it is
+// equal.
 func checkRoundTrip(t *testing.T, cfg *Config) {
 	t.Helper()
 	written := cfg.Redacted()
-	// Redacted keys are all alike, which Decode would refuse.
+	// Redacted keys are all equal, which Decode would reject.
 	n := 0
 	written = redactedKey.ReplaceAllFunc(written, func(found []byte) []byte {
 		n++
@@ -151,7 +152,7 @@ func checkRoundTrip(t *testing.T, cfg *Config) {
 		for i := range out.Servers {
 			s := &out.Servers[i]
 			s.Token, s.BalanceCheck, s.BalanceEnv = Secret{}, Secret{}, Secret{}
-			s.URL = &url.URL{Opaque: s.URL.String()} // one address has several spellings within
+			s.URL = &url.URL{Opaque: s.URL.String()} // one address may be spelled in several ways
 		}
 		return out
 	}

@@ -14,42 +14,42 @@ import (
 )
 
 const (
-	// IdentityVariable names the identity file where the configuration does not.
+	// IdentityVariable names the identity file if the configuration does not.
 	IdentityVariable = "CLAUDE_CODE_LB_AGE_IDENTITY"
-	// identityMark is in every line that is an identity itself, in either of its kinds.
+	// identityMark is part of every line that is an identity, of either kind.
 	identityMark = "AGE-SECRET-KEY-"
 )
 
-// identityFile is the file with the identities that decrypt what is sealed. It
-// is read when the first sealed secret asks for it.
+// identityFile is the file with the identities that decrypt secrets. It is read when the first
+// encrypted secret needs it.
 type identityFile struct {
 	path  string
-	label string // the file in messages: never what came out of a variable
+	label string // name of the file in messages: never the value of a variable
 
 	opened     bool
 	identities []age.Identity
 	problem    string
-	irregular  bool // what could block whoever reads it
+	irregular  bool // not a regular file, so reading may block
 }
 
-// ReadIdentities reads a file of age identities, the first of which is the one
-// to encrypt for. It returns at least one. Errors never quote the file nor name it.
+// ReadIdentities reads a file of age identities; the first is used to encrypt. It returns at least
+// one. Errors contain neither the file's content nor its name.
 func ReadIdentities(path string) ([]age.Identity, error) {
 	b, err := readRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	if text := bytes.TrimSpace(b); bytes.HasPrefix(text, []byte(ageMagic)) || bytes.HasPrefix(text, []byte(armor.Header)) {
-		return nil, errors.New("it is encrypted itself, and nobody can type its passphrase here")
+		return nil, errors.New("it is encrypted, and the balancer cannot ask for its passphrase")
 	}
 	identities, err := age.ParseIdentities(bytes.NewReader(bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n"))))
-	if err != nil { // which may quote the line
+	if err != nil { // it may quote the line
 		return nil, errors.New(`it does not hold an age identity, a line that begins with AGE-SECRET-KEY-, as "claude-code-lb secret new-identity" writes it`)
 	}
 	return identities, nil
 }
 
-// open reads the file, once, and says what is wrong with it.
+// open reads the file once, and returns a description of a problem.
 func (f *identityFile) open() ([]age.Identity, string) {
 	if f.opened {
 		return f.identities, f.problem
@@ -68,8 +68,8 @@ func (f *identityFile) open() ([]age.Identity, string) {
 	return f.identities, f.problem
 }
 
-// vault is the identity file of this configuration. It is called no earlier
-// than age_identity is decoded.
+// vault returns the identity file of this configuration. It must be called after age_identity is
+// decoded.
 func (d *decoder) vault() *identityFile {
 	if d.identity == nil {
 		d.identity = d.locateIdentity()
@@ -77,8 +77,8 @@ func (d *decoder) vault() *identityFile {
 	return d.identity
 }
 
-// locateIdentity says where the identity file is: where the configuration says,
-// else the environment, else beside the configuration and named after it.
+// locateIdentity returns the identity file: the one in the configuration, else in the environment,
+// else next to the configuration and named after it.
 func (d *decoder) locateIdentity() *identityFile {
 	const name = "age_identity"
 	n := d.nodes[name]
@@ -101,7 +101,7 @@ func (d *decoder) locateIdentity() *identityFile {
 	if !strings.Contains(strings.ToUpper(path), identityMark) {
 		return &identityFile{path: path, label: label}
 	}
-	// As a path it would get into messages and into the log.
+	// As a path it would appear in messages and in the log.
 	const instead = "an identity itself stands where the name of its file belongs: write it into a file that you alone can read, and name that one"
 	if d.cfg.AgeIdentity != "" {
 		d.cfg.AgeIdentity = ""
@@ -110,8 +110,8 @@ func (d *decoder) locateIdentity() *identityFile {
 	return &identityFile{opened: true, problem: instead, irregular: true}
 }
 
-// identityFirst moves age_identity to the front of the members of v, for the
-// secrets among the others need it. What is wrong keeps its position.
+// identityFirst moves age_identity to the front of the members of v, because secrets among the
+// others need it. Positions of problems stay the same.
 func identityFirst(v hujson.Value) hujson.Value {
 	obj, ok := v.Value.(*hujson.Object)
 	if !ok {

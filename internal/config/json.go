@@ -28,14 +28,14 @@ func (d document) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// encode writes v as JSON for people: without the escapes that only HTML needs.
+// encode returns v as JSON for people: without the escapes that only HTML needs.
 func encode(v any, indent string) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", indent)
 	if err := e.Encode(v); err != nil {
-		panic("config: encode: " + err.Error()) // strings, numbers and documents of them always encode
+		panic("config: encode: " + err.Error()) // strings, numbers and documents of them can always be encoded
 	}
 	return bytes.TrimRight(b.Bytes(), "\n")
 }

@@ -14,48 +14,48 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// ClientKey is a key that clients may show, and what they may do with it. Limits of 0 are none.
+// ClientKey is a client key with its limits. 0 means no limit.
 type ClientKey struct {
-	Key         Secret   `name:"key" omit:"zero" shorthand:"true" doc:"The key itself. Either this or 'key_sha256'. An entry that is a string means this alone."`
-	KeySHA256   string   `name:"key_sha256" omit:"zero" doc:"SHA-256 of the key in hexadecimal digits, as 'claude-code-lb key new' prints it: then nobody can read the key here."`
+	Key         Secret   `name:"key" omit:"zero" shorthand:"true" doc:"The key. Either this or 'key_sha256'. A string in place of the object means this field."`
+	KeySHA256   string   `name:"key_sha256" omit:"zero" doc:"SHA-256 of the key in hexadecimal digits, as 'claude-code-lb key new' prints it, so that the file does not contain the key."`
 	Name        string   `name:"name" omit:"zero" doc:"Name of the key in logs, reports and metrics; unique. Spending and created resources belong to this name. The default is 'key-' and the first digits of a hash of the key, so removing one key never renames another."`
-	Expires     string   `name:"expires" omit:"zero" doc:"Last day on which it is valid, in UTC, such as '2026-12-31', or the moment after which it is not, such as '2026-12-31T12:00:00+01:00'."`
-	Models      []string `name:"models" omit:"zero" doc:"Patterns for the models that may be asked: '*' stands for anything, '?' for one character. Without any all may."`
-	IPs         []string `name:"ips" omit:"zero" doc:"Addresses that requests may come from, such as '10.0.0.0/8' or '192.0.2.7': those of the connection itself, whatever headers say. Without any all may."`
+	Expires     string   `name:"expires" omit:"zero" doc:"Last day on which the key is valid, in UTC, such as '2026-12-31', or the time at which it expires, such as '2026-12-31T12:00:00+01:00'."`
+	Models      []string `name:"models" omit:"zero" doc:"Patterns for the allowed models: '*' matches any text, '?' one character. By default all models are allowed."`
+	IPs         []string `name:"ips" omit:"zero" doc:"Addresses that requests may come from, such as '10.0.0.0/8' or '192.0.2.7': the address of the connection, regardless of headers. By default all addresses are allowed."`
 	RPM         int      `name:"rpm" omit:"zero" default:"0" min:"0" doc:"Requests per minute. 0 means no limit."`
-	TPM         int      `name:"tpm" omit:"zero" default:"0" min:"0" doc:"Tokens per minute, output and all input but what is read from the prompt cache. 0 means no limit."`
-	Concurrency int      `name:"concurrency" omit:"zero" default:"0" min:"0" doc:"Requests at the same time. More of them wait for their turn, session by session. 0 means no limit."`
-	Budget      Budget   `name:"budget_usd" omit:"zero" doc:"Most that may be spent."`
-	Priority    int      `name:"priority" omit:"zero" default:"0" min:"0" max:"100" doc:"Who goes first when requests wait for 'max_concurrency': the highest."`
-	Group       string   `name:"group" omit:"zero" doc:"Keys with the same group share what they create: files, batches, skills and containers. Without it only the key itself may use them, unless 'resources' is 'shared'."`
+	TPM         int      `name:"tpm" omit:"zero" default:"0" min:"0" doc:"Tokens per minute: output, and input without tokens read from the prompt cache. 0 means no limit."`
+	Concurrency int      `name:"concurrency" omit:"zero" default:"0" min:"0" doc:"Most requests at the same time. Further requests wait, in turn by session. 0 means no limit."`
+	Budget      Budget   `name:"budget_usd" omit:"zero" doc:"Spending limits in dollars."`
+	Priority    int      `name:"priority" omit:"zero" default:"0" min:"0" max:"100" doc:"Order of requests that wait for 'max_concurrency': the highest priority first."`
+	Group       string   `name:"group" omit:"zero" doc:"Keys with the same group share what they create: files, batches, skills and containers. Without a group only the key itself may use them, unless 'resources' is 'shared'."`
 
 	Previous []PreviousKey `name:"previous" omit:"zero" doc:"Former secrets of this key that are still valid for a while, as 'claude-code-lb key rotate' writes them."`
 
-	Place string // where it stands, such as auth_keys[0]
+	Place string // path of the field, such as auth_keys[0]
 }
 
 // PreviousKey is a former secret of a client key, which stays valid for a while.
 type PreviousKey struct {
 	KeySHA256 string `name:"key_sha256" required:"true" doc:"SHA-256 of the former key in hexadecimal digits."`
-	Until     string `name:"until" required:"true" doc:"Time from which it is refused, such as '2026-12-31T12:00:00Z'."`
+	Until     string `name:"until" required:"true" doc:"Time from which the former key is refused, such as '2026-12-31T12:00:00Z'."`
 }
 
-// Hash is the SHA-256 of the former key.
+// Hash returns the SHA-256 of the former key.
 func (p PreviousKey) Hash() [sha256.Size]byte { return decodeHash(p.KeySHA256) }
 
-// End is the moment from which the former key is refused.
+// End returns the time from which the former key is rejected.
 func (p PreviousKey) End() time.Time {
 	t, _ := time.Parse(time.RFC3339, p.Until) // Decode has checked it
 	return t
 }
 
-// decodeHash reads 64 hexadecimal digits, which Decode has checked.
+// decodeHash decodes 64 hexadecimal digits, which Decode has checked.
 func decodeHash(digits string) (sum [sha256.Size]byte) {
 	_, _ = hex.Decode(sum[:], []byte(digits))
 	return sum
 }
 
-// Tenant names the owner of the key's resources: the key itself, or its group.
+// Tenant returns the owner of the key's resources: the key itself, or its group.
 func (k *ClientKey) Tenant() string {
 	if k.Group != "" {
 		return "group " + k.Group
@@ -63,19 +63,19 @@ func (k *ClientKey) Tenant() string {
 	return TenantOfKey(k.Name)
 }
 
-// TenantOfKey is the Tenant of a key in no group.
+// TenantOfKey returns the Tenant of a key without a group.
 func TenantOfKey(name string) string { return "key " + name }
 
-// Budget is what a client key may spend, in dollars. 0 means no limit.
+// Budget is the spending limit of a client key, in dollars. 0 means no limit.
 type Budget struct {
-	Day      float64 `name:"day" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar day. 0 means no limit."`
-	Week     float64 `name:"week" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar week, from Monday on. 0 means no limit."`
-	Month    float64 `name:"month" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"In a calendar month. 0 means no limit."`
-	Total    float64 `name:"total" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"As long as the key exists. 0 means no limit."`
-	TimeZone string  `name:"time_zone" omit:"zero" doc:"Time zone in which its days begin, such as 'Europe/Berlin'. The default is the top-level 'time_zone'."`
+	Day      float64 `name:"day" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"Limit per calendar day. 0 means no limit."`
+	Week     float64 `name:"week" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"Limit per calendar week, from Monday. 0 means no limit."`
+	Month    float64 `name:"month" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"Limit per calendar month. 0 means no limit."`
+	Total    float64 `name:"total" omit:"zero" default:"0" min:"0" max:"1000000000" doc:"Limit for all time. 0 means no limit."`
+	TimeZone string  `name:"time_zone" omit:"zero" doc:"Time zone of the calendar days, such as 'Europe/Berlin'. The default is the top-level 'time_zone'."`
 }
 
-// Hash is the SHA-256 of the key.
+// Hash returns the SHA-256 of the key.
 func (k *ClientKey) Hash() [sha256.Size]byte {
 	if k.KeySHA256 == "" {
 		return sha256.Sum256([]byte(k.Key.Reveal()))
@@ -83,7 +83,7 @@ func (k *ClientKey) Hash() [sha256.Size]byte {
 	return decodeHash(k.KeySHA256)
 }
 
-// Expiry is the moment from which the key is not valid, zero if it always is.
+// Expiry returns the time from which the key is invalid, zero if it does not expire.
 func (k *ClientKey) Expiry() time.Time {
 	t, _ := parseExpiry(k.Expires) // Decode has checked it
 	return t
@@ -99,7 +99,7 @@ func parseExpiry(s string) (time.Time, error) {
 	return time.Parse(time.RFC3339, s)
 }
 
-// Prefixes are the addresses that requests may come from.
+// Prefixes returns the networks that requests may come from.
 func (k *ClientKey) Prefixes() []netip.Prefix {
 	var list []netip.Prefix
 	for _, s := range k.IPs {
@@ -118,10 +118,10 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), err
 }
 
-// maxKeysFile bounds a file of keys: room for more than 10,000 of them.
+// maxKeysFile bounds a keys file: enough for more than 10,000 keys.
 const maxKeysFile = 8 << 20
 
-// includeKeys appends what stands in the keys file: a list of the same entries in a file of its own.
+// includeKeys appends the entries of the keys file.
 func (d *decoder) includeKeys(cfg *Config) {
 	for i := range cfg.AuthKeys {
 		cfg.AuthKeys[i].Place = fmt.Sprintf("auth_keys[%d]", i)
@@ -163,7 +163,7 @@ func (d *decoder) includeKeys(cfg *Config) {
 	cfg.AuthKeys = append(cfg.AuthKeys, keys...)
 }
 
-// nameKeys gives every key a name of its own, and refuses names and keys that stand twice.
+// nameKeys gives every key a unique name, and reports duplicate names and keys.
 func (d *decoder) nameKeys(cfg *Config) {
 	place, owner := map[string]string{}, map[[sha256.Size]byte]string{}
 	for i := range cfg.AuthKeys {
@@ -180,13 +180,13 @@ func (d *decoder) nameKeys(cfg *Config) {
 			continue
 		}
 		if other, taken := place[k.Name]; taken {
-			d.errorf(at, k.Place, "has the name of %s: names tell who spends", other)
+			d.errorf(at, k.Place, "has the name of %s: reports need a unique name for each key", other)
 		}
 		place[k.Name], owner[k.Hash()] = k.Place, k.Place
 	}
 }
 
-// checkPrevious refuses former keys that are also current keys. It needs all keys.
+// checkPrevious reports former keys that are also current keys. It needs all keys.
 func (d *decoder) checkPrevious(cfg *Config) {
 	owner := map[[sha256.Size]byte]string{}
 	for i := range cfg.AuthKeys {
@@ -203,16 +203,16 @@ func (d *decoder) checkPrevious(cfg *Config) {
 	}
 }
 
-// usualKeyName is the name of a key that has none. It depends on the key alone, however that is
-// written, so that no other entry of the list changes it. Logs show it, so it does not begin as
-// the key's own hash does.
+// usualKeyName returns the name of a key without one. It depends on the key alone, in any notation,
+// so that no other entry of the list changes it. Logs contain it, so it does not begin like the
+// key's hash.
 func usualKeyName(k *ClientKey) string {
 	hash := k.Hash()
 	sum := sha256.Sum256(append([]byte("claude-code-lb name of a client key "), hash[:]...))
 	return "key-" + hex.EncodeToString(sum[:])[:10]
 }
 
-// checkKey looks at one key by itself.
+// checkKey checks one key.
 func (d *decoder) checkKey(k *ClientKey) {
 	n, ok := d.nodes[k.Place]
 	if !ok || !n.ok {
@@ -221,7 +221,7 @@ func (d *decoder) checkKey(k *ClientKey) {
 	at := func(name string) string { return k.Place + "." + name }
 	switch _, asText := d.wrote(at("key")); {
 	case k.Key.Empty() && k.KeySHA256 == "" && d.src.text[n.offset] == '"':
-		d.errorf(n.offset, k.Place, "is empty: anybody could show it")
+		d.errorf(n.offset, k.Place, "is empty: every client could send it")
 	case k.Key.Empty() && k.KeySHA256 == "":
 		d.errorf(n.offset, k.Place, `has neither "key" nor "key_sha256"`)
 	case !k.Key.Empty() && k.KeySHA256 != "":
@@ -268,7 +268,7 @@ func (d *decoder) checkKeyLimits(k *ClientKey, at func(string) string) {
 		case err != nil:
 			d.errorf(n.offset, at("expires"), `%s is not a date such as "2026-12-31"`, n.label())
 		case !end.IsZero() && end.Before(time.Now()):
-			d.warnf(n.offset, at("expires"), "is over: the key lets nobody in")
+			d.warnf(n.offset, at("expires"), "is over: the key is not valid any more")
 		}
 	}
 	for i, pattern := range k.Models {
@@ -292,7 +292,7 @@ func (d *decoder) checkKeyLimits(k *ClientKey, at func(string) string) {
 	}
 }
 
-// bare says whether an entry is nothing but its shorthand, which is then written as such.
+// bare reports whether an entry consists of its shorthand only, so that it is written as a string.
 func bare(v reflect.Value, shorthand field) bool {
 	plain := reflect.New(v.Type()).Elem()
 	setDefaults(plain)
@@ -305,7 +305,7 @@ func bare(v reflect.Value, shorthand field) bool {
 	return true
 }
 
-// shorthandOf finds the field of a section that a bare string stands for.
+// shorthandOf returns the field of a section that a bare string means.
 func shorthandOf(t reflect.Type) (field, bool) {
 	if t.Kind() != reflect.Struct {
 		return field{}, false
@@ -318,7 +318,7 @@ func shorthandOf(t reflect.Type) (field, bool) {
 	return field{}, false
 }
 
-// shorthand decodes what stands for a whole section without being an object, and reports false for an object.
+// shorthand decodes a string that means a whole section. It returns false for an object.
 func (d *decoder) shorthand(path string, v hujson.Value, f field, into reflect.Value) bool {
 	short, ok := shorthandOf(f.typ)
 	if !ok || v.Value.Kind() == '{' {

@@ -21,17 +21,17 @@ func TestKeyProblems(t *testing.T) {
 	f(`{"key": "k", "key_sha256": "`+someHash+`"}`, `1:30: auth_keys[0]: error: has both "key" and "key_sha256": remove one`)
 	f(`{"key_sha256": "abc"}`, `1:45: auth_keys[0].key_sha256: error: is not a SHA-256 in 64 hexadecimal digits: "claude-code-lb key new" makes one`)
 	f(`{"key": "k", "expires": "tomorrow"}`, `1:54: auth_keys[0].expires: error: "tomorrow" is not a date such as "2026-12-31"`)
-	f(`{"key": "k", "expires": "2020-01-01"}`, `1:54: auth_keys[0].expires: warning: is over: the key lets nobody in`)
+	f(`{"key": "k", "expires": "2020-01-01"}`, `1:54: auth_keys[0].expires: warning: is over: the key is not valid any more`)
 	f(`{"key": "k", "ips": ["10.0.0.0/8", "ten"]}`, `1:65: auth_keys[0].ips[1]: error: "ten" is not an address or a network such as "10.0.0.0/8"`)
 	f(`{"key": "k", "models": ["["]}`, `1:54: auth_keys[0].models[0]: error: is not a pattern for names of models`)
 	f(`{"key": "k", "budget_usd": {"time_zone": "Mars/Olympus"}}`, `1:71: auth_keys[0].budget_usd.time_zone: error: "Mars/Olympus" is not a time zone such as "Europe/Berlin"`)
-	f(`{"key": "k", "name": "a"}, {"key": "l", "name": "a"}`, `1:57: auth_keys[1]: error: has the name of auth_keys[0]: names tell who spends`)
+	f(`{"key": "k", "name": "a"}, {"key": "l", "name": "a"}`, `1:57: auth_keys[1]: error: has the name of auth_keys[0]: reports need a unique name for each key`)
 	f(`{"key": "k", "rmp": 1}`, `1:43: auth_keys[0].rmp: error: unknown field "rmp", did you mean "rpm"?`)
 	f(`{"key": "k", "budget_usd": 5}`, `1:57: auth_keys[0].budget_usd: error: must be an object, { … }, not a number`)
 	f(`"test", {"key_sha256": "`+someHash+`"}`, `1:38: auth_keys[1]: error: is the same key as auth_keys[0]: remove one`)
 }
 
-// decodeKeys decodes a configuration beside a file of keys.
+// decodeKeys decodes a configuration with a keys file.
 func decodeKeys(t *testing.T, keys string) (*Config, []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -90,7 +90,8 @@ func TestTenThousandKeys(t *testing.T) {
 	}
 }
 
-// TestANamelessKeyIsNamedByItself checks that the name depends neither on other keys, nor on the place, nor on the notation.
+// TestANamelessKeyIsNamedByItself checks that the name depends neither on other keys, nor on the
+// position, nor on the notation.
 func TestANamelessKeyIsNamedByItself(t *testing.T) {
 	names := func(keys string) (list []string) {
 		cfg, found := Decode("c", []byte(with(`"auth": true, "auth_keys": [`+keys+`]`)), env(nil))

@@ -6,8 +6,8 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// Locate finds the position of a value in the text of a configuration file by the path of its
-// field, such as servers[0].url. It is the beginning of the file if there is no such value.
+// Locate returns the position of a value in the text of a configuration file by the path of its
+// field, such as servers[0].url. It returns the beginning of the file if there is no such value.
 func Locate(src []byte, path string) (line, col int) {
 	text := trimBOM(src)
 	v, err := hujson.Parse(append([]byte(nil), text...))
@@ -21,7 +21,7 @@ func Locate(src []byte, path string) (line, col int) {
 	return source{text: text}.position(at.StartOffset)
 }
 
-// pointerTo turns a path of a Problem into a JSON pointer.
+// pointerTo converts a path of a Problem to a JSON pointer.
 func pointerTo(path string) string {
 	return "/" + strings.NewReplacer("[", "/", "]", "", ".", "/").Replace(path)
 }

@@ -9,16 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// Problem is one thing wrong, or doubtful, in a configuration file.
+// Problem is an error or a warning about a configuration file.
 type Problem struct {
 	File      string
 	Line, Col int    // from 1; Col counts characters, not bytes
-	Path      string // of the field, such as servers[0].url; "" for the file as a whole
+	Path      string // path of the field, such as servers[0].url; "" for the whole file
 	Msg       string
-	Warning   bool // the file can be used all the same
+	Warning   bool // the file is usable
 }
 
-// String gives the problem in one line, in the form that editors and terminals can jump to.
+// String returns the problem in one line, in the form in which editors and terminals offer a link.
 func (p Problem) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Col)
@@ -37,7 +37,7 @@ func (p Problem) String() string {
 // Problems are all problems of a file, sorted by position.
 type Problems []Problem
 
-// Failed reports whether one of them is more than a warning.
+// Failed reports whether one of them is an error.
 func (p Problems) Failed() bool {
 	return slices.ContainsFunc(p, func(p Problem) bool { return !p.Warning })
 }
@@ -48,20 +48,20 @@ func (p Problems) sort() {
 	})
 }
 
-// source is the text of a file, with offsets counted in bytes.
+// source is the text of a file. Offsets count bytes.
 type source struct {
 	file string
 	text []byte
 }
 
-// position converts an offset; one past the end is the place just behind the last character.
+// position converts an offset; an offset past the end means the position after the last character.
 func (s source) position(offset int) (line, col int) {
 	before := s.text[:min(offset, len(s.text))]
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[start:])
 }
 
-// offset is the inverse of position for a column that counts bytes.
+// offset converts a position whose column counts bytes.
 func (s source) offset(line, byteCol int) int {
 	offset := 0
 	for range line - 1 {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// problems decodes src and compares what is said about it, line by line, without the file's name.
+// problems decodes src and compares the messages, without the file's name.
 func problems(t *testing.T, src string, want ...string) {
 	t.Helper()
 	_, found := Decode("c", []byte(src), env(map[string]string{"SECRET": "s3cr3t", "BAD_URL": "s3cr3t.example"}))
@@ -19,12 +19,12 @@ func problems(t *testing.T, src string, want ...string) {
 	}
 }
 
-// with puts fields in front of one good server.
+// with puts fields before one valid server.
 func with(fields string) string {
 	return `{` + fields + `, "servers": [{"url": "https://a.example", "token": "sk-1"}]}`
 }
 
-// server makes a file of servers without tokens of their own.
+// servers returns a file with servers that have no tokens.
 func servers(list string) string { return `{"servers": [` + list + `]}` }
 
 func TestAllProblemsInOnePass(t *testing.T) {
@@ -189,9 +189,9 @@ func TestRulesAcrossFields(t *testing.T) {
 
 func TestCredentials(t *testing.T) {
 	problems(t, with(`"auth": true`), `1:10: auth: error: is on without keys: list at least one in "auth_keys"`)
-	problems(t, with(`"auth_keys": ["k"]`), `1:15: auth_keys: warning: is ignored, because "auth" is off: anybody is let in`)
+	problems(t, with(`"auth_keys": ["k"]`), `1:15: auth_keys: warning: is ignored, because "auth" is off: every client is accepted`)
 	problems(t, with(`"auth": true, "auth_keys": ["s3cr3t", "", "${SECRET}", 7, "a\nb"]`),
-		`1:40: auth_keys[1]: error: is empty: anybody could show it`,
+		`1:40: auth_keys[1]: error: is empty: every client could send it`,
 		`1:44: auth_keys[2]: error: is the same key as auth_keys[0]: remove one`,
 		`1:57: auth_keys[3]: error: must be a string, not a number: put it in quotes`,
 		`1:60: auth_keys[4]: error: holds a line break or another control character, which cannot be sent in a header`)
@@ -232,7 +232,7 @@ func TestSyntax(t *testing.T) {
 	problems(t, strings.Repeat(" ", maxSource+1), `1:1: error: the file is larger than 1 MiB`)
 }
 
-// The parser's stack would not hold such a file.
+// TestDeepNestingIsAnError checks nesting that would overflow the parser's stack.
 func TestDeepNestingIsAnError(t *testing.T) {
 	problems(t, strings.Repeat("[", maxSource), `1:101: error: brackets are nested too deeply`)
 	problems(t, "{\n"+strings.Repeat(`{"a":`, maxSource/5-10), `2:496: error: brackets are nested too deeply`)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Redacted is the configuration in effect, as indented JSON in the form of the
-// file: defaults filled in, derived names written out, what has no effect left
-// out, and every secret replaced by "[redacted]".
+// Redacted returns the configuration in effect, as indented JSON in the format of the file: with
+// defaults and derived names, without fields that have no effect, and with "[redacted]" for every
+// secret.
 func (c *Config) Redacted() []byte {
 	return append(encode(effective(reflect.ValueOf(c.withoutUnused()).Elem()), "  "), '\n')
 }
@@ -53,7 +53,7 @@ func (c *Config) withoutUnused() *Config {
 	return &out
 }
 
-// writtenKeys are the keys that stand in the file itself, without names that nobody gave them.
+// writtenKeys returns the keys of the file, without derived names.
 func writtenKeys(all []ClientKey) []ClientKey {
 	var keys []ClientKey
 	for _, k := range all {

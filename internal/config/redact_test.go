@@ -106,7 +106,7 @@ func TestRedacted(t *testing.T) {
 	}
 }
 
-// What has no effect is left out, and reading the rest again gives the same.
+// TestRedactedIsAFixedPoint checks that decoding the output gives the same output.
 func TestRedactedIsAFixedPoint(t *testing.T) {
 	for _, src := range []string{
 		servers(`{"url": "https://a.example", "token": "t"}`),

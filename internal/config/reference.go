@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Reference is a table in Markdown of every field: path, type, default and meaning.
+// Reference returns a Markdown table of every field: path, type, default and meaning.
 func Reference() []byte {
 	var b strings.Builder
 	b.WriteString("| Field | Type | Default | Meaning |\n|---|---|---|---|\n")
@@ -48,7 +48,7 @@ func typeName(f field) string {
 	}
 }
 
-// defaultName is a field's default as it would be written in the file.
+// defaultName returns a field's default as it would be written in the file.
 func defaultName(f field) string {
 	switch {
 	case f.required:
@@ -62,7 +62,7 @@ func defaultName(f field) string {
 	}
 }
 
-// meaning is the field's doc with its 'words' set as code, and its bounds.
+// meaning returns the field's description with its 'words' as code, and its bounds.
 func meaning(f field) string {
 	out := f.doc
 	if f.deprecated != "" {

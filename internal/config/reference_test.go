@@ -11,8 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "write the reference into docs/configuration.md")
 
-// The table of fields in the documentation is the one that Reference writes.
-// After a change: go test ./internal/config -run TestReference -update
+// TestReference compares the table in the documentation with Reference. After a change: go test
+// ./internal/config -run TestReference -update
 func TestReference(t *testing.T) {
 	const page, begin, end = "../../docs/configuration.md", "<!-- reference:begin -->\n", "<!-- reference:end -->"
 	text, err := os.ReadFile(page)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// check applies the rules that concern more than one field, and those that
-// concern the meaning of one. A field with an error of its own is left alone.
+// check applies the rules for several fields together, and those for the meaning of one. It skips a
+// field that already has an error.
 func (d *decoder) check(cfg *Config) {
 	d.checkMode(cfg)
 	d.checkListen(cfg)
@@ -36,7 +36,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkWebhooks(cfg)
 }
 
-// checkMode settles the mode between its field and the deprecated one.
+// checkMode derives the mode from its field and the deprecated one.
 func (d *decoder) checkMode(cfg *Config) {
 	fallback, wroteFallback := d.nodes["fallback"]
 	_, wroteMode := d.nodes["mode"]
@@ -75,7 +75,7 @@ func (d *decoder) checkListen(cfg *Config) {
 	}
 }
 
-// checkBinding reports what is no address to listen on, and whether it is one.
+// checkBinding reports an invalid address to listen on, and returns whether the address is valid.
 func (d *decoder) checkBinding(n node, path, address, usualPort string) bool {
 	host, port, err := net.SplitHostPort(address)
 	if err == nil && isPort(port) && !strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == '/' }) {
@@ -111,15 +111,15 @@ func (d *decoder) checkClientKeys(cfg *Config) {
 	}
 	switch {
 	case cfg.Auth && len(cfg.AuthKeys) == 0 && keys.ok && cfg.KeysFile != "":
-		d.warnf(keys.offset, "keys_file", `holds no key yet: nobody is let in ("claude-code-lb key new -name NAME" makes one)`)
+		d.warnf(keys.offset, "keys_file", `holds no key yet: no client is accepted ("claude-code-lb key new -name NAME" makes one)`)
 	case cfg.Auth && len(cfg.AuthKeys) == 0 && (keys.ok || !wroteKeys):
 		d.errorf(d.nodes["auth"].offset, "auth", `is on without keys: list at least one in "auth_keys"`)
 	case !cfg.Auth && len(cfg.AuthKeys) > 0 && d.fine("auth"):
-		d.warnf(keys.offset, "auth_keys", `is ignored, because "auth" is off: anybody is let in`)
+		d.warnf(keys.offset, "auth_keys", `is ignored, because "auth" is off: every client is accepted`)
 	}
 }
 
-// fine reports whether the field at path is either absent or without an error.
+// fine reports whether the field at path is absent or has no error.
 func (d *decoder) fine(path string) bool {
 	n, written := d.nodes[path]
 	return n.ok || !written

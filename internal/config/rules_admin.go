@@ -2,12 +2,13 @@ package config
 
 import "net"
 
-// checkAdmin looks at the address of the admin listener: from elsewhere nobody gets in without a key.
+// checkAdmin checks the address of the admin listener: an address that other machines reach needs a
+// key.
 func (d *decoder) checkAdmin(cfg *Config) {
 	if n, ok := d.wrote("admin_key"); ok {
 		switch {
 		case cfg.AdminKey.Empty():
-			d.errorf(n.offset, "admin_key", "is empty: anybody could show it")
+			d.errorf(n.offset, "admin_key", "is empty: every client could send it")
 		case cfg.Admin == AdminOff:
 			d.warnf(n.offset, "admin_key", `is ignored, because "admin" is "off"`)
 		default:

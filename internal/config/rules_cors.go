@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// checkOrigins looks at the origins of pages. They are compared as text with what browsers send, so
+// checkOrigins checks the origins of pages. They are compared as text with what browsers send, so
 // only that form is accepted.
 func (d *decoder) checkOrigins(cfg *Config) {
 	for i, origin := range cfg.CORSOrigins {
@@ -27,10 +27,10 @@ func (d *decoder) checkOrigins(cfg *Config) {
 	}
 }
 
-// originProblem describes the problem of an origin, "" if it is valid. It may quote the origin only
-// if show is set.
+// originProblem describes the problem of an origin, "" if it is valid. It quotes the origin only if
+// show is set.
 func originProblem(origin string, show bool) string {
-	if origin == "*" || origin == "file://" { // the latter is what some desktop applications send
+	if origin == "*" || origin == "file://" { // some desktop applications send the latter
 		return ""
 	}
 	u, err := url.Parse(origin)

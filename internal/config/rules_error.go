@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// checkErrorRules sees to it that every rule of error_rules can be compiled and can fit.
+// checkErrorRules checks that every rule of error_rules compiles and can match.
 func (d *decoder) checkErrorRules(cfg *Config) {
 	first := map[ErrorRule]int{}
 	for i, r := range cfg.ErrorRules {
@@ -24,7 +24,7 @@ func (d *decoder) checkErrorRules(cfg *Config) {
 		d.checkExpression(path+".message", r.Message)
 		d.checkRuleHeader(r, path+".header")
 		if n, ok := d.wrote(path + ".duration"); ok && r.Scope == ErrorScopeRequest && r.Duration > 0 {
-			d.warnf(n.offset, path+".duration", `is ignored with scope "request": nobody rests`)
+			d.warnf(n.offset, path+".duration", `is ignored with scope "request": this scope causes no cooldown`)
 		}
 		conditions := r
 		conditions.Scope, conditions.Duration, conditions.Line = "", 0, 0
@@ -41,10 +41,10 @@ func (d *decoder) checkRuleServer(cfg *Config, r ErrorRule, path string) {
 	if !ok || r.Server == "" {
 		return
 	}
-	var shown []string // names that did not come out of a variable
+	var shown []string // names without variables
 	for i, s := range cfg.Servers {
 		name, url := fmt.Sprintf("servers[%d].name", i), fmt.Sprintf("servers[%d].url", i)
-		if s.Name == r.Server || !d.fine(name) || !d.fine(url) { // one that cannot be read may be the one meant
+		if s.Name == r.Server || !d.fine(name) || !d.fine(url) { // a server that could not be decoded may be the one in the rule
 			return
 		}
 		source, written := d.nodes[name]

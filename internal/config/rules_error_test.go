@@ -24,11 +24,12 @@ func TestErrorRuleProblems(t *testing.T) {
 	f(`{"message": "(${SECRET}", "scope": "model"}`, `1:30: error_rules[0].message: error: this value is not a regular expression: missing closing )`)
 	f(`{"header": "${SECRET}: [", "scope": "model"}`, `1:29: error_rules[0].header: error: this value is not a regular expression: missing closing ]`)
 	f(`7`, `1:18: error_rules[0]: error: must be an object, { … }, not a number`)
-	f(`{"status": 400, "scope": "request", "duration": 5}`, `1:66: error_rules[0].duration: warning: is ignored with scope "request": nobody rests`)
+	f(`{"status": 400, "scope": "request", "duration": 5}`, `1:66: error_rules[0].duration: warning: is ignored with scope "request": this scope causes no cooldown`)
 	f(`{"status": 400, "scope": "model"}, {"status": 400, "scope": "account"}`, `1:53: error_rules[1]: warning: never fits: error_rules[0] has the same conditions and comes first`)
 }
 
-// A server's name that came out of a variable is not suggested, and one that could not be read may be the one meant.
+// TestErrorRuleServers checks that a server's name from a variable is not suggested, and that a
+// server that could not be decoded may be the one in the rule.
 func TestErrorRuleServers(t *testing.T) {
 	f := func(servers string, want ...string) {
 		t.Helper()

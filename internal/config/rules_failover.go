@@ -1,6 +1,6 @@
 package config
 
-// checkFailover warns of settings that take failover away or do nothing.
+// checkFailover warns about settings that disable failover or have no effect.
 func (d *decoder) checkFailover(cfg *Config) {
 	several := len(cfg.Servers) > 1
 	if n, ok := d.wrote("max_attempts"); ok && cfg.MaxAttempts == 1 && several {
@@ -34,8 +34,8 @@ func (d *decoder) checkSilence(cfg *Config) {
 	cfg.Silence = 0
 }
 
-// checkFirstContent warns where one server that hangs takes all the time there is. It is not even
-// charged then, for it may have been about to answer.
+// checkFirstContent warns if one hanging server can use all of the time. It is not charged then,
+// because it may have been about to respond.
 func (d *decoder) checkFirstContent(t Timeouts) {
 	if t.Total == 0 || 0 < t.ResponseHeader && t.ResponseHeader < t.Total {
 		return

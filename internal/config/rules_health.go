@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// checkHealth looks at the health_check of a server, which stands at place: it asks for
-// one thing, by a path that stays below the address, or by a message with a credential.
+// checkHealth checks the health_check of a server at place: either a path that stays below the
+// address, or a message with a credential.
 func (d *decoder) checkHealth(s Server, place string) {
 	check := s.HealthCheck
 	if n, ok := d.wrote(place + ".path"); ok && check.Path != "" {
@@ -32,8 +32,8 @@ func (d *decoder) checkHealth(s Server, place string) {
 	}
 }
 
-// isPlainPath says whether s, a path with or without a query, stays below the
-// address that it is appended to, whoever reads it.
+// isPlainPath reports whether every reader understands s, a path with or without a query, as one
+// below the address that it is appended to.
 func isPlainPath(s string) bool {
 	u, err := url.ParseRequestURI(s)
 	if err != nil || s[0] != '/' || strings.HasPrefix(s, "//") || strings.Contains(s, "#") || strings.Contains(u.Path, `\`) {
@@ -47,7 +47,8 @@ func isPlainPath(s string) bool {
 	return true
 }
 
-// suggestedPath is the plain path that was probably meant, quoted. Of a text that must not be shown, "", it tells nothing.
+// suggestedPath returns the quoted plain path that was probably meant, "" for a text that must not
+// be shown.
 func suggestedPath(shown string) string {
 	u, err := url.Parse(strings.ReplaceAll(shown, `\`, "/"))
 	if err != nil || path.Clean("/"+u.Path) == "/" {

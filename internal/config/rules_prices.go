@@ -5,7 +5,7 @@ import (
 	"path"
 )
 
-// checkPrices looks at the patterns for models, and at numbers that contradict each other.
+// checkPrices checks the patterns for models, and contradicting numbers.
 func (d *decoder) checkPrices(cfg *Config) {
 	for i, p := range cfg.Prices {
 		at := fmt.Sprintf("prices[%d]", i)
@@ -24,7 +24,7 @@ func (d *decoder) checkPrice(at string, model node, p Price) {
 	for _, name := range [...]string{
 		"input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "fast", "batch", "priority", "flex", "us", "eu", "web_search", "code_execution",
 	} {
-		if n, ok := d.wrote(at + "." + name); ok && p.number(name) < 0 && p.number(name) != -1 { // -1 is what stands for nothing
+		if n, ok := d.wrote(at + "." + name); ok && p.number(name) < 0 && p.number(name) != -1 { // -1 means unset
 			d.errorf(n.offset, at+"."+name, "must not be negative")
 			return
 		}
@@ -43,7 +43,7 @@ func (d *decoder) checkPrice(at string, model node, p Price) {
 	}
 }
 
-// number is the value of a field by its name.
+// number returns the value of a field by its name.
 func (p *Price) number(name string) float64 {
 	return map[string]float64{
 		"input": p.Input, "output": p.Output, "cache_read": p.CacheRead, "cache_write_5m": p.CacheWrite5m, "cache_write_1h": p.CacheWrite1h,

@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// nameServers gives every server a name of its own. Written names go first, so
-// that a derived one never takes them.
+// nameServers gives every server a unique name. Written names come first, so that a derived one
+// never takes them.
 func (d *decoder) nameServers(cfg *Config) {
 	owner := map[string]int{}
 	for i := range cfg.Servers {
@@ -46,7 +46,7 @@ func (d *decoder) nameServers(cfg *Config) {
 	}
 }
 
-// checkLabel reports a name that would not fit into a line of the log.
+// checkLabel reports a name that is not suitable for a log line.
 func (d *decoder) checkLabel(offset int, path, s string) {
 	unfit := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) }
 	if strings.ContainsFunc(s, unfit) || len(s) > 100 {
@@ -116,7 +116,7 @@ func (d *decoder) checkToken(cfg *Config, s Server, i int) {
 	}
 	if !written {
 		n = d.nodes[fmt.Sprintf("servers[%d]", i)]
-		if d.src.text[n.offset] != '{' { // no object that could hold one
+		if d.src.text[n.offset] != '{' { // not an object, so it cannot contain one
 			return
 		}
 	}
@@ -131,7 +131,7 @@ func (d *decoder) checkToken(cfg *Config, s Server, i int) {
 	}
 }
 
-// checkTwins looks for servers that are one account at one address.
+// checkTwins reports servers that use the same account at the same address.
 func (d *decoder) checkTwins(cfg *Config) {
 	type identity struct {
 		url   string
@@ -152,7 +152,7 @@ func (d *decoder) checkTwins(cfg *Config) {
 	}
 }
 
-// sameAddress writes an address without what makes no difference: a host's case, and the usual port.
+// sameAddress returns an address in a normal form: lower-case host, without the default port.
 func sameAddress(u *url.URL) string {
 	plain := *u
 	plain.Host = strings.ToLower(u.Host)

@@ -13,10 +13,10 @@ import (
 
 const (
 	certificateMark = "CERTIFICATE"
-	privateKeyMark  = "PRIVATE KEY" // also at the end of "RSA PRIVATE KEY" and the like
+	privateKeyMark  = "PRIVATE KEY" // also part of "RSA PRIVATE KEY" and the like
 )
 
-// checkTLS reads the certificate with which clients are served, and its key.
+// checkTLS reads the certificate for clients, and its key.
 func (d *decoder) checkTLS(cfg *Config) {
 	cert, wroteCert := d.wrote("tls_cert")
 	key, wroteKey := d.wrote("tls_key")
@@ -45,7 +45,7 @@ func (d *decoder) checkTLS(cfg *Config) {
 	cfg.Certificate = &pair
 }
 
-// checkDates looks at a certificate by itself, and reports whether it is one.
+// checkDates checks a certificate's validity, and returns whether it is a certificate.
 func (d *decoder) checkDates(n node, certPEM []byte) bool {
 	leaf, err := x509.ParseCertificate(firstPEM(certPEM, certificateMark).Bytes)
 	if err != nil {
@@ -61,11 +61,12 @@ func (d *decoder) checkDates(n node, certPEM []byte) bool {
 	return true
 }
 
-// readPEM reads the file that a field names, if it holds what it should. The file counts as part of the configuration, be it there or not.
+// readPEM reads the file that a field names, if it contains the expected kind of block. The file is
+// part of Config.Files, existing or not.
 func (d *decoder) readPEM(field string, name *string, mark string) ([]byte, bool) {
 	n := d.nodes[field]
 	if strings.Contains(*name, "-----BEGIN") {
-		*name = "" // as a path it would get into messages and into the log
+		*name = "" // as a path it would appear in messages and in the log
 		d.errorf(n.offset, field, "the text of a PEM file stands where its name belongs: write it into a file, and name that one")
 		return nil, false
 	}
@@ -88,12 +89,13 @@ func (d *decoder) readPEM(field string, name *string, mark string) ([]byte, bool
 	return text, true
 }
 
-// lacksPEM says why a file cannot be used for a certificate or a key, "" if it can. It never quotes the file.
+// lacksPEM describes why a file is not a certificate or a key, "" if it is. It never quotes the
+// file.
 func lacksPEM(text []byte, mark string) string {
 	block := firstPEM(text, mark)
 	switch {
 	case block != nil && (strings.Contains(block.Type, "ENCRYPTED") || block.Headers["DEK-Info"] != ""):
-		return `is encrypted, and nobody can type its passphrase here: write it without one ("openssl pkey -in FILE -out NEW")`
+		return `is encrypted, and the balancer cannot ask for its passphrase: write it without one ("openssl pkey -in FILE -out NEW")`
 	case block != nil:
 		return ""
 	case len(text) > 0 && text[0] == 0x30: // an ASN.1 sequence
@@ -107,7 +109,7 @@ func lacksPEM(text []byte, mark string) string {
 	}
 }
 
-// firstPEM finds the first block of a kind, nil if there is none.
+// firstPEM returns the first block of a kind, nil if there is none.
 func firstPEM(text []byte, mark string) *pem.Block {
 	for {
 		var block *pem.Block

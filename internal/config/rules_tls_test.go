@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// issued makes a certificate and its key.
+// issued returns a certificate and its key.
 func issued(t *testing.T, from, until time.Time) (certPEM, keyPEM string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -86,7 +86,7 @@ func TestTLS(t *testing.T) {
 	f(`"tls_cert": "text.pem", "tls_key": "key.pem"`,
 		`1:14: tls_cert: error: "text.pem" holds no PEM block that begins with "-----BEGIN CERTIFICATE-----"`, false)
 	f(`"tls_cert": "cert.pem", "tls_key": "sealed.pem"`,
-		`1:37: tls_key: error: "sealed.pem" is encrypted, and nobody can type its passphrase here: write it without one ("openssl pkey -in FILE -out NEW")`, false)
+		`1:37: tls_key: error: "sealed.pem" is encrypted, and the balancer cannot ask for its passphrase: write it without one ("openssl pkey -in FILE -out NEW")`, false)
 	f(`"tls_cert": "cert.pem", "tls_key": "oldkey.pem"`,
 		`1:37: tls_key: error: "oldkey.pem" cannot be used with "tls_cert": private key does not match public key`, false)
 	f(`"tls_cert": "old.pem", "tls_key": "oldkey.pem"`,
@@ -95,7 +95,7 @@ func TestTLS(t *testing.T) {
 		`1:14: tls_cert: warning: is not valid before `+now.AddDate(1, 0, 0).UTC().Format(time.DateTime)+`: clients refuse it until then`, true)
 }
 
-// TestTLSFilesAreWatched: a certificate that is renewed, or comes to be, changes the configuration.
+// TestTLSFilesAreWatched checks that a new or renewed certificate changes the configuration.
 func TestTLSFilesAreWatched(t *testing.T) {
 	path := folder(t, nil)
 	cfg, _ := Decode(path, []byte(`{"tls_cert": "a.pem", "tls_key": "b.pem", "servers": [{"url": "http://a.example"}]}`), env(nil))

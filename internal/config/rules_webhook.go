@@ -11,7 +11,7 @@ import (
 // webhookSecretPrefix marks a key that is written in base64 (Standard Webhooks).
 const webhookSecretPrefix = "whsec_"
 
-// checkWebhooks looks at addresses and keys, of which no message shows anything.
+// checkWebhooks checks addresses and keys. No message contains any part of them.
 func (d *decoder) checkWebhooks(cfg *Config) {
 	type target struct {
 		url    Secret
@@ -78,7 +78,7 @@ func (d *decoder) checkWebhookSecret(w Webhook, path string) {
 	}
 }
 
-// SigningKey is the key that Secret stands for in messages of format json, empty without one.
+// SigningKey returns the key in Secret for messages of format json, empty without one.
 func (w Webhook) SigningKey() []byte {
 	text := w.Secret.Reveal()
 	if encoded, ok := strings.CutPrefix(text, webhookSecretPrefix); ok {

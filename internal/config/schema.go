@@ -7,12 +7,11 @@ import (
 	"strconv"
 )
 
-// variable matches strings that hold a variable, whose value a schema cannot know.
+// variable matches strings with a variable, whose value is unknown to a schema.
 const variable = `\$\{`
 
-// Schema is the JSON Schema (draft 2020-12) of the file. A file that Decode
-// takes and that writes no empty strings passes it; rules that concern several
-// fields are left to Decode.
+// Schema returns the JSON Schema (draft 2020-12) of the file. A file that Decode accepts and that
+// contains no empty strings matches it; rules for several fields are left to Decode.
 func Schema() []byte {
 	root := document{
 		{"$schema", "https://json-schema.org/draft/2020-12/schema"},
@@ -39,7 +38,7 @@ func objectSchema(t reflect.Type) document {
 	return out
 }
 
-// fieldSchema is the schema of one field: what it says, then what it may be.
+// fieldSchema returns the schema of one field: its description, then its values.
 func fieldSchema(f field) document {
 	var out document
 	if f.doc != "" {
@@ -100,7 +99,7 @@ func valueSchema(f field) document {
 	return out
 }
 
-// defaultValue is a field's default as it would be written in the file.
+// defaultValue returns a field's default as it would be written in the file.
 func defaultValue(f field) any {
 	switch f.shape {
 	case shapeBoolean:
@@ -112,7 +111,7 @@ func defaultValue(f field) any {
 	}
 }
 
-// shortest writes a number without exponent.
+// shortest formats a number without exponent.
 func shortest(n float64) json.Number {
 	return json.Number(strconv.FormatFloat(n, 'f', -1, 64))
 }

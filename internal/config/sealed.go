@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// sealPrefix begins a secret that is encrypted: an age file in base64 or in age's armor follows.
+	// sealPrefix begins an encrypted secret: an age file in base64 or in age's armor follows.
 	sealPrefix = "age:"
 	// ageMagic begins an age file (age-encryption.org/v1).
 	ageMagic = "age-encryption.org/"
 )
 
-// Seal encrypts a secret for recipients, each of whom can decrypt it. It returns
-// the one line that stands for the secret in a configuration.
+// Seal encrypts a secret for recipients, each of which can decrypt it. It returns the line that
+// replaces the secret in a configuration.
 func Seal(s Secret, recipients ...age.Recipient) (string, error) {
 	var file bytes.Buffer
 	w, err := age.Encrypt(&file, recipients...)
@@ -39,7 +39,7 @@ func Seal(s Secret, recipients ...age.Recipient) (string, error) {
 	return sealPrefix + base64.StdEncoding.EncodeToString(file.Bytes()), nil
 }
 
-// What is wrong with a sealed secret: nothing of it may be quoted, so there is no more to say.
+// Problems of an encrypted secret. They must not quote it, so they have no details.
 var (
 	errOtherIdentity = errors.New("encrypted for another identity")
 	errPassphrase    = errors.New("encrypted with a passphrase")
@@ -47,7 +47,7 @@ var (
 	errNoText        = errors.New("no text in it")
 )
 
-// unseal decrypts what stands after sealPrefix, without the line breaks at the end of the text.
+// unseal decrypts the text after sealPrefix, without the line breaks at the end.
 func unseal(sealed string, identities []age.Identity) (string, error) {
 	file, err := sealedFile(sealed)
 	if err != nil {
@@ -74,13 +74,13 @@ func unseal(sealed string, identities []age.Identity) (string, error) {
 	return text, nil
 }
 
-// sealedFile is the age file in its binary form.
+// sealedFile returns the age file in its binary form.
 func sealedFile(sealed string) ([]byte, error) {
 	sealed = strings.TrimSpace(sealed)
 	if strings.HasPrefix(sealed, armor.Header) {
 		return io.ReadAll(armor.NewReader(strings.NewReader(sealed)))
 	}
-	// Padding is what gets lost when a line is copied.
+	// Copying a line often loses its padding.
 	return base64.RawStdEncoding.DecodeString(strings.TrimRight(sealed, "="))
 }
 
@@ -90,8 +90,8 @@ func looksSealed(s string) bool {
 	return strings.HasPrefix(s, armor.Header) || strings.HasPrefix(s, base64.RawStdEncoding.EncodeToString([]byte(ageMagic[:18])))
 }
 
-// secret decrypts the text of a secret if it is encrypted, and returns any
-// other as it is. It remembers the first that stands in the file for all to read.
+// secret decrypts the text of a secret if it is encrypted, and returns any other text unchanged. It
+// records the first plain secret in the file.
 func (d *decoder) secret(path string, offset int, s string, plain bool, f field) (text string, ok bool) {
 	sealed, encrypted := strings.CutPrefix(s, sealPrefix)
 	switch {
@@ -109,10 +109,11 @@ func (d *decoder) secret(path string, offset int, s string, plain bool, f field)
 	return s, true
 }
 
-// inCommand finds a credential in a shell command; most have none, or take it from a variable.
+// inCommand finds a credential in a shell command. Most commands have none, or take it from a
+// variable.
 var inCommand = regexp.MustCompile(`(?i)(\bsk-|\bbearer |api[-_]?key[:=] ?|token[:=] ?|password[:=] ?)[^\s$'"]`)
 
-// unsealed decrypts a secret. It reports what is wrong without quoting it.
+// unsealed decrypts a secret. It reports a problem without quoting the secret.
 func (d *decoder) unsealed(path string, offset int, sealed string) (text string, ok bool) {
 	vault := d.vault()
 	identities, problem := vault.open()
@@ -132,7 +133,7 @@ func (d *decoder) unsealed(path string, offset int, sealed string) (text string,
 		d.missing++
 		problem = fmt.Sprintf(`is encrypted for another identity than %s holds: encrypt it again with "claude-code-lb secret encrypt", or name the right file in "age_identity"`, vault.label)
 	case errors.Is(err, errPassphrase):
-		problem = `is encrypted with a passphrase, which nobody can type here: encrypt it for the identity, with "claude-code-lb secret encrypt"`
+		problem = `is encrypted with a passphrase, which the balancer cannot ask for: encrypt it for the identity, with "claude-code-lb secret encrypt"`
 	case errors.Is(err, errNoText):
 		problem = `is encrypted, and what it holds is empty or not UTF-8 text: encrypt it again with "claude-code-lb secret encrypt"`
 	default:

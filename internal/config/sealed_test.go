@@ -14,7 +14,7 @@ import (
 	"filippo.io/age/armor"
 )
 
-// hidden is a secret that no message may show.
+// hidden is a secret that no message may contain.
 const hidden = "sk-ant-api03-Zq9mArKeR7x"
 
 func newIdentity(t testing.TB) *age.X25519Identity {
@@ -35,7 +35,7 @@ func seal(t testing.TB, text string, to ...age.Recipient) string {
 	return sealed
 }
 
-// armored is a sealed secret in age's armor, as a string of the file.
+// armored returns an encrypted secret in age's armor, as a string of the file.
 func armored(t testing.TB, sealed string) string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(sealed, sealPrefix))
@@ -49,7 +49,7 @@ func armored(t testing.TB, sealed string) string {
 	return sealPrefix + out.String()
 }
 
-// folder makes a folder of files and returns the path of its configuration.
+// folder creates a directory with files and returns the path of its configuration.
 func folder(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -102,7 +102,7 @@ func TestSealedSecrets(t *testing.T) {
 	f(plain, `, "age_identity": "config.agekey"`, map[string]string{IdentityVariable: "/none"})
 }
 
-// A sealed command keeps what the shell is to expand.
+// TestSealedCommand checks that a decrypted command keeps the shell's references.
 func TestSealedCommand(t *testing.T) {
 	id := newIdentity(t)
 	file := folder(t, map[string]string{"config.agekey": id.String()})
@@ -165,7 +165,8 @@ func TestSealedProblems(t *testing.T) {
 	f(strings.TrimPrefix(armored(t, sealed), sealPrefix), "", `is an age file: write "age:" in front of it`)
 }
 
-// An identity where the name of its file belongs is not taken for a name.
+// TestIdentityInsteadOfItsFile checks that an identity in place of its file's name is not used as a
+// name.
 func TestIdentityInsteadOfItsFile(t *testing.T) {
 	id := newIdentity(t)
 	file := folder(t, nil)
@@ -210,7 +211,8 @@ func TestLiteralSecrets(t *testing.T) {
 	f(with(`"auth": true, "auth_keys": ["${A}", "b"]`), "auth_keys[1]")
 }
 
-// FuzzUnseal: whatever stands after the prefix is decrypted or refused, and no message shows what was decrypted.
+// FuzzUnseal checks that any text after the prefix is decrypted or rejected, and that no message
+// contains the decrypted text.
 func FuzzUnseal(f *testing.F) {
 	id := newIdentity(f)
 	sealed := strings.TrimPrefix(seal(f, hidden, id.Recipient()), sealPrefix)

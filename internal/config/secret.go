@@ -10,16 +10,16 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is text that must not be shown. Every way of printing or encoding it
-// gives "[redacted]", or nothing when it is empty; only Reveal gives the text.
-// Two secrets are == when their texts are. The zero value is the empty secret.
+// Secret is text that must not be shown. Every way of printing or encoding it gives "[redacted]",
+// or nothing if it is empty; only Reveal returns the text. Two secrets are == if their texts are.
+// The zero value is the empty secret.
 type Secret struct {
-	// A handle, because fmt prints unexported fields of other people's structs
-	// without asking their methods: there it finds an address, not the text.
+	// A handle, because fmt prints unexported fields of other packages' structs without calling
+	// their methods: it prints an address, not the text.
 	text unique.Handle[string]
 }
 
-// NewSecret wraps s.
+// NewSecret returns the secret with a text.
 func NewSecret(s string) Secret {
 	if s == "" {
 		return Secret{}
@@ -27,7 +27,7 @@ func NewSecret(s string) Secret {
 	return Secret{unique.Make(s)}
 }
 
-// Reveal returns the text itself.
+// Reveal returns the text.
 func (s Secret) Reveal() string {
 	if s.Empty() {
 		return ""
@@ -49,7 +49,7 @@ func (s Secret) String() string {
 // GoString implements fmt.GoStringer.
 func (s Secret) GoString() string { return fmt.Sprintf("config.Secret(%q)", s.String()) }
 
-// Format implements fmt.Formatter: no verb gets at the text.
+// Format implements fmt.Formatter, so that no verb prints the text.
 func (s Secret) Format(f fmt.State, verb rune) {
 	out := s.String()
 	switch {

@@ -11,7 +11,7 @@ import (
 
 func TestSecretIsNeverShown(t *testing.T) {
 	secret := NewSecret("s3cr3t")
-	hidden := struct{ inner Secret }{secret} // fmt cannot ask an unexported field how it wants to be printed
+	hidden := struct{ inner Secret }{secret} // fmt cannot call the methods of an unexported field
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "plain", secret, "struct", struct{ S Secret }{secret}, "hidden", hidden)
 

@@ -8,7 +8,7 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// shellVariable is the name, before its number, of the environment variables that pass values to a
+// shellVariable is the prefix, before a number, of the environment variables that pass values to a
 // shell command.
 const shellVariable = "CLAUDE_CODE_LB_"
 
@@ -21,9 +21,9 @@ var secondShells = []*regexp.Regexp{
 	regexp.MustCompile(`(\(\(|\[\[|<<)`),
 }
 
-// command decodes a shell command. Values of variables and files are not inserted into its text,
-// where the shell would parse them. Instead it inserts quoted references to environment variables,
-// which it returns as name=value.
+// command decodes a shell command. It does not insert the values of variables and files into the
+// command, where the shell would parse them. Instead it inserts quoted references to environment
+// variables, which it returns as name=value.
 func (d *decoder) command(path string, v hujson.Value, windows bool) (s string, env []string, ok bool) {
 	text := v.Value.(hujson.Literal).String()
 	if !strings.Contains(text, "${") {
@@ -54,7 +54,7 @@ func (d *decoder) command(path string, v hujson.Value, windows bool) (s string, 
 		switch {
 		case problem != "":
 			d.missing++
-		case value == "${"+rest[:length]: // the shell's own
+		case value == "${"+rest[:length]: // a reference of the shell
 			out.WriteString(value)
 			quoting.last = 'x'
 		default:
@@ -86,7 +86,7 @@ func valueProblem(command, value, reference string) string {
 	return ""
 }
 
-// checkCommand refuses commands in which a value would be parsed although it is quoted.
+// checkCommand reports commands in which a value would be parsed although it is quoted.
 func (d *decoder) checkCommand(path string, offset int, command string, windows bool) bool {
 	if windows && strings.Contains(command, "!") {
 		d.errorf(offset, path, `has a "!" beside a ${…}: cmd.exe then takes it for the name of a variable. Write %%NAME%%, or a script`)
@@ -101,13 +101,13 @@ func (d *decoder) checkCommand(path string, offset int, command string, windows 
 	return true
 }
 
-// quoting follows the quotes of a shell command.
+// quoting tracks the quotes of a shell command.
 type quoting struct {
-	open []byte // the innermost last: ' " ` ( and #, for a comment
-	last byte   // read before, 0 at the beginning of a word; a backslash takes the next one with it
+	open []byte // open quotes, the innermost last: ' " ` ( and #, for a comment
+	last byte   // previous character, 0 at the beginning of a word; a backslash includes the next one
 }
 
-// within is the innermost open quote, 0 if there is none.
+// within returns the innermost open quote, 0 if there is none.
 func (q *quoting) within() byte {
 	if len(q.open) == 0 {
 		return 0
@@ -118,12 +118,12 @@ func (q *quoting) within() byte {
 func (q *quoting) push(c byte) { q.open = append(q.open, c) }
 func (q *quoting) pop()        { q.open = q.open[:len(q.open)-1] }
 
-// feed reads on in the command.
+// feed continues with text of the command.
 func (q *quoting) feed(text string) {
 	for i := range len(text) {
 		c := text[i]
 		if q.last == '\\' && q.within() != '\'' && q.within() != '#' {
-			q.last = 'x' // whatever it was
+			q.last = 'x' // any character
 			continue
 		}
 		switch q.within() {
@@ -144,7 +144,7 @@ func (q *quoting) feed(text string) {
 	}
 }
 
-// quoted reads a character within double quotes.
+// quoted handles a character within double quotes.
 func (q *quoting) quoted(c byte) {
 	switch {
 	case c == '"':
@@ -154,7 +154,7 @@ func (q *quoting) quoted(c byte) {
 	}
 }
 
-// plain reads a character outside of quotes, or within a command substitution.
+// plain handles a character outside of quotes, or within a command substitution.
 func (q *quoting) plain(c byte) {
 	switch c {
 	case '\'', '"', '(':

@@ -12,7 +12,7 @@ import (
 )
 
 // TestValuesAreNotParsedByTheShell runs commands with values that would do harm if the shell parsed
-// them: each value arrives as it is, whatever quotes its place is in.
+// them: each value arrives unchanged, in quotes of any kind.
 func TestValuesAreNotParsedByTheShell(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the commands are written for a POSIX shell")

@@ -42,7 +42,7 @@ func allNames() []string {
 	return names
 }
 
-// sectionOf says in which part of the file a field of this name exists, "" if in none.
+// sectionOf returns the part of the file in which a field of this name exists, "" if there is none.
 func sectionOf(name string) string {
 	all := listings("", reflect.TypeFor[Config]())
 	i := slices.IndexFunc(all, func(l listing) bool { return l.name == name })
@@ -55,8 +55,8 @@ func sectionOf(name string) string {
 	return "in " + strings.TrimSuffix(all[i].path, "."+name)
 }
 
-// nearest returns the candidate that s is most likely a misspelling or the first
-// words of, "" if none is close enough.
+// nearest returns the candidate of which s is most likely a misspelling or the first words, "" if
+// none is close enough.
 func nearest(s string, candidates []string) string {
 	plain := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 	best, bestDistance := "", 1+min(len(s), 40)/4
@@ -79,8 +79,8 @@ func nearest(s string, candidates []string) string {
 	return ""
 }
 
-// distance is the number of typing errors between a and b: a character too much,
-// missing, wrong, or two neighbours exchanged (optimal string alignment).
+// distance returns the number of typing errors between a and b: an extra, missing or wrong
+// character, or two exchanged neighbors (optimal string alignment).
 func distance(a, b string) int {
 	x, y := []rune(a), []rune(b)
 	rows := make([][]int, len(x)+1)

@@ -14,17 +14,17 @@ import (
 const (
 	// maxSource bounds a configuration file.
 	maxSource = 1 << 20
-	// maxDepth bounds its nesting, because the parser's stack grows with it.
+	// maxDepth bounds the nesting of a file, because the parser's stack grows with it.
 	maxDepth = 100
 )
 
-// parse turns the text into a tree. It reports false when there is nothing to decode.
+// parse parses the text. It returns false if there is nothing to decode.
 func (d *decoder) parse() (hujson.Value, bool) {
 	if offset, msg := unreadable(d.src.text, cmp.Or(d.most, maxSource)); msg != "" {
 		d.errorf(offset, "", "%s", msg)
 		return hujson.Value{}, false
 	}
-	// The parser wants a line break after a comment in the last line.
+	// The parser needs a line break after a comment in the last line.
 	text := append(bytes.Clone(d.src.text), '\n')
 	v, err := hujson.Parse(text)
 	if err == nil {
@@ -37,11 +37,11 @@ func (d *decoder) parse() (hujson.Value, bool) {
 	offset := source{text: text}.offset(line, col)
 	offset, msg := explain(d.src.text, min(offset, len(d.src.text)), err.Error())
 	d.errorf(offset, "", "%s", msg)
-	// What stands before trailing data is whole, so its problems can be told as well.
+	// The value before trailing data is complete, so its problems can be reported too.
 	return v, strings.Contains(err.Error(), "after top-level value")
 }
 
-// unreadable finds what makes a text no JSON at all.
+// unreadable returns the position and the reason why a text is not JSON at all.
 func unreadable(text []byte, most int) (offset int, msg string) {
 	switch {
 	case len(text) > most:
@@ -71,8 +71,8 @@ func invalidUTF8(text []byte) int {
 	return len(text)
 }
 
-// explain says in plain words why the parser stopped at offset. It quotes a
-// single character at most, for what stands there may be a secret.
+// explain describes in plain words why the parser stopped at offset. It quotes at most one
+// character, because the text may be a secret.
 func explain(text []byte, offset int, reason string) (int, string) {
 	has := func(s string) bool { return strings.Contains(reason, s) }
 	rest := text[offset:]
@@ -112,7 +112,7 @@ func character(r rune) string {
 	return fmt.Sprintf("the character U+%04X", r)
 }
 
-// explainLiteral says what is wrong with the string, number or word that begins text.
+// explainLiteral describes the problem of the string, number or word that begins text.
 func explainLiteral(text []byte) string {
 	if text[0] == '"' {
 		body, _, _ := bytes.Cut(text[1:], []byte(`"`))
@@ -136,7 +136,7 @@ func explainLiteral(text []byte) string {
 	return `names and strings are written in double quotes, "like this"`
 }
 
-// unclosed finds what is still open at the end of text.
+// unclosed returns the position of a bracket, string or comment that is not closed.
 func unclosed(text []byte) (offset int, msg string) {
 	o := outlineOf(text)
 	switch {
@@ -151,11 +151,11 @@ func unclosed(text []byte) (offset int, msg string) {
 	return last, fmt.Sprintf(`this "%c" is never closed`, text[last])
 }
 
-// outline is how the brackets of a text nest, whatever else stands in it. Offsets are -1 for what does not occur.
+// outline is the nesting of the brackets of a text. Offsets are -1 for absent things.
 type outline struct {
-	open    []int // the brackets still open at the end
-	tooDeep int   // the first bracket beyond maxDepth
-	cut     int   // a string or comment that does not end
+	open    []int // brackets that are open at the end
+	tooDeep int   // first bracket beyond maxDepth
+	cut     int   // string or comment without an end
 }
 
 func outlineOf(text []byte) outline {
@@ -180,8 +180,8 @@ func outlineOf(text []byte) outline {
 	return o
 }
 
-// opaque returns the length of the string or comment that begins text, 0 if
-// neither does, and whether it ends.
+// opaque returns the length of the string or comment that begins text, 0 if there is none, and
+// whether it ends.
 func opaque(text []byte) (length int, closed bool) {
 	switch {
 	case text[0] == '"':

@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// controlInPath describes the problem of a file name with a control character, "" if it has
-// none. In JSON the backslashes of a Windows path are easily taken for escapes.
+// controlInPath describes the problem of a file name with a control character, "" if it has none.
+// In JSON the backslashes of a Windows path are easily read as escapes.
 func controlInPath(s string) string {
 	i := strings.IndexFunc(s, unicode.IsControl)
 	if i < 0 {
@@ -23,7 +23,7 @@ func controlInPath(s string) string {
 
 // pathText reports a text that cannot be the name of a file or directory.
 func (d *decoder) pathText(path string, offset int, s string) bool {
-	if strings.Contains(s, "://") || strings.Contains(s, "-----BEGIN") { // a database; the text of a file, which has a message of its own
+	if strings.Contains(s, "://") || strings.Contains(s, "-----BEGIN") { // a database's URL; the content of a file has a separate message
 		return true
 	}
 	if problem := controlInPath(s); problem != "" {
@@ -40,8 +40,8 @@ var withoutBraces = regexp.MustCompile(`^(\$[A-Za-z_][A-Za-z0-9_]*|%[A-Za-z_][A-
 // inURL finds $NAME as a part of a URL.
 var inURL = regexp.MustCompile(`[/:@=]\$[A-Za-z_][A-Za-z0-9_]*`)
 
-// warnOfForgottenBraces warns of a secret that stands in the file and looks like the name of a
-// variable. It is not quoted, for it may be a secret after all.
+// warnOfForgottenBraces warns about a secret in the file that looks like the name of a variable.
+// The message does not quote it, because it may be a secret.
 func (d *decoder) warnOfForgottenBraces(path string, offset int, s string, f field) {
 	if f.shell { // the shell expands it
 		return
@@ -51,8 +51,8 @@ func (d *decoder) warnOfForgottenBraces(path string, offset int, s string, f fie
 	}
 }
 
-// suspect treats an unknown field as a misspelled one. The field that was meant counts as written,
-// with an error of its own, so that no further problem is reported because of it.
+// suspect treats an unknown field as a misspelled one. The field that was meant counts as written
+// with an error, so that it causes no further problem.
 func (d *decoder) suspect(path string, offset int) {
 	if _, written := d.nodes[path]; !written {
 		d.nodes[path] = node{offset: offset}

@@ -21,7 +21,7 @@ func TestATypoIsReportedOnce(t *testing.T) {
 		`1:2: tls_crt: error: unknown field "tls_crt", did you mean "tls_cert"?`)
 	f(`{"webhooks": [{"ulr": "https://a.example"}], "servers": [{"url": "https://a.example", "token": "t"}]}`,
 		`1:16: webhooks[0].ulr: error: unknown field "ulr", did you mean "url"?`)
-	// A field that is written as well is judged for itself.
+	// A correct field in the same file is checked separately.
 	f(`{"servrs": [], "servers": []}`, `1:2: servrs: error: unknown field "servrs", did you mean "servers"?`, `1:27: servers: error: is empty: at least 1 needed`)
 }
 

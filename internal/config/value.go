@@ -12,8 +12,8 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// text decodes v into a field whose value is some kind of string. It returns
-// the text if messages may quote it: not a secret, nothing expanded in it.
+// text decodes v into a field with a string value. It returns the text if messages may quote it: it
+// is not a secret and contains no variable.
 func (d *decoder) text(path string, v hujson.Value, f field, into reflect.Value) (shown string) {
 	if v.Value.Kind() != '"' {
 		hint := ""
@@ -166,7 +166,7 @@ func (d *decoder) duration(path string, v hujson.Value, f field, into reflect.Va
 	return shown
 }
 
-// within reports n, seconds for a duration, if it is out of the bounds of f.
+// within reports n, in seconds for a duration, if it is out of the bounds of f.
 func (d *decoder) within(path string, offset int, n float64, f field) bool {
 	low, high := f.bounds()
 	bound := func(x float64) string {
@@ -188,7 +188,7 @@ func (d *decoder) within(path string, offset int, n float64, f field) bool {
 	return false
 }
 
-// formatDuration writes d the way people do: 10m, not 10m0s.
+// formatDuration formats d without zero units: 10m, not 10m0s.
 func formatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -206,7 +206,7 @@ func isNumber(s string) bool {
 	return err == nil && len(s) <= 20 && !strings.ContainsFunc(s, other)
 }
 
-// isPlainName reports whether a field's name can stand in a path as it is.
+// isPlainName reports whether a field's name needs no quotes in a path.
 func isPlainName(s string) bool {
 	other := func(r rune) bool { return !strings.ContainsRune("_$-", r) && !isAlphanumeric(r) }
 	return s != "" && len(s) <= 40 && !strings.ContainsFunc(s, other)
@@ -217,7 +217,7 @@ func isAlphanumeric(r rune) bool {
 	return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 }
 
-// shorten cuts what somebody wrote to a length fit for a message.
+// shorten limits the length of a quoted text in a message.
 func shorten(s string) string {
 	const limit = 40
 	if utf8.RuneCountInString(s) <= limit {

@@ -13,7 +13,7 @@ import (
 // leastKey is the minimum length of a key that cannot be guessed.
 const leastKey = 16
 
-// sampleWords are what keys in documentation, examples and tutorials consist of.
+// sampleWords are the words of keys in documentation, examples and tutorials.
 const sampleWords = " sk ant api api01 key keys apikey your my our the a an client clients auth admin root token tokens secret secrets password pass passwd pwd change me changeme please " +
 	"example examples sample test tests testing demo dummy default here primary secondary main backup server upstream user users ann bob alice team abc abcd abcdef xyz foo bar baz qwerty " +
 	"placeholder replace replaceme this that with value insert todo fixme lb proxy claude code anthropic openai none null undefined redacted hidden strong random long enter put set local dev "
@@ -24,7 +24,7 @@ func (d *decoder) weakf(offset int, path, format string, args ...any) {
 	d.cfg.Weak = append(d.cfg.Weak, Problem{File: d.src.file, Line: line, Col: col, Path: path, Msg: fmt.Sprintf(format, args...), Warning: true})
 }
 
-// checkWeak warns of keys that can be guessed, and of a balancer that serves any client.
+// checkWeak warns about keys that can be guessed, and about access without a key.
 func (d *decoder) checkWeak(cfg *Config) {
 	if n, ok := d.wrote("admin_key"); ok && !cfg.AdminKey.Empty() {
 		if problem := weakness(cfg.AdminKey.Reveal()); problem != "" {
@@ -76,7 +76,7 @@ func isSampleWord(word string) bool {
 		(len(digits) <= 4 || isRepeated(digits) || strings.Contains("01234567890123456789012345678901234567890", digits))
 }
 
-// isRepeated reports whether text is one character over and over; nothing counts as that.
+// isRepeated reports whether text repeats one character; an empty text counts as repeated.
 func isRepeated(text string) bool { return text == "" || strings.Trim(text, text[:1]) == "" }
 
 // isSampleHash reports whether a hash is that of a well-known sample.
@@ -107,7 +107,7 @@ func (d *decoder) checkOpen(cfg *Config) {
 	d.weakf(d.nodes[at].offset, "auth", "is off, and other machines can reach %s and spend the servers' tokens. Switch it on, or listen on 127.0.0.1", cfg.Address())
 }
 
-// Proxies are the networks of trusted_proxies.
+// Proxies returns the networks of trusted_proxies.
 func (c *Config) Proxies() []netip.Prefix {
 	var list []netip.Prefix
 	for _, s := range c.TrustedProxies {

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Event is something that a Webhook can tell of.
+// Event is the kind of an event that a Webhook can receive.
 type Event string
 
-// The events.
+// The kinds of events.
 const (
 	EventServerOut       Event = "server_out"
 	EventServerBack      Event = "server_back"
@@ -22,7 +22,7 @@ const (
 	EventLedgerDegraded  Event = "ledger_degraded"
 )
 
-// WebhookFormat is the shape of what is sent to a webhook.
+// WebhookFormat is the format of messages to a webhook.
 type WebhookFormat string
 
 // The formats.
@@ -34,17 +34,17 @@ const (
 	WebhookWeCom    WebhookFormat = "wecom"
 )
 
-// Webhook is an address that is told of events.
+// Webhook is an address that receives events.
 type Webhook struct {
-	// URL is a Secret because the addresses of chats are their own credential.
-	URL         Secret        `name:"url" required:"true" doc:"Address to POST to, http or https. It is never shown, for most hold a token."`
-	Events      []Event       `name:"events" omit:"zero" enum:"server_out,server_back,all_servers_out,balance_low,balance_restored,budget_80,budget_100,cache_collapsed,reload_failed,ledger_degraded" doc:"What to tell of. Without it everything."`
-	Format      WebhookFormat `name:"format" default:"json" enum:"json,slack,feishu,dingtalk,wecom" doc:"Shape of the messages: 'json' for programs, by the Standard Webhooks specification, or that of a chat."`
+	// URL is a Secret because the addresses of chats are credentials.
+	URL         Secret        `name:"url" required:"true" doc:"Address to POST to, http or https. It is never shown, because most addresses contain a token."`
+	Events      []Event       `name:"events" omit:"zero" enum:"server_out,server_back,all_servers_out,balance_low,balance_restored,budget_80,budget_100,cache_collapsed,reload_failed,ledger_degraded" doc:"Events to send. By default all events."`
+	Format      WebhookFormat `name:"format" default:"json" enum:"json,slack,feishu,dingtalk,wecom" doc:"Format of the messages: 'json' for programs (Standard Webhooks specification), or the format of a chat service."`
 	Secret      Secret        `name:"secret" omit:"zero" doc:"Key to sign the messages with, for 'json' ('whsec_…', or any text), 'dingtalk' and 'feishu'."`
-	MinInterval time.Duration `name:"min_interval" omit:"zero" default:"5m" doc:"Shortest time between two messages of one event about the same server or client key. What happened in between is told in one message at its end. 0 tells everything at once."`
+	MinInterval time.Duration `name:"min_interval" omit:"zero" default:"5m" doc:"Shortest time between two messages about the same event and the same server or client key. Events in between are summed up in one message at its end. 0 sends every message at once."`
 }
 
-// Host is the host of the URL with its port, which may be shown.
+// Host returns the host of the URL with its port, which is not secret.
 func (w Webhook) Host() string {
 	u, err := url.Parse(w.URL.Reveal())
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// zoneNames are the names of the IANA time zone database, one a line, as Go's copy has them. They
-// serve suggestions only: time.LoadLocation says what exists.
+// zoneNames are the names of the IANA time zone database, one per line, as in Go's copy. They are
+// used for suggestions only: time.LoadLocation decides what exists.
 //
 //go:embed zones.txt
 var zoneNames string

@@ -74,7 +74,7 @@ and [` + "`error_rules`" + `](choosing.md#rules-of-your-own) add to it.
 
 Whoever rests, rests as described in [How an upstream is chosen](choosing.md). With ` + "`max_wait`" + ` above 0 a request that has no upstream left waits for one that
 returns in time before any of the errors below. A fault that several upstreams show on one and the same request, and on no other, is the request's:
-nobody rests for it.
+this scope causes no cooldown for it.
 `
 
 const failoverConnections = `
