@@ -15,7 +15,7 @@ import (
 
 const adminKey = "admin-key-0123456789"
 
-// admin asks the admin listener, as it was last moved, and returns the status and what the JSON of the answer says.
+// admin sends a request to the current admin listener and returns status and JSON of the response.
 func (b *balancer) admin(method, path, body string, header ...string) (int, map[string]any) {
 	b.t.Helper()
 	b.waitLog("admin API listening", nil)
@@ -32,7 +32,7 @@ func (b *balancer) admin(method, path, body string, header ...string) (int, map[
 	return a.status, said
 }
 
-// metrics scrapes all series, by name and labels as they are written.
+// metrics scrapes all series, by name and labels.
 func (b *balancer) metrics() map[string]float64 {
 	b.t.Helper()
 	status, said := b.admin(http.MethodGet, "/metrics", "")
@@ -92,7 +92,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestNothingIsAdministeredOnThePublicPort although clients are on the same machine.
+// TestNothingIsAdministeredOnThePublicPort checks the clients' port, from the same machine.
 func TestNothingIsAdministeredOnThePublicPort(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -121,7 +121,7 @@ func TestNothingIsAdministeredOnThePublicPort(t *testing.T) {
 	}
 }
 
-// TestDrainAServer while it answers, over a reload, and back.
+// TestDrainAServer drains a server with an open response, reloads, and undrains it.
 func TestDrainAServer(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
@@ -148,7 +148,7 @@ func TestDrainAServer(t *testing.T) {
 	first.fails(status(http.StatusUnauthorized))
 	b.mustServe(true, second)
 	first.fails()
-	b.mustServe(true, second) // its key is out
+	b.mustServe(true, second) // the first one's key is in cooldown
 	if status, said := b.admin(http.MethodPost, "/admin/api/servers/first/reset", ""); status != http.StatusOK || said["state"] != "fit" {
 		t.Errorf("%d %v", status, said)
 	}
@@ -164,13 +164,15 @@ func TestDrainAServer(t *testing.T) {
 	}
 }
 
-// TestReloadByAdmin tells what is wrong, changes the key and the address, and moves nothing on an error.
+// TestReloadByAdmin checks that a reload reports problems, changes key and address, and changes
+// nothing on an error.
 func TestReloadByAdmin(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
 	cfg := balanced("round_robin", f.entry())
 	b := start(t, cfg)
-	// The file is read once a second anyway: what is asked for is at least as new.
+	// The file is read once a second anyway, so its content is in force at the latest after the
+	// reload.
 	writeConfig(t, b.file, cfg.with("mode", "nonsense"))
 	status, said := b.admin(http.MethodPost, "/admin/api/reload", "")
 	text, _ := json.Marshal(said)
@@ -215,7 +217,7 @@ func TestReloadByAdmin(t *testing.T) {
 	})
 }
 
-// TestServersRememberWhatHappened checks the reports of a server that fails and one that succeeds.
+// TestServersRememberWhatHappened checks the state of a server that fails and of one that succeeds.
 func TestServersRememberWhatHappened(t *testing.T) {
 	t.Parallel()
 	bad, good := newFake(t, "bad"), newFake(t, "good")
@@ -233,7 +235,7 @@ func TestServersRememberWhatHappened(t *testing.T) {
 	})
 }
 
-// TestAdminAddresses that cannot be: one that was written is an error, the usual one is not.
+// TestAdminAddresses checks addresses in use: a configured one is an error, the default one is not.
 func TestAdminAddresses(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -256,7 +258,7 @@ func TestAdminAddresses(t *testing.T) {
 		t.Errorf("%d %s", r.status, r.stderr)
 	}
 
-	// Two with the usual address: one of them has it, and both serve clients.
+	// Two balancers with the default address: one of them has it, and both serve clients.
 	writeConfig(t, file, cfg.with("admin", ""))
 	other := filepath.Join(t.TempDir(), "config.json")
 	text, err := os.ReadFile(file)

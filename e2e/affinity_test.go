@@ -7,13 +7,14 @@ import (
 	"testing"
 )
 
-// session is a conversation with a prompt cache's mark on its system prompt and on its last turn, as Claude Code has it.
+// session is a conversation with cache marks on its system prompt and its last turn, as in Claude
+// Code.
 type session struct {
 	name  string
 	turns []string
 }
 
-// next returns the body of the next request, and says whether it is the first.
+// next returns the body of the next request.
 func (s *session) next() string {
 	marked := func(text string) string {
 		return `[{"type":"text","text":"` + text + `","cache_control":{"type":"ephemeral"}}]`
@@ -24,7 +25,7 @@ func (s *session) next() string {
 	return `{"model":"claude-sonnet-4-5","max_tokens":50,"system":` + marked(strings.Repeat("be brief ", 2000)) + `,"messages":[` + strings.Join(turns, ",") + `]}`
 }
 
-// cacheReads plays sessions side by side against a balancer and sums the tokens read from caches and written to them.
+// cacheReads runs sessions at the same time and sums the tokens read from and written to caches.
 func cacheReads(t *testing.T, b *balancer) (read, written int64) {
 	t.Helper()
 	sessions := make([]*session, 7)
@@ -50,8 +51,8 @@ func cacheReads(t *testing.T, b *balancer) (read, written int64) {
 	return read, written
 }
 
-// TestAffinityKeepsTheCache compares three accounts with one: apart from the
-// prompt that they share, which each account caches once, nothing is written twice.
+// TestAffinityKeepsTheCache compares three accounts with one: apart from the shared prompt, which
+// each account caches once, nothing is written twice.
 func TestAffinityKeepsTheCache(t *testing.T) {
 	t.Parallel()
 	oneRead, oneWritten := cacheReads(t, start(t, balanced("round_robin", newFake(t, "one").entry())))
@@ -75,7 +76,7 @@ func TestAffinityKeepsTheCache(t *testing.T) {
 	}
 }
 
-// TestAffinityIsExplained shows the reason in the trace.
+// TestAffinityIsExplained checks the reason in the trace.
 func TestAffinityIsExplained(t *testing.T) {
 	t.Parallel()
 	fakes := newFakes(t, "a", "b")

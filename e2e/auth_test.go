@@ -11,7 +11,7 @@ import (
 
 const clientKey = "sk-client-key-0123456789"
 
-// guarded is a configuration with client keys.
+// guarded returns a configuration with client keys.
 func guarded(servers ...object) object {
 	return object{"auth": true, "auth_keys": []string{"sk-another-client-key", clientKey}, "servers": servers}
 }
@@ -64,7 +64,7 @@ func TestClientKeys(t *testing.T) {
 	}
 }
 
-// TestUpstreamCredential looks at what an upstream is sent by a client that uses both headers.
+// TestUpstreamCredential checks what an upstream receives from a client that sends both headers.
 func TestUpstreamCredential(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ token, header, wantKey, wantAuthorization string }{
@@ -99,7 +99,8 @@ func TestUpstreamCredential(t *testing.T) {
 	}
 }
 
-// TestNoToken: a server without a token gets the client's credential as it is, but never where it is a client key of ours.
+// TestNoToken checks that a server without a token gets the client's credential, but never a client
+// key.
 func TestNoToken(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -129,7 +130,7 @@ func TestNoToken(t *testing.T) {
 	}
 }
 
-// TestCredentialAfterFailover: the second server gets its own token, not the first one's.
+// TestCredentialAfterFailover checks that the second server gets its token, not the first one's.
 func TestCredentialAfterFailover(t *testing.T) {
 	t.Parallel()
 	first := newFakeWithKey(t, "first", "sk-ant-api03-first")

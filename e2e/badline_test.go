@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// lineFault passes a response on to the client as a bad line would. The connection ends when it
+// lineFault forwards a response to the client over a faulty connection. The connection ends when it
 // returns.
 type lineFault func(client *net.TCPConn, response io.Reader)
 
-// late delays every piece of the response.
+// late delays every part of the response.
 func late(base, jitter time.Duration) lineFault {
 	return func(client *net.TCPConn, response io.Reader) {
 		inPieces(response, 32<<10, func(piece []byte) error {
@@ -38,7 +38,7 @@ func narrow(bytesPerMillisecond int) lineFault {
 	}
 }
 
-// sliced writes the response in many small pieces, with a pause between them.
+// sliced writes the response in many small parts, with pauses.
 func sliced(average, variation int, pause time.Duration) lineFault {
 	return func(client *net.TCPConn, response io.Reader) {
 		inPieces(response, 32<<10, func(piece []byte) error {
@@ -55,7 +55,7 @@ func sliced(average, variation int, pause time.Duration) lineFault {
 	}
 }
 
-// slowClose passes everything on and keeps the connection open for a while after its end.
+// slowClose forwards everything and keeps the connection open for a while after the end.
 func slowClose(delay time.Duration) lineFault {
 	return func(client *net.TCPConn, response io.Reader) {
 		io.Copy(client, response)
@@ -63,7 +63,7 @@ func slowClose(delay time.Duration) lineFault {
 	}
 }
 
-// reset passes nothing on and resets the connection.
+// reset forwards nothing and resets the connection.
 func reset(after time.Duration) lineFault {
 	return func(client *net.TCPConn, _ io.Reader) {
 		client.SetLinger(0)
@@ -71,20 +71,20 @@ func reset(after time.Duration) lineFault {
 	}
 }
 
-// closed passes nothing on and closes the connection.
+// closed forwards nothing and closes the connection.
 func closed(after time.Duration) lineFault {
 	return func(*net.TCPConn, io.Reader) { time.Sleep(after) }
 }
 
-// mute passes nothing on until one of both ends closes the connection.
+// mute forwards nothing until one side closes the connection.
 func mute(_ *net.TCPConn, response io.Reader) { io.Copy(io.Discard, response) }
 
-// cut closes the connection after so many bytes.
+// cut closes the connection after a number of bytes.
 func cut(bytes int64) lineFault {
 	return func(client *net.TCPConn, response io.Reader) { io.CopyN(client, response, bytes) }
 }
 
-// inPieces calls pass with what arrives, until the end or an error.
+// inPieces calls pass with each read, until the end or an error.
 func inPieces(r io.Reader, size int, pass func(piece []byte) error) {
 	buf := make([]byte, size)
 	for {
@@ -95,8 +95,8 @@ func inPieces(r io.Reader, size int, pass func(piece []byte) error) {
 	}
 }
 
-// behindBadLine returns the entry of a site whose responses pass the fault that next returns for
-// each connection.
+// behindBadLine returns the configuration of a site whose responses pass the fault that next
+// returns for each connection.
 func behindBadLine(t *testing.T, s *site, next func() lineFault) object {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -140,7 +140,7 @@ func badLine(client *net.TCPConn, server string, fault lineFault) {
 	requests.Wait()
 }
 
-// undeterred is a configuration that goes on asking a first server that fails.
+// undeterred returns a configuration that keeps trying a first server that fails.
 func undeterred(first, second object) object {
 	return fallback(first, second).
 		with("breaker", object{"consecutive": 1000, "percent": 100, "minimum": 1000}).with("retry_budget_percent", 100)
@@ -151,7 +151,7 @@ func TestBadLines(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		fault  lineFault
-		passes bool // answers come through
+		passes bool // responses arrive
 	}{
 		{"latency", late(50*time.Millisecond, 40*time.Millisecond), true},
 		{"too much latency", late(600*time.Millisecond, 0), false},
@@ -183,7 +183,7 @@ func TestBadLines(t *testing.T) {
 	}
 }
 
-// mustBeWhole compares an answer with what the server sent.
+// mustBeWhole compares a response with what the server sent.
 func mustBeWhole(t *testing.T, a answer, server *site) {
 	t.Helper()
 	if sent, _ := server.take(a.header.Get("Request-Id")); !bytes.Equal(a.body, sent) {
@@ -191,8 +191,8 @@ func mustBeWhole(t *testing.T, a answer, server *site) {
 	}
 }
 
-// TestCutLines ends the first server's line after ever more bytes: what was begun is told to be
-// broken, and everything else is served by the second one.
+// TestCutLines cuts the first server's connection after more and more bytes: a response that has
+// begun ends with an error, and the second server responds to all other requests.
 func TestCutLines(t *testing.T) {
 	t.Parallel()
 	for _, streams := range []bool{true, false} {
@@ -220,14 +220,14 @@ func TestCutLines(t *testing.T) {
 				mustBeBeginning(t, a, first)
 			}
 			if hidden == 0 || (broken > 0) != streams {
-				t.Errorf("%d cuts hidden and %d told", hidden, broken)
+				t.Errorf("%d cuts hidden and %d reported", hidden, broken)
 			}
 		})
 	}
 }
 
-// mustBeBeginning compares a stream that was broken off after its content had begun with what the
-// server sent.
+// mustBeBeginning compares a stream that broke off after its first content with what the server
+// sent.
 func mustBeBeginning(t *testing.T, a answer, server *site) {
 	t.Helper()
 	if !slices.Contains(eventNames(a.body), "content_block_start") {

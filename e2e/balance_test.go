@@ -10,23 +10,23 @@ import (
 	"testing"
 )
 
-// purse is a file whose content a balance check prints.
-type purse struct {
+// balanceFile is a file whose content a balance check prints.
+type balanceFile struct {
 	t    *testing.T
 	file string
 }
 
-func newPurse(t *testing.T, balance string) purse {
+func newPurse(t *testing.T, balance string) balanceFile {
 	unixOnly(t, "balance checks of these tests are written for a POSIX shell")
-	p := purse{t, filepath.Join(t.TempDir(), "balance")}
+	p := balanceFile{t, filepath.Join(t.TempDir(), "balance")}
 	p.holds(balance)
 	return p
 }
 
-func (p purse) holds(balance string) { replaceFile(p.t, p.file, []byte(balance+"\n")) }
+func (p balanceFile) holds(balance string) { replaceFile(p.t, p.file, []byte(balance+"\n")) }
 
-// checked is a server whose balance is in the purse.
-func (p purse) checked(f *fake, threshold float64) object {
+// checked returns a server with the balance in the file.
+func (p balanceFile) checked(f *fake, threshold float64) object {
 	return f.entry().with("balance_check", fmt.Sprintf("cat '%s'", p.file)).with("balance_check_interval", "100ms").with("balance_threshold", threshold)
 }
 
@@ -37,7 +37,7 @@ func TestBalance(t *testing.T) {
 	b := start(t, fallback(purse.checked(first, 10), second.entry()))
 	b.mustServe(true, first)
 
-	purse.holds("10") // at the threshold is out
+	purse.holds("10") // a balance at the threshold means out
 	b.waitLog("balance low, server out", about("server", "first"))
 	b.mustServe(true, second)
 	if b.census("low_balance") != 1 || b.available() != 1 {
@@ -49,7 +49,7 @@ func TestBalance(t *testing.T) {
 	b.mustServe(true, first)
 }
 
-// TestLowBalanceAtTheStart: the first reading comes before the first request.
+// TestLowBalanceAtTheStart checks that the first reading comes before the first request.
 func TestLowBalanceAtTheStart(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
@@ -60,7 +60,7 @@ func TestLowBalanceAtTheStart(t *testing.T) {
 	}
 }
 
-// TestBalanceCheckFails leaves a server as the last reading has it.
+// TestBalanceCheckFails checks that a server keeps the state of its last reading.
 func TestBalanceCheckFails(t *testing.T) {
 	t.Parallel()
 	const failed = "balance check failed; keeping the last reading"
@@ -92,7 +92,8 @@ func TestBalanceCheckFails(t *testing.T) {
 	})
 }
 
-// TestBalanceCheckEnvironment shows a command what it names and nothing else of the balancer's environment.
+// TestBalanceCheckEnvironment checks that a command gets the variables that it names, and no others
+// of the balancer.
 func TestBalanceCheckEnvironment(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "the commands are written for a POSIX shell")
@@ -106,7 +107,8 @@ func TestBalanceCheckEnvironment(t *testing.T) {
 	}
 }
 
-// TestBalanceCheckHangs: it delays neither the start for long nor the end, and leaves nothing behind.
+// TestBalanceCheckHangs checks that a hanging command delays neither start nor end for long, and
+// leaves no process.
 func TestBalanceCheckHangs(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "the command is written for a POSIX shell")
@@ -128,7 +130,7 @@ func TestBalanceCheckHangs(t *testing.T) {
 	})
 }
 
-// isZombie reports a process that has ended, but that nobody has asked for its status.
+// isZombie reports whether a process has ended but was not waited for.
 func isZombie(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && strings.Contains(string(text), ") Z ")

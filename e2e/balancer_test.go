@@ -17,17 +17,17 @@ import (
 	"time"
 )
 
-// object is a configuration file, or a part of one.
+// object is a configuration or a part of one.
 type object map[string]any
 
-// with is o with one more member.
+// with returns o with one more member.
 func (o object) with(name string, value any) object {
 	o = maps.Clone(o)
 	o[name] = value
 	return o
 }
 
-// fallback is a configuration that takes servers in the order given.
+// fallback returns a configuration that uses servers in the given order.
 func fallback(servers ...object) object {
 	for i := range servers {
 		servers[i] = servers[i].with("priority", i+1)
@@ -35,12 +35,12 @@ func fallback(servers ...object) object {
 	return object{"mode": "fallback", "servers": servers}
 }
 
-// balanced is a configuration that spreads requests over servers.
+// balanced returns a configuration that spreads requests over servers.
 func balanced(algorithm string, servers ...object) object {
 	return object{"algorithm": algorithm, "servers": servers}
 }
 
-// balancer is a running instance of the program.
+// balancer is a running process of the program.
 type balancer struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -51,7 +51,7 @@ type balancer struct {
 	ended  chan struct{}
 }
 
-// start runs the program with a configuration, on a free port unless it names one.
+// start runs the program with a configuration, on a free port unless cfg sets one.
 func start(t *testing.T, cfg object, env ...string) *balancer {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.json")
@@ -59,7 +59,7 @@ func start(t *testing.T, cfg object, env ...string) *balancer {
 	return startFile(t, file, env...)
 }
 
-// engineVariable names the variable that says which http_engine to test.
+// engineVariable is the environment variable with the http_engine to test.
 const engineVariable = "E2E_HTTP_ENGINE"
 
 func writeConfig(t *testing.T, file string, cfg object) {
@@ -81,7 +81,7 @@ func writeConfig(t *testing.T, file string, cfg object) {
 	replaceFile(t, file, text)
 }
 
-// replaceFile gives a file new content in one step.
+// replaceFile replaces the content of a file in one step.
 func replaceFile(t *testing.T, file string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(file+".new", content, 0o600); err != nil {
@@ -98,10 +98,10 @@ func startFile(t *testing.T, file string, env ...string) *balancer {
 	return startCommand(t, exec.Command(binary, "-c", file), file, env...)
 }
 
-// startCommand is startFile by a command of its own, which must run the program in its place.
+// startCommand does what startFile does with a command that runs the program.
 func startCommand(t *testing.T, cmd *exec.Cmd, file string, env ...string) *balancer {
 	t.Helper()
-	os.Getenv("TEST_RUN") // its value differs between runs: the test cache does not see the sources of the program
+	os.Getenv("TEST_RUN") // its value differs between runs, because the test cache does not see the sources of the program
 	b := &balancer{t: t, cmd: cmd, file: file, log: &logbook{}, ended: make(chan struct{})}
 	b.client = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 256}}
 	b.cmd.Env = environment(env...)
@@ -118,7 +118,7 @@ func startCommand(t *testing.T, cmd *exec.Cmd, file string, env ...string) *bala
 	return b
 }
 
-// cleanUp ends the program, if it has not ended, and looks for accidents in its log.
+// cleanUp ends the program if needed, and checks its log.
 func (b *balancer) cleanUp() {
 	b.client.CloseIdleConnections()
 	if b.running() {
@@ -162,7 +162,7 @@ func (b *balancer) signal(s os.Signal) {
 	}
 }
 
-// exitStatus waits for the program's end.
+// exitStatus waits for the end of the program.
 func (b *balancer) exitStatus() int {
 	b.t.Helper()
 	eventually(b.t, "the program ends", func() bool { return !b.running() })
@@ -177,10 +177,10 @@ func (b *balancer) reconfigure(cfg object) {
 	eventually(b.t, "the new configuration is in force", func() bool { return b.log.count("configuration reloaded") > before })
 }
 
-// available asks /health how many servers are available.
+// available returns the number of available servers from /health.
 func (b *balancer) available() int { return b.census("available") }
 
-// census asks /health for one of its numbers.
+// census returns a number from /health.
 func (b *balancer) census(name string) int {
 	b.t.Helper()
 	a := b.get("/health")
@@ -195,7 +195,7 @@ func (b *balancer) census(name string) int {
 	return int(n)
 }
 
-// waitLog waits for a line of the log with this message that matches; nil matches all.
+// waitLog waits for a log line with this message that matches; nil matches all.
 func (b *balancer) waitLog(msg string, matches func(line) bool) line {
 	b.t.Helper()
 	var found line
@@ -215,12 +215,12 @@ func (b *balancer) waitLog(msg string, matches func(line) bool) line {
 	return found
 }
 
-// about matches lines with one attribute.
+// about matches lines with an attribute.
 func about(name, value string) func(line) bool {
 	return func(l line) bool { return l.text(name) == value }
 }
 
-// logbook is what a program has written.
+// logbook is the output of a program.
 type logbook struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -248,7 +248,7 @@ func (l line) number(name string) float64 {
 	return n
 }
 
-// lines are those with a message.
+// lines returns the lines with a message.
 func (l *logbook) lines(msg string) []line {
 	var found []line
 	for text := range strings.Lines(l.String()) {
@@ -259,7 +259,8 @@ func (l *logbook) lines(msg string) []line {
 	return found
 }
 
-// parseLine reads a line if it has the message; of one in the format for people, only values without blanks are right.
+// parseLine parses a line if it has the message. In the text format only values without blanks are
+// correct.
 func parseLine(text, msg string) (line, bool) {
 	if !strings.HasPrefix(text, "{") {
 		_, attributes, ok := strings.Cut(text, " "+msg+" ")
@@ -271,7 +272,7 @@ func parseLine(text, msg string) (line, bool) {
 		return parsed, ok
 	}
 	if quoted, _ := json.Marshal(msg); !strings.Contains(text, string(quoted)) {
-		return nil, false // most lines, and parsing takes time
+		return nil, false // most lines have other messages, and parsing takes time
 	}
 	var parsed line
 	err := json.Unmarshal([]byte(text), &parsed)

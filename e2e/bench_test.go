@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestDocumentedComparisons runs what the documentation says about bench: every line with -h, for that reads the flags before
-// it, and one with so little work that it is over at once.
+// TestDocumentedComparisons runs the documented bench commands: every one with -h, which parses the
+// flags before it, and one with a small amount of work.
 func TestDocumentedComparisons(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

@@ -11,7 +11,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// TestAnyBodyArrivesAsItIs sends bodies that are no requests at all: every upstream that is asked gets the same bytes.
+// TestAnyBodyArrivesAsItIs sends bodies that are not requests: every upstream of an attempt gets
+// the same bytes.
 func TestAnyBodyArrivesAsItIs(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -30,7 +31,7 @@ func TestAnyBodyArrivesAsItIs(t *testing.T) {
 			r.ContentLength = -1 // chunked
 		}
 		if n%5 == 0 {
-			r.Header.Set("Content-Encoding", "gzip") // whatever it is
+			r.Header.Set("Content-Encoding", "gzip") // although the body is not gzip
 		}
 		if a := send(b.client, r); a.err != nil {
 			t.Fatal(a.err)
@@ -50,7 +51,8 @@ func TestAnyBodyArrivesAsItIs(t *testing.T) {
 	}
 }
 
-// randomBody is up to 1 MiB of bytes of every sort: noise, text with odd characters, something packed, or a request that breaks off.
+// randomBody returns up to 1 MiB: noise, text with unusual characters, compressed data, or a
+// truncated request.
 func randomBody(t *testing.T, dice *rand.Rand) []byte {
 	t.Helper()
 	size := dice.IntN(1 << (1 + dice.IntN(20)))

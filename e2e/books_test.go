@@ -22,13 +22,13 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// told is what answers have said that they used.
-type told struct {
+// usageSum is the usage that responses have reported.
+type usageSum struct {
 	Attempts                                int64
 	Input, Output, CacheRead, CacheCreation int64
 }
 
-func (t *told) add(u claude.Usage) {
+func (t *usageSum) add(u claude.Usage) {
 	t.Input += u.InputTokens
 	t.Output += u.OutputTokens
 	t.CacheRead += u.CacheReadTokens
@@ -36,7 +36,7 @@ func (t *told) add(u claude.Usage) {
 }
 
 // addAll adds all model calls of a response. For one that broke off, it estimates the received part.
-func (t *told) addAll(m *claude.Message) {
+func (t *usageSum) addAll(m *claude.Message) {
 	u, _ := m.CompletedUsage(0)
 	bill := m.Bill(u)
 	t.add(bill.Usage)
@@ -45,11 +45,12 @@ func (t *told) addAll(m *claude.Message) {
 	}
 }
 
-// told reads what the site has sent: every answer, whole or not, whoever was still there to get it.
-func (s *site) told() told {
+// usage returns what the site has reported in all of its responses, complete or not, whether a
+// client received them or not.
+func (s *site) usage() usageSum {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sum := told{Attempts: s.Stats().Requests}
+	sum := usageSum{Attempts: s.Stats().Requests}
 	for _, answer := range s.sent {
 		answer.mu.Lock()
 		text := answer.text.Bytes()
@@ -66,14 +67,15 @@ func (s *site) told() told {
 	return sum
 }
 
-// faultsThatTell are those after which both sides know what was sent: a reset may overtake what was sent before it.
-func faultsThatTell() []fault.Rule {
+// accountableFaults are those after which both sides know what was sent: a reset may overtake
+// earlier bytes.
+func accountableFaults() []fault.Rule {
 	type f = fault.Fault
 	moment := map[string]string{"Retry-After-Ms": "50"}
 	before := []f{
 		{Kind: fault.Status, Status: 429, Headers: moment}, {Kind: fault.Status, Status: 529, Headers: moment}, status(500),
 		{Kind: fault.HTML}, {Kind: fault.Empty},
-	} // none that closes the connection: on a kept one the request is repeated, and that is no attempt
+	} // without those that close the connection: a request over a kept connection is repeated, which is not an attempt
 	inside := []f{
 		{Kind: fault.Error, Type: "api_error", At: fault.AtMessageStart}, {Kind: fault.Close, At: fault.AtMessageStart},
 		{Kind: fault.End, At: fault.AtMessageStart}, {Kind: fault.Stall, At: fault.AtMessageStart},
@@ -89,9 +91,9 @@ func faultsThatTell() []fault.Rule {
 	)
 }
 
-// TestTheBooksAgree lets a crowd meet failures of every kind, before and after the commit, and leave in
-// the middle of answers. Then the ledger and the metrics account for every token that any upstream has told of, once,
-// and they agree on what it cost, to the nano-dollar.
+// TestTheBooksAgree runs many clients that meet failures of every kind, before and after the
+// commit, and leave in the middle of responses. Then ledger and metrics contain every token that an
+// upstream has reported, once, and agree on the cost to the nano-dollar.
 func TestTheBooksAgree(t *testing.T) {
 	t.Parallel()
 	ledgers(t, func(t *testing.T, cfg object) object {
@@ -104,7 +106,7 @@ func TestTheBooksAgree(t *testing.T) {
 				o.Usage = slices.DeleteFunc(fakeclaude.UsageShapes(), func(s fakeclaude.UsageShape) bool { return s == fakeclaude.UsageNone || s == fakeclaude.UsageZeros })
 			})
 			if i > 0 {
-				f.SetFaults(faultsThatTell()...)
+				f.SetFaults(accountableFaults()...)
 			}
 			sites, entries = append(sites, f), append(entries, f.entry())
 		}
@@ -127,7 +129,7 @@ func TestTheBooksAgree(t *testing.T) {
 			wg.Wait()
 		}
 		crowd(8, func(session, round int) { b.askPatiently(t, session, round) })
-		for _, s := range sites { // nobody sends anything after what makes the clients leave
+		for _, s := range sites { // nothing is sent after the event at which the clients leave
 			s.SetFaults(rehearse(true, 1, []fault.Fault{{Kind: fault.Stall, At: fault.AtMidText}})...)
 		}
 		crowd(1, func(int, int) { b.open(t).leave() })
@@ -137,13 +139,13 @@ func TestTheBooksAgree(t *testing.T) {
 			}
 		}
 		r := reported(t, b.file, asked.Load(), "-by", "upstream")
-		booked := map[string]told{}
+		booked := map[string]usageSum{}
 		for _, row := range r.Rows {
-			booked[row.Upstream] = told{row.Attempts, row.Input, row.Output, row.CacheRead, row.CacheCreation}
+			booked[row.Upstream] = usageSum{row.Attempts, row.Input, row.Output, row.CacheRead, row.CacheCreation}
 		}
 		for _, s := range sites {
-			if want := s.told(); booked[s.name] != want {
-				t.Errorf("%s: the ledger has %+v, told were %+v", s.name, booked[s.name], want)
+			if want := s.usage(); booked[s.name] != want {
+				t.Errorf("%s: the ledger has %+v, reported were %+v", s.name, booked[s.name], want)
 			}
 		}
 		b.awaitRecords()
@@ -161,10 +163,10 @@ func TestTheBooksAgree(t *testing.T) {
 	})
 }
 
-// measured is the same as the metrics have it, by server, and the cost of all in dollars.
-func (b *balancer) measured() (map[string]told, float64) {
+// measured returns the same usage from the metrics, by server, and the total cost in dollars.
+func (b *balancer) measured() (map[string]usageSum, float64) {
 	b.t.Helper()
-	sums, cost := map[string]told{}, 0.0
+	sums, cost := map[string]usageSum{}, 0.0
 	server := regexp.MustCompile(`server="([^"]*)"`)
 	for series, value := range b.metrics() {
 		name := server.FindStringSubmatch(series)
@@ -192,7 +194,7 @@ func (b *balancer) measured() (map[string]told, float64) {
 	return sums, cost
 }
 
-// askPatiently asks once and takes what comes.
+// askPatiently sends one request and accepts any result.
 func (b *balancer) askPatiently(t *testing.T, session, round int) {
 	ctx, leave := context.WithTimeout(t.Context(), 30*time.Second)
 	defer leave()

@@ -15,13 +15,13 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
-// dialogue is a conversation by the official SDK, as agents have them: all of it is
-// sent with every turn, and the end is marked for the cache.
+// dialogue is a conversation with the official SDK, like an agent's: every turn sends all of it,
+// with a cache mark at the end.
 type dialogue struct {
 	client   anthropic.Client
 	name     string
 	messages []anthropic.MessageParam
-	servers  []string // that answered, turn by turn
+	servers  []string // that responded, by turn
 	read     int64    // tokens, from the cache
 	limited  int      // turns that were refused with a 429
 }
@@ -32,7 +32,7 @@ func newDialogue(b *balancer, name string) *dialogue {
 	return &dialogue{client: client, name: name}
 }
 
-// turn says something of about so many words and has it answered.
+// turn sends a turn of about the given number of words and reads the response.
 func (d *dialogue) turn(t *testing.T, words int) {
 	t.Helper()
 	said := anthropic.NewTextBlock(fmt.Sprintf("turn %d of %s: %s", len(d.messages), d.name, strings.Repeat("word ", words)))
@@ -50,11 +50,11 @@ func (d *dialogue) turn(t *testing.T, words int) {
 	}
 	d.read += m.Usage.CacheReadInputTokens
 	d.servers = append(d.servers, res.Header.Get("X-Lb-Upstream"))
-	plain := anthropic.NewTextBlock(said.OfText.Text) // the mark stands at the end only
+	plain := anthropic.NewTextBlock(said.OfText.Text) // only the end has a mark
 	d.messages = append(d.messages, anthropic.NewUserMessage(plain), m.ToParam())
 }
 
-// hold has dialogues go on at the same time, each turn by turn.
+// hold continues dialogues at the same time, each turn by turn.
 func hold(t *testing.T, turns, words int, all []*dialogue) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -84,7 +84,7 @@ func costAware(fakes ...*fake) object {
 	return balanced("cost_aware", servers...)
 }
 
-// TestThreeAccountsReadLikeOne compares what the SDK is told to have been read from the cache.
+// TestThreeAccountsReadLikeOne compares the cache reads that the SDK reports.
 func TestThreeAccountsReadLikeOne(t *testing.T) {
 	t.Parallel()
 	total := func(fakes ...*fake) (read int64) {
@@ -103,7 +103,7 @@ func TestThreeAccountsReadLikeOne(t *testing.T) {
 	}
 }
 
-// TestADeadAccountMovesItsDialoguesOnly and those once.
+// TestADeadAccountMovesItsDialoguesOnly checks that only its dialogues move, and only once.
 func TestADeadAccountMovesItsDialoguesOnly(t *testing.T) {
 	t.Parallel()
 	fakes := newFakes(t, "a", "b", "c")
@@ -130,7 +130,8 @@ func TestADeadAccountMovesItsDialoguesOnly(t *testing.T) {
 	}
 }
 
-// TestNoLimitIsHitWhereTakingTurnsHitsMany: the same work, on accounts whose limits would do for one cache.
+// TestNoLimitIsHitWhereTakingTurnsHitsMany runs the same work on accounts whose limits suffice for
+// one cache.
 func TestNoLimitIsHitWhereTakingTurnsHitsMany(t *testing.T) {
 	t.Parallel()
 	const sessions, turns = 24, 12

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// patience bounds a run of the client in which it must not wait. A run takes one to four seconds on
-// an idle machine, while the faults of these tests would delay it for minutes.
+// patience bounds a run of the client that must not wait. A run takes one to four seconds on an
+// idle machine, while the faults of these tests would delay it for minutes.
 const patience = 30 * time.Second
 
 // usedUp is Anthropic's response when the five-hour window of a subscription is used up.
@@ -51,7 +51,7 @@ func TestClaudeCodeSeesAUsedUpPlan(t *testing.T) {
 	a, b := newScripted(t, "a", usedUp(2*time.Hour)), newScripted(t, "b", usedUp(time.Hour))
 	lb := start(t, fallback(a.entry(), b.entry()))
 	s := claudeAt(t, lb.url, "sk-any-0123456789abcdef")
-	for range 2 { // the second time the accounts rest already
+	for range 2 { // at the second run the accounts are in cooldown already
 		s.say(patience, "hi").mustSay(t, "would exceed your account's rate limit")
 	}
 }
@@ -83,7 +83,7 @@ func TestClaudeCodeSeesABlockedPrompt(t *testing.T) {
 func TestClaudeCodeSeesAWrongKey(t *testing.T) {
 	t.Parallel()
 	lb := start(t, fallback(newScripted(t, "a", nil).entry()).with("auth", true).with("auth_keys", []string{clientKey}))
-	// The client words a 401 itself; without x-should-retry: false it would be silent for three
+	// The client has its own text for a 401; without x-should-retry: false it would retry for three
 	// minutes.
 	claudeAt(t, lb.url, "sk-wrong-0123456789abcdef").say(patience, "hi").mustSay(t, "/login")
 }
@@ -111,7 +111,7 @@ func TestClaudeCodeWithV1InItsBaseURL(t *testing.T) {
 	lb := start(t, fallback(a.entry()))
 	o := claudeAt(t, lb.url+"/v1", "sk-any-0123456789abcdef").say(patience, "hi")
 	if o.err != nil && !strings.Contains(o.text, "ANTHROPIC_BASE_URL") {
-		t.Errorf("neither served nor told what is wrong: %s", o.text)
+		t.Errorf("neither served nor informed of the problem: %s", o.text)
 	}
 	for _, r := range a.arrivals() {
 		if strings.HasPrefix(r.URL.Path, "/v1/v1") {
@@ -123,7 +123,7 @@ func TestClaudeCodeWithV1InItsBaseURL(t *testing.T) {
 // conversation responds to the main conversation of a headless client: first with a tool call, then
 // with text.
 type conversation struct {
-	tool  func(r arrival) contentBlock // the call to begin with
+	tool  func(r arrival) contentBlock // the first call
 	calls atomic.Int32
 }
 
@@ -236,7 +236,7 @@ func TestClaudeCodeCompacts(t *testing.T) {
 
 func TestClaudeCodeThreads(t *testing.T) {
 	t.Parallel()
-	var known atomic.Int32 // continuations that arrived where the thread lives
+	var known atomic.Int32 // continuations that arrived at the thread's account
 	upstream := func(id string) responder {
 		return func(w http.ResponseWriter, r arrival) bool {
 			var thread struct {

@@ -59,7 +59,7 @@ func installClaudeCode() (client, error) {
 	return findClaudeCode(dir, version)
 }
 
-// findClaudeCode looks for the program in the package of this platform, which npm chooses.
+// findClaudeCode returns the program in the package for this platform, which npm chooses.
 func findClaudeCode(dir, version string) (client, error) {
 	for _, name := range []string{"claude", "claude.exe"} {
 		found, _ := filepath.Glob(filepath.Join(dir, "node_modules", "@anthropic-ai", "claude-code-*", name))
@@ -97,7 +97,7 @@ type claudeSession struct {
 	env       []string
 }
 
-// claudeAt returns a Claude Code that talks to a base URL with a key, with its usual retries.
+// claudeAt returns a Claude Code that uses a base URL with a key, with its usual retries.
 func claudeAt(t *testing.T, baseURL, key string, env ...string) *claudeSession {
 	t.Helper()
 	if testing.Short() {
@@ -118,14 +118,15 @@ func claudeAt(t *testing.T, baseURL, key string, env ...string) *claudeSession {
 	return s
 }
 
-// outcome is what one run of the client printed and how long it took.
+// outcome is the output of one run of the client, and its duration.
 type outcome struct {
 	text string
 	took time.Duration
 	err  error
 }
 
-// say runs the client headless with one prompt. It ends a client that prints nothing for the limit.
+// say runs the client headless with one prompt. It ends a client that prints nothing within the
+// limit.
 func (s *claudeSession) say(limit time.Duration, prompt string, args ...string) outcome {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), limit)

@@ -71,7 +71,7 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
-// TestNoConfiguration helps a newcomer on.
+// TestNoConfiguration checks the help for new users.
 func TestNoConfiguration(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{nil, {"-c", "nowhere.json"}, {"check"}, {"-health-check"}} {
@@ -113,7 +113,8 @@ func TestHealthCheck(t *testing.T) {
 	expect(1, invocation{args: []string{"-health-check", "-c", file}})
 }
 
-// TestHealthCheckOfAnotherProgram does not take any answer for a good one.
+// TestHealthCheckOfAnotherProgram checks that a response of another program does not count as
+// healthy.
 func TestHealthCheckOfAnotherProgram(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -124,7 +125,7 @@ func TestHealthCheckOfAnotherProgram(t *testing.T) {
 	}
 }
 
-// TestBrokenConfiguration starts nothing.
+// TestBrokenConfiguration checks that nothing starts.
 func TestBrokenConfiguration(t *testing.T) {
 	t.Parallel()
 	file, err := filepath.Abs(filepath.Join("testdata", "broken.json"))
@@ -137,7 +138,7 @@ func TestBrokenConfiguration(t *testing.T) {
 	}
 }
 
-// TestCheck compares what check says of files with mistakes, and of good ones.
+// TestCheck compares the output of check for files with mistakes, and for valid ones.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -151,7 +152,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir() // a file from the repository may be readable by others, which check would tell
+			dir := t.TempDir() // a file of the repository may be readable by others, which check would report
 			replaceFile(t, filepath.Join(dir, test.file), []byte(readFile(t, filepath.Join("testdata", test.file))))
 			r := run(t, invocation{args: []string{"check", "-c", test.file}, dir: dir, env: []string{"GOOD_TOKEN=sk-ant-api03-good-secret"}})
 			if r.status != test.status {

@@ -16,12 +16,12 @@ import (
 
 const model = "claude-sonnet-5-5"
 
-// message is the body of a request to /v1/messages.
+// message returns the body of a request to /v1/messages.
 func message(stream bool) string {
 	return fmt.Sprintf(`{"model":%q,"max_tokens":1024,"stream":%t,"messages":[{"role":"user","content":"hello there"}]}`, model, stream)
 }
 
-// answer is an answer as far as it arrived.
+// answer is the received part of a response.
 type answer struct {
 	status int
 	header http.Header
@@ -29,7 +29,7 @@ type answer struct {
 	err    error // of the request or of reading the body
 }
 
-// newRequest builds a request; header holds names and values in turn.
+// newRequest returns a request; header contains names and values in turn.
 func newRequest(t *testing.T, ctx context.Context, method, url, body string, header ...string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -75,7 +75,8 @@ func (b *balancer) ask(stream bool, header ...string) answer {
 	return b.do(http.MethodPost, "/v1/messages?beta=true", message(stream), header...)
 }
 
-// mustServe asks once and insists on a whole answer, from one of the upstreams given where there are any.
+// mustServe sends a request and requires a complete response, from one of the given upstreams if
+// there are any.
 func (b *balancer) mustServe(stream bool, from ...*fake) answer {
 	b.t.Helper()
 	a := b.ask(stream)
@@ -88,7 +89,7 @@ func (b *balancer) mustServe(stream bool, from ...*fake) answer {
 	return a
 }
 
-// flaw says what keeps an answer from being a good one.
+// flaw describes what is wrong with a response, "" if it is good.
 func (a answer) flaw(stream bool) string {
 	switch {
 	case a.err != nil:
@@ -108,7 +109,8 @@ func (a answer) flaw(stream bool) string {
 	return ""
 }
 
-// failure is the error that an answer holds, which must be in the shape of the Messages API with a request id in body and header.
+// failure returns the error in a response, which must have the form of the Messages API, with the
+// request id in body and header.
 func (a answer) failure(t *testing.T, status int, kind claude.ErrorType) claude.Error {
 	t.Helper()
 	e, ok := claude.ParseError(a.body)
@@ -144,13 +146,13 @@ type openStream struct {
 	text   strings.Builder
 }
 
-// open asks for a stream and reads until its first piece of text has come.
+// open requests a stream and reads up to its first text.
 func (b *balancer) open(t *testing.T) *openStream {
 	t.Helper()
 	return b.openWith(t, message(true))
 }
 
-// openWith is open with a request of one's own.
+// openWith is open with a given body.
 func (b *balancer) openWith(t *testing.T, body string) *openStream {
 	t.Helper()
 	ctx, leave := context.WithCancel(t.Context())
@@ -178,7 +180,7 @@ func (s *openStream) rest() answer {
 	return answer{http.StatusOK, s.header, []byte(s.text.String()), err}
 }
 
-// mustEndWhole insists that the stream goes on to a proper end.
+// mustEndWhole requires that the stream continues to a proper end.
 func (s *openStream) mustEndWhole() {
 	s.t.Helper()
 	if problem := s.rest().flaw(true); problem != "" {
@@ -186,8 +188,8 @@ func (s *openStream) mustEndWhole() {
 	}
 }
 
-// mustBreak insists that a stream ends as one that broke off: with an error event where the client stood
-// between two events, never with message_stop, and with a broken connection.
+// mustBreak requires that a stream ends as broken: with an error event if the client was between
+// two events, never with message_stop, and with a broken connection.
 func (a answer) mustBreak(t *testing.T) {
 	t.Helper()
 	names := eventNames(a.body)

@@ -100,7 +100,8 @@ func TestConnect(t *testing.T) {
 	d.must(d.connect("-undo"), 1, "nothing to undo")
 }
 
-// TestConnectTouchesNothing in files that Claude Code would not read, or when the balancer is away.
+// TestConnectTouchesNothing checks files that Claude Code would not read, and an unreachable
+// balancer.
 func TestConnectTouchesNothing(t *testing.T) {
 	t.Parallel()
 	lb := start(t, fallback(newFake(t, "a").entry()))
@@ -145,7 +146,7 @@ func TestConnectWithoutKey(t *testing.T) {
 	d.must(d.connect(lb.url, "-keep-login"), 0, "from now on")
 }
 
-// TestConnectLocally writes to the project only what Git does not commit.
+// TestConnectLocally checks that the project gets only what Git does not commit.
 func TestConnectLocally(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("git"); err != nil {
@@ -184,7 +185,7 @@ func TestConnectLocally(t *testing.T) {
 	}
 }
 
-// TestConnectVSCode keeps the comments in the settings of VS Code.
+// TestConnectVSCode checks that comments in the settings of VS Code stay.
 func TestConnectVSCode(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "the directory of VS Code is another one")
@@ -207,7 +208,7 @@ func TestConnectVSCode(t *testing.T) {
 	}
 }
 
-// TestClaudeCodeIsConnected compares what connect writes and -check reports with the real client.
+// TestClaudeCodeIsConnected compares the results of connect and -check with the real client.
 func TestClaudeCodeIsConnected(t *testing.T) {
 	t.Parallel()
 	a := newScripted(t, "a", nil)
@@ -241,7 +242,8 @@ func TestClaudeCodeIsConnected(t *testing.T) {
 	}
 }
 
-// TestConnectOverHTTPS finds the URL that fits the certificate, and trusts what Claude Code trusts.
+// TestConnectOverHTTPS checks that connect finds the URL that fits the certificate, and trusts what
+// Claude Code trusts.
 func TestConnectOverHTTPS(t *testing.T) {
 	t.Parallel()
 	c := newCertificate(t, "lb.example", valid())

@@ -56,7 +56,7 @@ func TestKeptConnectionThatEnds(t *testing.T) {
 	}
 }
 
-// forward sends a request on, and its answer back, after any number of interim ones.
+// forward forwards a request, and its response after any number of interim ones.
 func forward(c net.Conn, r *http.Request, to string) error {
 	out, err := http.NewRequest(r.Method, to+r.URL.RequestURI(), r.Body)
 	if err != nil {

@@ -28,7 +28,7 @@ func alwaysStream(events string, header ...string) responder {
 	return always(http.StatusOK, events, append([]string{"Content-Type", "text/event-stream"}, header...)...)
 }
 
-// inSteps streams one text after the other; it sends each but the first when the test asks for it.
+// inSteps streams one text after another; each except the first waits for next.
 func inSteps(next <-chan string) responder {
 	return func(w http.ResponseWriter, r arrival) bool {
 		if !r.isMessage() {
@@ -59,7 +59,7 @@ const (
 		"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
 )
 
-// mustRead reads on until the client has a text, which must be the next one.
+// mustRead reads until the client has a text, which must be the next one.
 func (s *openStream) mustRead(text string) {
 	s.t.Helper()
 	got := make([]byte, len(text))

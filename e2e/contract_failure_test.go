@@ -137,7 +137,7 @@ func contractPolicyBlock(t *testing.T) {
 	}
 }
 
-// dataOf is the data of the last event of a stream, or a plain body as it is.
+// dataOf returns the data of the last event of a stream, or a plain body unchanged.
 func dataOf(body []byte) string {
 	events := eventData(body)
 	if len(events) == 0 {
@@ -173,7 +173,7 @@ func contractOverload(t *testing.T) {
 	}
 }
 
-// threadID is the message that a thread continues, "" if the request continues none.
+// threadID returns the message that a thread continues, "" if the request continues none.
 func threadID(r arrival) string {
 	var thread struct {
 		Type     string `json:"type"`
@@ -185,7 +185,7 @@ func threadID(r arrival) string {
 	return thread.Previous
 }
 
-// threadTurn is the body of one turn of a thread: it begins one if it continues none.
+// threadTurn returns the body of one turn of a thread; without previous it begins a thread.
 func threadTurn(previous, text string, stream bool) string {
 	thread := object{"type": "create"}
 	if previous != "" {

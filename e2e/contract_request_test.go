@@ -73,7 +73,7 @@ func contractHeaders(t *testing.T) {
 	}
 }
 
-// oddBody has blanks, escapes, doubled and unknown members that any decoding and encoding would
+// oddBody has blanks, escapes, repeated and unknown members that decoding and encoding would
 // change.
 const oddBody = ` { "model" : "claude-sonnet-5-5","max_tokens":64.0, "stream":false,
 	"system":[{"type":"text","text":"x-anthropic-billing-header: cc_version=2.1.332;"},{"type":"text","text":"\u00e9\/é","cache_control":{"type":"ephemeral","ttl":"1h"}}],

@@ -125,10 +125,10 @@ func (p *pair) mustRestNone(t *testing.T) {
 	}
 }
 
-// streams and plain answers alike.
+// streams and plain responses alike.
 var bothKinds = map[string]bool{"stream": true, "plain": false}
 
-// eachKind runs a check for streams and for plain answers.
+// eachKind runs a check for streams and for plain responses.
 func eachKind(t *testing.T, check func(t *testing.T, stream bool)) {
 	t.Helper()
 	for name, stream := range bothKinds {

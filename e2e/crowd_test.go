@@ -10,7 +10,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// TestCrowd keeps many clients busy while two of three servers fail in all ways that come before an answer: nobody may notice.
+// TestCrowd runs many clients while two of three servers fail in all ways before a response: no
+// client may notice.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
 	type f = fault.Fault
@@ -54,7 +55,7 @@ func TestCrowd(t *testing.T) {
 	eventually(t, "attempts have failed: else the test shows nothing", func() bool { return b.log.count("attempt failed") >= 10 })
 }
 
-// TestFailoverBesideMessages covers the other answers that are looked into before they go out.
+// TestFailoverBesideMessages covers the other responses that are checked before they are sent.
 func TestFailoverBesideMessages(t *testing.T) {
 	t.Parallel()
 	for _, injected := range []fault.Fault{status(503), {Kind: fault.HTML}, {Kind: fault.Reset}, {Kind: fault.Close, At: fault.AtMidText}} {
@@ -75,7 +76,7 @@ func TestFailoverBesideMessages(t *testing.T) {
 	}
 }
 
-// TestPingsAreNoAnswer: an upstream that sends nothing else is too slow.
+// TestPingsAreNoAnswer checks that an upstream that sends only pings is too slow.
 func TestPingsAreNoAnswer(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first", func(o *fakeclaude.Options) { o.PingInterval = fakeclaude.Duration(20_000_000) }), newFake(t, "second")
@@ -87,7 +88,7 @@ func TestPingsAreNoAnswer(t *testing.T) {
 	}
 }
 
-// TestAllServersDrained has no server that takes new work: only the operator can help.
+// TestAllServersDrained has no server that takes new requests: only the operator can change that.
 func TestAllServersDrained(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")

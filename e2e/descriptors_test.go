@@ -22,7 +22,7 @@ func startWithin(t *testing.T, limits string, cfg object) *balancer {
 	return startCommand(t, exec.Command("sh", "-c", limits+` && exec "$0" -c "$1"`, binary, file), file)
 }
 
-// TestDescriptorsAreReported, and the limit is raised as far as it may be.
+// TestDescriptorsAreReported checks the report, and that the limit is raised to the hard limit.
 func TestDescriptorsAreReported(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -34,12 +34,13 @@ func TestDescriptorsAreReported(t *testing.T) {
 		}
 	}
 	const few = "few file descriptors: raise the limit (ulimit -n, LimitNOFILE of systemd, ulimits of Docker)"
-	report("ulimit -Sn 256 && ulimit -Hn 5000", "file descriptors", 4999, 5000) // the runtime leaves one out
+	report("ulimit -Sn 256 && ulimit -Hn 5000", "file descriptors", 4999, 5000) // the runtime keeps one below the limit
 	report("ulimit -n 300", few, 300, 300)
 }
 
-// TestNoDescriptorsLeft lets more clients connect than there are descriptors: streams go on, whoever cannot be served is told why, no
-// server is blamed, and afterwards everything is as before.
+// TestNoDescriptorsLeft opens more connections than there are descriptors: streams continue, other
+// clients get an error with the reason, no server is blamed, and afterwards everything is as
+// before.
 func TestNoDescriptorsLeft(t *testing.T) {
 	t.Parallel()
 	const limit, streams, asking, flood = 64, 4, 8, 200
@@ -76,7 +77,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 		silent = append(silent, dial(""))
 	}
 	b.waitLog("no file descriptors left", about("needed_to", "accept"))
-	told := 0
+	refused := 0
 	for _, c := range begun {
 		fmt.Fprint(c, "\r\n"+body)
 	}
@@ -86,16 +87,16 @@ func TestNoDescriptorsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := read(res)
-		if a.status == http.StatusOK { // another one has given its descriptor back
+		if a.status == http.StatusOK { // another client has released its descriptor
 			continue
 		}
-		told++
+		refused++
 		if e := a.failure(t, 503, claude.ErrAPI); !strings.Contains(e.Message, "no file descriptors left") || !res.Close || a.header.Get("Retry-After") == "" {
 			t.Errorf("%s, header %v", e.Message, a.header)
 		}
 	}
-	if told == 0 {
-		t.Error("nobody was told: the test shows nothing")
+	if refused == 0 {
+		t.Error("no client was refused: the test proves nothing")
 	}
 	for _, c := range silent {
 		c.Close()
@@ -123,5 +124,5 @@ func TestNoDescriptorsLeft(t *testing.T) {
 			t.Errorf("%q is logged %d times", msg, n)
 		}
 	}
-	t.Logf("%d of %d were told", told, asking)
+	t.Logf("%d of %d were refused", refused, asking)
 }

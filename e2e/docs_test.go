@@ -14,7 +14,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// commandLine is a use of the program somewhere in the documentation.
+// commandLine is a use of the program in the documentation.
 type commandLine struct {
 	place string // file and line
 	text  string
@@ -62,7 +62,7 @@ func parse(text string) (blocks []block, prose map[int]string) {
 }
 
 var (
-	// invoked is the program at the start of a command, maybe behind assignments of variables.
+	// invoked is the program at the start of a command, possibly after assignments of variables.
 	invoked    = regexp.MustCompile(`^(?:\w+=\S* )*(?:sudo )?(?:go run \.|\S*?claude-code-lb)(?:\s+(.*))?$`)
 	codeSpan   = regexp.MustCompile("`([^`]+)`")
 	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|secret|schema|connect|run|explain-error|key|report|export-trace|simulate|demo|fake|webhook-test)\b)`)
@@ -105,14 +105,14 @@ func commandLines(t *testing.T, file string) []commandLine {
 			}
 		case "text", "":
 			for i, text := range b.lines {
-				command, _, _ := strings.Cut(strings.TrimSpace(text), "  ") // its explanation follows
+				command, _, _ := strings.Cut(strings.TrimSpace(text), "  ") // an explanation follows
 				add(b.line+i, command)
 			}
 		}
 	}
 	for line, text := range prose {
 		for _, span := range codeSpan.FindAllStringSubmatch(text, -1) {
-			if used.MatchString(span[1]) { // else the name, or an error message that begins with it
+			if used.MatchString(span[1]) { // otherwise the name, or an error message that begins with it
 				add(line, span[1])
 			}
 		}
@@ -120,7 +120,7 @@ func commandLines(t *testing.T, file string) []commandLine {
 	return found
 }
 
-// flagsOf asks a command for its flags, and whether each takes a value.
+// flagsOf returns the flags of a command, and whether each takes a value.
 func flagsOf(t *testing.T, command ...string) map[string]bool {
 	t.Helper()
 	r := run(t, invocation{args: append(command, "-h")})
@@ -131,7 +131,7 @@ func flagsOf(t *testing.T, command ...string) map[string]bool {
 	return flags
 }
 
-// TestDocumentedCommands looks up every command and flag that the documentation uses.
+// TestDocumentedCommands checks every command and flag in the documentation.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	commands := map[string]map[string]bool{"": flagsOf(t)}
@@ -155,7 +155,7 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 }
 
-// misuse says what is wrong with a command line.
+// misuse describes what is wrong with a command line, "" if it is valid.
 func misuse(commands map[string]map[string]bool, words []string) string {
 	command := ""
 	for i := 0; i < len(words); i++ {
@@ -170,7 +170,7 @@ func misuse(commands map[string]map[string]bool, words []string) string {
 		case !isFlag && command == "" && words[i] == "help":
 			continue
 		case !isFlag && command == "key" && (slices.Contains([]string{"new", "list", "rotate", "revoke"}, words[i]) || slices.Contains([]string{"new", "rotate", "revoke"}, words[i-1])):
-			continue // the verb, or a name behind it
+			continue // the verb, or a name after it
 		case command == "ledger" && (words[i] == "import" || words[i] == "-" || !isFlag && slices.Contains(words[:i], "import")):
 			continue // the verb, or the file to import
 		case command == "run" && words[i] == "--":
@@ -200,8 +200,8 @@ func misuse(commands map[string]map[string]bool, words []string) string {
 	return ""
 }
 
-// TestRunnableBlocks runs the blocks marked as sh, not bash, of both READMEs and of the pages that hold such blocks: those work
-// anywhere, as they stand. They are run with the program as built for these tests, and the demo is cut short.
+// TestRunnableBlocks runs the blocks marked as sh, not bash, of both READMEs and of pages with such
+// blocks, unchanged, with the program built for these tests. The demo is shortened.
 func TestRunnableBlocks(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "the blocks are written for a POSIX shell")
@@ -234,7 +234,7 @@ func TestRunnableBlocks(t *testing.T) {
 	}
 }
 
-// runLine runs one line of a block, unless it builds or tests the program, as those who run this have done.
+// runLine runs one line of a block, except those that build or test the program.
 func runLine(t *testing.T, dir, line string) {
 	t.Helper()
 	ours := regexp.MustCompile(`^(echo '[^']*' \| )?(?:go run \.|\./claude-code-lb)( |$)`)
@@ -253,7 +253,7 @@ func runLine(t *testing.T, dir, line string) {
 	}
 }
 
-// TestDemo is the first minute of a newcomer.
+// TestDemo runs the demo like a new user.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	r := run(t, invocation{args: []string{"demo", "-for", "3s"}})

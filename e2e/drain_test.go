@@ -10,7 +10,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// drained starts a balancer with an open stream and asks it to end.
+// drained starts a balancer with an open stream and sends it a signal.
 func drained(t *testing.T, f *fake, s os.Signal, cfg object) (*balancer, *openStream) {
 	t.Helper()
 	unixOnly(t, "processes cannot be sent SIGTERM")
@@ -72,7 +72,7 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
-// TestSecondSignalBeforeTheAnswer: whoever still waits is told.
+// TestSecondSignalBeforeTheAnswer checks that waiting clients get an error.
 func TestSecondSignalBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "processes cannot be sent SIGTERM")

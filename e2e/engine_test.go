@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestHTTPEngine changes the engine while a stream is open: the stream ends whole, and new
-// connections use the other one.
+// TestHTTPEngine changes the engine while a stream is open: the stream ends complete, and new
+// connections use the other engine.
 func TestHTTPEngine(t *testing.T) {
 	t.Parallel()
 	for from, to := range map[string]string{"fast": "go", "go": "fast"} {
@@ -29,7 +29,7 @@ func TestHTTPEngine(t *testing.T) {
 			b.client.CloseIdleConnections()
 			b.mustServe(true, f)
 			b.mustServe(false, f)
-			// Only one of the engines words what is wrong with a request in the shape of the API.
+			// Only one of the engines reports a malformed request in the API's form.
 			a := b.get("/v1/models", "X-Long", strings.Repeat("x", 300<<10))
 			if own := strings.Contains(string(a.body), `"type":"error"`); a.status != http.StatusRequestHeaderFieldsTooLarge || own != (to == "fast") {
 				t.Errorf("an oversized header: %d %s", a.status, a.body)
@@ -38,7 +38,7 @@ func TestHTTPEngine(t *testing.T) {
 	}
 }
 
-// mustShowEngine insists on the engine that the metrics name.
+// mustShowEngine checks the engine in the metrics.
 func (b *balancer) mustShowEngine(engine, other string) {
 	b.t.Helper()
 	all := b.metrics()

@@ -13,18 +13,19 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// impatient are timeouts for upstreams that hang.
+// impatient are time-outs for upstreams that hang.
 var impatient = object{"connect": "2s", "response_header": "300ms", "non_streaming": "300ms", "idle": "300ms"}
 
-// TestFailover breaks the first of two servers: the client must not notice, and the server must rest.
+// TestFailover breaks the first of two servers: the client must not notice, and the server must be
+// in cooldown.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	type f = fault.Fault
 	for _, test := range []struct {
 		name         string
 		fault        fault.Fault
-		streams      bool // make sense for streams
-		plainAnswers bool // make sense for plain answers
+		streams      bool // for streams
+		plainAnswers bool // for plain responses
 	}{
 		{"500", status(500), true, true},
 		{"502 from a proxy", f{Kind: fault.HTML, Status: 502}, true, true},
@@ -70,7 +71,7 @@ func TestFailoverFromNobody(t *testing.T) {
 	mustHide(t, deadEntry(t), true)
 }
 
-// mustHide asks several times while the first server is broken.
+// mustHide sends several requests while the first server is broken.
 func mustHide(t *testing.T, broken object, stream bool) {
 	t.Helper()
 	good := newFake(t, "good")
@@ -87,7 +88,8 @@ func mustHide(t *testing.T, broken object, stream bool) {
 	}
 }
 
-// TestOneProbe sends 200 requests at once to a server whose cooldown is over: one of them finds out whether it is back.
+// TestOneProbe sends 200 requests at once to a server whose cooldown is over: only one of them
+// probes it.
 func TestOneProbe(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
@@ -125,7 +127,7 @@ func TestOneProbe(t *testing.T) {
 	b.mustServe(true, first)
 }
 
-// TestFailedProbe grows the cooldown.
+// TestFailedProbe checks that a failed probe extends the cooldown.
 func TestFailedProbe(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
@@ -174,7 +176,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestClientErrors are the client's own: it gets them as they are, and no server suffers.
+// TestClientErrors checks errors of the client: it gets them unchanged, and no server gets a
+// cooldown.
 func TestClientErrors(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{400, 404, 413, 422} {
@@ -207,7 +210,7 @@ func TestClientErrors(t *testing.T) {
 	}
 }
 
-// TestNothingLeft has no server that answers: the error is ours, and tells when to come back.
+// TestNothingLeft has no server that responds: the error is the balancer's, with a retry-after.
 func TestNothingLeft(t *testing.T) {
 	t.Parallel()
 	refusing := newFake(t, "refusing")
@@ -229,7 +232,8 @@ func TestNothingLeft(t *testing.T) {
 	}
 }
 
-// TestLastRefusal passes on what the last upstream said, as nobody else can serve the request.
+// TestLastRefusal checks that the client gets the last upstream's refusal, because no other
+// upstream can serve the request.
 func TestLastRefusal(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -259,7 +263,8 @@ func TestLastRefusal(t *testing.T) {
 	}
 }
 
-// TestLastServerStanding is asked although it rests, and serves as soon as it can.
+// TestLastServerStanding checks that the only server is tried during its cooldown, and serves as
+// soon as it can.
 func TestLastServerStanding(t *testing.T) {
 	t.Parallel()
 	only := newFake(t, "only")
@@ -274,7 +279,7 @@ func TestLastServerStanding(t *testing.T) {
 	}
 }
 
-// TestOverloadIsWaitedOut hides what passes within seconds from the client.
+// TestOverloadIsWaitedOut checks that an overload of seconds is hidden from the client.
 func TestOverloadIsWaitedOut(t *testing.T) {
 	t.Parallel()
 	only := newFake(t, "only")

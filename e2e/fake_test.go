@@ -21,10 +21,10 @@ var (
 	heldMidText    = fault.Fault{Kind: fault.Slow, At: fault.AtMidText, Delay: held}
 )
 
-// held is the delay that a heldClock takes as "until released".
+// held is the delay that heldClock treats as "until released".
 const held = fakeclaude.Duration(time.Hour)
 
-// heldClock is the machine's clock, except that a long sleep ends when the test says so.
+// heldClock is the machine's clock, except that a long sleep ends when the test calls release.
 type heldClock struct {
 	once     sync.Once
 	released chan struct{}
@@ -50,14 +50,14 @@ func (c *heldClock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// fake is a simulated upstream behind a real listener. It accepts its own token alone.
+// fake is a simulated upstream with a real listener. It accepts only its token.
 type fake struct {
 	*fakeclaude.Server
 	name, url, token string
 	clock            *heldClock
 }
 
-// newFake starts an upstream called name, or one for each of several.
+// newFake starts an upstream with a name.
 func newFake(t *testing.T, name string, adjust ...func(*fakeclaude.Options)) *fake {
 	t.Helper()
 	f := &fake{name: name, token: "sk-ant-api03-" + name + "-upstream-token", clock: &heldClock{released: make(chan struct{})}}
@@ -87,10 +87,10 @@ func newFakes(t *testing.T, names ...string) []*fake {
 	return fakes
 }
 
-// anyCredential lets an upstream accept every credential.
+// anyCredential makes an upstream accept every credential.
 func anyCredential(o *fakeclaude.Options) { o.Keys = nil }
 
-// ServeHTTP adds to the simulated API the balances that the example configurations ask for, and lets it live
+// ServeHTTP adds the balances of the example configurations to the simulated API, and serves it
 // below any path.
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
@@ -104,7 +104,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// release ends what is held, now and later.
+// release ends all held sleeps, now and later.
 func (f *fake) release() { f.clock.once.Do(func() { close(f.clock.released) }) }
 
 // fails makes every request fail from now on; without a fault none does.
@@ -116,18 +116,18 @@ func (f *fake) fails(faults ...fault.Fault) {
 	f.SetFaults(rules...)
 }
 
-// entry is the upstream in a configuration file.
+// entry returns the upstream's entry in a configuration.
 func (f *fake) entry() object { return object{"name": f.name, "url": f.url, "token": f.token} }
 
-// count is how many requests have arrived.
+// count returns the number of requests so far.
 func (f *fake) count() int { return int(f.Stats().Requests) }
 
-// served reports whether an answer came from this upstream.
+// served reports whether a response came from this upstream.
 func (f *fake) served(a answer) bool {
 	return a.header.Get("Anthropic-Organization-Id") == f.Account().Organization()
 }
 
-// only is the one request that arrived.
+// only returns the single request that arrived.
 func (f *fake) only(t *testing.T) fakeclaude.RecordedRequest {
 	t.Helper()
 	seen := f.Requests()
@@ -137,7 +137,7 @@ func (f *fake) only(t *testing.T) fakeclaude.RecordedRequest {
 	return seen[0]
 }
 
-// carries says where in a request some text is: "" when it is nowhere.
+// carries returns where in a request a text is, "" if it is absent.
 func carries(seen fakeclaude.RecordedRequest, text string) string {
 	for name, values := range seen.Header {
 		if strings.Contains(strings.Join(values, "\n"), text) {
@@ -150,7 +150,7 @@ func carries(seen fakeclaude.RecordedRequest, text string) string {
 	return ""
 }
 
-// status is a fault of a plain kind.
+// status returns a fault with a status.
 func status(code int, header ...string) fault.Fault {
 	f := fault.Fault{Kind: fault.Status, Status: code, Bare: true}
 	for i := 0; i+1 < len(header); i += 2 {
@@ -162,7 +162,7 @@ func status(code int, header ...string) fault.Fault {
 	return f
 }
 
-// freeAddress is a loopback address on which nobody listens.
+// freeAddress returns a loopback address without a listener.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -173,10 +173,10 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// deadEntry is an upstream that refuses connections.
+// deadEntry returns an upstream that refuses connections.
 func deadEntry(t *testing.T) object {
 	t.Helper()
-	l := listenForGood(t) // below the ports that the system gives to the servers of other tests
+	l := listenForGood(t) // below the ports that the system assigns to other tests
 	l.Close()
 	return object{"name": "dead", "url": "http://" + l.Addr().String(), "token": "sk-dead"}
 }

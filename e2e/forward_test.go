@@ -14,7 +14,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// TestRequestIsForwardedAsItIs compares what arrived with what was sent, after a failover.
+// TestRequestIsForwardedAsItIs compares the received request with the sent one, after a failover.
 func TestRequestIsForwardedAsItIs(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
@@ -51,7 +51,7 @@ func TestRequestIsForwardedAsItIs(t *testing.T) {
 	}
 }
 
-// TestEveryPath goes upstream below /v1/, with every method.
+// TestEveryPath checks that every path below /v1/ is forwarded, with every method.
 func TestEveryPath(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -80,7 +80,8 @@ func TestEveryPath(t *testing.T) {
 	}
 }
 
-// TestAnsweredLocally covers what Claude Code asks of its base URL beside the API. No client key is needed for it.
+// TestAnsweredLocally covers the requests of Claude Code to its base URL that are not part of the
+// API. They need no client key.
 func TestAnsweredLocally(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -129,7 +130,7 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-// TestEventsAreSentAtOnce reads the first text while the upstream holds the rest back.
+// TestEventsAreSentAtOnce reads the first text while the upstream holds the rest.
 func TestEventsAreSentAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -143,7 +144,8 @@ func TestEventsAreSentAtOnce(t *testing.T) {
 	s.mustEndWhole()
 }
 
-// TestStreamIsForwardedAsItIs compares streams byte for byte, pings and pieces of any size included.
+// TestStreamIsForwardedAsItIs compares streams byte for byte, including pings and parts of any
+// size.
 func TestStreamIsForwardedAsItIs(t *testing.T) {
 	t.Parallel()
 	direct, proxied := newFake(t, "a"), newFake(t, "a")
@@ -178,7 +180,8 @@ func TestStreamIsForwardedAsItIs(t *testing.T) {
 	}
 }
 
-// TestErrorEventInTheMiddle reaches the client as the upstream sent it: its answer has begun.
+// TestErrorEventInTheMiddle checks that the client gets an error event unchanged after its response
+// has begun.
 func TestErrorEventInTheMiddle(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
@@ -193,7 +196,7 @@ func TestErrorEventInTheMiddle(t *testing.T) {
 	}
 }
 
-// unzipped is an answer as it was before its compression.
+// unzipped returns a response without its compression.
 func unzipped(t *testing.T, a answer) answer {
 	t.Helper()
 	z, err := gzip.NewReader(bytes.NewReader(a.body))
@@ -205,7 +208,7 @@ func unzipped(t *testing.T, a answer) answer {
 	return a
 }
 
-// TestTruncation breaks an upstream off in the middle of its answer: the client must know.
+// TestTruncation breaks a response off in the middle: the client must notice.
 func TestTruncation(t *testing.T) {
 	t.Parallel()
 	for _, injected := range []fault.Fault{

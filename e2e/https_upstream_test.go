@@ -16,10 +16,10 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// secureFake is a simulated upstream that speaks HTTPS and counts its connections.
+// secureFake is a simulated upstream over HTTPS that counts its connections.
 type secureFake struct {
 	*fake
-	env   string // that makes the balancer trust it
+	env   string // makes the balancer trust it
 	conns atomic.Int64
 }
 
@@ -51,7 +51,8 @@ func newSecureFake(t *testing.T, http2 *http.HTTP2Config) *secureFake {
 	return f
 }
 
-// TestHTTPSUpstream is connected to before the first request, which the connection then serves, and all that follow.
+// TestHTTPSUpstream checks that a connection is opened before the first request, and that all
+// requests use it.
 func TestHTTPSUpstream(t *testing.T) {
 	t.Parallel()
 	f := func(http2 *http.HTTP2Config, most int64) {
@@ -74,7 +75,7 @@ func TestHTTPSUpstream(t *testing.T) {
 	f(nil, 2) // the connection on which the upstream chooses HTTP/1.1 serves one request
 }
 
-// TestStreamsBeyondTheUpstreamsLimit do not wait for each other.
+// TestStreamsBeyondTheUpstreamsLimit checks that streams do not wait for each other.
 func TestStreamsBeyondTheUpstreamsLimit(t *testing.T) {
 	t.Parallel()
 	const streams, each = 120, 10
@@ -96,7 +97,7 @@ func TestStreamsBeyondTheUpstreamsLimit(t *testing.T) {
 	}
 }
 
-// TestWarmedAfterReload: a server that a reload brings is connected to before it is asked.
+// TestWarmedAfterReload checks that a new server gets a connection before its first request.
 func TestWarmedAfterReload(t *testing.T) {
 	t.Parallel()
 	old, added := newFake(t, "old"), newSecureFake(t, &http.HTTP2Config{})

@@ -10,7 +10,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// TestBodiesAreBoundedTogether holds as many bodies in memory as may be: the next one waits, and is refused when none goes.
+// TestBodiesAreBoundedTogether fills the memory for bodies: the next one waits, and is refused if
+// none is released.
 func TestBodiesAreBoundedTogether(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -26,12 +27,12 @@ func TestBodiesAreBoundedTogether(t *testing.T) {
 		t.Errorf("%v %+v", a.header, e)
 	}
 	f.fails()
-	b.mustServe(true, f) // a small one finds room
+	b.mustServe(true, f) // a small one fits
 	f.release()
 	if a := <-first; a.status != http.StatusOK {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	// Memory comes back, and those that wait get it.
+	// Memory is released, and the waiting requests get it.
 	b.reconfigure(cfg.with("max_wait", "1m"))
 	var wg sync.WaitGroup
 	for range 6 {

@@ -47,7 +47,7 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// mustServeWith runs the balancer with a file that init wrote, and asks with the client key in it, if any.
+// mustServeWith runs the balancer with a file that init wrote, with the client key in it, if any.
 func mustServeWith(t *testing.T, file, env string) {
 	t.Helper()
 	if r := run(t, invocation{args: []string{"check", "-c", file}, env: []string{env}}); r.status != 0 {
@@ -90,7 +90,7 @@ func TestInitNeverOverwrites(t *testing.T) {
 	}
 }
 
-// TestInitRefuses writes nothing that could not be used, and nothing on half of the answers.
+// TestInitRefuses checks that init writes nothing unusable, and nothing if an answer is missing.
 func TestInitRefuses(t *testing.T) {
 	t.Parallel()
 	for _, in := range []invocation{

@@ -17,14 +17,14 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
-// askAs asks once with a client key.
+// askAs sends a request with a client key.
 func (b *balancer) askAs(key, model string, stream bool) answer {
 	b.t.Helper()
 	body := fmt.Sprintf(`{"model":%q,"max_tokens":64,"stream":%t,"messages":[{"role":"user","content":"hello"}]}`, model, stream)
 	return b.do(http.MethodPost, "/v1/messages", body, "Authorization", "Bearer "+key)
 }
 
-// keyed is a configuration with these client keys.
+// keyed returns a configuration with these client keys.
 func keyed(f *fake, keys ...object) object {
 	return balanced("round_robin", f.entry()).with("auth", true).with("auth_keys", keys)
 }
@@ -108,7 +108,7 @@ func TestKeysMayDoWhatTheyMay(t *testing.T) {
 	}
 }
 
-// TestBudgetSurvivesARestart spends a budget, restarts, and is still refused.
+// TestBudgetSurvivesARestart spends a budget, restarts, and checks that the key is still refused.
 func TestBudgetSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a", func(o *fakeclaude.Options) { o.MinOutput, o.MaxOutput = 60, 64 })
@@ -132,7 +132,7 @@ func TestBudgetSurvivesARestart(t *testing.T) {
 	again.askAs("k", model, false).failure(t, 429, claude.ErrRateLimit)
 }
 
-// TestSlotsQueue has more requests than a key has slots: all are answered, never two at a time.
+// TestSlotsQueue sends more requests than a key has slots: all get a response, never two at a time.
 func TestSlotsQueue(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -169,7 +169,7 @@ func TestSlotsQueue(t *testing.T) {
 	}
 }
 
-// TestKeyCommand makes a key for a running balancer, and revokes it.
+// TestKeyCommand creates a key for a running balancer, and revokes it.
 func TestKeyCommand(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -211,7 +211,7 @@ func TestKeyCommand(t *testing.T) {
 	if gone := run(t, invocation{args: []string{"key", "revoke", "ann", "-c", file}}); gone.status != 0 {
 		t.Errorf("%+v", gone)
 	}
-	if os.PathSeparator == '/' { // a link stays a link, and what it leads to is changed
+	if os.PathSeparator == '/' { // a link stays a link, and its target changes
 		keys, kept := filepath.Join(dir, "keys.json"), filepath.Join(dir, "kept.json")
 		if err := errors.Join(os.Rename(keys, kept), os.Symlink("kept.json", keys)); err != nil {
 			t.Fatal(err)
@@ -227,7 +227,8 @@ func TestKeyCommand(t *testing.T) {
 	}
 }
 
-// madeKey is the key that a command has made: the first line, above the entry with its hash.
+// madeKey returns the key that a command has created: the first line, before the entry with its
+// hash.
 func madeKey(t *testing.T, r result) string {
 	t.Helper()
 	key, entry, _ := strings.Cut(strings.TrimSpace(r.stdout), "\n")
@@ -237,7 +238,7 @@ func madeKey(t *testing.T, r result) string {
 	return key
 }
 
-// TestKeyBeforeAnything makes a key where there is no configuration yet.
+// TestKeyBeforeAnything creates a key without a configuration.
 func TestKeyBeforeAnything(t *testing.T) {
 	t.Parallel()
 	madeKey(t, run(t, invocation{args: []string{"key", "new", "-name", "build-agents"}}))

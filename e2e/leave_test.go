@@ -16,10 +16,11 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// promptly is how soon an upstream notices that a client has left.
+// promptly is the time in which an upstream must notice that a client has left.
 const promptly = time.Second
 
-// TestClientLeaves has clients that leave at every stage of an answer. It runs before the parallel tests: the second counts.
+// TestClientLeaves has clients that leave at every stage of a response. It runs before the parallel
+// tests, because the time matters.
 func TestClientLeaves(t *testing.T) {
 	slow := func(at fault.Point) fault.Fault {
 		return fault.Fault{Kind: fault.Slow, At: at, Delay: held}
@@ -29,7 +30,7 @@ func TestClientLeaves(t *testing.T) {
 		held  fault.Fault
 		body  string
 		sent  string   // by the upstream when the client leaves
-		heard []string // by the client, one after the other
+		heard []string // by the client, in order
 	}{
 		{"before the head of a plain answer", heldBeforeHead, message(false), "", nil},
 		{"before the head of a stream", heldBeforeHead, message(true), "", nil},
@@ -65,12 +66,13 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
-// withTool is a request that offers a tool.
+// withTool returns a request that offers a tool.
 func withTool(body string) string {
 	return strings.Replace(body, "{", `{"tools":[{"name":"look","description":"Look.","input_schema":{"type":"object","properties":{"where":{"type":"string"}}}}],`, 1)
 }
 
-// listen sends a request and reads until the client has heard what it should. The client is there until it leaves.
+// listen sends a request and reads until the client has received the given texts. The client stays
+// until leave is called.
 func (b *balancer) listen(t *testing.T, body string, heard ...string) (leave func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -101,7 +103,7 @@ func (b *balancer) listen(t *testing.T, body string, heard ...string) (leave fun
 	return leave
 }
 
-// hear reads until all of some texts have come, each in a line after the one before.
+// hear reads until all texts have arrived, each in a later line than the one before.
 func hear(r *bufio.Reader, texts []string) error {
 	for _, text := range texts {
 		for line := ""; !strings.Contains(line, text); {
@@ -114,20 +116,20 @@ func hear(r *bufio.Reader, texts []string) error {
 	return nil
 }
 
-// mustNotice insists that the only request so far is called off.
+// mustNotice requires that the only request so far is canceled.
 func (s *site) mustNotice(t *testing.T) {
 	t.Helper()
 	within(t, promptly, "the upstream notices", func() bool { return s.only(t).Outcome == fakeclaude.OutcomeCancelled })
 }
 
-// health is what /health says, but for the time.
+// health returns the response of /health without the time.
 func (b *balancer) health() string {
 	b.t.Helper()
 	text, _, _ := strings.Cut(string(b.get("/health").body), `,"time"`)
 	return text
 }
 
-// mustBear insists that a client which left has changed nothing.
+// mustBear requires that a client which left has changed nothing.
 func (b *balancer) mustBear(t *testing.T, health string) {
 	t.Helper()
 	if now := b.health(); now != health {
@@ -139,7 +141,7 @@ func (b *balancer) mustBear(t *testing.T, health string) {
 	}
 }
 
-// TestClientLeavesTheQueue waits with a client for a server that rests.
+// TestClientLeavesTheQueue leaves while a client waits for a server in cooldown.
 func TestClientLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	only := newFake(t, "only")
@@ -161,7 +163,7 @@ func TestClientLeavesTheQueue(t *testing.T) {
 	}
 }
 
-// TestProbeLeaves calls off the request that was to find out whether a server is back: the next one does.
+// TestProbeLeaves cancels the request that probes a server: the next request does it.
 func TestProbeLeaves(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first"), newFake(t, "second")
@@ -181,7 +183,8 @@ func TestProbeLeaves(t *testing.T) {
 	}
 }
 
-// TestSlowReader stops reading a large answer: nobody else has to wait, and it gets all of it when it goes on.
+// TestSlowReader stops reading a large response: no other client waits, and the client gets all of
+// it when it continues.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	for _, leaves := range []bool{true, false} {
@@ -190,7 +193,7 @@ func TestSlowReader(t *testing.T) {
 			s := newSite(t, "only")
 			large := s.Settings()
 			small := large
-			large.MinOutput, large.MaxOutput = 600_000, 600_000 // more than sockets hold
+			large.MinOutput, large.MaxOutput = 600_000, 600_000 // more than socket buffers hold
 			s.set(t, large)
 			b := start(t, balanced("round_robin", s.entry()))
 			healthy := b.health()
@@ -221,7 +224,7 @@ func (s *site) set(t *testing.T, settings fakeclaude.Settings) {
 	}
 }
 
-// mustServeOthers serves a crowd while somebody is slow.
+// mustServeOthers serves many clients while one is slow.
 func (b *balancer) mustServeOthers(t *testing.T) {
 	t.Helper()
 	const crowd = 40
@@ -240,7 +243,8 @@ func (b *balancer) mustServeOthers(t *testing.T) {
 	}
 }
 
-// TestSlowSender takes its time over its request: nobody else has to wait, and it is asked upstream when it is whole.
+// TestSlowSender sends a request slowly: no other client waits, and the upstream gets the request
+// when it is complete.
 func TestSlowSender(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "only")

@@ -19,7 +19,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
-// sums are the figures of a report that a simulated upstream knows, too.
+// sums are the figures of a report that a simulated upstream also has.
 type sums struct {
 	Requests      int64       `json:"requests"`
 	Errors        int64       `json:"errors"`
@@ -39,7 +39,8 @@ type ledgerReport struct {
 	Total sums   `json:"total"`
 }
 
-// reported asks the program's own command, while the balancer runs, until all of some requests are in the ledger.
+// reported runs the report command, while the balancer runs, until the given number of requests is
+// in the ledger.
 func reported(t *testing.T, file string, requests int64, args ...string) ledgerReport {
 	t.Helper()
 	var r ledgerReport
@@ -51,7 +52,7 @@ func reported(t *testing.T, file string, requests int64, args ...string) ledgerR
 	return r
 }
 
-// ledgers runs a test with either kind of ledger: what the configuration says of it.
+// ledgers runs a test with both kinds of ledger.
 func ledgers(t *testing.T, test func(t *testing.T, cfg object) object) {
 	t.Run("SQLite", func(t *testing.T) {
 		t.Parallel()
@@ -63,7 +64,7 @@ func ledgers(t *testing.T, test func(t *testing.T, cfg object) object) {
 	})
 }
 
-// newDatabase makes an empty database on the PostgreSQL server of the test command.
+// newDatabase creates an empty database on the PostgreSQL server of the test command.
 func newDatabase(t *testing.T) string {
 	t.Helper()
 	server := os.Getenv("TEST_POSTGRES")
@@ -151,7 +152,7 @@ func TestNoLedgerWhereNoneIsWanted(t *testing.T) {
 	}
 }
 
-// TestADeadDatabaseDisturbsNobody has a ledger that nobody serves.
+// TestADeadDatabaseDisturbsNobody has a ledger at an address without a server.
 func TestADeadDatabaseDisturbsNobody(t *testing.T) {
 	t.Parallel()
 	const secret = "opensesame"
@@ -169,8 +170,8 @@ func TestADeadDatabaseDisturbsNobody(t *testing.T) {
 	}
 }
 
-// TestADeadDatabaseLosesNothing stops a balancer while its database is down. The next instance has another ledger, and
-// still knows the spending.
+// TestADeadDatabaseLosesNothing stops a balancer while its database is down. The next instance has
+// another ledger, and still knows the spending.
 func TestADeadDatabaseLosesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -237,7 +238,7 @@ func TestReportRefusesWhatItCannotUnderstand(t *testing.T) {
 	}
 }
 
-// TestTheHistoryCanBeSimulated exports what conversations have left in the ledger and replays it.
+// TestTheHistoryCanBeSimulated exports conversations from the ledger and replays them.
 func TestTheHistoryCanBeSimulated(t *testing.T) {
 	t.Parallel()
 	fakes := newFakes(t, "a", "b")
@@ -260,7 +261,7 @@ func TestTheHistoryCanBeSimulated(t *testing.T) {
 	}
 }
 
-// TestABalanceThatFallsTooFastIsNamed lets an upstream take more than the ledger knows of.
+// TestABalanceThatFallsTooFastIsNamed has an upstream that takes more than the ledger has.
 func TestABalanceThatFallsTooFastIsNamed(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "a command that counts")
@@ -275,7 +276,8 @@ func TestABalanceThatFallsTooFastIsNamed(t *testing.T) {
 	})
 }
 
-// TestKilledBalancerKeepsItsLedger kills the program as kill -9 does. What a report has seen is there afterwards.
+// TestKilledBalancerKeepsItsLedger kills the program as kill -9 does. Rows that a report has
+// contained are in the ledger afterwards.
 func TestKilledBalancerKeepsItsLedger(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "kill -9")
@@ -294,7 +296,7 @@ func TestKilledBalancerKeepsItsLedger(t *testing.T) {
 	}
 }
 
-// TestTwoBalancersShareALedger has two of them write into one database.
+// TestTwoBalancersShareALedger has two balancers with one database.
 func TestTwoBalancersShareALedger(t *testing.T) {
 	t.Parallel()
 	cfg := balanced("round_robin", newFake(t, "a").entry()).with("ledger", newDatabase(t))

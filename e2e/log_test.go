@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// TestRequestLine checks the line that every request leaves in the log.
+// TestRequestLine checks the log line of a request.
 func TestRequestLine(t *testing.T) {
 	t.Parallel()
 	for _, stream := range []bool{true, false} {
@@ -59,7 +59,7 @@ func TestRequestLine(t *testing.T) {
 	}
 }
 
-// TestStartAndEnd checks what the log says of the instance as a whole.
+// TestStartAndEnd checks the log lines about the whole process.
 func TestStartAndEnd(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "processes cannot be sent SIGTERM")
@@ -99,7 +99,7 @@ func TestStartAndEnd(t *testing.T) {
 	}
 }
 
-// TestWhoReadsTheLogMayGo: the balancer stays.
+// TestWhoReadsTheLogMayGo checks that the balancer continues without a reader of its log.
 func TestWhoReadsTheLogMayGo(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "there is no SIGPIPE")
@@ -119,10 +119,10 @@ func TestWhoReadsTheLogMayGo(t *testing.T) {
 	write.Close()
 	var said struct{ Msg, Address string }
 	for lines := bufio.NewScanner(read); said.Msg != "listening" && lines.Scan(); {
-		_ = json.Unmarshal(lines.Bytes(), &said) // what is no such line is not waited for
+		_ = json.Unmarshal(lines.Bytes(), &said) // other lines do not count
 	}
 	read.Close()
-	for begin := time.Now(); time.Since(begin) < time.Second; { // lines are gathered for a moment
+	for begin := time.Now(); time.Since(begin) < time.Second; { // lines are written in batches
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+said.Address+"/v1/messages", strings.NewReader(message(false)))
 		if err != nil {
 			t.Fatal(err)

@@ -1,10 +1,9 @@
-// Package e2e drives the built program as its users do: with configuration
-// files, signals and HTTP, in front of simulated upstreams that run inside the
-// test. Nothing here reaches into the program; what a test knows, it learned
-// from an answer, from the log, or from what arrived at an upstream.
+// Package e2e drives the built program as its users do: with configuration files, signals and HTTP,
+// in front of simulated upstreams inside the test. No test accesses the program's internals: tests
+// see responses, the log, and what arrives at an upstream.
 //
-// Tests wait for conditions, never for a while: an upstream that has to be busy
-// is held (see fake) until the test lets go of it.
+// Tests wait for conditions, never for a fixed time: a simulated upstream that must be busy holds
+// its response (see fake) until the test releases it.
 package e2e
 
 import (
@@ -27,7 +26,7 @@ var binary string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Most tests wait most of the time: more of them than there are processors may do so at once.
+	// Most tests wait most of the time, so more of them than processors may run at once.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		flag.Set("test.parallel", fmt.Sprint(max(6, 2*runtime.GOMAXPROCS(0))))
 	}
@@ -58,18 +57,18 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// result is how a command ended.
+// result is the output and exit status of a command.
 type result struct {
 	status         int
 	stdout, stderr string
 }
 
-// invocation is a command line with its surroundings.
+// invocation is a command line with its environment.
 type invocation struct {
 	args  []string
 	stdin string
 	dir   string   // default: an empty one
-	env   []string // besides a plain environment
+	env   []string // in addition to a plain environment
 }
 
 // run runs a command of the program to its end.
@@ -96,7 +95,8 @@ func run(t *testing.T, in invocation) result {
 	return r
 }
 
-// environment is the machine's, without what would change the program's behaviour.
+// environment returns the machine's environment without variables that change the program's
+// behavior.
 func environment(more ...string) []string {
 	env := []string{"NO_COLOR=1", "GORACE=atexit_sleep_ms=0"}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "SYSTEMROOT", "COMSPEC", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "LOCALAPPDATA"} {
@@ -107,7 +107,7 @@ func environment(more ...string) []string {
 	return append(env, more...)
 }
 
-// accident finds in a log what must never be in one.
+// accident returns a text that must never be in a log, "" if there is none.
 func accident(log string) string {
 	for _, sign := range []string{"DATA RACE", "panic: ", "request handler panicked", "goroutine 1 ["} {
 		if bytes.Contains([]byte(log), []byte(sign)) {
@@ -117,13 +117,13 @@ func accident(log string) string {
 	return ""
 }
 
-// eventually waits until a condition holds, and fails the test when it does not within reason.
+// eventually waits until a condition holds, and fails the test if it does not in reasonable time.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	within(t, 15*time.Second, what, holds)
 }
 
-// within is eventually with a limit that matters.
+// within is eventually with a given limit.
 func within(t *testing.T, limit time.Duration, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -137,7 +137,7 @@ func within(t *testing.T, limit time.Duration, what string, holds func() bool) {
 	}
 }
 
-// unixOnly skips what the operating system cannot do.
+// unixOnly skips a test that the operating system does not support.
 func unixOnly(t *testing.T, why string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {

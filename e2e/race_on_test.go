@@ -2,5 +2,5 @@
 
 package e2e
 
-// raceDetector says whether the program is built with the race detector: as the tests are.
+// raceDetector reports whether the program is built with the race detector, like the tests.
 const raceDetector = true

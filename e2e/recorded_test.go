@@ -19,7 +19,7 @@ func (b *balancer) awaitRecords() {
 		_, whole := b.admin(http.MethodGet, "/admin/api/status", "")
 		return fmt.Sprint(whole["open_requests"]) == "0"
 	})
-	mark := "mark-" + rand.Text() // lines of the log come in their order, if late
+	mark := "mark-" + rand.Text() // lines of the log keep their order
 	if status, said := b.admin(http.MethodPost, "/admin/api/sessions/"+mark+"/flush", ""); status != http.StatusOK {
 		b.t.Fatalf("mark the log: %d %v", status, said)
 	}

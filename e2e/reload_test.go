@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestReloadDuringStream changes everything while a stream is open: it goes on where it began, new requests do not.
+// TestReloadDuringStream changes the whole configuration while a stream is open: it continues
+// unchanged, and new requests use the new one.
 func TestReloadDuringStream(t *testing.T) {
 	t.Parallel()
 	for name, announce := range map[string]func(b *balancer){
@@ -40,7 +41,7 @@ func TestReloadDuringStream(t *testing.T) {
 	}
 }
 
-// TestSighupAlone reloads a file that did not change: its variables may have.
+// TestSighupAlone reloads a file that did not change, because its variables may have.
 func TestSighupAlone(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "there is no SIGHUP")
@@ -92,7 +93,7 @@ func TestNewListenAddress(t *testing.T) {
 	s.mustEndWhole()
 }
 
-// TestReloadKeepsWhatWasLearned of a server, unless its credential changes.
+// TestReloadKeepsWhatWasLearned checks that a server keeps its state unless its credential changes.
 func TestReloadKeepsWhatWasLearned(t *testing.T) {
 	t.Parallel()
 	first, second := newFake(t, "first", anyCredential), newFake(t, "second")
@@ -110,7 +111,7 @@ func TestReloadKeepsWhatWasLearned(t *testing.T) {
 	b.mustServe(true, first)
 }
 
-// TestSecretFileChanges reloads for a file that the configuration refers to.
+// TestSecretFileChanges checks that a change of a referenced file causes a reload.
 func TestSecretFileChanges(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a", anyCredential)
@@ -121,7 +122,7 @@ func TestSecretFileChanges(t *testing.T) {
 	replaceFile(t, secret, []byte("sk-ant-api03-second\n"))
 	b.waitLog("configuration reloaded", nil)
 	b.mustServe(false)
-	replaceFile(t, secret, []byte(" \n")) // as it may be for a moment while it is rotated
+	replaceFile(t, secret, []byte(" \n")) // as during a rotation
 	b.waitLog("configuration not reloaded; the previous one stays active", nil)
 	if a := b.ask(false, "X-Api-Key", "sk-of-the-client"); a.flaw(false) != "" {
 		t.Error(a.flaw(false))

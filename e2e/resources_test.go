@@ -19,8 +19,8 @@ import (
 	"github.com/anthropics/anthropic-sdk-go/option"
 )
 
-// TestFilesBelongToAccounts takes files through their life by the official SDK, in front of three
-// accounts, with a restart in the middle.
+// TestFilesBelongToAccounts uploads, uses and deletes files with the official SDK, in front of
+// three accounts, with a restart in between.
 func TestFilesBelongToAccounts(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "a process cannot be asked to end")
@@ -38,7 +38,7 @@ func TestFilesBelongToAccounts(t *testing.T) {
 		return file.ID
 	}
 	files := []string{upload(client, "content 0"), upload(client, "content 1")}
-	// Put there by somebody who does not come through the balancer.
+	// Created without the balancer.
 	files = append(files, upload(anthropic.NewClient(option.WithoutEnvironmentDefaults(), option.WithBaseURL(fakes[1].url), option.WithAPIKey(fakes[1].token)), "content 2"))
 	b.client.CloseIdleConnections()
 	b.signal(syscall.SIGTERM)
@@ -46,7 +46,7 @@ func TestFilesBelongToAccounts(t *testing.T) {
 	b = startFile(t, b.file)
 	client = sdkClient(b, clientKey)
 	for i, id := range files {
-		for range 3 { // wherever round robin stands
+		for range 3 { // for every position of round robin
 			res, err := client.Beta.Files.Download(t.Context(), id, anthropic.BetaFileDownloadParams{})
 			if err != nil {
 				t.Fatal(err)
@@ -146,7 +146,7 @@ func TestSkillsBelongToAccounts(t *testing.T) {
 	}
 }
 
-// TestALargeUploadIsHeldNowhere passes on more than the balancer may have memory for.
+// TestALargeUploadIsHeldNowhere forwards more than the balancer's memory limit.
 func TestALargeUploadIsHeldNowhere(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -180,7 +180,7 @@ func TestALargeUploadIsHeldNowhere(t *testing.T) {
 	if peak := peakMemory(t, b.cmd.Process.Pid); peak > 100<<20 {
 		t.Errorf("the balancer took %d MB", peak>>20)
 	}
-	patient := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}} // waits to be told to send
+	patient := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}} // waits for 100 Continue
 	defer patient.CloseIdleConnections()
 	tooLarge := newRequest(t, t.Context(), "POST", b.url+"/v1/files", "")
 	tooLarge.Body, tooLarge.ContentLength = io.NopCloser(io.LimitReader(zeros{}, 300<<20)), 300<<20
@@ -197,7 +197,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// peakMemory is the most memory that a process has had, in bytes.
+// peakMemory returns the peak memory of a process in bytes.
 func peakMemory(t *testing.T, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -212,7 +212,8 @@ func peakMemory(t *testing.T, pid int) int {
 	return kb << 10
 }
 
-// TestAnUploadIsSentOnce but may still go to a second server while none of it has been read.
+// TestAnUploadIsSentOnce checks that an upload goes to a second server only if none of it has been
+// read.
 func TestAnUploadIsSentOnce(t *testing.T) {
 	t.Parallel()
 	upload := func(b *balancer) answer {

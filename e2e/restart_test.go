@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestARestartKnowsWhereConversationsAreCached, from what the process before it has kept.
+// TestARestartKnowsWhereConversationsAreCached checks the state that the previous process saved.
 func TestARestartKnowsWhereConversationsAreCached(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "a process cannot be asked to end")
@@ -26,7 +26,7 @@ func TestARestartKnowsWhereConversationsAreCached(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Round robin would begin anew with the first server: use it up with another conversation.
+	// Round robin starts with the first server again: use that turn for another conversation.
 	second := startFile(t, first.file)
 	other := &session{name: "other"}
 	second.do("POST", "/v1/messages", other.next())

@@ -13,7 +13,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
-// startExample runs an example configuration on a free port, with a simulated upstream behind each of its addresses.
+// startExample runs an example configuration on a free port, with a simulated upstream for each of
+// its addresses.
 func startExample(t *testing.T, file string, upstreams map[string]*fake) *balancer {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", file))
@@ -38,7 +39,7 @@ func startExample(t *testing.T, file string, upstreams map[string]*fake) *balanc
 	return b
 }
 
-// newFakeWithKey is an upstream with a credential of its own choice.
+// newFakeWithKey returns an upstream with a given credential.
 func newFakeWithKey(t *testing.T, name, key string) *fake {
 	f := newFake(t, name, func(o *fakeclaude.Options) { o.Keys = []string{key} })
 	f.token = key
@@ -90,7 +91,7 @@ func TestFallbackExampleConfiguration(t *testing.T) {
 	}
 }
 
-// servers asks n times, one after the other, and returns the names of those who answered.
+// servers sends n requests, one after another, and returns the names of their servers.
 func servers(b *balancer, n int, fakes []*fake) []string {
 	b.t.Helper()
 	var names []string
@@ -107,8 +108,8 @@ func TestShares(t *testing.T) {
 		algorithm string
 		weights   []int
 		requests  int
-		window    int            // in every run of so many requests …
-		share     map[string]int // … each server has exactly so many
+		window    int            // in every sequence of this many requests …
+		share     map[string]int // … each server has exactly this many
 	}{
 		{"round_robin", []int{1, 1, 1}, 12, 3, map[string]int{"a": 1, "b": 1, "c": 1}},
 		{"round_robin", []int{1, 0, 1}, 8, 2, map[string]int{"a": 1, "c": 1}},
@@ -164,7 +165,7 @@ func TestFallbackTakesTheFirst(t *testing.T) {
 	}
 }
 
-// TestFallbackOrder lets every server fail once: the order of the attempts is the order of the priorities.
+// TestFallbackOrder makes every server fail once: the attempts follow the order of the priorities.
 func TestFallbackOrder(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -193,7 +194,7 @@ func TestFallbackOrder(t *testing.T) {
 			if a := b.ask(false); a.status != 529 {
 				t.Errorf("status %d with every server overloaded, want the last one's 529", a.status)
 			}
-			b.waitLog("request", nil) // comes after those of the attempts
+			b.waitLog("request", nil) // after those of the attempts
 			var order []string
 			for _, l := range b.log.lines("attempt failed") {
 				order = append(order, l.text("server"))

@@ -128,7 +128,7 @@ func TestRunRefuses(t *testing.T) {
 	}
 }
 
-// TestRunBill has the cost, and what the balancer has hidden.
+// TestRunBill checks the cost and the number of hidden failures.
 func TestRunBill(t *testing.T) {
 	t.Parallel()
 	a, b := newFake(t, "a"), newFake(t, "b")
@@ -192,7 +192,7 @@ func TestRunForwardsSignals(t *testing.T) {
 	}
 }
 
-// TestRunEnv gives a shell the variables of a balancer in the background.
+// TestRunEnv checks that a shell gets the variables of a balancer in the background.
 func TestRunEnv(t *testing.T) {
 	t.Parallel()
 	d := runDesk(t, fallback(newFake(t, "a").entry()))
@@ -235,7 +235,7 @@ func TestRunEnv(t *testing.T) {
 	eventually(t, "the balancer ends", func() bool { _, err := ask(); return err != nil })
 }
 
-// TestClaudeCodeRuns through a private balancer, whatever its settings have.
+// TestClaudeCodeRuns runs it with a private balancer, regardless of its settings.
 func TestClaudeCodeRuns(t *testing.T) {
 	t.Parallel()
 	a := newScripted(t, "a", always(http.StatusServiceUnavailable, apiError("api_error", "Down.")))

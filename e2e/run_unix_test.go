@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestRunStops with the program that it runs, and continues with it: Ctrl-Z and fg of a shell.
+// TestRunStops checks Ctrl-Z and fg: run stops and continues with the program that it runs.
 func TestRunStops(t *testing.T) {
 	t.Parallel()
 	d := runDesk(t, fallback(newFake(t, "a").entry()))

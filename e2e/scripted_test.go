@@ -35,7 +35,7 @@ type arrival struct {
 	body []byte
 }
 
-// field decodes one top-level member of the body into v and reports whether it is there.
+// field decodes one top-level member of the body into v and reports whether it exists.
 func (r arrival) field(name string, v any) bool {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(r.body, &members) != nil || members[name] == nil {
@@ -44,7 +44,7 @@ func (r arrival) field(name string, v any) bool {
 	return json.Unmarshal(members[name], v) == nil
 }
 
-// model is the model that the body names.
+// model returns the model in the body.
 func (r arrival) model() string {
 	var name string
 	r.field("model", &name)
@@ -100,14 +100,14 @@ func (s *scripted) behave(respond responder) {
 	s.respond = respond
 }
 
-// arrivals are the requests so far, in the order in which they arrived.
+// arrivals returns the requests so far, in order of arrival.
 func (s *scripted) arrivals() []arrival {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]arrival(nil), s.arrived...)
 }
 
-// messages are the requests for a message so far.
+// messages returns the requests for a message so far.
 func (s *scripted) messages() []arrival {
 	var found []arrival
 	for _, r := range s.arrivals() {
@@ -118,12 +118,12 @@ func (s *scripted) messages() []arrival {
 	return found
 }
 
-// entry is the upstream in a configuration file.
+// entry returns the upstream's entry in a configuration.
 func (s *scripted) entry() object {
 	return object{"name": s.name, "url": s.url, "token": s.token}
 }
 
-// always is a responder that gives every request for a message the same response.
+// always returns a responder that gives every request for a message the same response.
 func always(status int, body string, header ...string) responder {
 	return func(w http.ResponseWriter, r arrival) bool {
 		if !r.isMessage() {
@@ -134,7 +134,7 @@ func always(status int, body string, header ...string) responder {
 	}
 }
 
-// respondWith writes a whole answer; header holds names and values in turn.
+// respondWith writes a whole response; header contains names and values in turn.
 func respondWith(w http.ResponseWriter, status int, body string, header ...string) {
 	w.Header().Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {
@@ -144,7 +144,7 @@ func respondWith(w http.ResponseWriter, status int, body string, header ...strin
 	io.WriteString(w, body)
 }
 
-// apiError is the body of an error of the Messages API.
+// apiError returns the body of an error of the Messages API.
 func apiError(kind, message string) string {
 	return fmt.Sprintf(`{"type":"error","error":{"type":%q,"message":%q}}`, kind, message)
 }
@@ -153,7 +153,7 @@ func apiError(kind, message string) string {
 type contentBlock struct {
 	text  string         // of a text block
 	tool  string         // name of the tool that a tool_use block calls
-	input map[string]any // of the tool
+	input map[string]any // input of the tool
 }
 
 // respondMessage writes a message with these blocks, streamed if the request asks for a stream.
@@ -224,11 +224,11 @@ func stopReason(blocks []contentBlock) string {
 	return "end_turn"
 }
 
-// seconds and unix write a wait and a moment as headers do.
+// seconds and unix format a wait and a time as headers do.
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 func unix(t time.Time) string        { return strconv.FormatInt(t.Unix(), 10) }
 
-// eventData are the data of a stream's events.
+// eventData returns the data of a stream's events.
 func eventData(stream []byte) []string {
 	var data []string
 	var scanner claude.EventScanner
@@ -236,7 +236,7 @@ func eventData(stream []byte) []string {
 	return data
 }
 
-// messageID is the id of a message, plain or streamed.
+// messageID returns the id of a message, plain or streamed.
 func messageID(body []byte) string {
 	var m struct {
 		ID      string
@@ -249,7 +249,7 @@ func messageID(body []byte) string {
 	return m.ID + m.Message.ID
 }
 
-// mustBeError checks for an error of the Messages API. It may be an upstream's own, with the
+// mustBeError checks for an error of the Messages API. It may be the upstream's, with the
 // upstream's request id.
 func (a answer) mustBeError(t *testing.T, status int, kind claude.ErrorType) {
 	t.Helper()

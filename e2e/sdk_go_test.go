@@ -11,7 +11,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// sdkClient is the official Go client in front of a balancer, without retries of its own.
+// sdkClient returns the official Go client in front of a balancer, without retries.
 func sdkClient(b *balancer, key string) anthropic.Client {
 	return anthropic.NewClient(option.WithoutEnvironmentDefaults(), option.WithBaseURL(b.url), option.WithAuthToken(key),
 		option.WithMaxRetries(0), option.WithHTTPClient(b.client))
@@ -81,7 +81,7 @@ func TestGoSDKErrors(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
 	dead := start(t, balanced("random", deadEntry(t)))
-	b := start(t, guarded(f.entry()).with("max_wait", 0)) // or a limit of seconds is waited out
+	b := start(t, guarded(f.entry()).with("max_wait", 0)) // otherwise the balancer waits for limits of seconds
 	params := anthropic.MessageNewParams{Model: model, MaxTokens: 256, Messages: hello}
 	for _, test := range []struct {
 		name   string
@@ -111,7 +111,8 @@ func TestGoSDKErrors(t *testing.T) {
 	}
 }
 
-// TestGoSDKTruncation: the SDK takes a clean end without message_stop for a whole answer, so it must never see one.
+// TestGoSDKTruncation checks that the SDK never gets a clean end without message_stop, which it
+// would accept as a complete response.
 func TestGoSDKTruncation(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")

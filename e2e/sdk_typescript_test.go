@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestTypeScriptSDK runs the official TypeScript client, in the version that typescript/package-lock.json names.
+// TestTypeScriptSDK runs the official TypeScript client, in the version in
+// typescript/package-lock.json.
 func TestTypeScriptSDK(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"node", "npm"} {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// sealer makes identities and encrypts with the program itself, for the configuration in a folder of its own.
+// sealer creates identities and encrypts with the program, for a configuration in a separate
+// directory.
 type sealer struct {
 	t    *testing.T
 	file string // the configuration
@@ -20,7 +21,7 @@ func newSealer(t *testing.T) *sealer {
 	return &sealer{t: t, file: filepath.Join(t.TempDir(), "config.json")}
 }
 
-// identity makes the identity file of the configuration and returns its content.
+// identity creates the identity file of the configuration and returns its content.
 func (s *sealer) identity(args ...string) string {
 	s.t.Helper()
 	s.run("", append([]string{"new-identity"}, args...)...)
@@ -44,7 +45,8 @@ func (s *sealer) run(stdin string, args ...string) string {
 	return strings.TrimSpace(r.stdout)
 }
 
-// TestSealedTokens: from an identity to a request, with secrets that nobody can read in any file or output.
+// TestSealedTokens covers the way from an identity to a request: no file and no output contains a
+// plain secret.
 func TestSealedTokens(t *testing.T) {
 	t.Parallel()
 	for _, kind := range [][]string{nil, {"-pq"}} {
@@ -78,7 +80,8 @@ func TestSealedTokens(t *testing.T) {
 	}
 }
 
-// TestIdentityChanges: a wrong identity keeps the configuration that is in force, the right one brings the new one.
+// TestIdentityChanges checks that a wrong identity keeps the configuration in force, and the right
+// one applies the new one.
 func TestIdentityChanges(t *testing.T) {
 	t.Parallel()
 	old, young, s := newFake(t, "old"), newFake(t, "young"), newSealer(t)
@@ -102,7 +105,8 @@ func TestIdentityChanges(t *testing.T) {
 	b.mustServe(true, young)
 }
 
-// TestLooseModes: what others can read is told once at the start, and nothing fails for it.
+// TestLooseModes checks that files which others can read cause one warning at the start, and no
+// failure.
 func TestLooseModes(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -123,7 +127,7 @@ func TestLooseModes(t *testing.T) {
 	b.awaitRecords()
 	for _, want := range []string{"auth_keys[0]: warning: is a secret in plain text, and others", "others on this machine can read this identity: chmod 600 "} {
 		if n := strings.Count(b.log.String(), want); n != 1 {
-			t.Errorf("%q is told %d times, want once", want, n)
+			t.Errorf("%q is reported %d times, want once", want, n)
 		}
 	}
 }

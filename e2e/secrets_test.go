@@ -8,7 +8,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// TestNoSecretInTheLog sends every kind of credential through a balancer that logs all it can, and looks for them in what it wrote.
+// TestNoSecretInTheLog sends every kind of credential through a balancer with debug logging, and
+// searches for them in the log.
 func TestNoSecretInTheLog(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"json", "text"} {

@@ -12,18 +12,19 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
-// site is a simulated upstream behind a door of its own, which can be closed. It keeps what it sends.
+// site is a simulated upstream with a separate listener, which can be closed. It keeps what it
+// sends.
 type site struct {
 	*fake
 	t       *testing.T
 	address string
-	door    *http.Server // nil while it is closed
+	door    *http.Server // nil while closed
 
 	mu   sync.Mutex
-	sent map[string]*transcript // by request id of the answer
+	sent map[string]*transcript // by request id of the response
 }
 
-// newSite opens a site. It remembers every request.
+// newSite starts a site. It records every request.
 func newSite(t *testing.T, name string, adjust ...func(*fakeclaude.Options)) *site {
 	t.Helper()
 	remember := func(o *fakeclaude.Options) { o.KeepRequests = 1 << 20 }
@@ -36,10 +37,11 @@ func newSite(t *testing.T, name string, adjust ...func(*fakeclaude.Options)) *si
 	return s
 }
 
-// listenForGood finds a port that nobody gets who asks for any: it stays free while the door is closed.
+// listenForGood listens on a port that the system does not assign to others, so that it stays free
+// while the listener is closed.
 func listenForGood(t *testing.T) net.Listener {
 	t.Helper()
-	const lowest, count = 10_000, 20_000 // below what systems hand out
+	const lowest, count = 10_000, 20_000 // below the ports that systems assign
 	for range 100 {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(lowest+rand.IntN(count))))
 		if err == nil {
@@ -55,7 +57,7 @@ func (s *site) serve(l net.Listener) {
 	go s.door.Serve(l)
 }
 
-// up opens the door again.
+// up opens the listener again.
 func (s *site) up() {
 	s.t.Helper()
 	l, err := net.Listen("tcp", s.address)
@@ -65,7 +67,7 @@ func (s *site) up() {
 	s.serve(l)
 }
 
-// down closes the door and all connections.
+// down closes the listener and all connections.
 func (s *site) down() {
 	if s.door != nil {
 		s.door.Close()
@@ -73,7 +75,7 @@ func (s *site) down() {
 	}
 }
 
-// transcript writes down what it passes on.
+// transcript records what it forwards.
 type transcript struct {
 	http.ResponseWriter
 	keep func(*transcript)
@@ -85,13 +87,13 @@ type transcript struct {
 // Unwrap lets http.ResponseController reach the connection.
 func (t *transcript) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
-// WriteHeader begins the answer.
+// WriteHeader begins the response.
 func (t *transcript) WriteHeader(status int) {
 	t.keep(t)
 	t.ResponseWriter.WriteHeader(status)
 }
 
-// Write is in the transcript before the client can have it.
+// Write records p before the client can receive it.
 func (t *transcript) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	t.text.Write(p)
@@ -99,7 +101,7 @@ func (t *transcript) Write(p []byte) (int, error) {
 	return t.ResponseWriter.Write(p)
 }
 
-// ServeHTTP answers and keeps the answer.
+// ServeHTTP responds and records the response.
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.fake.ServeHTTP(&transcript{ResponseWriter: w, keep: s.keep}, r)
 }
@@ -110,7 +112,7 @@ func (s *site) keep(t *transcript) {
 	s.sent[t.Header().Get("Request-Id")] = t
 }
 
-// take returns what has been sent of an answer, and forgets it.
+// take returns and removes the recorded response of a request.
 func (s *site) take(requestID string) (text []byte, found bool) {
 	s.mu.Lock()
 	t, found := s.sent[requestID]
@@ -124,7 +126,7 @@ func (s *site) take(requestID string) (text []byte, found bool) {
 	return bytes.Clone(t.text.Bytes()), true
 }
 
-// hasSent reports whether any answer so far holds a text.
+// hasSent reports whether any response so far contains a text.
 func (s *site) hasSent(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 )
 
 // TestProcessThatStandsStill checks that suspending the process for longer than timeouts.idle,
-// while its upstreams go on, cuts no streams, over HTTP/1.1 and HTTP/2.
+// while its upstreams continue, cuts no streams, over HTTP/1.1 and HTTP/2.
 func TestProcessThatStandsStill(t *testing.T) {
 	t.Parallel()
 	up := newFake(t, "a")
@@ -45,7 +45,7 @@ func TestProcessThatStandsStill(t *testing.T) {
 	var balancers []*balancer
 	var streams []*openStream
 	for _, url := range []string{plain.URL, secure.URL} {
-		if url == secure.URL && runtime.GOOS != "linux" { // where the environment cannot name an authority to trust
+		if url == secure.URL && runtime.GOOS != "linux" { // systems whose environment cannot set a trusted authority
 			continue
 		}
 		b := start(t, object{"servers": []object{up.entry().with("url", url)}, "timeouts": object{"idle": "2s"}}, "SSL_CERT_FILE="+authority)
@@ -53,7 +53,7 @@ func TestProcessThatStandsStill(t *testing.T) {
 		b.signal(syscall.SIGSTOP)
 	}
 	close(proceed)
-	time.Sleep(3 * time.Second) // of silence, as the processes would measure it
+	time.Sleep(3 * time.Second) // silence, by the processes' clocks
 	for _, b := range balancers {
 		b.signal(syscall.SIGCONT)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/claude"
 )
 
-// call is one request of a session and what came of it.
+// call is one request of a session and its result.
 type call struct {
 	id        int64 // in the text of the request
 	stream    bool
@@ -23,10 +23,10 @@ type call struct {
 	requestID string // of the answer
 	err       error
 	content   bool   // has arrived
-	wrong     string // with what arrived
+	wrong     string // what is wrong with the response
 }
 
-// call asks once.
+// call sends one request.
 func (s *storm) call(stream bool) call {
 	c := call{id: s.last.Add(1), stream: stream, began: time.Now()}
 	var got tape
@@ -66,7 +66,7 @@ func (s *storm) call(stream bool) call {
 
 func requestText(id int64) string { return fmt.Sprintf("request %07d", id) }
 
-// take finds what was sent under a request id.
+// take returns what was sent under a request id.
 func (s *storm) take(requestID string) ([]byte, bool) {
 	for _, f := range s.sites {
 		if text, found := f.take(requestID); found {
@@ -76,7 +76,7 @@ func (s *storm) take(requestID string) ([]byte, bool) {
 	return nil, false
 }
 
-// withoutError is a stream up to its error event.
+// withoutError returns a stream up to its error event.
 func withoutError(stream []byte) []byte {
 	end := 0
 	var scanner claude.EventScanner
@@ -88,7 +88,7 @@ func withoutError(stream []byte) []byte {
 	return stream[:end]
 }
 
-// tape records an answer as it passes.
+// tape records a response as it passes.
 type tape struct {
 	header http.Header
 	text   bytes.Buffer

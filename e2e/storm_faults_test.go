@@ -6,10 +6,12 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// illness is 30 % of faults before the content of an answer, and some after it, which clients see.
+// illness returns faults: 30 % before the content of a response, and some after it, which clients
+// see.
 func illness(server int) []fault.Rule {
 	type f = fault.Fault
-	// Whoever says these is let alone at once, be it for a moment. More of them, and the ill would hardly be asked.
+	// A server with these faults gets a cooldown at once, though a short one. With more of them,
+	// failing servers would get hardly any requests.
 	moment := map[string]string{"Retry-After-Ms": "50"}
 	refusals := []f{
 		{Kind: fault.Status, Status: 401, Headers: moment}, {Kind: fault.Status, Status: 429, Headers: moment},
@@ -25,7 +27,7 @@ func illness(server int) []fault.Rule {
 		{Kind: fault.Close, At: fault.AtMessageStart}, {Kind: fault.End, At: fault.AtMessageStart},
 	}
 	if server == 0 {
-		// A request is given up when two upstreams have let it wait in vain, so only one ever does.
+		// A request fails if two upstreams let it wait in vain, so only one of them does.
 		inStreams = append(inStreams, f{Kind: fault.Stall}, f{Kind: fault.Stall, At: fault.AtHeaders}, f{Kind: fault.Stall, At: fault.AtMessageStart})
 	}
 	inPlain := []f{
@@ -49,8 +51,9 @@ func illness(server int) []fault.Rule {
 	return rules
 }
 
-// dialectFailures are failures in the wording of relays and of pages in front of them. Each affects the whole server: a
-// refusal that may be the request's own fault would reach the client when two servers agree on it.
+// dialectFailures are failures in the dialects of relays and of pages in front of them. Each
+// affects the whole server: a refusal that may be the request's fault would reach the client if two
+// servers agree on it.
 func dialectFailures() []fault.Fault {
 	in200 := func(body string) fault.Fault {
 		return fault.Fault{Kind: fault.Status, Status: 200, Body: body}
@@ -66,12 +69,12 @@ func dialectFailures() []fault.Fault {
 	}
 }
 
-// rehearse lets one of some faults happen to a share of the requests, each of them as often as the others.
+// rehearse applies one of some faults to a share of the requests, each equally often.
 func rehearse(stream bool, share float64, faults []fault.Fault) []fault.Rule {
 	rules := make([]fault.Rule, len(faults))
 	each := share / float64(len(faults))
 	for i, injected := range faults {
-		// The first rule that strikes decides, so a later one has to strike more often.
+		// The first matching rule decides, so a later one must match more often.
 		rules[i] = fault.Rule{Fault: injected, Stream: &stream, Probability: each / (1 - float64(i)*each)}
 	}
 	return rules

@@ -22,19 +22,20 @@ const (
 	sessions      = 200
 	stormCooldown = 300 * time.Millisecond
 	stormWait     = time.Second // max_wait
-	// stormPatience is how long a stream may take to its first content: longer than anything else before it.
+	// stormPatience is the limit for a stream's first content: longer than all waits before it.
 	stormPatience = 3 * time.Second
 
-	// One server is well for reign, and then the next one too for overlap, which is longer than a request
-	// takes: whoever found the next one still ill finds the present one still well.
+	// One server is healthy for reign, and then the next one too for overlap, which is longer than
+	// a request takes: a request that found the next one failing finds the current one still
+	// healthy.
 	reign, overlap = time.Second, 2 * stormPatience
 )
 
-// TestStorm keeps 200 sessions of the official SDK, which does not retry, in front of three servers. Two of
-// them fail 30 % of their requests in every way there is, and which one is well changes all the time. Nobody may
-// notice. Then all of them are down, which everybody is told, and up again.
+// TestStorm runs 200 sessions of the official SDK, without retries, in front of three servers. Two
+// of them fail 30 % of their requests in every known way, and the healthy one changes all the time.
+// No client may notice. Then all servers are down, which every client gets reported, and up again.
 //
-// STORM=60s makes the storm last longer than the 8 seconds that it takes otherwise.
+// STORM=60s extends the storm from 8 seconds.
 func TestStorm(t *testing.T) {
 	s := newStorm(t)
 	s.blow(stormLength(t))
@@ -52,7 +53,7 @@ func TestStorm(t *testing.T) {
 				f.fails()
 				outage.begin(f)
 			}
-			s.mustBeTold(t)
+			s.mustReport(t)
 			for _, f := range s.sites {
 				outage.end(f)
 			}
@@ -74,12 +75,12 @@ func stormLength(t *testing.T) time.Duration {
 	return length
 }
 
-// storm is a balancer with its upstreams and a crowd of clients.
+// storm is a balancer with its upstreams and many clients.
 type storm struct {
 	*balancer
 	sites []*site
 	sdk   anthropic.Client
-	last  atomic.Int64 // request
+	last  atomic.Int64 // id of the last request
 
 	mu    sync.Mutex
 	calls []call
@@ -100,12 +101,12 @@ func newStorm(t *testing.T) *storm {
 	s.balancer = start(t, balanced("round_robin", entries...).
 		with("timeouts", object{"response_header": stormPatience.String(), "idle": stormPatience.String()}).
 		with("cooldown", stormCooldown.String()).with("max_wait", stormWait.String()).with("slow_start", 0).
-		with("breaker", object{"consecutive": 8, "percent": 100})) // or the ill ones would hardly be asked
+		with("breaker", object{"consecutive": 8, "percent": 100})) // otherwise failing servers would get hardly any requests
 	s.sdk = sdkClient(s.balancer, "any")
 	return s
 }
 
-// blow lets the crowd ask while the servers fall ill and recover in turn.
+// blow runs the clients while the servers fail and recover in turn.
 func (s *storm) blow(length time.Duration) {
 	s.sites[1].SetFaults(illness(1)...)
 	s.sites[2].SetFaults(illness(2)...)
@@ -113,10 +114,10 @@ func (s *storm) blow(length time.Duration) {
 	defer calm()
 	var asking sync.WaitGroup
 	asking.Go(func() { s.crowd(func() bool { return ctx.Err() == nil }) })
-	for well := 0; pass(ctx, reign); {
+	for well := 0; sleep(ctx, reign); {
 		next := (well + 1) % len(s.sites)
 		s.sites[next].fails()
-		if !pass(ctx, overlap) {
+		if !sleep(ctx, overlap) {
 			break
 		}
 		s.sites[well].SetFaults(illness(well)...)
@@ -125,8 +126,8 @@ func (s *storm) blow(length time.Duration) {
 	asking.Wait()
 }
 
-// pass lets time pass, and reports false when ctx ends first.
-func pass(ctx context.Context, d time.Duration) bool {
+// sleep waits, and returns false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true
@@ -135,7 +136,7 @@ func pass(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// crowd lets every session ask again and again while it may.
+// crowd runs all sessions until more returns false.
 func (s *storm) crowd(more func() bool) {
 	var asking sync.WaitGroup
 	for n := range sessions {
@@ -151,7 +152,7 @@ func (s *storm) crowd(more func() bool) {
 	asking.Wait()
 }
 
-// finished takes the calls that have ended.
+// finished returns the calls that have ended.
 func (s *storm) finished() []call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +161,8 @@ func (s *storm) finished() []call {
 	return calls
 }
 
-// arrivals are all requests that have reached a server, by the id in their text, in the order in which they came.
+// arrivals returns all requests that have reached a server, by the id in their text, in order of
+// arrival.
 func (s *storm) arrivals() map[int64][]fakeclaude.RecordedRequest {
 	s.t.Helper()
 	found := map[int64][]fakeclaude.RecordedRequest{}
@@ -186,7 +188,7 @@ func (s *storm) arrivals() map[int64][]fakeclaude.RecordedRequest {
 	return found
 }
 
-// mustHaveHidden looks at every request of the storm.
+// mustHaveHidden checks every request of the storm.
 func (s *storm) mustHaveHidden() {
 	s.t.Helper()
 	arrivals, calls := s.arrivals(), s.finished()
@@ -213,7 +215,7 @@ func (s *storm) mustHaveHidden() {
 			truncated++
 		}
 	}
-	s.t.Logf("%d requests, %d of them tried again, %d attempts, %d truncated and told so", len(calls), retried, attempts, truncated)
+	s.t.Logf("%d requests, %d of them tried again, %d attempts, %d truncated with an error event", len(calls), retried, attempts, truncated)
 	if retried < len(calls)/100 || truncated == 0 {
 		s.t.Errorf("%d requests of %d met a fault before their content and %d after it: the test shows nothing", retried, len(calls), truncated)
 	}
@@ -227,8 +229,9 @@ func history(seen []fakeclaude.RecordedRequest) string {
 	return b.String()
 }
 
-// mustBeTold asks while no server works: everybody gets an error of the API's shape before long.
-func (s *storm) mustBeTold(t *testing.T) {
+// mustReport sends requests while no server works: every client gets an error in the API's form
+// soon.
+func (s *storm) mustReport(t *testing.T) {
 	t.Helper()
 	const bound = 2*stormWait + 4*time.Second
 	var left atomic.Int64
@@ -248,7 +251,7 @@ func (s *storm) mustBeTold(t *testing.T) {
 	}
 }
 
-// mustRecover asks as soon as the servers are back: a cooldown later nobody fails any more.
+// mustRecover sends requests as soon as the servers are back: a cooldown later no request fails.
 func (s *storm) mustRecover(t *testing.T) {
 	t.Helper()
 	back := time.Now()

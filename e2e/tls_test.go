@@ -24,7 +24,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// certificate is one that signs itself, for a name and for this machine.
+// certificate is a self-signed certificate for a name and for this machine.
 type certificate struct {
 	cert, key []byte // PEM
 	pool      *x509.CertPool
@@ -59,19 +59,19 @@ func newCertificate(t *testing.T, name string, until time.Time) certificate {
 
 func valid() time.Time { return time.Now().Add(24 * time.Hour) }
 
-// write puts the certificate into a folder, as cert.pem and key.pem.
+// write writes the certificate to a directory, as cert.pem and key.pem.
 func (c certificate) write(t *testing.T, dir string) {
 	t.Helper()
 	replaceFile(t, filepath.Join(dir, "key.pem"), c.key)
 	replaceFile(t, filepath.Join(dir, "cert.pem"), c.cert)
 }
 
-// secured is a configuration with the certificate of its folder.
+// secured returns a configuration with the certificate of its directory.
 func secured(cfg object) object {
 	return cfg.with("tls_cert", "cert.pem").with("tls_key", "key.pem")
 }
 
-// startSecure runs a balancer that speaks HTTPS.
+// startSecure runs a balancer with HTTPS.
 func startSecure(t *testing.T, c certificate, cfg object) *balancer {
 	t.Helper()
 	dir := t.TempDir()
@@ -83,7 +83,7 @@ func startSecure(t *testing.T, c certificate, cfg object) *balancer {
 	return b
 }
 
-// trust has the balancer's clients speak HTTPS by a version of HTTP from now on.
+// trust makes the balancer's clients use HTTPS with a version of HTTP.
 func (b *balancer) trust(c certificate, version int) {
 	b.client.CloseIdleConnections()
 	protocols := new(http.Protocols)
@@ -93,7 +93,7 @@ func (b *balancer) trust(c certificate, version int) {
 	b.url = "https://" + b.address()
 }
 
-// address is where it listens.
+// address returns the address of the listener.
 func (b *balancer) address() string {
 	_, address, _ := strings.Cut(b.url, "://")
 	return address
@@ -133,7 +133,7 @@ func TestHTTPS(t *testing.T) {
 	}
 }
 
-// TestManyStreamsOverOneConnection: they neither hold each other up nor end with each other.
+// TestManyStreamsOverOneConnection checks that streams neither block nor end each other.
 func TestManyStreamsOverOneConnection(t *testing.T) {
 	t.Parallel()
 	const streams = 300
@@ -164,7 +164,8 @@ func TestManyStreamsOverOneConnection(t *testing.T) {
 	}
 }
 
-// TestStreamOverHTTP2Breaks: a stream that breaks off upstream does so here, and its neighbours go on.
+// TestStreamOverHTTP2Breaks checks that a stream that breaks off upstream breaks off for the
+// client, and that its neighbors continue.
 func TestStreamOverHTTP2Breaks(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -180,7 +181,7 @@ func TestStreamOverHTTP2Breaks(t *testing.T) {
 	s.mustEndWhole()
 }
 
-// TestLargeBodiesOverHTTP2 share the window of their connection.
+// TestLargeBodiesOverHTTP2 checks bodies that share the window of their connection.
 func TestLargeBodiesOverHTTP2(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -198,7 +199,7 @@ func TestLargeBodiesOverHTTP2(t *testing.T) {
 	all.Wait()
 }
 
-// served is the certificate that a client is shown.
+// served returns the certificate that clients get.
 func (b *balancer) served(t *testing.T) []byte {
 	t.Helper()
 	conn, err := tls.Dial("tcp", b.address(), &tls.Config{InsecureSkipVerify: true})
@@ -209,7 +210,7 @@ func (b *balancer) served(t *testing.T) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: conn.ConnectionState().PeerCertificates[0].Raw})
 }
 
-// TestCertificateIsRenewed while a stream is open, which goes on.
+// TestCertificateIsRenewed renews it while a stream is open, which continues.
 func TestCertificateIsRenewed(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")
@@ -218,7 +219,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	b := startSecure(t, first, balanced("round_robin", f.entry()))
 	s := b.open(t)
 
-	replaceFile(t, filepath.Join(filepath.Dir(b.file), "cert.pem"), second.cert) // its key is still to come
+	replaceFile(t, filepath.Join(filepath.Dir(b.file), "cert.pem"), second.cert) // its key follows later
 	b.waitLog("configuration not reloaded; the previous one stays active", nil)
 	if got := b.served(t); string(got) != string(first.cert) {
 		t.Errorf("with a certificate without its key, this is served:\n%s", got)
@@ -231,7 +232,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	b.mustServe(true, f)
 }
 
-// TestHTTPSOnAndOff on one port, by reload.
+// TestHTTPSOnAndOff switches between HTTPS and HTTP on one port by reloads.
 func TestHTTPSOnAndOff(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "a")

@@ -84,7 +84,7 @@ func newCollector(t *testing.T) (c *collector, overHTTP, overGRPC string) {
 	return c, web.URL, "http://" + listener.Addr().String()
 }
 
-// spans are all that were received, as maps of their attributes, by start.
+// spans returns all received spans as maps of their attributes, by start.
 func (c *collector) spans() []span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +136,8 @@ func (s span) mustHave(t *testing.T, want map[string]string) {
 
 const parentTrace, parentSpan = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
-// TestTraces lets one server fail and another one answer, and looks at what arrives at a collector.
+// TestTraces has one server that fails and one that responds, and checks the spans that a collector
+// receives.
 func TestTraces(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "the program is told to end, and has to export what is left")
@@ -163,7 +164,7 @@ func TestTraces(t *testing.T) {
 			}
 			request, failed, served := all[0], all[1], all[2]
 			mustBeTree(t, request, failed, served)
-			mustTellTokens(t, request, served, good.finalStats(b).Tokens)
+			mustReportTokens(t, request, served, good.finalStats(b).Tokens)
 			failed.mustHave(t, map[string]string{"claude_code_lb.server": "bad", "http.response.status_code": "529", "error.type": "529", "claude_code_lb.scope": "capacity"})
 			request.mustHave(t, map[string]string{"claude_code_lb.attempts": "2", "claude_code_lb.routed": "placed", "claude_code_lb.outcome": "answered",
 				"http.route": "/v1/messages", "http.response.status_code": "200", "claude_code_lb.session": "session-1"})
@@ -197,8 +198,8 @@ func mustBeTree(t *testing.T, request span, attempts ...span) {
 	}
 }
 
-// mustTellTokens compares with what the upstream has served.
-func mustTellTokens(t *testing.T, request, served span, u fakeclaude.TokenStats) {
+// mustReportTokens compares a span with the upstream's figures.
+func mustReportTokens(t *testing.T, request, served span, u fakeclaude.TokenStats) {
 	t.Helper()
 	created := u.CacheCreation5m + u.CacheCreation1h
 	want := map[string]string{
@@ -214,7 +215,7 @@ func mustTellTokens(t *testing.T, request, served span, u fakeclaude.TokenStats)
 	}
 }
 
-// passedOn insists that the attempt's own context, and no other, reached the upstream.
+// passedOn checks that the attempt's context, and no other, reached the upstream.
 func passedOn(t *testing.T, f *fake, s span) {
 	t.Helper()
 	got := f.Requests()[0].Header
@@ -224,7 +225,7 @@ func passedOn(t *testing.T, f *fake, s span) {
 	}
 }
 
-// TestTracesOff lets the client's own context pass untouched, and does without a collector.
+// TestTracesOff checks that the client's context passes unchanged, without a collector.
 func TestTracesOff(t *testing.T) {
 	t.Parallel()
 	f := func(env []string, logs string) {
@@ -247,7 +248,8 @@ func TestTracesOff(t *testing.T) {
 	f([]string{"OTEL_TRACES_EXPORTER=zipkin"}, "trace export disabled")
 }
 
-// TestTracesWithoutCollector serves as ever when nobody receives the spans, and says so once.
+// TestTracesWithoutCollector checks that an unreachable collector affects no request, and is logged
+// once.
 func TestTracesWithoutCollector(t *testing.T) {
 	t.Parallel()
 	up := newFake(t, "up")

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// listener receives what a webhook is told.
+// listener receives the messages of a webhook.
 type listener struct {
 	url string
 
@@ -47,7 +47,7 @@ func newListener(t *testing.T) *listener {
 	return l
 }
 
-// of are the messages of one type.
+// of returns the messages of one type.
 func (l *listener) of(kind string) []event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,7 +66,7 @@ func (l *listener) await(t *testing.T, kind string) event {
 	return l.of(kind)[0]
 }
 
-// TestWebhooks lets both servers go out and one come back, and a reload fail.
+// TestWebhooks makes both servers go out and one come back, and a reload fail.
 func TestWebhooks(t *testing.T) {
 	t.Parallel()
 	unixOnly(t, "the program is told to end, and has to tell what is left")
@@ -116,7 +116,8 @@ func TestWebhooks(t *testing.T) {
 	}
 }
 
-// TestWebhookOfReload is told of nothing until it is configured, and then of everything.
+// TestWebhookOfReload checks that a webhook receives nothing before it is configured, and then
+// everything.
 func TestWebhookOfReload(t *testing.T) {
 	t.Parallel()
 	l := newListener(t)
