@@ -2,5 +2,5 @@
 
 package main
 
-// raiseFileLimit has nothing to raise here: 0 stands for no limit.
+// raiseFileLimit does nothing on this system; 0 means no limit.
 func raiseFileLimit() uint64 { return 0 }

@@ -14,10 +14,11 @@ import (
 	"time"
 )
 
-// patience is how long an answer, or the beginning of a stream, may take.
+// patience is the time limit for a response, or for the beginning of a stream.
 const patience = 30 * time.Second
 
-// tally is what clients saw. Requests, events and latencies are those of the window, errors those of the whole run.
+// tally is what clients measured. Requests, events and latencies are those of the window, errors
+// those of the whole run.
 type tally struct {
 	mu        sync.Mutex
 	requests  int
@@ -26,7 +27,7 @@ type tally struct {
 	errors    int
 	lastError error
 
-	open   atomic.Bool // the window
+	open   atomic.Bool // the window is open
 	events atomic.Int64
 }
 
@@ -47,7 +48,7 @@ func (t *tally) failed(err error) {
 	t.lastError = err
 }
 
-// client is one connection that asks one thing after another.
+// client is one connection that sends one request after another.
 type client struct {
 	address   string
 	encrypted bool
@@ -67,7 +68,7 @@ func (c *client) dial(ctx context.Context) error {
 		return err
 	}
 	if c.encrypted {
-		// Whose certificate it is does not matter here: this process made it.
+		// The certificate does not matter here, because this process made it.
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	}
 	c.conn, c.in = conn, bufio.NewReader(conn)
@@ -81,8 +82,8 @@ func (c *client) close() {
 	}
 }
 
-// send sends the next request and returns the answer's head. The deadline is then set. The body need not be closed: it
-// holds nothing but the connection.
+// send sends the next request, sets the deadline and returns the response header. The body need not
+// be closed: it uses only the connection.
 func (c *client) send(ctx context.Context) (*http.Response, error) {
 	if err := c.dial(ctx); err != nil {
 		return nil, err
@@ -96,7 +97,7 @@ func (c *client) send(ctx context.Context) (*http.Response, error) {
 	return http.ReadResponse(c.in, nil)
 }
 
-// ask makes one exchange. What is no complete message is an error, after which the connection is a new one.
+// ask makes one exchange. An incomplete message is an error, after which a new connection is used.
 func (c *client) ask(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
@@ -124,15 +125,17 @@ func (c *client) ask(ctx context.Context) (err error) {
 	return nil
 }
 
-// pacer says when the next request is due. With an interval of 0 it is due as soon as a client is free.
+// pacer determines when the next request is due. With an interval of 0 it is due as soon as a
+// client is free.
 type pacer struct {
 	start    time.Time
 	interval time.Duration
 	issued   atomic.Int64
 }
 
-// await waits until the next request is due. It returns the moment from which its latency counts: that at which it was
-// due, if all clients were busy then, so that a slow proxy cannot thin out the requests that would show it.
+// await waits until the next request is due. It returns the start of its latency: the time at which
+// it was due, if all clients were busy then, so that a slow proxy does not reduce the requests that
+// would show its latency.
 func (p *pacer) await(ctx context.Context) (time.Time, error) {
 	due := p.start.Add(time.Duration(p.issued.Add(1)-1) * p.interval)
 	if p.interval == 0 {
@@ -152,8 +155,8 @@ func (p *pacer) await(ctx context.Context) (time.Time, error) {
 	}
 }
 
-// requests lets all clients ask for warmup and then for window. What begins and ends the window is told by atBegin
-// and atEnd.
+// requests runs all clients for warmup and then for window. atBegin and atEnd are called at both
+// ends of the window.
 func requests(ctx context.Context, clients []*client, interval, warmup, window time.Duration, atBegin, atEnd func() error) (*tally, error) {
 	seen := &tally{}
 	p := &pacer{start: time.Now(), interval: interval}
@@ -169,7 +172,7 @@ func requests(ctx context.Context, clients []*client, interval, warmup, window t
 				}
 				if err := c.ask(ctx); err != nil {
 					seen.failed(err)
-					sleep(running, 10*time.Millisecond) // whoever refuses connections is not to be flooded
+					sleep(running, 10*time.Millisecond) // do not flood a server that refuses connections
 					continue
 				}
 				seen.answered(time.Since(began))
@@ -182,8 +185,8 @@ func requests(ctx context.Context, clients []*client, interval, warmup, window t
 	return seen, err
 }
 
-// watch opens the window after warmup and closes it again, but not before something has happened in it: on a machine that is
-// busy enough a short one may be too short.
+// watch opens the window after warmup and closes it again, but not before something has happened in
+// it: on a busy machine a short one may be too short.
 func (t *tally) watch(ctx context.Context, warmup, window time.Duration, atBegin, atEnd func() error) error {
 	sleep(ctx, warmup)
 	if err := atBegin(); err != nil {
@@ -191,7 +194,7 @@ func (t *tally) watch(ctx context.Context, warmup, window time.Duration, atBegin
 	}
 	t.open.Store(true)
 	sleep(ctx, window)
-	for end := time.Now().Add(patience); t.empty() && ctx.Err() == nil; sleep(ctx, 10*time.Millisecond) {
+	for end := time.Now().Add(patience); t.isEmpty() && ctx.Err() == nil; sleep(ctx, 10*time.Millisecond) {
 		if time.Now().After(end) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
@@ -205,8 +208,8 @@ func (t *tally) watch(ctx context.Context, warmup, window time.Duration, atBegin
 	return ctx.Err()
 }
 
-// empty says whether the window has seen nothing until now.
-func (t *tally) empty() bool {
+// isEmpty reports whether the window has no results yet.
+func (t *tally) isEmpty() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.requests == 0 && t.events.Load() == 0

@@ -23,7 +23,7 @@ func TestPacer(t *testing.T) {
 		}
 		due(0)
 		due(time.Second)
-		time.Sleep(5 * time.Second) // whoever comes late counts from when it was due
+		time.Sleep(5 * time.Second) // a late request counts from the time at which it was due
 		due(2 * time.Second)
 		due(3 * time.Second)
 
@@ -75,7 +75,7 @@ func TestQuantile(t *testing.T) {
 	f(.5, 50, hundred...)
 }
 
-// TestNewBody looks at what the requests of the kinds of work are.
+// TestNewBody checks the requests of each kind of work.
 func TestNewBody(t *testing.T) {
 	t.Parallel()
 	for _, w := range works(500, time.Second) {
@@ -104,7 +104,7 @@ func TestNewBody(t *testing.T) {
 	}
 }
 
-// TestBrokenAnswers asks a server that breaks off.
+// TestBrokenAnswers uses a server that breaks off.
 func TestBrokenAnswers(t *testing.T) {
 	t.Parallel()
 	f := func(answer, want string) {
@@ -121,7 +121,7 @@ func TestBrokenAnswers(t *testing.T) {
 					return
 				}
 				buffer := make([]byte, 64<<10)
-				conn.Read(buffer) // the request is smaller and comes in one piece
+				conn.Read(buffer) // the request is smaller and arrives at once
 				conn.Write([]byte(answer))
 				conn.Close()
 			}

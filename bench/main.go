@@ -1,8 +1,10 @@
-// Command bench measures what claude-code-lb costs beside a direct connection, nginx and HAProxy, on this machine.
+// Command bench measures the cost of claude-code-lb beside a direct connection, nginx and HAProxy,
+// on this machine.
 //
-// Everything runs on the loopback interface: a load generator in this process, the simulated Messages API in a process of
-// its own, and between them one proxy at a time, each started anew for every run. What holds on any machine, however busy,
-// is the processor time that a proxy takes per unit of work; the rest compares only within one comparison.
+// Everything runs on the loopback interface: a load generator in this process, the simulated
+// Messages API in a second process, and between them one proxy at a time, started again for every
+// run. The processor time that a proxy takes per unit of work is comparable between machines, even
+// busy ones; all other figures compare only within one comparison.
 package main
 
 import (
@@ -44,7 +46,7 @@ Usage: go run ./bench [flags]
 Flags:
 `
 
-// options are what the command line says.
+// options are the flags of the command.
 type options struct {
 	only    []string
 	reps    int
@@ -56,7 +58,7 @@ type options struct {
 	profile string
 }
 
-// run is the command. The exit status is 1 when there is no comparison and 2 when the command line makes no sense.
+// run is the command. The exit status is 1 without a result and 2 if the command line is invalid.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	o, err := parseFlags(args, out)
 	switch {
@@ -123,12 +125,12 @@ func (o options) validate() error {
 	case o.profile != "" && o.write:
 		return errors.New("-profile compares nothing, so that there is nothing to -write")
 	case o.tls && runtime.GOOS == "darwin":
-		return errors.New("-tls: on macOS no program can be told by a variable to trust the certificate that is made for this")
+		return errors.New("-tls: on macOS no variable makes a program trust the certificate of this")
 	}
 	return nil
 }
 
-// compare makes all runs and prints what came of them.
+// compare makes all runs and prints the results.
 func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 	if need, limit := uint64(2*o.streams+500), raiseFileLimit(); limit > 0 && limit < need && slices.Contains(o.only, "streams") {
 		return fmt.Errorf("%d streams need %d open files and the limit is %d: raise it with `ulimit -n`, or open fewer with -streams", o.streams, need, limit)
@@ -170,7 +172,7 @@ func (o options) compare(ctx context.Context, out, errOut io.Writer) error {
 	return publish(root, text, results, o.tls)
 }
 
-// takeProfile does all kinds of work with the product alone.
+// takeProfile runs all kinds of work with the product alone.
 func (o options) takeProfile(ctx context.Context, b bench, program string, out, errOut io.Writer) error {
 	b.profiler = &profiler{dir: b.dir}
 	if _, err := o.runAll(ctx, b, []proxy{balancer(program, o.engine)}, errOut); err != nil {
@@ -183,8 +185,8 @@ func (o options) takeProfile(ctx context.Context, b bench, program string, out, 
 	return nil
 }
 
-// runAll takes turns: the whole round of works and proxies is done once, then again, so that what disturbs the machine for a
-// while disturbs all alike.
+// runAll runs every work with every proxy once, and then again, so that a disturbance of the
+// machine affects all alike.
 func (o options) runAll(ctx context.Context, b bench, proxies []proxy, progress io.Writer) ([]*result, error) {
 	wires := []wire{wirePlain}
 	if o.tls {
@@ -210,7 +212,7 @@ func (o options) runAll(ctx context.Context, b bench, proxies []proxy, progress 
 			switch {
 			case err != nil && (ctx.Err() != nil || r.isDirect() || r.proxy.name == ours):
 				return nil, fmt.Errorf("%s through %s: %w", r.work.name, r.proxy.name, err)
-			case err != nil: // another version of a peer may not take the configuration: the rest is still worth having
+			case err != nil: // another version of a peer may reject the configuration: the other results are still useful
 				fmt.Fprintf(progress, "  left out: %v\n", err)
 				r.failed = true
 				continue
@@ -233,7 +235,7 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return filepath.Dir(file), nil
 }
 
-// build builds the product of this tree, as it is built for everybody but for the flags.
+// build builds the product of this tree with the flags of a release.
 func build(ctx context.Context, root, dir string) (string, error) {
 	program := filepath.Join(dir, ours)
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
@@ -244,7 +246,7 @@ func build(ctx context.Context, root, dir string) (string, error) {
 	return program, nil
 }
 
-// setup says in one sentence what was compared where.
+// setup describes in one sentence what was compared on which machine.
 func setup(o options, others []proxy) string {
 	text := fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	for _, p := range others {

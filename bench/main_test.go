@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestMain lets this binary be the upstream, as the command itself is.
+// TestMain makes this binary the upstream if asked, like the command itself.
 func TestMain(m *testing.M) {
 	if spec, isUpstream := os.LookupEnv(upstreamVariable); isUpstream {
 		if err := serveUpstreams(spec); err != nil {
@@ -32,8 +32,8 @@ func unixOnly(t *testing.T) {
 	}
 }
 
-// TestComparison is a very short one over every wire, of everything that is installed. How long anything takes is not
-// looked at.
+// TestComparison makes a very short comparison over every wire, of every installed proxy. It
+// ignores the times.
 func TestComparison(t *testing.T) {
 	t.Parallel()
 	unixOnly(t)
@@ -110,7 +110,7 @@ func TestFlags(t *testing.T) {
 		t.Helper()
 		var out, errOut bytes.Buffer
 		ended, stop := context.WithCancel(t.Context())
-		stop() // what passes the flags ends at once
+		stop() // valid flags end at once
 		status := run(ended, args, &out, &errOut)
 		if wantErr == "" && status != 1 || wantErr != "" && (status != 2 || !strings.Contains(errOut.String(), wantErr)) {
 			t.Errorf("%q: exit status %d, %s; want %q", args, status, errOut.String(), wantErr)

@@ -12,7 +12,7 @@ type bar struct {
 	ratio       float64
 }
 
-// ratios are the bars of all results that have a reference.
+// ratios returns the bars of all results that have a reference.
 func ratios(all []*result) []bar {
 	var bars []bar
 	for _, r := range all {
@@ -38,7 +38,7 @@ const plotStyle = `
     }
   `
 
-// plot draws the bars, those of one work together, as an SVG.
+// plot draws the bars as an SVG, grouped by work.
 func plot(bars []bar) []byte {
 	const (
 		width, left, right = 860, 150, 90
@@ -79,7 +79,7 @@ func plot(bars []bar) []byte {
 	return out.Bytes()
 }
 
-// describe says in words what the bars show.
+// describe describes the bars in words.
 func describe(bars []bar) string {
 	var text bytes.Buffer
 	for i, b := range bars {
@@ -93,6 +93,6 @@ func describe(bars []bar) string {
 
 func escape(text string) string {
 	var out bytes.Buffer
-	xml.EscapeText(&out, []byte(text)) // a bytes.Buffer takes everything
+	xml.EscapeText(&out, []byte(text)) // a bytes.Buffer returns no error
 	return out.String()
 }

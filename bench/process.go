@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// process is what the system says of a process at one moment.
+// process is the usage of a process at one time.
 type process struct {
 	parent int
 	cpu    time.Duration // user and system time since its start
 	rss    int64         // resident memory in bytes
 }
 
-// usageOf is the processor time and the resident memory of a process together with its descendants.
+// usageOf returns processor time and resident memory of a process and its descendants.
 func usageOf(ctx context.Context, pid int) (process, error) {
 	read := fromPS
 	if runtime.GOOS == "linux" {
@@ -62,7 +62,7 @@ func fromProc(context.Context) (map[int]process, error) {
 		}
 		text, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
 		if err != nil {
-			continue // it has ended meanwhile
+			continue // it has ended
 		}
 		if all[pid], err = parseStat(text, os.Getpagesize()); err != nil {
 			return nil, fmt.Errorf("/proc/%d/stat: %w", pid, err)
@@ -71,10 +71,11 @@ func fromProc(context.Context) (map[int]process, error) {
 	return all, nil
 }
 
-// parseStat reads /proc/PID/stat, see proc_pid_stat(5).
+// parseStat parses /proc/PID/stat, see proc_pid_stat(5).
 func parseStat(text []byte, pageSize int) (process, error) {
-	const tick = 10 * time.Millisecond // USER_HZ is 100 wherever Go runs on Linux
-	// The name of the command, in parentheses, may hold spaces and parentheses: what counts begins after the last.
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go supports
+	// The command's name, in parentheses, may contain spaces and parentheses: the fields begin
+	// after the last one.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	const parent, user, system, resident = 1, 11, 12, 21 // fields 4, 14, 15 and 24 of the manual
 	if len(fields) <= resident {
@@ -103,7 +104,7 @@ func fromPS(ctx context.Context) (map[int]process, error) {
 	return parsePS(string(out))
 }
 
-// parsePS reads lines of pid, parent, resident KiB and processor time.
+// parsePS parses lines of pid, parent, resident KiB and processor time.
 func parsePS(text string) (map[int]process, error) {
 	all := map[int]process{}
 	for line := range strings.Lines(text) {
@@ -122,7 +123,7 @@ func parsePS(text string) (map[int]process, error) {
 	return all, nil
 }
 
-// parseClock reads [[days-]hours:]minutes:seconds, seconds with or without a fraction.
+// parseClock parses [[days-]hours:]minutes:seconds, with or without a fraction of seconds.
 func parseClock(text string) (time.Duration, error) {
 	days, clock, hasDays := strings.Cut(text, "-")
 	if !hasDays {

@@ -48,7 +48,7 @@ func TestParsePS(t *testing.T) {
 func TestFamily(t *testing.T) {
 	t.Parallel()
 	all := map[int]process{
-		0:  {parent: 0, cpu: 1000}, // a kernel's own
+		0:  {parent: 0, cpu: 1000}, // a kernel thread
 		1:  {parent: 0, cpu: 100, rss: 100},
 		10: {parent: 1, cpu: 1, rss: 10},
 		11: {parent: 10, cpu: 2, rss: 20},

@@ -21,10 +21,10 @@ type profiler struct {
 	files []string
 }
 
-// administration is where the product says that it tells about itself.
+// administration finds the address of the admin listener in the log.
 var administration = regexp.MustCompile(`admin API listening.*?(127\.0\.0\.1:\d+)`)
 
-// begin takes a profile of a window that begins now. What it returns waits for its end.
+// begin takes a profile of a window that begins now. wait waits for its end.
 func (p *profiler) begin(ctx context.Context, r *running, window time.Duration) (wait func() error, err error) {
 	if p == nil || r.cmd == nil {
 		return nothing, nil
@@ -35,7 +35,7 @@ func (p *profiler) begin(ctx context.Context, r *running, window time.Duration) 
 	}
 	found := administration.FindSubmatch(said)
 	if found == nil {
-		return nil, errors.New("the log does not tell where the admin listener is")
+		return nil, errors.New("the log lacks the address of the admin listener")
 	}
 	url := "http://" + string(found[1])
 	if err := ask(ctx, http.MethodPost, url+"/admin/api/pprof", `{"minutes": 60}`, io.Discard); err != nil {
@@ -73,7 +73,7 @@ func ask(ctx context.Context, method, url, body string, into io.Writer) error {
 	return nil
 }
 
-// merge makes one profile of all.
+// merge merges all profiles into one.
 func (p *profiler) merge(ctx context.Context, file string) error {
 	args := append([]string{"tool", "pprof", "-proto", "-symbolize=none", "-output=" + file}, p.files...)
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {

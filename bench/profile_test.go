@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestProfile takes one of short runs and has the tool that reads profiles read it.
+// TestProfile takes a profile of short runs, and reads it with go tool pprof.
 func TestProfile(t *testing.T) {
 	t.Parallel()
 	unixOnly(t)
@@ -19,7 +19,7 @@ func TestProfile(t *testing.T) {
 	if err := writeCertificate(dir); err != nil {
 		t.Fatal(err)
 	}
-	os.Getenv("TEST_RUN") // its value differs between runs: the test cache does not see the sources of the program
+	os.Getenv("TEST_RUN") // its value differs between runs, because the test cache does not see the sources of the program
 	program, err := build(t.Context(), "..", dir)
 	if err != nil {
 		t.Fatal(err)

@@ -20,13 +20,14 @@ import (
 // ours is the name of the product among the proxies.
 const ours = "claude-code-lb"
 
-// proxy is something that forwards to the upstreams.
+// proxy is a program that forwards to the upstreams.
 type proxy struct {
 	name    string
 	program string // "" for the direct connection
 	version string
-	wires   []wire // that it speaks with upstreams
-	// configure writes its configuration into dir and returns its arguments and what is added to its environment.
+	wires   []wire // that it supports to upstreams
+	// configure writes its configuration into dir and returns its arguments and additional
+	// environment variables.
 	configure func(dir, listen string, up upstreams) (args, env []string, err error)
 }
 
@@ -38,7 +39,7 @@ func balancer(program, engine string) proxy {
 	return proxy{name: ours, program: program, configure: configureBalancer(engine), wires: []wire{wirePlain, wireTLS, wireHTTP2, wireClients}}
 }
 
-// peers are the proxies to compare with that are installed, and the names of those that are not.
+// peers returns the installed proxies to compare with, and the names of missing ones.
 func peers(ctx context.Context) (found []proxy, missing []string) {
 	known := []struct {
 		proxy
@@ -63,16 +64,16 @@ func peers(ctx context.Context) (found []proxy, missing []string) {
 	return found, missing
 }
 
-// configureBalancer returns a function that writes what a person would: servers, a client key, and no setting that has a
-// default, except for the engine if one is named.
+// configureBalancer returns a function that writes a typical configuration: servers, a client key,
+// and only defaults, except for the engine if one is named.
 func configureBalancer(engine string) func(dir, listen string, up upstreams) (args, env []string, err error) {
 	return func(dir, listen string, up upstreams) (args, env []string, err error) {
 		return writeBalancer(engine, dir, listen, up)
 	}
 }
 
-// writeBalancer writes the configuration. The ledger and the rest of the state are below dir, the admin listener with its
-// metrics is on.
+// writeBalancer writes the configuration. Ledger and other state are below dir; the admin listener
+// is on.
 func writeBalancer(engine, dir, listen string, up upstreams) (args, env []string, err error) {
 	var servers []object
 	for i, address := range up.addresses() {
@@ -164,9 +165,9 @@ func configureHAProxy(dir, listen string, up upstreams) (args, env []string, err
 	return []string{"-db", "-f", file}, nil, writeForm(haproxyForm, file, dir, listen, up)
 }
 
-// writeForm writes a configuration after a form.
+// writeForm writes a configuration from a template.
 func writeForm(form, file, dir, listen string, up upstreams) error {
-	// Every stream takes a descriptor on either side.
+	// Every stream takes a descriptor on both sides.
 	files := min(max(raiseFileLimit(), 1024), 65536)
 	values := struct {
 		Listen, Scheme, Name, CA, Key, Both, ALPN string
@@ -189,16 +190,16 @@ func writeForm(form, file, dir, listen string, up upstreams) error {
 	return os.WriteFile(file, text.Bytes(), 0o600)
 }
 
-// running is a proxy that has been started; the zero value is the direct connection.
+// running is a started proxy; the zero value is the direct connection.
 type running struct {
 	addresses []string
 	encrypted bool // clients speak TLS
 	cmd       *exec.Cmd
-	output    string // file with what it writes
+	output    string // file with its output
 	ended     chan struct{}
 }
 
-// start starts a proxy with a folder of its own below dir and waits until it listens.
+// start starts a proxy with a separate directory below dir and waits until it listens.
 func (p proxy) start(ctx context.Context, dir string, up upstreams) (*running, error) {
 	if p.program == "" {
 		return &running{addresses: up.Plain}, nil
@@ -235,12 +236,12 @@ func (p proxy) start(ctx context.Context, dir string, up upstreams) (*running, e
 		close(r.ended)
 	}()
 	if err := r.listens(ctx, listen); err != nil {
-		return fail(errors.Join(err, r.said()))
+		return fail(errors.Join(err, r.lastOutput()))
 	}
 	return r, nil
 }
 
-// listens waits until somebody listens there.
+// listens waits until the address accepts connections.
 func (r *running) listens(ctx context.Context, address string) error {
 	for end := time.Now().Add(patience); time.Now().Before(end); sleep(ctx, 20*time.Millisecond) {
 		select {
@@ -259,8 +260,8 @@ func (r *running) listens(ctx context.Context, address string) error {
 	return errors.New("it does not listen")
 }
 
-// said is the end of what the proxy wrote, as an error.
-func (r *running) said() error {
+// lastOutput returns the end of the proxy's output as an error.
+func (r *running) lastOutput() error {
 	text, err := os.ReadFile(r.output)
 	if err != nil {
 		return err

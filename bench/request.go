@@ -10,19 +10,21 @@ import (
 const (
 	model     = "claude-sonnet-4-5"
 	clientKey = "sk-bench-client"
-	// turn marks where a request differs from the one before it: digits of one width, written anew each time.
+	// turn marks the part that differs between requests: digits of fixed width, written again for
+	// each request.
 	turn      = "turn 0000000000"
 	turnWidth = 10
 )
 
-// request is what one client sends over and over: a conversation of its own, with a new end each time.
+// request is what one client sends repeatedly: a separate conversation with a new end each time.
 type request struct {
 	raw    []byte
 	at     int // of the digits
 	number int
 }
 
-// newRequest is a request of the client with the given number, with a body of about size bytes.
+// newRequest returns a request of the client with the given number, with a body of about size
+// bytes.
 func newRequest(host string, client, size int, stream bool) *request {
 	body := newBody(client, size, stream)
 	head := fmt.Sprintf("POST /v1/messages?beta=true HTTP/1.1\r\nHost: %s\r\n"+
@@ -35,7 +37,7 @@ func newRequest(host string, client, size int, stream bool) *request {
 	return &request{raw: raw, at: bytes.LastIndex(raw, []byte(turn)) + len(turn) - turnWidth}
 }
 
-// next is the request's bytes, valid until the next call.
+// next returns the request's bytes, valid until the next call.
 func (r *request) next() []byte {
 	r.number++
 	copy(r.raw[r.at:], fmt.Appendf(nil, "%0*d", turnWidth, r.number))
@@ -44,8 +46,8 @@ func (r *request) next() []byte {
 
 type object map[string]any
 
-// newBody is shaped as Claude Code's bodies are: a third tools, a tenth system, the rest a conversation in which files are
-// read. What is small has no tools and no history.
+// newBody returns a body like Claude Code's: a third tools, a tenth system, the rest a conversation
+// in which files are read. A small one has no tools and no history.
 func newBody(client, size int, stream bool) []byte {
 	ask := func(text string, cached bool) object {
 		block := object{"type": "text", "text": text}
@@ -84,9 +86,9 @@ func newBody(client, size int, stream bool) []byte {
 	}
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false) // no client does
+	encoder.SetEscapeHTML(false) // clients do not escape HTML
 	if err := encoder.Encode(body); err != nil {
-		panic(err) // maps of strings and numbers have a JSON form
+		panic(err) // maps of strings and numbers can always be encoded
 	}
 	return bytes.TrimSpace(text.Bytes())
 }
@@ -110,13 +112,14 @@ func fileRead(i, size int) object {
 	return object{"role": "user", "content": []object{result}}
 }
 
-// prose is size bytes of a description, as tools and system prompts have them.
+// prose returns size bytes of a description, as in tools and system prompts.
 func prose(size int) string {
 	return fill("Reads a file and returns its lines, each with its number. The path has to be absolute; what is longer than the\n"+
 		"limit is cut. Use it before you change a file, and say which one you mean: \"the test\" may be any of several.\n", size)
 }
 
-// code is size bytes of a file that has been read. As in real files, every line has something that JSON has to escape.
+// code returns size bytes of a file. As in real files, every line contains something that JSON must
+// escape.
 func code(size int) string {
 	return fill("  12\texport async function load(name: string, options: Options = {}): Promise<Page | undefined> {\n"+
 		"  13\t  const page = await store.get(`${options.prefix ?? 'pages'}/${name}`);\n"+

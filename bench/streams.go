@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// streams opens a stream on every client, one each streamInterval, waits until all have begun, and then counts events for the
-// window. A stream that does not begin, or that ends before the window does, is an error.
+// streams opens a stream per client, one each streamInterval, waits until all have begun, and then
+// counts events for the window. A stream that does not begin, or that ends before the window, is an
+// error.
 func streams(ctx context.Context, clients []*client, warmup, window time.Duration, atBegin, atEnd func() error) (*tally, error) {
 	if err := dialAll(ctx, clients); err != nil {
 		return nil, err
@@ -26,7 +27,7 @@ func streams(ctx context.Context, clients []*client, warmup, window time.Duratio
 		conn := c.conn
 		all.Go(func() {
 			defer context.AfterFunc(running, func() { conn.Close() })()
-			known := sync.OnceFunc(begun.Done) // whether it begins or fails
+			known := sync.OnceFunc(begun.Done) // on begin or failure
 			defer known()
 			sent, err := p.await(running)
 			if err == nil {
@@ -44,7 +45,8 @@ func streams(ctx context.Context, clients []*client, warmup, window time.Duratio
 	return seen, err
 }
 
-// dialAll opens all connections beforehand, a few at a time: the queue of a listener may be short.
+// dialAll opens all connections in advance, a few at a time, because the queue of a listener may be
+// short.
 func dialAll(ctx context.Context, clients []*client) error {
 	const atOnce = 32
 	slots := make(chan struct{}, atOnce)
@@ -65,7 +67,7 @@ func dialAll(ctx context.Context, clients []*client) error {
 	return problem
 }
 
-// follow reads one stream, sent now, until ctx ends. It calls begun when its first event is there.
+// follow reads one stream, sent now, until ctx ends. It calls begun at its first event.
 func (c *client) follow(ctx context.Context, sent time.Time, seen *tally, begun func()) error {
 	defer c.close()
 	resp, err := c.send(ctx)
@@ -83,7 +85,7 @@ func (c *client) follow(ctx context.Context, sent time.Time, seen *tally, begun 
 		if events > 0 && first {
 			first = false
 			seen.began(time.Since(sent))
-			c.conn.SetDeadline(time.Time{}) // from now on the client reads for as long as there is something to read
+			c.conn.SetDeadline(time.Time{}) // no deadline from now on
 			begun()
 		}
 		if seen.open.Load() {
@@ -111,7 +113,8 @@ func (t *tally) began(after time.Duration) {
 	t.firsts = append(t.firsts, after)
 }
 
-// eventCounter counts the events of a stream by the empty lines behind them, however the stream is cut.
+// eventCounter counts the events of a stream by the empty lines after them, for any division into
+// reads.
 type eventCounter struct{ lineEnded bool }
 
 func (e *eventCounter) count(piece []byte) int {

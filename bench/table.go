@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// result is one work through one proxy, as often as it was run.
+// result is all runs of one work through one proxy.
 type result struct {
 	wire   wire
 	work   work
@@ -17,7 +17,7 @@ type result struct {
 	failed bool // it could not be run
 }
 
-// typical is the median of every figure, and the sum of the errors.
+// typical returns the median of every figure, and the sum of the errors.
 func (r *result) typical() measurement {
 	m := measurement{
 		cpu:     median(r.runs, func(m measurement) time.Duration { return m.cpu }),
@@ -41,10 +41,10 @@ func median[T ~int64 | ~float64](runs []measurement, of func(measurement) T) T {
 	return quantile(values, .5)
 }
 
-// isDirect says whether nothing stood between client and upstream.
+// isDirect reports whether there was no proxy.
 func (r *result) isDirect() bool { return r.proxy.program == "" }
 
-// sameRun finds the result of another proxy in the same work over the same wire; nil where there is none.
+// sameRun returns the result of another proxy for the same work and wire, nil if there is none.
 func (r *result) sameRun(all []*result, fits func(*result) bool) *result {
 	for _, other := range all {
 		if other.wire == r.wire && other.work.name == r.work.name && fits(other) {
@@ -54,7 +54,8 @@ func (r *result) sameRun(all []*result, fits func(*result) bool) *result {
 	return nil
 }
 
-// reference is what processor time is compared with: nginx, or where that is missing HAProxy, or nothing.
+// reference returns the result whose processor time is the base: nginx's, or without it HAProxy's,
+// or nil.
 func (r *result) reference(all []*result) *result {
 	for _, name := range [...]string{"nginx", "HAProxy"} {
 		if found := r.sameRun(all, func(o *result) bool { return o.proxy.name == name }); found != nil && found.typical().cpu > 0 {
@@ -64,7 +65,7 @@ func (r *result) reference(all []*result) *result {
 	return nil
 }
 
-// ratio is a result's processor time beside that of its reference; 0 where it cannot be told.
+// ratio returns a result's processor time relative to its reference; 0 if unknown.
 func (r *result) ratio(all []*result) float64 {
 	reference := r.reference(all)
 	if reference == nil || r.isDirect() {
@@ -73,7 +74,7 @@ func (r *result) ratio(all []*result) float64 {
 	return float64(r.typical().cpu) / float64(reference.typical().cpu)
 }
 
-// markdown is the table of all results. What cannot be told in a row is a dash.
+// markdown returns the table of all results. An unknown figure is a dash.
 func markdown(all []*result, withWire bool) string {
 	header := []string{"work", "through", "CPU of the proxy", "ratio", "latency p50", "p99", "first event p99", "memory per stream", "errors"}
 	left := 2
@@ -152,7 +153,7 @@ func publish(root, text string, all []*result, tls bool) error {
 	return nil
 }
 
-// replaceSection replaces what stands between the marks of a section.
+// replaceSection replaces the text between the marks of a section.
 func replaceSection(page, name, text string) (string, error) {
 	begin, end := "<!-- "+name+":begin -->\n", "<!-- "+name+":end -->"
 	before, rest, found := strings.Cut(page, begin)

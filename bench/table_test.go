@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
 
-// someResults are made up: three runs each.
+// someResults returns invented results: three runs each.
 func someResults(over wire, names ...string) []*result {
 	var all []*result
 	for w, kind := range works(500, time.Second) {

@@ -25,7 +25,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
 )
 
-// wire is how a proxy speaks with its upstreams, and with its clients.
+// wire is the protocol between a proxy and its upstreams, and its clients.
 type wire string
 
 const (
@@ -36,33 +36,33 @@ const (
 	wireClients wire = "HTTP/1.1, clients over TLS"
 )
 
-// plain says whether upstreams are asked without TLS.
+// plain reports whether the connections to upstreams have no TLS.
 func (w wire) plain() bool { return w == wirePlain || w == wireClients }
 
-// accounts is how many upstreams there are.
+// accounts is the number of upstreams.
 const accounts = 3
 
-// upstreamName is what the certificate of the upstreams says, beside 127.0.0.1.
+// upstreamName is the name in the upstreams' certificate, besides 127.0.0.1.
 const upstreamName = "upstream.test"
 
-// upstreamVariable makes of this program the upstream: it holds an upstreamSpec. The upstream has a process of its own,
-// so that its work is neither the proxy's nor the load generator's.
+// upstreamVariable makes this program the upstream: it contains an upstreamSpec. The upstream is a
+// separate process, so that its work counts neither for the proxy nor for the load generator.
 const upstreamVariable = "CLAUDE_CODE_LB_BENCH_UPSTREAM"
 
 type upstreamSpec struct {
 	Settings fakeclaude.Settings
 	Wire     wire
-	Dir      string // where certificate and key are
+	Dir      string // directory of certificate and key
 }
 
-// upstreams are running simulators, as addresses.
+// upstreams are the addresses of running simulators.
 type upstreams struct {
 	Plain []string // for the direct connection, and for proxies unless Wire is over TLS
 	TLS   []string
 	Wire  wire `json:"-"`
 }
 
-// addresses are those that a proxy is given.
+// addresses returns the addresses for the proxy.
 func (u upstreams) addresses() []string {
 	if u.Wire.plain() {
 		return u.Plain
@@ -77,7 +77,7 @@ func (u upstreams) scheme() string {
 	return "https"
 }
 
-// startUpstreams starts the simulators in a process that ends with ctx, or with this one.
+// startUpstreams starts the simulators in a process that ends with ctx, or with this process.
 func startUpstreams(ctx context.Context, spec upstreamSpec) (upstreams, *exec.Cmd, error) {
 	fail := func(err error) (upstreams, *exec.Cmd, error) {
 		return upstreams{}, nil, fmt.Errorf("start the upstreams: %w", err)
@@ -93,7 +93,7 @@ func startUpstreams(ctx context.Context, spec upstreamSpec) (upstreams, *exec.Cm
 	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), upstreamVariable+"="+string(text))
 	cmd.Stderr = os.Stderr
-	if _, err = cmd.StdinPipe(); err != nil { // its end tells the child that we are gone
+	if _, err = cmd.StdinPipe(); err != nil { // its end signals the end of this process to the child
 		return fail(err)
 	}
 	out, err := cmd.StdoutPipe()
@@ -114,7 +114,8 @@ func startUpstreams(ctx context.Context, spec upstreamSpec) (upstreams, *exec.Cm
 	return u, cmd, nil
 }
 
-// serveUpstreams is the child: it serves until its standard input ends. The first line of its output has the addresses.
+// serveUpstreams is the child: it serves until its standard input ends. The first line of its
+// output has the addresses.
 func serveUpstreams(specText string) error {
 	var spec upstreamSpec
 	if err := json.Unmarshal([]byte(specText), &spec); err != nil {
@@ -166,7 +167,7 @@ func newUpstream(handler http.Handler, over wire) *http.Server {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 30 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0), // clients that leave in the middle of a stream
+		ErrorLog:          log.New(io.Discard, "", 0), // clients leave in the middle of streams
 		Protocols:         new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)
@@ -177,10 +178,10 @@ func newUpstream(handler http.Handler, over wire) *http.Server {
 const (
 	certFile = "upstream.crt"
 	keyFile  = "upstream.key"
-	bothFile = "upstream.pem" // as HAProxy wants them
+	bothFile = "upstream.pem" // the form that HAProxy needs
 )
 
-// writeCertificate writes a certificate for 127.0.0.1 that is its own authority, and its key.
+// writeCertificate writes a self-signed certificate for 127.0.0.1, and its key.
 func writeCertificate(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -13,25 +13,25 @@ import (
 // work is one kind of load.
 type work struct {
 	name    string
-	unit    string // what its processor time is divided by
+	unit    string // of processor time
 	clients int
 	body    int     // bytes of a request's body
-	stream  bool    // answers are event streams
+	stream  bool    // responses are event streams
 	hold    bool    // that stay open
-	rate    float64 // requests per second at which the latency is measured
+	rate    float64 // requests per second for the latency
 	answers fakeclaude.Settings
 }
 
 const (
-	// eventRate is how many events all open streams together bring in a second, so that the simulator, which sends each by
-	// itself, takes no more than a part of a processor.
+	// eventRate is the number of events per second of all open streams together, so that the
+	// simulator, which sends each event separately, takes only a part of a processor.
 	eventRate = 5000
-	// streamInterval is the time between the beginnings of two streams: the simulator composes the whole answer before it
-	// sends the first event, and what is to be seen is the queue in the proxy, not the one there.
+	// streamInterval is the time between the beginnings of two streams: the simulator composes the
+	// whole response before it sends the first event, and the queue to be measured is the proxy's.
 	streamInterval = time.Millisecond
 )
 
-// works are all kinds of load, in the order of the table.
+// works returns all kinds of load, in the order of the table.
 func works(openStreams int, length time.Duration) []work {
 	const tokensPerEvent = 2.5 // of the simulator's prose
 	token := max(time.Duration(float64(openStreams)/eventRate/tokensPerEvent*float64(time.Second)), 20*time.Millisecond)
@@ -46,7 +46,7 @@ func works(openStreams int, length time.Duration) []work {
 	}
 }
 
-// measurement is what one run of one work through one proxy showed.
+// measurement is the result of one run of one work through one proxy.
 type measurement struct {
 	cpu     time.Duration // of the proxy, per unit of work
 	units   int
@@ -55,17 +55,17 @@ type measurement struct {
 	first99 time.Duration // to the first event of a stream
 	memory  float64       // of the proxy, bytes per open stream
 	errors  int
-	problem error // the last of them
+	problem error // the last error
 }
 
-// bench is what all runs share.
+// bench is the state that all runs share.
 type bench struct {
 	dir            string
 	warmup, window time.Duration
 	profiler       *profiler
 }
 
-// measure starts everything anew, so that no run finds what another one left behind.
+// measure starts all processes again, so that runs do not influence each other.
 func (b bench) measure(ctx context.Context, p proxy, w work, over wire) (m measurement, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	up, simulator, err := startUpstreams(ctx, upstreamSpec{Settings: w.answers, Wire: over, Dir: b.dir})
@@ -82,19 +82,19 @@ func (b bench) measure(ctx context.Context, p proxy, w work, over wire) (m measu
 	defer r.wait()
 	defer stop()
 	if m, err = b.run(ctx, r, w); err != nil && r.cmd != nil {
-		err = errors.Join(err, r.said())
+		err = errors.Join(err, r.lastOutput())
 	}
 	return m, err
 }
 
-// wait waits until the proxy has ended, for which its context has to end.
+// wait waits until the proxy has ended; its context must end first.
 func (r *running) wait() {
 	if r.cmd != nil {
 		<-r.ended
 	}
 }
 
-// usage is what the proxy has used until now; nothing for the direct connection.
+// usage returns the proxy's usage so far; zero for the direct connection.
 func (r *running) usage(ctx context.Context) (process, error) {
 	if r.cmd == nil {
 		return process{}, nil
@@ -160,7 +160,8 @@ func (m *measurement) take(seen *tally, units int, cpu time.Duration) {
 	}
 }
 
-// ready asks until an answer comes as it should, for a proxy may listen before it can do more.
+// ready sends requests until a response is correct, because a proxy may listen before it can
+// forward.
 func (r *running) ready(ctx context.Context, w work) error {
 	address := r.addresses[0]
 	c := &client{address: address, encrypted: r.encrypted, request: newRequest(address, w.clients, 2<<10, w.stream)}
@@ -177,7 +178,7 @@ func (r *running) ready(ctx context.Context, w work) error {
 	}
 }
 
-// quantile is the smallest value that the part q of all values does not exceed; 0 of none.
+// quantile returns the smallest value that is not below the part q of all values; 0 without values.
 func quantile[T ~int64 | ~float64](values []T, q float64) T {
 	if len(values) == 0 {
 		return 0
@@ -190,5 +191,5 @@ func quantile[T ~int64 | ~float64](values []T, q float64) T {
 	return sorted[min(at, len(sorted)-1)]
 }
 
-// kinds are the names of all kinds of work.
+// kinds returns the names of all kinds of work.
 func kinds() []string { return []string{"small", "realistic", "streams"} }

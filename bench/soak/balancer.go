@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// firstContent is how long the program waits for the first content of a stream.
+// firstContent is the program's limit for the first content of a stream.
 const firstContent = 8 * time.Second
 
-// balancer is the program while it runs.
+// balancer is the running program.
 type balancer struct {
 	cmd        *exec.Cmd
 	url, admin string
@@ -68,10 +68,10 @@ func startBalancer(ctx context.Context, binary, dir string, u *upstreams) (*bala
 	return nil, err
 }
 
-// follow reads the log: where the program serves, and what it should never say.
+// follow reads the log: the address of the listener, and messages that must not occur.
 func (b *balancer) follow(log io.Reader, serving chan<- bool) {
 	defer close(b.ended)
-	defer func() { serving <- false }() // nobody may be there any more
+	defer func() { serving <- false }() // the receiver may have left
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -98,7 +98,7 @@ func (b *balancer) stop() {
 	b.cmd.Wait()
 }
 
-// allowProfiles lets the heap be collected from here, for a day.
+// allowProfiles opens heap profiles, which trigger garbage collections, for a day.
 func (b *balancer) allowProfiles(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.admin+"/admin/api/pprof", strings.NewReader(`{"minutes": 1440}`))
 	if err != nil {
@@ -109,7 +109,7 @@ func (b *balancer) allowProfiles(ctx context.Context) error {
 	return err
 }
 
-// get reads a page of the admin listener.
+// get returns a page of the admin listener.
 func (b *balancer) get(path string) (string, error) {
 	r, err := http.NewRequest(http.MethodGet, b.admin+path, nil)
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// conversations go on and begin anew: what there is to remember of them is bounded.
+	// conversations continue and begin again, so that the state to remember is bounded.
 	conversations = 400
 	mostTurns     = 12
-	// patience is how long a request may take at all.
+	// patience is the time limit of a request.
 	patience = 2 * time.Minute
 )
 
-// crowd is clients that ask at a steady rate.
+// crowd is clients that send requests at a steady rate.
 type crowd struct {
 	url    string
 	client *http.Client
@@ -38,8 +38,8 @@ func newCrowd(url string) *crowd {
 	return &crowd{url: url + "/v1/messages", client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 512, DisableCompression: true}}}
 }
 
-// ask sends requests until ctx ends, and waits for those under way. So many are under way at most: on a machine that has more to
-// do than this, the rate is not reached, and what is open does not grow for that.
+// ask sends requests until ctx ends, and waits for those in flight, at most the given number: on a
+// busy machine the rate is not reached, and the number of open requests does not grow.
 func (c *crowd) ask(ctx context.Context, rate float64, most int) {
 	defer c.client.CloseIdleConnections()
 	var asking sync.WaitGroup
@@ -70,7 +70,8 @@ func (c *crowd) ask(ctx context.Context, rate float64, most int) {
 	}
 }
 
-// one is one request, the n-th: every second one a stream, every tenth large, every tenth of a client that leaves.
+// one sends the n-th request: every second one a stream, every tenth large, every tenth of a client
+// that leaves.
 func (c *crowd) one(n int) {
 	ctx, leave := context.WithCancel(context.Background())
 	defer leave()
@@ -83,7 +84,7 @@ func (c *crowd) one(n int) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Anthropic-Version", "2023-06-01")
 	leaves := n%10 == 6
-	if leaves { // before the answer, in its midst, or behind its end
+	if leaves { // before, during or after the response
 		time.AfterFunc(rand.N(300*time.Millisecond), leave)
 	}
 	c.asked.Add(1)
@@ -104,11 +105,12 @@ func (c *crowd) one(n int) {
 	c.ended(leaves, err)
 }
 
-// errCut says that a stream was cut in its midst by the upstream, and that the client was told.
+// errCut means that the upstream cut a stream in the middle, and that the client got an error
+// event.
 var errCut = errors.New("cut")
 
-// broken says what to think of an answer that is not whole: an upstream that breaks off behind the first content cannot be hidden, but
-// it must be told.
+// broken judges an incomplete response: a cut after the first content cannot be hidden, but must be
+// reported to the client.
 func (c *crowd) broken(stream bool, text []byte, err error) error {
 	if stream && bytes.Contains(text, []byte("event: content_block_start")) && bytes.Contains(text, []byte("event: error")) {
 		return errCut
@@ -141,11 +143,11 @@ func (c *crowd) flaw(format string, args ...any) {
 }
 
 func (c *crowd) counts() string {
-	return fmt.Sprintf("%d requests: %d whole, %d cut by an upstream and told so, %d left by their clients, %d failed",
+	return fmt.Sprintf("%d requests: %d whole, %d cut by an upstream and reported, %d left by their clients, %d failed",
 		c.asked.Load(), c.whole.Load(), c.cut.Load(), c.left.Load(), c.failed.Load())
 }
 
-// verdict is what should not have been.
+// verdict returns an error for unexpected results.
 func (c *crowd) verdict() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,7 +160,7 @@ func (c *crowd) verdict() error {
 	return nil
 }
 
-// body is the n-th request: a turn of a conversation, or one with much in it.
+// body returns the body of the n-th request: a turn of a conversation, or a large one.
 func body(n int, stream, large bool) []byte {
 	type object = map[string]any
 	conversation, turns := n%conversations, n/conversations%mostTurns

@@ -1,10 +1,10 @@
-// Command soak keeps the balancer busy for a while, in front of upstreams that fail in every way, and looks whether it keeps
-// anything of that: heap, goroutines and file descriptors have to stay as they are.
+// Command soak keeps the balancer busy for a while, in front of upstreams that fail in every way,
+// and checks that heap, goroutines and file descriptors do not grow.
 //
 //	go run ./bench/soak -for 20m -rate 400
 //
-// Run it in the project's directory: it builds the program. It ends with status 1 if something grows, or if a request fails that
-// should not have.
+// Run it in the project's directory: it builds the program. It exits with status 1 if something
+// grows, or if a request fails that should not have.
 package main
 
 import (
@@ -21,13 +21,13 @@ import (
 	"time"
 )
 
-// options say how to soak.
+// options are the flags of the command.
 type options struct {
 	length time.Duration
 	every  time.Duration // between two samples
 	rate   float64       // requests per second
-	open   int           // requests under way, at most
-	binary string        // "": built from the working directory
+	open   int           // most requests in flight
+	binary string        // "": build from the working directory
 }
 
 func main() {
@@ -46,7 +46,7 @@ func main() {
 	}
 }
 
-// soak runs everything and tells what it found. The error is what should not have been.
+// soak runs everything and prints the result. The error describes unexpected results.
 func soak(ctx context.Context, o options, out io.Writer) error {
 	if o.length <= 0 || o.every <= 0 || o.rate <= 0 || o.rate > 1e5 || o.open <= 0 {
 		return errors.New("-for, -every, -rate and -open must be above 0, and -rate at most 100000")
@@ -57,7 +57,7 @@ func soak(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	if o.binary == "" {
-		o.binary = filepath.Join(dir, "claude-code-lb.exe") // a name that runs anywhere
+		o.binary = filepath.Join(dir, "claude-code-lb.exe") // a name that every system can run
 		build := exec.CommandContext(ctx, "go", "build", "-o", o.binary, "github.com/9bingyin/claude-code-lb")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
@@ -78,7 +78,7 @@ func soak(ctx context.Context, o options, out io.Writer) error {
 	return b.soak(ctx, o, upstreams, out)
 }
 
-// soak lets clients ask while samples are taken.
+// soak runs the clients while samples are taken.
 func (b *balancer) soak(ctx context.Context, o options, u *upstreams, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, o.length)
 	defer cancel()

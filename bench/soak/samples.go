@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// sample is what the balancer takes at a moment, after a garbage collection.
+// sample is the balancer's usage at a time, after a garbage collection.
 type sample struct {
 	at          time.Duration // since the beginning
-	cpu         float64       // seconds of a processor until now
+	cpu         float64       // processor seconds so far
 	heap        float64       // bytes
 	resident    float64       // bytes
 	goroutines  float64
@@ -77,10 +77,11 @@ func (b *balancer) sample() (s sample, err error) {
 	return s, nil
 }
 
-// least is how many samples a trend is made of.
+// least is the number of samples that a trend needs.
 const least = 8
 
-// judge compares the second quarter with the last one: in the first, what is bounded fills up.
+// judge compares the second quarter with the last one, because bounded memory fills up in the
+// first.
 func judge(all []sample, out io.Writer) error {
 	if len(all) < least {
 		return fmt.Errorf("%d samples are too few to see a trend: %d are needed", len(all), least)
@@ -90,7 +91,7 @@ func judge(all []sample, out io.Writer) error {
 		name string
 		of   func(sample) float64
 		unit float64
-		room float64 // beside 10 %
+		room float64 // tolerance in addition to 10 %
 	}{
 		{"heap MB", func(s sample) float64 { return s.heap }, 1e6, 4e6},
 		{"goroutines", func(s sample) float64 { return s.goroutines }, 1, 60},
@@ -105,7 +106,7 @@ func judge(all []sample, out io.Writer) error {
 	return errors.Join(grown...)
 }
 
-// quarter is the n-th quarter of the samples, from 0.
+// quarter returns the n-th quarter of the samples, from 0.
 func quarter(all []sample, n int) []sample { return all[n*len(all)/4 : (n+1)*len(all)/4] }
 
 func median(all []sample, of func(sample) float64) float64 {

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// TestSoak soaks for a few seconds, with few requests at a time: where other tests take the processors, they would gather.
+// TestSoak runs for a few seconds with few requests at a time, because other tests use the
+// processors too.
 func TestSoak(t *testing.T) {
-	os.Getenv("TEST_RUN") // its value differs between runs: the test cache does not see the sources of the program
+	os.Getenv("TEST_RUN") // its value differs between runs, because the test cache does not see the sources of the program
 	if runtime.GOOS == "windows" {
 		t.Skip("SKIPPED on Windows: the descriptors of a process are not counted")
 	}
@@ -47,7 +48,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestBodies: the same request is the same in every process, and a conversation begins as it began before.
+// TestBodies checks that request n is the same in every process, and that a conversation always
+// begins alike.
 func TestBodies(t *testing.T) {
 	first, later := string(body(5, true, false)), string(body(5+conversations, true, false))
 	if first == later || first != string(body(5, true, false)) {

@@ -11,8 +11,9 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
-// upstreams are simulated ones: one is well, the others fail in all ways, and which one is well changes, for conversations go where
-// they are served. Whoever asks two that keep it waiting is given up, so only one ever does.
+// upstreams are simulated ones: one is healthy, the others fail in all ways, and the healthy one
+// changes, because conversations stay where they are served. A request fails after two upstreams
+// that let it wait, so only one of them does.
 type upstreams struct {
 	fakes   []*fakeclaude.Server
 	faults  [][]fault.Rule // of each while it is ill
@@ -20,8 +21,8 @@ type upstreams struct {
 	urls    []string
 }
 
-// ills are the faults that strike a part of the requests: before the content of an answer, where nobody may notice, and in the
-// midst of a stream, where the client is told.
+// ills are the faults for a part of the requests: before the content of a response, where no client
+// may notice, and in the middle of a stream, where the client gets an error.
 func ills(stalls bool) []string {
 	list := []string{
 		"status=500", "status=503", "status=529,retry-after=0", "status=429,retry-after=0", "reset", "close", "reset=headers", "empty", "html",
@@ -35,9 +36,10 @@ func ills(stalls bool) []string {
 }
 
 const (
-	illness = 0.01 // the part of the requests that each fault strikes
-	// One upstream is well for reign, and then the next one too for overlap, which is longer than anything lasts before an answer
-	// begins: whoever found the next one ill finds the present one well.
+	illness = 0.01 // part of the requests that each fault affects
+	// One upstream is healthy for reign, and then the next one too for overlap, which is longer
+	// than any wait before a response begins: a request that found the next one failing finds the
+	// current one healthy.
 	reign, overlap = 5 * time.Second, 2 * firstContent
 )
 
@@ -77,19 +79,19 @@ func rulesOf(faults []string) ([]fault.Rule, error) {
 		}
 		if rule.Fault.Kind == fault.Stall {
 			streams := true
-			rule.Stream = &streams // a plain answer may take minutes
+			rule.Stream = &streams // a plain response may take minutes
 		}
 		rules = append(rules, rule)
 	}
 	return rules, nil
 }
 
-// rotate lets one upstream after the other be well, until ctx ends.
+// rotate makes one upstream after another the healthy one, until ctx ends.
 func (u *upstreams) rotate(ctx context.Context) {
-	for well := 0; pass(ctx, reign); {
+	for well := 0; sleep(ctx, reign); {
 		next := (well + 1) % len(u.fakes)
 		u.fakes[next].SetFaults()
-		if !pass(ctx, overlap) {
+		if !sleep(ctx, overlap) {
 			return
 		}
 		u.fakes[well].SetFaults(u.faults[well]...)
@@ -97,8 +99,8 @@ func (u *upstreams) rotate(ctx context.Context) {
 	}
 }
 
-// pass lets time pass, and reports false when ctx ends first.
-func pass(ctx context.Context, d time.Duration) bool {
+// sleep waits, and returns false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true
@@ -107,7 +109,7 @@ func pass(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// struck is how many requests met a fault, and how many answers a fault has cut.
+// struck returns the number of requests with a fault, and of responses that a fault has cut.
 func (u *upstreams) struck() (faults, cut int64) {
 	for _, f := range u.fakes {
 		s := f.Stats()
