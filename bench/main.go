@@ -125,7 +125,7 @@ func (o options) validate() error {
 	case o.profile != "" && o.write:
 		return errors.New("-profile compares nothing, so that there is nothing to -write")
 	case o.tls && runtime.GOOS == "darwin":
-		return errors.New("-tls: on macOS no variable makes a program trust the certificate of this")
+		return errors.New("-tls: on macOS no variable makes a program trust the certificate of this comparison")
 	}
 	return nil
 }

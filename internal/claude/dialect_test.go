@@ -121,7 +121,7 @@ func TestDialects(t *testing.T) {
 		"", "{}", "null", "[]", "<html>insufficient balance</html>", "{broken",
 	)
 
-	// The name of the model is the client's.
+	// The client chose the name of the model.
 	if got := (ReadRefusal([]byte(invalid("unexpected: out of credits")))).Classify("out of credits"); got.Meaning != Unclassified {
 		t.Errorf("a model's name means %v", got.Meaning)
 	}

@@ -90,7 +90,8 @@ func TestStatusAndType(t *testing.T) {
 	}
 }
 
-// FuzzParseError shows that what is read can be written and read again, as a body and as an event.
+// FuzzParseError checks that a parsed error can be written and parsed again, as a body and as an
+// event.
 func FuzzParseError(f *testing.F) {
 	f.Add([]byte(`{"type":"error","error":{"type":"overloaded_error","message":"Overloaded","details":{"error_code":"c"}},"request_id":"req_1"}`))
 	f.Add([]byte("{\"error\":\"\\u2028\\n\\ud800\xff <>&\"}"))

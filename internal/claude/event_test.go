@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// eventOf is the first event of a stream.
+// eventOf returns the first event of a stream.
 func eventOf(stream string) (ev Event) {
 	s := EventScanner{KeepData: NeedsData}
 	s.Feed([]byte(stream+"\n\n"), func(e Event) {

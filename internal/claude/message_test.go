@@ -62,7 +62,7 @@ func TestObserveStages(t *testing.T) {
 	f("event: content_block_start\ndata: {\"content_block\":{\"type\":\"bash_code_execution_tool_result\",\"content\":{\"content\":[{\"file_id\":\"file_1\"}]}}}\n\n",
 		Message{Content: true, ResourceIDs: []string{"file_1"}})
 	f("event: message_stop\ndata: {}\n\n", Message{Stopped: true})
-	f("data: {\"type\":\"message_stop\"}\n\n", Message{Stopped: true}) // such events are given their name
+	f("data: {\"type\":\"message_stop\"}\n\n", Message{Stopped: true}) // such events get their name
 	f("event: message\ndata: {\"type\":\"message_stop\"}\n\n", Message{Stopped: true})
 	f("event: ping\ndata: {\"type\":\"message_stop\"}\n\ndata: message_stop\n\ndata: {\"type\":\"message_stop\"\n\n", Message{})
 	f("data: [DONE]\n\nevent: done\ndata: [DONE]\n\nevent: ping\ndata: still there\n\n", Message{})
@@ -100,7 +100,7 @@ func TestObserveUsage(t *testing.T) {
 	f(Usage{CodeRequests: 1, OtherToolRequests: 5}, `{"server_tool_use":{"web_fetch_requests":9,"code_execution_requests":1,"a":2,"b":3}}`)
 	f(Usage{WebSearchRequests: 2, ServiceTier: "priority"}, `{"server_tool_use":{"web_search_requests":1},"service_tier":"priority"}`, `{"server_tool_use":{"web_search_requests":2},"service_tier":null}`)
 
-	// The two lifetimes of what was written to the cache, and a total without them.
+	// The two lifetimes of cache writes, and a total without them.
 	f(Usage{CacheCreation5mTokens: 9}, `{"cache_creation_input_tokens":9}`)
 	f(Usage{CacheCreation5mTokens: 9}, `{"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0}}`)
 	f(Usage{CacheCreation1hTokens: 9}, `{"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":9},"cache_creation_input_tokens":9}`)
@@ -213,7 +213,7 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// FuzzMessage shows that a message does not depend on how its stream was cut.
+// FuzzMessage checks that a message does not depend on how its stream was cut.
 func FuzzMessage(f *testing.F) {
 	f.Add(messageStream(1), uint64(1))
 	f.Add([]byte("event: message_start\r\ndata: {\"message\":{\"id\":\"\\u00e9\",\ndata: \"usage\":{\"input_tokens\":5}}}\r\n\r\nevent: message_stop\n\n"), uint64(2))

@@ -14,8 +14,8 @@ func TestRequestModels(t *testing.T) {
 			t.Errorf("%s: %+v, %t", body, got, clear)
 		}
 	}
-	// Settings may name further models, the content of a conversation and what describes a client's
-	// tools may not.
+	// Settings may name further models; the content of a conversation and the description of a
+	// client's tools may not.
 	f(`{"model":"a","tools":[{"name":"x","input_schema":{"properties":{"model":{"type":"string"}}},"input_examples":[{"model":"no"}]},{"type":"advisor_20260301","model":"b"}]}`, "a", true, "b")
 	f(`{"model":"a","fallbacks":[{"model":"b"},{"model":"c","speed":"fast"},{"model":"b"}]}`, "a", true, "b", "c")
 	f(`{"model":"a","later":{"deep":[{"model":"b"}]},"context_management":{"edits":[{"model":null}]}}`, "a", true, "b")

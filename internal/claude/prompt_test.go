@@ -50,14 +50,14 @@ func TestPromptPrefixes(t *testing.T) {
 	f(`"model":"m","tools":[{"name":"x"}],"messages":[]`, `"model":"m","tools":[{"name":"y"}],"messages":[]`, 0)
 	f(`"model":"m","system":"x","messages":[`+one+`]`, `"model":"m","system":"y","messages":[`+one+`]`, 1)
 
-	// What the cache does not see makes no difference.
+	// Differences that the cache ignores.
 	f(`"model":"m","messages":[`+one+`]`, `"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"}]}]`, 3)
 	f(`"model":"m","messages":[`+one+`]`, `"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}]`, 3)
 	f(`"model":"m","messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}]`,
 		`"model":"m","messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x","cache_control":{"type":"ephemeral"}}]}]`, 3)
 	f(`"model":"m","system":"x"`, `"model":"m","system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}}]`, 2)
 
-	// What it sees does.
+	// Differences that the cache sees.
 	f(`"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]`, `"model":"m","messages":[{"role":"user","content":"ab"}]`, 2)
 	f(`"model":"m","messages":[{"role":"user","content":"a"}]`, `"model":"m","messages":[{"role":"assistant","content":"a"}]`, 2)
 	f(`"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a","citations":[]}]}]`, `"model":"m","messages":[{"role":"user","content":"a"}]`, 2)
@@ -95,7 +95,7 @@ func TestSeedsMakeFingerprintsIncomparable(t *testing.T) {
 	}
 }
 
-// TestScanBearsAnythingInStrings and nowhere else.
+// TestScanBearsAnythingInStrings checks any bytes inside strings, and errors elsewhere.
 func TestScanBearsAnythingInStrings(t *testing.T) {
 	f := func(body string, want bool) {
 		t.Helper()
@@ -120,8 +120,8 @@ func TestScanBearsAnythingInStrings(t *testing.T) {
 	}
 }
 
-// FuzzPrompt compares fingerprints with a slow reference that knows the body as a
-// tree: two bodies share a fingerprint exactly where the reference sees the same text.
+// FuzzPrompt compares fingerprints with a slow reference that parses the body as a tree: two bodies
+// share a fingerprint exactly if the reference has the same text.
 func FuzzPrompt(f *testing.F) {
 	f.Add(`[{"role":"user","content":"a"}]`, `[{"role":"user","content":[{"type":"text","text":"a"}]}]`)
 	f.Add(`[{"role":"user","content":[{"type":"x","cache_control":1,"y":[1,2]}]}]`, `[{"role":"user","content":[{"type":"x","y":[1,2]}]}]`)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// header makes a header from names and values in turn.
+// header returns a header from names and values in turn.
 func header(pairs ...string) http.Header {
 	h := http.Header{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -64,8 +64,8 @@ func TestParseRateLimits(t *testing.T) {
 	f(header("anthropic-ratelimit-unified-status", "two words"), RateLimits{})
 }
 
-// FuzzParseRateLimits shows that what is known makes sense, and comes back when it is written
-// again.
+// FuzzParseRateLimits checks that parsed limits are valid, and unchanged when they are written and
+// parsed again.
 func FuzzParseRateLimits(f *testing.F) {
 	f.Add("1000", "999", "2026-08-21T12:40:59Z", "allowed_warning", "0.93")
 	f.Add("0", "0", "1787316059", "rejected", "1.2")

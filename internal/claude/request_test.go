@@ -35,7 +35,7 @@ func TestScanRequest(t *testing.T) {
 		Request{Model: "b", ModelStart: 21, ModelEnd: 24})
 	f(`{"model":"a","model":null,"metadata":{"user_id":"u"},"metadata":{}}`, Request{})
 
-	// What has the wrong type is the upstream's to refuse.
+	// The upstream refuses values of a wrong type.
 	f(`{"model":7,"stream":"true","max_tokens":1e3,"metadata":"u","messages":{"a":1}}`, Request{StreamUnclear: true})
 	f(`{"model":["a"],"stream":1,"max_tokens":"1","metadata":[{"user_id":"u"}],"messages":null}`, Request{StreamUnclear: true})
 	f(`{"max_tokens":99999999999999999999}`, Request{})
@@ -128,7 +128,7 @@ func TestScanRequestAllocations(t *testing.T) {
 	}
 }
 
-// FuzzScanRequest holds ScanRequest against encoding/json.
+// FuzzScanRequest compares ScanRequest with encoding/json.
 func FuzzScanRequest(f *testing.F) {
 	f.Add([]byte(`{"model":"claude-opus-5","stream":true,"max_tokens":1024,"metadata":{"user_id":"user_1_session_a"},"messages":[{"role":"user","content":[{"type":"text","text":"\"\\\u00e9"}]}]}`))
 	f.Add([]byte(`{"model":"a","Model":"b","model":7,"max_tokens":-0,"max_tokens":1.5e+3}`))
@@ -209,8 +209,8 @@ func BenchmarkScanRequest(b *testing.B) {
 	}
 }
 
-// requestBody is a request as a coding session sends it: tool schemas, and then
-// turns that hold source code, of about size bytes.
+// requestBody returns a request like a coding session's: tool schemas, and then turns with source
+// code, of about size bytes.
 func requestBody(size int) []byte {
 	type object = map[string]any
 	const code = "func (s *Server) handle(w http.ResponseWriter, r *http.Request) {\n\tif r.Method != \"POST\" {\n\t\thttp.Error(w, \"method not allowed\", 405)\n\t\treturn\n\t}\n}\n"

@@ -159,7 +159,7 @@ func TestIDsInBatch(t *testing.T) {
 	}
 }
 
-// FuzzNamedIDs compares what is found inside a block with what a tree of it holds.
+// FuzzNamedIDs compares the ids inside a block with those in a tree of it.
 func FuzzNamedIDs(f *testing.F) {
 	f.Add([]byte(`{"a":[{"file_id":"file_1","input":{"file_id":"file_2"}},[],{"b":{"file_id":"file_3"}}],"file_id":7}`))
 	f.Add([]byte(`[[[{"file_id" : "file_1"}, "file_id", {"file\u005fid":"file_2"}]]]`))
@@ -171,7 +171,7 @@ func FuzzNamedIDs(f *testing.F) {
 		}
 		var got resourceIDs
 		got.addWithin(block)
-		for _, id := range treeIDs(tree, nil) { // of twins in one object a tree keeps the last alone
+		for _, id := range treeIDs(tree, nil) { // of equal members in one object a tree keeps only the last
 			if !slices.Contains(got, id) {
 				t.Errorf("%s: %q, and not %s", block, []string(got), id)
 			}
@@ -199,7 +199,7 @@ func treeIDs(tree any, ids []string) []string {
 	return ids
 }
 
-// TestManyIDs are found in linear time, and at most maxIDs of them.
+// TestManyIDs checks linear time, and the limit maxIDs.
 func TestManyIDs(t *testing.T) {
 	f := func(named, want int) {
 		t.Helper()
@@ -232,7 +232,7 @@ func TestHideKeys(t *testing.T) {
 	f("/v1/desk-lamps", "/v1/desk-lamps")
 }
 
-// TestFindNamed finds an id of another client key in whatever member it stands, and not in content.
+// TestFindNamed finds an id of another client key in any member, but not in content.
 func TestFindNamed(t *testing.T) {
 	foreign := func(id string) bool { return id == "file_foreign1" }
 	for body, want := range map[string]bool{

@@ -35,7 +35,7 @@ func TestSessionID(t *testing.T) {
 	f("", `{"session_id":"`+uuid+`"`, "")
 	f("", `{"device_id":"_session_abc"}`, "")
 
-	// What cannot serve as a key is passed over.
+	// Values that cannot be a key are ignored.
 	f("two words", "user_1_session_"+uuid, uuid)
 	f("caf\u00e9", "", "")
 	f(strings.Repeat("a", 128), "", strings.Repeat("a", 128))

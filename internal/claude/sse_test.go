@@ -112,8 +112,7 @@ func TestEventScannerAllocations(t *testing.T) {
 	}
 }
 
-// FuzzEventScanner holds the scanner, fed whole and in pieces, against a parser
-// that has the whole stream before it.
+// FuzzEventScanner compares the scanner, fed whole and in parts, with a parser of the whole stream.
 func FuzzEventScanner(f *testing.F) {
 	f.Add(messageStream(2), uint64(1), uint16(0))
 	f.Add([]byte("event: ping\r\ndata: {}\r\n\r\n: c\r\n\r\ndata: x\r\r\n\n"), uint64(2), uint16(3))
@@ -177,7 +176,7 @@ func sameEvent(a, b Event) bool {
 	return a.Name == b.Name && a.Named == b.Named && bytes.Equal(a.Data, b.Data) && a.Truncated == b.Truncated && a.End == b.End
 }
 
-// linesOf cuts a whole stream into its complete lines, each with its offset just past its ending.
+// linesOf cuts a whole stream into its complete lines, each with the offset after its ending.
 func linesOf(stream []byte) (lines [][]byte, ends []int) {
 	start := 0
 	for i := 0; i < len(stream); i++ {
@@ -194,8 +193,8 @@ func linesOf(stream []byte) (lines [][]byte, ends []int) {
 	return lines, ends
 }
 
-// eventsOfWhole parses a stream that lies there whole, line by line, and returns
-// its events and the offset just past the last blank line.
+// eventsOfWhole parses a whole stream line by line, and returns its events and the offset after the
+// last blank line.
 func eventsOfWhole(stream []byte, bound int) (events []Event, boundary int) {
 	var e Event
 	hasData := false
@@ -256,7 +255,7 @@ func BenchmarkEventScanner(b *testing.B) {
 	}
 }
 
-// messageStream is an answer in n deltas.
+// messageStream returns a response in n deltas.
 func messageStream(n int) []byte {
 	var b bytes.Buffer
 	event := func(name, data string) {

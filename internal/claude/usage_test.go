@@ -63,14 +63,14 @@ func TestBill(t *testing.T) {
 	f("a", `{"input_tokens":5,"output_tokens":3,"iterations":[{"type":"message","input_tokens":5,"output_tokens":3}]}`, Bill{Usage: Usage{InputTokens: 5, OutputTokens: 3}})
 	f("a", `{"input_tokens":5,"output_tokens":3,"iterations":null}`, Bill{Usage: Usage{InputTokens: 5, OutputTokens: 3}})
 
-	// The advisor's call is left out of the top level, the calls before and after it are its sum.
+	// The top level lacks the advisor's call: it is the sum of the calls before and after it.
 	f("a", `{"input_tokens":5,"output_tokens":3,"iterations":[{"type":"message","input_tokens":2,"output_tokens":1},
 		{"type":"advisor_message","model":"b","input_tokens":100,"output_tokens":50,"cache_read_input_tokens":7},{"type":"message","input_tokens":3,"output_tokens":2}]}`,
 		Bill{
 			Usage: Usage{InputTokens: 5, OutputTokens: 3}, Calls: []Usage{{InputTokens: 2, OutputTokens: 1}, {InputTokens: 3, OutputTokens: 2}},
 			Extra: []Iteration{{"advisor_message", "b", Usage{InputTokens: 100, OutputTokens: 50, CacheReadTokens: 7}}},
 		})
-	// The example of the documentation: the prompt of the first call alone, the output of both.
+	// The example in the documentation: the prompt of the first call only, the output of both.
 	f("a", `{"input_tokens":412,"cache_read_input_tokens":0,"output_tokens":531,"iterations":[{"type":"message","input_tokens":412,"output_tokens":89},
 		{"type":"advisor_message","model":"b","input_tokens":823,"output_tokens":1612},{"type":"message","input_tokens":1348,"cache_read_input_tokens":412,"output_tokens":442}]}`,
 		Bill{
@@ -81,7 +81,7 @@ func TestBill(t *testing.T) {
 	f("a", `{"input_tokens":5,"output_tokens":3,"iterations":[{"type":"compaction","input_tokens":100,"output_tokens":50},{"type":"message","input_tokens":5,"output_tokens":3}]}`,
 		Bill{Usage: Usage{InputTokens: 5, OutputTokens: 3}, Extra: []Iteration{{"compaction", "", Usage{InputTokens: 100, OutputTokens: 50}}}})
 
-	// A model that declined is billed if it had begun to answer.
+	// A model that declined is billed if it had begun to respond.
 	served := `{"type":"fallback_message","model":"b-20260101","input_tokens":5,"output_tokens":3}`
 	late := Iteration{"message", "a", Usage{InputTokens: 4, OutputTokens: 2}}
 	f("b", `{"input_tokens":5,"output_tokens":3,"iterations":[{"type":"message","model":"a","input_tokens":4,"output_tokens":0},`+served+`]}`,

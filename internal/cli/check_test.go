@@ -69,7 +69,8 @@ func TestCheckPrintsTheConfigurationInEffect(t *testing.T) {
 }
 
 func TestCheckAcceptsTheExamples(t *testing.T) {
-	// The files are examples of the former tool: open to every client, and with well-known keys.
+	// The files are examples of 9bingyin/claude-code-lb: open to every client, and with well-known
+	// keys.
 	for name, warnings := range map[string][]string{
 		"config.example.json":          {"auth: warning: is off, and other machines can reach :3000"},
 		"config.fallback.example.json": {"auth_keys[0]: warning: is a sample key", "auth_keys[1]: warning: is a sample key"},

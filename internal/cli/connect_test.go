@@ -42,7 +42,7 @@ func TestConnectUsage(t *testing.T) {
 	}
 }
 
-// TestConnectFindsTheBalancer takes the address from the configuration.
+// TestConnectFindsTheBalancer checks that the address comes from the configuration.
 func TestConnectFindsTheBalancer(t *testing.T) {
 	for _, test := range []struct{ fields, want string }{
 		{`"listen": "127.0.0.1:1"`, "http://127.0.0.1:1 cannot be reached"},

@@ -17,8 +17,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// startFake runs the command and returns its URL, and a function that ends it and
-// returns its exit status and the rest of what it printed.
+// startFake runs the command and returns its URL, and a function that ends it and returns its exit
+// status and the rest of its output.
 func startFake(t *testing.T, args ...string) (url string, stop func() (int, string)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

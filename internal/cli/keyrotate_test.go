@@ -16,7 +16,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-// keyFiles makes a configuration with a keys file, and returns how to run the key command on it.
+// keyFiles creates a configuration with a keys file, and returns a function that runs the key
+// command with it.
 func keyFiles(t *testing.T, keys string) (file string, run func(args ...string) (int, string, string)) {
 	t.Helper()
 	dir := t.TempDir()
@@ -134,7 +135,7 @@ func TestLockFiles(t *testing.T) {
 	if _, again, err := tryLockFile(lock, now.Add(lockStale+time.Minute)); again || err != nil {
 		t.Error(again, err)
 	}
-	unlock, locked, err := tryLockFile(lock, now) // the call before has removed the stale one
+	unlock, locked, err := tryLockFile(lock, now) // the previous call has removed the stale lock
 	if !locked || err != nil {
 		t.Fatal(locked, err)
 	}

@@ -52,7 +52,7 @@ func TestSecretCommands(t *testing.T) {
 	f("-recipient", strings.TrimSpace(recipient))
 }
 
-// TestInitAcceptsSealedSecrets checks a secret that the identity beside the new file decrypts.
+// TestInitAcceptsSealedSecrets checks a secret that the identity next to the new file decrypts.
 func TestInitAcceptsSealedSecrets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	runCommand(t, "secret", "", nil, "new-identity", "-c", path)

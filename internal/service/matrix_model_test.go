@@ -9,29 +9,29 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 )
 
-// This file is the model of failover: a few rules that say what a fault of an
-// upstream does to the client and to the upstream's standing. matrix_test.go holds
-// the balancer to it in every combination, and docs/failover.md is printed from it.
+// This file is the model of failover: the effect of an upstream's fault on the client and on the
+// upstream's state. matrix_test.go compares the balancer with it in every combination, and
+// docs/failover.md is printed from it.
 
-// effect is what a fault amounts to, seen from the balancer.
+// effect is what the balancer sees of a fault.
 type effect uint8
 
 const (
-	harmless  effect = iota // the answer is whole, if slow or wrapped
-	refusal                 // an error in so many words, before any content
-	nothing                 // no answer: the connection breaks, the answer is none, before any content
-	lateness                // silence beyond a limit, before any content
-	breakage                // the answer breaks off after content has gone out
-	lastWords               // the upstream itself ends its answer with an error event, after content
+	harmless  effect = iota // the response is complete, if slow or compressed
+	refusal                 // an explicit error before any content
+	nothing                 // no usable response before any content: the connection breaks, or the response is not one of the API
+	lateness                // silence beyond a limit before any content
+	breakage                // the response breaks off after content was sent
+	lastWords               // the upstream ends its response with an error event after content
 )
 
-// beforeContent says whether a point of a stream comes before its first content.
+// beforeContent reports whether a point of a stream comes before its first content.
 func beforeContent(p fault.Point) bool {
 	return p == fault.AtStart || p == fault.AtHeaders || p == fault.AtMessageStart
 }
 
-// effectOf is the first half of the model: fault and point decide what it amounts to.
-// A plain answer is held whole, so that every fault comes before its content.
+// effectOf is the first half of the model: the effect of a fault at a point. A plain response is
+// buffered whole, so every fault comes before its content.
 func effectOf(f fault.Fault, stream bool) effect {
 	early := !stream || beforeContent(f.At)
 	switch f.Kind {
@@ -63,24 +63,25 @@ func effectOf(f fault.Fault, stream bool) effect {
 		if early {
 			return nothing
 		}
-		return harmless // bytes are passed on as they are
+		return harmless // the bytes are forwarded unchanged
 	default:
 		return harmless
 	}
 }
 
-// dialect is the effect of a fault in a vendor's or relay's words, or with headers that name a limit.
+// dialect is the effect of a fault with a vendor's or relay's text, or with headers that name a
+// limit.
 type dialect struct {
 	fault.Fault
-	title    string
-	rest     upstream.Unfit
-	doubtful bool             // another upstream is asked, and two refusals alike are passed on
-	passed   bool             // nobody else is asked
-	status   int              // when no upstream is left; 0: the refusal is passed on
-	kind     claude.ErrorType // the same, or the type that is passed on
+	title     string
+	rest      upstream.Unfit
+	ambiguous bool             // another upstream is tried, and the client gets two equal refusals
+	passed    bool             // no other upstream is tried
+	status    int              // if no upstream is left; 0: the client gets the refusal
+	kind      claude.ErrorType // the type of that error
 }
 
-// dialects are refusals in the words of other vendors.
+// dialects returns refusals of other vendors.
 func dialects() []dialect {
 	status := func(code int, body string) fault.Fault {
 		return fault.Fault{Kind: fault.Status, Status: code, Body: body}
@@ -98,7 +99,7 @@ func dialects() []dialect {
 		{Fault: status(404, "404 page not found"), title: "404 page not found", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
 		{Fault: status(404, `{"error":{"message":"Invalid URL (POST /v1/messages)","type":"invalid_request_error"}}`), title: "Invalid URL", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
 		{Fault: status(405, `{"detail":"Method Not Allowed"}`), title: "Method Not Allowed", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
-		{Fault: status(400, `{"error":{"message":"Error from provider: Upstream request failed","type":"upstream_error"}}`), title: "Upstream request failed", doubtful: true, kind: "upstream_error"},
+		{Fault: status(400, `{"error":{"message":"Error from provider: Upstream request failed","type":"upstream_error"}}`), title: "Upstream request failed", ambiguous: true, kind: "upstream_error"},
 		{Fault: status(403, `{"error":{"message":"用户额度不足","type":"new_api_error","code":"insufficient_user_quota"}}`), title: "insufficient_user_quota", rest: upstream.AccountOut, status: 503, kind: claude.ErrAPI},
 		{Fault: status(429, `{"error":{"message":"Insufficient Balance","type":"insufficient_quota"}}`), title: "Insufficient Balance", rest: upstream.AccountOut, kind: "insufficient_quota"},
 		{Fault: status(429, `{"error":{"message":"当前分组上游负载已饱和","type":"new_api_error"}}`), title: "上游负载已饱和", rest: upstream.Paused, kind: "new_api_error"},
@@ -106,13 +107,13 @@ func dialects() []dialect {
 		{Fault: window("seven_day_sonnet"), title: "window of this family used up", rest: upstream.RateLimited, kind: claude.ErrRateLimit},
 		{Fault: policyAt(403), title: "policy_blocked", passed: true, kind: "policy_blocked"},
 		{Fault: policyAt(503), title: "policy_blocked", passed: true, kind: "policy_blocked"},
-		{Fault: fault.Fault{Kind: fault.Status, Status: 501, Type: "not_supported"}, title: "not_supported", doubtful: true, kind: "not_supported"},
+		{Fault: fault.Fault{Kind: fault.Status, Status: 501, Type: "not_supported"}, title: "not_supported", ambiguous: true, kind: "not_supported"},
 		{Fault: fault.Fault{Kind: fault.HTML, Status: 403}, title: "html", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
 		{Fault: fault.Fault{Kind: fault.HTML, Status: 503}, title: "html", rest: upstream.Cooling, status: 503, kind: claude.ErrAPI},
 	}
 }
 
-// dialectOf finds the dialect of a fault.
+// dialectOf returns the dialect of a fault.
 func dialectOf(f fault.Fault) (dialect, bool) {
 	for _, d := range dialects() {
 		if d.Kind == f.Kind && d.Status == f.Status && d.Type == f.Type && d.Body == f.Body && d.Headers["Anthropic-Ratelimit-Unified-Representative-Claim"] == f.Headers["Anthropic-Ratelimit-Unified-Representative-Claim"] &&
@@ -123,7 +124,7 @@ func dialectOf(f fault.Fault) (dialect, bool) {
 	return dialect{}, false
 }
 
-// kindOf is the type of error that a refusal states.
+// kindOf returns the type of error in a refusal.
 func kindOf(f fault.Fault) claude.ErrorType {
 	if d, ok := dialectOf(f); ok {
 		return d.kind
@@ -145,8 +146,8 @@ func statusOf(f fault.Fault) int {
 	return claude.StatusForType(kindOf(f))
 }
 
-// restOf is whom a fault takes out: the second half of the model.
-func restOf(f fault.Fault, stream bool) upstream.Unfit {
+// unfitOf returns the state that a fault causes: the second half of the model.
+func unfitOf(f fault.Fault, stream bool) upstream.Unfit {
 	if d, ok := dialectOf(f); ok {
 		return d.rest
 	}
@@ -159,7 +160,7 @@ func restOf(f fault.Fault, stream bool) upstream.Unfit {
 	switch kind, status := kindOf(f), statusOf(f); {
 	case kind == "policy_blocked":
 		return upstream.Fit
-	case kind == claude.ErrBilling, f.Code != "", f.Message != "": // the messages in faults are of accounts
+	case kind == claude.ErrBilling, f.Code != "", f.Message != "": // the messages in faults concern accounts
 		return upstream.AccountOut
 	case kind == claude.ErrOverloaded:
 		return upstream.Paused
@@ -174,34 +175,36 @@ func restOf(f fault.Fault, stream bool) upstream.Unfit {
 	}
 }
 
-// passedOn says whether a fault is the client's own affair.
-func passedOn(f fault.Fault, stream bool) bool {
+// isPassedOn reports whether the client gets the fault.
+func isPassedOn(f fault.Fault, stream bool) bool {
 	if d, ok := dialectOf(f); ok {
 		return d.passed
 	}
 	e := effectOf(f, stream)
-	return e == harmless || e == breakage || e == lastWords || e == refusal && restOf(f, stream) == upstream.Fit
+	return e == harmless || e == breakage || e == lastWords || e == refusal && unfitOf(f, stream) == upstream.Fit
 }
 
-// twiceAtMost reports whether the second upstream with the fault ends the request. A slow response may be
-// billed, so there are at most two, and two equal doubtful refusals are a fault of the request.
+// twiceAtMost reports whether the second upstream with the fault ends the request. A slow response
+// may be billed, so there are at most two, and two equal ambiguous refusals are a fault of the
+// request.
 func twiceAtMost(f fault.Fault, stream bool) bool {
 	d, _ := dialectOf(f)
-	return d.doubtful || effectOf(f, stream) == lateness
+	return d.ambiguous || effectOf(f, stream) == lateness
 }
 
-// view is what one request shows.
+// view is the visible result of one request.
 type view struct {
-	whole     bool             // the client has a whole answer, by the upstream that gave it
-	truncated bool             // content, then an error event; cut says whether the connection was broken too
+	whole     bool             // the client has a complete response of the upstream that served it
+	truncated bool             // content, then an error event; cut reports whether the connection was broken too
 	cut       bool             //
 	status    int              // of an error
 	kind      claude.ErrorType // of an error
-	asked     []int            // requests by upstream
-	standing  []upstream.Unfit // by upstream, afterwards
+	asked     []int            // attempts by upstream
+	standing  []upstream.Unfit // states afterwards by upstream
 }
 
-// expect is the model: n upstreams in the order of priority, all with the fault but the last one where that is healthy.
+// expect returns the model's result: n upstreams in the order of priority, all with the fault
+// except the last one if it is healthy.
 func expect(f fault.Fault, stream bool, n int, healthy bool) view {
 	v := view{asked: make([]int, n), standing: make([]upstream.Unfit, n)}
 	faulty := n
@@ -210,7 +213,7 @@ func expect(f fault.Fault, stream bool, n int, healthy bool) view {
 	}
 	asked := faulty
 	switch {
-	case passedOn(f, stream):
+	case isPassedOn(f, stream):
 		asked = 1
 	case twiceAtMost(f, stream):
 		asked = min(asked, 2)
@@ -219,22 +222,21 @@ func expect(f fault.Fault, stream bool, n int, healthy bool) view {
 		asked = 0
 	}
 	for i := range asked {
-		v.asked[i], v.standing[i] = 1, restOf(f, stream)
+		v.asked[i], v.standing[i] = 1, unfitOf(f, stream)
 	}
-	if healthy && (asked == 0 || !passedOn(f, stream)) && !(twiceAtMost(f, stream) && asked == 2) {
+	if healthy && (asked == 0 || !isPassedOn(f, stream)) && !(twiceAtMost(f, stream) && asked == 2) {
 		v.asked[n-1], v.whole = 1, true
 		return v
 	}
-	if faulty > 1 && poisonous(f, stream) {
-		clear(v.standing) // all of them failed alike on one request: it is the request
+	if faulty > 1 && mayBeRequest(f, stream) {
+		clear(v.standing) // all of them failed alike on one request: the request is at fault
 	}
 	v.failure(f, stream)
 	return v
 }
 
-// allows is expect with the one thing that timing decides: an error event that
-// arrives together with the first content, before anything has gone out to the
-// client, can still be hidden.
+// allows compares with expect, except for what timing decides: an error event that arrives together
+// with the first content, before anything was sent to the client, can still be hidden.
 func allows(f fault.Fault, stream bool, n int, healthy bool, got view) bool {
 	if got.equal(expect(f, stream, n, healthy)) {
 		return true
@@ -245,19 +247,19 @@ func allows(f fault.Fault, stream bool, n int, healthy bool, got view) bool {
 	sooner := f
 	sooner.At = fault.AtHeaders
 	want := expect(sooner, stream, n, healthy)
-	if got.truncated { // hidden at some, and then not
+	if got.truncated { // hidden at some upstreams and not at the last one
 		hidden := want
 		want = expect(f, stream, n, healthy)
 		for i, asked := range got.asked {
 			if asked > 0 {
-				want.asked[i], want.standing[i] = hidden.asked[i], restOf(f, stream)
+				want.asked[i], want.standing[i] = hidden.asked[i], unfitOf(f, stream)
 			}
 		}
 	}
 	return got.equal(want)
 }
 
-// failure is what the client sees when no upstream hides the fault.
+// failure sets what the client gets if no upstream hides the fault.
 func (v *view) failure(f fault.Fault, stream bool) {
 	switch effectOf(f, stream) {
 	case harmless:
@@ -278,27 +280,27 @@ func (v *view) failure(f fault.Fault, stream bool) {
 			}
 			return
 		}
-		if rest := restOf(f, stream); rest == upstream.CredentialOut || rest == upstream.AccountOut && statusOf(f) != 429 {
-			v.status, v.kind = 503, claude.ErrAPI // what is wrong with our key is not the client's affair
+		if rest := unfitOf(f, stream); rest == upstream.CredentialOut || rest == upstream.AccountOut && statusOf(f) != 429 {
+			v.status, v.kind = 503, claude.ErrAPI // the client cannot correct the balancer's key
 		}
-		if stream && f.Kind == fault.Error && restOf(f, stream) == upstream.Fit {
-			v.status, v.truncated = 0, true // the stream's own error goes out as it came
+		if stream && f.Kind == fault.Error && unfitOf(f, stream) == upstream.Fit {
+			v.status, v.truncated = 0, true // the stream's error is forwarded unchanged
 		}
 	}
 }
 
-// poisonous says whether a fault may be the work of the request.
-func poisonous(f fault.Fault, stream bool) bool {
+// mayBeRequest reports whether the request may have caused the fault.
+func mayBeRequest(f fault.Fault, stream bool) bool {
 	if d, ok := dialectOf(f); ok && d.rest == upstream.Cooling || f.Kind == fault.Shape {
-		return true // a page or a missing path: a firewall may answer so for the sake of the request
+		return true // a page or a missing path: a firewall may respond so because of the request
 	}
 	if effectOf(f, stream) == refusal {
-		return restOf(f, stream) == upstream.Cooling && statusOf(f) >= 500
+		return unfitOf(f, stream) == upstream.Cooling && statusOf(f) >= 500
 	}
 	return effectOf(f, stream) == nothing && f.At == fault.AtStart && (f.Kind == fault.Reset || f.Kind == fault.Close)
 }
 
-// faults are all that the matrix is made of.
+// faults returns all faults of the matrix.
 func faults() []fault.Fault {
 	var all []fault.Fault
 	for _, status := range []int{400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 520, 529} {
@@ -358,7 +360,7 @@ func atEveryPoint(kind fault.Kind) []fault.Fault {
 	return all
 }
 
-// name is a fault as the documentation writes it.
+// name returns a fault's name in the documentation.
 func name(f fault.Fault) string {
 	if d, ok := dialectOf(f); ok {
 		return fmt.Sprintf("status %d %s", f.Status, d.title)

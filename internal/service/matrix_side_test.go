@@ -116,20 +116,20 @@ func (s *stage) call(method, path, body string) int {
 const failoverSides = `
 ## Other paths
 
-What other paths than ` + "`POST /v1/messages`" + ` answer says nothing about messages: no server rests for messages because of it, and neither limits nor response times are learned from it. Each class of
-paths (` + "`count_tokens`" + `, the list of models, batches, files, skills and so on) rests by itself on each server, after a refusal of the key or the account (401, 402, 403) too. Only failures of the
-connection (no connection, TLS, a connection reset or closed before any answer) also count against the server itself.
+Responses on other paths than ` + "`POST /v1/messages`" + ` do not count for messages: they cause no cooldown for messages, and neither limits nor response times are learned from them. Each class of
+paths (` + "`count_tokens`" + `, the list of models, batches, files, skills and so on) has a separate cooldown on each server, also after a refusal of the key or the account (401, 402, 403). Only failures of the
+connection (no connection, TLS, a connection reset or closed before any response) also count against the server itself.
 
-| On ` + "`count_tokens`" + ` or ` + "`GET /v1/models`" + ` | Another server is left | None is left | Messages |
+| On ` + "`count_tokens`" + ` or ` + "`GET /v1/models`" + ` | Another server is left | No other server is left | Messages |
 | --- | --- | --- | --- |
-| 401, 402, 403, 404, 405, 429, 5xx; a page, a redirect, an empty body, anything but JSON | hidden | see below | go on at the same server |
-| no response within 1.5 s, 3 s at the last server, and 1 s more per megabyte of the request | hidden | see below | go on at the same server |
-| no connection, TLS, a reset before any answer | hidden | see below | cooldown of the server |
-| 400, 413 and other refusals of the request | passed on | passed on | go on at the same server |
-| 404, 405 on a path that is neither of the two, nor of batches, files or skills | hidden | passed on, after two alike | go on at the same server; no cooldown |
-| 404 that names the model | hidden | see below | go on; cooldown of the model on this server, for this path only |
+| 401, 402, 403, 404, 405, 429, 5xx; a page, a redirect, an empty body, anything but JSON | hidden | see below | continue at the same server |
+| no response within 1.5 s, 3 s at the last server, and 1 s more per megabyte of the request | hidden | see below | continue at the same server |
+| no connection, TLS, a reset before any response | hidden | see below | cooldown of the server |
+| 400, 413 and other refusals of the request | passed on | passed on | continue at the same server |
+| 404, 405 on a path that is neither of the two, nor of batches, files or skills | hidden | passed on, after two alike | continue at the same server; no cooldown |
+| 404 that names the model | hidden | see below | continue; cooldown of the model on this server, for this path only |
 
-If no server is left, ` + "`count_tokens`" + ` ends with 404 ` + "`not_found_error`" + `, on which Claude Code estimates the tokens itself, and the list of models is the last one that the same client key got for the
+If no server is left, ` + "`count_tokens`" + ` ends with 404 ` + "`not_found_error`" + `, after which Claude Code estimates the tokens, and the list of models is the last one that the same client key got for the
 same query, up to a day old, with ` + "`age`" + ` and ` + "`x-lb-cached: true`" + ` in its header. It is served after 2.5 s at the latest, because Claude Code waits for 3 s. Without a saved list the
 client gets the servers' error. Neither of the two requests waits for a server in cooldown. A server that accepts no messages is used for other paths only if no other is left.
 `

@@ -53,7 +53,8 @@ type stage struct {
 	front *httptest.Server
 }
 
-// newStage starts n upstreams, in the order of their priority, that speak HTTP/1.1 or HTTP/2 with the balancer.
+// newStage starts n upstreams, in the order of their priority, that use HTTP/1.1 or HTTP/2 to the
+// balancer.
 func newStage(t *testing.T, n int, http2 bool, settings map[string]any) *stage {
 	t.Helper()
 	s := &stage{t: t}
@@ -105,7 +106,7 @@ func matrixBody(stream bool) string {
 	return fmt.Sprintf(`{"model":%q,"max_tokens":200,"stream":%v,"tools":[{"name":"bash","input_schema":{"type":"object"}}],"messages":[{"role":"user","content":"hello there"}]}`, matrixModel, stream)
 }
 
-// unimpeded is the answer that an upstream gives to its first request, pings left out.
+// unimpeded returns an upstream's response to its first request without the fault, without pings.
 func unimpeded(t *testing.T, f fault.Fault, stream bool) string {
 	fake := fakeclaude.New(fakeclaude.Options{Name: "reference", Seed: 1})
 	if f.Kind != fault.Gzip {
@@ -135,7 +136,7 @@ func understood(events []byte) string {
 	return out.String()
 }
 
-// post asks once and tells the view of it.
+// post sends one request and returns its result.
 func (s *stage) post(f fault.Fault, stream bool) (view, string) {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), "POST", s.front.URL+"/v1/messages", strings.NewReader(matrixBody(stream)))
@@ -184,8 +185,8 @@ func lastError(events []byte) (claude.Error, bool) {
 	return claude.ParseError([]byte(line))
 }
 
-// TestFaultMatrix holds the balancer to the model in every combination of fault,
-// point, kind of answer, number of upstreams and protocol.
+// TestFaultMatrix compares the balancer with the model in every combination of fault, point, kind
+// of response, number of upstreams and protocol.
 func TestFaultMatrix(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		for _, f := range faults() {
@@ -206,12 +207,12 @@ func TestFaultMatrix(t *testing.T) {
 	}
 }
 
-// checkCase compares one combination with the model. Only a stall runs into a
-// limit; where a busy machine made something else do so, a longer one decides.
+// checkCase compares one combination with the model. Only a stall reaches a limit; if a busy
+// machine made another fault do so, a longer limit decides.
 func checkCase(t *testing.T, f fault.Fault, stream bool, n int, healthy, http2 bool) {
 	limits := []string{"20s"}
-	if restOf(f, stream) == upstream.Paused {
-		f.Headers = map[string]string{"Retry-After": "30"} // or the pause is over before a busy machine has looked
+	if unfitOf(f, stream) == upstream.Paused {
+		f.Headers = map[string]string{"Retry-After": "30"} // otherwise the cooldown could end before a busy machine has looked
 	}
 	if f.Kind == fault.Stall {
 		limits = []string{"400ms", "5s"}

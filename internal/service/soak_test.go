@@ -72,7 +72,7 @@ func newSoak(t *testing.T) *soak {
 	return s
 }
 
-// soakFaults strike half of the requests, before their content and after it.
+// soakFaults returns faults for half of the requests, before their content and after it.
 func soakFaults(t *testing.T) []fault.Rule {
 	t.Helper()
 	var rules []fault.Rule
@@ -87,14 +87,14 @@ func soakFaults(t *testing.T) []fault.Rule {
 		}
 		if rule.Fault.Kind == fault.Stall {
 			streams := true
-			rule.Stream = &streams // a plain answer may take minutes
+			rule.Stream = &streams // a plain response may take minutes
 		}
 		rules = append(rules, rule)
 	}
 	return append(rules, soakDialects()...)
 }
 
-// soakDialects are failures in the wording of relays and of pages in front of them.
+// soakDialects are failures with the texts of relays and of pages in front of them.
 func soakDialects() []fault.Rule {
 	var rules []fault.Rule
 	for body, status := range map[string]int{
@@ -109,8 +109,8 @@ func soakDialects() []fault.Rule {
 	return rules
 }
 
-// round asks a number of times; every eighth client leaves early. It returns how many answers were
-// whole.
+// round sends a number of requests; every eighth client leaves early. It returns how many responses
+// were complete.
 func (s *soak) round(each int) (whole int) {
 	var mu sync.Mutex
 	var asking sync.WaitGroup
@@ -151,8 +151,7 @@ func (s *soak) ask(stream, leave bool) (whole bool) {
 	return err == nil && res.StatusCode == http.StatusOK
 }
 
-// TestSoak holds the balancer to what it may keep of the requests that it has served, however they
-// ended: nothing.
+// TestSoak checks that the balancer keeps nothing of requests that have ended, in any way.
 func TestSoak(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := newSoak(t)
@@ -193,10 +192,10 @@ func (s *soak) eventually(what string, holds func() bool) {
 	}
 }
 
-// heap is how many bytes are in use.
+// heap returns the bytes in use.
 func heap() uint64 {
 	runtime.GC()
-	runtime.GC() // what finalizers and pools let go of
+	runtime.GC() // frees what finalizers and pools released
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc

@@ -39,7 +39,7 @@ func TestStateDirectory(t *testing.T) {
 // TestStateBesideAReadOnlyFile checks that the state goes to the user's directory for state, if
 // that is writable.
 func TestStateBesideAReadOnlyFile(t *testing.T) {
-	const file = "/proc/self/status" // not even root can make a file beside it
+	const file = "/proc/self/status" // not even root can create a file next to it
 	if !isRegular(file) {
 		t.Skip("there is no /proc")
 	}
@@ -105,8 +105,8 @@ func TestStateIsReplacedInOneStep(t *testing.T) {
 	none.load("x", func(io.Reader) error { t.Error("read"); return nil })
 }
 
-// TestOldTemporariesAreRemoved checks that temporary files are removed when they are too old to be
-// still written.
+// TestOldTemporariesAreRemoved checks that temporary files are removed if they are too old to be in
+// use.
 func TestOldTemporariesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, routingState)

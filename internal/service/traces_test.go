@@ -15,7 +15,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/observe"
 )
 
-// followed is a stage whose requests are followed.
+// followed returns a stage with traced requests.
 func followed(t *testing.T, n int, settings map[string]any) (*stage, *tracetest.SpanRecorder) {
 	t.Helper()
 	s, spans := newStage(t, n, false, settings), tracetest.NewSpanRecorder()
@@ -37,7 +37,7 @@ func holds(t *testing.T, what string, condition func() bool) {
 }
 
 // ended waits until some requests have ended, and returns the spans by the name of their upstream;
-// a request's own, which has no parent, stands under "".
+// a request's span, which has no parent, has the key "".
 func ended(t *testing.T, spans *tracetest.SpanRecorder, requests int) map[string]sdk.ReadOnlySpan {
 	t.Helper()
 	byServer := map[string]sdk.ReadOnlySpan{}
@@ -59,7 +59,7 @@ func ended(t *testing.T, spans *tracetest.SpanRecorder, requests int) map[string
 	return byServer
 }
 
-// attr is the value of a span's attribute as text, "" without one.
+// attr returns the value of a span's attribute as text, "" without one.
 func attr(s sdk.ReadOnlySpan, name string) string {
 	for _, kv := range s.Attributes() {
 		if string(kv.Key) == name {
@@ -109,10 +109,10 @@ func TestTraceOfClientThatLeaves(t *testing.T) {
 	}
 }
 
-// TestTraceOfHedge lets the first server hang once its usual time to first token is known.
+// TestTraceOfHedge makes the first server hang when its usual time to first token is known.
 func TestTraceOfHedge(t *testing.T) {
 	s, spans := followed(t, 2, map[string]any{"hedge": true, "affinity": "off"})
-	const known = 40 // answers from which the usual time is learned
+	const known = 40 // responses from which the usual time is learned
 	for range known {
 		s.post(fault.Fault{}, true)
 	}

@@ -18,8 +18,7 @@ func TestChangeWhileLoading(t *testing.T) {
 		}
 	}
 	const text = `{"servers": [{"name": "${NAME}", "url": "http://127.0.0.1:9", "token": "${file:token}"}]}`
-	// The content of the second load is compared: only after the first one the other files are
-	// known.
+	// The second load is compared: the other files are known only after the first one.
 	f := func(name string, during func(), want bool) {
 		t.Helper()
 		write(path, text)
@@ -37,7 +36,7 @@ func TestChangeWhileLoading(t *testing.T) {
 		if err != nil || problems.Failed() || loads != 2 {
 			t.Fatalf("%s: %d loads, %v %v", name, loads, problems, err)
 		}
-		w.changed() // the first comparison sees the change, the second that it is complete
+		w.changed() // the first comparison sees the change, the second sees that it is complete
 		if got := w.changed(); got != want {
 			t.Errorf("%s: changed = %t, want %t", name, got, want)
 		}
