@@ -151,7 +151,7 @@ func TestSealedProblems(t *testing.T) {
 	f(sealed, `, "age_identity": "other.agekey"`, `is encrypted for another identity than "other.agekey" holds`)
 	f(sealed, `, "age_identity": "broken.agekey"`, `"broken.agekey" cannot be used: it does not hold an age identity`)
 	f(sealed, `, "age_identity": "nothing.agekey"`, "it does not hold an age identity")
-	f(sealed, `, "age_identity": "locked.agekey"`, "it is encrypted")
+	f(sealed, `, "age_identity": "locked.agekey"`, "it is encrypted, and the balancer cannot ask for its passphrase")
 	f(seal(t, hidden, phrase), "", "is encrypted with a passphrase")
 	f(seal(t, "\n", id.Recipient()), "", "is empty or not UTF-8 text")
 	f(seal(t, "\xff"+hidden, id.Recipient()), "", "is empty or not UTF-8 text")

@@ -39,3 +39,14 @@ func TestReadGo(t *testing.T) {
 		t.Errorf("%+v, %v", texts, err)
 	}
 }
+
+// TestTree checks the whole project.
+func TestTree(t *testing.T) {
+	texts, err := read("../..")
+	if err != nil || len(texts) < 5000 {
+		t.Fatalf("%d passages, %v", len(texts), err)
+	}
+	for _, f := range check(texts) {
+		t.Error(f)
+	}
+}
