@@ -15,27 +15,27 @@ import (
 const (
 	// cacheWindow is the period, in minutes, that is compared with the usual rate.
 	cacheWindow = 15
-	// A comparison needs cacheMinimum responses in the window and cacheUsual before it. Fewer would
-	// be chance.
-	cacheMinimum, cacheUsual = 30, 200
-	// cacheMemory is the number of responses, before the window, that make up the usual rate,
+	// A comparison needs minRecent responses in the window and minUsual before it. With fewer, a
+	// difference may be chance.
+	minRecent, minUsual = 30, 200
+	// usualResponses is the number of responses, before the window, that make up the usual rate,
 	// regardless of their age.
-	cacheMemory = 2000
-	// cacheWorth is the usual rate below which a collapse does not matter.
-	cacheWorth = 0.3
+	usualResponses = 2000
+	// minUsualRate is the usual rate below which a collapse does not matter.
+	minUsualRate = 0.3
 	// The rate has collapsed below cacheLost times the usual rate, and recovered above
 	// cacheRegained times.
-	cacheLost, cacheRegained = 0.5, 0.75
-	// smallestCached is the smallest prompt that a model caches, in tokens (prompt-caching docs).
-	smallestCached = 1024
-	maxWatched     = 1000 // servers, because reloads may add new ones without end
+	collapseRatio, recoveryRatio = 0.5, 0.75
+	// minCachedTokens is the smallest prompt that a model caches, in tokens (prompt-caching docs).
+	minCachedTokens = 1024
+	maxServers      = 1000 // servers, because reloads may add new ones without end
 	// A conversation that paused for longer than caches last is not expected in the cache.
 	conversationPause = 5 * time.Minute
 	maxConversations  = 20_000
 )
 
-// everywhere is the name for all servers together.
-const everywhere = "all servers"
+// allServers is the name for all servers together.
+const allServers = "all servers"
 
 // CacheWatch publishes CacheRateChanged when the part of prompts that is read from the cache falls
 // far below the usual rate, for one server or for all together, and when that ends. Every response
@@ -44,9 +44,9 @@ const everywhere = "all servers"
 type CacheWatch struct {
 	bus *event.Bus
 
-	mu     sync.Mutex
-	trends map[string]*cacheTrend     // by server
-	spoke  map[conversation]time.Time // time of the last response
+	mu           sync.Mutex
+	trends       map[string]*cacheTrend     // by server
+	lastResponse map[conversation]time.Time // time of the last response
 }
 
 // conversation is the conversation of one agent with one model.
@@ -54,7 +54,7 @@ type conversation struct{ session, agent, model string }
 
 // NewCacheWatch returns an empty CacheWatch.
 func NewCacheWatch(bus *event.Bus) *CacheWatch {
-	return &CacheWatch{bus: bus, trends: map[string]*cacheTrend{}, spoke: map[conversation]time.Time{}}
+	return &CacheWatch{bus: bus, trends: map[string]*cacheTrend{}, lastResponse: map[conversation]time.Time{}}
 }
 
 // Record implements proxy.Recorder.
@@ -64,14 +64,14 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 		return
 	}
 	prompt := a.Answer.Usage.TotalInputTokens()
-	if prompt < smallestCached {
+	if prompt < minCachedTokens {
 		return
 	}
 	rate, now := float64(a.Answer.Usage.CacheReadTokens)/float64(prompt), e.Start.Add(e.Duration)
 	if e.Session != "" && !w.continues(conversation{e.Session, e.Agent, e.Model}, e.Start, now) {
 		return
 	}
-	for _, server := range [...]string{a.Server, everywhere} {
+	for _, server := range [...]string{a.Server, allServers} {
 		if change, recent, usual := w.add(server, rate, now); change != unchanged {
 			w.bus.Publish(context.Background(), event.CacheRateChanged{Server: server, Recent: percent(recent), Usual: percent(usual), Recovered: change == recovered})
 		}
@@ -83,14 +83,14 @@ func (w *CacheWatch) Record(e ledger.Entry) {
 func (w *CacheWatch) continues(c conversation, start, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	last, known := w.spoke[c]
-	if !known && len(w.spoke) >= maxConversations {
-		maps.DeleteFunc(w.spoke, func(_ conversation, last time.Time) bool { return now.Sub(last) > conversationPause })
-		if len(w.spoke) >= maxConversations {
-			clear(w.spoke)
+	last, known := w.lastResponse[c]
+	if !known && len(w.lastResponse) >= maxConversations {
+		maps.DeleteFunc(w.lastResponse, func(_ conversation, last time.Time) bool { return now.Sub(last) > conversationPause })
+		if len(w.lastResponse) >= maxConversations {
+			clear(w.lastResponse)
 		}
 	}
-	w.spoke[c] = now
+	w.lastResponse[c] = now
 	return known && start.Sub(last) <= conversationPause
 }
 
@@ -109,8 +109,8 @@ func (w *CacheWatch) add(server string, rate float64, now time.Time) (c change, 
 	defer w.mu.Unlock()
 	t := w.trends[server]
 	if t == nil {
-		if len(w.trends) >= maxWatched {
-			maps.DeleteFunc(w.trends, func(name string, _ *cacheTrend) bool { return name != everywhere })
+		if len(w.trends) >= maxServers {
+			maps.DeleteFunc(w.trends, func(name string, _ *cacheTrend) bool { return name != allServers })
 		}
 		t = &cacheTrend{}
 		w.trends[server] = t
@@ -124,18 +124,18 @@ func percent(rate float64) string { return strconv.Itoa(int(math.Round(rate*100)
 
 // rates is a number of responses, and the sum of their cached parts.
 type rates struct {
-	answers, sum float64
+	count, sum float64
 }
 
 func (r rates) mean() float64 {
-	if r.answers == 0 {
+	if r.count == 0 {
 		return 0
 	}
-	return r.sum / r.answers
+	return r.sum / r.count
 }
 
-func (r *rates) plus(other rates) {
-	r.answers += other.answers
+func (r *rates) add(other rates) {
+	r.count += other.count
 	r.sum += other.sum
 }
 
@@ -154,24 +154,25 @@ type cacheTrend struct {
 func (t *cacheTrend) add(rate float64, now time.Time) {
 	minute := now.Unix() / 60
 	for i := range t.minutes {
-		if m := &t.minutes[i]; m.answers > 0 && minute-m.minute >= cacheWindow {
-			t.learn(m.rates)
+		if m := &t.minutes[i]; m.count > 0 && minute-m.minute >= cacheWindow {
+			t.updateUsual(m.rates)
 			m.rates = rates{}
 		}
 	}
 	slot := &t.minutes[minute%cacheWindow]
-	if slot.answers > 0 && slot.minute > minute {
+	if slot.count > 0 && slot.minute > minute {
 		return // it ended before the window
 	}
 	slot.minute = minute
-	slot.plus(rates{1, rate})
+	slot.add(rates{1, rate})
 }
 
-// learn adds rates that have left the window to the usual rate. Older responses have less weight.
-func (t *cacheTrend) learn(r rates) {
-	t.usual.plus(r)
-	if excess := t.usual.answers / cacheMemory; excess > 1 {
-		t.usual.answers /= excess
+// updateUsual adds rates that have left the window to the usual rate. Older responses have less
+// weight.
+func (t *cacheTrend) updateUsual(r rates) {
+	t.usual.add(r)
+	if excess := t.usual.count / usualResponses; excess > 1 {
+		t.usual.count /= excess
 		t.usual.sum /= excess
 	}
 }
@@ -179,22 +180,23 @@ func (t *cacheTrend) learn(r rates) {
 func (t *cacheTrend) recent() rates {
 	var sum rates
 	for i := range t.minutes {
-		sum.plus(t.minutes[i].rates)
+		sum.add(t.minutes[i].rates)
 	}
 	return sum
 }
 
-// judge returns the change of the state. Between the two bounds, and with few responses, nothing changes.
+// judge returns the change of the state. Between the two bounds, and with few responses, nothing
+// changes.
 func (t *cacheTrend) judge() change {
 	recent, usual := t.recent(), t.usual
-	if recent.answers < cacheMinimum || usual.answers < cacheUsual {
+	if recent.count < minRecent || usual.count < minUsual {
 		return unchanged
 	}
 	switch {
-	case !t.collapsed && usual.mean() >= cacheWorth && recent.mean() < cacheLost*usual.mean():
+	case !t.collapsed && usual.mean() >= minUsualRate && recent.mean() < collapseRatio*usual.mean():
 		t.collapsed = true
 		return collapsed
-	case t.collapsed && recent.mean() >= cacheRegained*usual.mean():
+	case t.collapsed && recent.mean() >= recoveryRatio*usual.mean():
 		t.collapsed = false
 		return recovered
 	default:

@@ -15,8 +15,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-// day is traffic on a simulated clock.
-type day struct {
+// traffic is traffic on a simulated clock.
+type traffic struct {
 	*CacheWatch
 	log bytes.Buffer
 	now time.Time
@@ -24,14 +24,15 @@ type day struct {
 	session string
 }
 
-func newDay() *day {
-	d := &day{now: time.Unix(1.8e9, 0)}
+func newTraffic() *traffic {
+	d := &traffic{now: time.Unix(1.8e9, 0)}
 	d.CacheWatch = NewCacheWatch(event.NewBus(slog.New(slog.NewTextHandler(&d.log, nil))))
 	return d
 }
 
-// serve records responses of a server at an interval, with a rate of cached tokens.
-func (d *day) serve(server string, requests int, every time.Duration, rate func() float64) {
+// serve records responses of a server at a fixed interval. rate returns the cached part of each
+// prompt.
+func (d *traffic) serve(server string, requests int, every time.Duration, rate func() float64) {
 	for range requests {
 		d.now = d.now.Add(every)
 		const prompt = 100_000
@@ -42,8 +43,8 @@ func (d *day) serve(server string, requests int, every time.Duration, rate func(
 	}
 }
 
-// said counts log lines about a server.
-func (d *day) said(message, server string) int {
+// logCount counts the log lines with a message about a server.
+func (d *traffic) logCount(message, server string) int {
 	n := 0
 	for line := range strings.Lines(d.log.String()) {
 		if strings.Contains(line, message) && strings.Contains(line, "server="+server) {
@@ -56,28 +57,28 @@ func (d *day) said(message, server string) int {
 func always(rate float64) func() float64 { return func() float64 { return rate } }
 
 func TestCacheCollapse(t *testing.T) {
-	d := newDay()
+	d := newTraffic()
 	d.serve("a", 400, 10*time.Second, always(0.9))
 	if d.log.Len() > 0 {
 		t.Fatalf("no change: %s", &d.log)
 	}
 	d.serve("a", 100, 10*time.Second, always(0))
-	if d.said(telemetry.CacheCollapsed, "a") != 1 || !strings.Contains(d.log.String(), "usual_hit_rate=90%") {
+	if d.logCount(telemetry.CacheCollapsed, "a") != 1 || !strings.Contains(d.log.String(), "usual_hit_rate=90%") {
 		t.Errorf("after the collapse: %s", &d.log)
 	}
 	d.serve("a", 30, 10*time.Second, always(0.6)) // between the two bounds
-	if d.said(telemetry.CacheRecovered, "a") != 0 {
-		t.Errorf("half way: %s", &d.log)
+	if d.logCount(telemetry.CacheRecovered, "a") != 0 {
+		t.Errorf("between the bounds: %s", &d.log)
 	}
 	d.serve("a", 200, 10*time.Second, always(0.9))
-	if d.said(telemetry.CacheRecovered, "a") != 1 || d.said(telemetry.CacheCollapsed, "a") != 1 {
-		t.Errorf("in the end: %s", &d.log)
+	if d.logCount(telemetry.CacheRecovered, "a") != 1 || d.logCount(telemetry.CacheCollapsed, "a") != 1 {
+		t.Errorf("after the recovery: %s", &d.log)
 	}
 }
 
 // TestCacheCollapseElsewhere checks one server of two: the rate of both together may be normal.
 func TestCacheCollapseElsewhere(t *testing.T) {
-	d := newDay()
+	d := newTraffic()
 	both := func(rounds int, a, b float64) {
 		for range rounds {
 			d.serve("a", 1, 5*time.Second, always(a))
@@ -86,31 +87,31 @@ func TestCacheCollapseElsewhere(t *testing.T) {
 	}
 	both(300, 0.8, 0.8)
 	both(60, 0.1, 0.8)
-	if d.said(telemetry.CacheCollapsed, "a") != 1 || d.said(telemetry.CacheCollapsed, "b") != 0 || d.said(telemetry.CacheCollapsed, `"all`) != 0 {
+	if d.logCount(telemetry.CacheCollapsed, "a") != 1 || d.logCount(telemetry.CacheCollapsed, "b") != 0 || d.logCount(telemetry.CacheCollapsed, `"all`) != 0 {
 		t.Errorf("%s", &d.log)
 	}
 }
 
 // TestCacheSilence checks traffic without a meaningful rate.
 func TestCacheSilence(t *testing.T) {
-	f := func(name string, traffic func(*day)) {
+	f := func(name string, traffic func(*traffic)) {
 		t.Helper()
-		d := newDay()
+		d := newTraffic()
 		traffic(d)
 		if d.log.Len() > 0 {
 			t.Errorf("%s: %s", name, &d.log)
 		}
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	f("a few requests an hour", func(d *day) {
+	f("a few requests an hour", func(d *traffic) {
 		d.serve("a", 1000, 5*time.Minute, always(0.9))
 		d.serve("a", 100, 5*time.Minute, always(0))
 	})
-	f("a new balancer", func(d *day) {
+	f("a new balancer", func(d *traffic) {
 		d.serve("a", 100, 5*time.Second, always(0.9))
 		d.serve("a", 90, 5*time.Second, always(0))
 	})
-	f("a night without anybody, then new conversations", func(d *day) {
+	f("new conversations after a night without traffic", func(d *traffic) {
 		d.serve("a", 1000, 10*time.Second, always(0.9))
 		d.now = d.now.Add(10 * time.Hour)
 		for i := range 50 {
@@ -124,11 +125,11 @@ func TestCacheSilence(t *testing.T) {
 			d.serve("a", 1, 10*time.Second, always(0))
 		}
 	})
-	f("nobody uses the cache", func(d *day) {
+	f("clients that hardly use the cache", func(d *traffic) {
 		d.serve("a", 1000, 5*time.Second, always(0.2))
 		d.serve("a", 500, 5*time.Second, always(0))
 	})
-	f("up and down by chance", func(d *day) {
+	f("random fluctuation", func(d *traffic) {
 		d.serve("a", 20_000, 5*time.Second, func() float64 {
 			if random.Float64() < 0.25 {
 				return 0
@@ -136,7 +137,7 @@ func TestCacheSilence(t *testing.T) {
 			return 0.6 + 0.4*random.Float64()
 		})
 	})
-	f("small prompts and failures", func(d *day) {
+	f("small prompts and failures", func(d *traffic) {
 		d.serve("a", 1000, 5*time.Second, always(0.9))
 		for range 500 {
 			d.now = d.now.Add(5 * time.Second)
@@ -150,22 +151,22 @@ func TestCacheSilence(t *testing.T) {
 // TestCacheNewNormal checks that a lasting collapse becomes the usual rate, without another
 // message.
 func TestCacheNewNormal(t *testing.T) {
-	d := newDay()
+	d := newTraffic()
 	d.serve("a", 1000, 5*time.Second, always(0.9))
 	d.serve("a", 20_000, 5*time.Second, always(0.4))
-	if d.said(telemetry.CacheCollapsed, "a") != 1 || d.said(telemetry.CacheRecovered, "a") != 1 {
+	if d.logCount(telemetry.CacheCollapsed, "a") != 1 || d.logCount(telemetry.CacheRecovered, "a") != 1 {
 		t.Errorf("%s", &d.log)
 	}
 }
 
 // TestCacheConversations checks that memory is bounded.
 func TestCacheConversations(t *testing.T) {
-	d := newDay()
+	d := newTraffic()
 	for i := range maxConversations + 5 {
 		d.session = fmt.Sprint(i)
 		d.serve("a", 1, 0, always(0))
 	}
-	if len(d.spoke) > maxConversations {
-		t.Errorf("%d conversations", len(d.spoke))
+	if len(d.lastResponse) > maxConversations {
+		t.Errorf("%d conversations", len(d.lastResponse))
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// deployed returns the files that name metrics for other programs.
-func deployed(t *testing.T) map[string]string {
+// deployFiles returns the files that name metrics for other programs.
+func deployFiles(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	for _, name := range []string{"grafana/claude-code-lb.json", "prometheus/alerts.yml", "prometheus/alerts_test.yml"} {
@@ -41,7 +41,7 @@ func TestDeployedNames(t *testing.T) {
 	}
 	used := regexp.MustCompile(`\bclaude_code_lb_\w+(?:\{([^}]*)\})?`)
 	label := regexp.MustCompile(`(\w+)(?:=~|!=|!~|=)\\?["']`)
-	for file, text := range deployed(t) {
+	for file, text := range deployFiles(t) {
 		found := 0
 		for _, m := range used.FindAllStringSubmatch(text, -1) {
 			found++
@@ -73,7 +73,7 @@ func TestDeployedNames(t *testing.T) {
 			Title string
 		}
 	}
-	if err := json.Unmarshal([]byte(deployed(t)["grafana/claude-code-lb.json"]), &dashboard); err != nil {
+	if err := json.Unmarshal([]byte(deployFiles(t)["grafana/claude-code-lb.json"]), &dashboard); err != nil {
 		t.Fatal(err)
 	}
 	ids, rows := map[int]bool{}, 0
@@ -94,7 +94,7 @@ func TestDeployedNames(t *testing.T) {
 // TestEveryMetricIsShown checks that the dashboard or an alert uses every metric, except deprecated
 // names.
 func TestEveryMetricIsShown(t *testing.T) {
-	files := deployed(t)
+	files := deployFiles(t)
 	for _, f := range allFamilies().list() {
 		deprecated := strings.HasPrefix(f.help, "Deprecated ")
 		if !deprecated && !strings.Contains(files["grafana/claude-code-lb.json"]+files["prometheus/alerts.yml"], f.name) {
@@ -124,7 +124,7 @@ func TestAlerts(t *testing.T) { promtool(t, nil, "test", "rules", "alerts_test.y
 // TestPromtoolTakesTheMetrics checks the served metrics.
 func TestPromtoolTakesTheMetrics(t *testing.T) {
 	w := httptest.NewRecorder()
-	observed(t).Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	newFilledMetrics(t).Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	if w.Code != http.StatusOK || w.Body.Len() == 0 {
 		t.Fatalf("status %d", w.Code)
 	}

@@ -32,38 +32,39 @@ func newLabels() *labels {
 	return &labels{models: map[string]bool{}, clients: map[string]bool{}, pairs: map[[2]string]bool{}, classes: map[string]bool{}}
 }
 
-// requester returns the labels for a client and the model of its request, and the model's label
-// without a client. A model counts only after it has been served, so that clients cannot use up the
+// clientModel returns the labels for a client and the model of its request, and the model's label
+// for metrics without a client. paired differs from alone if there are too many pairs of a client
+// and a model. A model counts only after it has been served, so that clients cannot use up the
 // limit with names that no server knows.
-func (l *labels) requester(client, model string, served bool) (who, what, alone string) {
-	client, model = clientLabel(client), clean(model)
+func (l *labels) clientModel(client, model string, served bool) (name, paired, alone string) {
+	client, model = clientLabel(client), cleanLabel(model)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	who, alone = bounded(l.clients, maxClients, client, true), bounded(l.models, maxModels, model, served)
-	pair := [2]string{who, alone}
+	name, alone = boundedLabel(l.clients, maxClients, client, true), boundedLabel(l.models, maxModels, model, served)
+	pair := [2]string{name, alone}
 	if !l.pairs[pair] {
 		if len(l.pairs) >= maxPairs {
-			return who, other, alone
+			return name, other, alone
 		}
 		l.pairs[pair] = true
 	}
-	return who, alone, alone
+	return name, alone, alone
 }
 
 // class returns the label for a class of models.
 func (l *labels) class(class string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return bounded(l.classes, maxClasses, clean(class), true)
+	return boundedLabel(l.classes, maxClasses, cleanLabel(class), true)
 }
 
-// bounded returns value if it is known, or if it may be added and the limit is not reached;
+// boundedLabel returns value if it is known, or if it may be added and the limit is not reached;
 // otherwise "other".
-func bounded(known map[string]bool, most int, value string, enter bool) string {
+func boundedLabel(known map[string]bool, limit int, value string, mayAdd bool) string {
 	switch {
 	case value == none || known[value]:
 		return value
-	case !enter || len(known) >= most:
+	case !mayAdd || len(known) >= limit:
 		return other
 	}
 	known[value] = true
@@ -78,11 +79,11 @@ func clientLabel(client string) string {
 			return none
 		}
 	}
-	return clean(client)
+	return cleanLabel(client)
 }
 
-// clean makes a text valid for a label: valid UTF-8, bounded, not empty.
-func clean(s string) string {
+// cleanLabel returns s as a valid label value: valid UTF-8, bounded, not empty.
+func cleanLabel(s string) string {
 	if len(s) > maxLabel {
 		s = s[:maxLabel]
 	}
@@ -92,26 +93,26 @@ func clean(s string) string {
 	return s
 }
 
-// endpointOf returns a label for the API's endpoint of a path.
+// endpointOf returns the label for the API endpoint that a path belongs to.
 func endpointOf(path string) string {
 	switch {
 	case path == claude.MessagesPath:
 		return "messages"
 	case path == claude.TokenCountPath:
 		return "count_tokens"
-	case within(path, claude.ModelsPath):
+	case isUnder(path, claude.ModelsPath):
 		return "models"
-	case within(path, "/v1/messages/batches"):
+	case isUnder(path, "/v1/messages/batches"):
 		return "batches"
-	case within(path, "/v1/files"):
+	case isUnder(path, "/v1/files"):
 		return "files"
 	}
 	return other
 }
 
-func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
+func isUnder(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
 
-// statusClass returns "2xx" to "5xx", or none for a client that left before a response.
+// statusClass returns "1xx" to "5xx", or none if the client left before a response.
 func statusClass(status int) string {
 	if status < 100 || status > 599 {
 		return none
@@ -122,8 +123,8 @@ func statusClass(status int) string {
 // tokenKinds is the number of kinds of tokens.
 const tokenKinds = 5
 
-// kinds returns the tokens of a response by kind.
-func kinds(u claude.Usage) [tokenKinds]struct {
+// tokensByKind returns the tokens of a response by kind.
+func tokensByKind(u claude.Usage) [tokenKinds]struct {
 	kind   string
 	tokens int64
 } {

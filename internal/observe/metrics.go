@@ -40,11 +40,11 @@ type Metrics struct {
 	engine                                                        *prometheus.GaugeVec
 }
 
-// NewMetrics returns metrics at zero for a version of the program.
+// NewMetrics returns metrics without values, for a version of the program.
 func NewMetrics(version string) *Metrics {
 	r, f := prometheus.NewRegistry(), allFamilies()
 	build := gaugeVec(f.build)
-	build.WithLabelValues(clean(version), runtime.Version()).Set(1)
+	build.WithLabelValues(cleanLabel(version), runtime.Version()).Set(1)
 	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m := &Metrics{
 		engine: gaugeVec(f.engine), registry: r, labels: newLabels(), byRequest: newSeries[requestLabels, requestSeries](), byAttempt: newSeries[attemptLabels, attemptSeries](),
@@ -54,11 +54,11 @@ func NewMetrics(version string) *Metrics {
 		&m.requests: f.requests, &m.routed: f.routed, &m.attempts: f.attempts, &m.failovers: f.failovers,
 		&m.tokens: f.tokens, &m.serverTools: f.serverTools, &m.cost: f.cost, &m.unpriced: f.unpriced, &m.estimated: f.estimated, &m.saved: f.saved, &m.wasted: f.wasted,
 	})
-	register(r, histogramVec(toLastByte()), map[**prometheus.HistogramVec]family{
+	register(r, histogramVec(lastByteBuckets()), map[**prometheus.HistogramVec]family{
 		&m.requestDuration: f.requestDuration, &m.attemptDuration: f.attemptDuration, &m.waits: f.waits,
 	})
-	register(r, histogramVec(toFirstByte()), map[**prometheus.HistogramVec]family{&m.firstByte: f.firstByte, &m.firstToken: f.firstToken})
-	register(r, histogramVec(betweenTokens()), map[**prometheus.HistogramVec]family{&m.interToken: f.interToken})
+	register(r, histogramVec(firstByteBuckets()), map[**prometheus.HistogramVec]family{&m.firstByte: f.firstByte, &m.firstToken: f.firstToken})
+	register(r, histogramVec(tokenBuckets()), map[**prometheus.HistogramVec]family{&m.interToken: f.interToken})
 	register(r, gauge, map[*prometheus.Gauge]family{
 		&m.generation: f.generation, &m.reloadSuccessful: f.reloadSuccessful, &m.reloadTime: f.reloadTime,
 	})
@@ -66,11 +66,11 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// register creates metrics of one kind and stores each in its place.
-func register[M prometheus.Collector](r *prometheus.Registry, metric func(family) M, places map[*M]family) {
-	for place, f := range places {
-		*place = metric(f)
-		r.MustRegister(*place)
+// register creates metrics of one kind, stores each in its target and registers it.
+func register[M prometheus.Collector](r *prometheus.Registry, metric func(family) M, targets map[*M]family) {
+	for target, f := range targets {
+		*target = metric(f)
+		r.MustRegister(*target)
 	}
 }
 
@@ -86,17 +86,17 @@ func gauge(f family) prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Name: f.name, Help: f.help})
 }
 
-// Bounds of classic buckets, in seconds.
+// Bounds of the classic buckets, in seconds.
 
-func toLastByte() []float64 {
+func lastByteBuckets() []float64 {
 	return []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1800}
 }
 
-func toFirstByte() []float64 {
+func firstByteBuckets() []float64 {
 	return []float64{.05, .1, .25, .5, .75, 1, 1.5, 2, 3, 5, 8, 13, 20, 40, 80, 160}
 }
 
-func betweenTokens() []float64 {
+func tokenBuckets() []float64 {
 	return []float64{.001, .0025, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .2, .5, 1}
 }
 
@@ -111,13 +111,13 @@ func histogramVec(buckets []float64) func(family) *prometheus.HistogramVec {
 	}
 }
 
-// Handler serves scrapes in the text format, OpenMetrics or protobuf, as the scraper prefers.
+// Handler serves scrapes in the format that the scraper prefers: text, OpenMetrics or protobuf.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Applied records that a generation of the configuration, with an HTTP engine, is in force.
-func (m *Metrics) Applied(generation uint64, engine string, now time.Time) {
+// RecordConfig records that a generation of the configuration, with an HTTP engine, is in force.
+func (m *Metrics) RecordConfig(generation uint64, engine string, now time.Time) {
 	m.engine.Reset()
 	m.engine.WithLabelValues(engine).Set(1)
 	m.generation.Set(float64(generation))
@@ -125,15 +125,15 @@ func (m *Metrics) Applied(generation uint64, engine string, now time.Time) {
 	m.reloadTime.Set(float64(now.UnixMilli()) / 1000)
 }
 
-// ReloadFailed records that a configuration could not be applied.
-func (m *Metrics) ReloadFailed() { m.reloadSuccessful.Set(0) }
+// RecordReloadFailure records that a configuration could not be applied.
+func (m *Metrics) RecordReloadFailure() { m.reloadSuccessful.Set(0) }
 
 // Record counts one finished request.
 func (m *Metrics) Record(e ledger.Entry) {
 	served := e.Status > 0 && e.Status < http.StatusBadRequest
-	client, model, alone := m.labels.requester(e.Client, e.Model, served)
+	client, model, alone := m.labels.clientModel(e.Client, e.Model, served)
 	l := requestLabels{client, model, endpointOf(e.Path), string(e.Outcome), statusClass(e.Status)}
-	s := m.byRequest.at(l)
+	s := m.byRequest.lookup(l)
 	s.requests.get(func() prometheus.Counter {
 		return m.requests.WithLabelValues(l.client, l.model, l.endpoint, l.outcome, l.status)
 	}).Inc()
@@ -145,15 +145,15 @@ func (m *Metrics) Record(e ledger.Entry) {
 		m.waits.WithLabelValues(l.outcome).Observe(e.Waited.Seconds())
 	}
 	for i := range e.Attempts {
-		m.attempt(&e, i, client, model, alone)
+		m.recordAttempt(&e, i, client, model, alone)
 	}
 }
 
-// attempt counts one attempt of a request.
-func (m *Metrics) attempt(e *ledger.Entry, i int, client, model, alone string) {
+// recordAttempt counts one attempt of a request.
+func (m *Metrics) recordAttempt(e *ledger.Entry, i int, client, model, alone string) {
 	a := &e.Attempts[i]
-	l := attemptLabels{clean(a.Server), alone, a.Scope}
-	server, s := l.server, m.byAttempt.at(l)
+	l := attemptLabels{cleanLabel(a.Server), alone, a.Scope}
+	server, s := l.server, m.byAttempt.lookup(l)
 	s.attempts.get(func() prometheus.Counter { return m.attempts.WithLabelValues(l.server, l.model, l.scope) }).Inc()
 	s.duration.get(func() prometheus.Observer { return m.attemptDuration.WithLabelValues(l.server) }).Observe(a.Duration.Seconds())
 	switch {
@@ -164,10 +164,10 @@ func (m *Metrics) attempt(e *ledger.Entry, i int, client, model, alone string) {
 	}
 	if a.Served && e.Routed != "" {
 		routed := [2]string{server, string(e.Routed)}
-		m.byRouted.at(routed).get(func() prometheus.Counter { return m.routed.WithLabelValues(routed[0], routed[1]) }).Inc()
+		m.byRouted.lookup(routed).get(func() prometheus.Counter { return m.routed.WithLabelValues(routed[0], routed[1]) }).Inc()
 	}
-	m.speed(e, a, l, s)
-	m.usage(a, usageLabels{server, client, model}, alone)
+	m.recordSpeed(e, a, l, s)
+	m.recordUsage(a, usageLabels{server, client, model}, alone)
 }
 
 // isUpstreamFailure reports whether a scope is a failure that neither the client nor the balancer
@@ -180,8 +180,8 @@ func isUpstreamFailure(scope string) bool {
 	return true
 }
 
-// speed measures a stream that went to the client.
-func (m *Metrics) speed(e *ledger.Entry, a *ledger.Attempt, l attemptLabels, s *attemptSeries) {
+// recordSpeed measures a stream that went to the client.
+func (m *Metrics) recordSpeed(e *ledger.Entry, a *ledger.Attempt, l attemptLabels, s *attemptSeries) {
 	if !e.Stream || !a.Served || !a.Answer.Content || a.Status != http.StatusOK {
 		return
 	}
@@ -192,8 +192,9 @@ func (m *Metrics) speed(e *ledger.Entry, a *ledger.Attempt, l attemptLabels, s *
 	}
 }
 
-// usage counts the usage of a response. Calls of further models within it count under their models.
-func (m *Metrics) usage(a *ledger.Attempt, l usageLabels, alone string) {
+// recordUsage counts the usage of a response. Calls of further models within the
+// response count under those models.
+func (m *Metrics) recordUsage(a *ledger.Attempt, l usageLabels, alone string) {
 	if !a.Known() {
 		return
 	}
@@ -201,10 +202,10 @@ func (m *Metrics) usage(a *ledger.Attempt, l usageLabels, alone string) {
 	for i := range a.Extra {
 		x := &a.Extra[i]
 		own -= x.Sum
-		_, model, _ := m.labels.requester(l.client, x.Model, true)
-		m.used(x.Usage, x.Sum, usageLabels{l.server, l.client, model})
+		_, model, _ := m.labels.clientModel(l.client, x.Model, true)
+		m.recordModelUsage(x.Usage, x.Sum, usageLabels{l.server, l.client, model})
 	}
-	s := m.used(a.Answer.Usage, own, l)
+	s := m.recordModelUsage(a.Answer.Usage, own, l)
 	if !a.Cost.Known {
 		m.unpriced.WithLabelValues(l.server, alone).Inc()
 	}
@@ -215,10 +216,10 @@ func (m *Metrics) usage(a *ledger.Attempt, l usageLabels, alone string) {
 	s.wasted.get(func() prometheus.Counter { return m.wasted.WithLabelValues(l.server, l.client, l.model) }).Add(dollars(a.Cost.Wasted))
 }
 
-// used counts the usage of one model's calls.
-func (m *Metrics) used(u claude.Usage, cost ledger.Money, l usageLabels) *usageSeries {
-	s := m.byUsage.at(l)
-	for i, each := range kinds(u) {
+// recordModelUsage counts the usage of one model's calls.
+func (m *Metrics) recordModelUsage(u claude.Usage, cost ledger.Money, l usageLabels) *usageSeries {
+	s := m.byUsage.lookup(l)
+	for i, each := range tokensByKind(u) {
 		if each.tokens > 0 {
 			s.tokens[i].get(func() prometheus.Counter { return m.tokens.WithLabelValues(l.server, l.client, l.model, each.kind) }).Add(float64(each.tokens))
 		}

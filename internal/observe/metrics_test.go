@@ -29,16 +29,16 @@ import (
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
 
-// behind is a ledger with late rows.
-type behind struct{}
+// fakeBacklog is a ledger with late rows.
+type fakeBacklog struct{}
 
-func (behind) Backlog() (rows int, oldest time.Duration, late, aggregated int64) {
+func (fakeBacklog) Backlog() (rows int, oldest time.Duration, late, aggregated int64) {
 	return 7, 90 * time.Second, 5, 3
 }
 
-// ended returns a failover: the first server breaks off a stream before the commit, the second one
-// responds.
-func ended(client, model string) ledger.Entry {
+// failoverEntry returns a failover: the first server breaks off a stream before the commit, the
+// second one responds.
+func failoverEntry(client, model string) ledger.Entry {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return ledger.Entry{
 		Start: start, Client: client, Model: model, Path: "/v1/messages", Stream: true, Status: 200, Outcome: ledger.Answered, Routed: ledger.Warm,
@@ -59,8 +59,8 @@ func ended(client, model string) ledger.Entry {
 	}
 }
 
-// observed returns metrics that all have a value.
-func observed(t *testing.T) *Metrics {
+// newFilledMetrics returns metrics that all have a value.
+func newFilledMetrics(t *testing.T) *Metrics {
 	t.Helper()
 	cfg, problems := config.Decode("config.json", []byte(`{"servers": [
 		{"name": "a", "url": "http://127.0.0.1:9", "token": "t-1", "rate_limit": {"requests": 10}},
@@ -79,9 +79,9 @@ func observed(t *testing.T) *Metrics {
 	}
 	t.Cleanup(lease.Release)
 	m := NewMetrics("1.2.3")
-	m.Watch(Sources{Endpoints: func() []*upstream.Endpoint { return endpoints }, Open: func() int64 { return 4 }, Bodies: func() int64 { return 5 }, Rejections: func() map[int]int64 { return map[int]int64{401: 2} }, WrongKeys: func() map[string]int64 { return map[string]int64{"clients": 1} }, Backlog: behind{}})
-	m.Applied(2, "fast", time.Unix(1_700_000_000, 0))
-	m.Record(ended("key-1", "claude-opus-4-5"))
+	m.AddSources(Sources{Endpoints: func() []*upstream.Endpoint { return endpoints }, OpenRequests: func() int64 { return 4 }, BodyBytes: func() int64 { return 5 }, Rejections: func() map[int]int64 { return map[int]int64{401: 2} }, WrongKeys: func() map[string]int64 { return map[string]int64{"clients": 1} }, Backlog: fakeBacklog{}})
+	m.RecordConfig(2, "fast", time.Unix(1_700_000_000, 0))
+	m.Record(failoverEntry("key-1", "claude-opus-4-5"))
 	return m
 }
 
@@ -142,12 +142,12 @@ func table(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
-	ours := gather(t, observed(t))
+	ours := gather(t, newFilledMetrics(t))
 	labels := map[string][]string{}
 	for _, f := range allFamilies().list() {
 		labels[f.name] = f.labels
 		if ours[f.name] == nil {
-			t.Errorf("%s has no value after everything was observed", f.name)
+			t.Errorf("%s has no value in newFilledMetrics", f.name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(ours)) {
@@ -186,7 +186,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestConventions(t *testing.T) {
-	problems, err := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(gather(t, observed(t))))).Lint()
+	problems, err := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(gather(t, newFilledMetrics(t))))).Lint()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestConventions(t *testing.T) {
 }
 
 func TestRecord(t *testing.T) {
-	m := observed(t)
+	m := newFilledMetrics(t)
 	f := func(name, labels string, want float64) {
 		t.Helper()
 		if got := value(t, m, "claude_code_lb_"+name, labels); got < want-1e-12 || got > want+1e-12 {
@@ -240,28 +240,28 @@ func TestRecord(t *testing.T) {
 	f("ledger_aggregated_rows_total", "", 3)
 	f("ledger_folded_rows_total", "", 3)
 	if left := value(t, m, "claude_code_lb_server_headroom_ratio", "bucket=requests,class=opus,server=a"); left < 0.9 || left > 1 {
-		t.Errorf("%v of the requests are left, want 0.9 and a little", left)
+		t.Errorf("%v of the requests are left, want at least 0.9", left)
 	}
 
-	m.ReloadFailed()
+	m.RecordReloadFailure()
 	f("config_last_reload_successful", "", 0)
-	broken := ended("key-1", "claude-opus-4-5")
+	broken := failoverEntry("key-1", "claude-opus-4-5")
 	broken.Outcome = ledger.Truncated
 	broken.Attempts[1].Scope = "endpoint"
 	m.Record(broken)
 	f("failovers_total", "server=a,stage=before_commit", 2)
 	f("failovers_total", "server=b,stage=after_commit", 1)
 	f("inter_token_seconds", "model=claude-opus-4-5,server=b", 0.02) // not of a stream that broke off
-	lost := ended("key-1", "claude-opus-4-5")
-	lost.Attempts[0].Scope = "client" // outrun by the other one
+	lost := failoverEntry("key-1", "claude-opus-4-5")
+	lost.Attempts[0].Scope = "client" // the other attempt was faster
 	m.Record(lost)
 	f("failovers_total", "server=a,stage=before_commit", 2)
 }
 
 // TestFurtherModels checks that further models count with their own labels.
 func TestFurtherModels(t *testing.T) {
-	m := observed(t)
-	e := ended("ann", "claude-haiku-4-5")
+	m := newFilledMetrics(t)
+	e := failoverEntry("ann", "claude-haiku-4-5")
 	e.Attempts[1].Cost.Sum += 1_000_000_000
 	e.Attempts[1].Extra = []ledger.Extra{{Type: "advisor_message", Model: "claude-opus-4-8", Usage: claude.Usage{InputTokens: 7}, Sum: 1_000_000_000}}
 	m.Record(e)
@@ -277,9 +277,9 @@ func TestFurtherModels(t *testing.T) {
 
 // TestBoundedSeries lets clients send arbitrary names.
 func TestBoundedSeries(t *testing.T) {
-	m := observed(t)
+	m := newFilledMetrics(t)
 	for n := range 10_000 {
-		e := ended(fmt.Sprintf("10.0.%d.%d", n/250, n%250), fmt.Sprintf("model-%d", n))
+		e := failoverEntry(fmt.Sprintf("10.0.%d.%d", n/250, n%250), fmt.Sprintf("model-%d", n))
 		e.ID, e.Session, e.Path = fmt.Sprint("req_lb_", n), fmt.Sprint("session-", n), fmt.Sprint("/v1/files/file_", n)
 		if n%2 == 0 { // a name that no server knows
 			e.Status, e.Attempts = 404, []ledger.Attempt{{Server: "a", Status: 404, Scope: "request"}}
@@ -302,7 +302,7 @@ func TestBoundedSeries(t *testing.T) {
 		t.Errorf("%v requests of other models", got)
 	}
 	for n := range 5000 {
-		m.Record(ended(fmt.Sprint("key-", n), fmt.Sprintf("model-%d", 2*(n%90)+1)))
+		m.Record(failoverEntry(fmt.Sprint("key-", n), fmt.Sprintf("model-%d", 2*(n%90)+1)))
 	}
 	requesters := map[string]bool{}
 	for _, metric := range gather(t, m)["claude_code_lb_cost_dollars_total"].GetMetric() {
@@ -313,11 +313,11 @@ func TestBoundedSeries(t *testing.T) {
 	}
 }
 
-// TestStrangeNames that no label could hold as they are do no harm.
+// TestStrangeNames checks names that are not valid as label values.
 func TestStrangeNames(t *testing.T) {
 	m := NewMetrics("\xff")
-	m.Record(ended("\xff\xfe", "mo\xffdel"))
-	m.Record(ended("", strings.Repeat("é", 200)))
+	m.Record(failoverEntry("\xff\xfe", "mo\xffdel"))
+	m.Record(failoverEntry("", strings.Repeat("é", 200)))
 	m.Record(ledger.Entry{Status: 99, Attempts: []ledger.Attempt{{Server: "\xff", Answer: claude.Message{Started: true}, Cost: ledger.Cost{Known: true, Saved: -5}}}})
 	if got := value(t, m, "claude_code_lb_requests_total", "client=-,endpoint=messages,model=model,outcome=answered,status=2xx"); got != 1 {
 		t.Errorf("%v", got)
@@ -345,7 +345,7 @@ func TestEndpointOf(t *testing.T) {
 
 // TestExposition reads what is served in both text formats.
 func TestExposition(t *testing.T) {
-	m := observed(t)
+	m := newFilledMetrics(t)
 	serve := func(accept string) (string, string) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
 		r.Header.Set("Accept", accept)
@@ -385,7 +385,7 @@ func TestExposition(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	m, e := NewMetrics("1"), ended("key-1", "claude-opus-4-5")
+	m, e := NewMetrics("1"), failoverEntry("key-1", "claude-opus-4-5")
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Record(e)

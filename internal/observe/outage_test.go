@@ -22,10 +22,10 @@ func TestOutage(t *testing.T) {
 		step := func(what string, name config.Event, left, want int) {
 			t.Helper()
 			available = left
-			o.Consider(event.Record{Description: event.Description{Kind: name}})
+			o.HandleEvent(event.Record{Description: event.Description{Kind: name}})
 			synctest.Wait()
 			if n := strings.Count(log.String(), telemetry.AllServersOut); n != want {
-				t.Errorf("%s: told %d times, want %d", what, n, want)
+				t.Errorf("%s: published %d times, want %d", what, n, want)
 			}
 		}
 		step("one of two", config.EventServerOut, 1, 0)
@@ -34,9 +34,9 @@ func TestOutage(t *testing.T) {
 		step("one came back", config.EventServerBack, 1, 1)
 		step("by its balance", config.EventBalanceLow, 0, 2)
 		o.Record(ledger.Entry{Outcome: ledger.Failed})
-		step("nobody answered", config.EventServerOut, 0, 2)
+		step("no server responded", config.EventServerOut, 0, 2)
 		o.Record(ledger.Entry{Outcome: ledger.Answered, Routed: ledger.Placed})
-		step("its rest was over in between", config.EventServerOut, 0, 3)
+		step("out again after a successful response", config.EventServerOut, 0, 3)
 		step("one had come back unnoticed", config.EventServerOut, 2, 3)
 		step("and went out", config.EventServerOut, 0, 4)
 	})

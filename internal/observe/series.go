@@ -7,27 +7,27 @@ import (
 )
 
 // series caches the metrics for each combination of labels, because finding a metric by its labels
-// costs more than counting. Entries stay, like the metrics themselves, and labels are bounded
-// before they come here. Safe for concurrent use.
+// costs more than counting. Entries are never removed, like the metrics themselves. Callers bound
+// the labels. Safe for concurrent use.
 type series[K comparable, S any] struct {
-	mu    sync.RWMutex
-	known map[K]*S
+	mu      sync.RWMutex
+	entries map[K]*S
 }
 
-func newSeries[K comparable, S any]() *series[K, S] { return &series[K, S]{known: map[K]*S{}} }
+func newSeries[K comparable, S any]() *series[K, S] { return &series[K, S]{entries: map[K]*S{}} }
 
-func (s *series[K, S]) at(labels K) *S {
+func (s *series[K, S]) lookup(labels K) *S {
 	s.mu.RLock()
-	found := s.known[labels]
+	found := s.entries[labels]
 	s.mu.RUnlock()
 	if found != nil {
 		return found
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if found = s.known[labels]; found == nil {
+	if found = s.entries[labels]; found == nil {
 		found = new(S)
-		s.known[labels] = found
+		s.entries[labels] = found
 	}
 	return found
 }
@@ -39,8 +39,8 @@ type lazy[M any] struct {
 	metric M
 }
 
-func (l *lazy[M]) get(find func() M) M {
-	l.once.Do(func() { l.metric = find() })
+func (l *lazy[M]) get(create func() M) M {
+	l.once.Do(func() { l.metric = create() })
 	return l.metric
 }
 

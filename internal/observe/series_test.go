@@ -17,7 +17,7 @@ func TestManyRecordAtOnce(t *testing.T) {
 	for range at {
 		wg.Go(func() {
 			for n := range each {
-				m.Record(ended(fmt.Sprint("key-", n%5), "claude-opus-4-5"))
+				m.Record(failoverEntry(fmt.Sprint("key-", n%5), "claude-opus-4-5"))
 			}
 		})
 	}

@@ -34,7 +34,7 @@ func NewTracer(spans trace.TracerProvider) *Tracer {
 // requestSpan is the span of one request.
 type requestSpan struct {
 	*Tracer
-	ctx    context.Context // with the span, and without values of the request
+	ctx    context.Context // contains the span, but no values of the request's context
 	span   trace.Span
 	method string
 	route  string
@@ -43,15 +43,15 @@ type requestSpan struct {
 
 // Begin implements proxy.Tracer.
 func (t *Tracer) Begin(r *http.Request, e *ledger.Entry) proxy.RequestTrace {
-	s := &requestSpan{Tracer: t, method: e.Method, route: route(e.Path), model: telemetry.Clip(e.Model)}
+	s := &requestSpan{Tracer: t, method: e.Method, route: routeOf(e.Path), model: telemetry.Clip(e.Model)}
 	ctx := t.context.Extract(context.Background(), propagation.HeaderCarrier(r.Header))
 	s.ctx, s.span = t.tracer.Start(ctx, s.method+" "+s.route, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(e.Start),
-		trace.WithAttributes(s.asked()...))
+		trace.WithAttributes(s.requestAttrs()...))
 	return s
 }
 
-// asked returns the attributes of the request.
-func (s *requestSpan) asked() []attribute.KeyValue {
+// requestAttrs returns the attributes of the request.
+func (s *requestSpan) requestAttrs() []attribute.KeyValue {
 	attrs := []attribute.KeyValue{attrMethod.String(s.method), attrRoute.String(s.route), attrProvider.String(providerAnthropic)}
 	if s.isChat() {
 		attrs = append(attrs, attrOperation.String(operationChat))
@@ -75,21 +75,22 @@ func (s *requestSpan) Attempt(out *http.Request, server string, start time.Time)
 		name = strings.TrimSpace(operationChat + " " + s.model)
 	}
 	ctx, span := s.tracer.Start(s.ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(start),
-		trace.WithAttributes(append(s.asked(), attrServer.String(server))...))
+		trace.WithAttributes(append(s.requestAttrs(), attrServer.String(server))...))
 	out.Header.Del("Traceparent")
 	out.Header.Del("Tracestate")
 	s.context.Inject(ctx, propagation.HeaderCarrier(out.Header))
 	return func(a *ledger.Attempt) {
 		if span.IsRecording() {
-			span.SetAttributes(reached(out)...)
+			span.SetAttributes(serverAttrs(out)...)
 			describeAttempt(span, a)
 		}
 		span.End(trace.WithTimestamp(a.Start.Add(a.Duration)))
 	}
 }
 
-// reached returns the address of the server, which the URL contains after the request was sent.
-func reached(out *http.Request) []attribute.KeyValue {
+// serverAttrs returns the address of the server. The URL contains it only after the request was
+// sent.
+func serverAttrs(out *http.Request) []attribute.KeyValue {
 	attrs := []attribute.KeyValue{attrServerAddress.String(out.URL.Hostname())}
 	port, err := strconv.Atoi(out.URL.Port())
 	switch {
@@ -114,8 +115,8 @@ func describeAttempt(span trace.Span, a *ledger.Attempt) {
 		attrs = append(attrs, attrUpstreamID.String(telemetry.Clip(a.RequestID)))
 	}
 	if a.Known() {
-		attrs = append(attrs, answered(&a.Answer)...)
-		attrs = append(attrs, costs(a.Cost)...)
+		attrs = append(attrs, responseAttrs(&a.Answer)...)
+		attrs = append(attrs, costAttrs(a.Cost)...)
 	}
 	if a.Estimated {
 		attrs = append(attrs, attrEstimated.Bool(true))
@@ -132,8 +133,8 @@ func describeAttempt(span trace.Span, a *ledger.Attempt) {
 	span.SetStatus(codes.Error, a.Reason)
 }
 
-// answered returns the attributes of a response.
-func answered(m *claude.Message) []attribute.KeyValue {
+// responseAttrs returns the attributes of a response.
+func responseAttrs(m *claude.Message) []attribute.KeyValue {
 	u := m.Usage
 	attrs := []attribute.KeyValue{
 		attrInputTokens.Int64(u.TotalInputTokens()), attrOutputTokens.Int64(u.OutputTokens),
@@ -151,8 +152,8 @@ func answered(m *claude.Message) []attribute.KeyValue {
 	return attrs
 }
 
-// costs returns the known parts of the cost.
-func costs(c ledger.Cost) []attribute.KeyValue {
+// costAttrs returns the known parts of the cost.
+func costAttrs(c ledger.Cost) []attribute.KeyValue {
 	if !c.Known {
 		return nil
 	}
@@ -184,9 +185,9 @@ func describeRequest(span trace.Span, e *ledger.Entry) {
 		attrs = append(attrs, attrFirstByte.Float64(e.TimeToFirstByte.Seconds()))
 	}
 	if a := e.Final(); a != nil && a.Served && a.Known() {
-		attrs = append(attrs, answered(&a.Answer)...)
+		attrs = append(attrs, responseAttrs(&a.Answer)...)
 	}
-	span.SetAttributes(append(attrs, costs(e.Cost())...)...)
+	span.SetAttributes(append(attrs, costAttrs(e.Cost())...)...)
 	if e.Outcome == ledger.Answered {
 		return
 	}
@@ -200,14 +201,14 @@ func describeRequest(span trace.Span, e *ledger.Entry) {
 	}
 }
 
-// route returns a path with {id} in place of ids and names.
-func route(path string) string {
-	const most = 8
+// routeOf returns a path in which {id} replaces ids and names.
+func routeOf(path string) string {
+	const maxSegments = 8
 	segments := strings.Split(path, "/")
-	for i, s := range segments[:min(len(segments), most)] {
+	for i, s := range segments[:min(len(segments), maxSegments)] {
 		if len(s) > 24 || strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' }) && s != "v1" {
 			segments[i] = "{id}"
 		}
 	}
-	return strings.Join(segments[:min(len(segments), most)], "/")
+	return strings.Join(segments[:min(len(segments), maxSegments)], "/")
 }

@@ -22,10 +22,10 @@ import (
 // defaultService is the service's name if the environment sets none.
 const defaultService = "claude-code-lb"
 
-// TracesWanted reads the standard variables of OpenTelemetry: whether to export spans, and by which
-// OTLP protocol. Export is off unless an endpoint or the exporter "otlp" is set. The error names
-// unsupported settings.
-func TracesWanted(env func(string) (string, bool)) (protocol string, wanted bool, err error) {
+// TraceSettings reads the standard variables of OpenTelemetry: whether to export spans, and by
+// which OTLP protocol. Export is off unless an endpoint or the exporter "otlp" is set. The error
+// names unsupported settings.
+func TraceSettings(env func(string) (string, bool)) (protocol string, wanted bool, err error) {
 	get := func(names ...string) string {
 		for _, name := range names {
 			if value, _ := env(name); strings.TrimSpace(value) != "" {
@@ -52,7 +52,7 @@ func TracesWanted(env func(string) (string, bool)) (protocol string, wanted bool
 }
 
 // Traces exports spans in the background, configured by the environment. It logs export errors at
-// most once in ten minutes, and they affect nothing else.
+// most once in ten minutes, and continues.
 type Traces struct {
 	*Tracer
 	provider *sdk.TracerProvider
@@ -61,22 +61,22 @@ type Traces struct {
 // StartTraces begins to export spans by an OTLP protocol. It sets OpenTelemetry's error handler,
 // which is global to the process. The caller calls Stop at the end.
 func StartTraces(ctx context.Context, protocol, version string, log *slog.Logger) (*Traces, error) {
-	troubles := &telemetry.Occasional{Every: telemetry.RepeatPeriod}
+	exportErrors := &telemetry.Occasional{Every: telemetry.RepeatPeriod}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		if troubles.Allow(time.Now()) {
-			log.Warn(telemetry.TracesNotSent, telemetry.Err, hostsOnly(err))
+		if exportErrors.Allow(time.Now()) {
+			log.Warn(telemetry.TracesNotSent, telemetry.Err, redactAddresses(err))
 		}
 	}))
 	exporter, err := newExporter(ctx, protocol)
 	if err != nil {
-		return nil, hostsOnly(err)
+		return nil, redactAddresses(err)
 	}
-	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
+	res, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName(defaultService), semconv.ServiceVersion(version)), resource.WithFromEnv())
 	if err != nil { // it contains the readable part of OTEL_RESOURCE_ATTRIBUTES
 		otel.Handle(err)
 	}
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(res))
 	return &Traces{NewTracer(provider), provider}, nil
 }
 
@@ -94,9 +94,9 @@ func (t *Traces) Stop(ctx context.Context) {
 	}
 }
 
-// hostsOnly returns an error with no more of the collector's address than the host, because the
-// rest may contain a credential. It bounds the length, because the text comes from the collector.
-func hostsOnly(err error) error {
+// redactAddresses reduces the collector's address in an error to the host, because the rest may
+// contain a credential. It bounds the length, because the text comes from the collector.
+func redactAddresses(err error) error {
 	address := regexp.MustCompile(`(https?://)(?:[^\s/"@]*@)?([^\s/"]*)[^\s":]*`)
 	return errors.New(telemetry.Clip(telemetry.OneLine(address.ReplaceAllString(err.Error(), "$1$2"))))
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
-func TestTracesWanted(t *testing.T) {
+func TestTraceSettings(t *testing.T) {
 	f := func(env map[string]string, protocol string, wanted bool, problem string) {
 		t.Helper()
-		p, w, err := TracesWanted(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+		p, w, err := TraceSettings(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 		if p != protocol || w != wanted || (err == nil) != (problem == "") || err != nil && !strings.Contains(err.Error(), problem) {
 			t.Errorf("%v: %q, %t, %v", env, p, w, err)
 		}
@@ -32,7 +32,7 @@ func TestTracesWanted(t *testing.T) {
 func TestRoute(t *testing.T) {
 	f := func(path, want string) {
 		t.Helper()
-		if got := route(path); got != want {
+		if got := routeOf(path); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
@@ -46,10 +46,10 @@ func TestRoute(t *testing.T) {
 	f("", "")
 }
 
-func TestHostsOnly(t *testing.T) {
+func TestRedactAddresses(t *testing.T) {
 	f := func(in, want string) {
 		t.Helper()
-		if got := hostsOnly(errors.New(in)).Error(); got != want {
+		if got := redactAddresses(errors.New(in)).Error(); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}

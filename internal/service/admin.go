@@ -51,7 +51,7 @@ func newAdminServer(b *Balancer, metrics *observe.Metrics, books *store.Writer, 
 	started := time.Now()
 	a := &adminServer{Balancer: b}
 	gauges := observe.Sources{
-		Endpoints: b.endpoints, Open: b.Handler.Open, Bodies: b.Handler.InFlight, Rejections: b.Handler.Rejections,
+		Endpoints: b.endpoints, OpenRequests: b.Handler.Open, BodyBytes: b.Handler.InFlight, Rejections: b.Handler.Rejections,
 		WrongKeys: func() map[string]int64 {
 			return map[string]int64{"clients": b.Handler.WrongKeys(), "admin": a.handler.WrongKeys()}
 		},
@@ -59,7 +59,7 @@ func newAdminServer(b *Balancer, metrics *observe.Metrics, books *store.Writer, 
 	if books != nil {
 		gauges.Backlog = books
 	}
-	metrics.Watch(gauges)
+	metrics.AddSources(gauges)
 	sources := admin.Sources{
 		Metrics: metrics.Handler(), Index: b.index, Reload: reload,
 		Table: func() *routing.Table { return b.Handler.Current().Table },

@@ -27,7 +27,7 @@ type notify struct {
 func newNotify(log *slog.Logger, cfg *config.Config) (*notify, *event.Bus) {
 	bus := event.NewBus(log)
 	n := &notify{hooks: webhook.New(log, Instance()), outage: observe.NewOutage(bus), cache: observe.NewCacheWatch(bus)}
-	bus.Subscribe(n.outage.Consider)
+	bus.Subscribe(n.outage.HandleEvent)
 	bus.Subscribe(n.hooks.Send)
 	n.hooks.Apply(cfg.Webhooks)
 	return n, bus

@@ -66,7 +66,7 @@ func Run(std Std, file string) int {
 		log.Error(telemetry.Stopped, telemetry.Err, err)
 		return ExitError
 	}
-	s.metrics.Applied(s.gen, string(cfg.HTTPEngine), time.Now())
+	s.metrics.RecordConfig(s.gen, string(cfg.HTTPEngine), time.Now())
 	return s.run()
 }
 
@@ -230,13 +230,13 @@ func (s *service) reloadFile() reloadResult {
 		s.books.Bound(ledgerBounds(cfg))
 	}
 	if err != nil {
-		s.metrics.ReloadFailed()
+		s.metrics.RecordReloadFailure()
 		s.stale.begin(err, time.Now())
 		s.log.Publish(s.ctx, event.ReloadFailed{File: s.file.path, Err: err})
 		return reloadResult{s.gen, problems, err}
 	}
 	s.stale = staleness{}
-	s.metrics.Applied(s.gen, string(cfg.HTTPEngine), time.Now())
+	s.metrics.RecordConfig(s.gen, string(cfg.HTTPEngine), time.Now())
 	s.notify.hooks.Apply(cfg.Webhooks)
 	s.log.Publish(s.ctx, event.Reloaded{File: s.file.path, Generation: s.gen, Servers: len(cfg.Servers)})
 	return reloadResult{s.gen, problems, nil}

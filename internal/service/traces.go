@@ -15,7 +15,7 @@ const tracesFlush = 5 * time.Second
 // startTraces exports OpenTelemetry spans of requests if the environment asks for it. If that
 // fails, the balancer serves without them. stop exports the last spans.
 func startTraces(std Std, b *Balancer, log *slog.Logger) (stop func()) {
-	protocol, wanted, err := observe.TracesWanted(std.Env)
+	protocol, wanted, err := observe.TraceSettings(std.Env)
 	var traces *observe.Traces
 	if wanted {
 		traces, err = observe.StartTraces(context.Background(), protocol, Version(), log)
