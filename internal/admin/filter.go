@@ -15,12 +15,12 @@ import (
 
 // filter selects decisions by the parameters of a query.
 type filter struct {
-	only  []func(*Decision) bool
-	limit int // 0: no limit
+	conditions []func(*Decision) bool
+	limit      int // 0: no limit
 }
 
-// texts maps the parameters that compare text to the values of a decision.
-func texts() map[string]func(*ledger.Entry) []string {
+// textParameters maps the parameters that compare text to the values of a decision.
+func textParameters() map[string]func(*ledger.Entry) []string {
 	return map[string]func(*ledger.Entry) []string{
 		"id":      func(e *ledger.Entry) []string { return []string{e.ID} },
 		"client":  func(e *ledger.Entry) []string { return []string{e.Client} },
@@ -46,23 +46,23 @@ func serversOf(e *ledger.Entry) []string {
 // parseFilter parses the parameters of a query. A repeated parameter matches any of its values.
 func parseFilter(query url.Values) (filter, *problem) {
 	var f filter
-	known := texts()
-	if refused := onlyKnown(query, append(slices.Collect(maps.Keys(known)), "limit")...); refused != nil {
-		return f, refused
+	known := textParameters()
+	if refusal := checkParameters(query, append(slices.Collect(maps.Keys(known)), "limit")...); refusal != nil {
+		return f, refusal
 	}
 	for name, values := range query {
 		if name == "limit" {
 			n, err := strconv.Atoi(values[0])
 			if err != nil || n < 1 || len(values) > 1 {
-				return f, fail(http.StatusBadRequest, "invalid_request", "The parameter limit must be a single whole number of at least 1.")
+				return f, newProblem(http.StatusBadRequest, "invalid_request", "The parameter limit must be a single whole number of at least 1.")
 			}
 			f.limit = n
 			continue
 		}
-		if refused := checkValues(name, values); refused != nil {
-			return f, refused
+		if refusal := checkValues(name, values); refusal != nil {
+			return f, refusal
 		}
-		f.only = append(f.only, func(d *Decision) bool {
+		f.conditions = append(f.conditions, func(d *Decision) bool {
 			return slices.ContainsFunc(known[name](&d.Entry), func(v string) bool { return slices.Contains(values, v) })
 		})
 	}
@@ -77,22 +77,22 @@ func checkValues(name string, values []string) *problem {
 	}[name]
 	for _, v := range values {
 		if _, err := strconv.Atoi(v); name == "status" && err != nil {
-			return fail(http.StatusBadRequest, "invalid_request", "The parameter status must be a number such as 529.")
+			return newProblem(http.StatusBadRequest, "invalid_request", "The parameter status must be a number such as 529.")
 		}
 		if allowed != nil && !slices.Contains(allowed, v) {
-			return fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %s must be one of %s.", name, strings.Join(allowed, ", ")))
+			return newProblem(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %s must be one of %s.", name, strings.Join(allowed, ", ")))
 		}
 	}
 	return nil
 }
 
-func (f *filter) keep(d *Decision) bool {
-	return !slices.ContainsFunc(f.only, func(fits func(*Decision) bool) bool { return !fits(d) })
+func (f *filter) matches(d *Decision) bool {
+	return !slices.ContainsFunc(f.conditions, func(fits func(*Decision) bool) bool { return !fits(d) })
 }
 
-// onlyKnown rejects a query with an unknown parameter, because its result would not be what the
-// caller asked for.
-func onlyKnown(query url.Values, known ...string) *problem {
+// checkParameters rejects a query with an unknown parameter, because ignoring it would return
+// something else than the caller asked for.
+func checkParameters(query url.Values, known ...string) *problem {
 	slices.Sort(known)
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if slices.Contains(known, name) {
@@ -102,7 +102,7 @@ func onlyKnown(query url.Values, known ...string) *problem {
 		if len(known) > 0 {
 			what = strings.Join(known, ", ")
 		}
-		return fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %.40q is not known here. Known: %s.", name, what))
+		return newProblem(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %.40q is not known here. Known: %s.", name, what))
 	}
 	return nil
 }
@@ -110,8 +110,8 @@ func onlyKnown(query url.Values, known ...string) *problem {
 // withoutParameters rejects requests with parameters for a route that has none.
 func withoutParameters(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if refused := onlyKnown(r.URL.Query()); refused != nil {
-			refused.send(w)
+		if refusal := checkParameters(r.URL.Query()); refusal != nil {
+			refusal.write(w)
 			return
 		}
 		serve(w, r)
@@ -119,9 +119,9 @@ func withoutParameters(serve http.HandlerFunc) http.HandlerFunc {
 }
 
 func (h *Handler) decisions(w http.ResponseWriter, r *http.Request) {
-	f, refused := parseFilter(r.URL.Query())
-	if refused != nil {
-		refused.send(w)
+	f, refusal := parseFilter(r.URL.Query())
+	if refusal != nil {
+		refusal.write(w)
 		return
 	}
 	list := []decision{}
@@ -129,9 +129,9 @@ func (h *Handler) decisions(w http.ResponseWriter, r *http.Request) {
 		if f.limit > 0 && len(list) == f.limit {
 			break
 		}
-		if f.keep(&d) {
+		if f.matches(&d) {
 			list = append(list, decisionOf(d))
 		}
 	}
-	send(w, http.StatusOK, map[string]any{"decisions": list})
+	writeJSON(w, http.StatusOK, map[string]any{"decisions": list})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
 
-func TestDecisionsAreFiltered(t *testing.T) {
+func TestDecisionFilter(t *testing.T) {
 	r := newFixture(t, "")
 	f := func(query, want string) {
 		t.Helper()
@@ -37,28 +37,28 @@ func TestDecisionsAreFiltered(t *testing.T) {
 	f("routed=warm&client=key-1", "req_lb_2")
 	f("limit=5", "req_lb_2 req_lb_3")
 
-	refused := func(path, says string) {
+	rejects := func(path, want string) {
 		t.Helper()
-		w := r.ask("GET", path, "")
+		w := r.request("GET", path, "")
 		var body struct {
 			Error struct{ Type, Message string }
 		}
-		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != http.StatusBadRequest || body.Error.Type != "invalid_request" || !strings.Contains(body.Error.Message, says) {
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != http.StatusBadRequest || body.Error.Type != "invalid_request" || !strings.Contains(body.Error.Message, want) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	refused("/admin/api/decisions?clinet=ann", "Known: client, id, limit, model")
-	refused("/admin/api/decisions?limit=many", "limit")
-	refused("/admin/api/decisions?limit=1&limit=2", "limit")
-	refused("/admin/api/decisions?status=5xx", "529")
-	refused("/admin/api/decisions?outcome=broken", "answered, failed")
-	refused("/admin/api/decisions?routed=", "warm, placed")
-	refused("/admin/api/servers?name=a", "Known: none")
+	rejects("/admin/api/decisions?clinet=ann", "Known: client, id, limit, model")
+	rejects("/admin/api/decisions?limit=many", "limit")
+	rejects("/admin/api/decisions?limit=1&limit=2", "limit")
+	rejects("/admin/api/decisions?status=5xx", "529")
+	rejects("/admin/api/decisions?outcome=broken", "answered, failed")
+	rejects("/admin/api/decisions?routed=", "warm, placed")
+	rejects("/admin/api/servers?name=a", "Known: none")
 }
 
-func TestThePastOfServersIsShown(t *testing.T) {
+func TestRecentStats(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	p := newPast()
+	p := newRecentStats()
 	p.add("a", &upstream.Report{LastError: upstream.Incident{At: at, Scope: verdict.ScopeEndpoint, Reason: "status 502"}, Attempts: 3, Errors: 1})
 	p.add("b", &upstream.Report{LastSuccess: at, Attempts: 1})
 	p.add("c", &upstream.Report{LastError: upstream.Incident{At: at.Add(-time.Hour), Scope: verdict.ScopeModel, Reason: "older"}})

@@ -1,8 +1,8 @@
 // Package admin serves the operator's API over HTTP: metrics, the state of servers, requests and
-// decisions, and changes of a running balancer. It has a separate listener, which clients do not
-// reach.
+// decisions, and changes of a running balancer. Clients do not reach its
+// listener.
 //
-// If there is an admin key, a request without it gets nothing; otherwise only requests from this
+// If there is an admin key, every request must contain it; otherwise only requests from this
 // machine are served. Every change is logged with the address of its sender. No response contains a
 // credential.
 package admin
@@ -48,7 +48,7 @@ type Handler struct {
 	profiling atomic.Int64 // end of profiling, in Unix nanoseconds
 }
 
-// NewHandler returns a handler that requires a key, unless the key is empty.
+// NewHandler returns a handler that requires a key unless the key is empty.
 func NewHandler(s Sources, key config.Secret, log *slog.Logger) *Handler {
 	h := &Handler{Sources: s, log: log, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
 	h.guesses.Log, h.guesses.Message = log, telemetry.WrongAdminKey
@@ -56,7 +56,7 @@ func NewHandler(s Sources, key config.Secret, log *slog.Logger) *Handler {
 	for _, r := range h.routes() {
 		h.mux.HandleFunc(r.method+" "+r.pattern, r.serve)
 	}
-	h.mux.HandleFunc("/", h.noRoute)
+	h.mux.HandleFunc("/", h.notFound)
 	return h
 }
 
@@ -94,20 +94,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if refusal := h.refusal(r); refusal != nil {
-		refusal = h.slowDown(r, refusal)
+	if refusal := h.authorize(r); refusal != nil {
+		refusal = h.delayRefusal(r, refusal)
 		h.log.Log(r.Context(), levelOf(refusal), telemetry.AdminRefused, telemetry.Remote, r.RemoteAddr, telemetry.Status, refusal.status, telemetry.Reason, refusal.Type)
 		if refusal.status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="claude-code-lb admin"`)
 		}
-		refusal.send(w)
+		refusal.write(w)
 		return
 	}
 	h.mux.ServeHTTP(w, r)
 }
 
-// noRoute responds to requests without a route.
-func (h *Handler) noRoute(w http.ResponseWriter, r *http.Request) {
+// notFound responds to requests without a route.
+func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
 	for _, method := range [...]string{http.MethodGet, http.MethodPost} {
 		if _, pattern := h.mux.Handler(&http.Request{Method: method, URL: r.URL, Host: r.Host}); pattern != "/" && pattern != "" {
@@ -115,11 +115,11 @@ func (h *Handler) noRoute(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(allowed) == 0 {
-		fail(http.StatusNotFound, "not_found", "This path does not exist: /admin/api/openapi.yaml describes the API.").send(w)
+		newProblem(http.StatusNotFound, "not_found", "This path does not exist: /admin/api/openapi.yaml describes the API.").write(w)
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	fail(http.StatusMethodNotAllowed, "method_not_allowed", "This path only accepts "+strings.Join(allowed, " and ")+".").send(w)
+	newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "This path only accepts "+strings.Join(allowed, " and ")+".").write(w)
 }
 
 // audit logs a change.

@@ -69,13 +69,13 @@ func newFixture(t *testing.T, key string) *fixture {
 	return r
 }
 
-// ask sends a request, as if from this machine, with headers in pairs.
-func (r *fixture) ask(method, path, body string, header ...string) *httptest.ResponseRecorder {
+// request sends a request, as if from this machine, with headers in pairs.
+func (r *fixture) request(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	r.t.Helper()
-	return r.askAt(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 3001}, method, "http://127.0.0.1:3001"+path, body, header...)
+	return r.requestAt(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 3001}, method, "http://127.0.0.1:3001"+path, body, header...)
 }
 
-func (r *fixture) askAt(local net.Addr, method, url, body string, header ...string) *httptest.ResponseRecorder {
+func (r *fixture) requestAt(local net.Addr, method, url, body string, header ...string) *httptest.ResponseRecorder {
 	r.t.Helper()
 	ctx := context.WithValue(r.t.Context(), http.LocalAddrContextKey, local)
 	req := httptest.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -90,7 +90,7 @@ func (r *fixture) askAt(local net.Addr, method, url, body string, header ...stri
 // expect sends a request, checks the status and returns the response.
 func (r *fixture) expect(status int, method, path, body string, header ...string) map[string]any {
 	r.t.Helper()
-	w := r.ask(method, path, body, header...)
+	w := r.request(method, path, body, header...)
 	var got map[string]any
 	err := json.Unmarshal(w.Body.Bytes(), &got)
 	if w.Code != status || err != nil {
@@ -99,8 +99,8 @@ func (r *fixture) expect(status int, method, path, body string, header ...string
 	return got
 }
 
-// TestWhoMayAsk sends every request with and without the key, from this machine and others.
-func TestWhoMayAsk(t *testing.T) {
+// TestAuthorization sends every request with and without the key, from this machine and others.
+func TestAuthorization(t *testing.T) {
 	here, there := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 3001}, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 3001}
 	f := func(key string, local net.Addr, host string, want int, header ...string) {
 		t.Helper()
@@ -108,7 +108,7 @@ func TestWhoMayAsk(t *testing.T) {
 			r := newFixture(t, key) // a new one for each request, so that none is delayed
 			route := r.handler.routes()[i]
 			path := strings.NewReplacer("{name}", "a", "{id}", "s", "{profile}", "heap", "{$}", "").Replace(route.pattern)
-			allowed := r.askAt(local, route.method, "http://"+host+path, "", header...).Code
+			allowed := r.requestAt(local, route.method, "http://"+host+path, "", header...).Code
 			if want != http.StatusOK && allowed != want || want == http.StatusOK && (allowed == 401 || allowed == 403) {
 				t.Errorf("%s %s at %v, host %s, %v: %d, want %d", route.method, path, local, host, header, allowed, want)
 			}
@@ -143,7 +143,7 @@ func TestWhoMayAsk(t *testing.T) {
 	f(key, there, "lb.example", 200, "X-Api-Key", "wrong", "Authorization", "Bearer "+key)
 }
 
-func TestPagesOfOthersChangeNothing(t *testing.T) {
+func TestCrossOriginChanges(t *testing.T) {
 	r := newFixture(t, "")
 	for _, header := range [][]string{{"Origin", "http://evil.example"}, {"Sec-Fetch-Site", "cross-site"}} {
 		r.expect(http.StatusForbidden, http.MethodPost, "/admin/api/servers/a/drain", "", header...)
@@ -154,8 +154,8 @@ func TestPagesOfOthersChangeNothing(t *testing.T) {
 	r.expect(http.StatusOK, http.MethodPost, "/admin/api/servers/a/drain", "", "Origin", "http://127.0.0.1:3001")
 }
 
-// TestKeyChanges checks that a new key applies at once.
-func TestKeyChanges(t *testing.T) {
+// TestSetKey checks that a new key applies at once.
+func TestSetKey(t *testing.T) {
 	r := newFixture(t, "")
 	r.expect(http.StatusOK, http.MethodGet, "/admin/api/status", "")
 	r.handler.SetKey(config.NewSecret("first"))
@@ -178,7 +178,7 @@ func TestDrainAndReset(t *testing.T) {
 			lease.Release()
 		}
 		if ok != want {
-			t.Errorf("may be asked: %t, want %t", ok, want)
+			t.Errorf("acquired: %t, want %t", ok, want)
 		}
 	}
 	server := r.expect(http.StatusOK, http.MethodPost, "/admin/api/servers/b%2Fc%20d/drain", "")
@@ -198,17 +198,17 @@ func TestDrainAndReset(t *testing.T) {
 	}
 	acquires(true)
 
-	r.expect(http.StatusNotFound, http.MethodPost, "/admin/api/servers/nobody/drain", "")
+	r.expect(http.StatusNotFound, http.MethodPost, "/admin/api/servers/unknown/drain", "")
 	for _, line := range []string{
 		`"msg":"changed by an operator","action":"drain","target":"b/c d","remote":"192.0.2.1:1234"`,
 		`"action":"undrain","target":"b/c d"`, `"action":"reset","target":"b/c d"`,
 	} {
 		if !strings.Contains(r.log.String(), line) {
-			t.Errorf("the log does not say %s:\n%s", line, r.log.String())
+			t.Errorf("no %s in the log:\n%s", line, r.log.String())
 		}
 	}
-	if strings.Contains(r.log.String(), "nobody") {
-		t.Error("a change that was not made is logged as one")
+	if strings.Contains(r.log.String(), "unknown") {
+		t.Error("a failed change is logged")
 	}
 }
 
@@ -238,21 +238,21 @@ func TestProfilesOnDemand(t *testing.T) {
 		r.expect(http.StatusBadRequest, http.MethodPost, "/admin/api/pprof", bad)
 	}
 	r.expect(http.StatusOK, http.MethodPost, "/admin/api/pprof", "")
-	if w := r.ask(http.MethodGet, "/debug/pprof/heap", ""); w.Code != http.StatusOK || w.Body.Len() == 0 {
+	if w := r.request(http.MethodGet, "/debug/pprof/heap", ""); w.Code != http.StatusOK || w.Body.Len() == 0 {
 		t.Errorf("heap: %d", w.Code)
 	}
-	if w := r.ask(http.MethodGet, "/debug/pprof/cmdline", ""); w.Code != http.StatusNotFound {
+	if w := r.request(http.MethodGet, "/debug/pprof/cmdline", ""); w.Code != http.StatusNotFound {
 		t.Errorf("cmdline: %d %s", w.Code, w.Body)
 	}
 	r.expect(http.StatusOK, http.MethodPost, "/admin/api/pprof", `{"minutes": 0}`)
 	r.expect(http.StatusNotFound, http.MethodGet, "/debug/pprof/heap", "")
 }
 
-func TestNowhere(t *testing.T) {
+func TestUnknownRoutes(t *testing.T) {
 	r := newFixture(t, "")
 	f := func(method, path string, want int, allow string) {
 		t.Helper()
-		w := r.ask(method, path, "")
+		w := r.request(method, path, "")
 		body, _ := io.ReadAll(w.Body)
 		if w.Code != want || w.Header().Get("Allow") != allow || !strings.Contains(string(body), `"error"`) {
 			t.Errorf("%s %s: %d %q %s", method, path, w.Code, w.Header().Get("Allow"), body)
@@ -267,12 +267,12 @@ func TestNowhere(t *testing.T) {
 	f(http.MethodPost, "/admin/api/sessions/"+strings.Repeat("s", 200)+"/flush", 400, "")
 }
 
-// TestNothingSecretIsShown checks every response and the log for secrets.
-func TestNothingSecretIsShown(t *testing.T) {
+// TestNoSecretsInResponses checks every response and the log for secrets.
+func TestNoSecretsInResponses(t *testing.T) {
 	r := newFixture(t, "4dm1n")
 	for _, route := range r.handler.routes() {
 		path := strings.NewReplacer("{name}", "a", "{id}", "s", "{profile}", "heap", "{$}", "").Replace(route.pattern)
-		if body := r.ask(route.method, path, "", "X-Api-Key", "4dm1n").Body.String(); strings.Contains(body, "t0ken") || strings.Contains(body, "4dm1n") {
+		if body := r.request(route.method, path, "", "X-Api-Key", "4dm1n").Body.String(); strings.Contains(body, "t0ken") || strings.Contains(body, "4dm1n") {
 			t.Errorf("%s shows a secret:\n%s", path, body)
 		}
 	}

@@ -11,25 +11,25 @@ import (
 )
 
 const (
-	usualProfiling = 10 // minutes
-	maxProfiling   = 24 * 60
+	defaultProfilingMinutes = 10 // minutes
+	maxProfilingMinutes     = 24 * 60
 )
 
 // allowProfiling opens /debug/pprof for some minutes, or closes it with 0.
 func (h *Handler) allowProfiling(w http.ResponseWriter, r *http.Request) {
-	wish := struct {
+	req := struct {
 		Minutes int `json:"minutes"`
-	}{usualProfiling}
+	}{defaultProfilingMinutes}
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&wish); err != nil && !errors.Is(err, io.EOF) || wish.Minutes < 0 || wish.Minutes > maxProfiling {
-		fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf(`The body must be an object such as {"minutes": 10}, 0 to %d.`, maxProfiling)).send(w)
+	if err := dec.Decode(&req); err != nil && !errors.Is(err, io.EOF) || req.Minutes < 0 || req.Minutes > maxProfilingMinutes {
+		newProblem(http.StatusBadRequest, "invalid_request", fmt.Sprintf(`The body must be an object such as {"minutes": 10}, 0 to %d.`, maxProfilingMinutes)).write(w)
 		return
 	}
-	until := time.Now().Add(time.Duration(wish.Minutes) * time.Minute)
+	until := time.Now().Add(time.Duration(req.Minutes) * time.Minute)
 	h.profiling.Store(until.UnixNano())
-	h.audit(r, "pprof", fmt.Sprintf("%d minutes", wish.Minutes))
-	send(w, http.StatusOK, map[string]time.Time{"until": until.UTC()})
+	h.audit(r, "pprof", fmt.Sprintf("%d minutes", req.Minutes))
+	writeJSON(w, http.StatusOK, map[string]time.Time{"until": until.UTC()})
 }
 
 func (h *Handler) profiles(w http.ResponseWriter, r *http.Request) {
@@ -54,11 +54,11 @@ func (h *Handler) profile(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isProfiling reports whether profiles may be taken now, and sends an error if not.
+// isProfiling reports whether profiling is allowed now, and sends an error if it is not.
 func (h *Handler) isProfiling(w http.ResponseWriter) bool {
 	if time.Now().UnixNano() < h.profiling.Load() {
 		return true
 	}
-	fail(http.StatusNotFound, "not_found", `Profiling is off: POST {"minutes": 10} to /admin/api/pprof to allow it for that long.`).send(w)
+	newProblem(http.StatusNotFound, "not_found", `Profiling is off: POST {"minutes": 10} to /admin/api/pprof to allow it for that long.`).write(w)
 	return false
 }

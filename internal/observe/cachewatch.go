@@ -23,12 +23,12 @@ const (
 	usualResponses = 2000
 	// minUsualRate is the usual rate below which a collapse does not matter.
 	minUsualRate = 0.3
-	// The rate has collapsed below cacheLost times the usual rate, and recovered above
-	// cacheRegained times.
+	// The rate has collapsed below collapseRatio times the usual rate, and recovered above
+	// recoveryRatio times.
 	collapseRatio, recoveryRatio = 0.5, 0.75
 	// minCachedTokens is the smallest prompt that a model caches, in tokens (prompt-caching docs).
 	minCachedTokens = 1024
-	maxServers      = 1000 // servers, because reloads may add new ones without end
+	maxServers      = 1000 // because reloads may add new servers without end
 	// A conversation that paused for longer than caches last is not expected in the cache.
 	conversationPause = 5 * time.Minute
 	maxConversations  = 20_000

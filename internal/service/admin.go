@@ -66,7 +66,7 @@ func newAdminServer(b *Balancer, metrics *observe.Metrics, books *store.Writer, 
 		Status: func() admin.Status {
 			return admin.Status{
 				Version: Version(), Generation: b.Handler.Current().Gen, Started: started.UTC(),
-				Uptime: time.Since(started).Seconds(), Open: b.Handler.Open(), Ledger: backlogOf(books),
+				Uptime: time.Since(started).Seconds(), OpenRequests: b.Handler.Open(), Ledger: backlogOf(books),
 				Reload: a.reload.Load(),
 			}
 		},

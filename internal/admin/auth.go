@@ -27,17 +27,17 @@ func (h *Handler) SetKey(key config.Secret) {
 	h.key.Store(&sum)
 }
 
-// refusal returns why a request is not served, nil if it is.
-func (h *Handler) refusal(r *http.Request) *problem {
+// authorize returns the reason why a request is refused, or nil if it is allowed.
+func (h *Handler) authorize(r *http.Request) *problem {
 	if key := h.key.Load(); key != nil {
 		if !hasKey(r, key) {
-			return fail(http.StatusUnauthorized, "authentication_error", "Send the admin_key of the configuration as Authorization: Bearer or as x-api-key.")
+			return newProblem(http.StatusUnauthorized, "authentication_error", "Send the admin_key of the configuration as Authorization: Bearer or as x-api-key.")
 		}
-	} else if refused := onlyHere(r); refused != nil {
-		return refused
+	} else if refusal := requireLocal(r); refusal != nil {
+		return refusal
 	}
 	if err := h.origins.Check(r); err != nil {
-		return fail(http.StatusForbidden, "cross_origin", "A page of another origin may not change anything here.")
+		return newProblem(http.StatusForbidden, "cross_origin", "A page of another origin may not change anything here.")
 	}
 	return nil
 }
@@ -48,9 +48,9 @@ func (h *Handler) SetProxies(proxies []netip.Prefix) { h.proxies.Store(&proxies)
 // WrongKeys returns the number of requests with a wrong admin key.
 func (h *Handler) WrongKeys() int64 { return h.guesses.Total() }
 
-// slowDown delays the refusal of a wrong key, or replaces it if too many refusals are delayed
+// delayRefusal delays the refusal of a wrong key, or replaces it if too many refusals are delayed
 // already.
-func (h *Handler) slowDown(r *http.Request, refusal *problem) *problem {
+func (h *Handler) delayRefusal(r *http.Request, refusal *problem) *problem {
 	if refusal.status != http.StatusUnauthorized || r.Header.Get("X-Api-Key") == "" && r.Header.Get("Authorization") == "" {
 		return refusal
 	}
@@ -59,7 +59,7 @@ func (h *Handler) slowDown(r *http.Request, refusal *problem) *problem {
 		proxies = *p
 	}
 	if _, ok := h.guesses.Wrong(r.Context(), claude.ClientAddress(r.RemoteAddr, r.Header, proxies)); !ok {
-		return fail(http.StatusTooManyRequests, "rate_limit_error", "Many wrong admin keys came from this address.")
+		return newProblem(http.StatusTooManyRequests, "rate_limit_error", "Many wrong admin keys came from this address.")
 	}
 	return refusal
 }
@@ -78,33 +78,33 @@ func hasKey(r *http.Request, key *keyHash) bool {
 	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		candidates = append(candidates, strings.TrimSpace(token))
 	}
-	right := 0
+	match := 0
 	for _, candidate := range candidates {
 		sum := sha256.Sum256([]byte(candidate))
-		right |= subtle.ConstantTimeCompare(sum[:], key[:])
+		match |= subtle.ConstantTimeCompare(sum[:], key[:])
 	}
-	return right == 1
+	return match == 1
 }
 
-// onlyHere refuses requests that do not come from this machine. It checks the address of the
+// requireLocal refuses requests that do not come from this machine. It checks the address of the
 // connection, not the configuration, because connections outlive a reload. A page in a browser of
 // this machine sends the page's host name, even if that name resolves to this machine (DNS
 // rebinding).
-func onlyHere(r *http.Request) *problem {
+func requireLocal(r *http.Request) *problem {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil || !isLoopback(hostOf(local.String())) {
-		return fail(http.StatusForbidden, "admin_key_needed", "Without an admin_key only the machine itself is served, at 127.0.0.1 or ::1.")
+		return newProblem(http.StatusForbidden, "admin_key_needed", "Without an admin_key only the machine itself is served, at 127.0.0.1 or ::1.")
 	}
 	if !isLoopback(hostOf(r.Host)) {
-		return fail(http.StatusForbidden, "wrong_host", "Without an admin_key ask for 127.0.0.1, [::1] or localhost, not for another name.")
+		return newProblem(http.StatusForbidden, "wrong_host", "Without an admin_key ask for 127.0.0.1, [::1] or localhost, not for another name.")
 	}
 	for name := range r.Header {
-		if claude.IsProxyHeader(name) { // a proxy or tunnel on this machine serves others
-			return fail(http.StatusForbidden, "forwarded", "Without an admin_key only direct requests are served, and this one has the header "+name+" of a proxy: set an admin_key.")
+		if claude.IsProxyHeader(name) { // a proxy or tunnel on this machine may serve any client
+			return newProblem(http.StatusForbidden, "forwarded", "Without an admin_key only direct requests are served, and this one has the header "+name+" of a proxy: set an admin_key.")
 		}
 	}
 	if isEmbedded(r) {
-		return fail(http.StatusForbidden, "cross_origin", "A page of another origin may not load anything from here.")
+		return newProblem(http.StatusForbidden, "cross_origin", "A page of another origin may not load anything from here.")
 	}
 	return nil
 }

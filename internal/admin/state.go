@@ -14,14 +14,14 @@ import (
 
 // Status is the state of the whole balancer.
 type Status struct {
-	Version    string    `json:"version"`
-	Generation uint64    `json:"generation"` // of the configuration
-	Started    time.Time `json:"started"`
-	Uptime     float64   `json:"uptime_seconds"`
-	Open       int64     `json:"open_requests"`
-	Ledger     *Backlog  `json:"ledger,omitempty"` // nil without one
-	Reload     *Reload   `json:"reload,omitempty"` // nil before the first
-	past                 // of all servers together
+	Version      string    `json:"version"`
+	Generation   uint64    `json:"generation"` // of the configuration
+	Started      time.Time `json:"started"`
+	Uptime       float64   `json:"uptime_seconds"`
+	OpenRequests int64     `json:"open_requests"`
+	Ledger       *Backlog  `json:"ledger,omitempty"` // nil without one
+	Reload       *Reload   `json:"reload,omitempty"` // nil before the first
+	recentStats            // of all servers together
 }
 
 // Reload is the result of the latest reload.
@@ -32,15 +32,15 @@ type Reload struct {
 	Problems []string  `json:"problems,omitempty"` // of the file, with line and column
 }
 
-// past summarizes recent attempts.
-type past struct {
-	LastError *incident  `json:"last_error,omitempty"`
-	LastGood  *time.Time `json:"last_good,omitempty"`
-	Recent    rate       `json:"recent"`
+// recentStats summarizes recent attempts.
+type recentStats struct {
+	LastError *failedAttempt `json:"last_error,omitempty"`
+	LastGood  *time.Time     `json:"last_good,omitempty"`
+	Recent    errorRate      `json:"recent"`
 }
 
-// incident is a failed attempt.
-type incident struct {
+// failedAttempt is a failed attempt.
+type failedAttempt struct {
 	Time   time.Time `json:"time"`
 	Server string    `json:"server,omitempty"`
 	Scope  string    `json:"scope"`
@@ -48,23 +48,25 @@ type incident struct {
 	Model  string    `json:"model,omitempty"`
 }
 
-// rate is the share of failed attempts in the last minutes.
-type rate struct {
+// errorRate is the part of attempts that failed in the last minutes.
+type errorRate struct {
 	Seconds  float64 `json:"seconds"`
 	Attempts int     `json:"attempts"`
 	Errors   int     `json:"errors"`
 	Rate     float64 `json:"error_rate"`
 }
 
-func newPast() past { return past{Recent: rate{Seconds: upstream.RecentSpan.Seconds()}} }
+func newRecentStats() recentStats {
+	return recentStats{Recent: errorRate{Seconds: upstream.RecentSpan.Seconds()}}
+}
 
 // add adds the attempts of a server.
-func (p *past) add(name string, r *upstream.Report) {
+func (p *recentStats) add(name string, r *upstream.Report) {
 	if e := r.LastError; !e.At.IsZero() && (p.LastError == nil || e.At.After(p.LastError.Time)) {
-		p.LastError = &incident{e.At.UTC(), name, e.Scope.String(), e.Reason, e.Model}
+		p.LastError = &failedAttempt{e.At.UTC(), name, e.Scope.String(), e.Reason, e.Model}
 	}
-	if good := r.LastSuccess.UTC(); !good.IsZero() && (p.LastGood == nil || good.After(*p.LastGood)) {
-		p.LastGood = &good
+	if success := r.LastSuccess.UTC(); !success.IsZero() && (p.LastGood == nil || success.After(*p.LastGood)) {
+		p.LastGood = &success
 	}
 	p.Recent.Attempts += r.Attempts
 	p.Recent.Errors += r.Errors
@@ -131,42 +133,42 @@ type decision struct {
 
 // server is the JSON form of an upstream.
 type server struct {
-	Name     string     `json:"name"`
-	State    string     `json:"state"`
-	Reason   string     `json:"reason,omitempty"`
-	ReadyAt  *time.Time `json:"ready_at,omitempty"`
-	Drained  bool       `json:"drained"`
-	Ejected  bool       `json:"ejected"`
-	Weight   int        `json:"weight"`
-	Share    float64    `json:"share"`
-	Price    float64    `json:"price_multiplier"`
-	Account  string     `json:"account"`
-	InFlight int64      `json:"in_flight"`
-	Load     float64    `json:"load_tokens"`
-	Latency  float64    `json:"latency_seconds"`         // the former name of Present
-	Usual    float64    `json:"usual_latency_seconds"`   // of the last hours
-	Present  float64    `json:"present_latency_seconds"` // of the last minutes
-	Headroom float64    `json:"headroom"`
-	Left     []left     `json:"limits"`
-	Balance  *float64   `json:"balance,omitempty"`
-	past
+	Name           string     `json:"name"`
+	State          string     `json:"state"`
+	Reason         string     `json:"reason,omitempty"`
+	ReadyAt        *time.Time `json:"ready_at,omitempty"`
+	Drained        bool       `json:"drained"`
+	Ejected        bool       `json:"ejected"`
+	Weight         int        `json:"weight"`
+	Share          float64    `json:"share"`
+	Price          float64    `json:"price_multiplier"`
+	Account        string     `json:"account"`
+	InFlight       int64      `json:"in_flight"`
+	Load           float64    `json:"load_tokens"`
+	Latency        float64    `json:"latency_seconds"`         // the former name of Present
+	UsualLatency   float64    `json:"usual_latency_seconds"`   // of the last hours
+	PresentLatency float64    `json:"present_latency_seconds"` // of the last minutes
+	Headroom       float64    `json:"headroom"`
+	Limits         []limit    `json:"limits"`
+	Balance        *float64   `json:"balance,omitempty"`
+	recentStats
 }
 
-// left is the remaining part of one limit.
-type left struct {
+// limit is the remaining part of one limit.
+type limit struct {
 	Class  string  `json:"class"`
 	Bucket string  `json:"bucket"`
-	Part   float64 `json:"left"`
+	Left   float64 `json:"left"`
 }
 
 func (h *Handler) status(w http.ResponseWriter, _ *http.Request) {
 	s, now := h.Status(), time.Now()
-	s.past = newPast()
+	s.recentStats = newRecentStats()
 	for _, e := range h.Table().Endpoints() {
 		r := e.Report(now)
 		s.add(e.Name(), &r)
 	}
-	send(w, http.StatusOK, s)
+	writeJSON(w, http.StatusOK, s)
 }
 
 func (h *Handler) servers(w http.ResponseWriter, _ *http.Request) {
@@ -175,15 +177,15 @@ func (h *Handler) servers(w http.ResponseWriter, _ *http.Request) {
 	for _, e := range h.Table().Endpoints() {
 		list = append(list, serverOf(e, now))
 	}
-	send(w, http.StatusOK, map[string]any{"servers": list})
+	writeJSON(w, http.StatusOK, map[string]any{"servers": list})
 }
 
 func serverOf(e *upstream.Endpoint, now time.Time) server {
 	r := e.Report(now)
 	s := server{
 		Name: e.Name(), State: r.Unfit.String(), Reason: r.Reason, Drained: r.Drained, Ejected: r.Ejected, Weight: e.Weight(), Share: r.Share,
-		Price: e.Price(), Account: strconv.FormatUint(r.Account, 16), InFlight: r.InFlight, Load: r.Load, Latency: seconds(r.Latency), Headroom: r.Headroom, Left: []left{},
-		Usual: seconds(r.LongTerm), Present: seconds(r.Latency), past: newPast(),
+		Price: e.Price(), Account: strconv.FormatUint(r.Account, 16), InFlight: r.InFlight, Load: r.Load, Latency: seconds(r.Latency), Headroom: r.Headroom, Limits: []limit{},
+		UsualLatency: seconds(r.LongTerm), PresentLatency: seconds(r.Latency), recentStats: newRecentStats(),
 	}
 	if r.ReadyAt.After(now) && r.Unfit < upstream.LowBalance {
 		at := r.ReadyAt.UTC()
@@ -193,10 +195,10 @@ func serverOf(e *upstream.Endpoint, now time.Time) server {
 		s.Balance = &r.Balance
 	}
 	for _, each := range r.Remaining {
-		s.Left = append(s.Left, left{each.Class, each.Bucket, each.Fraction})
+		s.Limits = append(s.Limits, limit{each.Class, each.Bucket, each.Fraction})
 	}
 	s.add("", &r)
-	slices.SortFunc(s.Left, func(a, b left) int { return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Bucket, b.Bucket)) })
+	slices.SortFunc(s.Limits, func(a, b limit) int { return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Bucket, b.Bucket)) })
 	return s
 }
 
@@ -208,7 +210,7 @@ func (h *Handler) keys(w http.ResponseWriter, _ *http.Request) {
 	if keys == nil {
 		keys = []string{}
 	}
-	send(w, http.StatusOK, map[string]any{"keys": keys})
+	writeJSON(w, http.StatusOK, map[string]any{"keys": keys})
 }
 
 func (h *Handler) requests(w http.ResponseWriter, _ *http.Request) {
@@ -216,7 +218,7 @@ func (h *Handler) requests(w http.ResponseWriter, _ *http.Request) {
 	for i := range list {
 		list[i].Path = claude.ShortenIDs(list[i].Path)
 	}
-	send(w, http.StatusOK, map[string]any{"requests": append([]Request{}, list...)})
+	writeJSON(w, http.StatusOK, map[string]any{"requests": append([]Request{}, list...)})
 }
 
 func decisionOf(d Decision) decision {

@@ -34,7 +34,7 @@ type configProblem struct {
 	Warning bool   `json:"warning"`
 }
 
-func problemsOf(list config.Problems) []configProblem {
+func configProblems(list config.Problems) []configProblem {
 	out := make([]configProblem, 0, len(list))
 	for _, p := range list {
 		out = append(out, configProblem{p.Line, p.Col, p.Path, p.Msg, p.Warning})
@@ -42,14 +42,16 @@ func problemsOf(list config.Problems) []configProblem {
 	return out
 }
 
-func fail(status int, kind, message string) *problem {
+func newProblem(status int, kind, message string) *problem {
 	return &problem{status: status, Type: kind, Message: message}
 }
 
-func (p *problem) send(w http.ResponseWriter) { send(w, p.status, map[string]*problem{"error": p}) }
+func (p *problem) write(w http.ResponseWriter) {
+	writeJSON(w, p.status, map[string]*problem{"error": p})
+}
 
-// send writes a JSON response.
-func send(w http.ResponseWriter, status int, v any) {
+// writeJSON writes a JSON response.
+func writeJSON(w http.ResponseWriter, status int, v any) {
 	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil { // the value contains something that JSON does not have, such as NaN
 		status, body = http.StatusInternalServerError, []byte(`{"error": {"type": "api_error", "message": "The answer cannot be written as JSON."}}`)
