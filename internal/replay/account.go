@@ -14,12 +14,12 @@ const ttl = 5 * time.Minute
 type account struct {
 	limits fakeclaude.Limits
 	meters map[string]*fakeclaude.Meter // by class of models
-	cache  []cached                     // by node
-	death  outage
+	cache  []cacheEntry                 // by node
+	down   outage
 }
 
-// cached is the state of a node in the cache. Times count from the beginning of the trace.
-type cached struct {
+// cacheEntry is the state of a node in the cache. Times count from the beginning of the trace.
+type cacheEntry struct {
 	readable, expires time.Duration
 	written           bool // the node is in the cache, so readable is valid
 }
@@ -30,7 +30,7 @@ type outage struct{ from, to time.Duration }
 func (o outage) covers(at time.Duration) bool { return at >= o.from && at < o.to }
 
 func newAccount(nodes int, limits fakeclaude.Limits) *account {
-	return &account{limits: limits, meters: map[string]*fakeclaude.Meter{}, cache: make([]cached, nodes)}
+	return &account{limits: limits, meters: map[string]*fakeclaude.Meter{}, cache: make([]cacheEntry, nodes)}
 }
 
 func (a *account) meter(model string, now time.Time) *fakeclaude.Meter {
@@ -71,7 +71,7 @@ func (a *account) write(path []*node, start, at time.Duration) {
 	for _, n := range path {
 		c := &a.cache[n.id]
 		if !c.written || c.expires <= start {
-			*c = cached{readable: at, expires: start + ttl, written: true}
+			*c = cacheEntry{readable: at, expires: start + ttl, written: true}
 			continue
 		}
 		c.readable, c.expires = min(c.readable, at), max(c.expires, start+ttl)

@@ -46,20 +46,20 @@ func (x *exchange) send() {
 		Subject: upstream.Subject{Model: r.model, Body: uint64(x.i) + 1}.WithKeys(),
 	}
 	if !x.NoSession && r.session >= 0 {
-		head := http.Header{}
+		header := http.Header{}
 		if r.agent > 0 {
-			head.Set("X-Claude-Code-Agent-Id", fmt.Sprint(r.agent))
+			header.Set("X-Claude-Code-Agent-Id", fmt.Sprint(r.agent))
 		}
-		x.query.Conversation = claude.ConversationKey(head, fmt.Sprint("session ", r.session), r.model, x.index.Seed())
+		x.query.Conversation = claude.ConversationKey(header, fmt.Sprint("session ", r.session), r.model, x.index.Seed())
 	}
-	x.try()
+	x.failover()
 }
 
-// try is the balancer's loop over endpoints.
-func (x *exchange) try() {
+// failover tries endpoints until one accepts the request, as the proxy does.
+func (x *exchange) failover() {
 	for {
 		if x.attempts > 0 && x.attempts >= max(min(2*x.Accounts, 10), 4) {
-			x.giveUp(time.Second)
+			x.retryLater(time.Second)
 			return
 		}
 		now := x.clock()
@@ -69,13 +69,13 @@ func (x *exchange) try() {
 			return
 		}
 		if none, ok := errors.AsType[*routing.Unavailable](err); ok {
-			x.giveUp(none.RetryAfter)
+			x.retryLater(none.RetryAfter)
 			return
 		}
 		x.warmth = choice.Warmth
 		x.tried.Add(choice.Lease.ID())
 		x.attempts++
-		if x.ask(choice.Lease) {
+		if x.attempt(choice.Lease) {
 			return
 		}
 	}
@@ -83,21 +83,21 @@ func (x *exchange) try() {
 
 // wait tries again after the wait, or earlier after a change.
 func (x *exchange) wait(w *routing.Wait, now time.Time) {
-	began, over := x.now, false
+	began, done := x.now, false
 	if !x.waited {
 		x.waited = true
 		x.figures.waited++
 	}
 	again := func() {
-		if over {
+		if done {
 			return
 		}
-		over = true
+		done = true
 		x.query.Patience = max(x.query.Patience-(x.now-began), 0)
 		x.query.Queue = max(x.query.Queue-(x.now-began), 0)
-		x.try()
+		x.failover()
 	}
-	x.at(x.now+max(w.Until.Sub(now), time.Millisecond), again)
+	x.schedule(x.now+max(w.Until.Sub(now), time.Millisecond), again)
 	x.waiting = append(x.waiting, waiter{w.Changed, again})
 }
 
@@ -106,7 +106,7 @@ func (e *engine) wake() {
 	e.waiting = slices.DeleteFunc(e.waiting, func(w waiter) bool {
 		select {
 		case <-w.changed:
-			e.at(e.now, w.again)
+			e.schedule(e.now, w.again)
 			return true
 		default:
 			return false
@@ -114,14 +114,14 @@ func (e *engine) wake() {
 	})
 }
 
-// ask sends the request to an account. It returns false if the balancer must choose another one at
-// once.
-func (x *exchange) ask(lease *upstream.Lease) bool {
+// attempt sends the request to an account. It returns false if the balancer must choose another one
+// at once.
+func (x *exchange) attempt(lease *upstream.Lease) bool {
 	r := &x.trace.requests[x.i]
-	which := x.byName[lease.Name()]
-	a := x.accounts[which]
-	if a.death.covers(x.now) {
-		x.fail(lease, verdict.Evidence{Err: unreachable{}, Now: x.clock()}, nil)
+	account := x.byName[lease.Name()]
+	a := x.accounts[account]
+	if a.down.covers(x.now) {
+		x.recordFailure(lease, verdict.Evidence{Err: unreachable{}, Now: x.clock()}, nil)
 		return false
 	}
 	read := a.lookup(x.path, x.now)
@@ -129,31 +129,31 @@ func (x *exchange) ask(lease *upstream.Lease) bool {
 	if refusal := meter.Admit(r.input-read, x.clock()); refusal != nil {
 		x.figures.refused++
 		x.limited = true
-		head := http.Header{"Retry-After": {refusal.RetryAfter()}}
-		meter.WriteHeaders(head, x.clock())
-		said := &claude.Error{Type: claude.ErrRateLimit, Message: "This request would exceed your account's rate limit."}
-		x.fail(lease, verdict.Evidence{Status: http.StatusTooManyRequests, Header: head, Error: said, Now: x.clock()}, head)
+		header := http.Header{"Retry-After": {refusal.RetryAfter()}}
+		meter.WriteHeaders(header, x.clock())
+		apiErr := &claude.Error{Type: claude.ErrRateLimit, Message: "This request would exceed your account's rate limit."}
+		x.recordFailure(lease, verdict.Evidence{Status: http.StatusTooManyRequests, Header: header, Error: apiErr, Now: x.clock()}, header)
 		return false
 	}
 	a.refresh(x.path, read, x.now)
-	x.figures.placed(x.trace, x.i, which, x.accounts, x.path, x.now)
+	x.figures.recordPlacement(x.trace, x.i, account, x.accounts, x.path, x.now)
 	begin, warmth := x.now, x.warmth
-	x.at(x.now+firstTokenAfter+time.Duration(r.input-read)*perUncachedToken, func() { x.begins(lease, which, warmth, begin, read) })
+	x.schedule(x.now+firstTokenAfter+time.Duration(r.input-read)*perUncachedToken, func() { x.handleFirstToken(lease, account, warmth, begin, read) })
 	return true
 }
 
-// begins handles the first token of a response.
-func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmth, sent time.Duration, read int64) {
+// handleFirstToken handles the first token of a response.
+func (x *exchange) handleFirstToken(lease *upstream.Lease, account int, warmth routing.Warmth, sent time.Duration, read int64) {
 	r := &x.trace.requests[x.i]
-	a, now := x.accounts[which], x.clock()
-	if a.death.covers(x.now) {
-		x.fail(lease, verdict.Evidence{Err: unreachable{}, Now: now}, nil)
-		x.try()
+	a, now := x.accounts[account], x.clock()
+	if a.down.covers(x.now) {
+		x.recordFailure(lease, verdict.Evidence{Err: unreachable{}, Now: now}, nil)
+		x.failover()
 		return
 	}
-	head := http.Header{}
-	a.meter(r.model, now).WriteHeaders(head, now)
-	lease.UpdateFromHeader(http.StatusOK, head, now)
+	header := http.Header{}
+	a.meter(r.model, now).WriteHeaders(header, now)
+	lease.UpdateFromHeader(http.StatusOK, header, now)
 	lease.Settle(context.Background(), verdict.Outcome{}, now)
 	usage := claude.Usage{CacheReadTokens: read, CacheCreation5mTokens: r.prompt.tokens - read, InputTokens: r.input - r.prompt.tokens}
 	lease.CorrectInput(r.input-read, now)
@@ -161,14 +161,14 @@ func (x *exchange) begins(lease *upstream.Lease, which int, warmth routing.Warmt
 	x.wake()
 	lease.RecordLatency(x.now-sent, r.input-read, now)
 	a.write(x.path, sent, x.now)
-	x.figures.answered(r, read, x.now-x.began)
-	x.at(x.now+time.Duration(r.output)*perOutputToken, func() { x.ends(lease, which) })
+	x.figures.recordResponse(r, read, x.now-x.began)
+	x.schedule(x.now+time.Duration(r.output)*perOutputToken, func() { x.handleLastToken(lease, account) })
 }
 
-// ends handles the last token of a response.
-func (x *exchange) ends(lease *upstream.Lease, which int) {
+// handleLastToken handles the last token of a response.
+func (x *exchange) handleLastToken(lease *upstream.Lease, account int) {
 	r := &x.trace.requests[x.i]
-	x.accounts[which].meter(r.model, x.clock()).SpendOutput(r.output, x.clock())
+	x.accounts[account].meter(r.model, x.clock()).SpendOutput(r.output, x.clock())
 	lease.RecordOutput(r.output, x.clock())
 	x.table.RecordOutput(&x.query, r.output)
 	lease.Release()
@@ -177,13 +177,13 @@ func (x *exchange) ends(lease *upstream.Lease, which int) {
 	}
 	gap := x.trace.requests[r.next].at - r.at
 	next := r.next
-	x.at(max(x.began+gap, x.now), func() { x.arrive(next) })
+	x.schedule(max(x.began+gap, x.now), func() { x.arrive(next) })
 }
 
-func (x *exchange) fail(lease *upstream.Lease, ev verdict.Evidence, head http.Header) {
+func (x *exchange) recordFailure(lease *upstream.Lease, ev verdict.Evidence, header http.Header) {
 	o := verdict.Judge(ev)
-	if head != nil {
-		lease.UpdateFromHeader(ev.Status, head, ev.Now)
+	if header != nil {
+		lease.UpdateFromHeader(ev.Status, header, ev.Now)
 	}
 	lease.Settle(context.Background(), o, ev.Now)
 	lease.Release()
@@ -192,14 +192,14 @@ func (x *exchange) fail(lease *upstream.Lease, ev verdict.Evidence, head http.He
 	}
 }
 
-// giveUp retries a refused request later, as real clients do.
-func (x *exchange) giveUp(after time.Duration) {
+// retryLater retries a refused request later, as real clients do.
+func (x *exchange) retryLater(after time.Duration) {
 	if x.limited {
 		x.figures.clientRefused++
 	} else {
 		x.figures.clientFailed++
 	}
-	x.at(x.now+min(max(after, time.Second), time.Minute), x.send)
+	x.schedule(x.now+min(max(after, time.Second), time.Minute), x.send)
 }
 
 // unreachable is the error of a connection to a host that is down.

@@ -28,7 +28,7 @@ type Options struct {
 	Snapshot bool           // the index is restored after a restart
 	Settings map[string]any // further fields of the configuration
 
-	Seed uint64 // Seed of all random numbers.
+	Seed uint64 // of all random numbers
 
 	Hold      time.Duration // how long requests of a burst wait for the first one
 	NoSession bool          // clients do not send a session id
@@ -89,11 +89,11 @@ func Run(ctx context.Context, trace *Trace, o Options) (Result, error) {
 		if out.Account < 0 || out.Account >= o.Accounts {
 			return Result{}, fmt.Errorf("there is no account %d", out.Account)
 		}
-		e.accounts[out.Account].death = outage{out.From, out.From + out.Length}
+		e.accounts[out.Account].down = outage{out.From, out.From + out.Length}
 	}
 	e.start(ctx, nil)
-	e.figures.begin(o.Accounts, trace)
-	e.schedule()
+	e.figures.prepare(o.Accounts, trace)
+	e.scheduleTrace()
 	for steps := 0; e.events.Len() > 0; steps++ {
 		if steps%1000 == 0 && ctx.Err() != nil {
 			return Result{}, ctx.Err()
@@ -109,12 +109,12 @@ func Run(ctx context.Context, trace *Trace, o Options) (Result, error) {
 // product's.
 func (e *engine) configure() error {
 	algorithm, affinity := strings.CutSuffix(e.Policy, "+affinity")
-	text := map[string]any{"algorithm": algorithm, "affinity": config.AffinityOff}
+	fields := map[string]any{"algorithm": algorithm, "affinity": config.AffinityOff}
 	if affinity || algorithm == string(config.CostAware) {
-		text["affinity"] = config.AffinityAuto
+		fields["affinity"] = config.AffinityAuto
 	}
 	for name, value := range e.Settings {
-		text[name] = value
+		fields[name] = value
 	}
 	var servers []any
 	for i := range e.Accounts {
@@ -122,8 +122,8 @@ func (e *engine) configure() error {
 		e.byName[name] = i
 		servers = append(servers, map[string]any{"name": name, "url": "https://" + name + ".invalid", "token": "sk-" + name, "account": name})
 	}
-	text["servers"] = servers
-	src, err := json.Marshal(text)
+	fields["servers"] = servers
+	src, err := json.Marshal(fields)
 	if err != nil {
 		return err
 	}
@@ -157,13 +157,13 @@ func (e *engine) restart(ctx context.Context) {
 	}
 	var snapshot bytes.Buffer
 	if err := e.index.Save(&snapshot, e.clock()); err != nil {
-		panic("memory does not take the snapshot: " + err.Error())
+		panic("the snapshot cannot be written to memory: " + err.Error())
 	}
 	e.start(ctx, snapshot.Bytes())
 }
 
-// schedule schedules the first request of every thread, and every request without a thread.
-func (e *engine) schedule() {
+// scheduleTrace schedules the first request of every thread, and every request without a thread.
+func (e *engine) scheduleTrace() {
 	first := make([]bool, e.trace.threads)
 	for i := range e.trace.requests {
 		r := &e.trace.requests[i]
@@ -173,16 +173,16 @@ func (e *engine) schedule() {
 		if r.thread >= 0 {
 			first[r.thread] = true
 		}
-		e.at(r.at, func() { e.arrive(i) })
+		e.schedule(r.at, func() { e.arrive(i) })
 	}
 	if e.Restart > 0 {
-		e.at(e.Restart, func() { e.restart(context.Background()) })
+		e.schedule(e.Restart, func() { e.restart(context.Background()) })
 	}
 }
 
 func (e *engine) clock() time.Time { return e.epoch.Add(e.now) }
 
-func (e *engine) at(when time.Duration, do func()) {
+func (e *engine) schedule(when time.Duration, do func()) {
 	e.serial++
 	heap.Push(&e.events, occurrence{at: max(when, e.now), serial: e.serial, do: do})
 }

@@ -18,15 +18,15 @@ const exportedBlock = 64
 var ErrNothing = errors.New("no request of the messages API with a known usage in that time")
 
 // Export writes requests as a trace that Read reads, and returns their number. The trace contains
-// only which earlier prompts a prompt begins like, and for how long: blocks, sessions and agents
-// get new numbers. It reads the requests twice, in the order of time: first for the number of
-// tokens per byte.
+// no text: only how long the common prefixes of prompts are. Blocks, sessions and agents get new
+// numbers. It reads the requests twice, in the order of time: first for the number of tokens per
+// byte.
 func Export(w io.Writer, requests func() iter.Seq2[*ledger.Entry, error]) (written int, err error) {
 	ratios, err := tokensPerByte(requests())
 	if err != nil {
 		return 0, err
 	}
-	x := exporter{out: json.NewEncoder(w), ratios: ratios, nodes: map[uint64]exported{}, sessions: map[[2]string]int{}, agents: map[[3]string]int{}, threads: map[int]int{}}
+	x := exporter{out: json.NewEncoder(w), ratios: ratios, nodes: map[uint64]exportedPrefix{}, sessions: map[[2]string]int{}, agents: map[[3]string]int{}, threads: map[int]int{}}
 	if err := x.out.Encode(struct {
 		Trace string `json:"trace"`
 		Block int    `json:"block"`
@@ -81,8 +81,8 @@ func tokensPerByte(requests iter.Seq2[*ledger.Entry, error]) (map[string]float64
 	return tokens, nil
 }
 
-// exported is a prefix of prompts: its addition to the prefix that it continues.
-type exported struct {
+// exportedPrefix is a prefix of prompts: its addition to the prefix that it continues.
+type exportedPrefix struct {
 	parent uint64 // fingerprint of the prefix that it continues; 0: it continues no other
 	first  int64  // number of its first block
 	count  int64
@@ -93,11 +93,11 @@ type exporter struct {
 	out      *json.Encoder
 	ratios   map[string]float64
 	begin    time.Time
-	nodes    map[uint64]exported // by fingerprint
-	blocks   int64               // number of blocks so far
-	sessions map[[2]string]int   // by client and session
-	agents   map[[3]string]int   // by client, session and agent, within a session
-	threads  map[int]int         // agents of a session so far
+	nodes    map[uint64]exportedPrefix // by fingerprint
+	blocks   int64                     // number of blocks so far
+	sessions map[[2]string]int         // by client and session
+	agents   map[[3]string]int         // by client, session and agent, within a session
+	threads  map[int]int               // agents of a session so far
 }
 
 // exportedLine is a request in the format that Read reads.
@@ -147,7 +147,7 @@ func (x *exporter) extend(b claude.Boundary, parent uint64, ratio float64) {
 	}
 	begin := x.nodes[parent].end
 	end := max(int64(float64(b.Bytes)*ratio)/exportedBlock, begin)
-	x.nodes[b.Fingerprint] = exported{parent: parent, first: x.blocks, count: end - begin, end: end}
+	x.nodes[b.Fingerprint] = exportedPrefix{parent: parent, first: x.blocks, count: end - begin, end: end}
 	x.blocks += end - begin
 }
 
@@ -178,12 +178,12 @@ func (x *exporter) number(e *ledger.Entry) (session, agent int) {
 		session = len(x.sessions)
 		x.sessions[key] = session
 	}
-	who := [3]string{e.Client, e.Session, e.Agent}
-	agent, known = x.agents[who]
+	agentKey := [3]string{e.Client, e.Session, e.Agent}
+	agent, known = x.agents[agentKey]
 	if !known {
 		agent = x.threads[session]
 		x.threads[session]++
-		x.agents[who] = agent
+		x.agents[agentKey] = agent
 	}
 	return session, agent
 }

@@ -26,7 +26,7 @@ func conversation(at time.Duration, session string, names ...uint64) *ledger.Ent
 	}
 }
 
-func each(entries ...*ledger.Entry) func() iter.Seq2[*ledger.Entry, error] {
+func sequence(entries ...*ledger.Entry) func() iter.Seq2[*ledger.Entry, error] {
 	return func() iter.Seq2[*ledger.Entry, error] {
 		return func(yield func(*ledger.Entry, error) bool) {
 			for _, e := range entries {
@@ -38,11 +38,11 @@ func each(entries ...*ledger.Entry) func() iter.Seq2[*ledger.Entry, error] {
 	}
 }
 
-func TestExportKeepsWhatPromptsShare(t *testing.T) {
+func TestExportKeepsSharedPrefixes(t *testing.T) {
 	var out bytes.Buffer
 	unknown := conversation(3*time.Second, "s", 10, 11)
 	unknown.Attempts = nil
-	n, err := Export(&out, each(
+	n, err := Export(&out, sequence(
 		conversation(time.Second, "s", 10, 11),
 		conversation(2*time.Second, "s", 10, 11, 12, 13),
 		unknown,
@@ -65,14 +65,14 @@ func TestExportKeepsWhatPromptsShare(t *testing.T) {
 	}
 }
 
-// TestExportOfALongConversation exports turns of which only the last boundaries are known.
-func TestExportOfALongConversation(t *testing.T) {
+// TestExportLongConversation exports turns of which only the last boundaries are known.
+func TestExportLongConversation(t *testing.T) {
 	var names []uint64
 	for i := range uint64(40) {
 		names = append(names, 100+i)
 	}
 	var out bytes.Buffer
-	if _, err := Export(&out, each(conversation(0, "s", names...), conversation(time.Second, "s", append(names, 777)...))); err != nil {
+	if _, err := Export(&out, sequence(conversation(0, "s", names...), conversation(time.Second, "s", append(names, 777)...))); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -81,8 +81,8 @@ func TestExportOfALongConversation(t *testing.T) {
 	}
 }
 
-func TestExportOfNothing(t *testing.T) {
-	if _, err := Export(new(bytes.Buffer), each()); !errors.Is(err, ErrNothing) {
+func TestExportEmpty(t *testing.T) {
+	if _, err := Export(new(bytes.Buffer), sequence()); !errors.Is(err, ErrNothing) {
 		t.Error(err)
 	}
 }

@@ -13,7 +13,7 @@ type Result struct {
 	// CostRatio is the cost relative to one unlimited account. See Cost.
 	CostRatio    float64 `json:"cost_ratio"`
 	HitRate      float64 `json:"hit_rate"`          // part of the input tokens that was read from the cache
-	Imbalance15m float64 `json:"imbalance_15m_p95"` // largest share of an account relative to the mean, in 95 of 100 quarters of an hour at most
+	Imbalance15m float64 `json:"imbalance_15m_p95"` // 95th percentile over quarters of an hour: tokens of the most loaded account, relative to the mean
 	ImbalanceRun float64 `json:"imbalance_run"`     // the same over the whole run
 	Client429    int     `json:"client_429"`        // responses that reached clients
 	Upstream429  int     `json:"upstream_429"`
@@ -32,11 +32,11 @@ type Result struct {
 // quarter is the window of Imbalance15m.
 const quarter = 15 * time.Minute
 
-// figures are collected during a replay.
+// figures collects the numbers for a Result during a replay.
 type figures struct {
 	cost, input, read float64
 	ttft              time.Duration
-	answers           int
+	responses         int
 
 	waited, refused, clientRefused, clientFailed int
 
@@ -47,35 +47,35 @@ type figures struct {
 	moves    []int       // by thread
 }
 
-func (f *figures) begin(accounts int, t *Trace) {
+func (f *figures) prepare(accounts int, t *Trace) {
 	f.tokens = make([]float64, accounts)
 	f.last = slices.Repeat([]int{-1}, t.threads)
 	f.moves = make([]int, t.threads)
 	f.quarters = int(t.span/quarter) + 1
 }
 
-// placed counts a request that an account has admitted.
-func (f *figures) placed(t *Trace, i, which int, accounts []*account, path []*node, at time.Duration) {
+// recordPlacement counts a request that an account has admitted.
+func (f *figures) recordPlacement(t *Trace, i, index int, accounts []*account, path []*node, at time.Duration) {
 	r := &t.requests[i]
 	tokens := float64(r.input + r.output)
-	f.tokens[which] += tokens
+	f.tokens[index] += tokens
 	w := int(at / quarter)
 	for len(f.windows) <= w {
 		f.windows = append(f.windows, make([]float64, len(accounts)))
 	}
-	f.windows[w][which] += tokens
+	f.windows[w][index] += tokens
 	if r.thread < 0 {
 		return
 	}
-	if before := f.last[r.thread]; before >= 0 && before != which && held(accounts[before], r, path, at) {
+	if before := f.last[r.thread]; before >= 0 && before != index && hasCached(accounts[before], r, path, at) {
 		f.moves[r.thread]++
 	}
-	f.last[r.thread] = which
+	f.last[r.thread] = index
 }
 
-// held reports whether an account has a good part of the conversation, without shared prefixes, in
-// its cache.
-func held(a *account, r *request, path []*node, at time.Duration) bool {
+// hasCached reports whether an account has a good part of the conversation, without shared
+// prefixes, in its cache.
+func hasCached(a *account, r *request, path []*node, at time.Duration) bool {
 	shared := int64(0)
 	if r.system != nil {
 		shared = r.system.tokens
@@ -83,26 +83,26 @@ func held(a *account, r *request, path []*node, at time.Duration) bool {
 	return float64(a.lookup(path, at)-shared) >= 0.25*float64(r.input-shared)
 }
 
-// answered counts a response that has begun.
-func (f *figures) answered(r *request, read int64, ttft time.Duration) {
+// recordResponse counts a response that has begun.
+func (f *figures) recordResponse(r *request, read int64, ttft time.Duration) {
 	f.cost += 1.25*float64(r.input-read) + 0.1*float64(read) + 5*float64(r.output)
 	f.input += float64(r.input)
 	f.read += float64(read)
 	f.ttft += ttft
-	f.answers++
+	f.responses++
 }
 
 func (f *figures) result(o Options) Result {
 	r := Result{
-		Policy: o.Policy, Accounts: o.Accounts, Cost: f.cost, Requests: f.answers,
+		Policy: o.Policy, Accounts: o.Accounts, Cost: f.cost, Requests: f.responses,
 		Client429: f.clientRefused, Upstream429: f.refused, Failed: f.clientFailed, Waited: f.waited,
 		ImbalanceRun: imbalance(f.tokens),
 	}
 	if f.input > 0 {
 		r.HitRate = f.read / f.input
 	}
-	if f.answers > 0 {
-		r.TTFTMean = float64(f.ttft.Milliseconds()) / float64(f.answers)
+	if f.responses > 0 {
+		r.TTFTMean = float64(f.ttft.Milliseconds()) / float64(f.responses)
 	}
 	var quarters []float64
 	for _, w := range f.windows[:min(len(f.windows), f.quarters)] {

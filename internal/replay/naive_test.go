@@ -62,8 +62,8 @@ func naive(lines []naiveRequest, accounts int) (read, input int64) {
 				cache[p] = state{min(s.readable, now), max(s.expires, sent+ttl)}
 			}
 			at(now+time.Duration(r.output)*perOutputToken, func() {
-				if rest := followers[key]; len(rest) > 0 {
-					at(max(sent+lines[rest[0]].at-r.at, now), func() { send(key) })
+				if next := followers[key]; len(next) > 0 {
+					at(max(sent+lines[next[0]].at-r.at, now), func() { send(key) })
 				}
 			})
 		})
@@ -91,10 +91,10 @@ type naiveRequest struct {
 	blocks         []int64
 }
 
-// TestHitsAreThoseOfANaiveCount compares the engine with naive on the first hours of a real day.
-func TestHitsAreThoseOfANaiveCount(t *testing.T) {
+// TestHitRateMatchesNaiveCount compares the engine with naive on the first hours of a real day.
+func TestHitRateMatchesNaiveCount(t *testing.T) {
 	const until = 40 * time.Minute
-	lines, trace := beginning(t, until)
+	lines, trace := readBeginning(t, until)
 	for _, accounts := range []int{1, 2} {
 		read, input := naive(lines, accounts)
 		got, err := Run(t.Context(), trace, Options{Policy: "round_robin", Accounts: accounts})
@@ -102,7 +102,7 @@ func TestHitsAreThoseOfANaiveCount(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want := float64(read) / float64(input); got.HitRate != want {
-			t.Errorf("%d accounts: %.6f of the input is read from the cache, a naive count says %.6f", accounts, got.HitRate, want)
+			t.Errorf("%d accounts: %.6f of the input is read from the cache, the naive count is %.6f", accounts, got.HitRate, want)
 		}
 	}
 }

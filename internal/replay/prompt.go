@@ -48,21 +48,21 @@ func (p *prompts) of(i int) *claude.Prompt {
 	if p.prompt.System.Bytes == 0 {
 		p.prompt.System = p.prompt.Tools
 	}
-	p.addRest(r)
+	p.addTail(r)
 	return &p.prompt
 }
 
-// addRest counts the tokens after the last whole block, which no other prompt begins with.
-func (p *prompts) addRest(r *request) {
+// addTail counts the tokens after the last whole block, which no other prompt begins with.
+func (p *prompts) addTail(r *request) {
 	n := len(p.prompt.Turns)
-	rest := r.input - r.prompt.tokens
+	tail := r.input - r.prompt.tokens
 	if n == 0 {
 		b := p.prompt.System
-		b.Fingerprint ^= uint64(rest)
+		b.Fingerprint ^= uint64(tail)
 		p.prompt.Turns = append(p.prompt.Turns, b)
 		n = 1
 	}
-	p.prompt.Turns[n-1].Bytes += int(rest) * tokenBytes
+	p.prompt.Turns[n-1].Bytes += int(tail) * tokenBytes
 }
 
 // density returns the relative length of a node's text.

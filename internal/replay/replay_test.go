@@ -33,8 +33,8 @@ func load(t testing.TB, file string) *Trace {
 	return trace
 }
 
-// beginning reads the first hours of a day, twice: with the engine's reader and a plain one.
-func beginning(t *testing.T, until time.Duration) ([]naiveRequest, *Trace) {
+// readBeginning reads the first hours of a day, twice: with the engine's reader and a plain one.
+func readBeginning(t *testing.T, until time.Duration) ([]naiveRequest, *Trace) {
 	t.Helper()
 	f, err := os.Open(claudeCode)
 	if err != nil {
@@ -109,7 +109,7 @@ func goals() []goal {
 		}), costLost: 0.002, moved: 8},
 		{name: "restart", options: with(func(o *Options) { o.Restart = 4 * time.Hour }), costLost: 0.006},
 		{name: "restart with a snapshot", options: with(func(o *Options) { o.Restart, o.Snapshot = 4*time.Hour, true }), costLost: 0.0005},
-		{name: "no session is told", options: with(func(o *Options) { o.NoSession = true }), cost: 1.008},
+		{name: "clients send no session", options: with(func(o *Options) { o.NoSession = true }), cost: 1.008},
 	}
 }
 
@@ -137,15 +137,15 @@ func replay(t *testing.T, trace *Trace, o Options) Result {
 		t.Error(err)
 	}
 	if r.Requests != trace.Requests() || r.Failed > 0 {
-		t.Errorf("%+v: %d of %d requests were answered, %d errors", o, r.Requests, trace.Requests(), r.Failed)
+		t.Errorf("%+v: %d of %d requests got a response, %d errors", o, r.Requests, trace.Requests(), r.Failed)
 	}
 	return r
 }
 
 func (g goal) check(t *testing.T, r, single, plain Result) {
-	above := func(name string, got, most float64) {
-		if most > 0 && got > most {
-			t.Errorf("%s: %s is %.4f, at most %.4f is promised", g.name, name, got, most)
+	above := func(name string, got, limit float64) {
+		if limit > 0 && got > limit {
+			t.Errorf("%s: %s is %.4f, the goal is at most %.4f", g.name, name, got, limit)
 		}
 	}
 	cost := r.Cost / single.Cost
@@ -179,7 +179,7 @@ func TestOneSharedSystemPrompt(t *testing.T) {
 
 // TestEveryAlgorithmKeepsConversationsTogether checks affinity with every algorithm.
 func TestEveryAlgorithmKeepsConversationsTogether(t *testing.T) {
-	_, trace := beginning(t, 2*time.Hour)
+	_, trace := readBeginning(t, 2*time.Hour)
 	single := replay(t, trace, Options{Policy: "round_robin", Accounts: 1})
 	for _, a := range []string{"round_robin", "weighted_round_robin", "random", "least_inflight", "p2c", "cost_aware"} {
 		if r := replay(t, trace, Options{Policy: a + "+affinity", Accounts: 8}); r.Cost/single.Cost > 1.05 || r.Moved > 0 {
@@ -188,7 +188,7 @@ func TestEveryAlgorithmKeepsConversationsTogether(t *testing.T) {
 	}
 }
 
-func TestReadRefuses(t *testing.T) {
+func TestReadErrors(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
 		_, err := Read(strings.NewReader(text))
@@ -204,7 +204,7 @@ func TestReadRefuses(t *testing.T) {
 	f(`{"t":1,"s":1,"in":100,"out":1,"b":[[1,-1]]}`, "[first id, count]")
 	f(`{"t":-1,"s":1,"in":100,"out":1,"b":[[1,1]]}`, "out of range")
 	f(`{"t":1,"s":1,"in":100,"out":1,"b":[[1,1]],"tp":2}`, "do not fit")
-	f(`{"t":2,"s":1,"in":100,"b":[[1,1]]}{"t":1,"s":1,"in":100,"b":[[1,1]]}`, "entry 2: it is earlier")
+	f(`{"t":2,"s":1,"in":100,"b":[[1,1]]}{"t":1,"s":1,"in":100,"b":[[1,1]]}`, "entry 2: the request is earlier")
 	f(`{"hash_ids":[1],"input_length":600}`, "no timestamp")
 	f("\x1f\x8bnonsense", "gzip")
 }
@@ -230,7 +230,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-func TestRunRefuses(t *testing.T) {
+func TestRunErrors(t *testing.T) {
 	trace, err := Read(strings.NewReader(`{"t":1,"s":1,"in":100,"out":1,"b":[[1,1]]}`))
 	if err != nil {
 		t.Fatal(err)

@@ -79,11 +79,11 @@ type line struct {
 func Read(r io.Reader) (*Trace, error) {
 	in := bufio.NewReader(r)
 	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		unzipped, err := gzip.NewReader(in)
+		decompressed, err := gzip.NewReader(in)
 		if err != nil {
 			return nil, fmt.Errorf("gzip: %w", err)
 		}
-		in = bufio.NewReader(unzipped)
+		in = bufio.NewReader(decompressed)
 	}
 	t := reader{block: 64, threads: map[[2]int]int{}, Trace: Trace{blocks: newTree()}}
 	dec := json.NewDecoder(in)
@@ -94,14 +94,14 @@ func Read(r io.Reader) (*Trace, error) {
 			break
 		}
 		if err == nil {
-			err = t.take(l)
+			err = t.addLine(l)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", n, err)
 		}
 	}
 	if len(t.requests) == 0 {
-		return nil, errors.New("it holds no request")
+		return nil, errors.New("the trace contains no request")
 	}
 	return t.finish(), nil
 }
@@ -109,12 +109,12 @@ func Read(r io.Reader) (*Trace, error) {
 // reader reads a trace.
 type reader struct {
 	Trace
-	block   int64
-	told    bool           // a request contains the size of its tools and system
-	threads map[[2]int]int // by session and agent
+	block     int64
+	hasSystem bool           // a request contains the size of its tools and system
+	threads   map[[2]int]int // by session and agent
 }
 
-func (t *reader) take(l line) error {
+func (t *reader) addLine(l line) error {
 	switch {
 	case l.Trace != "":
 		if l.Block < 0 || l.Block > 1<<20 {
@@ -125,14 +125,14 @@ func (t *reader) take(l line) error {
 		}
 		return nil
 	case l.HashIDs != nil:
-		return t.takeMooncake(l)
+		return t.addMooncake(l)
 	case l.Blocks != nil:
-		return t.takeOwn(l)
+		return t.addNative(l)
 	}
 	return errors.New("neither a request nor a header: it has no b and no hash_ids")
 }
 
-func (t *reader) takeOwn(l line) error {
+func (t *reader) addNative(l line) error {
 	var runs []run
 	for _, b := range l.Blocks {
 		if len(b) != 2 || b[1] <= 0 || b[1] > 1<<24 {
@@ -148,10 +148,10 @@ func (t *reader) takeOwn(l line) error {
 		}
 		r.session, r.thread = *l.Session, t.threads[key]
 	}
-	return t.add(r, runs, t.block, l.Tools, l.System)
+	return t.addRequest(r, runs, t.block, l.Tools, l.System)
 }
 
-func (t *reader) takeMooncake(l line) error {
+func (t *reader) addMooncake(l line) error {
 	if l.Timestamp == nil {
 		return errors.New("no timestamp")
 	}
@@ -165,14 +165,14 @@ func (t *reader) takeMooncake(l line) error {
 			runs = append(runs, run{first: id, count: 1})
 		}
 	}
-	return t.add(r, runs, mooncakeBlock, 0, 0)
+	return t.addRequest(r, runs, mooncakeBlock, 0, 0)
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-func (t *reader) add(r request, runs []run, block int64, tools, system int) error {
-	const mostTokens = 1 << 30
-	if r.at < 0 || r.input < 0 || r.output < 0 || r.input > mostTokens || r.output > mostTokens {
+func (t *reader) addRequest(r request, runs []run, block int64, tools, system int) error {
+	const maxTokens = 1 << 30
+	if r.at < 0 || r.input < 0 || r.output < 0 || r.input > maxTokens || r.output > maxTokens {
 		return errors.New("a time or a number of tokens that is out of range")
 	}
 	total := 0
@@ -183,7 +183,7 @@ func (t *reader) add(r request, runs []run, block int64, tools, system int) erro
 		return fmt.Errorf("tp %d and sp %d do not fit %d blocks", tools, system, total)
 	}
 	ends := t.blocks.insert(r.model, runs, block, []int{tools, system, total}, len(t.requests))
-	t.told = t.told || system > 0
+	t.hasSystem = t.hasSystem || system > 0
 	if tools > 0 {
 		r.tools = ends[0]
 	}
@@ -192,32 +192,32 @@ func (t *reader) add(r request, runs []run, block int64, tools, system int) erro
 	}
 	r.prompt = ends[2]
 	if n := len(t.requests); n > 0 && r.at < t.requests[n-1].at {
-		return errors.New("it is earlier than the one before")
+		return errors.New("the request is earlier than the one before")
 	}
 	t.requests = append(t.requests, r)
 	return nil
 }
 
 func (t *reader) finish() *Trace {
-	done := t.Trace
-	done.threads = len(t.threads)
-	done.span = done.requests[len(done.requests)-1].at
-	last := slices.Repeat([]int{-1}, done.threads)
-	for i := range done.requests {
-		thread := done.requests[i].thread
+	trace := t.Trace
+	trace.threads = len(t.threads)
+	trace.span = trace.requests[len(trace.requests)-1].at
+	last := slices.Repeat([]int{-1}, trace.threads)
+	for i := range trace.requests {
+		thread := trace.requests[i].thread
 		if thread < 0 {
 			continue
 		}
 		if before := last[thread]; before >= 0 {
-			done.requests[before].next = i
+			trace.requests[before].next = i
 		}
 		last[thread] = i
 	}
-	done.blocks.number()
-	for i := range done.requests {
-		if r := &done.requests[i]; !t.told {
+	trace.blocks.number()
+	for i := range trace.requests {
+		if r := &trace.requests[i]; !t.hasSystem {
 			r.system = r.prompt.guessSystem()
 		}
 	}
-	return &done
+	return &trace
 }

@@ -11,15 +11,15 @@ type run struct {
 // node is a part of a prompt between two positions where prompts end or branch. Its parents are
 // part of its identity: equal nodes are equal prefixes.
 type node struct {
-	id     int
-	parent *node // nil for the root of a model
-	first  int64 // id of its first block
-	count  int   // of blocks
-	tokens int64 // of the prefix up to its end, whole blocks only
-	size   int64 // of a block in tokens
-	ended  int   // index of the first request whose prompt, or a shared part of it, ends here, or notEnded
-	owner  int   // index of the first request that contains it
-	kids   map[int64]*node
+	id       int
+	parent   *node // nil for the root of a model
+	first    int64 // id of its first block
+	count    int   // of blocks
+	tokens   int64 // of the prefix up to its end, whole blocks only
+	size     int64 // of a block in tokens
+	firstEnd int   // index of the first request whose prompt, or a shared part of it, ends here, or notEnded
+	owner    int   // index of the first request that contains it
+	children map[int64]*node
 }
 
 const notEnded = int(^uint(0) >> 1)
@@ -37,14 +37,14 @@ func newTree() *tree { return &tree{roots: map[string]*node{}} }
 func (t *tree) insert(model string, runs []run, size int64, cuts []int, request int) []*node {
 	at := t.roots[model]
 	if at == nil {
-		at = &node{kids: map[int64]*node{}, ended: notEnded}
+		at = &node{children: map[int64]*node{}, firstEnd: notEnded}
 		t.roots[model] = at
 	}
 	ends := make([]*node, 0, len(cuts))
 	depth := 0
 	for i := 0; len(ends) < len(cuts); {
 		if depth == cuts[len(ends)] {
-			at.ended = min(at.ended, request)
+			at.firstEnd = min(at.firstEnd, request)
 			ends = append(ends, at)
 			continue
 		}
@@ -63,16 +63,16 @@ func (t *tree) insert(model string, runs []run, size int64, cuts []int, request 
 // child returns a node below n that begins with the given block and is not longer than count. It
 // splits a longer one.
 func (n *node) child(first int64, count int, size int64, request int) *node {
-	kid := n.kids[first]
+	kid := n.children[first]
 	switch {
 	case kid == nil:
-		kid = &node{parent: n, first: first, count: count, size: size, tokens: n.tokens + int64(count)*size, ended: notEnded, owner: request, kids: map[int64]*node{}}
-		n.kids[first] = kid
+		kid = &node{parent: n, first: first, count: count, size: size, tokens: n.tokens + int64(count)*size, firstEnd: notEnded, owner: request, children: map[int64]*node{}}
+		n.children[first] = kid
 	case kid.count > count:
-		upper := &node{parent: n, first: first, count: count, size: size, tokens: n.tokens + int64(count)*size, ended: notEnded, owner: kid.owner, kids: map[int64]*node{}}
+		upper := &node{parent: n, first: first, count: count, size: size, tokens: n.tokens + int64(count)*size, firstEnd: notEnded, owner: kid.owner, children: map[int64]*node{}}
 		kid.parent, kid.first, kid.count = upper, kid.first+int64(count), kid.count-count
-		upper.kids[kid.first] = kid
-		n.kids[first] = upper
+		upper.children[kid.first] = kid
+		n.children[first] = upper
 		kid = upper
 	}
 	return kid
@@ -86,24 +86,24 @@ func (t *tree) number() {
 	}
 	slices.Sort(models)
 	for _, model := range models {
-		t.numberBelow(t.roots[model])
+		t.numberSubtree(t.roots[model])
 	}
 }
 
-func (t *tree) numberBelow(n *node) {
+func (t *tree) numberSubtree(n *node) {
 	pending := []*node{n}
 	for len(pending) > 0 {
 		n := pending[len(pending)-1]
 		pending = pending[:len(pending)-1]
 		n.id = t.count
 		t.count++
-		firsts := make([]int64, 0, len(n.kids))
-		for first := range n.kids {
+		firsts := make([]int64, 0, len(n.children))
+		for first := range n.children {
 			firsts = append(firsts, first)
 		}
 		slices.Sort(firsts)
 		for _, first := range firsts {
-			pending = append(pending, n.kids[first])
+			pending = append(pending, n.children[first])
 		}
 	}
 }
@@ -115,7 +115,7 @@ func (n *node) guessSystem() *node {
 	const many = 8
 	var system *node
 	for _, each := range n.path(nil) {
-		if len(each.kids) < 2 || each.ended != notEnded && len(each.kids) < many {
+		if len(each.children) < 2 || each.firstEnd != notEnded && len(each.children) < many {
 			break
 		}
 		system = each

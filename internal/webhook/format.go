@@ -36,7 +36,7 @@ func request(ctx context.Context, w config.Webhook, instance, id string, e Messa
 	r.Header.Set("User-Agent", "claude-code-lb")
 	switch {
 	case w.Format == config.WebhookJSON:
-		stamp(r.Header, w, id, body, now)
+		setSignatureHeaders(r.Header, w, id, body, now)
 	case w.Format == config.WebhookDingTalk && !w.Secret.Empty():
 		timestamp := strconv.FormatInt(now.UnixMilli(), 10)
 		q := r.URL.Query()
@@ -47,9 +47,9 @@ func request(ctx context.Context, w config.Webhook, instance, id string, e Messa
 	return r, nil
 }
 
-// stamp sets the headers of the Standard Webhooks specification: the signature covers id, time and
-// body.
-func stamp(h http.Header, w config.Webhook, id string, body []byte, now time.Time) {
+// setSignatureHeaders sets the headers of the Standard Webhooks specification: the signature covers
+// id, time and body.
+func setSignatureHeaders(h http.Header, w config.Webhook, id string, body []byte, now time.Time) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	h.Set("Webhook-Id", id)
 	h.Set("Webhook-Timestamp", timestamp)
@@ -123,9 +123,9 @@ func secretsOf(w config.Webhook) []string {
 	if err != nil {
 		return secrets
 	}
-	const telling = 8 // bytes; shorter parts are words such as "hook"
+	const minSecret = 8 // bytes; shorter parts are words such as "hook"
 	for _, part := range append(strings.Split(u.Path, "/"), strings.FieldsFunc(u.RawQuery, func(r rune) bool { return r == '&' || r == '=' })...) {
-		if len(part) >= telling {
+		if len(part) >= minSecret {
 			secrets = append(secrets, part)
 		}
 	}

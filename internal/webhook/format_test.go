@@ -108,8 +108,8 @@ func TestSend(t *testing.T) {
 		got := ""
 		if failed != nil {
 			got = failed.reason
-			if failed.again != again {
-				t.Errorf("%s %s: again is %t", format, reply, failed.again)
+			if failed.retriable != again {
+				t.Errorf("%s %s: again is %t", format, reply, failed.retriable)
 			}
 		}
 		if got != want || complaint != "" {
@@ -162,12 +162,12 @@ func stale(text string, unit time.Duration) bool {
 	return err != nil || time.Since(time.Unix(0, n*int64(unit))).Abs() > time.Minute
 }
 
-func TestSendToNobody(t *testing.T) {
+func TestSendWithoutReceiver(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	s.Close()
 	w := config.Webhook{URL: config.NewSecret(s.URL + "/hook/token-token-token"), Format: config.WebhookSlack}
 	failed := newSender("host-1", http.DefaultTransport).send(t.Context(), w, "msg_1", sample())
-	if failed == nil || !failed.again || strings.Contains(failed.reason, "token") || !strings.Contains(failed.reason, "refused") {
+	if failed == nil || !failed.retriable || strings.Contains(failed.reason, "token") || !strings.Contains(failed.reason, "refused") {
 		t.Errorf("%+v", failed)
 	}
 	if err := Test(t.Context(), w, "host-1"); err == nil || strings.Contains(err.Error(), "token") {

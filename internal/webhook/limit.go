@@ -11,10 +11,11 @@ import (
 // maxSubjects bounds the memory of one webhook's limits.
 const maxSubjects = 1024
 
-// limiter suppresses events that follow too soon after an event of the same name and subject, and
-// sums them up at the end of the interval. The zero value is ready. Not safe for concurrent use.
+// limiter suppresses events that follow an event of the same name and subject within the interval.
+// At the end of the interval it returns the last of them with their number. The zero value is
+// ready. Not safe for concurrent use.
 type limiter struct {
-	held map[limitKey]*suppressed
+	subjects map[limitKey]*suppressed
 }
 
 type limitKey struct {
@@ -30,19 +31,19 @@ type suppressed struct {
 	last  Message
 }
 
-// admit reports whether to send an event now. The sums contain events that are not admitted.
+// admit reports whether to send an event now. It suppresses and counts the event if not.
 func (l *limiter) admit(e Message, every time.Duration, now time.Time) bool {
 	if every <= 0 {
 		return true
 	}
-	if l.held == nil {
-		l.held = map[limitKey]*suppressed{}
+	if l.subjects == nil {
+		l.subjects = map[limitKey]*suppressed{}
 	}
-	key := l.key(e, now)
-	h := l.held[key]
+	key := l.keyFor(e, now)
+	h := l.subjects[key]
 	switch {
 	case h == nil || h.count == 0 && !now.Before(h.until):
-		l.held[key] = &suppressed{until: now.Add(every)}
+		l.subjects[key] = &suppressed{until: now.Add(every)}
 		return true
 	case h.count == 0:
 		h.first = e.Time
@@ -52,34 +53,34 @@ func (l *limiter) admit(e Message, every time.Duration, now time.Time) bool {
 	return false
 }
 
-// key returns the key under which an event is limited. Beyond maxSubjects, all other subjects share
-// one.
-func (l *limiter) key(e Message, now time.Time) limitKey {
+// keyFor returns the key under which an event is limited. Beyond maxSubjects, all other subjects
+// share one.
+func (l *limiter) keyFor(e Message, now time.Time) limitKey {
 	key := limitKey{e.Name, e.Subject}
-	if l.held[key] != nil || len(l.held) < maxSubjects {
+	if l.subjects[key] != nil || len(l.subjects) < maxSubjects {
 		return key
 	}
-	maps.DeleteFunc(l.held, func(_ limitKey, h *suppressed) bool { return h.count == 0 && !now.Before(h.until) })
-	if len(l.held) < maxSubjects {
+	maps.DeleteFunc(l.subjects, func(_ limitKey, h *suppressed) bool { return h.count == 0 && !now.Before(h.until) })
+	if len(l.subjects) < maxSubjects {
 		return key
 	}
 	return limitKey{e.Name, ""}
 }
 
-// due returns the sums whose interval is over, the oldest first.
+// due returns the sums of suppressed events whose interval is over, the oldest first.
 func (l *limiter) due(every time.Duration, now time.Time) []Message {
 	return l.take(now.Add(every), func(h *suppressed) bool { return !now.Before(h.until) })
 }
 
-// rest returns all sums, the oldest first.
-func (l *limiter) rest() []Message {
+// drain returns all sums, the oldest first.
+func (l *limiter) drain() []Message {
 	return l.take(time.Time{}, func(*suppressed) bool { return true })
 }
 
-func (l *limiter) take(until time.Time, wanted func(*suppressed) bool) []Message {
+func (l *limiter) take(until time.Time, match func(*suppressed) bool) []Message {
 	var out []Message
-	for _, h := range l.held {
-		if h.count == 0 || !wanted(h) {
+	for _, h := range l.subjects {
+		if h.count == 0 || !match(h) {
 			continue
 		}
 		e := h.last
@@ -91,10 +92,10 @@ func (l *limiter) take(until time.Time, wanted func(*suppressed) bool) []Message
 	return out
 }
 
-// next returns when the next sum is due; false if there is no sum.
+// next returns when the next sum is due; false if no event is suppressed.
 func (l *limiter) next() (time.Time, bool) {
 	var earliest time.Time
-	for _, h := range l.held {
+	for _, h := range l.subjects {
 		if h.count > 0 && (earliest.IsZero() || h.until.Before(earliest)) {
 			earliest = h.until
 		}

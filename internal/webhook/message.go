@@ -1,4 +1,5 @@
-// Package webhook sends operational events to webhooks: signed JSON, or the message formats of chat services.
+// Package webhook sends operational events to webhooks: signed JSON, or the message formats of chat
+// services.
 package webhook
 
 import (
@@ -35,13 +36,13 @@ func newMessage(r event.Record) Message {
 		m.Subject += " " + r.Subject
 	}
 	for _, a := range r.Attrs {
-		m.Facts = append(m.Facts, Fact{a.Key, plain(a.Value.Resolve())})
+		m.Facts = append(m.Facts, Fact{a.Key, factValue(a.Value.Resolve())})
 	}
 	return m
 }
 
-// plain returns a value for programs: durations in seconds, as in the log.
-func plain(v slog.Value) any {
+// factValue returns a value for programs: durations in seconds, as in the log.
+func factValue(v slog.Value) any {
 	switch v.Kind() {
 	case slog.KindBool, slog.KindInt64, slog.KindUint64, slog.KindFloat64:
 		return v.Any()

@@ -17,22 +17,22 @@ import (
 )
 
 const (
-	sendLimit     = 10 * time.Second
-	maxReply      = 16 << 10
+	sendTimeout   = 10 * time.Second
+	maxReplyBytes = 16 << 10
 	maxRedirects  = 3
 	maxRetryAfter = 5 * time.Minute
 )
 
-// undelivered is the error of a message that the receiver did not accept. Its text contains nothing
-// of the address beyond the host.
-type undelivered struct {
-	reason string
-	again  bool          // another try may succeed
-	after  time.Duration // the receiver asked to wait, 0 if it did not
+// deliveryError is the error of a message that the receiver did not accept. Its text contains
+// nothing of the address beyond the host.
+type deliveryError struct {
+	reason     string
+	retriable  bool          // another try may succeed
+	retryAfter time.Duration // the receiver asked to wait, 0 if it did not
 }
 
 // Error implements error.
-func (u *undelivered) Error() string { return u.reason }
+func (u *deliveryError) Error() string { return u.reason }
 
 // sender posts messages. Safe for concurrent use.
 type sender struct {
@@ -41,11 +41,11 @@ type sender struct {
 }
 
 func newSender(instance string, transport http.RoundTripper) *sender {
-	return &sender{instance: instance, client: &http.Client{Timeout: sendLimit, Transport: transport, CheckRedirect: sameHost}}
+	return &sender{instance: instance, client: &http.Client{Timeout: sendTimeout, Transport: transport, CheckRedirect: sameHost}}
 }
 
-// sameHost allows redirects within one host, with the body, because other hosts must not get the
-// message.
+// sameHost allows only redirects that repeat the POST to the same host, because other hosts must
+// not get the message.
 func sameHost(r *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	if r.Method != http.MethodPost || r.URL.Host != first.Host || r.URL.Scheme != first.Scheme || len(via) > maxRedirects {
@@ -57,21 +57,21 @@ func sameHost(r *http.Request, via []*http.Request) error {
 func newMessageID() string { return "msg_" + rand.Text() }
 
 // send posts a message once.
-func (s *sender) send(ctx context.Context, w config.Webhook, id string, e Message) *undelivered {
+func (s *sender) send(ctx context.Context, w config.Webhook, id string, e Message) *deliveryError {
 	r, err := request(ctx, w, s.instance, id, e, time.Now())
 	if err != nil {
-		return &undelivered{reason: "the message cannot be made"} // the error quotes the address
+		return &deliveryError{reason: "the message cannot be encoded"} // the error quotes the address
 	}
 	res, err := s.client.Do(r)
 	if err != nil {
-		return &undelivered{reason: hidden(w, cause(err)), again: true}
+		return &deliveryError{reason: redact(w, cause(err)), retriable: true}
 	}
 	defer res.Body.Close()
-	reply, err := io.ReadAll(io.LimitReader(res.Body, maxReply))
+	reply, err := io.ReadAll(io.LimitReader(res.Body, maxReplyBytes))
 	switch status := res.StatusCode; {
 	case status < 200 || status > 299:
 		again := status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= http.StatusInternalServerError
-		return &undelivered{reason: fmt.Sprintf("status %d", status), again: again, after: retryAfter(res.Header, time.Now())}
+		return &deliveryError{reason: fmt.Sprintf("status %d", status), retriable: again, retryAfter: retryAfter(res.Header, time.Now())}
 	case err != nil:
 		return nil // accepted
 	default:
@@ -83,33 +83,33 @@ func (s *sender) send(ctx context.Context, w config.Webhook, id string, e Messag
 func cause(err error) string {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		if e.Timeout() {
-			return "no answer in time"
+			return "no response in time"
 		}
 		err = e.Err
 	}
 	return err.Error()
 }
 
-// hidden returns a text without the webhook's secrets.
-func hidden(w config.Webhook, text string) string {
+// redact returns a text without the webhook's secrets.
+func redact(w config.Webhook, text string) string {
 	return telemetry.Clip(telemetry.OneLine(telemetry.NewRedactor(secretsOf(w)).Text(text)))
 }
 
 // refusal returns the failure that Feishu, DingTalk and WeCom report in a response with status 200.
-func refusal(w config.Webhook, reply []byte) *undelivered {
+func refusal(w config.Webhook, reply []byte) *deliveryError {
 	if w.Format == config.WebhookJSON || w.Format == config.WebhookSlack {
 		return nil
 	}
-	var said struct {
+	var body struct {
 		Code    int    `json:"code"`
 		Msg     string `json:"msg"`
 		ErrCode int    `json:"errcode"`
 		ErrMsg  string `json:"errmsg"`
 	}
-	if err := json.Unmarshal(reply, &said); err != nil || said.Code == 0 && said.ErrCode == 0 {
+	if err := json.Unmarshal(reply, &body); err != nil || body.Code == 0 && body.ErrCode == 0 {
 		return nil
 	}
-	code, text := said.Code+said.ErrCode, said.Msg+said.ErrMsg
+	code, text := body.Code+body.ErrCode, body.Msg+body.ErrMsg
 	again := false
 	switch code {
 	case -1, // busy (DingTalk, WeCom)
@@ -118,7 +118,7 @@ func refusal(w config.Webhook, reply []byte) *undelivered {
 		45009:  // too many messages (WeCom)
 		again = true
 	}
-	return &undelivered{reason: hidden(w, fmt.Sprintf("code %d: %s", code, text)), again: again}
+	return &deliveryError{reason: redact(w, fmt.Sprintf("code %d: %s", code, text)), retriable: again}
 }
 
 // retryAfter returns the wait that the receiver asks for, at most maxRetryAfter.

@@ -17,17 +17,17 @@ import (
 )
 
 const (
-	maxQueued  = 256 // events per webhook
-	maxTries   = 5
-	firstPause = time.Second // before the second try; doubled before each further try
+	maxQueued    = 256 // events per webhook
+	maxTries     = 5
+	firstBackoff = time.Second // before the second try; doubled before each further try
 )
 
-// Webhooks delivers events to webhooks. Each webhook has its own queue and goroutine, so that a slow one does not
-// delay the others. Safe for concurrent use.
+// Webhooks delivers events to webhooks. Each webhook has its own queue and goroutine, so that a
+// slow one does not delay the others. Safe for concurrent use.
 type Webhooks struct {
 	log    *slog.Logger // must not publish events
 	sender *sender
-	ctx    context.Context // ends all delivery
+	ctx    context.Context // its end aborts all deliveries
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
@@ -63,7 +63,7 @@ func (w *Webhooks) Apply(specs []config.Webhook) {
 			w.hooks = append(w.hooks, w.start(i, spec))
 			continue
 		}
-		old[place].spec.Store(&hookSpec{spec, label(i, spec)})
+		old[place].spec.Store(&hookSpec{spec, hookLabel(i, spec)})
 		w.hooks = append(w.hooks, old[place])
 		old = slices.Delete(slices.Clone(old), place, place+1)
 	}
@@ -72,15 +72,15 @@ func (w *Webhooks) Apply(specs []config.Webhook) {
 	}
 }
 
-// label returns a name for a webhook without its address.
-func label(i int, w config.Webhook) string { return fmt.Sprintf("webhooks[%d] %s", i, w.Host()) }
+// hookLabel returns a name for a webhook without its address.
+func hookLabel(i int, w config.Webhook) string { return fmt.Sprintf("webhooks[%d] %s", i, w.Host()) }
 
 func (w *Webhooks) start(i int, spec config.Webhook) *hook {
 	h := &hook{
 		log: w.log, sender: w.sender, ctx: w.ctx, queue: make(chan Message, maxQueued), quit: make(chan struct{}),
 		failures: telemetry.Occasional{Every: telemetry.RepeatPeriod}, overflows: telemetry.Occasional{Every: telemetry.RepeatPeriod},
 	}
-	h.spec.Store(&hookSpec{spec, label(i, spec)})
+	h.spec.Store(&hookSpec{spec, hookLabel(i, spec)})
 	w.wg.Go(h.run)
 	return h
 }
@@ -90,17 +90,17 @@ func (w *Webhooks) Send(r event.Record) {
 	if r.Kind == "" {
 		return
 	}
-	w.queue(newMessage(r))
+	w.enqueue(newMessage(r))
 }
 
-func (w *Webhooks) queue(m Message) {
+func (w *Webhooks) enqueue(m Message) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return
 	}
 	for _, h := range w.hooks {
-		h.offer(m)
+		h.enqueue(m)
 	}
 }
 
@@ -143,8 +143,8 @@ func (h *hook) isFor(w config.Webhook) bool {
 	return spec.URL == w.URL && spec.Format == w.Format
 }
 
-// offer queues an event if the webhook selects it.
-func (h *hook) offer(e Message) {
+// enqueue queues an event if the webhook selects it.
+func (h *hook) enqueue(e Message) {
 	spec := h.spec.Load()
 	if len(spec.Events) > 0 && !slices.Contains(spec.Events, e.Name) {
 		return
@@ -165,7 +165,7 @@ func (h *hook) run() {
 		timer.Reset(untilDue(&limits))
 		select {
 		case e := <-h.queue:
-			h.consider(&limits, e)
+			h.handle(&limits, e)
 		case <-timer.C:
 			for _, e := range limits.due(h.spec.Load().MinInterval, time.Now()) {
 				h.deliver(e)
@@ -187,7 +187,7 @@ func untilDue(limits *limiter) time.Duration {
 	return max(time.Until(at), 0)
 }
 
-func (h *hook) consider(limits *limiter, e Message) {
+func (h *hook) handle(limits *limiter, e Message) {
 	if limits.admit(e, h.spec.Load().MinInterval, time.Now()) {
 		h.deliver(e)
 	}
@@ -198,13 +198,13 @@ func (h *hook) finish(limits *limiter) {
 	for {
 		select {
 		case e := <-h.queue:
-			h.consider(limits, e)
+			h.handle(limits, e)
 			continue
 		default:
 		}
 		break
 	}
-	for _, e := range limits.rest() {
+	for _, e := range limits.drain() {
 		h.deliver(e)
 	}
 	h.logDropped()
@@ -217,38 +217,39 @@ func (h *hook) logDropped() {
 	}
 }
 
-// deliver sends a message until the webhook accepts it or the tries are used up.
+// deliver sends a message, and retries until the webhook accepts it, refuses it for good, or
+// maxTries is reached.
 func (h *hook) deliver(e Message) {
 	id := newMessageID()
 	for try := 1; ; try++ {
 		spec := h.spec.Load()
-		failed := h.sender.send(h.ctx, spec.Webhook, id, e)
+		err := h.sender.send(h.ctx, spec.Webhook, id, e)
 		switch {
-		case failed == nil:
+		case err == nil:
 			return
-		case !failed.again || try == maxTries || !h.pause(max(pauseBefore(try+1, rand.Float64()), failed.after)):
-			h.giveUp(spec, e, failed, try)
+		case !err.retriable || try == maxTries || !h.wait(max(backoff(try+1, rand.Float64()), err.retryAfter)):
+			h.logUndelivered(spec, e, err, try)
 			return
 		}
 	}
 }
 
-// giveUp logs that a message was not delivered, at most once per period.
-func (h *hook) giveUp(spec *hookSpec, e Message, why *undelivered, tries int) {
+// logUndelivered logs that a message was not delivered, at most once per period.
+func (h *hook) logUndelivered(spec *hookSpec, e Message, err *deliveryError, tries int) {
 	if h.failures.Allow(time.Now()) {
-		h.log.Warn(telemetry.WebhookFailed, telemetry.Webhook, spec.label, telemetry.Event, string(e.Name), telemetry.Attempts, tries, telemetry.Err, why)
+		h.log.Warn(telemetry.WebhookFailed, telemetry.Webhook, spec.label, telemetry.Event, string(e.Name), telemetry.Attempts, tries, telemetry.Err, err)
 	}
 }
 
-// pauseBefore returns the wait before a try: between half and one and a half times the doubled
-// pause, at random, so that many instances do not retry at the same time.
-func pauseBefore(try int, spread float64) time.Duration {
-	pause := firstPause << (try - 2)
+// backoff returns the wait before a try: exponential, times a random factor from 0.5 to 1.5, so
+// that many instances do not retry at the same time.
+func backoff(try int, spread float64) time.Duration {
+	pause := firstBackoff << (try - 2)
 	return time.Duration((0.5 + spread) * float64(pause))
 }
 
-// pause waits and reports whether delivery continues.
-func (h *hook) pause(d time.Duration) bool {
+// wait waits for d. It returns false if ctx ends before that.
+func (h *hook) wait(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
