@@ -60,8 +60,8 @@ type options struct {
 	verbose  bool
 }
 
-// Run shows the balancer at work until ctx ends or the time is up. The exit status is 1 if a client
-// request failed or nothing could be shown, and 2 if the command line is invalid.
+// Run runs the demo until ctx ends or the time is up. The exit status is 1 if a client request
+// failed or the demo cannot start, and 2 if the command line is invalid.
 func Run(ctx context.Context, std service.Std, args []string) int {
 	f, err := parseOptions(std.Out, args)
 	switch {
@@ -72,7 +72,7 @@ func Run(ctx context.Context, std service.Std, args []string) int {
 		return service.ExitUsage
 	}
 	view := newScreen(std)
-	if err := show(ctx, std, f, view); err != nil {
+	if err := runDemo(ctx, std, f, view); err != nil {
 		fmt.Fprintln(std.Err, "demo:", err)
 		return service.ExitError
 	}
@@ -82,9 +82,9 @@ func Run(ctx context.Context, std service.Std, args []string) int {
 	return service.ExitOK
 }
 
-// show starts everything, waits for the end of the traffic and stops everything: first the clients,
-// then the balancer, then the upstreams.
-func show(ctx context.Context, std service.Std, f options, view *screen) error {
+// runDemo starts everything, waits for the end of the traffic and stops everything: first the
+// clients, then the balancer, then the upstreams.
+func runDemo(ctx context.Context, std service.Std, f options, view *screen) error {
 	// The servers outlive ctx, which only ends the traffic.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var servers sync.WaitGroup
@@ -98,7 +98,7 @@ func show(ctx context.Context, std service.Std, f options, view *screen) error {
 	if err != nil {
 		return err
 	}
-	b := service.NewBalancer(serving, cfg, event.NewBus(logFile(std, f.verbose)), new(slog.LevelVar), service.Sinks{Recorders: []proxy.Recorder{view}})
+	b := service.NewBalancer(serving, cfg, event.NewBus(newLogger(std, f.verbose)), new(slog.LevelVar), service.Sinks{Recorders: []proxy.Recorder{view}})
 	servers.Go(b.Pool.Wait)
 	if err := b.Listen(); err != nil {
 		return err
@@ -113,12 +113,12 @@ func show(ctx context.Context, std service.Std, f options, view *screen) error {
 		ctx = limited
 	}
 	var director sync.WaitGroup
-	director.Go(func() { play(ctx, script(), upstreams, view) })
+	director.Go(func() { playScenes(ctx, script(), upstreams, view) })
 	newTraffic(base, f.seed, view).run(ctx, f.sessions)
 	director.Wait()
 
 	limit := time.Now().Add(grace)
-	view.forgiveAfter(limit)
+	view.setDrainDeadline(limit)
 	draining, cancel := context.WithDeadline(serving, limit)
 	defer cancel()
 	// Only guests can be left; their responses are cut.
@@ -126,16 +126,16 @@ func show(ctx context.Context, std service.Std, f options, view *screen) error {
 	return nil
 }
 
-// simulated is a simulated upstream with a separate account.
-type simulated struct {
+// simulatedUpstream is a simulated upstream with a separate account.
+type simulatedUpstream struct {
 	name string
 	url  string
 	fake *fakeclaude.Server
 }
 
 // startUpstreams serves the upstreams until ctx ends.
-func startUpstreams(ctx context.Context, servers *sync.WaitGroup, seed uint64) ([]simulated, error) {
-	var upstreams []simulated
+func startUpstreams(ctx context.Context, servers *sync.WaitGroup, seed uint64) ([]simulatedUpstream, error) {
+	var upstreams []simulatedUpstream
 	for i, name := range []string{"alpha", "beta", "gamma"} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -152,13 +152,13 @@ func startUpstreams(ctx context.Context, servers *sync.WaitGroup, seed uint64) (
 		})
 		// If one ends early, the demo shows how the balancer reacts.
 		servers.Go(func() { _ = fakeclaude.Serve(ctx, fake, listener, io.Discard) })
-		upstreams = append(upstreams, simulated{name: name, url: "http://" + listener.Addr().String(), fake: fake})
+		upstreams = append(upstreams, simulatedUpstream{name: name, url: "http://" + listener.Addr().String(), fake: fake})
 	}
 	return upstreams, nil
 }
 
 // decodeConfig decodes the demo's configuration as a file would be decoded.
-func decodeConfig(listen string, upstreams []simulated) (*config.Config, error) {
+func decodeConfig(listen string, upstreams []simulatedUpstream) (*config.Config, error) {
 	variables := map[string]string{"DEMO_LISTEN": listen}
 	for _, u := range upstreams {
 		variables[strings.ToUpper(u.name)+"_URL"] = u.url
@@ -173,7 +173,7 @@ func decodeConfig(listen string, upstreams []simulated) (*config.Config, error) 
 	return cfg, nil
 }
 
-func logFile(std service.Std, verbose bool) *slog.Logger {
+func newLogger(std service.Std, verbose bool) *slog.Logger {
 	if !verbose {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -187,7 +187,7 @@ func parseOptions(helpOut io.Writer, args []string) (options, error) {
 	flags.DurationVar(&f.duration, "for", 0, "`time` after which the demo ends; 0 is at Ctrl-C")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:0", "`address` of the balancer; port 0 picks a free one")
 	flags.IntVar(&f.sessions, "sessions", 6, "`number` of sessions at the same time")
-	flags.Uint64Var(&f.seed, "seed", 1, "`number` that prompts and answers depend on")
+	flags.Uint64Var(&f.seed, "seed", 1, "`number` that prompts and responses depend on")
 	flags.BoolVar(&f.verbose, "v", false, "also write the balancer's log, to standard error")
 	err := flags.Parse(args)
 	switch {

@@ -40,7 +40,7 @@ func TestDemo(t *testing.T) {
 		line := lines.Text()
 		out.WriteString(line + "\n")
 		if base, ok := strings.CutPrefix(line, "  export ANTHROPIC_BASE_URL="); ok {
-			guests.Go(func() { join(ctx, t, base) })
+			guests.Go(func() { sendAsGuest(ctx, t, base) })
 		}
 		hidden = hidden || strings.Contains(line, " → ")
 		joined = joined || strings.Contains(line, "guest/1 ")
@@ -53,7 +53,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("exit status %d", got)
 	}
 	for _, want := range []string{
-		"  export ANTHROPIC_BASE_URL=http://127.0.0.1:", "  export ANTHROPIC_AUTH_TOKEN=demo\n", "All answers are simulated",
+		"  export ANTHROPIC_BASE_URL=http://127.0.0.1:", "  export ANTHROPIC_AUTH_TOKEN=demo\n", "All responses are simulated",
 		"  ── alpha is overloaded", "alpha ✗529 → ", "\nupstream ", "\nalpha ", "\nbeta ", "\ngamma ", ", 0 of them failed.\n", " stayed hidden: ",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -65,8 +65,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// join sends a request as a separate client.
-func join(ctx context.Context, t *testing.T, base string) {
+// sendAsGuest sends a request as a separate client.
+func sendAsGuest(ctx context.Context, t *testing.T, base string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/messages",
 		strings.NewReader(`{"model":"claude-haiku-5-5","max_tokens":20,"messages":[{"role":"user","content":"hello"}]}`))
 	if err != nil {
@@ -118,13 +118,13 @@ func TestDemoFlags(t *testing.T) {
 	f(service.ExitError, "demo: listen: ", "-listen", taken.Addr().String())
 }
 
-// TestDemoScriptLeavesAWayOut checks that at every moment one upstream has no fault, so that no
+// TestDemoScriptLeavesOneUpstream checks that at every moment one upstream has no fault, so that no
 // request needs to fail.
-func TestDemoScriptLeavesAWayOut(t *testing.T) {
+func TestDemoScriptLeavesOneUpstream(t *testing.T) {
 	scenes := script()
 	round := time.Duration(0)
 	for i, this := range scenes {
-		round += this.calm + this.lasts
+		round += this.pause + this.duration
 		next := scenes[(i+1)%len(scenes)]
 		faulty := map[string]bool{}
 		for _, each := range []scene{this, next} {
@@ -162,16 +162,19 @@ func TestDemoViewCountsFailures(t *testing.T) {
 	f(0, func(_ *screen, e *ledger.Entry) { e.Outcome = ledger.ClientGone })
 	f(0, func(_ *screen, e *ledger.Entry) { e.Outcome = ledger.Answered })
 	f(0, func(_ *screen, e *ledger.Entry) { e.Session = session })
-	f(1, func(v *screen, e *ledger.Entry) { e.Session = session; v.failed(session, errors.New("status 503")) })
-	f(1, func(v *screen, e *ledger.Entry) { v.forgiveAfter(start.Add(2 * time.Second)) })
-	f(0, func(v *screen, e *ledger.Entry) { v.forgiveAfter(start.Add(time.Second / 2)) })
+	f(1, func(v *screen, e *ledger.Entry) {
+		e.Session = session
+		v.recordFailure(session, errors.New("status 503"))
+	})
+	f(1, func(v *screen, e *ledger.Entry) { v.setDrainDeadline(start.Add(2 * time.Second)) })
+	f(0, func(v *screen, e *ledger.Entry) { v.setDrainDeadline(start.Add(time.Second / 2)) })
 }
 
 func TestDemoViewShowsRequests(t *testing.T) {
 	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	var out bytes.Buffer
 	v := newScreen(service.Std{Out: &out, Env: noEnv})
-	v.open("http://127.0.0.1:1", []simulated{{name: "alpha"}, {name: "beta"}})
+	v.open("http://127.0.0.1:1", []simulatedUpstream{{name: "alpha"}, {name: "beta"}})
 	answered := ledger.Entry{
 		Start: start, Duration: time.Second, Session: sessionID(3, 0), Method: "POST", Path: "/v1/messages", Stream: true, Status: 200,
 		Outcome: ledger.Answered, TimeToFirstByte: 142 * time.Millisecond,
@@ -187,7 +190,7 @@ func TestDemoViewShowsRequests(t *testing.T) {
 	v.Record(ledger.Entry{Start: start, Duration: 2 * time.Second, Method: "GET", Path: "/v1/models", Outcome: ledger.ClientGone})
 	v.close()
 	for _, want := range []string{
-		"\ntime      session   kind    answer  status  first token  tokens in  tokens out  cache read  attempts\n",
+		"\ntime      session   kind    server  status  first token  tokens in  tokens out  cache read  attempts\n",
 		"\n12:00:01  s3/1      stream  beta       200       142 ms      10000          87        9000  alpha ✗529 → beta\n",
 		"\n12:00:01  s3/2      count   beta       200       142 ms      10000          87        9000  alpha ✗connection reset by peer → beta\n",
 		"\n12:00:02  guest/1   models  -         left            -          -           -           -\n",
@@ -207,8 +210,8 @@ func TestDemoViewDoesNotBlock(t *testing.T) {
 	for range maxLines + 5 { // no goroutine writes yet
 		v.Record(ledger.Entry{})
 	}
-	if v.leftOut != 5 || v.tally.requests != maxLines+5 {
-		t.Errorf("%d lines left out, %d requests counted", v.leftOut, v.tally.requests)
+	if v.dropped != 5 || v.tally.requests != maxLines+5 {
+		t.Errorf("%d lines dropped, %d requests counted", v.dropped, v.tally.requests)
 	}
 }
 
@@ -224,7 +227,7 @@ func TestReadDemoStream(t *testing.T) {
 	)
 	f := func(stream, want, wantErr string) {
 		t.Helper()
-		answer, err := readStream(strings.NewReader(stream))
+		response, err := readStream(strings.NewReader(stream))
 		if wantErr != "" {
 			if err == nil || err.Error() != wantErr {
 				t.Errorf("error %v, want %s", err, wantErr)
@@ -234,7 +237,7 @@ func TestReadDemoStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := json.Marshal(answer.blocks); string(got) != want {
+		if got, _ := json.Marshal(response.blocks); string(got) != want {
 			t.Errorf("blocks %s, want %s", got, want)
 		}
 	}
@@ -246,26 +249,26 @@ func TestReadDemoStream(t *testing.T) {
 	f(start+tool+stop, "", "unreadable event: a delta of block 1 after 1 blocks")
 }
 
-func TestDemoConversationMovesItsMark(t *testing.T) {
+func TestDemoCacheMarks(t *testing.T) {
 	c := &conversation{
-		traffic: &traffic{prompt: newSharedPrompt(1)}, dice: rand.New(rand.NewPCG(1, 1)), id: sessionID(1, 0), model: "claude-opus-5-5",
+		traffic: &traffic{prompt: newSharedPrompt(1)}, random: rand.New(rand.NewPCG(1, 1)), id: sessionID(1, 0), model: "claude-opus-5-5",
 	}
-	c.hear(block{Type: "text", Text: "first"})
+	c.addUserMessage(block{Type: "text", Text: "first"})
 	encode := func() string {
-		text, err := json.Marshal(c.ask(true))
+		text, err := json.Marshal(c.nextRequest(true))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := strings.Count(string(text), `"cache_control":{"type":"ephemeral"}`); n != 3 {
-			t.Errorf("%d marks", n)
+			t.Errorf("%d cache marks, want 3", n)
 		}
 		return string(text)
 	}
 	if text := encode(); !strings.Contains(text, `"content":[{"type":"text","text":"first","cache_control":{"type":"ephemeral"}}]`) {
-		t.Error("the first message carries no mark")
+		t.Error("the first message has no cache mark")
 	}
 	c.history = append(c.history, chatMessage{Role: "assistant", Content: content{{Type: "tool_use", ID: "t", Name: "read", Input: json.RawMessage(`{}`)}}})
-	c.hear(c.react(&reply{blocks: c.history[1].Content})...)
+	c.addUserMessage(c.nextUserBlocks(&reply{blocks: c.history[1].Content})...)
 	text := encode()
 	if !strings.Contains(text, `{"role":"user","content":"first"}`) {
 		t.Error("the first message is not plain again")

@@ -40,7 +40,7 @@ func TestDemoPicture(t *testing.T) {
 	if !bytes.Equal(drawTerminal(lines), picture) {
 		t.Errorf("%s is not what drawTerminal draws: run this test with -update", demoPicture)
 	}
-	shapes := shapes()
+	shapes := linePatterns()
 	for _, line := range lines {
 		if !slices.ContainsFunc(shapes, func(s *regexp.Regexp) bool { return s.MatchString(line) }) {
 			t.Errorf("the demo no longer prints lines like this one, run this test with -update: %q", line)
@@ -89,13 +89,13 @@ func header() string {
 	v := newScreen(service.Std{Out: &out, Err: &out, Env: noEnv})
 	v.open("http://127.0.0.1:3000", nil)
 	close(v.quit)
-	v.write.Wait()
+	v.writer.Wait()
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	return lines[len(lines)-1]
 }
 
-// shapes are the kinds of lines that the demo prints.
-func shapes() []*regexp.Regexp {
+// linePatterns are the kinds of lines that the demo prints.
+func linePatterns() []*regexp.Regexp {
 	shapes := []string{
 		`^…?$`,
 		`^The balancer is at http://127\.0\.0\.1:\d+, in front of 3 simulated upstreams: alpha, beta, gamma\.$`,

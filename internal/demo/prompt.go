@@ -60,8 +60,8 @@ type tool struct {
 	InputSchema json.RawMessage `json:"input_schema"`
 }
 
-// marked returns the block with a cache mark.
-func (b block) marked() block {
+// withCacheMark returns the block with a cache mark.
+func (b block) withCacheMark() block {
 	b.CacheControl = &cacheControl{Type: "ephemeral"}
 	return b
 }
@@ -72,44 +72,44 @@ type sharedPrompt struct {
 	system []block
 }
 
-// newSharedPrompt returns a prompt with the size of a coding agent's. The first block of system is where
-// Claude Code writes its version, and the two others have cache marks.
+// newSharedPrompt returns a prompt with the size of a coding agent's. The first block of system is
+// where Claude Code writes its version, and the two others have cache marks.
 func newSharedPrompt(seed uint64) sharedPrompt {
-	dice := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(seed, 0))
 	p := sharedPrompt{system: []block{
 		{Type: "text", Text: "x-anthropic-billing-header: cc_version=0.0.0; cc_entrypoint=demo;"},
-		block{Type: "text", Text: "You are an agent that works on code. " + prose(dice, 60)}.marked(),
-		block{Type: "text", Text: prose(dice, 4000)}.marked(),
+		block{Type: "text", Text: "You are an agent that works on code. " + prose(random, 60)}.withCacheMark(),
+		block{Type: "text", Text: prose(random, 4000)}.withCacheMark(),
 	}}
 	for _, name := range []string{"read", "write", "search", "shell", "list", "plan"} {
 		p.tools = append(p.tools, tool{
-			Name: name, Description: prose(dice, 250),
+			Name: name, Description: prose(random, 250),
 			InputSchema: json.RawMessage(`{"type":"object","properties":{"target":{"type":"string"},"limit":{"type":"integer"}},"required":["target"]}`),
 		})
 	}
 	return p
 }
 
-// ask returns the request for the next turn.
-func (c *conversation) ask(stream bool) requestBody {
-	r := c.counted()
+// nextRequest returns the request for the next turn.
+func (c *conversation) nextRequest(stream bool) requestBody {
+	r := c.promptBody()
 	r.MaxTokens, r.Stream, r.Metadata = 32000, stream, c.metadata()
 	return r
 }
 
-// counted returns the prompt. The last block of the last message has the third cache mark, which
+// promptBody returns the prompt. The last block of the last message has the third cache mark, which
 // moves on with every turn.
-func (c *conversation) counted() requestBody {
+func (c *conversation) promptBody() requestBody {
 	messages := slices.Clone(c.history)
 	last := &messages[len(messages)-1]
 	last.Content = slices.Clone(last.Content)
 	end := &last.Content[len(last.Content)-1]
-	*end = end.marked()
+	*end = end.withCacheMark()
 	return requestBody{Model: c.model, Messages: messages, System: c.traffic.prompt.system, Tools: c.traffic.prompt.tools}
 }
 
-// title returns a side request: a small model names the conversation.
-func (c *conversation) title() requestBody {
+// titleRequest returns a side request: a small model names the conversation.
+func (c *conversation) titleRequest() requestBody {
 	return requestBody{
 		Model: "claude-haiku-5-5", MaxTokens: 40, Metadata: c.metadata(),
 		System:   []block{{Type: "text", Text: "Write a title of at most six words."}},
@@ -123,7 +123,7 @@ func (c *conversation) metadata() *metadata {
 }
 
 // prose returns the given number of words. Only their number and their repeatability matter.
-func prose(dice *rand.Rand, words int) string {
+func prose(random *rand.Rand, words int) string {
 	vocabulary := strings.Fields(`the a this every next open small whole first other function test file request answer change
 		branch module error line value reader writer check keeps needs returns calls moves holds reads before after inside without`)
 	var text strings.Builder
@@ -131,7 +131,7 @@ func prose(dice *rand.Rand, words int) string {
 		if i > 0 {
 			text.WriteByte(' ')
 		}
-		text.WriteString(vocabulary[dice.IntN(len(vocabulary))])
+		text.WriteString(vocabulary[random.IntN(len(vocabulary))])
 		if i%12 == 11 {
 			text.WriteByte('.')
 		}

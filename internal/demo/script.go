@@ -11,16 +11,15 @@ import (
 
 // scene is a period in which some upstreams fail.
 type scene struct {
-	calm   time.Duration // time before it without failures
-	lasts  time.Duration
-	text   string
-	faults map[string]fault.Rule // by upstream
+	pause    time.Duration // time before it without failures
+	duration time.Duration
+	text     string
+	faults   map[string]fault.Rule // by upstream
 }
 
-// script returns a round of scenes of about 15 seconds. No request may meet failures everywhere:
-// two consecutive scenes leave one upstream without a fault, because a request may last from the
-// end of one to the beginning of the next. All faults come before the first content, where a
-// balancer can hide them.
+// script returns a round of scenes of about 15 seconds. In any two consecutive scenes one upstream
+// has no fault, because a request may last from the end of one scene to the beginning of the next.
+// All faults come before the first content, where a balancer can hide them.
 func script() []scene {
 	overloaded := always(fault.Fault{Kind: fault.Status, Status: 529})
 	reset := always(fault.Fault{Kind: fault.Reset})
@@ -44,40 +43,40 @@ func script() []scene {
 
 func always(f fault.Fault) fault.Rule { return fault.Rule{Fault: f} }
 
-// play plays the scenes repeatedly until ctx ends, and removes all faults at the end.
-func play(ctx context.Context, script []scene, upstreams []simulated, view *screen) {
+// playScenes plays the scenes repeatedly until ctx ends, and removes all faults at the end.
+func playScenes(ctx context.Context, script []scene, upstreams []simulatedUpstream, view *screen) {
 	for i := 0; ; i = (i + 1) % len(script) {
 		scene := script[i]
-		if !sleep(ctx, scene.calm) {
+		if !sleep(ctx, scene.pause) {
 			return
 		}
 		view.note(scene.text)
-		on := scene.upstreams(upstreams)
-		for _, u := range on {
+		faulty := scene.upstreams(upstreams)
+		for _, u := range faulty {
 			u.fake.SetFaults(scene.faults[u.name])
 		}
-		more := sleep(ctx, scene.lasts)
+		continues := sleep(ctx, scene.duration)
 		var names []string
-		for _, u := range on {
+		for _, u := range faulty {
 			u.fake.SetFaults()
 			names = append(names, u.name)
 		}
-		if !more {
+		if !continues {
 			return
 		}
 		view.note(strings.Join(names, " and ") + " recovered: one request will probe after the cooldown")
 	}
 }
 
-// upstreams returns the upstreams of the scene.
-func (s scene) upstreams(all []simulated) []simulated {
-	return slices.DeleteFunc(slices.Clone(all), func(u simulated) bool {
+// upstreams returns the upstreams that have a fault in the scene.
+func (s scene) upstreams(all []simulatedUpstream) []simulatedUpstream {
+	return slices.DeleteFunc(slices.Clone(all), func(u simulatedUpstream) bool {
 		_, hasFault := s.faults[u.name]
 		return !hasFault
 	})
 }
 
-// sleep waits and returns false if ctx ended.
+// sleep waits for d. It returns false if ctx ended before that.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

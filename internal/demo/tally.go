@@ -15,10 +15,10 @@ type tally struct {
 	streams  *ledger.Stats // of streams only, because others have no first token
 	usage    map[string]claude.Usage
 
-	requests int
-	failures int // requests that failed for their client
-	rescued  int // requests with failed attempts that got a response
-	hidden   int // those failed attempts
+	requests       int
+	failures       int // requests that failed for their client
+	savedRequests  int // requests with failed attempts that got a response
+	hiddenFailures int // those failed attempts
 }
 
 func newTally(now time.Time) *tally {
@@ -41,8 +41,8 @@ func (t *tally) add(e ledger.Entry) {
 	u.CacheReadTokens += used.CacheReadTokens
 	t.usage[e.Server()] = u
 	if failed := len(e.Attempts) - 1; failed > 0 && e.Attempts[failed].Reason == "" {
-		t.rescued++
-		t.hidden += failed
+		t.savedRequests++
+		t.hiddenFailures += failed
 	}
 }
 
@@ -56,13 +56,13 @@ func (t *tally) summarize(w io.Writer, names []string, paint paint, now time.Tim
 	for _, name := range names {
 		sum, stream, u := summaryOf(attempts, name), summaryOf(streams, name), t.usage[name]
 		fmt.Fprintf(w, "%-8s  %8d  %6d  %16s  %15s  %9d  %10d  %10s\n", name, sum.Requests, sum.Errors,
-			milliseconds(stream.MeanFirstByte), milliseconds(stream.P95FirstByte), u.InputTokens, u.OutputTokens, share(u.CacheReadTokens, u.InputTokens))
+			formatLatency(stream.MeanFirstByte), formatLatency(stream.P95FirstByte), u.InputTokens, u.OutputTokens, percent(u.CacheReadTokens, u.InputTokens))
 	}
 	verdict := fmt.Sprintf("%d client requests in %s, %d of them failed.", t.requests, period.Round(100*time.Millisecond), t.failures)
 	if t.failures > 0 {
 		verdict = paint.in(red, verdict)
 	}
-	fmt.Fprintf(w, "\n%s\n%d failures of upstreams stayed hidden: %d requests were answered by another upstream.\n", verdict, t.hidden, t.rescued)
+	fmt.Fprintf(w, "\n%s\n%d failures of upstreams stayed hidden: %d requests were answered by another upstream.\n", verdict, t.hiddenFailures, t.savedRequests)
 }
 
 func summaryOf(all []ledger.Summary, name string) ledger.Summary {
@@ -74,7 +74,7 @@ func summaryOf(all []ledger.Summary, name string) ledger.Summary {
 	return ledger.Summary{}
 }
 
-func share(part, whole int64) string {
+func percent(part, whole int64) string {
 	if whole == 0 {
 		return "-"
 	}

@@ -34,7 +34,7 @@ func newTraffic(base string, seed uint64, view *screen) *traffic {
 	}
 }
 
-// run keeps up a number of sessions until ctx ends, and then lets the requests in flight finish.
+// run runs a number of clients until ctx ends, and then lets the requests in flight finish.
 func (t *traffic) run(ctx context.Context, sessions int) {
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer t.client.CloseIdleConnections()
@@ -42,24 +42,24 @@ func (t *traffic) run(ctx context.Context, sessions int) {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cut) })()
 	var clients sync.WaitGroup
 	for number := range sessions {
-		clients.Go(func() { t.keepUp(ctx, requests, number+1) })
+		clients.Go(func() { t.runClient(ctx, requests, number+1) })
 	}
 	clients.Wait()
 }
 
-// keepUp runs one conversation after another.
-func (t *traffic) keepUp(ctx, requests context.Context, number int) {
-	dice := rand.New(rand.NewPCG(t.seed, uint64(number)))
+// runClient runs one conversation after another until ctx ends.
+func (t *traffic) runClient(ctx, requests context.Context, number int) {
+	random := rand.New(rand.NewPCG(t.seed, uint64(number)))
 	for n := 0; ; n++ {
 		c := &conversation{
-			traffic: t, dice: dice, id: sessionID(number, n),
+			traffic: t, random: random, id: sessionID(number, n),
 			model: []string{"claude-opus-5-5", "claude-sonnet-5-5"}[number%2],
 		}
 		if !c.think(ctx) {
 			return
 		}
-		if err := c.hold(ctx, requests); err != nil && requests.Err() == nil {
-			t.view.failed(c.id, err)
+		if err := c.converse(ctx, requests); err != nil && requests.Err() == nil {
+			t.view.recordFailure(c.id, err)
 		}
 	}
 }
@@ -85,23 +85,23 @@ func sessionClient(id string) (int, bool) {
 // conversation is one session of one client. One goroutine uses it.
 type conversation struct {
 	traffic *traffic
-	dice    *rand.Rand
+	random  *rand.Rand
 	id      string
 	model   string
 	history []chatMessage
 }
 
-// think waits a moment, in which the user reads or a tool runs.
+// think waits as long as a user reads or a tool runs. It returns false if ctx ended.
 func (c *conversation) think(ctx context.Context) bool {
-	return sleep(ctx, time.Duration(100+c.dice.IntN(300))*time.Millisecond)
+	return sleep(ctx, time.Duration(100+c.random.IntN(300))*time.Millisecond)
 }
 
-// hold continues for some turns, or until ctx ends or a request fails.
-func (c *conversation) hold(ctx, requests context.Context) error {
-	turns := 5 + c.dice.IntN(6)
-	c.hear(block{Type: "text", Text: prose(c.dice, 60+c.dice.IntN(200))})
-	if c.dice.IntN(2) == 0 {
-		if err := c.count(requests); err != nil {
+// converse sends the requests of some turns, until ctx ends or a request fails.
+func (c *conversation) converse(ctx, requests context.Context) error {
+	turns := 5 + c.random.IntN(6)
+	c.addUserMessage(block{Type: "text", Text: prose(c.random, 60+c.random.IntN(200))})
+	if c.random.IntN(2) == 0 {
+		if err := c.countTokens(requests); err != nil {
 			return err
 		}
 	}
@@ -109,14 +109,14 @@ func (c *conversation) hold(ctx, requests context.Context) error {
 		if turn > 0 && !c.think(ctx) {
 			return nil
 		}
-		answer, err := c.send(requests, c.ask(c.dice.IntN(6) > 0))
+		response, err := c.send(requests, c.nextRequest(c.random.IntN(6) > 0))
 		if err != nil {
 			return err
 		}
-		c.history = append(c.history, chatMessage{Role: "assistant", Content: answer.blocks})
-		c.hear(c.react(answer)...)
+		c.history = append(c.history, chatMessage{Role: "assistant", Content: response.blocks})
+		c.addUserMessage(c.nextUserBlocks(response)...)
 		if turn == 0 && ctx.Err() == nil {
-			if _, err := c.send(requests, c.title()); err != nil {
+			if _, err := c.send(requests, c.titleRequest()); err != nil {
 				return err
 			}
 		}
@@ -124,26 +124,26 @@ func (c *conversation) hold(ctx, requests context.Context) error {
 	return nil
 }
 
-func (c *conversation) hear(blocks ...block) {
+func (c *conversation) addUserMessage(blocks ...block) {
 	c.history = append(c.history, chatMessage{Role: "user", Content: blocks})
 }
 
-// react returns the client's next message: the results of tools if any were called, else a new
-// question.
-func (c *conversation) react(answer *reply) []block {
+// nextUserBlocks returns the client's next message: the results of tools if any were called, else a
+// new question.
+func (c *conversation) nextUserBlocks(response *reply) []block {
 	var results []block
-	for _, b := range answer.blocks {
+	for _, b := range response.blocks {
 		if b.Type == "tool_use" {
-			results = append(results, block{Type: "tool_result", ToolUseID: b.ID, Content: prose(c.dice, 100+c.dice.IntN(500))})
+			results = append(results, block{Type: "tool_result", ToolUseID: b.ID, Content: prose(c.random, 100+c.random.IntN(500))})
 		}
 	}
 	if results == nil {
-		return []block{{Type: "text", Text: prose(c.dice, 20+c.dice.IntN(60))}}
+		return []block{{Type: "text", Text: prose(c.random, 20+c.random.IntN(60))}}
 	}
 	return results
 }
 
-// send requests a message and returns all of it, or an error.
+// send requests a message and reads it completely.
 func (c *conversation) send(ctx context.Context, r requestBody) (*reply, error) {
 	res, err := c.post(ctx, claude.MessagesPath, r)
 	if err != nil {
@@ -156,8 +156,8 @@ func (c *conversation) send(ctx context.Context, r requestBody) (*reply, error) 
 	return readPlain(res.Body)
 }
 
-func (c *conversation) count(ctx context.Context) error {
-	res, err := c.post(ctx, "/v1/messages/count_tokens", c.counted())
+func (c *conversation) countTokens(ctx context.Context) error {
+	res, err := c.post(ctx, "/v1/messages/count_tokens", c.promptBody())
 	if err != nil {
 		return err
 	}
@@ -213,11 +213,11 @@ type reply struct {
 // readStream reads a stream to its end. Anything but a complete message is an error.
 func readStream(r io.Reader) (*reply, error) {
 	var events claude.EventScanner
-	var answer reply
+	var response reply
 	buf := make([]byte, 4096)
 	for {
 		n, err := r.Read(buf)
-		events.Feed(buf[:n], answer.observe)
+		events.Feed(buf[:n], response.observe)
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -225,15 +225,15 @@ func readStream(r io.Reader) (*reply, error) {
 			return nil, fmt.Errorf("read stream: %w", err)
 		}
 	}
-	switch m := answer.message; {
+	switch m := response.message; {
 	case m.Err != nil:
 		return nil, fmt.Errorf("error event: %s: %s", m.Err.Type, m.Err.Message)
-	case answer.broken != nil:
-		return nil, fmt.Errorf("unreadable event: %w", answer.broken)
+	case response.broken != nil:
+		return nil, fmt.Errorf("unreadable event: %w", response.broken)
 	case !m.Started || !m.Stopped:
 		return nil, errors.New("the stream ended without message_stop")
 	}
-	return &answer, nil
+	return &response, nil
 }
 
 func (a *reply) observe(ev claude.Event) {

@@ -24,21 +24,22 @@ const maxLines = 4096
 
 const rowFormat = "%-8s  %-8s  %-6s  %-6s  %6s  %11s  %9s  %10s  %10s"
 
-// screen prints one line per request, and sums at the end. It is a proxy.Recorder that never blocks:
-// one goroutine writes, and a line is dropped if the queue is full. Safe for concurrent use.
+// screen prints one line per request, and sums at the end. It is a proxy.Recorder that never
+// blocks: one goroutine writes, and a line is dropped if the queue is full. Safe for concurrent
+// use.
 type screen struct {
-	out   io.Writer
-	paint paint
-	lines chan string
-	quit  chan struct{}
-	write sync.WaitGroup
+	out    io.Writer
+	paint  paint
+	lines  chan string
+	quit   chan struct{}
+	writer sync.WaitGroup
 
-	mu       sync.Mutex
-	names    []string // of the upstreams
-	turns    map[string]turnCount
-	tally    *tally
-	forgiven time.Time // responses that end later were cut by the end of the demo; zero while it runs
-	leftOut  int
+	mu            sync.Mutex
+	names         []string // of the upstreams
+	turns         map[string]turnCount
+	tally         *tally
+	drainDeadline time.Time // the end of the demo cuts responses that last longer; zero while it runs
+	dropped       int
 }
 
 // turnCount counts the requests of a session.
@@ -55,20 +56,20 @@ func newScreen(std service.Std) *screen {
 }
 
 // open prints what the demo is and how to join it, and begins to print lines.
-func (v *screen) open(base string, upstreams []simulated) {
+func (v *screen) open(base string, upstreams []simulatedUpstream) {
 	for _, u := range upstreams {
 		v.names = append(v.names, u.name)
 	}
 	fmt.Fprintf(v.out, `The balancer is at %s, in front of %d simulated upstreams: %s.
-All answers are simulated: they cost nothing and mean nothing. A real Claude Code can join in:
+All responses are simulated: they cost nothing and mean nothing. A real Claude Code can join in:
 
   export ANTHROPIC_BASE_URL=%s
   export ANTHROPIC_AUTH_TOKEN=demo
 
 `, base, len(v.names), strings.Join(v.names, ", "), base)
-	header := fmt.Sprintf(rowFormat+"  attempts", "time", "session", "kind", "answer", "status", "first token", "tokens in", "tokens out", "cache read")
+	header := fmt.Sprintf(rowFormat+"  attempts", "time", "session", "kind", "server", "status", "first token", "tokens in", "tokens out", "cache read")
 	fmt.Fprintln(v.out, v.paint.in(bold, header))
-	v.write.Go(v.writeLines)
+	v.writer.Go(v.writeLines)
 }
 
 func (v *screen) writeLines() {
@@ -92,11 +93,11 @@ func (v *screen) writeLines() {
 // close prints the remaining lines and the sums. It is called once, after open.
 func (v *screen) close() {
 	close(v.quit)
-	v.write.Wait()
+	v.writer.Wait()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.leftOut > 0 {
-		fmt.Fprintf(v.out, "(%d lines were left out: the terminal was too slow)\n", v.leftOut)
+	if v.dropped > 0 {
+		fmt.Fprintf(v.out, "(%d lines dropped: the terminal was too slow)\n", v.dropped)
 	}
 	v.tally.summarize(v.out, v.names, v.paint, time.Now())
 }
@@ -106,7 +107,7 @@ func (v *screen) printLocked(line string) {
 	select {
 	case v.lines <- line:
 	default:
-		v.leftOut++
+		v.dropped++
 	}
 }
 
@@ -114,15 +115,15 @@ func (v *screen) printLocked(line string) {
 func (v *screen) note(text string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.printLocked(v.paint.in(cyan, clock(time.Now())+"  ── "+text))
+	v.printLocked(v.paint.in(cyan, timeOfDay(time.Now())+"  ── "+text))
 }
 
-// failed counts and prints a request that failed for one of the demo's clients.
-func (v *screen) failed(session string, err error) {
+// recordFailure counts and prints a request that failed for one of the demo's clients.
+func (v *screen) recordFailure(session string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.tally.failures++
-	v.printLocked(v.paint.in(red, clock(time.Now())+"  "+sender(session)+" FAILED: "+err.Error()))
+	v.printLocked(v.paint.in(red, timeOfDay(time.Now())+"  "+senderName(session)+" FAILED: "+err.Error()))
 }
 
 // failures returns the number of client requests that failed.
@@ -132,11 +133,12 @@ func (v *screen) failures() int {
 	return v.tally.failures
 }
 
-// forgiveAfter sets the time after which a broken response is caused by the end of the demo.
-func (v *screen) forgiveAfter(limit time.Time) {
+// setDrainDeadline sets the time after which the end of the demo cuts responses; they do not count
+// as failures.
+func (v *screen) setDrainDeadline(limit time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.forgiven = limit
+	v.drainDeadline = limit
 }
 
 // Record counts and prints a request. The demo's clients report their failures themselves, because
@@ -146,7 +148,7 @@ func (v *screen) Record(e ledger.Entry) {
 	defer v.mu.Unlock()
 	v.tally.add(e)
 	broken := e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated
-	cut := !v.forgiven.IsZero() && e.Start.Add(e.Duration).After(v.forgiven)
+	cut := !v.drainDeadline.IsZero() && e.Start.Add(e.Duration).After(v.drainDeadline)
 	if _, ours := sessionClient(e.Session); broken && !cut && !ours {
 		v.tally.failures++
 	}
@@ -155,7 +157,7 @@ func (v *screen) Record(e ledger.Entry) {
 
 // lineLocked returns the row of one request.
 func (v *screen) lineLocked(e ledger.Entry) string {
-	name := sender(e.Session)
+	name := senderName(e.Session)
 	turn := v.turns[name]
 	if turn.session != e.Session {
 		turn = turnCount{session: e.Session}
@@ -163,35 +165,35 @@ func (v *screen) lineLocked(e ledger.Entry) string {
 	turn.n++
 	v.turns[name] = turn
 
-	answered, status := "-", "left"
+	server, status := "-", "left"
 	if e.Outcome == ledger.Answered || e.Outcome == ledger.Truncated {
-		answered = e.Server()
+		server = e.Server()
 	}
 	if e.Status != 0 {
 		status = strconv.Itoa(e.Status)
 	}
 	use := e.Usage()
-	row := fmt.Sprintf(rowFormat, clock(e.Start.Add(e.Duration)), fmt.Sprintf("%s/%d", name, turn.n), kindOfRequest(e), answered, status,
-		milliseconds(e.TimeToFirstByte), tokens(use.TotalInputTokens()), tokens(use.OutputTokens), tokens(use.CacheReadTokens))
+	row := fmt.Sprintf(rowFormat, timeOfDay(e.Start.Add(e.Duration)), fmt.Sprintf("%s/%d", name, turn.n), requestKind(e), server, status,
+		formatLatency(e.TimeToFirstByte), formatTokens(use.TotalInputTokens()), formatTokens(use.OutputTokens), formatTokens(use.CacheReadTokens))
 	switch {
 	case e.Outcome == ledger.Failed || e.Outcome == ledger.Truncated:
-		return v.paint.in(red, row+"  "+attemptsOf(e))
+		return v.paint.in(red, row+"  "+formatAttempts(e))
 	case len(e.Attempts) > 1:
-		return row + "  " + v.paint.in(yellow, attemptsOf(e))
+		return row + "  " + v.paint.in(yellow, formatAttempts(e))
 	default:
 		return row
 	}
 }
 
-// sender returns the name of a request's sender.
-func sender(session string) string {
+// senderName returns the name of a request's sender.
+func senderName(session string) string {
 	if number, ok := sessionClient(session); ok {
 		return "s" + strconv.Itoa(number)
 	}
 	return "guest"
 }
 
-func kindOfRequest(e ledger.Entry) string {
+func requestKind(e ledger.Entry) string {
 	switch {
 	case e.Stream:
 		return "stream"
@@ -204,25 +206,25 @@ func kindOfRequest(e ledger.Entry) string {
 	}
 }
 
-// attemptsOf returns the path of a request from upstream to upstream.
-func attemptsOf(e ledger.Entry) string {
-	var way []string
+// formatAttempts returns the path of a request from upstream to upstream.
+func formatAttempts(e ledger.Entry) string {
+	var steps []string
 	for _, a := range e.Attempts {
 		switch {
 		case a.Reason == "":
-			way = append(way, a.Server)
+			steps = append(steps, a.Server)
 		case a.Status >= http.StatusBadRequest:
-			way = append(way, fmt.Sprintf("%s ✗%d", a.Server, a.Status))
+			steps = append(steps, fmt.Sprintf("%s ✗%d", a.Server, a.Status))
 		default: // the innermost cause comes last, after addresses that do not help here
-			way = append(way, a.Server+" ✗"+strings.TrimSpace(a.Reason[strings.LastIndex(a.Reason, ": ")+1:]))
+			steps = append(steps, a.Server+" ✗"+strings.TrimSpace(a.Reason[strings.LastIndex(a.Reason, ": ")+1:]))
 		}
 	}
-	return strings.Join(way, " → ")
+	return strings.Join(steps, " → ")
 }
 
-func clock(t time.Time) string { return t.Format(time.TimeOnly) }
+func timeOfDay(t time.Time) string { return t.Format(time.TimeOnly) }
 
-func milliseconds(d time.Duration) string {
+func formatLatency(d time.Duration) string {
 	switch {
 	case d == 0:
 		return "-"
@@ -233,7 +235,7 @@ func milliseconds(d time.Duration) string {
 	}
 }
 
-func tokens(n int64) string {
+func formatTokens(n int64) string {
 	if n == 0 {
 		return "-"
 	}
