@@ -230,7 +230,7 @@ func TestReportRefusesWhatItCannotUnderstand(t *testing.T) {
 	}
 	f(2, "-by weekday", "-by", "weekday")
 	f(2, "-since tomorrow", "-since", "tomorrow")
-	f(2, "-since is not before -until", "-since", "1h", "-until", "2h")
+	f(2, "-since must be before the end", "-since", "1h", "-until", "2h")
 	f(2, "-format xml", "-format", "xml")
 	f(2, "-zone Mars", "-tz", "Mars")
 	if got := run(t, invocation{args: []string{"report", "-c", filepath.Join(t.TempDir(), "none.json")}}); got.status != 1 || !strings.Contains(got.stderr, "there is no configuration file") {

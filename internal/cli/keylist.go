@@ -16,6 +16,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/quota"
+	"github.com/9bingyin/claude-code-lb/internal/report"
 	"github.com/9bingyin/claude-code-lb/internal/service"
 	"github.com/9bingyin/claude-code-lb/internal/store"
 )
@@ -44,7 +45,7 @@ func (k *keyCommand) list(ctx context.Context, std service.Std) error {
 	for i := range cfg.AuthKeys {
 		key := &cfg.AuthKeys[i]
 		p.printf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			printable(key.Name), printable(key.Group), validity(key, now),
+			report.Printable(key.Name), report.Printable(key.Group), validity(key, now),
 			orDash(key.RPM), orDash(key.TPM), orDash(key.Concurrency), budgetText(key.Budget),
 			spent.of(key.Name), spent.left(key.Name), orAll(key.Models), orAll(key.IPs))
 	}
@@ -216,7 +217,7 @@ func orAll(list []string) string {
 	if len(list) == 0 {
 		return "all"
 	}
-	return printable(strings.Join(list, ","))
+	return report.Printable(strings.Join(list, ","))
 }
 
 func budgetText(b config.Budget) string {

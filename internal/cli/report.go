@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/report"
 	"github.com/9bingyin/claude-code-lb/internal/service"
 	"github.com/9bingyin/claude-code-lb/internal/store"
 )
@@ -111,89 +109,16 @@ func (r *reportCommand) run(ctx context.Context, std service.Std, now time.Time,
 	if len(lines) == 0 && r.format == "table" && waiting {
 		return service.ExitOK, nil // "no requests" would be wrong
 	}
-	return service.ExitOK, writeReport(std.Out, r.format, q, lines)
+	return service.ExitOK, report.Write(std.Out, r.format, q, lines)
 }
 
 // question converts the flags. Without -zone the time zone of the calendar applies.
 func (r *reportCommand) question(now time.Time, calendar string) (store.Question, error) {
-	var q store.Question
-	var err error
-	if q.Zone, err = config.Zone(cmp.Or(r.zone, calendar)); err != nil {
-		hint := "want a zone such as UTC, Local or Europe/Berlin"
-		if best := config.NearestZone(r.zone); best != "" {
-			hint = "did you mean " + best + "?"
-		}
-		return q, fmt.Errorf("-zone %s: %s", r.zone, hint)
-	}
-	if q.Since, err = parseMoment(r.since, now, q.Zone); err != nil {
-		return q, fmt.Errorf("-since %w", err)
-	}
-	q.Until = now.Add(time.Second)
-	if r.until != "" {
-		if q.Until, err = parseMoment(r.until, now, q.Zone); err != nil {
-			return q, fmt.Errorf("-until %w", err)
-		}
-	}
-	if !q.Since.Before(q.Until) {
-		return q, errors.New("-since is not before -until")
-	}
-	if q.By, err = parseDimensions(r.by); err != nil {
-		return q, err
-	}
-	q.Only = map[store.Dimension]string{}
-	for d, value := range map[store.Dimension]string{store.Key: r.key, store.Model: r.model, store.Upstream: r.upstream} {
-		if value != "" {
-			q.Only[d] = value
-		}
+	q, err := report.Params{By: r.by, Since: r.since, Until: r.until, Zone: cmp.Or(r.zone, calendar), Key: r.key, Model: r.model, Upstream: r.upstream}.Question(now)
+	if err != nil {
+		return q, fmt.Errorf("-%w", err)
 	}
 	return q, nil
-}
-
-func parseDimensions(list string) ([]store.Dimension, error) {
-	if list == "total" || list == "" {
-		return nil, nil
-	}
-	var by []store.Dimension
-	for name := range strings.SplitSeq(list, ",") {
-		d := store.Dimension(strings.TrimSpace(name))
-		if !slices.Contains(store.Dimensions(), d) {
-			return nil, fmt.Errorf("-by %s: want some of day, hour, key, model, upstream and session, or total", name)
-		}
-		if !slices.Contains(by, d) {
-			by = append(by, d)
-		}
-	}
-	return by, nil
-}
-
-// parseMoment parses a point in time or an age.
-func parseMoment(s string, now time.Time, zone *time.Location) (time.Time, error) {
-	for _, layout := range [...]string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateTime, "2006-01-02 15:04"} {
-		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
-			return t, nil
-		}
-	}
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t, nil
-	}
-	if days, isDays := strings.CutSuffix(s, "d"); isDays {
-		if n, err := strconv.ParseFloat(days, 64); err == nil && n >= 0 && n < 1e6 {
-			return now.Add(-time.Duration(n * 24 * float64(time.Hour))), nil
-		}
-	}
-	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	y, m, d := now.In(zone).Date()
-	switch strings.ToLower(s) {
-	case "now":
-		return now, nil
-	case "today":
-		return time.Date(y, m, d, 0, 0, 0, 0, zone), nil
-	case "yesterday":
-		return time.Date(y, m, d-1, 0, 0, 0, 0, zone), nil
-	}
-	return time.Time{}, fmt.Errorf("%s: want a time such as today, yesterday, 2026-05-01, 2026-05-01T12:00, 24h or 7d", s)
 }
 
 // printer writes text and records the first error.

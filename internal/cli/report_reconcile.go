@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"text/tabwriter"
 
+	"github.com/9bingyin/claude-code-lb/internal/report"
 	"github.com/9bingyin/claude-code-lb/internal/service"
 	"github.com/9bingyin/claude-code-lb/internal/store"
 )
@@ -64,7 +65,7 @@ func reconciliationCSV(w io.Writer, lines []reconciled) error {
 		"drift", "differs", "unpriced_attempts"}) // out.Error returns the error
 	for _, l := range lines {
 		_ = out.Write([]string{
-			noFormula(l.Server), strconv.Itoa(l.Readings), l.From, l.To, number(l.Lost), number(l.Raised), l.Spent.String(),
+			report.NoFormula(l.Server), strconv.Itoa(l.Readings), l.From, l.To, number(l.Lost), number(l.Raised), l.Spent.String(),
 			number(l.Drift), strconv.FormatBool(l.Differs), strconv.FormatInt(l.Unpriced, 10),
 		})
 	}
@@ -86,10 +87,12 @@ func reconciliationTable(w io.Writer, lines []reconciled) error {
 			result = "DIFFERS"
 		}
 		p.printf("%s\t%d\t%.4f\t%s\t%+.1f %%\t%.2f\t%s\t\n",
-			printable(l.Server), l.Readings, l.Lost, l.Spent, 100*l.Drift, l.Raised, result)
+			report.Printable(l.Server), l.Readings, l.Lost, l.Spent, 100*l.Drift, l.Raised, result)
 	}
 	if p.err != nil {
 		return p.err
 	}
 	return out.Flush()
 }
+
+func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

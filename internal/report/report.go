@@ -1,4 +1,6 @@
-package cli
+// Package report turns sums of the ledger into tables, JSON, NDJSON and CSV, and parses the questions
+// about them. The command report and the admin API share it.
+package report
 
 import (
 	"encoding/csv"
@@ -73,8 +75,9 @@ func unpriced(s *ledger.Sums) string {
 	return ""
 }
 
-// writeReport writes the lines. Tables and JSON also have their total and the time zone of days.
-func writeReport(w io.Writer, format string, q store.Question, lines []store.Line) error {
+// Write writes the lines in a format: table, json, ndjson or csv. Tables and JSON also have their
+// total and the time zone of days.
+func Write(w io.Writer, format string, q store.Question, lines []store.Line) error {
 	var total ledger.Sums
 	by := q.By
 	for i := range lines {
@@ -153,7 +156,7 @@ func reportCSV(w io.Writer, by []store.Dimension, lines []store.Line) error {
 	for i := range lines {
 		var record []string
 		for _, value := range lines[i].At {
-			record = append(record, noFormula(value))
+			record = append(record, NoFormula(value))
 		}
 		for _, f := range columns {
 			record = append(record, f.exact(&lines[i].Sums))
@@ -164,9 +167,9 @@ func reportCSV(w io.Writer, by []store.Dimension, lines []store.Line) error {
 	return out.Error()
 }
 
-// noFormula changes text of a client so that spreadsheets do not take it for a formula, nor
+// NoFormula changes text of a client so that spreadsheets do not take it for a formula, nor
 // terminals for a control sequence.
-func noFormula(s string) string {
+func NoFormula(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
@@ -196,7 +199,7 @@ func reportTable(w io.Writer, by []store.Dimension, lines []store.Line, total *l
 	}
 	row := func(at []string, value func(figure) string) {
 		for _, s := range at {
-			p.printf("%s\t", printable(s))
+			p.printf("%s\t", Printable(s))
 		}
 		for _, f := range columns {
 			p.printf("%s\t", value(f))
@@ -244,8 +247,8 @@ func auditColumns() []figure {
 	}
 }
 
-// printable quotes control characters in text of a client, and shortens it for a table.
-func printable(s string) string {
+// Printable quotes control characters in text of a client, and shortens it for a table.
+func Printable(s string) string {
 	const longest = 60
 	if s == "" {
 		return "-"
@@ -257,4 +260,14 @@ func printable(s string) string {
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
-func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+// printer writes text and records the first error.
+type printer struct {
+	to  io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.to, format, args...)
+	}
+}
