@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"iter"
 	"time"
 
@@ -21,8 +19,8 @@ func (s *Store) Entries(ctx context.Context, since, until time.Time) iter.Seq2[*
 		}
 		defer rows.Close()
 		for rows.Next() {
-			e, err := scanEntry(rows)
-			if !yield(e, err) || err != nil {
+			row, err := scanLogRow(rows)
+			if !yield(row.Entry, err) || err != nil {
 				return
 			}
 		}
@@ -30,18 +28,4 @@ func (s *Store) Entries(ctx context.Context, since, until time.Time) iter.Seq2[*
 			yield(nil, err)
 		}
 	}
-}
-
-func scanEntry(rows *sql.Rows) (*ledger.Entry, error) {
-	var id int64
-	var written sql.RawBytes
-	var prompt []byte
-	if err := rows.Scan(&id, &written, &prompt); err != nil {
-		return nil, err
-	}
-	e, err := decode(written, prompt)
-	if err != nil {
-		return nil, fmt.Errorf("request %d of the ledger: %w", id, err)
-	}
-	return e, nil
 }

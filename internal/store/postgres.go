@@ -64,6 +64,14 @@ func plain(err error) error {
 	return err
 }
 
+// withoutSettings removes the user and the database, which pgx puts into its errors.
+func (d *dialect) withoutSettings(err error) error {
+	if d.numbered {
+		return plain(err)
+	}
+	return err
+}
+
 // rootOf returns the innermost cause, because the outer errors contain the user and the database.
 func rootOf(err error) error {
 	for {

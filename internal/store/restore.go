@@ -135,7 +135,7 @@ func (s *Store) hasRow(ctx context.Context, r row) (bool, error) {
 	if !rows.Next() {
 		return false, rows.Err()
 	}
-	there, err := scanEntry(rows)
+	there, err := scanLogRow(rows)
 	if err != nil {
 		return false, err
 	}
@@ -143,7 +143,7 @@ func (s *Store) hasRow(ctx context.Context, r row) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return here.ID == there.ID && here.Start.Equal(there.Start), nil
+	return here.ID == there.Entry.ID && here.Start.Equal(there.Entry.Start), nil
 }
 
 // Import writes the output of Spill, or the content of one of its files, into the ledger.

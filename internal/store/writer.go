@@ -70,6 +70,7 @@ type Writer struct {
 	repeat     time.Duration // until the next log line
 	pruned     time.Time
 	searched   time.Time // last search for spills
+	indexed    *Store    // the store whose indexes are complete, or could not be built
 }
 
 // NewWriter returns a writer into the ledger that open opens. It does nothing before Run.
@@ -176,6 +177,7 @@ func (w *Writer) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		w.flush(ctx)
+		w.buildIndexes(ctx)
 		w.restoreLater(ctx)
 		w.prune(ctx)
 	}
@@ -391,10 +393,7 @@ func (w *Writer) try(ctx context.Context, b *load) error {
 	if lost != nil {
 		w.log.Error(telemetry.LedgerLost, telemetry.Rows, lost.rows, telemetry.Err, lost.because)
 	}
-	if s.numbered { // pgx's errors contain the user and the database
-		return plain(err)
-	}
-	return err
+	return s.withoutSettings(err)
 }
 
 // opened returns the store. It opens the ledger if that failed before, or if its file was replaced.
@@ -423,6 +422,21 @@ func (w *Writer) ready() *Store {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.store
+}
+
+// Store returns the open ledger for readers, nil while it is not open.
+func (w *Writer) Store() *Store { return w.ready() }
+
+// buildIndexes builds the indexes of a newly opened ledger. Rows wait in memory in the meantime.
+func (w *Writer) buildIndexes(ctx context.Context) {
+	s := w.ready()
+	if s == nil || s == w.indexed {
+		return
+	}
+	w.indexed = s
+	if err := s.BuildIndexes(ctx); err != nil && ctx.Err() == nil {
+		w.log.Warn(telemetry.LedgerNotIndexed, telemetry.Err, s.withoutSettings(err))
+	}
 }
 
 // prune calls Prune from time to time.
