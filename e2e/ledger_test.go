@@ -319,3 +319,36 @@ func TestTwoBalancersShareALedger(t *testing.T) {
 		t.Errorf("%d rows, %v", rows, err)
 	}
 }
+
+// TestTheLogIsReadThroughTheAdminAPI finds each request of both ledgers, while the balancer runs.
+func TestTheLogIsReadThroughTheAdminAPI(t *testing.T) {
+	t.Parallel()
+	ledgers(t, func(t *testing.T, cfg object) object {
+		f := newFake(t, "a")
+		for name, value := range fallback(f.entry()) {
+			cfg[name] = value
+		}
+		b := start(t, cfg)
+		for range 3 {
+			b.mustServe(true, f)
+		}
+		reported(t, b.file, 3)
+		_, page := b.admin(http.MethodGet, "/admin/api/log?limit=2", "")
+		rows, _ := page["requests"].([]any)
+		if len(rows) != 2 || page["next"] == nil {
+			t.Fatalf("%v", page)
+		}
+		row := rows[0].(map[string]any)
+		for _, id := range []string{row["id"].(string), row["request_id"].(string)} {
+			status, one := b.admin(http.MethodGet, "/admin/api/log/"+id, "")
+			if status != http.StatusOK || one["request_id"] != row["request_id"] || len(one["each_attempt"].([]any)) != 1 {
+				t.Errorf("%s: %d %v", id, status, one)
+			}
+		}
+		_, sums := b.admin(http.MethodGet, "/admin/api/report?by=upstream", "")
+		if total, _ := sums["total"].(map[string]any); total["requests"] != 3.0 {
+			t.Errorf("%v", sums)
+		}
+		return cfg
+	})
+}

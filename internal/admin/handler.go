@@ -17,6 +17,7 @@ import (
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/store"
 	"github.com/9bingyin/claude-code-lb/internal/telemetry"
 )
 
@@ -27,9 +28,11 @@ type Sources struct {
 	Table     func() *routing.Table // of the generation in force
 	Index     *routing.Index
 	Status    func() Status
-	Requests  func() []Request  // in flight, the oldest first
-	Decisions func() []Decision // the latest finished requests, the newest first
-	Keys      func() any        // client keys without their secrets, in the form of the JSON response; nil: there are no keys
+	Requests  func() []Request    // in flight, the oldest first
+	Decisions func() []Decision   // the latest finished requests, the newest first
+	Keys      func() any          // client keys without their secrets, in the form of the JSON response; nil: there are no keys
+	Ledger    func() *store.Store // the open ledger, nil while it is not open; nil: the ledger is off
+	Zone      func() string       // time zone of reports, "" means UTC; may be nil
 	// Reload applies the current content of the configuration file. Problems are those of the file;
 	// an error is the reason why the old configuration stays in force. It may be called at any
 	// time; calls run one after another.
@@ -78,6 +81,9 @@ func (h *Handler) routes() []route {
 		{http.MethodGet, "/admin/api/keys", withoutParameters(h.keys)},
 		{http.MethodGet, "/admin/api/requests", withoutParameters(h.requests)},
 		{http.MethodGet, "/admin/api/decisions", h.decisions},
+		{http.MethodGet, "/admin/api/report", h.report},
+		{http.MethodGet, "/admin/api/log", h.logList},
+		{http.MethodGet, "/admin/api/log/{id}", withoutParameters(h.logOne)},
 		{http.MethodPost, "/admin/api/sessions/{id}/flush", h.flush},
 		{http.MethodPost, "/admin/api/reload", h.reload},
 		{http.MethodPost, "/admin/api/pprof", h.allowProfiling},

@@ -18,6 +18,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/observe"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
+	"github.com/9bingyin/claude-code-lb/internal/store"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
 )
@@ -49,7 +50,9 @@ func newFixture(t *testing.T, key string) *fixture {
 	r.reload = func() (uint64, config.Problems, error) { return 2, nil, nil }
 	metrics := observe.NewMetrics("1")
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	books := ledgerOf(t, now)
 	r.handler = NewHandler(Sources{
+		Ledger:  func() *store.Store { return books },
 		Metrics: metrics.Handler(), Table: func() *routing.Table { return r.table }, Index: index,
 		Status: func() Status {
 			return Status{Version: "1", Generation: 1, Started: now, Uptime: 1.5, Ledger: &Backlog{Rows: 3, Oldest: 2.5}}

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/9bingyin/claude-code-lb/internal/config"
+	"github.com/9bingyin/claude-code-lb/internal/store"
 )
 
 // apiDocument is openapi.yaml: the parts of OpenAPI 3.1 that it uses. Any other field is an error.
@@ -220,6 +221,23 @@ func TestResponsesMatchDescription(t *testing.T) {
 	}
 	check("GET /admin/api/decisions", "/admin/api/decisions?server=a&outcome=answered&limit=1", "", 200)
 	check("GET /admin/api/decisions", "/admin/api/decisions?limit=0", "", 400)
+	check("GET /admin/api/report", "/admin/api/report?by=day,key,upstream", "", 200)
+	check("GET /admin/api/report", "/admin/api/report?by=nonsense", "", 400)
+	check("GET /admin/api/report", "/admin/api/report", "", 200, "Accept", "text/csv")
+	check("GET /admin/api/log", "/admin/api/log?limit=1", "", 200)
+	check("GET /admin/api/log", "/admin/api/log?limit=0", "", 400)
+	check("GET /admin/api/log", "/admin/api/log", "", 200, "Accept", "application/x-ndjson")
+	check("GET /admin/api/log/{id}", "/admin/api/log/req_lb_7", "", 200)
+	check("GET /admin/api/log/{id}", "/admin/api/log/req_lb_7?x=1", "", 400)
+	check("GET /admin/api/log/{id}", "/admin/api/log/req_lb_none", "", 404)
+	ledger := r.handler.Ledger
+	for _, path := range []string{"/admin/api/report", "/admin/api/log", "/admin/api/log/{id}"} {
+		r.handler.Ledger = func() *store.Store { return nil }
+		check("GET "+path, strings.ReplaceAll(path, "{id}", "7"), "", 503)
+		r.handler.Ledger = nil
+		check("GET "+path, strings.ReplaceAll(path, "{id}", "7"), "", 404)
+	}
+	r.handler.Ledger = ledger
 	check("POST /admin/api/sessions/{id}/flush", "/admin/api/sessions/s-1/flush", "", 200)
 	check("POST /admin/api/sessions/{id}/flush", "/admin/api/sessions/"+strings.Repeat("s", 129)+"/flush", "", 400)
 	check("POST /admin/api/reload", "/admin/api/reload", "", 200)

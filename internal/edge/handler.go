@@ -43,6 +43,7 @@ type Snapshot struct {
 
 	LoadBalancer string        // the configured algorithm, even if the mode does not use it
 	Cooldown     time.Duration // as configured
+	TimeZone     string        // of reports; "" means UTC
 }
 
 // Limits bound the bodies of requests.

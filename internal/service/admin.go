@@ -63,6 +63,7 @@ func newAdminServer(b *Balancer, metrics *observe.Metrics, books *store.Writer, 
 	sources := admin.Sources{
 		Metrics: metrics.Handler(), Index: b.index, Reload: reload,
 		Table: func() *routing.Table { return b.Handler.Current().Table },
+		Zone:  func() string { return b.Handler.Current().TimeZone },
 		Status: func() admin.Status {
 			return admin.Status{
 				Version: Version(), Generation: b.Handler.Current().Gen, Started: started.UTC(),
@@ -71,6 +72,9 @@ func newAdminServer(b *Balancer, metrics *observe.Metrics, books *store.Writer, 
 			}
 		},
 		Requests: b.liveRequests, Decisions: b.latestDecisions, Keys: func() any { return b.book.View(time.Now()) },
+	}
+	if books != nil {
+		sources.Ledger = books.Store
 	}
 	a.handler = admin.NewHandler(sources, b.cfg.AdminKey, b.log.Logger)
 	return a
