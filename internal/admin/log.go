@@ -90,11 +90,11 @@ func logEntryOf(r *store.LogRow) logEntry {
 // store returns the open ledger, or the reason why there is none.
 func (h *Handler) store() (*store.Store, *problem) {
 	if h.Ledger == nil {
-		return nil, fail(http.StatusNotFound, "no_ledger", "The ledger is off: set ledger in the configuration to record requests.")
+		return nil, newProblem(http.StatusNotFound, "no_ledger", "The ledger is off: set ledger in the configuration to record requests.")
 	}
 	s := h.Ledger()
 	if s == nil {
-		return nil, fail(http.StatusServiceUnavailable, "ledger_unavailable", "The ledger is not open: /admin/api/status has the reason.")
+		return nil, newProblem(http.StatusServiceUnavailable, "ledger_unavailable", "The ledger is not open: /admin/api/status has the reason.")
 	}
 	return s, nil
 }
@@ -102,8 +102,8 @@ func (h *Handler) store() (*store.Store, *problem) {
 // report sums up the ledger.
 func (h *Handler) report(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	if refused := onlyKnown(query, "by", "since", "until", "tz", "key", "model", "upstream"); refused != nil {
-		refused.send(w)
+	if refused := checkParameters(query, "by", "since", "until", "tz", "key", "model", "upstream"); refused != nil {
+		refused.write(w)
 		return
 	}
 	zone := query.Get("tz")
@@ -119,17 +119,17 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request) {
 		Key: query.Get("key"), Model: query.Get("model"), Upstream: query.Get("upstream"),
 	}.Question(time.Now())
 	if err != nil {
-		fail(http.StatusBadRequest, "invalid_request", "The parameter "+err.Error()+".").send(w)
+		newProblem(http.StatusBadRequest, "invalid_request", "The parameter "+err.Error()+".").write(w)
 		return
 	}
 	s, refused := h.store()
 	if refused != nil {
-		refused.send(w)
+		refused.write(w)
 		return
 	}
 	lines, err := s.Report(r.Context(), q)
 	if err != nil {
-		ledgerFailed(err).send(w)
+		ledgerFailed(err).write(w)
 		return
 	}
 	format := exportFormat(r)
@@ -138,7 +138,7 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request) {
 }
 
 func ledgerFailed(err error) *problem {
-	return fail(http.StatusServiceUnavailable, "ledger_unavailable", fmt.Sprintf("The ledger cannot be read: %v.", err))
+	return newProblem(http.StatusServiceUnavailable, "ledger_unavailable", fmt.Sprintf("The ledger cannot be read: %v.", err))
 }
 
 // exportFormat returns the format that the request accepts: csv, ndjson, or json.
@@ -162,12 +162,12 @@ func mediaOf(format string) string {
 func (h *Handler) logList(w http.ResponseWriter, r *http.Request) {
 	f, before, limit, refused := parseLog(r.URL.Query(), time.Now())
 	if refused != nil {
-		refused.send(w)
+		refused.write(w)
 		return
 	}
 	s, refused := h.store()
 	if refused != nil {
-		refused.send(w)
+		refused.write(w)
 		return
 	}
 	if format := exportFormat(r); format != "json" {
@@ -176,7 +176,7 @@ func (h *Handler) logList(w http.ResponseWriter, r *http.Request) {
 	}
 	page, err := s.Log(r.Context(), f, before, limitOr(limit, defaultLogPage))
 	if err != nil {
-		ledgerFailed(err).send(w)
+		ledgerFailed(err).write(w)
 		return
 	}
 	list := make([]logEntry, len(page.Rows))
@@ -187,7 +187,7 @@ func (h *Handler) logList(w http.ResponseWriter, r *http.Request) {
 	if page.Next > 0 {
 		out["next"] = strconv.FormatInt(page.Next, 10)
 	}
-	send(w, http.StatusOK, out)
+	writeJSON(w, http.StatusOK, out)
 }
 
 func limitOr(limit, otherwise int) int {
@@ -199,11 +199,11 @@ func limitOr(limit, otherwise int) int {
 
 // parseLog parses the parameters of the log. limit is 0 if the request has none.
 func parseLog(query url.Values, now time.Time) (f store.LogFilter, before int64, limit int, refused *problem) {
-	if refused := onlyKnown(query, "before", "limit", "since", "until", "client", "session", "model", "server", "outcome", "failed"); refused != nil {
+	if refused := checkParameters(query, "before", "limit", "since", "until", "client", "session", "model", "server", "outcome", "failed"); refused != nil {
 		return f, 0, 0, refused
 	}
 	invalid := func(name, want string) *problem {
-		return fail(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %s must be %s.", name, want))
+		return newProblem(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %s must be %s.", name, want))
 	}
 	f = store.LogFilter{Client: query.Get("client"), Session: query.Get("session"), Model: query.Get("model"), Server: query.Get("server"), Outcome: ledger.Outcome(query.Get("outcome"))}
 	var err error
@@ -277,7 +277,7 @@ func (h *Handler) export(w http.ResponseWriter, r *http.Request, s *store.Store,
 func (h *Handler) logOne(w http.ResponseWriter, r *http.Request) {
 	s, refused := h.store()
 	if refused != nil {
-		refused.send(w)
+		refused.write(w)
 		return
 	}
 	name := r.PathValue("id")
@@ -290,10 +290,10 @@ func (h *Handler) logOne(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err != nil:
-		ledgerFailed(err).send(w)
+		ledgerFailed(err).write(w)
 	case row == nil:
-		fail(http.StatusNotFound, "not_found", "The ledger has no request with this id. A request is written some moments after its end, and deleted after retention_days.").send(w)
+		newProblem(http.StatusNotFound, "not_found", "The ledger has no request with this id. A request is written some moments after its end, and deleted after retention_days.").write(w)
 	default:
-		send(w, http.StatusOK, detailOf(row))
+		writeJSON(w, http.StatusOK, detailOf(row))
 	}
 }

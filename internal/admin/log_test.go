@@ -86,11 +86,11 @@ func TestLogParameters(t *testing.T) {
 
 func TestLogExport(t *testing.T) {
 	r := newFixture(t, "")
-	table := r.ask("GET", "/admin/api/log?client=%3Dbob&limit=2", "", "Accept", "text/csv").Body.String()
+	table := r.request("GET", "/admin/api/log?client=%3Dbob&limit=2", "", "Accept", "text/csv").Body.String()
 	if lines := strings.Split(strings.TrimSpace(table), "\n"); len(lines) != 3 || !strings.HasPrefix(lines[0], "id,request_id,time,client,") || !strings.Contains(lines[1], ",'=bob,") {
 		t.Errorf("%s", table)
 	}
-	rows := strings.Split(strings.TrimSpace(r.ask("GET", "/admin/api/log", "", "Accept", "application/x-ndjson").Body.String()), "\n")
+	rows := strings.Split(strings.TrimSpace(r.request("GET", "/admin/api/log", "", "Accept", "application/x-ndjson").Body.String()), "\n")
 	var last logEntry
 	if err := json.Unmarshal([]byte(rows[len(rows)-1]), &last); err != nil || len(rows) != 10 || last.RequestID != "req_lb_0" || last.Cost != "1.500000001" {
 		t.Errorf("%d rows, %+v, %v", len(rows), last, err)
@@ -113,7 +113,7 @@ func TestReportAPI(t *testing.T) {
 	if rows := got["rows"].([]any); len(rows) != 2 || got["total"].(map[string]any)["requests"] != 10.0 || got["time_zone"] != "Asia/Kolkata" {
 		t.Errorf("%v", got)
 	}
-	if text := r.ask("GET", "/admin/api/report?by=key&since=2025-12-01", "", "Accept", "text/csv").Body.String(); !strings.HasPrefix(text, "key,requests,") || !strings.Contains(text, "\n'=bob,5,") {
+	if text := r.request("GET", "/admin/api/report?by=key&since=2025-12-01", "", "Accept", "text/csv").Body.String(); !strings.HasPrefix(text, "key,requests,") || !strings.Contains(text, "\n'=bob,5,") {
 		t.Errorf("%s", text)
 	}
 }
