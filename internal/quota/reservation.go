@@ -234,10 +234,10 @@ func (b *Book) Settle(p *Reservation, e *ledger.Entry) {
 		a.output.learn(float64(output))
 	}
 	for w := range window(windows) {
-		purse := &a.periods[w]
-		purse.roll(w, now, a.zone)
-		purse.spent = plus(purse.spent, cost)
-		b.announceLocked(p.key, w, purse)
+		period := &a.periods[w]
+		period.roll(w, now, a.zone)
+		period.spent = plus(period.spent, cost)
+		b.announceLocked(p.key, w, period)
 	}
 }
 
