@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,9 +51,8 @@ func newFixture(t *testing.T, key string) *fixture {
 	r.reload = func() (uint64, config.Problems, error) { return 2, nil, nil }
 	metrics := observe.NewMetrics("1")
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	books := ledgerOf(t, now)
 	r.handler = NewHandler(Sources{
-		Ledger:  func() *store.Store { return books },
+		Ledger:  sync.OnceValue(func() *store.Store { return ledgerOf(t, now) }), // only if a test needs it, because it takes time
 		Metrics: metrics.Handler(), Table: func() *routing.Table { return r.table }, Index: index,
 		Status: func() Status {
 			return Status{Version: "1", Generation: 1, Started: now, Uptime: 1.5, Ledger: &Backlog{Rows: 3, Oldest: 2.5}}

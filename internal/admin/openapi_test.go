@@ -66,7 +66,8 @@ type apiMedia struct {
 	} `json:"schema"`
 }
 
-// readDescription reads openapi.yaml: its operations by method and path, and a compiler of its schemas.
+// readDescription reads openapi.yaml: its operations by method and path, and a compiler of its
+// schemas.
 func readDescription(t *testing.T) (map[string]apiOperation, func(ref string) *jsonschema.Schema) {
 	t.Helper()
 	var tree any
@@ -172,38 +173,70 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	}
 }
 
+// responseChecker compares responses with openapi.yaml.
+type responseChecker struct {
+	*fixture
+	operations map[string]apiOperation
+	compile    func(ref string) *jsonschema.Schema
+	seen       map[string]bool // by operation and status
+}
+
+// check sends a request and checks that the response has the status and matches its description.
+func (c *responseChecker) check(operation, path, body string, want int, header ...string) {
+	c.t.Helper()
+	method, _, _ := strings.Cut(operation, " ")
+	w := c.request(method, path, body, header...)
+	response, ok := c.operations[operation].Responses[strconv.Itoa(want)]
+	if w.Code != want || !ok {
+		c.t.Errorf("%s %s: %d, want %d, described: %t", method, path, w.Code, want, ok)
+		return
+	}
+	c.seen[operation+" "+strconv.Itoa(want)] = true
+	kind, _, _ := strings.Cut(w.Header().Get("Content-Type"), ";")
+	media, ok := response.Content[kind]
+	if !ok {
+		c.t.Errorf("%s %s: %s is not described", method, path, kind)
+		return
+	}
+	if kind != "application/json" {
+		return
+	}
+	value, err := jsonschema.UnmarshalJSON(w.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.compile(media.Schema.Ref).Validate(value); err != nil {
+		c.t.Errorf("%s %s: %v", method, path, err)
+	}
+}
+
+// checkRefusals requests every operation without the key and from a page of another origin, and
+// checks that all described responses were seen.
+func (c *responseChecker) checkRefusals() {
+	c.t.Helper()
+	for operation := range c.operations {
+		path := strings.NewReplacer("{name}", "a", "{id}", "s", "{profile}", "heap").Replace(strings.Fields(operation)[1])
+		c.handler.SetKey(config.NewSecret("k"))
+		c.check(operation, path, "", http.StatusUnauthorized)
+		c.check(operation, path, "", http.StatusUnauthorized)
+		c.handler.SetKey(config.Secret{})
+		if strings.HasPrefix(operation, http.MethodPost) {
+			c.check(operation, path, "", http.StatusForbidden, "Origin", "http://evil.example")
+		}
+		for status := range c.operations[operation].Responses {
+			if !c.seen[operation+" "+status] && status != "403" {
+				c.t.Errorf("%s: status %s is described but never sent", operation, status)
+			}
+		}
+	}
+}
+
 // TestResponsesMatchDescription requests every response that openapi.yaml describes.
 func TestResponsesMatchDescription(t *testing.T) {
 	operations, compile := readDescription(t)
-	seen := map[string]bool{}
 	r := newFixture(t, "")
-	check := func(operation, path, body string, want int, header ...string) {
-		t.Helper()
-		method, _, _ := strings.Cut(operation, " ")
-		w := r.request(method, path, body, header...)
-		response, ok := operations[operation].Responses[strconv.Itoa(want)]
-		if w.Code != want || !ok {
-			t.Errorf("%s %s: %d, want %d, described: %t", method, path, w.Code, want, ok)
-			return
-		}
-		seen[operation+" "+strconv.Itoa(want)] = true
-		kind, _, _ := strings.Cut(w.Header().Get("Content-Type"), ";")
-		media, ok := response.Content[kind]
-		if !ok {
-			t.Errorf("%s %s: %s is not described", method, path, kind)
-			return
-		}
-		if kind != "application/json" {
-			return
-		}
-		value, err := jsonschema.UnmarshalJSON(w.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := compile(media.Schema.Ref).Validate(value); err != nil {
-			t.Errorf("%s %s: %v", method, path, err)
-		}
-	}
+	c := responseChecker{r, operations, compile, map[string]bool{}}
+	check := c.check
 	check("GET /metrics", "/metrics", "", 200)
 	check("GET /admin/api/openapi.yaml", "/admin/api/openapi.yaml", "", 200)
 	check("GET /admin/api/status", "/admin/api/status", "", 200)
@@ -252,19 +285,5 @@ func TestResponsesMatchDescription(t *testing.T) {
 	check("GET /debug/pprof/", "/debug/pprof/", "", 200)
 	check("GET /debug/pprof/{profile}", "/debug/pprof/heap", "", 200)
 	check("GET /debug/pprof/{profile}", "/debug/pprof/goroutine?debug=1", "", 200)
-	for operation := range operations {
-		path := strings.NewReplacer("{name}", "a", "{id}", "s", "{profile}", "heap").Replace(strings.Fields(operation)[1])
-		r.handler.SetKey(config.NewSecret("k"))
-		check(operation, path, "", http.StatusUnauthorized)
-		check(operation, path, "", http.StatusUnauthorized)
-		r.handler.SetKey(config.Secret{})
-		if strings.HasPrefix(operation, http.MethodPost) {
-			check(operation, path, "", http.StatusForbidden, "Origin", "http://evil.example")
-		}
-		for status := range operations[operation].Responses {
-			if !seen[operation+" "+status] && status != "403" {
-				t.Errorf("%s: status %s is described but never sent", operation, status)
-			}
-		}
-	}
+	c.checkRefusals()
 }

@@ -195,14 +195,17 @@ func TestConventions(t *testing.T) {
 	}
 }
 
+// expectValue checks the value of one series; -1 means that the series does not exist.
+func expectValue(t *testing.T, m *Metrics, name, labels string, want float64) {
+	t.Helper()
+	if got := value(t, m, "claude_code_lb_"+name, labels); got < want-1e-12 || got > want+1e-12 {
+		t.Errorf("%s{%s} = %v, want %v", name, labels, got, want)
+	}
+}
+
 func TestRecord(t *testing.T) {
 	m := newFilledMetrics(t)
-	f := func(name, labels string, want float64) {
-		t.Helper()
-		if got := value(t, m, "claude_code_lb_"+name, labels); got < want-1e-12 || got > want+1e-12 {
-			t.Errorf("%s{%s} = %v, want %v", name, labels, got, want)
-		}
-	}
+	f := func(name, labels string, want float64) { t.Helper(); expectValue(t, m, name, labels, want) }
 	f("requests_total", "client=key-1,endpoint=messages,model=claude-opus-4-5,outcome=answered,status=2xx", 1)
 	f("request_duration_seconds", "endpoint=messages,outcome=answered", 3)
 	f("request_wait_seconds", "outcome=answered", 0.5)
@@ -245,6 +248,13 @@ func TestRecord(t *testing.T) {
 
 	m.RecordReloadFailure()
 	f("config_last_reload_successful", "", 0)
+}
+
+// TestFailoverStages records a response that broke off after the commit, and an attempt that a
+// faster one replaced.
+func TestFailoverStages(t *testing.T) {
+	m := newFilledMetrics(t)
+	f := func(name, labels string, want float64) { t.Helper(); expectValue(t, m, name, labels, want) }
 	broken := failoverEntry("key-1", "claude-opus-4-5")
 	broken.Outcome = ledger.Truncated
 	broken.Attempts[1].Scope = "endpoint"

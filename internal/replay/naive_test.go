@@ -9,15 +9,9 @@ import (
 // naive recomputes what a trace reads from the caches of accounts in turn: block by block, with one
 // map per account, without the engine's code.
 func naive(lines []naiveRequest, accounts int) (read, input int64) {
-	type prefix struct {
-		model string
-		hash  uint64
-		depth int
-	}
-	type state struct{ readable, expires time.Duration }
-	caches := make([]map[prefix]state, accounts)
+	caches := make([]naiveCache, accounts)
 	for i := range caches {
-		caches[i] = map[prefix]state{}
+		caches[i] = naiveCache{}
 	}
 	followers := map[[2]int][]int{}
 	for i, r := range lines {
@@ -36,31 +30,12 @@ func naive(lines []naiveRequest, accounts int) (read, input int64) {
 		followers[key] = followers[key][1:]
 		r, cache, sent := lines[i], caches[turn%accounts], now
 		turn++
-		prefixes := make([]prefix, len(r.blocks))
-		h := uint64(0)
-		for n, id := range r.blocks {
-			h = hash(h^uint64(id), 99)
-			prefixes[n] = prefix{r.model, h, n}
-		}
-		hits := 0
-		for _, p := range prefixes {
-			s, ok := cache[p]
-			if !ok || s.readable > now || s.expires <= now {
-				break
-			}
-			cache[p] = state{s.readable, max(s.expires, now+ttl)}
-			hits++
-		}
+		prefixes := r.prefixes()
+		hits := cache.hits(prefixes, now)
 		read += int64(hits) * 64
 		input += r.input
 		at(now+firstTokenAfter+time.Duration(r.input-int64(hits)*64)*perUncachedToken, func() {
-			for _, p := range prefixes {
-				s, ok := cache[p]
-				if !ok || s.expires <= sent {
-					s = state{now, sent + ttl}
-				}
-				cache[p] = state{min(s.readable, now), max(s.expires, sent+ttl)}
-			}
+			cache.write(prefixes, sent, now)
 			at(now+time.Duration(r.output)*perOutputToken, func() {
 				if next := followers[key]; len(next) > 0 {
 					at(max(sent+lines[next[0]].at-r.at, now), func() { send(key) })
@@ -89,6 +64,53 @@ type naiveRequest struct {
 	model          string
 	input, output  int64
 	blocks         []int64
+}
+
+// prefixes returns the prefixes of the prompt that end with a block.
+func (r *naiveRequest) prefixes() []naivePrefix {
+	prefixes := make([]naivePrefix, len(r.blocks))
+	h := uint64(0)
+	for n, id := range r.blocks {
+		h = hash(h^uint64(id), 99)
+		prefixes[n] = naivePrefix{r.model, h, n}
+	}
+	return prefixes
+}
+
+type naivePrefix struct {
+	model string
+	hash  uint64
+	depth int
+}
+
+// naiveCache is the cache of one account.
+type naiveCache map[naivePrefix]naiveState
+
+type naiveState struct{ readable, expires time.Duration }
+
+// hits returns the number of prefixes that can be read now, and prolongs their lifetime.
+func (c naiveCache) hits(prefixes []naivePrefix, now time.Duration) int {
+	hits := 0
+	for _, p := range prefixes {
+		s, ok := c[p]
+		if !ok || s.readable > now || s.expires <= now {
+			break
+		}
+		c[p] = naiveState{s.readable, max(s.expires, now+ttl)}
+		hits++
+	}
+	return hits
+}
+
+// write makes prefixes readable now. Their lifetime counts from sent.
+func (c naiveCache) write(prefixes []naivePrefix, sent, now time.Duration) {
+	for _, p := range prefixes {
+		s, ok := c[p]
+		if !ok || s.expires <= sent {
+			s = naiveState{now, sent + ttl}
+		}
+		c[p] = naiveState{min(s.readable, now), max(s.expires, sent+ttl)}
+	}
 }
 
 // TestHitRateMatchesNaiveCount compares the engine with naive on the first hours of a real day.

@@ -89,7 +89,7 @@ func TestChatTextIsBounded(t *testing.T) {
 
 // TestSend sends each format to a real server, which checks it as a receiver would.
 func TestSend(t *testing.T) {
-	f := func(format config.WebhookFormat, check func(*http.Request, []byte) string, status int, reply, want string, again bool) {
+	f := func(format config.WebhookFormat, check func(*http.Request, []byte) string, status int, reply, want string, retriable bool) {
 		t.Helper()
 		complaint := ""
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -108,52 +108,61 @@ func TestSend(t *testing.T) {
 		got := ""
 		if failed != nil {
 			got = failed.reason
-			if failed.retriable != again {
-				t.Errorf("%s %s: again is %t", format, reply, failed.retriable)
+			if failed.retriable != retriable {
+				t.Errorf("%s %s: retriable is %t", format, reply, failed.retriable)
 			}
 		}
 		if got != want || complaint != "" {
 			t.Errorf("%s %d %s: %q, want %q; %s", format, status, reply, got, want, complaint)
 		}
 	}
-	standard := func(r *http.Request, body []byte) string {
-		key, err := standardwebhooks.NewWebhook(signingKey)
-		if err == nil {
-			err = key.Verify(body, r.Header)
-		}
-		if err != nil {
-			return err.Error()
-		}
-		return ""
-	}
-	feishu := func(_ *http.Request, body []byte) string {
-		var m struct{ Timestamp, Sign string }
-		if err := json.Unmarshal(body, &m); err != nil || m.Sign != sign([]byte(m.Timestamp+"\n"+signingKey), "") || stale(m.Timestamp, time.Second) {
-			return "bad sign"
-		}
-		return ""
-	}
-	dingtalk := func(r *http.Request, _ []byte) string {
-		q := r.URL.Query()
-		if q.Get("key") != "qwertyuiop" || q.Get("sign") != sign([]byte(signingKey), q.Get("timestamp")+"\n"+signingKey) || stale(q.Get("timestamp"), time.Millisecond) {
-			return "bad sign"
-		}
-		return ""
-	}
-	f(config.WebhookJSON, standard, 204, "", "", false)
+	f(config.WebhookJSON, verifyStandard, 204, "", "", false)
 	f(config.WebhookJSON, nil, 200, `{"code":1}`, "", false)
 	f(config.WebhookSlack, nil, 200, "ok", "", false)
 	f(config.WebhookSlack, nil, 404, "no_service", "status 404", false)
-	f(config.WebhookFeishu, feishu, 200, `{"code":0,"msg":"success","data":{}}`, "", false)
-	f(config.WebhookFeishu, feishu, 200, `{"code":19021,"msg":"sign match fail or timestamp is not within one hour from current time"}`,
+	f(config.WebhookFeishu, verifyFeishu, 200, `{"code":0,"msg":"success","data":{}}`, "", false)
+	f(config.WebhookFeishu, verifyFeishu, 200, `{"code":19021,"msg":"sign match fail or timestamp is not within one hour from current time"}`,
 		"code 19021: sign match fail or timestamp is not within one hour from current time", false)
-	f(config.WebhookFeishu, feishu, 200, `{"code":11232,"msg":"frequency limited"}`, "code 11232: frequency limited", true)
-	f(config.WebhookDingTalk, dingtalk, 200, `{"errcode":0,"errmsg":"ok"}`, "", false)
-	f(config.WebhookDingTalk, dingtalk, 200, `{"errcode":130101,"errmsg":"send too fast"}`, "code 130101: send too fast", true)
+	f(config.WebhookFeishu, verifyFeishu, 200, `{"code":11232,"msg":"frequency limited"}`, "code 11232: frequency limited", true)
+	f(config.WebhookDingTalk, verifyDingTalk, 200, `{"errcode":0,"errmsg":"ok"}`, "", false)
+	f(config.WebhookDingTalk, verifyDingTalk, 200, `{"errcode":130101,"errmsg":"send too fast"}`, "code 130101: send too fast", true)
 	f(config.WebhookWeCom, nil, 200, `{"errcode":0,"errmsg":"ok"}`, "", false)
 	f(config.WebhookWeCom, nil, 200, `{"errcode":93000,"errmsg":"invalid webhook url with qwertyuiop\nand token-token-token"}`, "code 93000: invalid webhook url with [redacted] and [redacted]", false)
 	f(config.WebhookWeCom, nil, 200, `{"errcode":45009}`, "code 45009: ", true)
 	f(config.WebhookWeCom, nil, 500, "", "status 500", true)
+}
+
+// verifyStandard verifies the signature with the library of Standard Webhooks. It
+// returns what is wrong, "" if nothing is.
+func verifyStandard(r *http.Request, body []byte) string {
+	key, err := standardwebhooks.NewWebhook(signingKey)
+	if err == nil {
+		err = key.Verify(body, r.Header)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// verifyFeishu verifies the signature in the body. It returns what is
+// wrong, "" if nothing is.
+func verifyFeishu(_ *http.Request, body []byte) string {
+	var m struct{ Timestamp, Sign string }
+	if err := json.Unmarshal(body, &m); err != nil || m.Sign != sign([]byte(m.Timestamp+"\n"+signingKey), "") || stale(m.Timestamp, time.Second) {
+		return "bad sign"
+	}
+	return ""
+}
+
+// verifyDingTalk verifies the signature in the query. It returns what is
+// wrong, "" if nothing is.
+func verifyDingTalk(r *http.Request, _ []byte) string {
+	q := r.URL.Query()
+	if q.Get("key") != "qwertyuiop" || q.Get("sign") != sign([]byte(signingKey), q.Get("timestamp")+"\n"+signingKey) || stale(q.Get("timestamp"), time.Millisecond) {
+		return "bad sign"
+	}
+	return ""
 }
 
 // stale reports whether a time, in a unit since 1970, is far from now.
