@@ -161,7 +161,7 @@ func (d apiDocument) check(t *testing.T, operations map[string]apiOperation, com
 	}
 }
 
-func TestEveryRouteIsDescribed(t *testing.T) {
+func TestRoutesAreDescribed(t *testing.T) {
 	operations, _ := readDescription(t)
 	var routes []string
 	for _, r := range newFixture(t, "").handler.routes() {

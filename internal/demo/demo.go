@@ -72,7 +72,7 @@ func Run(ctx context.Context, std service.Std, args []string) int {
 		return service.ExitUsage
 	}
 	view := newScreen(std)
-	if err := runDemo(ctx, std, f, view); err != nil {
+	if err := run(ctx, std, f, view); err != nil {
 		fmt.Fprintln(std.Err, "demo:", err)
 		return service.ExitError
 	}
@@ -82,9 +82,9 @@ func Run(ctx context.Context, std service.Std, args []string) int {
 	return service.ExitOK
 }
 
-// runDemo starts everything, waits for the end of the traffic and stops everything: first the
+// run starts everything, waits for the end of the traffic and stops everything: first the
 // clients, then the balancer, then the upstreams.
-func runDemo(ctx context.Context, std service.Std, f options, view *screen) error {
+func run(ctx context.Context, std service.Std, f options, view *screen) error {
 	// The servers outlive ctx, which only ends the traffic.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var servers sync.WaitGroup

@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "draw docs/images/demo.svg again")
 
-const demoPicture = "../../docs/images/demo.svg"
+const pictureFile = "../../docs/images/demo.svg"
 
 // TestDemoPicture compares docs/images/demo.svg with the demo's output. With -update it runs the
 // demo for 8 seconds and draws the picture from the output:
@@ -28,17 +28,17 @@ const demoPicture = "../../docs/images/demo.svg"
 //	go test ./internal/demo -run TestDemoPicture -update
 func TestDemoPicture(t *testing.T) {
 	if *update {
-		if err := os.WriteFile(demoPicture, drawTerminal(record(t)), 0o644); err != nil {
+		if err := os.WriteFile(pictureFile, drawTerminal(record(t)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	picture, err := os.ReadFile(demoPicture)
+	picture, err := os.ReadFile(pictureFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := terminalLines(picture)
 	if !bytes.Equal(drawTerminal(lines), picture) {
-		t.Errorf("%s is not what drawTerminal draws: run this test with -update", demoPicture)
+		t.Errorf("%s is not what drawTerminal draws: run this test with -update", pictureFile)
 	}
 	shapes := linePatterns()
 	for _, line := range lines {

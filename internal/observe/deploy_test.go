@@ -32,9 +32,9 @@ func deployFiles(t *testing.T) map[string]string {
 	return files
 }
 
-// TestDeployedNames checks that every metric and label in dashboard, alerts and documentation
+// TestDeployFileNames checks that every metric and label in dashboard, alerts and documentation
 // exists.
-func TestDeployedNames(t *testing.T) {
+func TestDeployFileNames(t *testing.T) {
 	known := map[string][]string{}
 	for _, f := range allFamilies().list() {
 		known[f.name] = f.labels
@@ -91,14 +91,14 @@ func TestDeployedNames(t *testing.T) {
 	}
 }
 
-// TestEveryMetricIsShown checks that the dashboard or an alert uses every metric, except deprecated
+// TestEveryMetricIsUsed checks that the dashboard or an alert uses every metric, except deprecated
 // names.
-func TestEveryMetricIsShown(t *testing.T) {
+func TestEveryMetricIsUsed(t *testing.T) {
 	files := deployFiles(t)
 	for _, f := range allFamilies().list() {
 		deprecated := strings.HasPrefix(f.help, "Deprecated ")
 		if !deprecated && !strings.Contains(files["grafana/claude-code-lb.json"]+files["prometheus/alerts.yml"], f.name) {
-			t.Errorf("%s is shown nowhere", f.name)
+			t.Errorf("neither the dashboard nor an alert uses %s", f.name)
 		}
 	}
 }
@@ -121,8 +121,8 @@ func TestAlertsAreWellFormed(t *testing.T) { promtool(t, nil, "check", "rules", 
 
 func TestAlerts(t *testing.T) { promtool(t, nil, "test", "rules", "alerts_test.yml") }
 
-// TestPromtoolTakesTheMetrics checks the served metrics.
-func TestPromtoolTakesTheMetrics(t *testing.T) {
+// TestPromtoolAcceptsMetrics checks the served metrics.
+func TestPromtoolAcceptsMetrics(t *testing.T) {
 	w := httptest.NewRecorder()
 	newFilledMetrics(t).Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	if w.Code != http.StatusOK || w.Body.Len() == 0 {

@@ -75,7 +75,7 @@ func newFilledMetrics(t *testing.T) *Metrics {
 	pool.AwaitFirstReadings(t.Context())
 	lease, ok := endpoints[0].Acquire(time.Now(), upstream.Subject{Model: "claude-opus-4-5"})
 	if !ok {
-		t.Fatal("a server's state cannot be read")
+		t.Fatal("server a is not available")
 	}
 	t.Cleanup(lease.Release)
 	m := NewMetrics("1.2.3")
@@ -323,8 +323,8 @@ func TestBoundedSeries(t *testing.T) {
 	}
 }
 
-// TestStrangeNames checks names that are not valid as label values.
-func TestStrangeNames(t *testing.T) {
+// TestInvalidNames checks names that are not valid as label values.
+func TestInvalidNames(t *testing.T) {
 	m := NewMetrics("\xff")
 	m.Record(failoverEntry("\xff\xfe", "mo\xffdel"))
 	m.Record(failoverEntry("", strings.Repeat("é", 200)))
@@ -374,19 +374,19 @@ func TestExposition(t *testing.T) {
 	}
 	open, contentType := serve("application/openmetrics-text; version=1.0.0")
 	if !strings.HasPrefix(contentType, "application/openmetrics-text") || !strings.HasSuffix(open, "\n# EOF\n") {
-		t.Errorf("%s does not end as OpenMetrics", contentType)
+		t.Errorf("%s does not end as OpenMetrics requires", contentType)
 	}
 	if strings.Contains(open, " # {") {
 		t.Error("there are exemplars")
 	}
 	for _, f := range allFamilies().list() {
 		if name, counter := strings.CutSuffix(f.name, "_total"); counter && !strings.Contains(open, "# TYPE "+name+" counter\n") {
-			t.Errorf("%s is not typed as OpenMetrics wants it", f.name)
+			t.Errorf("%s does not have the type that OpenMetrics requires", f.name)
 		}
 	}
 	for line := range strings.Lines(open) {
 		if line != "# EOF\n" && !strings.HasPrefix(line, "# HELP ") && !strings.HasPrefix(line, "# TYPE ") && !strings.HasPrefix(line, "# UNIT ") && strings.HasPrefix(line, "#") {
-			t.Errorf("a comment that OpenMetrics does not know: %s", line)
+			t.Errorf("a comment that is invalid in OpenMetrics: %s", line)
 		}
 	}
 	if h := gather(t, m)["claude_code_lb_time_to_first_token_seconds"].GetMetric()[0].GetHistogram(); len(h.GetPositiveSpan()) == 0 {

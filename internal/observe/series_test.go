@@ -9,8 +9,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
 )
 
-// TestManyRecordAtOnce ends requests with equal and with different labels at the same moment.
-func TestManyRecordAtOnce(t *testing.T) {
+// TestConcurrentRecord ends requests with equal and with different labels at the same moment.
+func TestConcurrentRecord(t *testing.T) {
 	m := NewMetrics("1")
 	const at, each = 8, 50
 	var wg sync.WaitGroup
@@ -33,8 +33,8 @@ func TestManyRecordAtOnce(t *testing.T) {
 	}
 }
 
-// TestNoSeriesWithoutAValue records entries with few values.
-func TestNoSeriesWithoutAValue(t *testing.T) {
+// TestNoEmptySeries records entries with few values.
+func TestNoEmptySeries(t *testing.T) {
 	m := NewMetrics("1")
 	m.Record(ledger.Entry{
 		Path: "/v1/messages", Status: 502, Outcome: ledger.Failed, Duration: time.Second, Attempts: []ledger.Attempt{{Server: "a", Scope: "endpoint"}},

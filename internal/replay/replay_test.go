@@ -205,7 +205,7 @@ func TestReadErrors(t *testing.T) {
 	f(`{"t":-1,"s":1,"in":100,"out":1,"b":[[1,1]]}`, "out of range")
 	f(`{"t":1,"s":1,"in":100,"out":1,"b":[[1,1]],"tp":2}`, "do not fit")
 	f(`{"t":2,"s":1,"in":100,"b":[[1,1]]}{"t":1,"s":1,"in":100,"b":[[1,1]]}`, "entry 2: the request is earlier")
-	f(`{"hash_ids":[1],"input_length":600}`, "no timestamp")
+	f(`{"hash_ids":[1],"input_length":600}`, "has no timestamp")
 	f("\x1f\x8bnonsense", "gzip")
 }
 

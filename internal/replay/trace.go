@@ -118,7 +118,7 @@ func (t *reader) addLine(l line) error {
 	switch {
 	case l.Trace != "":
 		if l.Block < 0 || l.Block > 1<<20 {
-			return fmt.Errorf("a block of %d tokens", l.Block)
+			return fmt.Errorf("the block size of %d tokens is out of range", l.Block)
 		}
 		if l.Block > 0 {
 			t.block = int64(l.Block)
@@ -129,7 +129,7 @@ func (t *reader) addLine(l line) error {
 	case l.Blocks != nil:
 		return t.addNative(l)
 	}
-	return errors.New("neither a request nor a header: it has no b and no hash_ids")
+	return errors.New("neither a request nor a header: b and hash_ids are missing")
 }
 
 func (t *reader) addNative(l line) error {
@@ -153,7 +153,7 @@ func (t *reader) addNative(l line) error {
 
 func (t *reader) addMooncake(l line) error {
 	if l.Timestamp == nil {
-		return errors.New("no timestamp")
+		return errors.New("the request has no timestamp")
 	}
 	r := request{at: seconds(*l.Timestamp / 1000), session: -1, thread: -1, input: l.InputLen, output: l.OutputLen}
 	whole := min(int(max(l.InputLen, 0)/mooncakeBlock), len(l.HashIDs)) // the last block is incomplete
@@ -173,7 +173,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 func (t *reader) addRequest(r request, runs []run, block int64, tools, system int) error {
 	const maxTokens = 1 << 30
 	if r.at < 0 || r.input < 0 || r.output < 0 || r.input > maxTokens || r.output > maxTokens {
-		return errors.New("a time or a number of tokens that is out of range")
+		return errors.New("a time or a number of tokens is out of range")
 	}
 	total := 0
 	for _, each := range runs {

@@ -58,14 +58,14 @@ func (w *Webhooks) Apply(specs []config.Webhook) {
 	old := w.hooks
 	w.hooks = nil
 	for i, spec := range specs {
-		place := slices.IndexFunc(old, func(h *hook) bool { return h.isFor(spec) })
-		if place < 0 {
+		index := slices.IndexFunc(old, func(h *hook) bool { return h.isFor(spec) })
+		if index < 0 {
 			w.hooks = append(w.hooks, w.start(i, spec))
 			continue
 		}
-		old[place].spec.Store(&hookSpec{spec, hookLabel(i, spec)})
-		w.hooks = append(w.hooks, old[place])
-		old = slices.Delete(slices.Clone(old), place, place+1)
+		old[index].spec.Store(&hookSpec{spec, hookLabel(i, spec)})
+		w.hooks = append(w.hooks, old[index])
+		old = slices.Delete(slices.Clone(old), index, index+1)
 	}
 	for _, h := range old {
 		close(h.quit)
