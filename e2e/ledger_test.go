@@ -17,6 +17,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/9bingyin/claude-code-lb/internal/fakeclaude"
+	"github.com/9bingyin/claude-code-lb/internal/fakeclaude/fault"
 )
 
 // sums are the figures of a report that a simulated upstream also has.
@@ -324,13 +325,14 @@ func TestTwoBalancersShareALedger(t *testing.T) {
 func TestTheLogIsReadThroughTheAdminAPI(t *testing.T) {
 	t.Parallel()
 	ledgers(t, func(t *testing.T, cfg object) object {
-		f := newFake(t, "a")
-		for name, value := range fallback(f.entry()) {
+		f, g := newFake(t, "a"), newFake(t, "b")
+		f.fails(fault.Fault{Kind: fault.Status, Status: 529})
+		for name, value := range fallback(f.entry(), g.entry()) {
 			cfg[name] = value
 		}
 		b := start(t, cfg)
 		for range 3 {
-			b.mustServe(true, f)
+			b.mustServe(true, f, g)
 		}
 		reported(t, b.file, 3)
 		_, page := b.admin(http.MethodGet, "/admin/api/log?limit=2", "")
@@ -341,9 +343,15 @@ func TestTheLogIsReadThroughTheAdminAPI(t *testing.T) {
 		row := rows[0].(map[string]any)
 		for _, id := range []string{row["id"].(string), row["request_id"].(string)} {
 			status, one := b.admin(http.MethodGet, "/admin/api/log/"+id, "")
-			if status != http.StatusOK || one["request_id"] != row["request_id"] || len(one["each_attempt"].([]any)) != 1 {
+			if status != http.StatusOK || one["request_id"] != row["request_id"] || len(one["each_attempt"].([]any)) == 0 {
 				t.Errorf("%s: %d %v", id, status, one)
 			}
+		}
+		failed := page["next"].(string)
+		_, oldest := b.admin(http.MethodGet, "/admin/api/log?limit=1&before="+failed, "")
+		_, detail := b.admin(http.MethodGet, "/admin/api/log/"+oldest["requests"].([]any)[0].(map[string]any)["id"].(string), "")
+		if steps := detail["steps"].([]any); len(steps) < 2 || steps[0].(map[string]any)["kind"] != "attempt" {
+			t.Errorf("steps of a failover: %v", detail["steps"])
 		}
 		_, sums := b.admin(http.MethodGet, "/admin/api/report?by=upstream", "")
 		if total, _ := sums["total"].(map[string]any); total["requests"] != 3.0 {

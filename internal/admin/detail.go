@@ -13,6 +13,39 @@ type logDetail struct {
 	SentBytes     int64        `json:"request_bytes"`
 	ReceivedBytes int64        `json:"answer_bytes"`
 	Each          []logAttempt `json:"each_attempt"`
+	Steps         []logStep    `json:"steps"`
+}
+
+// logStep is the JSON form of one step on the way to a response.
+type logStep struct {
+	Kind       string         `json:"kind"`
+	At         float64        `json:"at_seconds"` // since the request began
+	Took       float64        `json:"took_seconds,omitempty"`
+	Server     string         `json:"server,omitempty"`
+	State      string         `json:"state,omitempty"`
+	Ready      float64        `json:"ready_seconds,omitempty"`
+	Reason     string         `json:"reason,omitempty"`
+	Candidates []logCandidate `json:"candidates,omitempty"`
+}
+
+// logCandidate is the JSON form of a server that a choice considered.
+type logCandidate struct {
+	Server string  `json:"server"`
+	Result string  `json:"result"`
+	State  string  `json:"state,omitempty"`
+	Cached int64   `json:"cached_tokens"`
+	Score  float64 `json:"score"`
+}
+
+func stepsOf(list []ledger.Step) []logStep {
+	out := make([]logStep, len(list))
+	for i, s := range list {
+		out[i] = logStep{Kind: string(s.Kind), At: seconds(s.At), Took: seconds(s.Took), Server: s.Server, State: s.State, Ready: seconds(s.Ready), Reason: s.Reason}
+		for _, c := range s.Candidates {
+			out[i].Candidates = append(out[i].Candidates, logCandidate(c))
+		}
+	}
+	return out
 }
 
 // logAttempt is the JSON form of one attempt.
@@ -46,7 +79,7 @@ type logAttempt struct {
 
 func detailOf(row *store.LogRow) logDetail {
 	e := row.Entry
-	out := logDetail{logEntry: logEntryOf(row), SentBytes: e.Sent, ReceivedBytes: e.Bytes, Each: make([]logAttempt, len(e.Attempts))}
+	out := logDetail{logEntry: logEntryOf(row), SentBytes: e.Sent, ReceivedBytes: e.Bytes, Each: make([]logAttempt, len(e.Attempts)), Steps: stepsOf(e.Steps)}
 	for i := range e.Attempts {
 		out.Each[i] = attemptOf(&e.Attempts[i])
 	}

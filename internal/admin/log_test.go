@@ -32,6 +32,11 @@ func ledgerOf(t *testing.T, now time.Time) *store.Store {
 		}
 		if i == 3 {
 			e.Outcome, e.Status = ledger.Failed, 503
+			e.Steps = []ledger.Step{
+				{Kind: ledger.StepSkipped, Server: "b", State: "rate_limited", Ready: 12 * time.Second, Reason: "status 429"},
+				{Kind: ledger.StepChoice, Candidates: []ledger.Candidate{{Server: "a", Result: "chosen", Cached: 3, Score: -1.5}, {Server: "b", Result: "unfit", State: "rate_limited"}}},
+				{Kind: ledger.StepAttempt, Server: "a", Took: time.Second, Reason: "status 503"},
+			}
 		}
 		w.Record(e)
 	}
@@ -101,7 +106,7 @@ func TestLogDetail(t *testing.T) {
 	r := newFixture(t, "")
 	byName := r.expect(200, "GET", "/admin/api/log/req_lb_3", "")
 	byID := r.expect(200, "GET", "/admin/api/log/"+byName["id"].(string), "")
-	if byID["request_id"] != "req_lb_3" || byID["outcome"] != "failed" || len(byID["each_attempt"].([]any)) != 1 {
+	if byID["request_id"] != "req_lb_3" || byID["outcome"] != "failed" || len(byID["each_attempt"].([]any)) != 1 || len(byID["steps"].([]any)) != 3 {
 		t.Errorf("%v", byID)
 	}
 	r.expect(404, "GET", "/admin/api/log/99", "")

@@ -261,6 +261,7 @@ func TestResponsesMatchDescription(t *testing.T) {
 	check("GET /admin/api/log", "/admin/api/log?limit=0", "", 400)
 	check("GET /admin/api/log", "/admin/api/log", "", 200, "Accept", "application/x-ndjson")
 	check("GET /admin/api/log/{id}", "/admin/api/log/req_lb_7", "", 200)
+	check("GET /admin/api/log/{id}", "/admin/api/log/req_lb_3", "", 200)
 	check("GET /admin/api/log/{id}", "/admin/api/log/req_lb_7?x=1", "", 400)
 	check("GET /admin/api/log/{id}", "/admin/api/log/req_lb_none", "", 404)
 	ledger := r.handler.Ledger

@@ -33,6 +33,7 @@ type Entry struct {
 	Routed          Routed        // why this endpoint responded; "" without a commit
 	Reason          string        // why the request was refused or broke off, "" otherwise
 	Prompt          Outline       // shape of the prompt, without its content
+	Steps           []Step        // how the request got its response, if it did not go the usual way
 }
 
 // Routed is the reason why a server was chosen.

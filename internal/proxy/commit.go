@@ -326,6 +326,7 @@ func (x *exchange) finish() {
 	if x.cause != nil {
 		e.Reason = x.cause.Error()
 	}
+	e.Steps = x.trail.kept(e.Start)
 	x.p.journal.end(&x.inFlight, finished{*e, x.trail})
 	if x.reservation != nil {
 		x.req.Book.Settle(x.reservation, e)

@@ -65,8 +65,9 @@ func newExchange(p *Proxy, w http.ResponseWriter, req Request) *exchange {
 	}
 	x.inFlight.written = &x.client.written
 	x.query = routing.Query{
-		Subject:  upstream.Subject{Path: claude.PathClass(r.Method, r.URL.Path), Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)}.WithKeys(),
-		Patience: req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, LeaseBuf: &x.attempts.leaseBuf,
+		ExplainPlaced: true,
+		Subject:       upstream.Subject{Path: claude.PathClass(r.Method, r.URL.Path), Model: scan.Model, Variant: variantOf(r.Header, scan), Tenant: p.tenant(req), Body: p.bodyName(req.Body, prompt)}.WithKeys(),
+		Patience:      req.Settings.MaxWait, Queue: req.Settings.queue(), Hold: req.Settings.BurstHold, LeaseBuf: &x.attempts.leaseBuf,
 	}
 	if r.Method == http.MethodPost && r.URL.Path == claude.MessagesPath {
 		x.query.Prompt, x.query.MaxTokens = prompt, scan.MaxTokens

@@ -31,7 +31,7 @@ type attempts struct {
 }
 
 // chose records that an endpoint has been leased.
-func (s *attempts) chose(choice routing.Choice) {
+func (s *attempts) chose(choice *routing.Choice) {
 	s.warmth = choice.Warmth
 	s.tried.Add(choice.Lease.ID())
 }

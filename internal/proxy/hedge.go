@@ -49,7 +49,7 @@ func (x *exchange) openHedge() *attempt {
 		return nil
 	}
 	x.trail.addSkipped(choice.Considered, now)
-	x.attempts.chose(choice)
+	x.attempts.chose(&choice)
 	x.p.budget.countRetry(now)
 	return x.open(choice.Lease)
 }

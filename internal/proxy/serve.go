@@ -111,6 +111,7 @@ func (x *exchange) nextLease() (*upstream.Lease, error) {
 		}
 		choice, err := x.req.Table.Next(&x.query, &x.attempts.tried, now)
 		x.trail.addSkipped(choice.Considered, now)
+		x.trail.addPlacement(choice.Placement, now)
 		if wait, ok := errors.AsType[*routing.Wait](err); ok {
 			if err := x.wait(wait, now); err != nil {
 				return nil, err
@@ -121,7 +122,7 @@ func (x *exchange) nextLease() (*upstream.Lease, error) {
 			return nil, err
 		}
 		x.query.LeaseBuf = nil // in use now
-		x.attempts.chose(choice)
+		x.attempts.chose(&choice)
 		if retry {
 			x.p.budget.countRetry(now)
 		}

@@ -64,7 +64,9 @@ func TestOpenStreamHasASmallStack(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	pool := upstream.NewPool(ctx, event.NewBus(log))
 	cfg := &config.Config{Mode: config.ModeFallback, Cooldown: time.Minute, MaxEjectedPercent: 50, Timeouts: config.Timeouts{Connect: time.Second}}
-	cfg.Servers = []config.Server{{Name: "a", URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}, Weight: 1, Token: config.NewSecret("token"), AuthHeader: config.AuthHeaderAuto}}
+	for _, name := range []string{"a", "b"} { // a choice among several needs the most stack
+		cfg.Servers = append(cfg.Servers, config.Server{Name: name, URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}, Weight: 1, Token: config.NewSecret("token-" + name), AuthHeader: config.AuthHeaderAuto})
+	}
 	eps, commit := pool.Reconcile(cfg)
 	commit()
 	table := routing.NewTable(cfg, eps, routing.NewIndex(1<<20, 1), routing.Random)

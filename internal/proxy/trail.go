@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/9bingyin/claude-code-lb/internal/ledger"
 	"github.com/9bingyin/claude-code-lb/internal/routing"
 	"github.com/9bingyin/claude-code-lb/internal/upstream"
 	"github.com/9bingyin/claude-code-lb/internal/verdict"
@@ -34,6 +35,8 @@ type step struct {
 	warm     routing.Warmth   // of an attempt: what the account has cached
 	status   int              // of an attempt's response
 	pinned   string           // of an attempt: the id that it was pinned by
+
+	candidates []ledger.Candidate // of a choice
 }
 
 func (t *trail) add(s step) {
@@ -89,7 +92,7 @@ func (t *trail) addWait(wait time.Duration, now time.Time) {
 	t.add(step{at: now, duration: wait})
 }
 
-func (s step) isWait() bool { return s.view == nil && s.outcome == nil }
+func (s step) isWait() bool { return s.view == nil && s.outcome == nil && s.candidates == nil }
 
 func (s step) String() string {
 	server := label(s.server)
@@ -148,9 +151,11 @@ func brief(d time.Duration) time.Duration {
 
 // texts returns the steps as text.
 func (t *trail) texts() []string {
-	lines := make([]string, len(t.steps))
-	for i, s := range t.steps {
-		lines[i] = s.String()
+	lines := make([]string, 0, len(t.steps))
+	for _, s := range t.steps {
+		if s.candidates == nil {
+			lines = append(lines, s.String())
+		}
 	}
 	return lines
 }

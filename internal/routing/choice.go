@@ -13,6 +13,9 @@ type Choice struct {
 	// Considered lists the endpoints that were not available before the choice was made. If the
 	// query asks to explain, it lists every endpoint of the table in the order of the tiers.
 	Considered []Considered
+	// Placement lists every endpoint of the table, if the query asks for it and a conversation without
+	// a home was placed.
+	Placement []Considered
 }
 
 // Considered is an endpoint with the reason why it was chosen or not.
@@ -64,8 +67,8 @@ type scorer interface {
 
 // explain lists every endpoint with its reason. It looks after the choice was made, so that the
 // search itself costs nothing more.
-func (t *Table) explain(q *Query, f *placement, tried *Tried, c Choice, now time.Time) []Considered {
-	var all []Considered
+func (t *Table) explain(q *Query, f *placement, tried *Tried, c *Choice, now time.Time) []Considered {
+	all := make([]Considered, 0, 8)
 	chosen := len(t.tiers)
 	for i, tier := range t.tiers {
 		for _, e := range tier {
@@ -76,22 +79,23 @@ func (t *Table) explain(q *Query, f *placement, tried *Tried, c Choice, now time
 	}
 	for i, tier := range t.tiers {
 		for _, e := range tier {
-			all = append(all, t.explainOne(q, f, tried, e, i, chosen, c, now))
+			all = append(all, Considered{Endpoint: e})
+			t.explainOne(q, f, tried, &all[len(all)-1], i, chosen, c, now)
 		}
 	}
 	return all
 }
 
-func (t *Table) explainOne(q *Query, f *placement, tried *Tried, e *upstream.Endpoint, tier, chosen int, c Choice, now time.Time) Considered {
-	out := Considered{Endpoint: e}
+func (t *Table) explainOne(q *Query, f *placement, tried *Tried, out *Considered, tier, chosen int, c *Choice, now time.Time) {
+	e := out.Endpoint
 	isChosen := c.Lease != nil && c.Lease.Endpoint == e
 	switch {
 	case !isChosen && q.Account != nil && e.CacheScope() != *q.Account:
 		out.Reason = OtherAccount
-		return out
+		return
 	case !isChosen && tried.Has(e.ID()):
 		out.Reason = AlreadyTried
-		return out
+		return
 	}
 	out.View = e.View(now, f.subject(q, e))
 	warmth, _ := f.cachedTokens(e.CacheScope())
@@ -114,5 +118,4 @@ func (t *Table) explainOne(q *Query, f *placement, tried *Tried, e *upstream.End
 	default:
 		out.Reason = Outscored
 	}
-	return out
 }

@@ -81,3 +81,22 @@ func TestChoiceAmongTiers(t *testing.T) {
 		t.Error(Reason(99))
 	}
 }
+
+// TestPlacementIsExplained checks that candidates are listed exactly if the policy placed a
+// conversation that can be cached.
+func TestPlacementIsExplained(t *testing.T) {
+	tb := tableOf(t, 3)
+	f := func(q Query, want int) {
+		t.Helper()
+		q.ExplainPlaced = true
+		c, err := tb.Next(&q, &Tried{}, t0)
+		if err != nil || len(c.Placement) != want || len(c.Considered) != 0 {
+			t.Fatalf("%d candidates, want %d; %v", len(c.Placement), want, err)
+		}
+		tb.RecordCached(&q, c.Lease.Endpoint, c.Warmth, claude.Usage{CacheCreation5mTokens: 100_000}, t0)
+		c.Lease.Release()
+	}
+	f(Query{}, 0)
+	f(Query{Prompt: long(1, 10, 10_000)}, 3)
+	f(Query{Prompt: long(1, 10, 10_000)}, 0)
+}

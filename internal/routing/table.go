@@ -53,19 +53,20 @@ type Query struct {
 	Account *uint64
 	// Home, if set, is the account whose response the request continues. It gets the request if it
 	// can take it.
-	Home         Home
-	InOrder      bool           // take the first available endpoint whatever the policy, so that a list always comes from the same one
-	Session      string         // the client's session id, "" if the client does not send one
-	Conversation uint64         // hash of the session and agent, 0 if the client does not send them
-	Compacted    bool           // the client has just summarized the conversation, so that nothing cached of it helps
-	MaxTokens    int64          // of output, 0 if the client does not limit it
-	Prompt       *claude.Prompt // nil without a prompt that can be cached
-	Subject      upstream.Subject
-	Patience     time.Duration // how long the request may still wait for an endpoint to return
-	Queue        time.Duration // how long it may still wait for headroom in a rate limit
-	Hold         time.Duration // how long it may wait for another request to write their common prefix to the cache
-	FitOnly      bool          // only an available endpoint that was not tried is acceptable
-	Explain      bool          // Choice.Considered lists every endpoint
+	Home          Home
+	InOrder       bool           // take the first available endpoint whatever the policy, so that a list always comes from the same one
+	Session       string         // the client's session id, "" if the client does not send one
+	Conversation  uint64         // hash of the session and agent, 0 if the client does not send them
+	Compacted     bool           // the client has just summarized the conversation, so that nothing cached of it helps
+	MaxTokens     int64          // of output, 0 if the client does not limit it
+	Prompt        *claude.Prompt // nil without a prompt that can be cached
+	Subject       upstream.Subject
+	Patience      time.Duration // how long the request may still wait for an endpoint to return
+	Queue         time.Duration // how long it may still wait for headroom in a rate limit
+	Hold          time.Duration // how long it may wait for another request to write their common prefix to the cache
+	FitOnly       bool          // only an available endpoint that was not tried is acceptable
+	Explain       bool          // Choice.Considered lists every endpoint
+	ExplainPlaced bool          // Choice.Placement lists every endpoint if a conversation was placed
 	// LeaseBuf, unless nil, is memory for the lease, so that the first attempt of a request needs
 	// no allocation (1 of 12 on the hot path). The caller must not pass the memory of a lease that
 	// may be in use.
@@ -236,9 +237,17 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (Choice, error) {
 		t.markPending(q, lease.Endpoint, now)
 	}
 	if q.Explain {
-		c.Considered = t.explain(q, f, tried, c, now)
+		c.Considered = t.explain(q, f, tried, &c, now)
+	}
+	if q.ExplainPlaced && isPlaced(q, &c) {
+		c.Placement = t.explain(q, f, tried, &c, now)
 	}
 	return c, err
+}
+
+// isPlaced reports whether a conversation that can be cached has got its account without affinity.
+func isPlaced(q *Query, c *Choice) bool {
+	return c.Lease != nil && !c.Warmth.Home && !c.Warmth.Followed && q.Account == nil && q.Prompt != nil && cacheable(q.Prompt)
 }
 
 func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {

@@ -103,6 +103,11 @@ func rich(at time.Time) ledger.Entry {
 		}},
 		{Type: "compaction", Model: e.Model, Sum: 4, Usage: claude.Usage{InputTokens: 7, WebSearchRequests: 1}},
 	}
+	e.Steps = []ledger.Step{
+		{Kind: ledger.StepSkipped, At: time.Millisecond, Server: "b", State: "rate_limited", Ready: 12 * time.Second, Reason: "status 429"},
+		{Kind: ledger.StepWait, Took: 250 * time.Millisecond},
+		{Kind: ledger.StepChoice, Candidates: []ledger.Candidate{{Server: "a", Result: "chosen", Cached: 3, Score: -1.25}, {Server: "b", Result: "unfit", State: "rate_limited"}}},
+	}
 	return e
 }
 

@@ -46,6 +46,7 @@ func appendEntry(out []byte, e *ledger.Entry) []byte {
 	if len(e.Attempts) > 0 {
 		o = append(o, ']')
 	}
+	o.steps(e.Steps)
 	return append(o, '}')
 }
 

@@ -64,6 +64,12 @@ func entryOf(a, b, c string, n int64, bits uint16) ledger.Entry {
 			Estimated: bit(i + 2), Extra: extraOf(a, b, c, num(i+1), int(bits%4)),
 		})
 	}
+	for i := range int(bits % 4) {
+		e.Steps = append(e.Steps, ledger.Step{
+			Kind: ledger.StepKind(one(i, a)), At: time.Duration(num(i + 1)), Took: time.Duration(num(i + 2)), Server: one(i+3, b), State: one(i+4, c),
+			Ready: time.Duration(num(i + 5)), Reason: one(i+6, a), Candidates: []ledger.Candidate{{Server: one(i+7, b), Result: one(i+8, c), Cached: num(i + 9), Score: float64(num(i+10)) / 3}},
+		})
+	}
 	return e
 }
 
@@ -90,6 +96,9 @@ func reference(t *testing.T, e *ledger.Entry) string {
 	}
 	for i := range e.Attempts {
 		r.Attempts = append(r.Attempts, referenceAttempt(&e.Attempts[i]))
+	}
+	for i := range e.Steps {
+		r.Steps = append(r.Steps, stepOf(&e.Steps[i]))
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

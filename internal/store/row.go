@@ -85,6 +85,7 @@ type record struct {
 	Sent      int64     `json:"sent,omitempty"`
 	Received  int64     `json:"received,omitempty"`
 	Attempts  []attempt `json:"attempts,omitempty"`
+	Steps     []step    `json:"steps,omitempty"`
 }
 
 // attempt is the part of a record about one attempt.
@@ -161,6 +162,9 @@ func decode(written, prompt []byte) (*ledger.Entry, error) {
 	}
 	for i := range r.Attempts {
 		e.Attempts = append(e.Attempts, r.Attempts[i].decode())
+	}
+	for i := range r.Steps {
+		e.Steps = append(e.Steps, r.Steps[i].decode())
 	}
 	return e, nil
 }
