@@ -283,14 +283,17 @@ func (h *Handler) logOne(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("id")
 	var row *store.LogRow
 	var err error
+	complete := true
 	if id, notNumber := strconv.ParseInt(name, 10, 64); notNumber == nil {
 		row, err = s.Request(r.Context(), id)
 	} else {
-		row, err = s.RequestByName(r.Context(), name)
+		row, complete, err = s.RequestByName(r.Context(), name)
 	}
 	switch {
 	case err != nil:
 		ledgerFailed(err).write(w)
+	case row == nil && !complete:
+		newProblem(http.StatusNotFound, "not_found", "The newest requests do not include this id, and the search took too long: use the id in the ledger, or the log with since and until.").write(w)
 	case row == nil:
 		newProblem(http.StatusNotFound, "not_found", "The ledger has no request with this id. A request is written some moments after its end, and deleted after retention_days.").write(w)
 	default:

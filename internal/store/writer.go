@@ -70,7 +70,6 @@ type Writer struct {
 	repeat     time.Duration // until the next log line
 	pruned     time.Time
 	searched   time.Time // last search for spills
-	indexed    *Store    // the store whose indexes are complete, or could not be built
 }
 
 // NewWriter returns a writer into the ledger that open opens. It does nothing before Run.
@@ -177,7 +176,6 @@ func (w *Writer) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		w.flush(ctx)
-		w.buildIndexes(ctx)
 		w.restoreLater(ctx)
 		w.prune(ctx)
 	}
@@ -426,18 +424,6 @@ func (w *Writer) ready() *Store {
 
 // Store returns the open ledger for readers, nil while it is not open.
 func (w *Writer) Store() *Store { return w.ready() }
-
-// buildIndexes builds the indexes of a newly opened ledger. Rows wait in memory in the meantime.
-func (w *Writer) buildIndexes(ctx context.Context) {
-	s := w.ready()
-	if s == nil || s == w.indexed {
-		return
-	}
-	w.indexed = s
-	if err := s.BuildIndexes(ctx); err != nil && ctx.Err() == nil {
-		w.log.Warn(telemetry.LedgerNotIndexed, telemetry.Err, s.withoutSettings(err))
-	}
-}
 
 // prune calls Prune from time to time.
 func (w *Writer) prune(ctx context.Context) {
