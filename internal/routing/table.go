@@ -245,9 +245,18 @@ func (t *Table) Next(q *Query, tried *Tried, now time.Time) (Choice, error) {
 	return c, err
 }
 
-// isPlaced reports whether a conversation that can be cached has got its account without affinity.
+// minExplained is the size of a prompt, in bytes, from which its placement is explained. The choice for
+// a smaller one hardly matters, and an explanation costs 3 µs.
+const minExplained = 8 << 10
+
+// isPlaced reports whether a conversation got its account without affinity, and is large enough for an
+// explanation.
 func isPlaced(q *Query, c *Choice) bool {
-	return c.Lease != nil && !c.Warmth.Home && !c.Warmth.Followed && q.Account == nil && q.Prompt != nil && cacheable(q.Prompt)
+	if c.Lease == nil || c.Warmth.Home || c.Warmth.Followed || q.Account != nil || q.Prompt == nil {
+		return false
+	}
+	turns := q.Prompt.Turns
+	return len(turns) > 0 && turns[len(turns)-1].Bytes >= minExplained
 }
 
 func (t *Table) next(q *Query, f *placement, tried *Tried, now time.Time) (*upstream.Lease, error) {
