@@ -44,6 +44,7 @@ type Snapshot struct {
 	LoadBalancer string        // the configured algorithm, even if the mode does not use it
 	Cooldown     time.Duration // as configured
 	TimeZone     string        // of reports; "" means UTC
+	ShowServers  bool          // holders of client keys may see the names of servers
 }
 
 // Limits bound the bodies of requests.
@@ -69,6 +70,10 @@ type Handler struct {
 	// Unwritten returns the number of ledger entries that wait in memory because the ledger cannot
 	// be written; nil: there is no ledger. It must be set before the first request.
 	Unwritten func() int
+
+	// Member serves holders of client keys; nil: nothing does. It must be set before the first
+	// request.
+	Member MemberView
 }
 
 // NewHandler returns a handler with a first generation.
@@ -104,6 +109,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID()
 	defer h.recoverPanic(w, r, id)
 
+	if isMemberPath(r.URL.Path) {
+		h.serveMember(w, r, id)
+		return
+	}
 	removeDoubledPrefix(r.URL)
 	if r.Method == http.MethodOptions || r.Header["Origin"] != nil || r.Header["Sec-Fetch-Site"] != nil {
 		if w = h.serveBrowser(w, r, id); w == nil {

@@ -149,3 +149,13 @@ func (k *Key) mayUse(model string) bool {
 
 // isLimited reports whether the key has a limit that the cost of a batch counts against.
 func (k *Key) isLimited() bool { return k.spec.TPM > 0 || k.account.hasBudget(k.spec.Budget) }
+
+// View returns the key with its limits and their usage.
+func (k *Key) View(now time.Time) KeyView { return k.view(now) }
+
+// Zone returns the time zone of the key's days and months.
+func (k *Key) Zone() *time.Location {
+	k.account.mu.Lock()
+	defer k.account.mu.Unlock()
+	return k.account.zone
+}

@@ -128,7 +128,7 @@ func (b *Balancer) build(cfg *config.Config) (snapshot *edge.Snapshot, commit fu
 	defer cancel()
 	b.Pool.AwaitFirstReadings(ctx)
 	snapshot = &edge.Snapshot{
-		Gen: b.gen, Mode: string(cfg.Mode), LoadBalancer: string(cfg.Algorithm), Cooldown: cfg.Cooldown, TimeZone: cfg.TimeZone,
+		Gen: b.gen, Mode: string(cfg.Mode), LoadBalancer: string(cfg.Algorithm), Cooldown: cfg.Cooldown, TimeZone: cfg.TimeZone, ShowServers: cfg.MeShowsServers,
 		Guard: edge.NewGuard(cfg.Auth, b.book.Compile(ctx, cfg, time.Now())), Book: b.book,
 		Proxies: cfg.Proxies(), Browsers: edge.NewBrowsers(cfg.CORSOrigins, cfg.Auth), Loop: b.Pool.Loop,
 		Limits: limitsOf(cfg), Forward: forwarding(cfg, b.log.Logger),

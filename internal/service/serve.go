@@ -16,6 +16,7 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/config"
 	"github.com/9bingyin/claude-code-lb/internal/event"
 	"github.com/9bingyin/claude-code-lb/internal/ledger"
+	"github.com/9bingyin/claude-code-lb/internal/member"
 	"github.com/9bingyin/claude-code-lb/internal/observe"
 	"github.com/9bingyin/claude-code-lb/internal/proxy"
 	"github.com/9bingyin/claude-code-lb/internal/store"
@@ -113,13 +114,15 @@ func (s *service) start(cfg *config.Config, log *slog.Logger, level *slog.LevelV
 	ctx, cancel := context.WithCancel(context.Background())
 	notify, bus := newNotify(log, cfg)
 	s.notify = notify
-	sinks := Sinks{state: s.state, Recorders: []proxy.Recorder{s.stats, s.metrics, notify.outage, notify.cache}}
+	members := member.New()
+	sinks := Sinks{state: s.state, Recorders: []proxy.Recorder{s.stats, s.metrics, notify.outage, notify.cache, members}}
 	awaitLedger := s.startLedger(ctx, cfg, bus, &sinks)
 	s.Balancer = NewBalancer(ctx, cfg, bus, level, sinks)
 	s.bound = listeners
 	if s.books != nil {
 		s.Handler.Unwritten = s.books.Unwritten
 	}
+	s.showMembers(members)
 	stopTraces := startTraces(s.std, s.Balancer, log)
 	stopNotify := notify.run(ctx, s.Balancer)
 	s.admin = newAdminServer(s.Balancer, s.metrics, s.books, s.askReload)
