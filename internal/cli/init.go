@@ -13,8 +13,8 @@ import (
 	"github.com/9bingyin/claude-code-lb/internal/service"
 )
 
-const initIntro = `claude-code-lb init writes a first configuration file, readable by its owner alone.
-It never overwrites one. Without -url and -token it asks.
+const initIntro = `claude-code-lb init writes a first configuration file, readable only by its owner.
+It never overwrites a file. Without -url and -token it asks for the values.
 
 Usage:
   claude-code-lb init
@@ -94,7 +94,7 @@ func parseInitFlags(std service.Std, args []string) (f initFlags, status int, do
 	flags.StringVar(&f.cert, "tls-cert", "", "`FILE` with a certificate, for HTTPS with clients; needs -tls-key")
 	flags.StringVar(&f.key, "tls-key", "", "`FILE` with the private key of the certificate")
 	flags.StringVar(&f.mode, "mode", "", "`MODE`, load_balance or fallback (default: load_balance)")
-	flags.BoolVar(&f.auth, "auth", false, "require a client key; init makes one unless -auth-key has one")
+	flags.BoolVar(&f.auth, "auth", false, "require a client key; init creates one unless -auth-key sets it")
 	flags.Func("auth-key", "`KEY` that clients must send; may be repeated", func(s string) error {
 		f.keys = append(f.keys, config.NewSecret(s))
 		return nil

@@ -20,10 +20,10 @@ import (
 )
 
 const runIntro = `claude-code-lb run starts a private balancer with the servers of the configuration, and
-runs Claude Code through it, whatever its settings files have. When Claude Code ends, the
-balancer ends as well, and one line on standard error has the bill. The exit status is that
-of Claude Code. The balancer listens on this machine alone, with a random key, and leaves
-the state and the ledger of the configuration alone.
+runs Claude Code through it, regardless of Claude Code's settings. When Claude Code ends, the
+balancer ends too and prints the cost as one line on standard error. The exit status is that
+of Claude Code. The balancer accepts connections from this machine only, with a random key,
+and does not use the state and the ledger of the configuration.
 
 Usage:
   claude-code-lb run [-c FILE] [-log FILE] -- claude [arguments]

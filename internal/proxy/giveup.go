@@ -256,7 +256,7 @@ func (x *exchange) ownError(why error) (int, claude.Error) {
 	case n == 0 && x.cooldownCause() != verdict.CauseOther:
 		e.Message = x.pin.servers() + " is cooling down: it " + describe(x.cooldownCause()) + ". Try again in a moment; the log of claude-code-lb has the details."
 	case n == 0:
-		e.Message = x.pin.servers() + " is resting after failures: try again in a moment."
+		e.Message = x.pin.servers() + " is in a cooldown after failures: try again in a moment."
 	case x.attempts.failed.commonCause() != verdict.CauseOther:
 		e.Message = x.pin.servers() + " " + describe(x.attempts.failed.commonCause()) + " (" + strconv.Itoa(n) + " tried). Try again in a moment; the log of claude-code-lb has the details under this request id."
 	default:
