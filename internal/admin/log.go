@@ -102,8 +102,8 @@ func (h *Handler) store() (*store.Store, *problem) {
 // report sums up the ledger.
 func (h *Handler) report(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	if refused := checkParameters(query, "by", "since", "until", "tz", "key", "model", "upstream"); refused != nil {
-		refused.write(w)
+	if refusal := checkParameters(query, "by", "since", "until", "tz", "key", "model", "upstream"); refusal != nil {
+		refusal.write(w)
 		return
 	}
 	zone := query.Get("tz")
@@ -122,9 +122,9 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request) {
 		newProblem(http.StatusBadRequest, "invalid_request", "The parameter "+err.Error()+".").write(w)
 		return
 	}
-	s, refused := h.store()
-	if refused != nil {
-		refused.write(w)
+	s, refusal := h.store()
+	if refusal != nil {
+		refusal.write(w)
 		return
 	}
 	lines, err := s.Report(r.Context(), q)
@@ -160,14 +160,14 @@ func mediaOf(format string) string {
 
 // logList responds with a page of the log, or streams all of it as CSV or NDJSON.
 func (h *Handler) logList(w http.ResponseWriter, r *http.Request) {
-	f, before, limit, refused := parseLog(r.URL.Query(), time.Now())
-	if refused != nil {
-		refused.write(w)
+	f, before, limit, refusal := parseLog(r.URL.Query(), time.Now())
+	if refusal != nil {
+		refusal.write(w)
 		return
 	}
-	s, refused := h.store()
-	if refused != nil {
-		refused.write(w)
+	s, refusal := h.store()
+	if refusal != nil {
+		refusal.write(w)
 		return
 	}
 	if format := exportFormat(r); format != "json" {
@@ -198,9 +198,9 @@ func limitOr(limit, otherwise int) int {
 }
 
 // parseLog parses the parameters of the log. limit is 0 if the request has none.
-func parseLog(query url.Values, now time.Time) (f store.LogFilter, before int64, limit int, refused *problem) {
-	if refused := checkParameters(query, "before", "limit", "since", "until", "client", "session", "model", "server", "outcome", "failed"); refused != nil {
-		return f, 0, 0, refused
+func parseLog(query url.Values, now time.Time) (f store.LogFilter, before int64, limit int, refusal *problem) {
+	if refusal := checkParameters(query, "before", "limit", "since", "until", "client", "session", "model", "server", "outcome", "failed"); refusal != nil {
+		return f, 0, 0, refusal
 	}
 	invalid := func(name, want string) *problem {
 		return newProblem(http.StatusBadRequest, "invalid_request", fmt.Sprintf("The parameter %s must be %s.", name, want))
@@ -232,9 +232,9 @@ func parseLog(query url.Values, now time.Time) (f store.LogFilter, before int64,
 		return f, 0, 0, invalid("failed", "true or false")
 	}
 	if f.Outcome != "" {
-		refused = checkValues("outcome", []string{string(f.Outcome)})
+		refusal = checkValues("outcome", []string{string(f.Outcome)})
 	}
-	return f, before, limit, refused
+	return f, before, limit, refusal
 }
 
 // export streams the log, page by page, until its end or the limit.
@@ -275,9 +275,9 @@ func (h *Handler) export(w http.ResponseWriter, r *http.Request, s *store.Store,
 // logOne responds with one request and all of its attempts. The id is that of the ledger or of the
 // request.
 func (h *Handler) logOne(w http.ResponseWriter, r *http.Request) {
-	s, refused := h.store()
-	if refused != nil {
-		refused.write(w)
+	s, refusal := h.store()
+	if refusal != nil {
+		refusal.write(w)
 		return
 	}
 	name := r.PathValue("id")
