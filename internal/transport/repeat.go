@@ -74,14 +74,22 @@ func (t netTransport) sendOnNewConn(r *http.Request) (*http.Response, error) {
 }
 
 // sendAndClose sends a request over a reserved HTTP/1.1 connection outside of any pool, and closes
-// the connection when the response has been read.
+// the connection when the response has been read. A response without a body ends before RoundTrip
+// returns it, so the connection is not closed earlier than that.
 func sendAndClose(c *http.ClientConn, r *http.Request) (*http.Response, error) {
-	c.SetStateHook(func(c *http.ClientConn) {
+	res, err := c.RoundTrip(r)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	closeIfIdle := func(c *http.ClientConn) {
 		if c.InFlight() == 0 {
 			c.Close()
 		}
-	})
-	return c.RoundTrip(r)
+	}
+	c.SetStateHook(closeIfIdle)
+	closeIfIdle(c)
+	return res, nil
 }
 
 // mayRepeat reports whether a request may be repeated although the server may have received it.
