@@ -65,7 +65,7 @@ var (
 	// invoked is the program at the start of a command, possibly after assignments of variables.
 	invoked    = regexp.MustCompile(`^(?:\w+=\S* )*(?:sudo )?(?:go run \.|\S*?claude-code-lb)(?:\s+(.*))?$`)
 	codeSpan   = regexp.MustCompile("`([^`]+)`")
-	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|secret|schema|connect|run|explain-error|key|report|export-trace|simulate|demo|fake|webhook-test)\b)`)
+	used       = regexp.MustCompile(`(?:claude-code-lb|go run \.) (?:-|(?:init|check|secret|schema|connect|run|statusline|explain-error|key|report|export-trace|simulate|demo|fake|webhook-test)\b)`)
 	comment    = regexp.MustCompile(`(^|\s)#.*$`)
 	synopsis   = regexp.MustCompile(`\[([^-\]][^\]]*)\]`) // [options]
 	operator   = regexp.MustCompile(`\s(?:&&|\|\|?|;|&|\d?>>?|<)(?:\s|$)`)

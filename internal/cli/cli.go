@@ -34,6 +34,7 @@ func commands() []command {
 		{"key", "create, list, rotate and revoke client keys", true, runKey},
 		{"connect", "write the address of a balancer to the settings of Claude Code", true, runConnect},
 		{"run", "run Claude Code with a private balancer", true, runRun},
+		{"statusline", "print the status line of Claude Code", false, runStatusLine},
 		{"report", "sum up the ledger: usage, cost, and savings by the cache", true, runReport},
 		{"ledger", "import requests that a balancer could not write before it stopped", true, runLedger},
 		{"export-trace", "write the ledger's history as a trace for simulate, without any content", true, runExportTrace},
