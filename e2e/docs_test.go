@@ -135,7 +135,7 @@ func flagsOf(t *testing.T, command ...string) map[string]bool {
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	commands := map[string]map[string]bool{"": flagsOf(t)}
-	for _, name := range []string{"init", "check", "secret", "schema", "connect", "run", "explain-error", "key", "report", "ledger", "export-trace", "simulate", "demo", "fake", "webhook-test"} {
+	for _, name := range []string{"init", "check", "secret", "schema", "connect", "run", "statusline", "explain-error", "key", "report", "ledger", "export-trace", "simulate", "demo", "fake", "webhook-test"} {
 		commands[name] = flagsOf(t, name)
 	}
 	for _, name := range []string{"new-identity", "encrypt"} {

@@ -28,7 +28,7 @@ Flags:
 // nothing after an error.
 func runStatusLine(ctx context.Context, std service.Std, args []string) int {
 	flags := newFlags("statusline", statusLineIntro)
-	format := flags.String("format", "", "the segments, in this `order`: some of "+strings.Join(statusline.Segments(), ",")+" (default: all)")
+	format := flags.String("format", "", "the segments in their order, a `list` of "+strings.Join(statusline.Segments(), ",")+" (default: all)")
 	noColor := flags.Bool("no-color", false, "print no colors; NO_COLOR in the environment does the same")
 	then := flags.String("then", "", "run this `command` first, with the same input, and print its line in front")
 	flags.SetOutput(io.Discard)
