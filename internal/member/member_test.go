@@ -314,6 +314,10 @@ func TestPage(t *testing.T) {
 	if page.Code != 200 || !strings.Contains(body, "ann") || !strings.Contains(body, "$20.00") || strings.Contains(body, annKey) || !strings.Contains(body, pageStyle) {
 		t.Errorf("%d %s", page.Code, body)
 	}
+	zh := d.ask("POST", "/lb/me", url.Values{"key": {annKey}}.Encode(), "", "Content-Type", sent, "Accept-Language", "zh-CN")
+	if !strings.Contains(zh.Body.String(), "每天: ") || !strings.Contains(zh.Body.String(), `lang="zh-CN"`) {
+		t.Error(zh.Body)
+	}
 	if strings.Contains(body, "<script") || strings.Contains(body, " style=") || strings.Contains(body, "src=") || page.Header().Get("Set-Cookie") != "" {
 		t.Error(body)
 	}

@@ -98,6 +98,14 @@ func wordsFor(accepted string) words {
 	return english()
 }
 
+// Window names the window of a budget.
+func (w words) Window(name string) string {
+	if w.Lang == "en" {
+		return name
+	}
+	return map[string]string{"day": "每天", "week": "每周", "month": "每月", "total": "总计"}[name]
+}
+
 func english() words {
 	return words{
 		Lang: "en", Title: "Your client key", Enter: "Enter your client key to see its usage. It is sent once, and neither stored nor part of the address.",
