@@ -22,14 +22,16 @@ func (x *exchange) report(e *ledger.Entry) {
 		return
 	}
 	record := slog.NewRecord(time.Now(), level, telemetry.Request, 0)
-	record.AddAttrs(logAttrs(e)...)
+	addLogAttrs(&record, e)
 	_ = handler.Handle(x.ctx, record) // loggers ignore the error, too
 }
 
-// logAttrs returns the attributes of the log line of a request that has ended.
-func logAttrs(e *ledger.Entry) []slog.Attr {
+// addLogAttrs adds the attributes of the log line of a request that has ended. They are collected on the
+// stack, because the record copies them.
+func addLogAttrs(record *slog.Record, e *ledger.Entry) {
 	u := e.Usage()
-	attrs := append(make([]slog.Attr, 0, 24),
+	var buf [24]slog.Attr
+	attrs := append(buf[:0],
 		slog.String(telemetry.ID, e.ID),
 		slog.String(telemetry.Client, e.Client),
 		slog.String(telemetry.Method, e.Method),
@@ -68,7 +70,7 @@ func logAttrs(e *ledger.Entry) []slog.Attr {
 	if e.Reason != "" {
 		attrs = append(attrs, slog.String(telemetry.Reason, e.Reason))
 	}
-	return attrs
+	record.AddAttrs(attrs...)
 }
 
 // costOf returns the cost of a request. An unknown price is not shown as 0.
