@@ -14,7 +14,7 @@ import (
 )
 
 // impatient are time-outs for upstreams that hang.
-var impatient = object{"connect": "2s", "response_header": "300ms", "non_streaming": "300ms", "idle": "300ms"}
+var impatient = object{"connect": "2s", "response_header": "700ms", "non_streaming": "700ms", "idle": "700ms"}
 
 // TestFailover breaks the first of two servers: the client must not notice, and the server must be
 // in cooldown.

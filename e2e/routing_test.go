@@ -30,7 +30,7 @@ func startExample(t *testing.T, file string, upstreams map[string]*fake) *balanc
 	for address, f := range upstreams {
 		example = strings.ReplaceAll(example, address, f.url)
 	}
-	example = strings.ReplaceAll(example, `"port": "3000"`, `"port": "0"`)
+	example = strings.ReplaceAll(example, `"port": "3000"`, `"port": "0", "admin": "127.0.0.1:0"`)
 	path := filepath.Join(t.TempDir(), "config.json")
 	replaceFile(t, path, []byte(example))
 	b := startFile(t, path)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -87,9 +88,10 @@ func TestTroubles(t *testing.T) {
 
 // TestKeepsTheLatestStatus uses a balancer that responds once and is too slow or busy afterwards.
 func TestKeepsTheLatestStatus(t *testing.T) {
-	dir, served, release := t.TempDir(), 0, make(chan struct{})
+	dir, release := t.TempDir(), make(chan struct{})
+	var served atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch served++; served {
+		switch served.Add(1) {
 		case 1:
 			io.WriteString(w, strings.Replace(full, `{`, `{"failover":{"from":"b","status":529,"age_seconds":50},`, 1))
 		case 2:
