@@ -155,7 +155,7 @@ func (a *attempt) checkShape(k kind) error {
 	case !fits:
 		return fmt.Errorf("%w: a JSON object that is not %s", verdict.ErrUnusable, want)
 	case k == kindStream:
-		return fmt.Errorf("%w: a plain answer where a stream was asked for", verdict.ErrUnusable)
+		return fmt.Errorf("%w: a plain response instead of a stream", verdict.ErrUnusable)
 	case (k == kindPlain || k == kindEither) && a.isEmpty():
 		return errEmpty()
 	}

@@ -84,7 +84,7 @@ func TestResponseOfTheOtherKindFailsOver(t *testing.T) {
 		})
 	}
 	plain := respond(200, jsonType, plainReply)
-	f("plain for a stream", streamBody, wholeReply, "a plain answer where a stream was asked for", plain, stream(nil, wholeReply))
+	f("plain for a stream", streamBody, wholeReply, "a plain response instead of a stream", plain, stream(nil, wholeReply))
 	f("stream for a plain one", plainBody, plainReply, "a stream where a plain answer was asked for", stream(nil, wholeReply), plain)
 }
 
