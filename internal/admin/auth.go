@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 
 	"github.com/9bingyin/claude-code-lb/internal/claude"
@@ -92,10 +91,10 @@ func hasKey(r *http.Request, key *keyHash) bool {
 // rebinding).
 func requireLocal(r *http.Request) *problem {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil || !isLoopback(hostOf(local.String())) {
+	if local == nil || !claude.IsLoopback(local.String()) {
 		return newProblem(http.StatusForbidden, "admin_key_needed", "Without an admin_key only the machine itself is served, at 127.0.0.1 or ::1.")
 	}
-	if !isLoopback(hostOf(r.Host)) {
+	if !claude.IsLoopback(r.Host) {
 		return newProblem(http.StatusForbidden, "wrong_host", "Without an admin_key ask for 127.0.0.1, [::1] or localhost, not for another name.")
 	}
 	for name := range r.Header {
@@ -103,38 +102,8 @@ func requireLocal(r *http.Request) *problem {
 			return newProblem(http.StatusForbidden, "forwarded", "Without an admin_key only direct requests are served, and this one has the header "+name+" of a proxy: set an admin_key.")
 		}
 	}
-	if isEmbedded(r) {
+	if claude.FromOtherOrigin(r) {
 		return newProblem(http.StatusForbidden, "cross_origin", "A page of another origin may not load anything from here.")
 	}
 	return nil
-}
-
-// isEmbedded reports whether a page of another site sent the request, other than by following a
-// link.
-func isEmbedded(r *http.Request) bool {
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" {
-		return r.Header.Get("Sec-Fetch-Mode") != "navigate"
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	u, err := url.Parse(origin)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
-}
-
-// hostOf returns an address without its port.
-func hostOf(address string) string {
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		return host
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
-}
-
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }

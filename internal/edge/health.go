@@ -41,7 +41,7 @@ type compatHealth struct {
 func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request, id string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		h.refuse(w, http.StatusMethodNotAllowed, claude.ErrInvalidRequest, id, "/health answers GET and HEAD.")
+		h.refuse(w, http.StatusMethodNotAllowed, claude.ErrInvalidRequest, id, "/health accepts GET and HEAD.")
 		return
 	}
 	s := h.current.Load()

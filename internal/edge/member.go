@@ -3,8 +3,6 @@ package edge
 import (
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -28,7 +26,7 @@ type Member struct {
 }
 
 // MemberView serves the requests that the handler has authenticated. SignIn shows a browser the
-// form for a client key, with the reason why there is none yet.
+// form for a client key; wrong means that the key that was sent is not valid.
 type MemberView interface {
 	ServeMember(w http.ResponseWriter, r *http.Request, m Member)
 	SignIn(w http.ResponseWriter, r *http.Request, status int, wrong bool)
@@ -46,14 +44,14 @@ func (h *Handler) serveMember(w http.ResponseWriter, r *http.Request, id string)
 	form := r.Method == http.MethodPost && r.URL.Path == memberPath
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !form {
 		w.Header().Set("Allow", "GET, HEAD")
-		h.refuse(w, http.StatusMethodNotAllowed, claude.ErrInvalidRequest, id, memberPath+" answers GET and HEAD.")
+		h.refuse(w, http.StatusMethodNotAllowed, claude.ErrInvalidRequest, id, memberPath+" accepts GET and HEAD.")
 		return
 	}
 	if h.Member == nil {
 		h.refuse(w, http.StatusNotFound, claude.ErrNotFound, id, "This balancer has no "+memberPath+".")
 		return
 	}
-	if isForeignPage(r) {
+	if claude.FromOtherOrigin(r) {
 		h.refuse(w, http.StatusForbidden, claude.ErrPermission, id, "A page of another origin may not use "+memberPath+".")
 		return
 	}
@@ -112,7 +110,7 @@ func (h *Handler) refuseMember(w http.ResponseWriter, r *http.Request, s *Snapsh
 func (h *Handler) serveLocalMember(w http.ResponseWriter, r *http.Request, s *Snapshot, id string) {
 	if !isLocal(r) {
 		h.refuse(w, http.StatusForbidden, claude.ErrPermission, id,
-			"While auth is off, "+memberPath+" answers only direct requests of the balancer's own machine, at 127.0.0.1, [::1] or localhost.")
+			"While auth is off, "+memberPath+" serves only direct requests of the balancer's own machine, at 127.0.0.1, [::1] or localhost.")
 		return
 	}
 	client, _, _ := s.Guard.Authenticate(r)
@@ -123,7 +121,7 @@ func (h *Handler) serveLocalMember(w http.ResponseWriter, r *http.Request, s *Sn
 // host name that was made to resolve to it (DNS rebinding).
 func isLocal(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil || !isLoopback(local.String()) || !isLoopback(r.RemoteAddr) || !isLoopback(r.Host) {
+	if local == nil || !claude.IsLoopback(local.String()) || !claude.IsLoopback(r.RemoteAddr) || !claude.IsLoopback(r.Host) {
 		return false
 	}
 	for name := range r.Header {
@@ -132,32 +130,6 @@ func isLocal(r *http.Request) bool {
 		}
 	}
 	return true
-}
-
-// isLoopback reports whether an address, with or without a port, is one of this machine alone.
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
-}
-
-// isForeignPage reports whether a page of another origin sent the request, other than by a link.
-func isForeignPage(r *http.Request) bool {
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
-		return r.Method == http.MethodPost || r.Header.Get("Sec-Fetch-Mode") != "navigate"
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	u, err := url.Parse(origin)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }
 
 // acceptsHTML reports whether a browser asks for a page.
