@@ -96,7 +96,7 @@ func (q *questionnaire) servers(c *firstConfig) error {
 // connect.
 func (q *questionnaire) clientKey(c *firstConfig) error {
 	preset := "yes"
-	if host, _, err := net.SplitHostPort(c.listen); err == nil && service.IsLoopback(host) {
+	if host, _, err := net.SplitHostPort(c.listen); err == nil && config.IsLoopback(host) {
 		preset = "no"
 	}
 	answer, err := q.ask("Make a key that clients must send, yes or no", preset, func(s string) string {

@@ -90,8 +90,9 @@ func isPort(s string) bool {
 	return err == nil && n <= 65535
 }
 
-// isLoopback reports whether host means this machine, judging by its text only.
-func isLoopback(host string) bool {
+// IsLoopback reports whether a host, without a port, is this machine. It judges by the text alone,
+// without a lookup.
+func IsLoopback(host string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true
 	}

@@ -20,7 +20,7 @@ func (d *decoder) checkAdmin(cfg *Config) {
 		return
 	}
 	host, port, _ := net.SplitHostPort(cfg.Admin)
-	if cfg.AdminKey.Empty() && !isLoopback(host) && d.fine("admin_key") {
+	if cfg.AdminKey.Empty() && !IsLoopback(host) && d.fine("admin_key") {
 		d.errorf(n.offset, "admin", `can be reached from other machines: write an "admin_key", or 127.0.0.1 as its host`)
 	}
 	if port != "0" && cfg.Admin == cfg.Address() {

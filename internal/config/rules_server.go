@@ -89,7 +89,7 @@ func (d *decoder) checkURL(s Server, path string) {
 	if !ok {
 		return
 	}
-	if s.URL.Scheme == "http" && !isLoopback(s.URL.Hostname()) {
+	if s.URL.Scheme == "http" && !IsLoopback(s.URL.Hostname()) {
 		d.warnf(n.offset, path, "sends prompts and tokens unencrypted: use https:// if the server offers it")
 	}
 	for _, suffix := range []string{"/v1", "/v1/messages"} {

@@ -59,7 +59,7 @@ func (d *decoder) checkWebhookURL(w Webhook, path string) {
 		d.errorf(n.offset, path, "has no host")
 	case u.User != nil:
 		d.errorf(n.offset, path, "must not hold a user or password")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
 		d.warnf(n.offset, path, "sends messages, and the token that it may hold, unencrypted: use https:// if the receiver offers it")
 	}
 }

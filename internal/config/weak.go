@@ -95,7 +95,7 @@ func isSampleHash(hash string) bool {
 // checkOpen warns of a balancer without auth that other machines can reach.
 func (d *decoder) checkOpen(cfg *Config) {
 	host, _, err := net.SplitHostPort(cfg.Address())
-	if err != nil || isLoopback(host) {
+	if err != nil || IsLoopback(host) {
 		return
 	}
 	at := "auth"

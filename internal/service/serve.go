@@ -336,13 +336,7 @@ func logStart(log *slog.Logger, path string, cfg *config.Config) {
 			telemetry.Weight, server.Weight, telemetry.Priority, server.Priority,
 			telemetry.Token, !server.Token.Empty(), telemetry.BalanceCheck, !server.BalanceCheck.Empty())
 	}
-	if host, _, err := net.SplitHostPort(cfg.Address()); err == nil && !cfg.Auth && !IsLoopback(host) {
+	if host, _, err := net.SplitHostPort(cfg.Address()); err == nil && !cfg.Auth && !config.IsLoopback(host) {
 		log.Warn(telemetry.OpenToAll, telemetry.Address, cfg.Address())
 	}
-}
-
-// IsLoopback reports whether only this machine can connect to a host.
-func IsLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
