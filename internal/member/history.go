@@ -34,8 +34,8 @@ func checkParameters(query url.Values, known ...string) *problem {
 }
 
 // report sums up the key's requests.
-func (a answer) report(w http.ResponseWriter, r *http.Request) *problem {
-	if p := a.needsKey(); p != nil {
+func (c call) report(w http.ResponseWriter, r *http.Request) *problem {
+	if p := c.needsKey(); p != nil {
 		return p
 	}
 	query := r.URL.Query()
@@ -44,16 +44,16 @@ func (a answer) report(w http.ResponseWriter, r *http.Request) *problem {
 	}
 	q, err := report.Params{
 		By: cmp.Or(query.Get("by"), "day"), Since: query.Get("since"), Until: query.Get("until"),
-		Zone: cmp.Or(query.Get("tz"), a.Key.Zone().String()), Key: a.Client, Model: query.Get("model"),
-	}.Question(a.now)
+		Zone: cmp.Or(query.Get("tz"), c.Key.Zone().String()), Key: c.Client, Model: query.Get("model"),
+	}.Question(c.now)
 	if err != nil {
 		return invalid("The parameter " + err.Error() + ".")
 	}
-	if p := a.confine(&q); p != nil {
+	if p := c.confine(&q); p != nil {
 		return p
 	}
 	var lines []store.Line
-	err = a.query(r.Context(), func(ctx context.Context, s *store.Store) (err error) {
+	err = c.query(r.Context(), func(ctx context.Context, s *store.Store) (err error) {
 		lines, err = s.Report(ctx, q)
 		return err
 	})
@@ -69,11 +69,11 @@ func (a answer) report(w http.ResponseWriter, r *http.Request) *problem {
 
 // confine limits a question to the key's own sums. Sums of whole hours exist by key; single rows
 // are those of all keys, so a report of parts of an hour would read what is not the member's.
-func (a *answer) confine(q *store.Question) *problem {
+func (c *call) confine(q *store.Question) *problem {
 	switch {
 	case slices.Contains(q.By, store.Key) || slices.Contains(q.By, store.Session):
 		return invalid("The parameter by must be some of day, hour and model, or total: all requests here are those of one key.")
-	case slices.Contains(q.By, store.Upstream) && !a.ShowServers:
+	case slices.Contains(q.By, store.Upstream) && !c.ShowServers:
 		return &problem{http.StatusForbidden, claude.ErrPermission, "Names of servers are not shown here, unless the operator sets me_shows_servers."}
 	case slices.Contains(q.By, store.Hour) && q.Until.Sub(q.Since) > maxHours:
 		return invalid("A report by hour covers at most 31 days: set since and until.")
@@ -82,13 +82,13 @@ func (a *answer) confine(q *store.Question) *problem {
 	if until := q.Until.UTC().Truncate(time.Hour); until.Before(q.Until) {
 		q.Until = until.Add(time.Hour)
 	}
-	q.Only[store.Key] = a.Client
+	q.Only[store.Key] = c.Client
 	return nil
 }
 
 // log returns a page of the key's requests, the newest first.
-func (a answer) log(w http.ResponseWriter, r *http.Request) *problem {
-	if p := a.needsKey(); p != nil {
+func (c call) log(w http.ResponseWriter, r *http.Request) *problem {
+	if p := c.needsKey(); p != nil {
 		return p
 	}
 	query := r.URL.Query()
@@ -107,11 +107,11 @@ func (a answer) log(w http.ResponseWriter, r *http.Request) *problem {
 			return invalid("The parameter limit must be a whole number of at least 1.")
 		}
 	}
-	page, err := a.requests(r.Context(), store.LogFilter{Session: query.Get("session")}, before, min(limit, maxLogPage))
+	page, err := c.requests(r.Context(), store.LogFilter{Session: query.Get("session")}, before, min(limit, maxLogPage))
 	if err != nil {
 		return ledgerProblem(err)
 	}
-	out := map[string]any{"requests": a.requestViews(page), "partial": page.Partial}
+	out := map[string]any{"requests": c.requestViews(page), "partial": page.Partial}
 	if page.Next > 0 {
 		out["next"] = strconv.FormatInt(page.Next, 10)
 	}

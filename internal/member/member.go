@@ -54,36 +54,36 @@ func (v *View) ServeMember(w http.ResponseWriter, r *http.Request, m edge.Member
 	now := time.Now()
 	if wait := v.rates.take(m.Client, now); wait > 0 {
 		proxy.WriteError(w, http.StatusTooManyRequests, wait, claude.Error{
-			Type: claude.ErrRateLimit, RequestID: m.ID, Message: "/lb/me answers two requests per second of one client key: try again in a moment.",
+			Type: claude.ErrRateLimit, RequestID: m.ID, Message: "/lb/me serves two requests per second for one client key: try again in a moment.",
 		})
 		return
 	}
-	a := answer{v, m, now}
-	serve := map[string]func(answer, http.ResponseWriter, *http.Request) *problem{
-		"/lb/me": answer.overview, "/lb/me/report": answer.report, "/lb/me/log": answer.log, "/lb/me/status": answer.status,
+	c := call{v, m, now}
+	serve := map[string]func(call, http.ResponseWriter, *http.Request) *problem{
+		"/lb/me": call.overview, "/lb/me/report": call.report, "/lb/me/log": call.log, "/lb/me/status": call.status,
 	}[r.URL.Path]
 	if serve == nil {
 		(&problem{http.StatusNotFound, claude.ErrNotFound, "Known are /lb/me, /lb/me/report, /lb/me/log and /lb/me/status."}).write(w, m.ID)
 		return
 	}
-	if p := serve(a, w, r); p != nil {
+	if p := serve(c, w, r); p != nil {
 		p.write(w, m.ID)
 	}
 }
 
-// answer is one request in the making.
-type answer struct {
+// call is a request of a member, and the time at which it arrived.
+type call struct {
 	*View
 	edge.Member
 	now time.Time
 }
 
 // label returns how the member sees a server.
-func (a *answer) label(server string) string {
-	if a.ShowServers {
+func (c *call) label(server string) string {
+	if c.ShowServers {
 		return server
 	}
-	return a.sessions.label(a.Client, server)
+	return c.sessions.label(c.Client, server)
 }
 
 // problem is an error for the member.
@@ -103,8 +103,8 @@ func invalid(message string) *problem {
 
 // needsKey refuses what only the holder of a client key may see: while auth is off, all programs of
 // the machine are one client.
-func (a *answer) needsKey() *problem {
-	if a.Key != nil {
+func (c *call) needsKey() *problem {
+	if c.Key != nil {
 		return nil
 	}
 	return &problem{http.StatusForbidden, claude.ErrPermission, "While auth is off there are no client keys: /lb/me/status?session=… shows one session, and the admin API everything."}

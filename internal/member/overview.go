@@ -69,13 +69,13 @@ type requestView struct {
 }
 
 // overview shows the key to its holder: JSON, or a page for a browser.
-func (a answer) overview(w http.ResponseWriter, r *http.Request) *problem {
-	o := overview{Auth: a.Key != nil, Time: a.now.UTC(), Connect: connectWith(r)}
-	if a.Key != nil {
-		key := a.Key.View(a.now)
-		key.TimeZone, o.TimeZone = "", a.Key.Zone().String()
+func (c call) overview(w http.ResponseWriter, r *http.Request) *problem {
+	o := overview{Auth: c.Key != nil, Time: c.now.UTC(), Connect: connectWith(r)}
+	if c.Key != nil {
+		key := c.Key.View(c.now)
+		key.TimeZone, o.TimeZone = "", c.Key.Zone().String()
 		o.Key = &key
-		o.Ledger = ledgerState(a.addHistory(r.Context(), &o))
+		o.Ledger = ledgerState(c.addHistory(r.Context(), &o))
 	}
 	if wantsPage(r) {
 		return writePage(w, r, &o)
@@ -84,26 +84,26 @@ func (a answer) overview(w http.ResponseWriter, r *http.Request) *problem {
 }
 
 // addHistory adds what the ledger knows. Without it the rest is still useful.
-func (a *answer) addHistory(ctx context.Context, o *overview) error {
-	s, err := a.spent(ctx)
+func (c *call) addHistory(ctx context.Context, o *overview) error {
+	s, err := c.spent(ctx)
 	if err != nil {
 		return err
 	}
 	o.Today, o.Month = usageOf(&s.today), usageOf(&s.month)
-	page, err := a.requests(ctx, store.LogFilter{}, 0, shownRequests)
+	page, err := c.requests(ctx, store.LogFilter{}, 0, shownRequests)
 	if err != nil {
 		return err
 	}
-	o.Requests = a.requestViews(page)
+	o.Requests = c.requestViews(page)
 	for i := range page.Rows { // the sessions of an earlier process
-		a.session(ctx, page.Rows[i].Entry.Session)
+		c.session(ctx, page.Rows[i].Entry.Session)
 	}
-	for _, s := range a.sessions.of(a.Client) {
+	for _, s := range c.sessions.of(c.Client) {
 		if len(o.Sessions) == shownSessions {
 			break
 		}
-		s = a.session(ctx, s.name.id)
-		o.Sessions = append(o.Sessions, sessionView{s.name.id, s.last.UTC(), s.model, a.label(s.server), usageOf(&s.sums)})
+		s = c.session(ctx, s.name.id)
+		o.Sessions = append(o.Sessions, sessionView{s.name.id, s.last.UTC(), s.model, c.label(s.server), usageOf(&s.sums)})
 	}
 	return nil
 }
@@ -119,30 +119,30 @@ func ledgerState(err error) string {
 	}
 }
 
-// requests returns a page of the client's requests. Whatever the filter has, it is for this client.
-func (a *answer) requests(ctx context.Context, f store.LogFilter, before int64, limit int) (page store.LogPage, err error) {
-	f.Client = a.Client
-	err = a.query(ctx, func(ctx context.Context, s *store.Store) error {
+// requests returns a page of the client's requests that match a filter.
+func (c *call) requests(ctx context.Context, f store.LogFilter, before int64, limit int) (page store.LogPage, err error) {
+	f.Client = c.Client
+	err = c.query(ctx, func(ctx context.Context, s *store.Store) error {
 		page, err = s.Log(ctx, f, before, limit)
 		return err
 	})
 	return page, err
 }
 
-func (a *answer) requestViews(page store.LogPage) []requestView {
+func (c *call) requestViews(page store.LogPage) []requestView {
 	list := make([]requestView, 0, len(page.Rows))
 	for i := range page.Rows {
-		list = append(list, a.requestView(&page.Rows[i]))
+		list = append(list, c.requestView(&page.Rows[i]))
 	}
 	return list
 }
 
-func (a *answer) requestView(row *store.LogRow) requestView {
+func (c *call) requestView(row *store.LogRow) requestView {
 	e := row.Entry
 	u, cost := e.Usage(), e.Cost()
 	out := requestView{
 		ID: strconv.FormatInt(row.ID, 10), RequestID: e.ID, Time: e.Start.UTC(), Session: e.Session, Agent: e.Agent, Model: e.Model,
-		Path: claude.ShortenIDs(e.Path), Server: a.label(e.Server()), Attempts: len(e.Attempts), Outcome: string(e.Outcome), Status: e.Status,
+		Path: claude.ShortenIDs(e.Path), Server: c.label(e.Server()), Attempts: len(e.Attempts), Outcome: string(e.Outcome), Status: e.Status,
 		FirstByte: e.TimeToFirstByte.Seconds(), Duration: e.Duration.Seconds(), Waited: e.Waited.Seconds(),
 		Input: u.InputTokens, Output: u.OutputTokens, CacheRead: u.CacheReadTokens, CacheWrite: u.CacheCreationTokens(),
 	}

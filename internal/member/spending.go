@@ -58,23 +58,23 @@ func (v *View) query(ctx context.Context, ask func(context.Context, *store.Store
 }
 
 // spent returns what the key has used, at most spendingAge old.
-func (a *answer) spent(ctx context.Context) (spent, error) {
-	zone := a.Key.Zone()
-	a.spending.mu.Lock()
-	s, ok := a.spending.by[a.Client]
-	a.spending.mu.Unlock()
-	if ok && a.now.Sub(s.at) < spendingAge && s.zone == zone.String() {
+func (c *call) spent(ctx context.Context) (spent, error) {
+	zone := c.Key.Zone()
+	c.spending.mu.Lock()
+	s, ok := c.spending.by[c.Client]
+	c.spending.mu.Unlock()
+	if ok && c.now.Sub(s.at) < spendingAge && s.zone == zone.String() {
 		return s, nil
 	}
-	y, m, d := a.now.In(zone).Date()
-	s = spent{at: a.now, zone: zone.String()}
-	err := a.query(ctx, func(ctx context.Context, from *store.Store) error {
+	y, m, d := c.now.In(zone).Date()
+	s = spent{at: c.now, zone: zone.String()}
+	err := c.query(ctx, func(ctx context.Context, from *store.Store) error {
 		for _, each := range [...]struct {
 			since time.Time
 			into  *ledger.Sums
 		}{{time.Date(y, m, d, 0, 0, 0, 0, zone), &s.today}, {time.Date(y, m, 1, 0, 0, 0, 0, zone), &s.month}} {
 			lines, err := from.Report(ctx, store.Question{
-				Since: each.since, Until: nextHour(a.now), Zone: zone, Only: map[store.Dimension]string{store.Key: a.Client},
+				Since: each.since, Until: nextHour(c.now), Zone: zone, Only: map[store.Dimension]string{store.Key: c.Client},
 			})
 			if err != nil {
 				return err
@@ -88,12 +88,12 @@ func (a *answer) spent(ctx context.Context) (spent, error) {
 	if err != nil {
 		return spent{}, err
 	}
-	a.spending.mu.Lock()
-	defer a.spending.mu.Unlock()
-	if len(a.spending.by) >= maxClients {
-		clear(a.spending.by)
+	c.spending.mu.Lock()
+	defer c.spending.mu.Unlock()
+	if len(c.spending.by) >= maxClients {
+		clear(c.spending.by)
 	}
-	a.spending.by[a.Client] = s
+	c.spending.by[c.Client] = s
 	return s, nil
 }
 
@@ -101,17 +101,18 @@ func (a *answer) spent(ctx context.Context) (spent, error) {
 // of all keys in a part of an hour would cost more with every request.
 func nextHour(t time.Time) time.Time { return t.UTC().Truncate(time.Hour).Add(time.Hour) }
 
-// session returns what is known of a session of the client. The first time, it asks the ledger for
-// requests that an earlier process recorded; if that fails, they are missing for now.
-func (a *answer) session(ctx context.Context, id string) session {
-	name := sessionName{a.Client, id}
-	s := a.sessions.get(name, a.now)
+// session returns the sums of a session of the client. The first call for a session adds the requests
+// that an earlier process recorded in the ledger. If the ledger cannot be read, the next call tries
+// that again.
+func (c *call) session(ctx context.Context, id string) session {
+	name := sessionName{c.Client, id}
+	s := c.sessions.get(name, c.now)
 	if s.restored || id == "" {
 		return s
 	}
 	earlier := session{name: name, since: s.since}
-	err := a.query(ctx, func(ctx context.Context, from *store.Store) error {
-		f := store.LogFilter{Client: a.Client, Session: id, Until: s.since}
+	err := c.query(ctx, func(ctx context.Context, from *store.Store) error {
+		f := store.LogFilter{Client: c.Client, Session: id, Until: s.since}
 		for before, read := int64(0), 0; read < maxRestored; {
 			page, err := from.Log(ctx, f, before, store.MaxLogPage)
 			if err != nil {
@@ -130,8 +131,8 @@ func (a *answer) session(ctx context.Context, id string) session {
 	if err != nil {
 		return s
 	}
-	a.sessions.restore(&earlier)
-	if s = a.sessions.get(name, a.now); s.sums.Requests == 0 {
+	c.sessions.restore(&earlier)
+	if s = c.sessions.get(name, c.now); s.sums.Requests == 0 {
 		return earlier
 	}
 	return s

@@ -66,39 +66,39 @@ func usageOf(s *ledger.Sums) *Usage {
 func rounded(f float64) float64 { return math.Round(f*1e4) / 1e4 }
 
 // status describes one session to its status line.
-func (a answer) status(w http.ResponseWriter, r *http.Request) *problem {
+func (c call) status(w http.ResponseWriter, r *http.Request) *problem {
 	id := r.URL.Query().Get("session")
 	if len(id) > maxSessionID {
 		return invalid("The parameter session must be the id of a session of Claude Code.")
 	}
-	if a.Key == nil && id == "" {
+	if c.Key == nil && id == "" {
 		return invalid("While auth is off, /lb/me/status needs the parameter session.")
 	}
 	var out Status
 	if id != "" {
-		a.describeSession(r, id, &out)
+		c.describeSession(r, id, &out)
 	}
-	if a.Key != nil {
-		out.Key = short(a.Key.Name())
-		out.Budget = tightest(a.Key.View(a.now).Budgets)
-		if s, err := a.spent(r.Context()); err == nil {
+	if c.Key != nil {
+		out.Key = short(c.Key.Name())
+		out.Budget = tightest(c.Key.View(c.now).Budgets)
+		if s, err := c.spent(r.Context()); err == nil {
 			out.Today = usageOf(&s.today)
 		}
 	}
 	return writeJSON(w, r, out)
 }
 
-func (a *answer) describeSession(r *http.Request, id string, out *Status) {
-	s := a.session(r.Context(), id)
+func (c *call) describeSession(r *http.Request, id string, out *Status) {
+	s := c.session(r.Context(), id)
 	if s.sums.Requests == 0 {
 		return
 	}
-	out.Session, out.Server = usageOf(&s.sums), short(a.label(s.server))
-	if age := a.now.Sub(s.failover.at); age < failoverAge {
-		out.Failover = &Failover{From: short(a.label(s.failover.from)), Status: s.failover.status, Scope: s.failover.reason, Age: math.Round(age.Seconds())}
+	out.Session, out.Server = usageOf(&s.sums), short(c.label(s.server))
+	if age := c.now.Sub(s.failover.at); age < failoverAge {
+		out.Failover = &Failover{From: short(c.label(s.failover.from)), Status: s.failover.status, Scope: s.failover.reason, Age: math.Round(age.Seconds())}
 	}
-	if a.Headroom != nil && s.server != "" {
-		if part, known := a.Headroom(s.server, a.now); known {
+	if c.Headroom != nil && s.server != "" {
+		if part, known := c.Headroom(s.server, c.now); known {
 			part = rounded(part)
 			out.Headroom = &part
 		}
