@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -174,7 +175,7 @@ func (h *Handler) logList(w http.ResponseWriter, r *http.Request) {
 		h.export(w, r, s, f, before, limit, format)
 		return
 	}
-	page, err := s.Log(r.Context(), f, before, limitOr(limit, defaultLogPage))
+	page, err := s.Log(r.Context(), f, before, cmp.Or(limit, defaultLogPage))
 	if err != nil {
 		ledgerFailed(err).write(w)
 		return
@@ -188,13 +189,6 @@ func (h *Handler) logList(w http.ResponseWriter, r *http.Request) {
 		out["next"] = strconv.FormatInt(page.Next, 10)
 	}
 	writeJSON(w, http.StatusOK, out)
-}
-
-func limitOr(limit, otherwise int) int {
-	if limit == 0 {
-		return otherwise
-	}
-	return limit
 }
 
 // parseLog parses the parameters of the log. limit is 0 if the request has none.
@@ -239,7 +233,7 @@ func parseLog(query url.Values, now time.Time) (f store.LogFilter, before int64,
 
 // export streams the log, page by page, until its end or the limit.
 func (h *Handler) export(w http.ResponseWriter, r *http.Request, s *store.Store, f store.LogFilter, before int64, limit int, format string) {
-	limit = min(limitOr(limit, maxExport), maxExport)
+	limit = min(cmp.Or(limit, maxExport), maxExport)
 	w.Header().Set("Content-Type", mediaOf(format))
 	table, lines := csv.NewWriter(w), json.NewEncoder(w)
 	lines.SetEscapeHTML(false)

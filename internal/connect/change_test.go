@@ -102,7 +102,7 @@ func TestUndoAfterOtherChanges(t *testing.T) {
 		{"another value", func(s string) string { return strings.Replace(s, "opus", "haiku", 1) }, strings.Replace(before, "opus", "haiku", 1), ""},
 		{"another key at the end", func(s string) string { return strings.Replace(s, `"opus"`, "\"opus\",\n  \"x\": 1", 1) }, strings.Replace(before, `"opus"`, "\"opus\",\n  \"x\": 1", 1), ""},
 		{"another variable", func(s string) string { return strings.Replace(s, `"env": {`, "\"env\": {\n    \"A\": \"b\",", 1) }, strings.Replace(before, `"env": {`, "\"env\": {\n    \"A\": \"b\",", 1), ""},
-		{"written anew by Claude Code", rewrite, rewrite(before), ""},
+		{"rewritten by Claude Code", rewrite, rewrite(before), ""},
 		{"the URL", func(s string) string { return strings.Replace(s, ":3000", ":4000", 1) }, strings.Replace(before, "http://old", "http://127.0.0.1:4000", 1), "env.ANTHROPIC_BASE_URL has been changed since"},
 		{"the token removed", func(s string) string {
 			return strings.Replace(s, ",\n    \"ANTHROPIC_AUTH_TOKEN\": \""+testKey+"\"", "", 1)

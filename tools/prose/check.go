@@ -22,7 +22,7 @@ func patterns() []pattern {
 	return []pattern{
 		p("bare who", `(?:^|[.;:(] )[Ww]ho(?:m|se)?\b|(?:^|[^\w])[Ww]ho(?:so)?ever\b|\b(?:tells?|says?|knows?|shows?|decides?|names?|sees?|by|of|for|to|and|or|than|with|from|but|if|when) who(?:m)?\b`, "name the actor"),
 		p("bare what", `[.;] What (?:is|was|has|had|can|cannot|does|comes?|came|a|an|the|it|they|we|no|nothing|only|one)\b`, "name the thing"),
-		p("is none", `(?:^|[^e]|[^r]e) (?:is|are|was|were|be) none\b`, `"is not", or name what is missing`),
+		p("is none", `(?:^|[^e]|[^r]e|[^e]re|[^h]ere|[^tT]here) (?:is|are|was|were|be) none\b`, `"is not", or name what is missing`),
 		p("anew", `\banew\b`, "again, new"),
 		p("told", `\b[Tt]old\b`, "reported, known, received, returned"),
 		p("tells", `\b[Tt]ells? (?:what|whether|how|if|which|who|where|when|that|of)\b`, "reports, returns, states"),
